@@ -1,0 +1,230 @@
+#include "base/alloc.h"
+
+#include "base/assert.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const category_names[TSDB_MEM_CATEGORY_COUNT] = {
+    [TSDB_MEM_HEAD] = "head",   [TSDB_MEM_INDEX] = "index",   [TSDB_MEM_ALIAS] = "alias",
+    [TSDB_MEM_WAL] = "wal",     [TSDB_MEM_INGEST] = "ingest", [TSDB_MEM_QUERY] = "query",
+    [TSDB_MEM_CACHE] = "cache", [TSDB_MEM_SERVER] = "server", [TSDB_MEM_OTHER] = "other",
+};
+
+/* Each on a line of its own: owners, HTTP threads and queries account to different categories at
+ * the same time. */
+static struct {
+    _Alignas(TSDB_CACHELINE) _Atomic(uint64_t) bytes;
+} used[TSDB_MEM_CATEGORY_COUNT];
+
+const char *tsdb_mem_category_name(enum tsdb_mem_category category)
+{
+    TSDB_ASSERT((unsigned)category < TSDB_MEM_CATEGORY_COUNT);
+    return category_names[category];
+}
+
+/* ---- tables ---- */
+
+static void *real_alloc(void *ctx, size_t align, size_t bytes)
+{
+    (void)ctx;
+    if (align <= 16) {
+        return malloc(bytes); /* 16 on every machine that we build for */
+    }
+    void *p = NULL;
+    return posix_memalign(&p, align, bytes) == 0 ? p : NULL;
+}
+
+static void *real_realloc(void *ctx, void *p, size_t bytes_new)
+{
+    (void)ctx;
+    return realloc(p, bytes_new);
+}
+
+static void real_free(void *ctx, void *p)
+{
+    (void)ctx;
+    free(p);
+}
+
+static const struct tsdb_alloc_ops real_ops = {real_alloc, real_realloc, real_free, NULL};
+
+static struct {
+    _Atomic(uint64_t) seen;
+    uint64_t nth;
+    int sticky;
+} faulty;
+
+static int faulty_says_no(void)
+{
+    uint64_t n = atomic_fetch_add_explicit(&faulty.seen, 1, memory_order_relaxed) + 1;
+    return faulty.nth != 0 && (n == faulty.nth || (faulty.sticky && n > faulty.nth));
+}
+
+static void *faulty_alloc(void *ctx, size_t align, size_t bytes)
+{
+    return faulty_says_no() ? NULL : real_alloc(ctx, align, bytes);
+}
+
+static void *faulty_realloc(void *ctx, void *p, size_t bytes_new)
+{
+    return faulty_says_no() ? NULL : real_realloc(ctx, p, bytes_new);
+}
+
+static const struct tsdb_alloc_ops faulty_ops = {faulty_alloc, faulty_realloc, real_free, NULL};
+
+static const struct tsdb_alloc_ops *table = &real_ops;
+
+void tsdb_alloc_ops_set(const struct tsdb_alloc_ops *ops)
+{
+    table = ops != NULL ? ops : &real_ops;
+    atomic_store_explicit(&faulty.seen, 0, memory_order_relaxed);
+}
+
+void tsdb_alloc_fail_nth(uint64_t nth, int sticky)
+{
+    faulty.nth = nth;
+    faulty.sticky = sticky;
+    tsdb_alloc_ops_set(&faulty_ops);
+}
+
+uint64_t tsdb_alloc_fail_count(void)
+{
+    return atomic_load_explicit(&faulty.seen, memory_order_relaxed);
+}
+
+/* ---- allocation ---- */
+
+void tsdb_mem_note(enum tsdb_mem_category category, int64_t bytes)
+{
+    TSDB_ASSERT((unsigned)category < TSDB_MEM_CATEGORY_COUNT);
+    atomic_fetch_add_explicit(&used[category].bytes, (uint64_t)bytes, memory_order_relaxed);
+}
+
+uint64_t tsdb_mem_used(enum tsdb_mem_category category)
+{
+    TSDB_ASSERT((unsigned)category < TSDB_MEM_CATEGORY_COUNT);
+    return atomic_load_explicit(&used[category].bytes, memory_order_relaxed);
+}
+
+static void *alloc_and_note(enum tsdb_mem_category category, size_t align, size_t bytes)
+{
+    /* Beyond PTRDIFF_MAX no object can be, and int64_t accounting would turn negative. */
+    if (bytes == 0 || bytes > PTRDIFF_MAX) {
+        return NULL;
+    }
+    void *p = table->alloc(table->ctx, align, bytes);
+    if (p != NULL) {
+        tsdb_mem_note(category, (int64_t)bytes);
+    }
+    return p;
+}
+
+void *tsdb_mem_alloc(enum tsdb_mem_category category, size_t bytes)
+{
+    return alloc_and_note(category, 0, bytes);
+}
+
+void *tsdb_mem_alloc_zero(enum tsdb_mem_category category, size_t bytes)
+{
+    if (table == &real_ops && bytes > 0 && bytes <= PTRDIFF_MAX) {
+        /* calloc knows which pages are fresh from the kernel and need no clearing. */
+        void *zero = calloc(1, bytes);
+        if (zero != NULL) {
+            tsdb_mem_note(category, (int64_t)bytes);
+        }
+        return zero;
+    }
+    void *p = alloc_and_note(category, 0, bytes);
+    if (p != NULL) {
+        memset(p, 0, bytes);
+    }
+    return p;
+}
+
+void *tsdb_mem_alloc_aligned(enum tsdb_mem_category category, size_t align, size_t bytes)
+{
+    TSDB_ASSERT(align >= 16);
+    TSDB_ASSERT((align & (align - 1)) == 0);
+    return alloc_and_note(category, align, bytes);
+}
+
+void *tsdb_mem_realloc(enum tsdb_mem_category category, void *p, size_t bytes_old, size_t bytes_new)
+{
+    TSDB_ASSERT(p != NULL || bytes_old == 0);
+    TSDB_ASSERT(bytes_new > 0);
+    if (p == NULL) {
+        return alloc_and_note(category, 0, bytes_new);
+    }
+    if (bytes_new > PTRDIFF_MAX) {
+        return NULL;
+    }
+    void *q = table->realloc(table->ctx, p, bytes_new);
+    if (q != NULL) {
+        tsdb_mem_note(category, (int64_t)bytes_new - (int64_t)bytes_old);
+    }
+    return q;
+}
+
+void tsdb_mem_free(enum tsdb_mem_category category, void *p, size_t bytes)
+{
+    if (p != NULL) {
+        tsdb_mem_note(category, -(int64_t)bytes);
+        table->free(table->ctx, p);
+    }
+}
+
+/* ---- accounts ---- */
+
+void tsdb_account_init(struct tsdb_account *a, uint64_t limit_bytes, struct tsdb_account *parent)
+{
+    atomic_init(&a->used_bytes, 0);
+    atomic_init(&a->peak_bytes, 0);
+    a->limit_bytes = limit_bytes;
+    a->parent = parent;
+}
+
+/* Charge one account. A compare-and-swap and not add-then-undo: an overshoot that is about to be
+ * undone must not make a neighbour's small charge fail. Relaxed: the number orders nothing else. */
+static int account_charge_one(struct tsdb_account *a, uint64_t bytes)
+{
+    uint64_t now = atomic_load_explicit(&a->used_bytes, memory_order_relaxed);
+    do {
+        if (a->limit_bytes != 0 && (now > a->limit_bytes || bytes > a->limit_bytes - now)) {
+            return 0;
+        }
+    } while (!atomic_compare_exchange_weak_explicit(&a->used_bytes, &now, now + bytes,
+                                                    memory_order_relaxed, memory_order_relaxed));
+    uint64_t peak = atomic_load_explicit(&a->peak_bytes, memory_order_relaxed);
+    while (peak < now + bytes &&
+           !atomic_compare_exchange_weak_explicit(&a->peak_bytes, &peak, now + bytes,
+                                                  memory_order_relaxed, memory_order_relaxed)) {
+    }
+    return 1;
+}
+
+static void account_release_one(struct tsdb_account *a, uint64_t bytes)
+{
+    uint64_t before = atomic_fetch_sub_explicit(&a->used_bytes, bytes, memory_order_relaxed);
+    TSDB_ASSERT(before >= bytes);
+}
+
+enum tsdb_status tsdb_account_charge(struct tsdb_account *a, uint64_t bytes)
+{
+    for (struct tsdb_account *up = a; up != NULL; up = up->parent) {
+        if (!account_charge_one(up, bytes)) {
+            for (struct tsdb_account *undo = a; undo != up; undo = undo->parent) {
+                account_release_one(undo, bytes);
+            }
+            return TSDB_LIMIT;
+        }
+    }
+    return TSDB_OK;
+}
+
+void tsdb_account_release(struct tsdb_account *a, uint64_t bytes)
+{
+    for (; a != NULL; a = a->parent) {
+        account_release_one(a, bytes);
+    }
+}

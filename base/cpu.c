@@ -1,0 +1,75 @@
+#include "base/cpu.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What the environment allows at most. Unknown words allow everything: a typing error must not slow
+ * a server down silently, and the level in use is a metric. */
+static enum tsdb_cpu_level level_allowed(void)
+{
+    const char *pin = getenv("TSDB_KERNELS");
+    if (pin != NULL && strcmp(pin, "scalar") == 0) {
+        return TSDB_CPU_SCALAR;
+    }
+    if (pin != NULL && strcmp(pin, "avx2") == 0) {
+        return TSDB_CPU_AVX2;
+    }
+    return TSDB_CPU_AVX512;
+}
+
+#if defined(__x86_64__)
+static enum tsdb_cpu_level level_detected(void)
+{
+    __builtin_cpu_init();
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("bmi2")) {
+        return TSDB_CPU_SCALAR;
+    }
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
+        return TSDB_CPU_AVX512;
+    }
+    return TSDB_CPU_AVX2;
+}
+
+static int crc32_detected(void)
+{
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("sse4.2") ? 1 : 0;
+}
+#else
+static enum tsdb_cpu_level level_detected(void)
+{
+    return TSDB_CPU_SCALAR;
+}
+static int crc32_detected(void)
+{
+    return 0;
+}
+#endif
+
+/* 0 = not asked yet, else the answer + 1. Relaxed: all threads compute the same answer. */
+static _Atomic(int) level_cached;
+static _Atomic(int) crc32_cached;
+
+enum tsdb_cpu_level tsdb_cpu_level(void)
+{
+    int cached = atomic_load_explicit(&level_cached, memory_order_relaxed);
+    if (cached == 0) {
+        enum tsdb_cpu_level have = level_detected();
+        enum tsdb_cpu_level may = level_allowed();
+        cached = (int)(have < may ? have : may) + 1;
+        atomic_store_explicit(&level_cached, cached, memory_order_relaxed);
+    }
+    return (enum tsdb_cpu_level)(cached - 1);
+}
+
+int tsdb_cpu_has_crc32(void)
+{
+    int cached = atomic_load_explicit(&crc32_cached, memory_order_relaxed);
+    if (cached == 0) {
+        cached = (level_allowed() != TSDB_CPU_SCALAR && crc32_detected()) + 1;
+        atomic_store_explicit(&crc32_cached, cached, memory_order_relaxed);
+    }
+    return cached - 1;
+}

@@ -1,0 +1,152 @@
+#include "base/status.h"
+
+#include "base/assert.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static const char *const status_names[TSDB_STATUS_COUNT] = {
+    [TSDB_OK] = "ok",
+    [TSDB_NOMEM] = "no_memory",
+    [TSDB_IO] = "io",
+    [TSDB_CORRUPT] = "corrupt",
+    [TSDB_INVALID] = "invalid",
+    [TSDB_NOT_FOUND] = "not_found",
+    [TSDB_LIMIT] = "limit",
+    [TSDB_CANCELLED] = "cancelled",
+    [TSDB_TIMEOUT] = "timeout",
+    [TSDB_UNSUPPORTED] = "unsupported",
+    [TSDB_OUT_OF_ORDER] = "out_of_order",
+    [TSDB_BUSY] = "busy",
+    [TSDB_READ_ONLY] = "read_only",
+};
+
+const char *tsdb_status_name(enum tsdb_status status)
+{
+    if ((unsigned)status < TSDB_STATUS_COUNT) {
+        return status_names[status];
+    }
+    return "unknown";
+}
+
+/* Drop a UTF-8 sequence that the end of the buffer cut in half. */
+static size_t cut_at_character(const char *s, size_t len)
+{
+    size_t i = len;
+    size_t tail = 0;
+    while (i > 0 && tail < 4) {
+        unsigned char c = (unsigned char)s[i - 1];
+        if (c < 0x80) {
+            return len;
+        }
+        if (c >= 0xc0) {
+            size_t want = c >= 0xf0 ? 4 : c >= 0xe0 ? 3 : 2;
+            return tail + 1 < want ? i - 1 : len;
+        }
+        tail++;
+        i--;
+    }
+    return len;
+}
+
+/* Messages go to one-line logs and HTTP answers: a line break in a name must not end the line. */
+static void message_store(struct tsdb_error *err, const char *text)
+{
+    size_t len = strlen(text);
+    if (len >= sizeof err->msg) {
+        len = cut_at_character(text, sizeof err->msg - 1);
+    }
+    for (size_t i = 0; i < len; i++) {
+        unsigned char c = (unsigned char)text[i];
+        err->msg[i] = c < 0x20 || c == 0x7f ? ' ' : text[i];
+    }
+    err->msg[len] = '\0';
+}
+
+/* Formats into scratch first, because an argument may be err->msg itself. */
+static __attribute__((format(printf, 5, 0))) void error_fill(struct tsdb_error *err,
+                                                             enum tsdb_status status, int sys_errno,
+                                                             uint64_t pos, const char *format,
+                                                             va_list args)
+{
+    char text[512];
+    (void)vsnprintf(text, sizeof text, format, args);
+    if (sys_errno != 0) {
+        char reason[128];
+        const char *r = strerror_r(sys_errno, reason, sizeof reason);
+        size_t len = strlen(text);
+        (void)snprintf(text + len, sizeof text - len, ": %s", r);
+    }
+    err->status = status;
+    err->sys_errno = status == TSDB_IO ? sys_errno : 0;
+    err->pos = pos;
+    message_store(err, text);
+}
+
+enum tsdb_status tsdb_error_set(struct tsdb_error *err, enum tsdb_status status, const char *format,
+                                ...)
+{
+    TSDB_ASSERT(status != TSDB_OK);
+    if (err != NULL) {
+        va_list args;
+        va_start(args, format);
+        error_fill(err, status, 0, 0, format, args);
+        va_end(args);
+    }
+    return status;
+}
+
+enum tsdb_status tsdb_error_set_at(struct tsdb_error *err, enum tsdb_status status, uint64_t pos,
+                                   const char *format, ...)
+{
+    TSDB_ASSERT(status != TSDB_OK);
+    if (err != NULL) {
+        va_list args;
+        va_start(args, format);
+        error_fill(err, status, 0, pos, format, args);
+        va_end(args);
+    }
+    return status;
+}
+
+enum tsdb_status tsdb_error_set_errno(struct tsdb_error *err, int sys_errno, const char *format,
+                                      ...)
+{
+    enum tsdb_status status = sys_errno == ENOMEM   ? TSDB_NOMEM
+                              : sys_errno == ENOENT ? TSDB_NOT_FOUND
+                                                    : TSDB_IO;
+    if (err != NULL) {
+        va_list args;
+        va_start(args, format);
+        error_fill(err, status, sys_errno, 0, format, args);
+        va_end(args);
+    }
+    return status;
+}
+
+enum tsdb_status tsdb_error_prefix(struct tsdb_error *err, enum tsdb_status status,
+                                   const char *format, ...)
+{
+    TSDB_ASSERT(status != TSDB_OK);
+    if (err == NULL) {
+        return status;
+    }
+    char text[512];
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    size_t len = strlen(text);
+    (void)snprintf(text + len, sizeof text - len, ": %s", err->msg);
+    message_store(err, text);
+    return err->status;
+}
+
+void tsdb_error_clear(struct tsdb_error *err)
+{
+    if (err != NULL) {
+        *err = (struct tsdb_error){.status = TSDB_OK};
+    }
+}
