@@ -1,0 +1,69 @@
+/* Allocation: one table (real or faulty) and accounting by category.
+ *
+ * All heap memory of the engine goes through here, so that (1) a test can fail the Nth allocation, (2) /metrics and
+ * the memory limit know where memory is. Frees are sized: the caller knows what it asked for. Hot paths do not come
+ * here at all; they use arenas and slabs, which do.
+ * Threads: any. Counters are relaxed atomics.
+ */
+#ifndef BASE_ALLOC_H
+#define BASE_ALLOC_H
+
+#include "base/compiler.h"
+#include "base/status.h"
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum tsdb_mem_category {
+    TSDB_MEM_HEAD = 0, /* hot structs, tails, chunks in memory */
+    TSDB_MEM_INDEX,    /* symbols, postings, series labels */
+    TSDB_MEM_ALIAS,    /* raw label bytes -> series */
+    TSDB_MEM_WAL,      /* write buffers, replay buffers */
+    TSDB_MEM_INGEST,   /* request arenas, body buffers */
+    TSDB_MEM_QUERY,    /* evaluation, results */
+    TSDB_MEM_CACHE,    /* L1 and L2 */
+    TSDB_MEM_SERVER,   /* connections, routes, configuration */
+    TSDB_MEM_OTHER,
+    TSDB_MEM_CATEGORY_COUNT
+};
+const char *tsdb_mem_category_name(enum tsdb_mem_category category); /* "head", ... */
+
+/* NULL when memory is exhausted (or a test says so); never aborts. bytes == 0 gives NULL. Aligned to 16. */
+void *tsdb_mem_alloc(enum tsdb_mem_category category, size_t bytes);
+void *tsdb_mem_alloc_zero(enum tsdb_mem_category category, size_t bytes);
+/* Aligned to `align` (a power of two >= 16); release with tsdb_mem_free. */
+void *tsdb_mem_alloc_aligned(enum tsdb_mem_category category, size_t align, size_t bytes);
+/* On failure the old block stays valid and NULL is returned. p may be NULL with bytes_old 0. */
+void *tsdb_mem_realloc(enum tsdb_mem_category category, void *p, size_t bytes_old, size_t bytes_new);
+void tsdb_mem_free(enum tsdb_mem_category category, void *p, size_t bytes); /* p may be NULL */
+/* Account for memory got otherwise (mmap). bytes may be negative. */
+void tsdb_mem_note(enum tsdb_mem_category category, int64_t bytes);
+uint64_t tsdb_mem_used(enum tsdb_mem_category category);
+
+/* The table behind. Swap only while no other thread runs (tests). */
+struct tsdb_alloc_ops {
+    void *(*alloc)(void *ctx, size_t align, size_t bytes); /* align 0 = default */
+    void *(*realloc)(void *ctx, void *p, size_t bytes_new);
+    void (*free)(void *ctx, void *p);
+    void *ctx;
+};
+void tsdb_alloc_ops_set(const struct tsdb_alloc_ops *ops); /* NULL = the real one */
+/* A faulty table over the real one: the nth (1-based) allocation from now fails, and all after it if `sticky`. */
+void tsdb_alloc_fail_nth(uint64_t nth, int sticky);
+uint64_t tsdb_alloc_fail_count(void); /* allocations seen since tsdb_alloc_fail_nth; 0 when the real table is set */
+
+/* A memory account with a limit: what one request, or all queries together, may hold.
+ * Zones: limit_bytes, parent immutable after init; used atomic. */
+struct tsdb_account {
+    _Atomic(uint64_t) used_bytes;
+    _Atomic(uint64_t) peak_bytes;
+    uint64_t limit_bytes; /* 0 = none */
+    struct tsdb_account *parent;
+};
+void tsdb_account_init(struct tsdb_account *a, uint64_t limit_bytes, struct tsdb_account *parent);
+/* TSDB_LIMIT when this account or a parent would exceed its limit; nothing is charged then. a may be NULL (no limit). */
+enum tsdb_status tsdb_account_charge(struct tsdb_account *a, uint64_t bytes) TSDB_WUR;
+void tsdb_account_release(struct tsdb_account *a, uint64_t bytes);
+
+#endif
