@@ -167,6 +167,15 @@ static bool limbo_grow(struct tsdb_epoch_limbo *l)
     return true;
 }
 
+static void wait_for_epoch(struct tsdb_epoch *e, uint64_t epoch)
+{
+    while (atomic_load(&e->global) < epoch) {
+        if (!advance(e)) {
+            sched_yield();
+        }
+    }
+}
+
 void tsdb_epoch_retire(struct tsdb_epoch *e, struct tsdb_epoch_limbo *l,
                        enum tsdb_mem_category category, void *p, size_t bytes)
 {
@@ -177,12 +186,11 @@ void tsdb_epoch_retire(struct tsdb_epoch *e, struct tsdb_epoch_limbo *l,
      * before it in every thread's eyes. A plain load could be done while the unlinking still waits
      * in this core's store buffer, and a guard of a later epoch would load the old piece. */
     uint64_t now = atomic_fetch_add(&e->global, 0);
-    if (l->count == l->cap && !limbo_grow(l) && tsdb_epoch_reclaim(e, l) == 0) {
-        while (atomic_load(&e->global) < now + 2) {
-            if (!advance(e)) {
-                sched_yield();
-            }
-        }
+    if (l->count == l->cap && !limbo_grow(l)) {
+        tsdb_epoch_reclaim(e, l); /* may make room */
+    }
+    if (l->count == l->cap) {
+        wait_for_epoch(e, now + 2);
         tsdb_mem_free(category, p, bytes);
         return;
     }
