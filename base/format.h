@@ -17,7 +17,7 @@
  * NaN, +Inf, -Inf, -0 as in Go. */
 size_t tsdb_format_float_json(char *out, double v);  /* sample values in API answers */
 size_t tsdb_format_float_fixed(char *out, double v); /* 'f', -1: scalar results */
-size_t tsdb_format_float_go_g(char *out, double v);  /* 'g', -1: text exposition, query printing; exponent < -4 || >= 21 */
+size_t tsdb_format_float_go_g(char *out, double v);  /* 'g', -1: text exposition, query printing; 'e' when exponent < -4 || >= 6: "1e+06" */
 size_t tsdb_format_float_go_e(char *out, double v);  /* 'e', -1: rule and alert values, "1e+00" */
 size_t tsdb_format_i64(char *out, int64_t v);
 size_t tsdb_format_u64(char *out, uint64_t v);

@@ -10,9 +10,11 @@
 
 /* One record is at most this long, and one write: readers of a pipe see whole lines. */
 #define LINE_BYTES_MAX 4096
-/* Kept free for what must still fit after the fields: the truncation mark and the end of the line. */
+/* Kept free for what must still fit after the fields: the truncation mark and the end of the line.
+ */
 #define LINE_BYTES_TAIL 32
-/* A message or field longer than this is cut; a query of a megabyte must not push the other fields out. */
+/* A message or field longer than this is cut; a query of a megabyte must not push the other fields
+ * out. */
 #define VALUE_BYTES_MAX 1024
 
 static const char *const level_names[] = {"debug", "info", "warn", "error"};
@@ -38,7 +40,8 @@ bool tsdb_log_enabled(enum tsdb_log_level level)
     return (int)level >= atomic_load_explicit(&state.level, memory_order_relaxed);
 }
 
-/* A line under construction. After the first field that does not fit `full` is set and nothing more is taken. */
+/* A line under construction. After the first field that does not fit `full` is set and nothing more
+ * is taken. */
 struct line {
     char text[LINE_BYTES_MAX];
     size_t len;
@@ -61,8 +64,8 @@ static void put_str(struct line *l, const char *s)
     put(l, s, strlen(s));
 }
 
-/* Escapes as JSON does, which logfmt readers understand as well. Malformed UTF-8 (label bytes of a sender) becomes
- * U+FFFD, one for each byte. */
+/* Escapes as JSON does, which logfmt readers understand as well. Malformed UTF-8 (label bytes of a
+ * sender) becomes U+FFFD, one for each byte. */
 static void put_escaped(struct line *l, const char *s, size_t len)
 {
     static const char hex[] = "0123456789abcdef";
