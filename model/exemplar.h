@@ -5,12 +5,15 @@
 #include "model/labels.h"
 
 struct tsdb_exemplar {
-    struct tsdb_labels labels; /* borrowed; at most TSDB_EXEMPLAR_LABEL_CHARS_MAX characters in all */
+    struct tsdb_labels
+        labels; /* borrowed; at most TSDB_EXEMPLAR_LABEL_CHARS_MAX characters in all */
     uint64_t bits;
     int64_t t_ms; /* 0: that of the sample beside it */
 };
 
-/* INVALID if labels are not unique or exceed the OpenMetrics limit ("exemplar labels length exceeds limit"). */
-enum tsdb_status tsdb_exemplar_validate(const struct tsdb_exemplar *e, struct tsdb_error *err) TSDB_WUR;
+/* INVALID if labels are not unique or exceed the OpenMetrics limit ("exemplar labels length exceeds
+ * limit"). */
+enum tsdb_status tsdb_exemplar_validate(const struct tsdb_exemplar *e,
+                                        struct tsdb_error *err) TSDB_WUR;
 
 #endif

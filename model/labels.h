@@ -2,10 +2,10 @@
  *
  * Two forms:
  *  - a view: array of {name, value} slices that borrow from elsewhere (a request body, the index);
- *  - canonical bytes: the sorted set as `uvarint name_len | name | uvarint value_len | value` per label, nothing else.
- * Canonical means: sorted by name bytewise, names unique and non-empty, values non-empty (an empty value is an absent
- * label), all valid UTF-8. Two label sets are the same series if and only if their canonical bytes are equal. The
- * metric name is the label "__name__".
+ *  - canonical bytes: the sorted set as `uvarint name_len | name | uvarint value_len | value` per
+ * label, nothing else. Canonical means: sorted by name bytewise, names unique and non-empty, values
+ * non-empty (an empty value is an absent label), all valid UTF-8. Two label sets are the same
+ * series if and only if their canonical bytes are equal. The metric name is the label "__name__".
  * Threads: pure.
  */
 #ifndef MODEL_LABELS_H
@@ -39,32 +39,37 @@ static inline struct tsdb_label tsdb_label_make(const char *name, const char *va
 
 /* Bytewise order of two strings, shorter prefix first. */
 int tsdb_str_compare(const char *a, size_t a_len, const char *b, size_t b_len);
-/* Order of label sets: name, value pair by pair, shorter prefix first (Prometheus's labels.Compare). */
+/* Order of label sets: name, value pair by pair, shorter prefix first (Prometheus's
+ * labels.Compare). */
 int tsdb_labels_compare(const struct tsdb_labels *a, const struct tsdb_labels *b);
 bool tsdb_labels_equal(const struct tsdb_labels *a, const struct tsdb_labels *b);
 /* The value of `name`, or NULL. Labels must be sorted. */
-const struct tsdb_label *tsdb_labels_find(const struct tsdb_labels *labels, const char *name, size_t name_len);
+const struct tsdb_label *tsdb_labels_find(const struct tsdb_labels *labels, const char *name,
+                                          size_t name_len);
 
-/* Bring labels from outside to canonical order, in place: sort by name, drop empty values, then check.
- *   items[*count]  in: as received; out: canonical, *count possibly less
- * Returns OK; INVALID with a text that Prometheus users know (err may be NULL):
- *   empty name, invalid UTF-8 in name or value, duplicate name ("label name \"x\" is not unique: invalid sample"),
- *   missing or empty __name__ when need_metric_name, over TSDB_LABELS_MAX or *_BYTES_MAX. */
-enum tsdb_status tsdb_labels_canonicalize(struct tsdb_label *items, uint32_t *count, bool need_metric_name, struct tsdb_error *err) TSDB_WUR;
+/* Bring labels from outside to canonical order, in place: sort by name, drop empty values, then
+ * check. items[*count]  in: as received; out: canonical, *count possibly less Returns OK; INVALID
+ * with a text that Prometheus users know (err may be NULL): empty name, invalid UTF-8 in name or
+ * value, duplicate name ("label name \"x\" is not unique: invalid sample"), missing or empty
+ * __name__ when need_metric_name, over TSDB_LABELS_MAX or *_BYTES_MAX. */
+enum tsdb_status tsdb_labels_canonicalize(struct tsdb_label *items, uint32_t *count,
+                                          bool need_metric_name, struct tsdb_error *err) TSDB_WUR;
 
 /* Canonical bytes: exact size, and writing them (out has that size; returns bytes written). */
 size_t tsdb_labels_encoded_bytes(const struct tsdb_labels *labels);
 size_t tsdb_labels_encode(const struct tsdb_labels *labels, uint8_t *out);
-/* Read canonical bytes from outside (WAL, series.log): checked for bounds, order, uniqueness, limits. items borrow
- * from src. Returns OK, CORRUPT, or LIMIT when over cap labels. */
-enum tsdb_status tsdb_labels_decode(const uint8_t *src, size_t len, struct tsdb_label *items, uint32_t cap, uint32_t *out_count,
+/* Read canonical bytes from outside (WAL, series.log): checked for bounds, order, uniqueness,
+ * limits. items borrow from src. Returns OK, CORRUPT, or LIMIT when over cap labels. */
+enum tsdb_status tsdb_labels_decode(const uint8_t *src, size_t len, struct tsdb_label *items,
+                                    uint32_t cap, uint32_t *out_count,
                                     struct tsdb_error *err) TSDB_WUR;
 
-/* The keyed hash of the canonical bytes; its top 6 bits choose the partition. Up to 4096 bytes it is tsdb_hash64 of
- * them; longer ones are hashed in chained pieces, so always come here. */
+/* The keyed hash of the canonical bytes; its top 6 bits choose the partition. Up to 4096 bytes it
+ * is tsdb_hash64 of them; longer ones are hashed in chained pieces, so always come here. */
 uint64_t tsdb_labels_hash(const struct tsdb_hash_key *key, const struct tsdb_labels *labels);
 
-/* `{a="b", c="d"}` / `name{a="b"}` as Prometheus prints a metric; strings escaped as Go's %q does. */
+/* `{a="b", c="d"}` / `name{a="b"}` as Prometheus prints a metric; strings escaped as Go's %q does.
+ */
 void tsdb_labels_print(const struct tsdb_labels *labels, struct tsdb_buf *out);
 
 #endif

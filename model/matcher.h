@@ -1,4 +1,5 @@
-/* Matchers and time ranges: what a read asks for. The compiled form (regular expressions) is index/'s. */
+/* Matchers and time ranges: what a read asks for. The compiled form (regular expressions) is
+ * index/'s. */
 #ifndef MODEL_MATCHER_H
 #define MODEL_MATCHER_H
 
@@ -7,10 +8,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum tsdb_match_op { TSDB_MATCH_EQ = 0, TSDB_MATCH_NE, TSDB_MATCH_RE, TSDB_MATCH_NRE };
+enum tsdb_match_op {
+    TSDB_MATCH_EQ = 0,
+    TSDB_MATCH_NE,
+    TSDB_MATCH_RE,
+    TSDB_MATCH_NRE
+};
 
-/* A series without the label matches as if its value were "". Regular expressions are RE2, anchored at both ends, dot
- * matches newline: ^(?s:...)$. */
+/* A series without the label matches as if its value were "". Regular expressions are RE2, anchored
+ * at both ends, dot matches newline: ^(?s:...)$. */
 struct tsdb_matcher {
     enum tsdb_match_op op;
     const char *name; /* not NUL-terminated, borrowed */

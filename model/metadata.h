@@ -4,7 +4,8 @@
 
 #include "base/bytes.h"
 
-/* Values are the wire numbers of remote write (1.0 MetricMetadata.MetricType and 2.0 Metadata.MetricType agree). */
+/* Values are the wire numbers of remote write (1.0 MetricMetadata.MetricType and 2.0
+ * Metadata.MetricType agree). */
 enum tsdb_metric_type {
     TSDB_METRIC_UNKNOWN = 0,
     TSDB_METRIC_COUNTER = 1,

@@ -1,6 +1,7 @@
 /* The request context: goes through every ingest and query call.
  *
- * Zones: everything is immutable after init except `cancelled` (atomic) and the account (atomic inside).
+ * Zones: everything is immutable after init except `cancelled` (atomic) and the account (atomic
+ * inside).
  */
 #ifndef MODEL_REQUEST_H
 #define MODEL_REQUEST_H
@@ -17,19 +18,23 @@ enum tsdb_durability {
     TSDB_DURABILITY_BUFFERED,   /* answered after write(2) accepted the WAL bytes */
     TSDB_DURABILITY_STRICT,     /* answered after fdatasync */
 };
-const char *tsdb_durability_name(enum tsdb_durability d);              /* "memory", "buffered", "strict" */
+const char *tsdb_durability_name(enum tsdb_durability d); /* "memory", "buffered", "strict" */
 bool tsdb_durability_parse(const char *s, size_t len, enum tsdb_durability *out);
 
-enum tsdb_scope { TSDB_SCOPE_READ = 1, TSDB_SCOPE_WRITE = 2, TSDB_SCOPE_ADMIN = 4 };
+enum tsdb_scope {
+    TSDB_SCOPE_READ = 1,
+    TSDB_SCOPE_WRITE = 2,
+    TSDB_SCOPE_ADMIN = 4
+};
 
 struct tsdb_request {
-    uint64_t client_id;                  /* 0 = anonymous */
-    unsigned scopes;                     /* enum tsdb_scope bits */
-    int64_t deadline_ns;                 /* on `clock`'s monotonic time; 0 = none */
+    uint64_t client_id;  /* 0 = anonymous */
+    unsigned scopes;     /* enum tsdb_scope bits */
+    int64_t deadline_ns; /* on `clock`'s monotonic time; 0 = none */
     const struct tsdb_clock *clock;
-    enum tsdb_durability durability;     /* at least this much; the server's mode is the floor */
+    enum tsdb_durability durability; /* at least this much; the server's mode is the floor */
     struct tsdb_account account;
-    _Atomic(uint32_t) cancelled;         /* set once by a watcher; polled by the work */
+    _Atomic(uint32_t) cancelled; /* set once by a watcher; polled by the work */
 };
 
 void tsdb_request_init(struct tsdb_request *r, const struct tsdb_clock *clock, unsigned scopes);

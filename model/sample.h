@@ -1,7 +1,7 @@
 /* Samples: one value of one series at one time.
  *
- * Time is int64 milliseconds of Unix time, negative allowed. A float travels as its IEEE-754 bits so that every NaN
- * payload survives. start_ms is the start (created) timestamp, 0 = unknown.
+ * Time is int64 milliseconds of Unix time, negative allowed. A float travels as its IEEE-754 bits
+ * so that every NaN payload survives. start_ms is the start (created) timestamp, 0 = unknown.
  */
 #ifndef MODEL_SAMPLE_H
 #define MODEL_SAMPLE_H
@@ -25,13 +25,14 @@ static inline bool tsdb_is_stale_bits(uint64_t bits)
     return bits == TSDB_STALE_NAN_BITS;
 }
 
-/* Samples of one series, in columns, times strictly increasing. What select hands to the query engine. */
+/* Samples of one series, in columns, times strictly increasing. What select hands to the query
+ * engine. */
 struct tsdb_columns {
     uint32_t count;
     const int64_t *t_ms;
-    const uint64_t *bits;            /* IEEE bits where float, index into histograms[] otherwise */
-    const uint8_t *kind;             /* enum tsdb_sample_kind; NULL: all floats */
-    const int64_t *start_ms;         /* NULL: none has one */
+    const uint64_t *bits;    /* IEEE bits where float, index into histograms[] otherwise */
+    const uint8_t *kind;     /* enum tsdb_sample_kind; NULL: all floats */
+    const int64_t *start_ms; /* NULL: none has one */
     const struct tsdb_histogram *histograms;
     uint32_t histogram_count;
 };

@@ -1,10 +1,11 @@
-/* Versions of everything that is written, in one place. A format change is code, docs/format page and golden file in
- * one commit; readers refuse versions they do not know with TSDB_UNSUPPORTED. */
+/* Versions of everything that is written, in one place. A format change is code, docs/format page
+ * and golden file in one commit; readers refuse versions they do not know with TSDB_UNSUPPORTED. */
 #ifndef MODEL_VERSION_H
 #define MODEL_VERSION_H
 
-#define TIDALITE_VERSION            "0.1.0"
-/* What /api/v1/status/buildinfo says as "version": plain semver >= 2.24.0, because Grafana and Thanos read features off it. */
+#define TIDALITE_VERSION "0.1.0"
+/* What /api/v1/status/buildinfo says as "version": plain semver >= 2.24.0, because Grafana and
+ * Thanos read features off it. */
 #define TIDALITE_PROMETHEUS_VERSION "3.14.0"
 
 #define TSDB_FORMAT_DATA_DIR   1 /* VERSION */
