@@ -2,6 +2,7 @@
 
 #include "base/assert.h"
 #include "base/bytes.h"
+#include "base/shortest_private.h"
 
 #include <locale.h>
 #include <pthread.h>
@@ -20,17 +21,26 @@ static const double powers_of_ten[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6, 
 
 size_t tsdb_format_u64(char *out, uint64_t v)
 {
+    /* Two digits for each division: this is what a query's answer is made of. */
+    static const char pairs[] = "00010203040506070809101112131415161718192021222324"
+                                "25262728293031323334353637383940414243444546474849"
+                                "50515253545556575859606162636465666768697071727374"
+                                "75767778798081828384858687888990919293949596979899";
     char digits[20];
-    size_t n = 0;
-    do {
-        digits[n++] = (char)('0' + v % 10);
-        v /= 10;
-    } while (v > 0);
-    for (size_t i = 0; i < n; i++) {
-        out[i] = digits[n - 1 - i];
+    size_t i = sizeof digits;
+    for (; v >= 100; v /= 100) {
+        i -= 2;
+        memcpy(digits + i, pairs + 2 * (v % 100), 2);
     }
-    out[n] = '\0';
-    return n;
+    if (v >= 10) {
+        i -= 2;
+        memcpy(digits + i, pairs + 2 * v, 2);
+    } else {
+        digits[--i] = (char)('0' + v);
+    }
+    memcpy(out, digits + i, sizeof digits - i);
+    out[sizeof digits - i] = '\0';
+    return sizeof digits - i;
 }
 
 size_t tsdb_format_i64(char *out, int64_t v)
@@ -107,58 +117,16 @@ static void digits_from_u64(struct digits *out, uint64_t v, int exponent)
     out->point = count > 0 ? n + exponent : 0;
 }
 
-/* Values that people and exporters write: a decimal of at most 15 digits with few of them behind
- * the point. Two such decimals never read as the same double, so one that reads back as v is the
- * shortest; m / 10^k reads back exactly as strtod would, because both are exact doubles (Clinger
- * 1990). */
-static bool digits_short_decimal(struct digits *out, double v)
-{
-    if (v >= 1e15 || v < 1e-5) {
-        return false;
-    }
-    for (int k = 0; k <= 12; k++) {
-        double scaled = v * powers_of_ten[k];
-        if (scaled >= 1e15) {
-            return false;
-        }
-        uint64_t m = (uint64_t)(scaled + 0.5);
-        if ((double)m / powers_of_ten[k] == v) {
-            digits_from_u64(out, m, -k);
-            return true;
-        }
-    }
-    return false;
-}
-
 static void digits_shortest(struct digits *out, double v)
 {
-    if (v == 0) {
-        out->count = 0;
-        out->point = 0;
+    /* Counters and sizes: below 2^53 no other integer reads back as v, so its own digits are the
+     * shortest. */
+    if (v < 0x1p53 && (double)(uint64_t)v == v) {
+        digits_from_u64(out, (uint64_t)v, 0);
         return;
     }
-    if (digits_short_decimal(out, v)) {
-        return;
-    }
-    char text[40];
-    for (int precision = 14; precision <= 16; precision++) {
-        (void)snprintf(text, sizeof text, "%.*e", precision, v);
-        if (precision == 16 || strtod(text, NULL) == v) {
-            break;
-        }
-    }
-    int n = 0;
-    const char *p = text;
-    for (; *p != 'e'; p++) {
-        if (*p >= '0' && *p <= '9') {
-            out->d[n++] = *p;
-        }
-    }
-    while (out->d[n - 1] == '0') {
-        n--;
-    }
-    out->count = n;
-    out->point = (int)strtol(p + 1, NULL, 10) + 1;
+    struct tsdb_decimal decimal = tsdb_shortest_decimal(v);
+    digits_from_u64(out, decimal.digits, decimal.exponent);
 }
 
 /* "NaN", "+Inf", "-Inf", or nothing and 0. */
