@@ -40,7 +40,7 @@ struct tsdb_fs_ops {
     enum tsdb_status (*pwrite)(void *ctx, struct tsdb_file *f, const void *buf, size_t len, uint64_t offset, struct tsdb_error *err);
     enum tsdb_status (*sync)(void *ctx, struct tsdb_file *f, struct tsdb_error *err); /* fdatasync: data and size */
     enum tsdb_status (*truncate)(void *ctx, struct tsdb_file *f, uint64_t size, struct tsdb_error *err);
-    /* Make [0, size) exist as written zeroes, so that later syncs touch no metadata. */
+    /* Make [0, size) exist as written zeroes, so that later syncs touch no metadata. What was there is overwritten. */
     enum tsdb_status (*preallocate)(void *ctx, struct tsdb_file *f, uint64_t size, struct tsdb_error *err);
     enum tsdb_status (*stat)(void *ctx, const char *path, struct tsdb_file_info *out, struct tsdb_error *err);
     enum tsdb_status (*rename)(void *ctx, const char *from, const char *to, struct tsdb_error *err); /* replaces */
@@ -49,7 +49,7 @@ struct tsdb_fs_ops {
     enum tsdb_status (*rmdir)(void *ctx, const char *path, struct tsdb_error *err);
     enum tsdb_status (*list)(void *ctx, const char *dir, tsdb_fs_list_fn fn, void *arg, struct tsdb_error *err); /* any order */
     enum tsdb_status (*sync_dir)(void *ctx, const char *dir, struct tsdb_error *err); /* "" = the root */
-    /* Exclusive advisory lock, held until unlock or process end. TSDB_BUSY if another process has it. */
+    /* Exclusive advisory lock, held until close(*out) or process end; creates the file. TSDB_BUSY if it is held. */
     enum tsdb_status (*lock)(void *ctx, const char *path, struct tsdb_file **out, struct tsdb_error *err);
     enum tsdb_status (*space)(void *ctx, uint64_t *out_free_bytes, uint64_t *out_total_bytes, struct tsdb_error *err);
 };
@@ -68,6 +68,8 @@ void tsdb_fs_real_destroy(struct tsdb_fs *fs);
  * rename, unlink are un-synced until sync_dir on the parent). `crash` throws away or keeps each un-synced piece as the
  * seeded generator says, tearing un-synced writes at 512-byte sectors, and forgets all handles and locks.
  * `kill` (a process death) keeps everything that was written, and forgets handles and locks.
+ * A rename between two directories is durable as a whole with the sync_dir of either. A create, rename or unlink is never
+ * durable without the earlier ones of the same name. Handles that are left over from before still want their close.
  * Faults: see below. Guarded by its own lock (rank FS_SIM); any thread. */
 struct tsdb_fs_sim;
 enum tsdb_status tsdb_fs_sim_create(uint64_t seed, struct tsdb_fs_sim **out, struct tsdb_fs *out_fs) TSDB_WUR;
@@ -75,17 +77,18 @@ void tsdb_fs_sim_destroy(struct tsdb_fs_sim *sim);
 void tsdb_fs_sim_crash(struct tsdb_fs_sim *sim);
 void tsdb_fs_sim_kill(struct tsdb_fs_sim *sim);
 /* Number of mutating operations (pwrite, sync, truncate, preallocate, rename, unlink, mkdir, rmdir, sync_dir, open
- * that creates) so far: "crash at every write" runs N = 1.. over it. */
+ * that creates or truncates; only those that pass their checks) so far: "crash at every write" runs N = 1.. over it. */
 uint64_t tsdb_fs_sim_op_count(const struct tsdb_fs_sim *sim);
 enum tsdb_fs_fault {
     TSDB_FAULT_NONE = 0,
     TSDB_FAULT_EIO,         /* the operation fails with EIO; a write may leave a torn prefix; a failed sync drops the
                                un-synced pages of that file and forgets that they were dirty, as Linux may */
     TSDB_FAULT_ENOSPC,      /* writes, preallocate and creates fail with ENOSPC */
-    TSDB_FAULT_HALT,        /* this operation and every later one fails with EIO and has no effect: the machine is gone.
+    TSDB_FAULT_HALT,        /* this operation and every later one, reads too, fails with EIO and has no effect: the machine is gone.
                                The test then calls crash or kill and reopens. A write may leave a torn prefix. */
 };
-/* Arm: the op_index-th mutating operation from now (1-based) gets the fault; `count` operations in a row (HALT: all). */
+/* Arm: the op_index-th mutating operation from now (1-based) gets the fault; `count` operations in a row (HALT: all).
+ * Replaces what was armed; crash and kill disarm. */
 void tsdb_fs_sim_fault(struct tsdb_fs_sim *sim, enum tsdb_fs_fault fault, uint64_t op_index, uint64_t count);
 /* Flip `bits` random bits in the synced content of `path` within [from, to). */
 void tsdb_fs_sim_flip(struct tsdb_fs_sim *sim, const char *path, uint64_t from, uint64_t to, uint32_t bits);
