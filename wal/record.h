@@ -3,7 +3,7 @@
  * A frame on disk is a 16-byte header (wal.c fills magic and CRC) and a payload; owners write frames back to back into a
  * batch's wal_bytes with type, partition and length set. Every payload begins with
  *   uvarint log_seq     position among this partition's frames: 1, 2, 3, ... a gap means that a frame was lost
- *   uvarint write_seq   the partition's write sequence after the batch (orders duplicates and deletes)
+ *   varint  write_seq - log_seq; the partition's write sequence after the batch (orders duplicates and deletes)
  *   uvarint epoch       what values may be packed against: only samples of the same partition and epoch
  * Values are packed against the series' last value logged in the same epoch; a series' first sample in an epoch is raw.
  * So damage costs at most one partition's samples up to the next epoch. Exact bytes: docs/format/wal.md.
@@ -24,6 +24,7 @@ enum wal_record_type {
 #define WAL_FRAME_OVERHEAD_MAX       (WAL_FRAME_HEADER_BYTES + 3 * TSDB_VARINT64_BYTES_MAX + 16)
 #define WAL_SAMPLE_BYTES_MAX         48 /* float or histogram without its raw bytes, start timestamp included */
 #define WAL_SERIES_BYTES_OVERHEAD_MAX 24
+#define WAL_EXEMPLAR_BYTES_OVERHEAD_MAX 32 /* beside the labels' canonical bytes */
 
 /* ---- encoding, into [pos, end) of a batch; running out of room is a bug of the reservation and asserted ---- */
 struct wal_encoder {
@@ -31,6 +32,7 @@ struct wal_encoder {
     uint8_t *frame;      /* begin of the open frame */
     uint32_t prev_local; /* delta state within the frame */
     int64_t prev_t_ms;
+    uint8_t *run;        /* control byte of the open run of unchanged values, or NULL */
 };
 void wal_encoder_init(struct wal_encoder *e, uint8_t *begin, uint8_t *end);
 void wal_frame_begin(struct wal_encoder *e, enum wal_record_type type, uint32_t partition, uint64_t log_seq, uint64_t write_seq, uint64_t epoch);
@@ -50,6 +52,7 @@ struct wal_decoder {
     const uint8_t *pos, *end;
     uint32_t prev_local;
     int64_t prev_t_ms;
+    uint32_t run_left; /* samples of a run still to be given */
     bool failed;
 };
 enum tsdb_status wal_decode_head(const uint8_t *payload, uint32_t len, struct wal_frame_head *out_head, struct wal_decoder *out,

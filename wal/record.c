@@ -1,0 +1,395 @@
+#include "wal/record.h"
+
+#include "base/assert.h"
+#include "compress/value_pack.h"
+#include "wal/wal_format.h"
+
+static_assert(VALUE_PACK_MODE_COUNT == (int)WAL_SAMPLE_RUN, "runs begin where the value modes end");
+static_assert(WAL_SAMPLE_ESCAPE <= WAL_SAMPLE_MODE, "every mode fits");
+
+/* Deltas begin as if a sample with local id -1 and time 0 had come before. */
+#define LOCAL_BEFORE_FIRST UINT32_MAX
+
+/* Longest form of a sample without a histogram's raw bytes: control, local, time, escape, start,
+ * then either the mode and eight bytes or a length. */
+static_assert(1 + 5 + TSDB_VARINT64_BYTES_MAX + 1 + TSDB_VARINT64_BYTES_MAX + 1 +
+                      VALUE_PACK_BYTES_MAX <=
+                  WAL_SAMPLE_BYTES_MAX,
+              "the reservation holds any sample");
+
+/* ---- encoding ---- */
+
+static size_t encoder_left(const struct wal_encoder *e)
+{
+    return (size_t)(e->end - e->pos);
+}
+
+void wal_encoder_init(struct wal_encoder *e, uint8_t *begin, uint8_t *end)
+{
+    TSDB_ASSERT(begin <= end);
+    *e = (struct wal_encoder){.pos = begin, .end = end};
+}
+
+void wal_frame_begin(struct wal_encoder *e, enum wal_record_type type, uint32_t partition,
+                     uint64_t log_seq, uint64_t write_seq, uint64_t epoch)
+{
+    TSDB_ASSERT(!e->frame);
+    TSDB_ASSERT(partition < TSDB_PARTITIONS);
+    TSDB_ASSERT(encoder_left(e) >= WAL_FRAME_OVERHEAD_MAX);
+    e->frame = e->pos;
+    memset(e->frame, 0, WAL_FRAME_HEADER_BYTES);
+    e->frame[WAL_FRAME_AT_TYPE] = (uint8_t)type;
+    e->frame[WAL_FRAME_AT_PARTITION] = (uint8_t)partition;
+    e->pos += WAL_FRAME_HEADER_BYTES;
+    e->pos = tsdb_put_uvarint(e->pos, log_seq);
+    e->pos = tsdb_put_varint(e->pos, (int64_t)(write_seq - log_seq));
+    e->pos = tsdb_put_uvarint(e->pos, epoch);
+    e->prev_local = LOCAL_BEFORE_FIRST;
+    e->prev_t_ms = 0;
+    e->run = NULL;
+}
+
+void wal_frame_end(struct wal_encoder *e)
+{
+    TSDB_ASSERT(e->frame);
+    size_t len = (size_t)(e->pos - e->frame) - WAL_FRAME_HEADER_BYTES;
+    TSDB_ASSERT(len <= UINT32_MAX);
+    tsdb_store_le32(e->frame + WAL_FRAME_AT_LEN, (uint32_t)len);
+    size_t pad = (size_t)wal_frame_bytes((uint32_t)len) - WAL_FRAME_HEADER_BYTES - len;
+    TSDB_ASSERT(encoder_left(e) >= pad);
+    memset(e->pos, 0, pad);
+    e->pos += pad;
+    e->frame = NULL;
+}
+
+/* Ids wrap at 32 bits, so that the first one's delta needs no case of its own. */
+static uint8_t *put_local(struct wal_encoder *e, uint8_t *p, uint32_t local)
+{
+    p = tsdb_put_varint(p, (int32_t)(local - e->prev_local));
+    e->prev_local = local;
+    return p;
+}
+
+static uint8_t *put_time(struct wal_encoder *e, uint8_t *p, int64_t t_ms)
+{
+    p = tsdb_put_varint(p, (int64_t)((uint64_t)t_ms - (uint64_t)e->prev_t_ms));
+    e->prev_t_ms = t_ms;
+    return p;
+}
+
+void wal_encode_series(struct wal_encoder *e, uint32_t local, const struct tsdb_labels *labels)
+{
+    size_t bytes = tsdb_labels_encoded_bytes(labels);
+    TSDB_ASSERT(e->frame);
+    TSDB_ASSERT(encoder_left(e) >= WAL_SERIES_BYTES_OVERHEAD_MAX &&
+                encoder_left(e) - WAL_SERIES_BYTES_OVERHEAD_MAX >= bytes);
+    e->pos = put_local(e, e->pos, local);
+    e->pos = tsdb_put_uvarint(e->pos, bytes);
+    e->pos += tsdb_labels_encode(labels, e->pos);
+}
+
+/* The control byte at p and the deltas it announces; returns the byte after. */
+static inline uint8_t *put_control(struct wal_encoder *e, uint8_t *p, uint32_t local, int64_t t_ms,
+                                   uint32_t mode)
+{
+    uint8_t *control = p++;
+    uint32_t flags = 0;
+    if (local == e->prev_local + 1) {
+        e->prev_local = local;
+    } else {
+        flags |= WAL_SAMPLE_LOCAL;
+        p = put_local(e, p, local);
+    }
+    if (t_ms != e->prev_t_ms) {
+        flags |= WAL_SAMPLE_TIME;
+        p = put_time(e, p, t_ms);
+    }
+    *control = (uint8_t)(flags | mode);
+    return p;
+}
+
+static inline uint8_t *put_packed(uint8_t *p, struct value_packed v)
+{
+    tsdb_store_le64(p, v.packed); /* eight bytes whatever the width: the reservation has room */
+    return p + v.bytes;
+}
+
+/* One more sample that is the base again, next id, same time: counted in the control byte of the
+ * first. */
+static inline bool run_extend(struct wal_encoder *e, uint32_t local, int64_t t_ms)
+{
+    if (!e->run || local != e->prev_local + 1 || t_ms != e->prev_t_ms) {
+        return false;
+    }
+    uint32_t mode = *e->run & WAL_SAMPLE_MODE;
+    mode = mode == VALUE_PACK_SAME ? WAL_SAMPLE_RUN : mode + 1;
+    if (mode >= WAL_SAMPLE_RUN_END) {
+        return false;
+    }
+    *e->run = (uint8_t)((*e->run & ~WAL_SAMPLE_MODE) | mode);
+    e->prev_local = local;
+    return true;
+}
+
+/* Escape byte and start timestamp. */
+static uint8_t *put_escape(uint8_t *p, enum tsdb_sample_kind kind, int64_t t_ms, int64_t start_ms)
+{
+    *p++ = (uint8_t)((unsigned)kind | (start_ms ? WAL_ESCAPE_START : 0u));
+    if (start_ms) {
+        p = tsdb_put_varint(p, (int64_t)((uint64_t)t_ms - (uint64_t)start_ms));
+    }
+    return p;
+}
+
+void wal_encode_float(struct wal_encoder *e, uint32_t local, int64_t t_ms, int64_t start_ms,
+                      uint64_t bits, bool has_base, uint64_t base_bits)
+{
+    TSDB_ASSERT(encoder_left(e) >= WAL_SAMPLE_BYTES_MAX);
+    struct value_packed v = value_pack(bits, has_base, base_bits);
+    uint8_t *p = e->pos;
+    if (TSDB_UNLIKELY(start_ms != 0)) {
+        p = put_control(e, p, local, t_ms, WAL_SAMPLE_ESCAPE);
+        p = put_escape(p, TSDB_SAMPLE_FLOAT, t_ms, start_ms);
+        *p++ = (uint8_t)v.mode;
+        e->run = NULL;
+    } else if (v.mode == VALUE_PACK_SAME) {
+        if (run_extend(e, local, t_ms)) {
+            return;
+        }
+        e->run = p;
+        p = put_control(e, p, local, t_ms, VALUE_PACK_SAME);
+    } else {
+        e->run = NULL;
+        p = put_control(e, p, local, t_ms, v.mode);
+    }
+    e->pos = put_packed(p, v);
+}
+
+void wal_encode_histogram(struct wal_encoder *e, uint32_t local, int64_t t_ms, int64_t start_ms,
+                          enum tsdb_sample_kind kind, const uint8_t *raw, uint32_t raw_len)
+{
+    TSDB_ASSERT(kind != TSDB_SAMPLE_FLOAT);
+    TSDB_ASSERT(encoder_left(e) >= WAL_SAMPLE_BYTES_MAX &&
+                encoder_left(e) - WAL_SAMPLE_BYTES_MAX >= raw_len);
+    e->run = NULL;
+    uint8_t *p = put_control(e, e->pos, local, t_ms, WAL_SAMPLE_ESCAPE);
+    p = put_escape(p, kind, t_ms, start_ms);
+    p = tsdb_put_uvarint(p, raw_len);
+    memcpy(p, raw, raw_len);
+    e->pos = p + raw_len;
+}
+
+void wal_encode_exemplar(struct wal_encoder *e, uint32_t local, const struct tsdb_exemplar *x)
+{
+    size_t bytes = tsdb_labels_encoded_bytes(&x->labels);
+    TSDB_ASSERT(encoder_left(e) >= WAL_EXEMPLAR_BYTES_OVERHEAD_MAX &&
+                encoder_left(e) - WAL_EXEMPLAR_BYTES_OVERHEAD_MAX >= bytes);
+    uint8_t *p = put_local(e, e->pos, local);
+    p = put_time(e, p, x->t_ms);
+    tsdb_store_le64(p, x->bits);
+    p = tsdb_put_uvarint(p + 8, bytes);
+    e->pos = p + tsdb_labels_encode(&x->labels, p);
+}
+
+/* ---- decoding ---- */
+
+enum tsdb_status wal_decode_head(const uint8_t *payload, uint32_t len,
+                                 struct wal_frame_head *out_head, struct wal_decoder *out,
+                                 struct tsdb_error *err)
+{
+    const uint8_t *p = payload, *end = payload + len;
+    struct wal_frame_head head;
+    int64_t ahead;
+    if (!(p = tsdb_get_uvarint(p, end, &head.log_seq)) || !(p = tsdb_get_varint(p, end, &ahead)) ||
+        !(p = tsdb_get_uvarint(p, end, &head.epoch))) {
+        return tsdb_error_set(err, TSDB_CORRUPT,
+                              "wal frame of %u bytes: sequence numbers are cut off", len);
+    }
+    head.write_seq = head.log_seq + (uint64_t)ahead;
+    *out_head = head;
+    *out = (struct wal_decoder){.pos = p, .end = end, .prev_local = LOCAL_BEFORE_FIRST};
+    return TSDB_OK;
+}
+
+static bool decode_fail(struct wal_decoder *d)
+{
+    d->failed = true;
+    d->pos = d->end;
+    d->run_left = 0;
+    return false;
+}
+
+static bool local_set(struct wal_decoder *d, uint32_t local)
+{
+    if (local >= TSDB_SERIES_LOCAL_MAX) {
+        return false;
+    }
+    d->prev_local = local;
+    return true;
+}
+
+static bool get_local(struct wal_decoder *d)
+{
+    int64_t delta;
+    const uint8_t *p = tsdb_get_varint(d->pos, d->end, &delta);
+    if (!p || delta < INT32_MIN || delta > INT32_MAX) {
+        return false;
+    }
+    d->pos = p;
+    return local_set(d, d->prev_local + (uint32_t)(int32_t)delta);
+}
+
+static bool get_time(struct wal_decoder *d)
+{
+    int64_t delta;
+    const uint8_t *p = tsdb_get_varint(d->pos, d->end, &delta);
+    if (!p) {
+        return false;
+    }
+    d->pos = p;
+    d->prev_t_ms = (int64_t)((uint64_t)d->prev_t_ms + (uint64_t)delta);
+    return true;
+}
+
+/* A uvarint length and that many bytes. */
+static bool get_bytes(struct wal_decoder *d, struct tsdb_slice *out)
+{
+    uint64_t len;
+    const uint8_t *p = tsdb_get_uvarint(d->pos, d->end, &len);
+    if (!p || len > (uint64_t)(d->end - p)) {
+        return false;
+    }
+    *out = (struct tsdb_slice){p, (size_t)len};
+    d->pos = p + len;
+    return true;
+}
+
+bool wal_decode_series(struct wal_decoder *d, uint32_t *out_local, struct tsdb_slice *out_labels)
+{
+    struct tsdb_slice labels;
+    if (d->pos == d->end) {
+        return false;
+    }
+    if (!get_local(d) || !get_bytes(d, &labels)) {
+        return decode_fail(d);
+    }
+    *out_local = d->prev_local;
+    *out_labels = labels;
+    return true;
+}
+
+static void sample_value(struct wal_sample *s, uint32_t mode, uint64_t packed)
+{
+    s->needs_base = value_pack_needs_base(mode);
+    s->pack_mode = (uint8_t)mode;
+    s->packed = packed;
+    s->bits = s->needs_base ? 0 : value_unpack(mode, packed, 0);
+}
+
+static bool get_value(struct wal_decoder *d, uint32_t mode, struct wal_sample *out)
+{
+    if (mode >= VALUE_PACK_MODE_COUNT) {
+        return false;
+    }
+    uint32_t n = value_pack_bytes(mode);
+    if (n > (size_t)(d->end - d->pos)) {
+        return false;
+    }
+    uint64_t packed = 0;
+    memcpy(&packed, d->pos, n);
+    d->pos += n;
+    sample_value(out, mode, packed);
+    return true;
+}
+
+static bool get_escape(struct wal_decoder *d, struct wal_sample *out)
+{
+    if (d->pos == d->end || (*d->pos & ~WAL_ESCAPE_VALID)) {
+        return false;
+    }
+    uint8_t escape = *d->pos++;
+    if ((escape & WAL_ESCAPE_KIND) > TSDB_SAMPLE_HISTOGRAM_FLOAT) {
+        return false;
+    }
+    out->kind = (enum tsdb_sample_kind)(escape & WAL_ESCAPE_KIND);
+    if (escape & WAL_ESCAPE_START) {
+        int64_t back;
+        const uint8_t *p = tsdb_get_varint(d->pos, d->end, &back);
+        if (!p) {
+            return false;
+        }
+        d->pos = p;
+        out->start_ms = (int64_t)((uint64_t)out->t_ms - (uint64_t)back);
+    }
+    if (out->kind != TSDB_SAMPLE_FLOAT) {
+        return get_bytes(d, &out->raw);
+    }
+    return d->pos != d->end && get_value(d, *d->pos++, out);
+}
+
+/* Control byte, deltas, value. */
+static bool get_sample(struct wal_decoder *d, struct wal_sample *out)
+{
+    uint32_t control = *d->pos++, mode = control & WAL_SAMPLE_MODE;
+    bool ok = control & WAL_SAMPLE_LOCAL ? get_local(d) : local_set(d, d->prev_local + 1);
+    if (!ok || ((control & WAL_SAMPLE_TIME) && !get_time(d))) {
+        return false;
+    }
+    out->local = d->prev_local;
+    out->t_ms = d->prev_t_ms;
+    if (mode == WAL_SAMPLE_ESCAPE) {
+        return get_escape(d, out);
+    }
+    if (mode >= WAL_SAMPLE_RUN) {
+        d->run_left = mode - WAL_SAMPLE_RUN + 1;
+        mode = VALUE_PACK_SAME;
+    }
+    return get_value(d, mode, out);
+}
+
+bool wal_decode_sample(struct wal_decoder *d, struct wal_sample *out)
+{
+    struct wal_sample s = {.kind = TSDB_SAMPLE_FLOAT};
+    if (d->run_left > 0) {
+        d->run_left--;
+        if (!local_set(d, d->prev_local + 1)) {
+            return decode_fail(d);
+        }
+        s.local = d->prev_local;
+        s.t_ms = d->prev_t_ms;
+        sample_value(&s, VALUE_PACK_SAME, 0);
+    } else if (d->pos == d->end) {
+        return false;
+    } else if (!get_sample(d, &s)) {
+        return decode_fail(d);
+    }
+    *out = s;
+    return true;
+}
+
+uint64_t wal_sample_unpack(const struct wal_sample *s, uint64_t base_bits)
+{
+    return s->needs_base ? value_unpack(s->pack_mode, s->packed, base_bits) : s->bits;
+}
+
+bool wal_decode_exemplar(struct wal_decoder *d, uint32_t *out_local, struct tsdb_label *items,
+                         uint32_t cap, struct tsdb_exemplar *out)
+{
+    struct tsdb_slice labels;
+    uint32_t count;
+    if (d->pos == d->end) {
+        return false;
+    }
+    if (!get_local(d) || !get_time(d) || d->end - d->pos < 8) {
+        return decode_fail(d);
+    }
+    uint64_t bits = tsdb_load_le64(d->pos);
+    d->pos += 8;
+    if (!get_bytes(d, &labels) ||
+        tsdb_labels_decode(labels.data, labels.len, items, cap, &count, NULL) != TSDB_OK) {
+        return decode_fail(d);
+    }
+    *out_local = d->prev_local;
+    *out = (struct tsdb_exemplar){.labels = {items, count}, .bits = bits, .t_ms = d->prev_t_ms};
+    return true;
+}

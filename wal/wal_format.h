@@ -1,0 +1,89 @@
+/* The log's bytes on disk: where every field stands. docs/format/wal.md is the page to read; this
+ * holds it to code.
+ *
+ *   segment file   | header 48 | frame | frame | ... | 16 zero bytes | anything |
+ *   frame          | header 16 | payload | zero padding to a multiple of 4 |
+ */
+#ifndef WAL_WAL_FORMAT_H
+#define WAL_WAL_FORMAT_H
+
+#include "base/bytes.h"
+#include "base/crc32c.h"
+#include "base/limits.h"
+#include "model/version.h"
+#include "wal/record.h"
+
+#include <assert.h>
+
+/* ---- segment header ---- */
+#define WAL_SEGMENT_MAGIC        UINT64_C(0x0a0d4c41572d4454) /* "TD-WAL\r\n" */
+#define WAL_SEGMENT_HEADER_BYTES 48u
+enum {
+    WAL_SEGMENT_AT_MAGIC = 0,    /* u64 */
+    WAL_SEGMENT_AT_VERSION = 8,  /* u32 TSDB_FORMAT_WAL */
+    WAL_SEGMENT_AT_BYTES = 12,   /* u32 bytes of this header */
+    WAL_SEGMENT_AT_SEGMENT = 16, /* u64 number, as in the file's name */
+    WAL_SEGMENT_AT_PREV_SEGMENT =
+        24,                       /* u64 where the log before this segment ends; 0: not known, */
+    WAL_SEGMENT_AT_PREV_END = 32, /* u64 the log was opened here; else a byte offset in it */
+    WAL_SEGMENT_AT_RESERVED = 40, /* u32 zero */
+    WAL_SEGMENT_AT_CRC = 44,      /* u32 crc32c of the 44 bytes before */
+};
+static_assert(WAL_SEGMENT_AT_CRC + 4 == WAL_SEGMENT_HEADER_BYTES, "the CRC is the header's end");
+static_assert(WAL_SEGMENT_HEADER_BYTES % 16 == 0, "the first frame is aligned");
+
+/* ---- frame header ---- */
+#define WAL_FRAME_MAGIC 0x464c4457u /* "WDLF" */
+#define WAL_FRAME_ALIGN 4u
+enum {
+    WAL_FRAME_AT_MAGIC = 0,      /* u32 */
+    WAL_FRAME_AT_LEN = 4,        /* u32 payload bytes, padding not counted */
+    WAL_FRAME_AT_CRC = 8,        /* u32, see wal_frame_crc */
+    WAL_FRAME_AT_TYPE = 12,      /* u8 enum wal_record_type */
+    WAL_FRAME_AT_PARTITION = 13, /* u8 below TSDB_PARTITIONS */
+    WAL_FRAME_AT_ZERO = 14,      /* u16 zero */
+};
+static_assert(WAL_FRAME_AT_ZERO + 2 == WAL_FRAME_HEADER_BYTES, "sixteen bytes");
+static_assert(WAL_FRAME_HEADER_BYTES % WAL_FRAME_ALIGN == 0, "payloads are aligned");
+static_assert(TSDB_PARTITIONS <= 256, "a partition is one byte");
+
+/* After the last frame that was written stand as many zero bytes as a frame header has: where a
+ * recycled file's old content would follow, they say that the log ends here. */
+#define WAL_END_BYTES WAL_FRAME_HEADER_BYTES
+
+/* ---- sample control byte ---- */
+#define WAL_SAMPLE_LOCAL                                                                           \
+    0x80u /* varint of local id - previous id follows; else it is the previous + 1 */
+#define WAL_SAMPLE_TIME 0x40u /* varint of time - previous time follows; else it is the same */
+#define WAL_SAMPLE_MODE 0x3fu /* a value_pack mode, or one of: */
+#define WAL_SAMPLE_RUN                                                                             \
+    58u /* 58..62: 2..6 samples with SAME in a row, ids rising by one, one time */
+#define WAL_SAMPLE_RUN_END 63u   /* the first mode that is not a run */
+#define WAL_SAMPLE_ESCAPE  63u   /* an escape byte follows the deltas: */
+#define WAL_ESCAPE_KIND    0x03u /* enum tsdb_sample_kind */
+#define WAL_ESCAPE_START   0x04u /* varint of time - start timestamp follows */
+#define WAL_ESCAPE_VALID   0x07u
+
+/* A frame with its header and padding. */
+static inline uint64_t wal_frame_bytes(uint32_t payload_len)
+{
+    return WAL_FRAME_HEADER_BYTES +
+           (((uint64_t)payload_len + WAL_FRAME_ALIGN - 1) & ~(uint64_t)(WAL_FRAME_ALIGN - 1));
+}
+
+/* CRC-32C of segment number, offset of the frame in the segment, the header without the CRC,
+ * payload and padding. So a frame is valid in one place only: old bytes of a recycled segment, or a
+ * frame written to the wrong place, are not. */
+static inline uint32_t wal_frame_crc(const uint8_t *frame, uint64_t segment, uint64_t offset)
+{
+    uint8_t seed[28];
+    uint64_t bytes = wal_frame_bytes(tsdb_load_le32(frame + WAL_FRAME_AT_LEN));
+    tsdb_store_le64(seed, segment);
+    tsdb_store_le64(seed + 8, offset);
+    memcpy(seed + 16, frame, WAL_FRAME_AT_CRC);
+    memcpy(seed + 24, frame + WAL_FRAME_AT_TYPE, 4);
+    uint32_t crc = tsdb_crc32c(0, seed, sizeof seed);
+    return tsdb_crc32c(crc, frame + WAL_FRAME_HEADER_BYTES, (size_t)bytes - WAL_FRAME_HEADER_BYTES);
+}
+
+#endif
