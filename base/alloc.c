@@ -25,11 +25,19 @@ const char *tsdb_mem_category_name(enum tsdb_mem_category category)
 
 /* ---- tables ---- */
 
+/* malloc aligns to 16 where the block is that large; jemalloc gives a block of 8 bytes an alignment
+ * of 8 (measured). */
+#define ALIGN_DEFAULT ((size_t)16)
+static size_t at_least_aligned(size_t bytes)
+{
+    return bytes < ALIGN_DEFAULT ? ALIGN_DEFAULT : bytes;
+}
+
 static void *real_alloc(void *ctx, size_t align, size_t bytes)
 {
     (void)ctx;
-    if (align <= 16) {
-        return malloc(bytes); /* 16 on every machine that we build for */
+    if (align <= ALIGN_DEFAULT) {
+        return malloc(at_least_aligned(bytes));
     }
     void *p = NULL;
     return posix_memalign(&p, align, bytes) == 0 ? p : NULL;
@@ -38,7 +46,7 @@ static void *real_alloc(void *ctx, size_t align, size_t bytes)
 static void *real_realloc(void *ctx, void *p, size_t bytes_new)
 {
     (void)ctx;
-    return realloc(p, bytes_new);
+    return realloc(p, at_least_aligned(bytes_new));
 }
 
 static void real_free(void *ctx, void *p)
@@ -129,7 +137,7 @@ void *tsdb_mem_alloc_zero(enum tsdb_mem_category category, size_t bytes)
 {
     if (table == &real_ops && bytes > 0 && bytes <= PTRDIFF_MAX) {
         /* calloc knows which pages are fresh from the kernel and need no clearing. */
-        void *zero = calloc(1, bytes);
+        void *zero = calloc(1, at_least_aligned(bytes));
         if (zero != NULL) {
             tsdb_mem_note(category, (int64_t)bytes);
         }

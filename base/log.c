@@ -13,8 +13,8 @@
 /* Kept free for what must still fit after the fields: the truncation mark and the end of the line.
  */
 #define LINE_BYTES_TAIL 32
-/* A message or field longer than this is cut; a query of a megabyte must not push the other fields
- * out. */
+/* A message or field that prints longer than this is cut; a query of a megabyte must not push the
+ * other fields out. */
 #define VALUE_BYTES_MAX 1024
 
 static const char *const level_names[] = {"debug", "info", "warn", "error"};
@@ -65,11 +65,15 @@ static void put_str(struct line *l, const char *s)
 }
 
 /* Escapes as JSON does, which logfmt readers understand as well. Malformed UTF-8 (label bytes of a
- * sender) becomes U+FFFD, one for each byte. */
-static void put_escaped(struct line *l, const char *s, size_t len)
+ * sender) becomes U+FFFD, one for each byte. Returns false if the value was cut. */
+static bool put_escaped(struct line *l, const char *s, size_t len)
 {
     static const char hex[] = "0123456789abcdef";
+    size_t begin = l->len;
     for (size_t i = 0; i < len;) {
+        if (l->len - begin >= VALUE_BYTES_MAX) {
+            return false;
+        }
         unsigned char c = (unsigned char)s[i];
         size_t n = 1;
         if (c == '"' || c == '\\') {
@@ -94,6 +98,7 @@ static void put_escaped(struct line *l, const char *s, size_t len)
         }
         i += n;
     }
+    return true;
 }
 
 static bool needs_quotes(const char *s, size_t len)
@@ -109,20 +114,12 @@ static bool needs_quotes(const char *s, size_t len)
 
 static void put_string_value(struct line *l, const char *s)
 {
-    size_t len = strnlen(s, VALUE_BYTES_MAX + 1);
-    bool cut = len > VALUE_BYTES_MAX;
-    if (cut) {
-        len = VALUE_BYTES_MAX;
-        while (len > 0 && ((unsigned char)s[len] & 0xc0) == 0x80) {
-            len--;
-        }
-    }
-    bool quoted = l->json || cut || needs_quotes(s, len);
+    size_t len = strnlen(s, VALUE_BYTES_MAX + 8); /* enough to see that it must be cut */
+    bool quoted = l->json || len > VALUE_BYTES_MAX || needs_quotes(s, len);
     if (quoted) {
         put_str(l, "\"");
     }
-    put_escaped(l, s, len);
-    if (cut) {
+    if (!put_escaped(l, s, len)) {
         put_str(l, "...");
     }
     if (quoted) {
@@ -134,7 +131,7 @@ static void put_key(struct line *l, const char *key)
 {
     if (l->json) {
         put_str(l, l->len == 0 ? "{\"" : ",\"");
-        put_escaped(l, key, strlen(key));
+        (void)put_escaped(l, key, strlen(key));
         put_str(l, "\":");
     } else {
         put_str(l, l->len == 0 ? "" : " ");
