@@ -116,28 +116,37 @@ void tsdb_buf_put_varint(struct tsdb_buf *b, int64_t v)
     tsdb_buf_put_uvarint(b, tsdb_zigzag(v));
 }
 
+/* For text that the scratch buffer does not hold. vsnprintf wants a byte more for its NUL, which is
+ * not content and must not count against len_max. */
+static __attribute__((format(printf, 3, 0))) void buf_print_long(struct tsdb_buf *b, size_t len,
+                                                                 const char *format, va_list args)
+{
+    size_t len_max = b->len_max;
+    b->len_max = len_max != 0 && len_max < SIZE_MAX ? len_max + 1 : len_max;
+    uint8_t *p = tsdb_buf_reserve(b, len + 1);
+    b->len_max = len_max;
+    if (p != NULL) {
+        (void)vsnprintf((char *)p, len + 1, format, args);
+        b->len += len;
+    }
+}
+
 void tsdb_buf_printf(struct tsdb_buf *b, const char *format, ...)
 {
-    va_list args;
-    va_list again;
     char text[256];
+    va_list args;
     va_start(args, format);
-    va_copy(again, args);
     int len = vsnprintf(text, sizeof text, format, args);
+    va_end(args);
     if (len < 0) {
         b->failed = true;
     } else if ((size_t)len < sizeof text) {
         tsdb_buf_put(b, text, (size_t)len);
     } else {
-        /* One byte more for the NUL that vsnprintf writes; it is not counted in len. */
-        uint8_t *p = tsdb_buf_reserve(b, (size_t)len + 1);
-        if (p != NULL) {
-            (void)vsnprintf((char *)p, (size_t)len + 1, format, again);
-            b->len += (size_t)len;
-        }
+        va_start(args, format);
+        buf_print_long(b, (size_t)len, format, args);
+        va_end(args);
     }
-    va_end(again);
-    va_end(args);
 }
 
 /* ---- bounded reader ---- */

@@ -145,23 +145,37 @@ static size_t put_special(char *out, double v)
     return len;
 }
 
+static char *put_digits(char *p, const char *digits, int count)
+{
+    memcpy(p, digits, (size_t)count);
+    return p + count;
+}
+
+static char *put_zeroes(char *p, int count)
+{
+    if (count <= 0) {
+        return p;
+    }
+    memset(p, '0', (size_t)count);
+    return p + count;
+}
+
 static size_t put_fixed(char *out, const struct digits *g, bool negative)
 {
     char *p = out;
     if (negative) {
         *p++ = '-';
     }
+    int before_point = TSDB_MAX(TSDB_MIN(g->count, g->point), 0);
     if (g->point <= 0) {
         *p++ = '0';
     }
-    for (int i = 0; i < g->point; i++) {
-        *p++ = i < g->count ? g->d[i] : '0';
-    }
+    p = put_digits(p, g->d, before_point);
+    p = put_zeroes(p, g->point - before_point);
     if (g->count > g->point) {
         *p++ = '.';
-        for (int i = g->point; i < g->count; i++) {
-            *p++ = i >= 0 ? g->d[i] : '0';
-        }
+        p = put_zeroes(p, -g->point);
+        p = put_digits(p, g->d + before_point, g->count - before_point);
     }
     *p = '\0';
     return (size_t)(p - out);
@@ -173,11 +187,10 @@ static size_t put_exponent(char *out, const struct digits *g, bool negative)
     if (negative) {
         *p++ = '-';
     }
-    *p++ = g->count > 0 ? g->d[0] : '0';
+    p = g->count > 0 ? put_digits(p, g->d, 1) : put_zeroes(p, 1);
     if (g->count > 1) {
         *p++ = '.';
-        memcpy(p, g->d + 1, (size_t)g->count - 1);
-        p += g->count - 1;
+        p = put_digits(p, g->d + 1, g->count - 1);
     }
     int exponent = g->count > 0 ? g->point - 1 : 0;
     *p++ = 'e';
@@ -282,7 +295,9 @@ static size_t scan_mantissa(const char *s, size_t len, size_t i, struct number *
             }
             n->exponent -= seen_point ? step : 0;
         } else {
-            n->digits[NUMBER_DIGITS_MAX - 1] = d != 0 ? '1' : n->digits[NUMBER_DIGITS_MAX - 1];
+            if (d != 0) {
+                n->digits[NUMBER_DIGITS_MAX - 1] = '1';
+            }
             n->exponent += seen_point ? 0 : step;
         }
     }
@@ -665,6 +680,7 @@ size_t tsdb_format_duration_ms(char *out, int64_t ms)
     }
     for (size_t u = 0; u < TSDB_ARRAY_LEN(units); u++) {
         uint64_t unit_ms = (uint64_t)units[u].ms;
+        TSDB_ASSERT(unit_ms > 0);
         if (left < unit_ms || (units[u].only_if_exact && left % unit_ms != 0)) {
             continue;
         }

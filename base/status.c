@@ -60,7 +60,10 @@ static void message_store(struct tsdb_error *err, const char *text)
     }
     for (size_t i = 0; i < len; i++) {
         unsigned char c = (unsigned char)text[i];
-        err->msg[i] = c < 0x20 || c == 0x7f ? ' ' : text[i];
+        err->msg[i] = text[i];
+        if (c < 0x20 || c == 0x7f) {
+            err->msg[i] = ' ';
+        }
     }
     err->msg[len] = '\0';
 }

@@ -147,6 +147,14 @@ static void buf_printf__short_and_long__appends_whole(void **state)
     assert_memory_equal(b.data + b.len - 1002, "<yyyy", 5);
     assert_memory_equal(b.data + b.len - 5, "yyyy>", 5);
     tsdb_buf_deinit(&b);
+    tsdb_buf_init(&b, TSDB_MEM_OTHER, 1000);
+    tsdb_buf_printf(&b, "%s", word); /* exactly to the limit: the NUL does not count */
+    assert_false(b.failed);
+    assert_int_equal(b.len, 1000);
+    tsdb_buf_clear(&b);
+    tsdb_buf_printf(&b, "%s!", word);
+    assert_true(b.failed);
+    tsdb_buf_deinit(&b);
 }
 
 static void reader__short_input__fails_sticky_with_zeroes(void **state)
