@@ -1,0 +1,434 @@
+#include "ingest/remote_write_v2.h"
+
+#include "base/assert.h"
+
+enum {
+    REQUEST_SYMBOL = 4,
+    REQUEST_SERIES = 5
+};
+enum {
+    SERIES_REFS = 1,
+    SERIES_SAMPLE = 2,
+    SERIES_HISTOGRAM = 3,
+    SERIES_EXEMPLAR = 4,
+    SERIES_METADATA = 5
+};
+enum {
+    SAMPLE_VALUE = 1,
+    SAMPLE_TIMESTAMP = 2,
+    SAMPLE_START = 3
+};
+enum {
+    EXEMPLAR_REFS = 1,
+    EXEMPLAR_VALUE = 2,
+    EXEMPLAR_TIMESTAMP = 3
+};
+enum {
+    METADATA_TYPE = 1,
+    METADATA_HELP = 3,
+    METADATA_UNIT = 4
+};
+
+/* ---- first pass ---- */
+
+/* Walk the top level; symbols go to `table` unless it is NULL. Returns false at malformed bytes,
+ * w->pos says where. */
+static bool collect_symbols(struct remote_write_walker *w, struct remote_write_symbol *table,
+                            uint32_t *out_count)
+{
+    uint32_t count = 0;
+    const uint8_t *p = w->begin;
+    while (p < w->end) {
+        struct wire_field f;
+        const uint8_t *after = wire_field_read(p, w->end, &f);
+        bool known = f.number == REQUEST_SYMBOL || f.number == REQUEST_SERIES;
+        if (after == NULL || (known && f.type != WIRE_LEN)) {
+            w->pos = p;
+            return false;
+        }
+        if (f.number == REQUEST_SYMBOL) {
+            if (table != NULL) {
+                table[count] = (struct remote_write_symbol){(uint32_t)(f.bytes.data - w->begin),
+                                                            (uint32_t)f.bytes.len};
+            }
+            count++;
+        }
+        p = after;
+    }
+    *out_count = count;
+    return true;
+}
+
+enum tsdb_status remote_write_v2_open(struct remote_write_v2_walker *w, const uint8_t *body,
+                                      size_t len, struct tsdb_arena *arena, struct tsdb_error *err)
+{
+    remote_write_init(&w->at, body, len);
+    w->symbols = NULL;
+    w->symbol_count = 0;
+    uint32_t count = 0;
+    if (!collect_symbols(&w->at, NULL, &count)) {
+        return remote_write_fault(&w->at, w->at.pos, "field of the request", err);
+    }
+    if (count > REMOTE_WRITE_V2_SYMBOLS_MAX) {
+        return tsdb_error_set(err, TSDB_LIMIT, "remote write: %u symbols, at most %u", count,
+                              REMOTE_WRITE_V2_SYMBOLS_MAX);
+    }
+    if (count == 0) {
+        return TSDB_OK;
+    }
+    struct remote_write_symbol *table = TSDB_ARENA_ARRAY(arena, struct remote_write_symbol, count);
+    if (table == NULL) {
+        return tsdb_error_set(err, arena->failure, "remote write: no memory for %u symbols", count);
+    }
+    uint32_t again = 0;
+    bool framed = collect_symbols(&w->at, table, &again);
+    TSDB_ASSERT(framed);
+    TSDB_ASSERT(again == count);
+    if (table[0].len != 0) {
+        return tsdb_error_set(err, TSDB_INVALID, "remote write: the first symbol must be empty");
+    }
+    w->symbols = table;
+    w->symbol_count = count;
+    return TSDB_OK;
+}
+
+/* ---- second pass ---- */
+
+static bool series_field_type_ok(uint32_t field, enum wire_type type)
+{
+    if (field == SERIES_REFS) {
+        return type == WIRE_LEN || type == WIRE_VARINT;
+    }
+    return field < SERIES_SAMPLE || field > SERIES_METADATA || type == WIRE_LEN;
+}
+
+static bool frame_series(struct remote_write_walker *w, struct remote_write_v2_series *out)
+{
+    const uint8_t *p = out->message.data;
+    const uint8_t *end = p + out->message.len;
+    out->samples = end;
+    while (p < end) {
+        const uint8_t *begin = p;
+        uint32_t field = 0;
+        enum wire_type type = WIRE_VARINT;
+        const uint8_t *value = wire_tag(p, end, &field, &type);
+        p = value == NULL ? NULL : wire_skip(value, end, type);
+        if (p == NULL || !series_field_type_ok(field, type)) {
+            w->pos = begin;
+            w->fault = "field of a time series";
+            return false;
+        }
+        if (field == SERIES_REFS) {
+            out->ref_fields++;
+        } else if (field == SERIES_SAMPLE) {
+            out->samples = out->sample_count == 0 ? begin : out->samples;
+            out->sample_count++;
+        } else if (field == SERIES_HISTOGRAM) {
+            out->histogram_count++;
+        } else if (field == SERIES_EXEMPLAR) {
+            out->exemplar_count++;
+        } else if (field == SERIES_METADATA) {
+            out->metadata_count++;
+        }
+    }
+    return true;
+}
+
+enum remote_write_item remote_write_v2_next(struct remote_write_v2_walker *w,
+                                            struct remote_write_v2_series *out)
+{
+    struct remote_write_cursor c = {w->at.pos, w->at.end, false};
+    struct tsdb_slice message;
+    if (!remote_write_next_message(&c, REQUEST_SERIES, &message)) {
+        TSDB_ASSERT(!c.failed); /* the first pass has seen every field */
+        w->at.pos = c.pos;
+        return REMOTE_WRITE_END;
+    }
+    *out = (struct remote_write_v2_series){.message = message};
+    if (!frame_series(&w->at, out)) {
+        return REMOTE_WRITE_MALFORMED;
+    }
+    w->at.pos = c.pos;
+    return REMOTE_WRITE_SERIES;
+}
+
+struct remote_write_cursor remote_write_v2_samples(const struct remote_write_v2_series *s)
+{
+    return (struct remote_write_cursor){s->samples, s->message.data + s->message.len, false};
+}
+
+static struct remote_write_cursor whole(const struct remote_write_v2_series *s, uint32_t count)
+{
+    const uint8_t *end = s->message.data + s->message.len;
+    return (struct remote_write_cursor){count > 0 ? s->message.data : end, end, false};
+}
+
+struct remote_write_cursor remote_write_v2_histograms(const struct remote_write_v2_series *s)
+{
+    return whole(s, s->histogram_count);
+}
+
+struct remote_write_cursor remote_write_v2_exemplars(const struct remote_write_v2_series *s)
+{
+    return whole(s, s->exemplar_count);
+}
+
+bool remote_write_v2_next_histogram(struct remote_write_cursor *c, struct tsdb_slice *out)
+{
+    return remote_write_next_message(c, SERIES_HISTOGRAM, out);
+}
+
+bool remote_write_v2_next_exemplar(struct remote_write_cursor *c, struct tsdb_slice *out)
+{
+    return remote_write_next_message(c, SERIES_EXEMPLAR, out);
+}
+
+static bool read_sample(struct tsdb_slice message, int64_t *out_t_ms, int64_t *out_start_ms,
+                        uint64_t *out_bits)
+{
+    const uint8_t *p = message.data;
+    const uint8_t *end = p + message.len;
+    *out_t_ms = 0;
+    *out_start_ms = 0;
+    *out_bits = 0;
+    while (p < end) {
+        struct wire_field f;
+        p = wire_field_read(p, end, &f);
+        if (p == NULL) {
+            return false;
+        }
+        bool ok = true;
+        if (f.number == SAMPLE_VALUE) {
+            ok = f.type == WIRE_FIXED64;
+            *out_bits = f.value;
+        } else if (f.number == SAMPLE_TIMESTAMP) {
+            ok = f.type == WIRE_VARINT;
+            *out_t_ms = (int64_t)f.value;
+        } else if (f.number == SAMPLE_START) {
+            ok = f.type == WIRE_VARINT;
+            *out_start_ms = (int64_t)f.value;
+        }
+        if (!ok) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool remote_write_v2_next_sample_slow(struct remote_write_cursor *c, int64_t *out_t_ms,
+                                      int64_t *out_start_ms, uint64_t *out_bits)
+{
+    struct tsdb_slice message;
+    if (!remote_write_next_message(c, SERIES_SAMPLE, &message)) {
+        return false;
+    }
+    if (!read_sample(message, out_t_ms, out_start_ms, out_bits)) {
+        c->pos = message.data;
+        c->failed = true;
+        return false;
+    }
+    return true;
+}
+
+/* ---- references ---- */
+
+/* Label pairs under way: what references have brought so far. */
+struct pairs {
+    const struct remote_write_v2_walker *w;
+    struct tsdb_label *items;
+    uint32_t cap;
+    uint32_t refs; /* references seen; two make a label */
+};
+
+static enum tsdb_status resolve(const struct remote_write_v2_walker *w, uint64_t ref,
+                                struct tsdb_slice *out, struct tsdb_error *err)
+{
+    uint32_t r = (uint32_t)ref;
+    if (r >= w->symbol_count) {
+        return tsdb_error_set(err, TSDB_INVALID, "symbol reference %u is outside the %u symbols", r,
+                              w->symbol_count);
+    }
+    *out = (struct tsdb_slice){w->at.begin + w->symbols[r].offset, w->symbols[r].len};
+    return TSDB_OK;
+}
+
+static enum tsdb_status pairs_add(struct pairs *a, uint64_t ref, struct tsdb_error *err)
+{
+    if (a->refs / 2 == a->cap) {
+        return tsdb_error_set(err, TSDB_LIMIT, "series has more than %u labels", a->cap);
+    }
+    struct tsdb_slice s = {0};
+    enum tsdb_status status = resolve(a->w, ref, &s, err);
+    if (status != TSDB_OK) {
+        return status;
+    }
+    struct tsdb_label *l = &a->items[a->refs / 2];
+    if (a->refs % 2 == 0) {
+        l->name = (const char *)s.data;
+        l->name_len = (uint32_t)s.len;
+    } else {
+        l->value = (const char *)s.data;
+        l->value_len = (uint32_t)s.len;
+    }
+    a->refs++;
+    return TSDB_OK;
+}
+
+/* The references of one field, packed or single. */
+static enum tsdb_status pairs_add_field(struct pairs *a, const struct wire_field *f,
+                                        struct tsdb_error *err)
+{
+    if (f->type == WIRE_VARINT) {
+        return pairs_add(a, f->value, err);
+    }
+    const uint8_t *p = f->bytes.data;
+    const uint8_t *end = p + f->bytes.len;
+    while (p < end) {
+        uint64_t ref = 0;
+        const uint8_t *after = wire_varint(p, end, &ref);
+        if (after == NULL) {
+            return remote_write_fault(&a->w->at, p, "label reference", err);
+        }
+        enum tsdb_status s = pairs_add(a, ref, err);
+        if (s != TSDB_OK) {
+            return s;
+        }
+        p = after;
+    }
+    return TSDB_OK;
+}
+
+static enum tsdb_status pairs_finish(const struct pairs *a, uint32_t *out_count,
+                                     struct tsdb_error *err)
+{
+    if (a->refs % 2 != 0) {
+        return tsdb_error_set(err, TSDB_INVALID, "odd number of label references: %u", a->refs);
+    }
+    *out_count = a->refs / 2;
+    return TSDB_OK;
+}
+
+enum tsdb_status remote_write_v2_read_labels(const struct remote_write_v2_walker *w,
+                                             const struct remote_write_v2_series *s,
+                                             struct tsdb_label *items, uint32_t cap,
+                                             uint32_t *out_count, struct tsdb_error *err)
+{
+    struct pairs a = {.w = w, .items = items, .cap = cap};
+    const uint8_t *p = s->message.data;
+    const uint8_t *end = p + s->message.len;
+    for (uint32_t seen = 0; seen < s->ref_fields;) {
+        struct wire_field f;
+        p = wire_field_read(p, end, &f);
+        TSDB_ASSERT(p != NULL); /* framed by remote_write_v2_next */
+        if (f.number != SERIES_REFS) {
+            continue;
+        }
+        seen++;
+        enum tsdb_status status = pairs_add_field(&a, &f, err);
+        if (status != TSDB_OK) {
+            return status;
+        }
+    }
+    return pairs_finish(&a, out_count, err);
+}
+
+enum tsdb_status remote_write_v2_read_exemplar(const struct remote_write_v2_walker *w,
+                                               struct tsdb_slice message, struct tsdb_label *items,
+                                               uint32_t cap, struct tsdb_exemplar *out,
+                                               struct tsdb_error *err)
+{
+    struct pairs a = {.w = w, .items = items, .cap = cap};
+    struct tsdb_exemplar e = {.labels = {items, 0}};
+    const uint8_t *p = message.data;
+    const uint8_t *end = p + message.len;
+    while (p < end) {
+        struct wire_field f;
+        const uint8_t *begin = p;
+        p = wire_field_read(p, end, &f);
+        bool ok = p != NULL;
+        if (ok && f.number == EXEMPLAR_REFS) {
+            ok = f.type == WIRE_LEN || f.type == WIRE_VARINT;
+            enum tsdb_status s = ok ? pairs_add_field(&a, &f, err) : TSDB_OK;
+            if (s != TSDB_OK) {
+                return s;
+            }
+        } else if (ok && f.number == EXEMPLAR_VALUE) {
+            ok = f.type == WIRE_FIXED64;
+            e.bits = f.value;
+        } else if (ok && f.number == EXEMPLAR_TIMESTAMP) {
+            ok = f.type == WIRE_VARINT;
+            e.t_ms = (int64_t)f.value;
+        }
+        if (!ok) {
+            return remote_write_fault(&w->at, begin, "exemplar", err);
+        }
+    }
+    enum tsdb_status s = pairs_finish(&a, &e.labels.count, err);
+    if (s == TSDB_OK) {
+        *out = e;
+    }
+    return s;
+}
+
+/* ---- metadata ---- */
+
+struct metadata_refs {
+    uint64_t type;
+    uint64_t help;
+    uint64_t unit;
+};
+
+static bool read_metadata(struct tsdb_slice message, struct metadata_refs *m)
+{
+    const uint8_t *p = message.data;
+    const uint8_t *end = p + message.len;
+    while (p < end) {
+        struct wire_field f;
+        p = wire_field_read(p, end, &f);
+        if (p == NULL) {
+            return false;
+        }
+        bool known =
+            f.number == METADATA_TYPE || f.number == METADATA_HELP || f.number == METADATA_UNIT;
+        if (known && f.type != WIRE_VARINT) {
+            return false;
+        }
+        if (f.number == METADATA_TYPE) {
+            m->type = f.value;
+        } else if (f.number == METADATA_HELP) {
+            m->help = f.value;
+        } else if (f.number == METADATA_UNIT) {
+            m->unit = f.value;
+        }
+    }
+    return true;
+}
+
+enum tsdb_status remote_write_v2_read_metadata(const struct remote_write_v2_walker *w,
+                                               const struct remote_write_v2_series *s,
+                                               struct tsdb_metadata *out, struct tsdb_error *err)
+{
+    struct tsdb_metadata m = {.type = TSDB_METRIC_UNKNOWN};
+    struct metadata_refs refs = {0};
+    struct remote_write_cursor c = whole(s, s->metadata_count);
+    struct tsdb_slice message;
+    while (remote_write_next_message(&c, SERIES_METADATA, &message)) {
+        if (!read_metadata(message, &refs)) {
+            return remote_write_fault(&w->at, message.data, "metadata", err);
+        }
+    }
+    TSDB_ASSERT(!c.failed); /* framed by remote_write_v2_next */
+    if (s->metadata_count > 0) {
+        enum tsdb_status status = resolve(w, refs.help, &m.help, err);
+        if (status == TSDB_OK) {
+            status = resolve(w, refs.unit, &m.unit, err);
+        }
+        if (status != TSDB_OK) {
+            return status;
+        }
+        uint32_t type = (uint32_t)refs.type;
+        m.type = type < TSDB_METRIC_TYPE_COUNT ? (enum tsdb_metric_type)type : TSDB_METRIC_UNKNOWN;
+    }
+    *out = m;
+    return TSDB_OK;
+}
