@@ -49,7 +49,8 @@ struct tsdb_alloc_ops {
     void *ctx;
 };
 void tsdb_alloc_ops_set(const struct tsdb_alloc_ops *ops); /* NULL = the real one */
-/* A faulty table over the real one: the nth (1-based) allocation from now fails, and all after it if `sticky`. */
+/* A faulty table over the real one: the nth (1-based) allocation from now fails, and all after it if `sticky`.
+ * nth 0 fails none and only counts. */
 void tsdb_alloc_fail_nth(uint64_t nth, int sticky);
 uint64_t tsdb_alloc_fail_count(void); /* allocations seen since tsdb_alloc_fail_nth; 0 when the real table is set */
 

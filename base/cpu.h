@@ -4,6 +4,6 @@
 
 enum tsdb_cpu_level { TSDB_CPU_SCALAR = 0, TSDB_CPU_AVX2, TSDB_CPU_AVX512 };
 enum tsdb_cpu_level tsdb_cpu_level(void); /* best level that the CPU has and the environment allows */
-int tsdb_cpu_has_crc32(void);             /* SSE4.2 */
+int tsdb_cpu_has_crc32(void);             /* SSE4.2; 0 when pinned to scalar */
 
 #endif

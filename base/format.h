@@ -27,7 +27,7 @@ size_t tsdb_format_timestamp_ms(char *out, int64_t ms);
 size_t tsdb_format_rfc3339_ms(char *out, int64_t ms);
 
 /* Whole input must be a float in Go's strconv.ParseFloat syntax that PromQL and the API use (decimal, hex "0x", Inf,
- * NaN, +/-; '_' not allowed). */
+ * NaN, +/-; '_' not allowed). Hexadecimal without "p" is an integer; out of range is false. */
 bool tsdb_parse_float(const char *s, size_t len, double *out);
 /* Whole input must be a decimal integer without sign (u64) or with (i64); overflow is false. */
 bool tsdb_parse_u64(const char *s, size_t len, uint64_t *out);

@@ -43,7 +43,7 @@ struct tsdb_latency_snapshot {
 };
 void tsdb_latency_record(enum tsdb_layer layer, uint64_t ns);
 void tsdb_latency_read(enum tsdb_layer layer, struct tsdb_latency_snapshot *out);
-uint64_t tsdb_latency_bucket_upper_ns(uint32_t bucket); /* inclusive upper bound */
+uint64_t tsdb_latency_bucket_upper_ns(uint32_t bucket); /* inclusive upper bound; UINT64_MAX for the last */
 /* The q-quantile's bucket upper bound; 0 when empty. */
 uint64_t tsdb_latency_quantile_ns(const struct tsdb_latency_snapshot *s, double q);
 
