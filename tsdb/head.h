@@ -38,14 +38,22 @@ void head_partition_destroy(struct head_partition *p);
 struct index_mem *head_index(struct head_partition *p);
 struct tsdb_epoch_limbo *head_limbo(struct head_partition *p);
 const struct head_counters *head_counters(const struct head_partition *p);
+/* Free what readers have let go of, if more than bytes_min wait for it. Owner. Returns bytes freed. */
+uint64_t head_reclaim(struct head_partition *p, uint64_t bytes_min);
 
 /* ---- the owner ---- */
 enum tsdb_status head_series_find_or_create(struct head_partition *p, const struct tsdb_labels *labels, uint64_t hash, uint32_t *out_local,
                                             bool *out_created, struct tsdb_error *err) TSDB_WUR;
 /* Recovery: a local id whose labels were lost. Takes the next id; never found, never selected. */
 enum tsdb_status head_series_hole(struct head_partition *p, uint32_t *out_local) TSDB_WUR;
+/* Is it one of those? In the index it stands under a label whose name is no UTF-8 (head_name_is_hole): readers of labels, names and
+ * the checkpoint leave it out. Any thread, under a guard. */
+bool head_series_is_hole(const struct head_partition *p, uint32_t local);
+bool head_name_is_hole(const char *name, uint32_t len);
 uint32_t head_generation(const struct head_partition *p, uint32_t local); /* 0 for every series so far: ids are not reused */
 void head_prefetch(const struct head_partition *p, uint32_t local);
+/* Time of the newest sample; false without one. */
+bool head_last_time(const struct head_partition *p, uint32_t local, int64_t *out_ms);
 
 enum head_append_outcome {
     HEAD_APPENDED = 0,

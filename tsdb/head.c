@@ -1,0 +1,756 @@
+#include "tsdb/head_private.h"
+
+#include "base/assert.h"
+
+#include <string.h>
+
+#define HEAD_CATEGORY TSDB_MEM_HEAD
+/* After a series has filled a chunk it will fill the next one as well: start larger, copy less. */
+#define TAIL_CAP_AFTER_SEAL 39u
+#define DIRECTORY_CAP_FIRST 4u
+#define LIST_CAP_FIRST      2u
+/* The label that stands in the index for a series whose labels were lost. 0xff is not UTF-8, so
+ * no sender's label can be equal to it. */
+#define HOLE_NAME     "\xff"
+#define HOLE_NAME_LEN 1u
+
+/* ---- life ---- */
+
+enum tsdb_status head_partition_create(uint32_t id, struct tsdb_epoch *epoch,
+                                       uint32_t exemplars_max, struct head_partition **out)
+{
+    TSDB_ASSERT(id < TSDB_PARTITIONS);
+    struct head_partition *p = tsdb_mem_alloc_aligned(HEAD_CATEGORY, TSDB_CACHELINE, sizeof *p);
+    if (!p) {
+        return TSDB_NOMEM;
+    }
+    memset(p, 0, sizeof *p);
+    p->id = id;
+    p->epoch = epoch;
+    tsdb_epoch_limbo_init(&p->limbo);
+    atomic_init(&p->directory, NULL);
+    atomic_init(&p->holes, 0);
+    atomic_init(&p->counters.min_time_ms, INT64_MAX);
+    atomic_init(&p->counters.max_time_ms, INT64_MIN);
+    enum tsdb_status status = index_mem_create(epoch, &p->limbo, &p->index);
+    if (status != TSDB_OK) {
+        tsdb_epoch_limbo_deinit(&p->limbo);
+        tsdb_mem_free(HEAD_CATEGORY, p, sizeof *p);
+        return status;
+    }
+    head_exemplar_ring_init(&p->exemplars, exemplars_max);
+    *out = p;
+    return TSDB_OK;
+}
+
+static size_t directory_bytes(uint32_t cap)
+{
+    return sizeof(struct head_directory) + cap * sizeof(struct head_series *);
+}
+
+static size_t list_bytes(uint32_t cap)
+{
+    return sizeof(struct head_list) + cap * sizeof(struct head_chunk);
+}
+
+static size_t raw_bytes(const struct tsdb_raw_histogram *h)
+{
+    return sizeof *h + h->len;
+}
+
+static struct tsdb_raw_histogram *raw_of(uint64_t value)
+{
+    return (struct tsdb_raw_histogram *)(uintptr_t)value;
+}
+
+/* Free a block of samples: at once (limbo NULL), or when no reader can hold it. */
+static void tail_release(struct head_partition *p, struct head_tail *t, bool with_values,
+                         bool at_once)
+{
+    if (!t) {
+        return;
+    }
+    uint32_t n = atomic_load_explicit(&t->count, memory_order_relaxed);
+    bool owns_values = with_values && t->kind != TSDB_SAMPLE_FLOAT;
+    for (uint32_t i = 0; owns_values && i < n; i++) {
+        struct tsdb_raw_histogram *h = raw_of(head_tail_value(t)[i]);
+        if (at_once) {
+            tsdb_mem_free(HEAD_CATEGORY, h, raw_bytes(h));
+        } else {
+            tsdb_epoch_retire(p->epoch, &p->limbo, HEAD_CATEGORY, h, raw_bytes(h));
+        }
+    }
+    size_t bytes = head_tail_bytes(t->cap, t->flags);
+    if (at_once) {
+        tsdb_mem_free(HEAD_CATEGORY, t, bytes);
+    } else {
+        tsdb_epoch_retire(p->epoch, &p->limbo, HEAD_CATEGORY, t, bytes);
+    }
+}
+
+static void series_destroy(struct head_partition *p, struct head_series *s)
+{
+    tail_release(p, atomic_load_explicit(&s->tail, memory_order_relaxed), true, true);
+    tail_release(p, atomic_load_explicit(&s->ooo, memory_order_relaxed), true, true);
+    struct head_list *l = atomic_load_explicit(&s->chunks, memory_order_relaxed);
+    if (!l) {
+        return;
+    }
+    uint32_t n = atomic_load_explicit(&l->count, memory_order_relaxed);
+    for (uint32_t i = 0; i < n; i++) {
+        tail_release(p, l->items[i].tail, true, true);
+    }
+    tsdb_mem_free(HEAD_CATEGORY, l, list_bytes(l->cap));
+}
+
+void head_partition_destroy(struct head_partition *p)
+{
+    if (!p) {
+        return;
+    }
+    for (uint32_t i = 0; i < p->series_count; i++) {
+        series_destroy(p, head_hot(p, i));
+    }
+    struct head_directory *d = atomic_load_explicit(&p->directory, memory_order_relaxed);
+    for (uint32_t i = 0; d && i < d->cap; i++) {
+        tsdb_mem_free(HEAD_CATEGORY, d->slabs[i], HEAD_SLAB_SERIES * sizeof *d->slabs[i]);
+    }
+    if (d) {
+        tsdb_mem_free(HEAD_CATEGORY, d, directory_bytes(d->cap));
+    }
+    index_mem_destroy(p->index);
+    tsdb_epoch_limbo_deinit(&p->limbo);
+    head_exemplar_ring_deinit(&p->exemplars);
+    tsdb_mem_free(HEAD_CATEGORY, p, sizeof *p);
+}
+
+struct index_mem *head_index(struct head_partition *p)
+{
+    return p->index;
+}
+
+struct tsdb_epoch_limbo *head_limbo(struct head_partition *p)
+{
+    return &p->limbo;
+}
+
+const struct head_counters *head_counters(const struct head_partition *p)
+{
+    return &p->counters;
+}
+
+uint64_t head_reclaim(struct head_partition *p, uint64_t bytes_min)
+{
+    return p->limbo.bytes > bytes_min ? tsdb_epoch_reclaim(p->epoch, &p->limbo) : 0;
+}
+
+/* ---- series ---- */
+
+/* Room for the next hot struct. It is there before the index shows the series. */
+static enum tsdb_status slot_ensure(struct head_partition *p)
+{
+    uint32_t slab = p->series_count >> HEAD_SLAB_SHIFT;
+    struct head_directory *d = atomic_load_explicit(&p->directory, memory_order_relaxed);
+    uint32_t cap = d ? d->cap : 0;
+    if (slab >= cap) {
+        uint32_t cap_new = cap ? cap * 2 : DIRECTORY_CAP_FIRST;
+        struct head_directory *grown = tsdb_mem_alloc_zero(HEAD_CATEGORY, directory_bytes(cap_new));
+        if (!grown) {
+            return TSDB_NOMEM;
+        }
+        grown->cap = cap_new;
+        if (d) {
+            memcpy(grown->slabs, d->slabs, cap * sizeof d->slabs[0]);
+        }
+        /* Release: partner is the load in head_hot. */
+        atomic_store_explicit(&p->directory, grown, memory_order_release);
+        if (d) {
+            tsdb_epoch_retire(p->epoch, &p->limbo, HEAD_CATEGORY, d, directory_bytes(cap));
+        }
+        d = grown;
+    }
+    if (!d->slabs[slab]) {
+        /* Not zeroed: pages are touched as series come. */
+        d->slabs[slab] = tsdb_mem_alloc_aligned(HEAD_CATEGORY, TSDB_CACHELINE,
+                                                HEAD_SLAB_SERIES * sizeof(struct head_series));
+    }
+    return d->slabs[slab] ? TSDB_OK : TSDB_NOMEM;
+}
+
+static void series_init(struct head_series *s)
+{
+    memset(s, 0, sizeof *s);
+    atomic_init(&s->tail, NULL);
+    atomic_init(&s->ooo, NULL);
+    atomic_init(&s->chunks, NULL);
+    s->last_t_ms = INT64_MIN;
+    s->wal_epoch = HEAD_EPOCH_NONE;
+}
+
+static enum tsdb_status series_add(struct head_partition *p, const struct tsdb_labels *labels,
+                                   uint64_t hash, uint8_t flags, uint32_t *out_local,
+                                   struct tsdb_error *err)
+{
+    enum tsdb_status status = slot_ensure(p);
+    if (status != TSDB_OK) {
+        return tsdb_error_set(err, status, "partition %u: no memory for a series", p->id);
+    }
+    struct head_series *s = head_hot(p, p->series_count);
+    series_init(s);
+    s->flags = flags;
+    uint32_t local = 0;
+    status = index_mem_add(p->index, labels, hash, &local, err);
+    if (status != TSDB_OK) {
+        return status;
+    }
+    TSDB_ASSERT(local == p->series_count);
+    p->series_count++;
+    head_count(&p->counters.series_created, 1);
+    *out_local = local;
+    return TSDB_OK;
+}
+
+enum tsdb_status head_series_find_or_create(struct head_partition *p,
+                                            const struct tsdb_labels *labels, uint64_t hash,
+                                            uint32_t *out_local, bool *out_created,
+                                            struct tsdb_error *err)
+{
+    uint32_t local = index_mem_find(p->index, labels, hash);
+    if (local != UINT32_MAX) {
+        *out_local = local;
+        *out_created = false;
+        return TSDB_OK;
+    }
+    enum tsdb_status status = series_add(p, labels, hash, 0, out_local, err);
+    if (status == TSDB_OK) {
+        *out_created = true;
+    }
+    return status;
+}
+
+enum tsdb_status head_series_hole(struct head_partition *p, uint32_t *out_local)
+{
+    static const char digits[] = "0123456789abcdef";
+    char value[8];
+    for (uint32_t i = 0; i < sizeof value; i++) {
+        value[i] = digits[p->series_count >> (28 - 4 * i) & 15];
+    }
+    struct tsdb_label label = {HOLE_NAME, value, HOLE_NAME_LEN, sizeof value};
+    struct tsdb_labels labels = {&label, 1};
+    uint64_t hash = tsdb_hash64_plain(value, sizeof value);
+    /* Raised first: a reader that sees the series in the index sees that it must filter. */
+    atomic_fetch_add_explicit(&p->holes, 1, memory_order_relaxed);
+    enum tsdb_status status = series_add(p, &labels, hash, HEAD_SERIES_HOLE, out_local, NULL);
+    if (status != TSDB_OK) {
+        atomic_fetch_sub_explicit(&p->holes, 1, memory_order_relaxed);
+    }
+    return status;
+}
+
+bool head_series_is_hole(const struct head_partition *p, uint32_t local)
+{
+    /* Relaxed: published with the series. The flag is set before and never changes, but the byte is
+     * shared with the owner's, so ask the index instead of racing for it. */
+    if (atomic_load_explicit(&p->holes, memory_order_relaxed) == 0) {
+        return false;
+    }
+    struct tsdb_label first;
+    uint32_t n = index_mem_labels(p->index, local, &first, 1);
+    return n > 0 && head_name_is_hole(first.name, first.name_len);
+}
+
+bool head_name_is_hole(const char *name, uint32_t len)
+{
+    return len == HOLE_NAME_LEN && memcmp(name, HOLE_NAME, HOLE_NAME_LEN) == 0;
+}
+
+uint32_t head_generation(const struct head_partition *p, uint32_t local)
+{
+    return head_hot(p, local)->generation;
+}
+
+void head_prefetch(const struct head_partition *p, uint32_t local)
+{
+    head_hot_prefetch(head_hot(p, local));
+}
+
+bool head_last_time(const struct head_partition *p, uint32_t local, int64_t *out_ms)
+{
+    const struct head_series *s = head_hot(p, local);
+    if (!(s->flags & HEAD_SERIES_HAS_SAMPLES)) {
+        return false;
+    }
+    *out_ms = s->last_t_ms;
+    return true;
+}
+
+bool head_wal_base(const struct head_partition *p, uint32_t local, uint64_t epoch,
+                   uint64_t *out_bits)
+{
+    TSDB_ASSERT(epoch != HEAD_EPOCH_NONE);
+    const struct head_series *s = head_hot(p, local);
+    if (s->wal_epoch != epoch) {
+        return false;
+    }
+    *out_bits = s->wal_bits;
+    return true;
+}
+
+void head_wal_logged(struct head_partition *p, uint32_t local, uint64_t epoch, uint64_t bits)
+{
+    struct head_series *s = head_hot(p, local);
+    s->wal_epoch = epoch;
+    s->wal_bits = bits;
+}
+
+bool head_labels_logged(const struct head_partition *p, uint32_t local)
+{
+    return head_hot(p, local)->flags & HEAD_SERIES_LABELS_LOGGED;
+}
+
+void head_labels_logged_set(struct head_partition *p, uint32_t local)
+{
+    head_hot(p, local)->flags |= HEAD_SERIES_LABELS_LOGGED;
+}
+
+/* ---- blocks of samples ---- */
+
+struct sample {
+    int64_t t_ms;
+    uint64_t value; /* float bits, or a pointer that the block will own */
+    int64_t start_ms;
+};
+
+static struct head_tail *tail_create(uint32_t cap, enum tsdb_sample_kind kind, uint32_t flags)
+{
+    struct head_tail *t = tsdb_mem_alloc(HEAD_CATEGORY, head_tail_bytes(cap, flags));
+    if (!t) {
+        return NULL;
+    }
+    atomic_init(&t->count, 0);
+    t->cap = (uint16_t)cap;
+    t->kind = (uint8_t)kind;
+    t->flags = (uint8_t)flags;
+    t->seq = 0;
+    t->reserved = 0;
+    return t;
+}
+
+/* There is room. */
+static void tail_put(struct head_tail *t, const struct sample *x)
+{
+    uint32_t n = atomic_load_explicit(&t->count, memory_order_relaxed);
+    TSDB_ASSERT(n < t->cap);
+    head_tail_t(t)[n] = x->t_ms;
+    head_tail_value(t)[n] = x->value;
+    if (t->flags & HEAD_TAIL_STARTS) {
+        head_tail_start(t)[n] = x->start_ms;
+    }
+    /* Release: partner is the load of count in head_read.c. */
+    atomic_store_explicit(&t->count, n + 1, memory_order_release);
+}
+
+/* A larger copy, or NULL. */
+static struct head_tail *tail_grow(struct head_tail *t)
+{
+    /* Sizes that fill jemalloc's classes: 16 + 16 * cap = 80, 160, 320, 640, 1280. */
+    uint32_t cap = TSDB_MIN(t->cap * 2u + 1u, (uint32_t)TSDB_CHUNK_SAMPLES);
+    struct head_tail *grown = tail_create(cap, (enum tsdb_sample_kind)t->kind, t->flags);
+    if (!grown) {
+        return NULL;
+    }
+    uint32_t n = atomic_load_explicit(&t->count, memory_order_relaxed);
+    grown->seq = t->seq;
+    memcpy(head_tail_t(grown), head_tail_t(t), n * sizeof(int64_t));
+    memcpy(head_tail_value(grown), head_tail_value(t), n * sizeof(uint64_t));
+    if (t->flags & HEAD_TAIL_STARTS) {
+        memcpy(head_tail_start(grown), head_tail_start(t), n * sizeof(int64_t));
+    }
+    atomic_store_explicit(&grown->count, n, memory_order_relaxed); /* published with the pointer */
+    return grown;
+}
+
+/* The same samples in time order. Insertion sort: at most TSDB_CHUNK_SAMPLES, often in order. */
+static struct head_tail *tail_sorted(struct head_tail *t)
+{
+    uint32_t n = atomic_load_explicit(&t->count, memory_order_relaxed);
+    struct head_tail *sorted =
+        tail_create(n, (enum tsdb_sample_kind)t->kind, t->flags | HEAD_TAIL_SORTED);
+    if (!sorted) {
+        return NULL;
+    }
+    sorted->seq = t->seq;
+    uint8_t order[TSDB_CHUNK_SAMPLES];
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t at = i;
+        while (at > 0 && head_tail_t(t)[order[at - 1]] > head_tail_t(t)[i]) {
+            order[at] = order[at - 1];
+            at--;
+        }
+        order[at] = (uint8_t)i;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        struct sample x = {head_tail_t(t)[order[i]], head_tail_value(t)[order[i]], 0};
+        if (t->flags & HEAD_TAIL_STARTS) {
+            x.start_ms = head_tail_start(t)[order[i]];
+        }
+        tail_put(sorted, &x);
+    }
+    return sorted;
+}
+
+/* ---- the list of sealed chunks ---- */
+
+/* A list with room for one more: the series' own, or a larger copy (*out_copied). */
+static struct head_list *list_ensure(struct head_series *s, bool *out_copied)
+{
+    struct head_list *l = atomic_load_explicit(&s->chunks, memory_order_relaxed);
+    uint32_t n = l ? atomic_load_explicit(&l->count, memory_order_relaxed) : 0;
+    *out_copied = false;
+    if (l && n < l->cap) {
+        return l;
+    }
+    uint32_t cap = l ? l->cap * 2 : LIST_CAP_FIRST;
+    struct head_list *grown = tsdb_mem_alloc(HEAD_CATEGORY, list_bytes(cap));
+    if (!grown) {
+        return NULL;
+    }
+    atomic_init(&grown->count, n);
+    grown->cap = cap;
+    if (n > 0) {
+        memcpy(grown->items, l->items, n * sizeof l->items[0]);
+    }
+    *out_copied = true;
+    return grown;
+}
+
+/* Publish `sealed` (sorted, not empty) at the end of `list`, which list_ensure gave. */
+static void list_publish(struct head_partition *p, struct head_series *s, struct head_list *list,
+                         bool copied, struct head_tail *sealed)
+{
+    uint32_t n = atomic_load_explicit(&list->count, memory_order_relaxed);
+    uint32_t samples = atomic_load_explicit(&sealed->count, memory_order_relaxed);
+    TSDB_ASSERT(samples > 0 && n < list->cap);
+    list->items[n] =
+        (struct head_chunk){sealed, head_tail_t(sealed)[0], head_tail_t(sealed)[samples - 1]};
+    /* Release, both: partners are the loads of chunks and count in head_read.c. */
+    atomic_store_explicit(&list->count, n + 1, memory_order_release);
+    if (copied) {
+        struct head_list *old = atomic_load_explicit(&s->chunks, memory_order_relaxed);
+        atomic_store_explicit(&s->chunks, list, memory_order_release);
+        if (old) {
+            tsdb_epoch_retire(p->epoch, &p->limbo, HEAD_CATEGORY, old, list_bytes(old->cap));
+        }
+    }
+    head_count(&p->counters.chunks, 1);
+}
+
+/* ---- append ---- */
+
+static void tail_publish(struct head_series *s, struct head_tail *t)
+{
+    atomic_store_explicit(&s->tail, t, memory_order_release); /* partner: head_read.c */
+}
+
+/* What the fast path needs to know about the tail. */
+static void fast_refresh(struct head_series *s)
+{
+    struct head_tail *t = atomic_load_explicit(&s->tail, memory_order_relaxed);
+    uint32_t n = atomic_load_explicit(&t->count, memory_order_relaxed);
+    bool plain = t->kind == TSDB_SAMPLE_FLOAT && !(t->flags & HEAD_TAIL_STARTS);
+    s->tail_cap = (uint8_t)t->cap;
+    s->tail_count = (uint8_t)n;
+    s->fast_left = plain ? (uint8_t)(t->cap - n) : 0;
+}
+
+static bool same_form(const struct head_tail *t, enum tsdb_sample_kind kind, uint32_t starts)
+{
+    return t->kind == kind && (t->flags & HEAD_TAIL_STARTS) == starts;
+}
+
+/* Seal the tail: the list first, then a new tail that already holds x. All or nothing. */
+static bool tail_seal(struct head_partition *p, struct head_series *s, struct head_tail *full,
+                      enum tsdb_sample_kind kind, uint32_t starts, const struct sample *x)
+{
+    bool was_full = full->cap == TSDB_CHUNK_SAMPLES;
+    struct head_tail *next = tail_create(was_full ? TAIL_CAP_AFTER_SEAL : 4u, kind, starts);
+    bool copied = false;
+    struct head_list *list = next ? list_ensure(s, &copied) : NULL;
+    if (!list) {
+        if (next) {
+            tail_release(p, next, false, true);
+        }
+        return false;
+    }
+    tail_put(next, x);
+    list_publish(p, s, list, copied, full);
+    tail_publish(s, next);
+    return true;
+}
+
+static bool append_in_order(struct head_partition *p, struct head_series *s,
+                            enum tsdb_sample_kind kind, const struct sample *x)
+{
+    uint32_t starts = x->start_ms != 0 ? HEAD_TAIL_STARTS : 0;
+    struct head_tail *t = atomic_load_explicit(&s->tail, memory_order_relaxed);
+    uint32_t n = t ? atomic_load_explicit(&t->count, memory_order_relaxed) : 0;
+    if (!t) {
+        t = tail_create(4, kind, starts);
+        if (!t) {
+            return false;
+        }
+        tail_put(t, x);
+        tail_publish(s, t);
+    } else if (!same_form(t, kind, starts) || n == TSDB_CHUNK_SAMPLES) {
+        if (!tail_seal(p, s, t, kind, starts, x)) {
+            return false;
+        }
+    } else if (n == t->cap) {
+        struct head_tail *grown = tail_grow(t);
+        if (!grown) {
+            return false;
+        }
+        tail_put(grown, x);
+        tail_publish(s, grown);
+        tail_release(p, t, false, false);
+    } else {
+        tail_put(t, x);
+    }
+    fast_refresh(s);
+    s->last_t_ms = x->t_ms;
+    s->flags |= HEAD_SERIES_HAS_SAMPLES;
+    return true;
+}
+
+/* Seal the out-of-order buffer: its sorted copy goes to the list, a new buffer holds x. */
+static bool late_seal(struct head_partition *p, struct head_series *s, struct head_tail *full,
+                      struct head_tail *next, const struct sample *x)
+{
+    struct head_tail *sorted = tail_sorted(full);
+    bool copied = false;
+    struct head_list *list = sorted ? list_ensure(s, &copied) : NULL;
+    if (!list) {
+        tail_release(p, sorted, false, true);
+        return false;
+    }
+    tail_put(next, x);
+    list_publish(p, s, list, copied, sorted);
+    atomic_store_explicit(&s->ooo, next, memory_order_release);
+    tail_release(p, full, false, false);
+    return true;
+}
+
+static bool append_late(struct head_partition *p, struct head_series *s, enum tsdb_sample_kind kind,
+                        const struct sample *x)
+{
+    uint32_t flags = HEAD_TAIL_LATE | (x->start_ms != 0 ? HEAD_TAIL_STARTS : 0);
+    struct head_tail *t = atomic_load_explicit(&s->ooo, memory_order_relaxed);
+    uint32_t n = t ? atomic_load_explicit(&t->count, memory_order_relaxed) : 0;
+    bool fits = t && same_form(t, kind, flags & HEAD_TAIL_STARTS) && n < TSDB_CHUNK_SAMPLES;
+    if (fits && n < t->cap) {
+        tail_put(t, x);
+        return true;
+    }
+    struct head_tail *next = fits ? tail_grow(t) : tail_create(4, kind, flags);
+    if (!next) {
+        return false;
+    }
+    if (fits) {
+        tail_put(next, x);
+        atomic_store_explicit(&s->ooo, next, memory_order_release); /* partner: head_read.c */
+        tail_release(p, t, false, false);
+        return true;
+    }
+    next->seq = s->ooo_seq + 1;
+    if (t) {
+        if (!late_seal(p, s, t, next, x)) {
+            tail_release(p, next, false, true);
+            return false;
+        }
+    } else {
+        tail_put(next, x);
+        atomic_store_explicit(&s->ooo, next, memory_order_release);
+    }
+    s->ooo_seq++;
+    return true;
+}
+
+/* Position of t_ms in a block, or UINT32_MAX. */
+static uint32_t tail_find(struct head_tail *t, int64_t t_ms)
+{
+    uint32_t n = atomic_load_explicit(&t->count, memory_order_relaxed);
+    const int64_t *times = head_tail_t(t);
+    if ((t->flags & (HEAD_TAIL_LATE | HEAD_TAIL_SORTED)) == HEAD_TAIL_LATE) {
+        for (uint32_t i = 0; i < n; i++) {
+            if (times[i] == t_ms) {
+                return i;
+            }
+        }
+        return UINT32_MAX;
+    }
+    uint32_t low = 0;
+    uint32_t high = n;
+    while (low < high) {
+        uint32_t mid = (low + high) / 2;
+        if (times[mid] < t_ms) {
+            low = mid + 1;
+        } else {
+            high = mid;
+        }
+    }
+    return low < n && times[low] == t_ms ? low : UINT32_MAX;
+}
+
+/* The sample of the series at t_ms, wherever it lies. */
+static struct head_tail *series_find(struct head_series *s, int64_t t_ms, uint32_t *out_at)
+{
+    struct head_tail *open[2] = {atomic_load_explicit(&s->tail, memory_order_relaxed),
+                                 atomic_load_explicit(&s->ooo, memory_order_relaxed)};
+    for (uint32_t i = 0; i < 2; i++) {
+        *out_at = open[i] ? tail_find(open[i], t_ms) : UINT32_MAX;
+        if (*out_at != UINT32_MAX) {
+            return open[i];
+        }
+    }
+    struct head_list *l = atomic_load_explicit(&s->chunks, memory_order_relaxed);
+    uint32_t n = l ? atomic_load_explicit(&l->count, memory_order_relaxed) : 0;
+    for (uint32_t i = n; i-- > 0;) {
+        const struct head_chunk *c = &l->items[i];
+        if (c->min_ms <= t_ms && t_ms <= c->max_ms) {
+            *out_at = tail_find(c->tail, t_ms);
+            if (*out_at != UINT32_MAX) {
+                return c->tail;
+            }
+        }
+    }
+    return NULL;
+}
+
+static bool same_value(struct head_tail *t, uint32_t at, enum tsdb_sample_kind kind, uint64_t value)
+{
+    if (t->kind != kind) {
+        return false;
+    }
+    uint64_t have = head_tail_value(t)[at];
+    if (kind == TSDB_SAMPLE_FLOAT) {
+        return have == value;
+    }
+    const struct tsdb_raw_histogram *a = raw_of(have);
+    const struct tsdb_raw_histogram *b = raw_of(value);
+    return a->len == b->len && memcmp(a->data, b->data, a->len) == 0;
+}
+
+/* A copy of the raw bytes behind their header, one allocation. */
+static struct tsdb_raw_histogram *raw_copy(const struct tsdb_raw_histogram *h)
+{
+    struct tsdb_raw_histogram *copy = tsdb_mem_alloc(HEAD_CATEGORY, raw_bytes(h));
+    if (!copy) {
+        return NULL;
+    }
+    uint8_t *data = (uint8_t *)(copy + 1);
+    memcpy(data, h->data, h->len);
+    copy->len = h->len;
+    copy->data = data;
+    return copy;
+}
+
+static TSDB_NOINLINE enum head_append_outcome
+append_slow(struct head_partition *p, struct head_series *s, int64_t t_ms, int64_t start_ms,
+            enum tsdb_sample_kind kind, uint64_t value)
+{
+    bool late = (s->flags & HEAD_SERIES_HAS_SAMPLES) && t_ms <= s->last_t_ms;
+    uint32_t at;
+    struct head_tail *there = late ? series_find(s, t_ms, &at) : NULL;
+    if (there) {
+        if (!same_value(there, at, kind, value)) {
+            return HEAD_DUPLICATE_CONFLICT;
+        }
+        head_count(&p->counters.duplicates, 1);
+        return HEAD_DUPLICATE_SAME;
+    }
+    struct sample x = {t_ms, value, start_ms};
+    struct tsdb_raw_histogram *copy = NULL;
+    if (kind != TSDB_SAMPLE_FLOAT) {
+        copy = raw_copy(raw_of(value));
+        if (!copy) {
+            return HEAD_NOMEM;
+        }
+        x.value = (uint64_t)(uintptr_t)copy;
+    }
+    if (!(late ? append_late(p, s, kind, &x) : append_in_order(p, s, kind, &x))) {
+        if (copy) {
+            tsdb_mem_free(HEAD_CATEGORY, copy, raw_bytes(copy));
+        }
+        return HEAD_NOMEM;
+    }
+    if (late) {
+        head_count(&p->counters.out_of_order, 1);
+    }
+    return late ? HEAD_APPENDED_OUT_OF_ORDER : HEAD_APPENDED;
+}
+
+enum head_append_outcome head_append(struct head_partition *p, uint32_t local, int64_t t_ms,
+                                     int64_t start_ms, enum tsdb_sample_kind kind, uint64_t value)
+{
+    TSDB_ASSERT(local < p->series_count);
+    struct head_series *s = head_hot(p, local);
+    bool plain = kind == TSDB_SAMPLE_FLOAT && start_ms == 0;
+    enum head_append_outcome outcome = HEAD_APPENDED;
+    if (!(plain && head_append_fast(s, t_ms, value))) {
+        outcome = append_slow(p, s, t_ms, start_ms, kind, value);
+    }
+    if (outcome == HEAD_APPENDED || outcome == HEAD_APPENDED_OUT_OF_ORDER) {
+        bool is_float = kind == TSDB_SAMPLE_FLOAT;
+        head_count(is_float ? &p->counters.samples : &p->counters.histograms, 1);
+        head_count_times(&p->counters, t_ms, t_ms);
+    }
+    return outcome;
+}
+
+/* ---- retention ---- */
+
+static uint64_t series_drop_before(struct head_partition *p, struct head_series *s, int64_t min_ms)
+{
+    struct head_list *old = atomic_load_explicit(&s->chunks, memory_order_relaxed);
+    uint32_t n = old ? atomic_load_explicit(&old->count, memory_order_relaxed) : 0;
+    uint32_t keep = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        keep += old->items[i].max_ms >= min_ms;
+    }
+    if (keep == n) {
+        return 0;
+    }
+    struct head_list *kept = NULL;
+    if (keep > 0) {
+        kept = tsdb_mem_alloc(HEAD_CATEGORY, list_bytes(keep + 1));
+        if (!kept) {
+            return 0; /* the next round tries again */
+        }
+        atomic_init(&kept->count, keep);
+        kept->cap = keep + 1;
+        for (uint32_t i = 0, at = 0; i < n; i++) {
+            if (old->items[i].max_ms >= min_ms) {
+                kept->items[at++] = old->items[i];
+            }
+        }
+    }
+    atomic_store_explicit(&s->chunks, kept, memory_order_release); /* partner: head_read.c */
+    for (uint32_t i = 0; i < n; i++) {
+        if (old->items[i].max_ms < min_ms) {
+            tail_release(p, old->items[i].tail, true, false);
+        }
+    }
+    tsdb_epoch_retire(p->epoch, &p->limbo, HEAD_CATEGORY, old, list_bytes(old->cap));
+    return n - keep;
+}
+
+uint64_t head_drop_before(struct head_partition *p, int64_t min_ms)
+{
+    uint64_t dropped = 0;
+    for (uint32_t i = 0; i < p->series_count; i++) {
+        dropped += series_drop_before(p, head_hot(p, i), min_ms);
+    }
+    /* Subtraction in the counter's own arithmetic. */
+    head_count(&p->counters.chunks, (uint64_t)0 - dropped);
+    return dropped;
+}

@@ -1,0 +1,181 @@
+/* How a partition's head lies in memory: shared by head*.c, owner.c (which inlines the fast append)
+ * and tests.
+ *
+ *   directory ─ slab[local >> 12] ─ struct head_series, one cache line
+ *                                     ├─ tail     newest samples, in order; replaced by a larger
+ * one as it fills ├─ ooo      samples that came late, unsorted; NULL for nearly every series └─
+ * chunks   sealed tails, as they were, with their time bounds
+ */
+#ifndef TSDB_HEAD_PRIVATE_H
+#define TSDB_HEAD_PRIVATE_H
+
+#include "base/mutex.h"
+#include "tsdb/head.h"
+
+#include <stdatomic.h>
+
+#define HEAD_SLAB_SHIFT                                                                            \
+    12u /* 4096 series, 256 KiB: large enough that the directory stays small                       \
+         */
+#define HEAD_SLAB_SERIES (1u << HEAD_SLAB_SHIFT)
+#define HEAD_EPOCH_NONE  UINT64_MAX /* nothing of the series was logged yet */
+
+/* A block of samples in columns. Its data is written before its count is published and never
+ * changes afterwards; all other fields are immutable after creation. Capacities fill jemalloc's
+ * size classes: 16 + 16 * 4 = 80, 160, 320, 640, 1280, and a full one. */
+struct head_tail {
+    _Atomic(uint32_t) count;
+    uint16_t cap;
+    uint8_t kind;  /* enum tsdb_sample_kind */
+    uint8_t flags; /* HEAD_TAIL_* */
+    uint32_t seq; /* of an out-of-order buffer, and of the sorted chunk made of it: how readers tell
+                     that they are the same */
+    uint32_t reserved;
+    uint64_t data[]; /* t_ms[cap], value[cap], and start_ms[cap] with HEAD_TAIL_STARTS */
+};
+#define HEAD_TAIL_STARTS 1u
+#define HEAD_TAIL_LATE   2u /* an out-of-order buffer or chunk */
+#define HEAD_TAIL_SORTED 4u
+
+struct head_chunk {
+    struct head_tail *tail;
+    int64_t min_ms, max_ms;
+};
+struct head_list {
+    _Atomic(uint32_t) count;
+    uint32_t cap;
+    struct head_chunk items[];
+};
+
+/* Zones: tail, ooo, chunks are published by the owner (release) to readers (acquire); the rest is
+ * the owner's. */
+struct head_series {
+    _Alignas(TSDB_CACHELINE) _Atomic(struct head_tail *) tail;
+    _Atomic(struct head_tail *) ooo;
+    _Atomic(struct head_list *) chunks;
+    int64_t last_t_ms; /* newest sample; only with HEAD_SERIES_HAS_SAMPLES */
+    uint64_t wal_bits; /* last float logged, in wal_epoch */
+    uint64_t wal_epoch;
+    uint32_t generation;
+    uint32_t ooo_seq;
+    uint8_t fast_left; /* plain floats that the tail takes without a look at its header */
+    uint8_t tail_cap, tail_count;
+    uint8_t flags; /* HEAD_SERIES_* */
+    uint32_t reserved;
+};
+#define HEAD_SERIES_HAS_SAMPLES   1u
+#define HEAD_SERIES_LABELS_LOGGED 2u
+#define HEAD_SERIES_HOLE          4u
+static_assert(sizeof(struct head_series) == 64, "one cache line a series");
+static_assert(TSDB_CHUNK_SAMPLES <= UINT8_MAX, "tail_cap and tail_count are bytes");
+
+struct head_directory {
+    uint32_t cap;
+    struct head_series *slabs[];
+};
+
+/* Exemplars of a partition: a ring, the oldest is overwritten. */
+struct head_exemplar_slot {
+    uint32_t local;
+    uint32_t label_bytes;
+    uint8_t *labels; /* as tsdb_labels_encode writes them, owned */
+    uint64_t bits;
+    int64_t t_ms;
+};
+struct head_exemplar_ring {
+    struct tsdb_mutex lock;                        /* rank TSDB_METADATA; guards the rest */
+    struct head_exemplar_slot *slots TSDB_GUARDED; /* allocated with the first exemplar */
+    uint32_t cap;                                  /* immutable */
+    uint32_t begin TSDB_GUARDED, count TSDB_GUARDED;
+};
+
+struct head_partition {
+    _Atomic(struct head_directory *) directory; /* grows; published by the index's series count */
+    uint32_t series_count;                      /* owner */
+    uint32_t id;                                /* immutable, as are epoch and index */
+    struct tsdb_epoch *epoch;
+    struct index_mem *index;
+    struct tsdb_epoch_limbo limbo; /* owner */
+    _Atomic(uint32_t) holes;
+    _Alignas(TSDB_CACHELINE) struct head_counters counters;
+    struct head_exemplar_ring exemplars;
+};
+
+static inline int64_t *head_tail_t(struct head_tail *t)
+{
+    return (int64_t *)t->data;
+}
+static inline uint64_t *head_tail_value(struct head_tail *t)
+{
+    return t->data + t->cap;
+}
+static inline int64_t *head_tail_start(struct head_tail *t)
+{
+    return (int64_t *)(t->data + 2u * t->cap);
+}
+static inline size_t head_tail_bytes(uint32_t cap, uint32_t flags)
+{
+    return sizeof(struct head_tail) + cap * ((flags & HEAD_TAIL_STARTS) ? 24u : 16u);
+}
+
+/* A series' hot struct; local < series count. Owner, or a reader that learned of the series from
+ * the index or an alias. */
+static inline struct head_series *head_hot(const struct head_partition *p, uint32_t local)
+{
+    /* Acquire: partner is the release when the directory grows. */
+    struct head_directory *d = atomic_load_explicit(&p->directory, memory_order_acquire);
+    return &d->slabs[local >> HEAD_SLAB_SHIFT][local & (HEAD_SLAB_SERIES - 1)];
+}
+static inline void head_hot_prefetch(const struct head_series *s)
+{
+    __builtin_prefetch(s, 1);
+}
+/* Second stage, once the hot struct has arrived: where the next sample goes, and the count. */
+static inline void head_tail_prefetch(const struct head_series *s)
+{
+    struct head_tail *t = atomic_load_explicit(&s->tail, memory_order_relaxed);
+    if (t) {
+        __builtin_prefetch(t, 1);
+        __builtin_prefetch(t->data + s->tail_count, 1);
+        __builtin_prefetch(t->data + s->tail_cap + s->tail_count, 1);
+    }
+}
+/* Append a plain float that is newer than all and finds room; false: take head_append. Counts
+ * nothing. */
+static inline bool head_append_fast(struct head_series *s, int64_t t_ms, uint64_t bits)
+{
+    if (TSDB_UNLIKELY(t_ms <= s->last_t_ms || s->fast_left == 0)) {
+        return false;
+    }
+    struct head_tail *t = atomic_load_explicit(&s->tail, memory_order_relaxed); /* own store */
+    uint32_t n = s->tail_count;
+    t->data[n] = (uint64_t)t_ms;
+    t->data[s->tail_cap + n] = bits;
+    /* Release: partner is the load of count in head_read.c. */
+    atomic_store_explicit(&t->count, n + 1, memory_order_release);
+    s->tail_count = (uint8_t)(n + 1);
+    s->fast_left--;
+    s->last_t_ms = t_ms;
+    return true;
+}
+/* A counter with one writer needs no locked instruction. */
+static inline void head_count(_Atomic(uint64_t) *c, uint64_t n)
+{
+    atomic_store_explicit(c, atomic_load_explicit(c, memory_order_relaxed) + n,
+                          memory_order_relaxed);
+}
+static inline void head_count_times(struct head_counters *c, int64_t min_ms, int64_t max_ms)
+{
+    if (min_ms < atomic_load_explicit(&c->min_time_ms, memory_order_relaxed)) {
+        atomic_store_explicit(&c->min_time_ms, min_ms, memory_order_relaxed);
+    }
+    if (max_ms > atomic_load_explicit(&c->max_time_ms, memory_order_relaxed)) {
+        atomic_store_explicit(&c->max_time_ms, max_ms, memory_order_relaxed);
+    }
+}
+
+/* head_exemplar.c */
+void head_exemplar_ring_init(struct head_exemplar_ring *r, uint32_t cap);
+void head_exemplar_ring_deinit(struct head_exemplar_ring *r);
+
+#endif
