@@ -1,14 +1,17 @@
 /* The way in: from a request body to acknowledged samples.
  *
- *   ingest_begin -> body bytes arrive -> ingest_submit (decode, look up, batch, hand to owners) -> `done` -> ingest_answer -> ingest_end
+ *   ingest_begin -> body bytes arrive -> ingest_submit (decode, look up, batch, hand to owners) ->
+ * `done` -> ingest_answer -> ingest_end
  *
- * A request object comes from a pool and keeps its buffers, so that the steady state allocates nothing. Bytes in flight (bodies, decoded
- * bodies and arenas) are bounded over all requests by one budget; beyond it: BUSY.
+ * A request object comes from a pool and keeps its buffers, so that the steady state allocates
+ * nothing. Bytes in flight (bodies, decoded bodies and arenas) are bounded over all requests by one
+ * budget; beyond it: BUSY.
  *
- * What an answer means (notes: remote write 1.0 and 2.0 alike): good samples of a request are stored even if others are refused (partial
- * commit, INVALID with a text); BUSY and READ_ONLY mean that nothing was stored... unless the log failed after owners had
- * applied (the sender repeats, and repeats are no-ops).
- * Threads: an object belongs to one thread at a time; `done` runs on an engine thread and must only wake the owner of the request.
+ * What an answer means (notes: remote write 1.0 and 2.0 alike): good samples of a request are
+ * stored even if others are refused (partial commit, INVALID with a text); BUSY and READ_ONLY mean
+ * that nothing was stored... unless the log failed after owners had applied (the sender repeats,
+ * and repeats are no-ops). Threads: an object belongs to one thread at a time; `done` runs on an
+ * engine thread and must only wake the owner of the request.
  */
 #ifndef INGEST_INGEST_H
 #define INGEST_INGEST_H
@@ -20,41 +23,57 @@ struct ingest;
 struct ingest_request;
 
 struct ingest_options {
-    uint64_t body_bytes_max;      /* compressed; TSDB_WRITE_BODY_BYTES_MAX */
-    uint64_t decoded_bytes_max;   /* TSDB_WRITE_DECODED_BYTES_MAX */
-    uint64_t inflight_bytes_max;  /* over all requests */
-    uint32_t pool_max;            /* idle request objects kept */
+    uint64_t body_bytes_max;     /* compressed; TSDB_WRITE_BODY_BYTES_MAX */
+    uint64_t decoded_bytes_max;  /* TSDB_WRITE_DECODED_BYTES_MAX */
+    uint64_t inflight_bytes_max; /* over all requests */
+    uint32_t pool_max;           /* idle request objects kept */
     struct tsdb_clock clock;
 };
 void ingest_options_default(struct ingest_options *o);
-enum tsdb_status ingest_create(const struct ingest_options *options, struct tsdb *db, struct ingest **out, struct tsdb_error *err) TSDB_WUR;
+enum tsdb_status ingest_create(const struct ingest_options *options, struct tsdb *db,
+                               struct ingest **out, struct tsdb_error *err) TSDB_WUR;
 void ingest_destroy(struct ingest *in); /* no request may be open; NULL is fine */
 
-enum ingest_protocol { INGEST_REMOTE_WRITE_1 = 1, INGEST_REMOTE_WRITE_2 = 2 };
-enum ingest_encoding { INGEST_ENCODING_SNAPPY = 0, INGEST_ENCODING_NONE /* no Content-Encoding: snappy is tried first, then plain protobuf */ };
+enum ingest_protocol {
+    INGEST_REMOTE_WRITE_1 = 1,
+    INGEST_REMOTE_WRITE_2 = 2
+};
+enum ingest_encoding {
+    INGEST_ENCODING_SNAPPY = 0,
+    INGEST_ENCODING_NONE /* no Content-Encoding: snappy is tried first, then plain protobuf */
+};
 
 typedef void (*ingest_done_fn)(void *arg);
 
-/* body_bytes_hint: Content-Length, or 0 when unknown. BUSY (budget, not ready), READ_ONLY, LIMIT (body too large), NOMEM. */
-enum tsdb_status ingest_begin(struct ingest *in, uint64_t body_bytes_hint, struct ingest_request **out, struct tsdb_error *err) TSDB_WUR;
-struct tsdb_request *ingest_context(struct ingest_request *r); /* to set durability, client, scopes before submit */
+/* body_bytes_hint: Content-Length, or 0 when unknown. BUSY (budget, not ready), READ_ONLY, LIMIT
+ * (body too large), NOMEM. */
+enum tsdb_status ingest_begin(struct ingest *in, uint64_t body_bytes_hint,
+                              struct ingest_request **out, struct tsdb_error *err) TSDB_WUR;
+struct tsdb_request *
+ingest_context(struct ingest_request *r); /* to set durability, client, scopes before submit */
 /* Add bytes of the body. LIMIT, BUSY, NOMEM; the request must then be ended. */
-enum tsdb_status ingest_body(struct ingest_request *r, const void *data, size_t len, struct tsdb_error *err) TSDB_WUR;
-/* Decode and hand over. Never fails as such: the outcome is in ingest_answer after `done`, which is called exactly once, maybe before
- * this returns. */
-void ingest_submit(struct ingest_request *r, enum ingest_protocol protocol, enum ingest_encoding encoding, ingest_done_fn done, void *arg);
+enum tsdb_status ingest_body(struct ingest_request *r, const void *data, size_t len,
+                             struct tsdb_error *err) TSDB_WUR;
+/* Decode and hand over. Never fails as such: the outcome is in ingest_answer after `done`, which is
+ * called exactly once, maybe before this returns. */
+void ingest_submit(struct ingest_request *r, enum ingest_protocol protocol,
+                   enum ingest_encoding encoding, ingest_done_fn done, void *arg);
 
-/* Instead of a body: samples from inside the process (self-scrape). labels in any order, copied. Then ingest_submit_added. */
-enum tsdb_status ingest_add(struct ingest_request *r, const struct tsdb_labels *labels, int64_t t_ms, uint64_t bits, struct tsdb_error *err) TSDB_WUR;
+/* Instead of a body: samples from inside the process (self-scrape). labels in any order, copied.
+ * Then ingest_submit_added. */
+enum tsdb_status ingest_add(struct ingest_request *r, const struct tsdb_labels *labels,
+                            int64_t t_ms, uint64_t bits, struct tsdb_error *err) TSDB_WUR;
 void ingest_submit_added(struct ingest_request *r, ingest_done_fn done, void *arg);
 
 struct ingest_answer {
-    enum tsdb_status status; /* OK: 204. INVALID: 400, the rest was stored. LIMIT: too large, 413. BUSY, READ_ONLY, NOMEM: 503, nothing was stored */
+    enum tsdb_status status; /* OK: 204. INVALID: 400, the rest was stored. LIMIT: too large, 413.
+                                BUSY, READ_ONLY, NOMEM: 503, nothing was stored */
     uint32_t samples_written, histograms_written, exemplars_written;
-    uint32_t rejected;       /* samples, histograms refused for good */
-    char text[480];          /* for the body of an error answer: one line, Prometheus's phrases */
+    uint32_t rejected; /* samples, histograms refused for good */
+    char text[480];    /* for the body of an error answer: one line, Prometheus's phrases */
 };
-/* After `done`. Not OK with a stale reference inside: resubmits by itself once (then returns false and `done` comes again). */
+/* After `done`. Not OK with a stale reference inside: resubmits by itself once (then returns false
+ * and `done` comes again). */
 bool ingest_answer(struct ingest_request *r, struct ingest_answer *out);
 void ingest_end(struct ingest_request *r); /* back to the pool; NULL is fine */
 

@@ -1,0 +1,169 @@
+/* Remote write 1.0: walker, alias table, entries. The hot path of the product. */
+#include "ingest/ingest_private.h"
+#include "ingest/metadata_wire.h"
+
+/* Labels of one series, read and put in order; only on an alias miss. */
+static enum tsdb_status slow_target(struct ingest_request *r, const struct remote_write_walker *w,
+                                    const struct remote_write_series *s, struct tsdb_hash128 alias,
+                                    struct ingest_target *out, struct tsdb_error *err)
+{
+    uint32_t cap = TSDB_MIN(s->label_count, (uint32_t)TSDB_LABELS_MAX);
+    struct tsdb_label *items = TSDB_ARENA_ARRAY(&r->arena, struct tsdb_label, TSDB_MAX(cap, 1u));
+    if (!items) {
+        return TSDB_NOMEM;
+    }
+    uint32_t count = 0;
+    enum tsdb_status st = remote_write_read_labels(w, s, items, cap, &count, err);
+    if (st == TSDB_LIMIT) {
+        return tsdb_error_set(err, TSDB_INVALID, "series has %u labels, at most %u are taken",
+                              s->label_count, TSDB_LABELS_MAX);
+    }
+    return st == TSDB_OK ? ingest_build_new(r, items, count, alias, out, err) : st;
+}
+
+static enum tsdb_status add_floats(struct ingest_request *r, const struct remote_write_walker *w,
+                                   const struct remote_write_series *s,
+                                   const struct ingest_target *target, struct tsdb_error *err)
+{
+    enum tsdb_status st = ingest_build_reserve(r, s->sample_count);
+    if (st != TSDB_OK) {
+        return st;
+    }
+    struct remote_write_cursor c = remote_write_samples(s);
+    int64_t t_ms;
+    uint64_t bits;
+    while (remote_write_next_sample(&c, &t_ms, &bits)) {
+        ingest_build_add(r, target, TSDB_SAMPLE_FLOAT, t_ms, bits);
+    }
+    return TSDB_UNLIKELY(c.failed) ? remote_write_fault(w, c.pos, "sample", err) : TSDB_OK;
+}
+
+static enum tsdb_status add_histograms(struct ingest_request *r,
+                                       const struct remote_write_walker *w,
+                                       const struct remote_write_series *s,
+                                       const struct ingest_target *target, struct tsdb_error *err)
+{
+    struct remote_write_cursor c = remote_write_histograms(s);
+    struct tsdb_slice message;
+    while (remote_write_next_histogram(&c, &message)) {
+        enum tsdb_status st = ingest_build_histogram_wire(r, target, message, false, err);
+        if (st != TSDB_OK) {
+            return st;
+        }
+    }
+    return c.failed ? remote_write_fault(w, c.pos, "histogram", err) : TSDB_OK;
+}
+
+/* Exemplars that are not valid are left out of what was written and never fail a 1.0 request. */
+static enum tsdb_status add_exemplars(struct ingest_request *r, const struct remote_write_walker *w,
+                                      const struct remote_write_series *s,
+                                      const struct ingest_target *target, struct tsdb_error *err)
+{
+    struct remote_write_cursor c = remote_write_exemplars(s);
+    struct tsdb_slice message;
+    while (remote_write_next_exemplar(&c, &message)) {
+        struct tsdb_label *items =
+            TSDB_ARENA_ARRAY(&r->arena, struct tsdb_label, INGEST_EXEMPLAR_LABELS_MAX);
+        if (!items) {
+            return TSDB_NOMEM;
+        }
+        struct tsdb_exemplar x;
+        enum tsdb_status st =
+            remote_write_read_exemplar(w, message, items, INGEST_EXEMPLAR_LABELS_MAX, &x, err);
+        if (st == TSDB_CORRUPT) {
+            return st;
+        }
+        if (st == TSDB_OK && tsdb_exemplar_validate(&x, NULL) == TSDB_OK) {
+            st = ingest_build_exemplar(r, target, &x);
+            if (st != TSDB_OK) {
+                return st;
+            }
+        }
+    }
+    return c.failed ? remote_write_fault(w, c.pos, "exemplar", err) : TSDB_OK;
+}
+
+static enum tsdb_status add_series(struct ingest_request *r, const struct remote_write_walker *w,
+                                   const struct remote_write_series *s, struct tsdb_hash128 alias,
+                                   struct tsdb_error *err)
+{
+    struct ingest_target target;
+    struct tsdb_alias_hit hit = {TSDB_SERIES_NEW, 0};
+    if (TSDB_LIKELY(r->use_aliases && s->labels_contiguous)) {
+        hit = tsdb_alias_find(r->in->db, alias);
+    }
+    if (TSDB_LIKELY(hit.ref != TSDB_SERIES_NEW)) {
+        target = ingest_target_known(hit);
+        r->hits++;
+    } else {
+        struct tsdb_hash128 none = {0, 0};
+        r->misses++;
+        enum tsdb_status st =
+            slow_target(r, w, s, s->labels_contiguous ? alias : none, &target, err);
+        if (st == TSDB_INVALID) {
+            ingest_build_reject(r, s->sample_count + s->histogram_count, err);
+            tsdb_error_clear(err);
+            return TSDB_OK;
+        }
+        if (st != TSDB_OK) {
+            return st;
+        }
+    }
+    enum tsdb_status st = add_floats(r, w, s, &target, err);
+    if (TSDB_UNLIKELY(st == TSDB_OK && s->histogram_count > 0)) {
+        st = add_histograms(r, w, s, &target, err);
+    }
+    if (TSDB_UNLIKELY(st == TSDB_OK && s->exemplar_count > 0)) {
+        st = add_exemplars(r, w, s, &target, err);
+    }
+    return st;
+}
+
+/* Metadata is advice: one that is not valid is passed over, and so is one for which the table has
+ * no room. */
+static enum tsdb_status take_metadata(struct ingest_request *r, struct tsdb_slice message,
+                                      struct tsdb_error *err)
+{
+    struct tsdb_metadata m;
+    enum tsdb_status st = metadata_wire_decode(message, &r->arena, &m, err);
+    if (st == TSDB_OK) {
+        r->metadata_count += tsdb_metadata_put(r->in->db, &m) == TSDB_OK;
+    }
+    return st == TSDB_INVALID ? TSDB_OK : st;
+}
+
+enum tsdb_status ingest_decode_v1(struct ingest_request *r, const uint8_t *data, size_t len,
+                                  struct tsdb_error *err)
+{
+    struct remote_write_walker w;
+    remote_write_init(&w, data, len);
+    enum remote_write_item item = REMOTE_WRITE_SERIES;
+    enum tsdb_status st = TSDB_OK;
+    while (item > REMOTE_WRITE_END && st == TSDB_OK) {
+        uint32_t n = 0;
+        struct tsdb_alias_guard guard;
+        tsdb_alias_begin(r->in->db, &guard);
+        while (n < INGEST_GROUP &&
+               (item = remote_write_next(&w, &r->group[n])) > REMOTE_WRITE_END) {
+            if (TSDB_UNLIKELY(item == REMOTE_WRITE_METADATA)) {
+                st = take_metadata(r, r->group[n].message, err);
+                if (st != TSDB_OK) {
+                    break;
+                }
+                continue;
+            }
+            r->group_hash[n] =
+                tsdb_hash128(r->in->key, r->group[n].labels.data, r->group[n].labels.len);
+            tsdb_alias_prefetch(r->in->db, r->group_hash[n]);
+            n++;
+        }
+        for (uint32_t i = 0; i < n && st == TSDB_OK; i++) {
+            st = add_series(r, &w, &r->group[i], r->group_hash[i], err);
+        }
+        tsdb_alias_end(r->in->db, &guard);
+    }
+    if (st == TSDB_OK && item == REMOTE_WRITE_MALFORMED) {
+        st = remote_write_fault(&w, w.pos, w.fault, err);
+    }
+    return st;
+}

@@ -1,0 +1,262 @@
+/* Remote write 2.0: symbols, then series by references. The alias key is made from the strings in
+ * the sender's order, because the references mean nothing outside their request. */
+#include "ingest/ingest_private.h"
+#include "ingest/remote_write_v2.h"
+
+#include <string.h>
+
+/* What a series needs between framing and look-up. */
+struct v2_scratch {
+    struct remote_write_v2_series group[INGEST_GROUP];
+    struct tsdb_hash128 hash[INGEST_GROUP];
+    enum tsdb_status labels_status[INGEST_GROUP];
+    struct tsdb_label items[TSDB_LABELS_MAX];
+    uint32_t item_count;
+    struct tsdb_buf key;
+};
+
+static void key_put(struct tsdb_buf *key, const char *s, uint32_t len)
+{
+    tsdb_buf_put_le32(key, len);
+    tsdb_buf_put(key, s, len);
+}
+
+/* Resolve the labels into scratch and hash them. INVALID: the series is to be refused. */
+static enum tsdb_status hash_series(struct ingest_request *r,
+                                    const struct remote_write_v2_walker *w, struct v2_scratch *v,
+                                    uint32_t i, struct tsdb_error *err)
+{
+    enum tsdb_status st = remote_write_v2_read_labels(w, &v->group[i], v->items, TSDB_LABELS_MAX,
+                                                      &v->item_count, err);
+    if (st == TSDB_LIMIT) {
+        st = tsdb_error_set(err, TSDB_INVALID, "series has more than %u labels", TSDB_LABELS_MAX);
+    }
+    if (st != TSDB_OK) {
+        return st;
+    }
+    tsdb_buf_clear(&v->key);
+    for (uint32_t k = 0; k < v->item_count; k++) {
+        key_put(&v->key, v->items[k].name, v->items[k].name_len);
+        key_put(&v->key, v->items[k].value, v->items[k].value_len);
+    }
+    if (v->key.failed) {
+        return TSDB_NOMEM;
+    }
+    v->hash[i] = tsdb_hash128(r->in->key, v->key.data, v->key.len);
+    v->hash[i].hi ^= INGEST_SALT_REMOTE_WRITE_2;
+    return TSDB_OK;
+}
+
+static enum tsdb_status add_floats(struct ingest_request *r, const struct remote_write_v2_walker *w,
+                                   const struct remote_write_v2_series *s,
+                                   const struct ingest_target *target, struct tsdb_error *err)
+{
+    enum tsdb_status st = ingest_build_reserve(r, s->sample_count);
+    struct remote_write_cursor c = remote_write_v2_samples(s);
+    int64_t t_ms;
+    int64_t start_ms;
+    uint64_t bits;
+    while (st == TSDB_OK && remote_write_v2_next_sample(&c, &t_ms, &start_ms, &bits)) {
+        ingest_build_add(r, target, TSDB_SAMPLE_FLOAT, t_ms, bits);
+        if (start_ms != 0) {
+            st = ingest_build_start(r, start_ms);
+        }
+    }
+    return c.failed ? remote_write_fault(&w->at, c.pos, "sample", err) : st;
+}
+
+static enum tsdb_status add_histograms(struct ingest_request *r,
+                                       const struct remote_write_v2_walker *w,
+                                       const struct remote_write_v2_series *s,
+                                       const struct ingest_target *target, struct tsdb_error *err)
+{
+    struct remote_write_cursor c = remote_write_v2_histograms(s);
+    struct tsdb_slice message;
+    while (remote_write_v2_next_histogram(&c, &message)) {
+        enum tsdb_status st = ingest_build_histogram_wire(r, target, message, true, err);
+        if (st != TSDB_OK) {
+            return st;
+        }
+    }
+    return c.failed ? remote_write_fault(&w->at, c.pos, "histogram", err) : TSDB_OK;
+}
+
+static enum tsdb_status add_exemplars(struct ingest_request *r,
+                                      const struct remote_write_v2_walker *w,
+                                      const struct remote_write_v2_series *s,
+                                      const struct ingest_target *target, struct tsdb_error *err)
+{
+    struct remote_write_cursor c = remote_write_v2_exemplars(s);
+    struct tsdb_slice message;
+    while (remote_write_v2_next_exemplar(&c, &message)) {
+        struct tsdb_label *items =
+            TSDB_ARENA_ARRAY(&r->arena, struct tsdb_label, INGEST_EXEMPLAR_LABELS_MAX);
+        if (!items) {
+            return TSDB_NOMEM;
+        }
+        struct tsdb_exemplar x;
+        enum tsdb_status st =
+            remote_write_v2_read_exemplar(w, message, items, INGEST_EXEMPLAR_LABELS_MAX, &x, err);
+        if (st == TSDB_OK) {
+            st = tsdb_exemplar_validate(&x, err);
+        }
+        if (st == TSDB_OK) {
+            st = ingest_build_exemplar(r, target, &x);
+        }
+        if (st == TSDB_INVALID || st == TSDB_LIMIT) {
+            tsdb_error_clear(
+                err); /* an exemplar that is not valid is left out and not counted as written */
+        } else if (st != TSDB_OK) {
+            return st;
+        }
+    }
+    return c.failed ? remote_write_fault(&w->at, c.pos, "exemplar", err) : TSDB_OK;
+}
+
+/* Metadata comes with every series of every request; it is read when the series is not yet known by
+ * these bytes. */
+static enum tsdb_status take_metadata(struct ingest_request *r,
+                                      const struct remote_write_v2_walker *w,
+                                      const struct remote_write_v2_series *s,
+                                      const struct tsdb_labels *labels, struct tsdb_error *err)
+{
+    struct tsdb_metadata m;
+    const struct tsdb_label *name =
+        tsdb_labels_find(labels, TSDB_METRIC_NAME, strlen(TSDB_METRIC_NAME));
+    enum tsdb_status st = remote_write_v2_read_metadata(w, s, &m, err);
+    if (st == TSDB_OK && name) {
+        m.metric = (struct tsdb_slice){(const uint8_t *)name->value, name->value_len};
+        r->metadata_count += tsdb_metadata_put(r->in->db, &m) == TSDB_OK;
+    }
+    if (st == TSDB_INVALID) {
+        tsdb_error_clear(err);
+        st = TSDB_OK;
+    }
+    return st;
+}
+
+static enum tsdb_status slow_target(struct ingest_request *r,
+                                    const struct remote_write_v2_walker *w,
+                                    const struct remote_write_v2_series *s,
+                                    struct tsdb_hash128 alias, struct ingest_target *out,
+                                    struct tsdb_error *err)
+{
+    /* Resolved once more: misses are rare, and keeping every series' labels would cost the hits. */
+    uint32_t cap = TSDB_LABELS_MAX;
+    uint32_t count = 0;
+    struct tsdb_label *items = TSDB_ARENA_ARRAY(&r->arena, struct tsdb_label, cap);
+    if (!items) {
+        return TSDB_NOMEM;
+    }
+    enum tsdb_status st = remote_write_v2_read_labels(w, s, items, cap, &count, err);
+    if (st == TSDB_OK) {
+        st = ingest_build_new(r, items, count, alias, out, err);
+    }
+    if (st == TSDB_OK && s->metadata_count > 0) {
+        st = take_metadata(r, w, s, &r->new_series[out->aux].labels, err);
+    }
+    return st;
+}
+
+static enum tsdb_status find_target(struct ingest_request *r,
+                                    const struct remote_write_v2_walker *w,
+                                    const struct remote_write_v2_series *s,
+                                    struct tsdb_hash128 hash, struct ingest_target *out,
+                                    struct tsdb_error *err)
+{
+    if (s->sample_count + s->histogram_count == 0) {
+        return tsdb_error_set(err, TSDB_INVALID,
+                              "TimeSeries must contain at least one sample or histogram");
+    }
+    struct tsdb_alias_hit hit = {TSDB_SERIES_NEW, 0};
+    if (r->use_aliases) {
+        hit = tsdb_alias_find(r->in->db, hash);
+    }
+    if (hit.ref != TSDB_SERIES_NEW) {
+        *out = ingest_target_known(hit);
+        r->hits++;
+        return TSDB_OK;
+    }
+    r->misses++;
+    return slow_target(r, w, s, hash, out, err);
+}
+
+static enum tsdb_status add_series(struct ingest_request *r, const struct remote_write_v2_walker *w,
+                                   struct v2_scratch *v, uint32_t i, struct tsdb_error *err)
+{
+    const struct remote_write_v2_series *s = &v->group[i];
+    struct ingest_target target;
+    enum tsdb_status st = v->labels_status[i];
+    if (st == TSDB_INVALID) {
+        tsdb_error_set(
+            err, TSDB_INVALID,
+            "labels_refs are malformed: an odd number, out of range of the symbols, or too many");
+    } else {
+        st = find_target(r, w, s, v->hash[i], &target, err);
+    }
+    if (st == TSDB_INVALID) {
+        ingest_build_reject(r, TSDB_MAX(s->sample_count + s->histogram_count, 1u), err);
+        tsdb_error_clear(err);
+        return TSDB_OK;
+    }
+    if (st == TSDB_OK) {
+        st = add_floats(r, w, s, &target, err);
+    }
+    if (st == TSDB_OK && s->histogram_count > 0) {
+        st = add_histograms(r, w, s, &target, err);
+    }
+    if (st == TSDB_OK && s->exemplar_count > 0) {
+        st = add_exemplars(r, w, s, &target, err);
+    }
+    return st;
+}
+
+static enum tsdb_status decode_series(struct ingest_request *r, struct remote_write_v2_walker *w,
+                                      struct v2_scratch *v, struct tsdb_error *err)
+{
+    enum remote_write_item item = REMOTE_WRITE_SERIES;
+    enum tsdb_status st = TSDB_OK;
+    while (item > REMOTE_WRITE_END && st == TSDB_OK) {
+        struct tsdb_alias_guard guard;
+        uint32_t n = 0;
+        tsdb_alias_begin(r->in->db, &guard);
+        while (n < INGEST_GROUP && st == TSDB_OK &&
+               (item = remote_write_v2_next(w, &v->group[n])) > REMOTE_WRITE_END) {
+            st = hash_series(r, w, v, n, err);
+            v->labels_status[n] = st;
+            if (st == TSDB_OK) {
+                tsdb_alias_prefetch(r->in->db, v->hash[n]);
+            } else if (st == TSDB_INVALID) {
+                tsdb_error_clear(err);
+                st = TSDB_OK;
+            }
+            n++;
+        }
+        for (uint32_t i = 0; i < n && st == TSDB_OK; i++) {
+            st = add_series(r, w, v, i, err);
+        }
+        tsdb_alias_end(r->in->db, &guard);
+    }
+    if (st == TSDB_OK && item == REMOTE_WRITE_MALFORMED) {
+        st = remote_write_fault(&w->at, w->at.pos, w->at.fault, err);
+    }
+    return st;
+}
+
+enum tsdb_status ingest_decode_v2(struct ingest_request *r, const uint8_t *data, size_t len,
+                                  struct tsdb_error *err)
+{
+    struct remote_write_v2_walker w;
+    enum tsdb_status st = remote_write_v2_open(&w, data, len, &r->arena, err);
+    if (st != TSDB_OK) {
+        return st == TSDB_LIMIT ? tsdb_error_prefix(err, TSDB_INVALID, "remote write 2.0") : st;
+    }
+    struct v2_scratch *v = TSDB_ARENA_NEW(&r->arena, struct v2_scratch);
+    if (!v) {
+        return TSDB_NOMEM;
+    }
+    tsdb_buf_init(&v->key, TSDB_MEM_INGEST, TSDB_LABELS_BYTES_MAX * 2);
+    st = decode_series(r, &w, v, err);
+    tsdb_buf_deinit(&v->key);
+    return st;
+}

@@ -1,0 +1,480 @@
+/* Request objects: pool, budget, and the way from body to answer. */
+#include "ingest/ingest.h"
+
+#include "base/assert.h"
+#include "base/latency.h"
+#include "base/limits.h"
+#include "ingest/ingest_private.h"
+#include "ingest/snappy.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define ARENA_FIRST_BYTES  (1u << 20) /* a request of 2000 samples fits */
+#define BUFFER_FIRST_BYTES (128u << 10)
+#define BUFFER_KEEP_BYTES  (4u << 20) /* larger ones are not kept in the pool */
+/* What decoding may add to the decoded bytes: entries twice (32 B each), WAL bytes, new series. A
+ * sample has at least some ten bytes on the wire in practice; this is an estimate for admission,
+ * the arena's own account is the bound. */
+#define DECODE_FACTOR 3
+
+void ingest_options_default(struct ingest_options *o)
+{
+    *o = (struct ingest_options){
+        .body_bytes_max = TSDB_WRITE_BODY_BYTES_MAX,
+        .decoded_bytes_max = TSDB_WRITE_DECODED_BYTES_MAX,
+        .inflight_bytes_max = 1u << 30,
+        .pool_max = 64,
+        .clock = tsdb_clock_real,
+    };
+}
+
+enum tsdb_status ingest_create(const struct ingest_options *options, struct tsdb *db,
+                               struct ingest **out, struct tsdb_error *err)
+{
+    struct ingest *in = tsdb_mem_alloc_zero(TSDB_MEM_INGEST, sizeof *in);
+    if (!in) {
+        return tsdb_error_set(err, TSDB_NOMEM, "ingest: out of memory");
+    }
+    in->options = *options;
+    in->db = db;
+    in->key = tsdb_hash_key(db);
+    tsdb_mutex_init(&in->lock, TSDB_RANK_INGEST_POOL, "ingest-pool");
+    *out = in;
+    return TSDB_OK;
+}
+
+static void buffer_free(struct ingest_buffer *b)
+{
+    tsdb_mem_free(TSDB_MEM_INGEST, b->data, b->cap);
+    *b = (struct ingest_buffer){0};
+}
+
+/* Capacity for `need` bytes; contents up to len are kept. */
+static enum tsdb_status buffer_reserve(struct ingest_buffer *b, size_t need)
+{
+    if (need <= b->cap) {
+        return TSDB_OK;
+    }
+    size_t cap = TSDB_MAX(b->cap * 2, (size_t)BUFFER_FIRST_BYTES);
+    while (cap < need) {
+        cap *= 2;
+    }
+    uint8_t *p = tsdb_mem_realloc(TSDB_MEM_INGEST, b->data, b->cap, cap);
+    if (!p) {
+        return TSDB_NOMEM;
+    }
+    b->data = p;
+    b->cap = cap;
+    return TSDB_OK;
+}
+
+static void request_destroy(struct ingest_request *r)
+{
+    tsdb_arena_deinit(&r->arena);
+    buffer_free(&r->body);
+    buffer_free(&r->decoded);
+    tsdb_mem_free(TSDB_MEM_INGEST, r, sizeof *r);
+}
+
+void ingest_destroy(struct ingest *in)
+{
+    if (!in) {
+        return;
+    }
+    tsdb_mutex_lock(&in->lock);
+    while (in->pool) {
+        struct ingest_request *r = in->pool;
+        in->pool = r->next;
+        request_destroy(r);
+    }
+    tsdb_mutex_unlock(&in->lock);
+    tsdb_mutex_deinit(&in->lock);
+    tsdb_mem_free(TSDB_MEM_INGEST, in, sizeof *in);
+}
+
+static enum tsdb_status charge(struct ingest_request *r, uint64_t bytes, struct tsdb_error *err)
+{
+    struct ingest *in = r->in;
+    uint64_t before = atomic_fetch_add(&in->inflight_bytes, bytes);
+    if (before + bytes > in->options.inflight_bytes_max) {
+        atomic_fetch_sub(&in->inflight_bytes, bytes);
+        atomic_fetch_add_explicit(&in->busy, 1, memory_order_relaxed);
+        return tsdb_error_set(err, TSDB_BUSY,
+                              "too many bytes of write requests in flight (%" PRIu64 " of %" PRIu64
+                              "), try again later",
+                              before, in->options.inflight_bytes_max);
+    }
+    r->charged_bytes += bytes;
+    return TSDB_OK;
+}
+
+static enum tsdb_status check_db(struct ingest *in, struct tsdb_error *err)
+{
+    switch (tsdb_state(in->db, err)) {
+    case TSDB_STATE_READY:
+        return TSDB_OK;
+    case TSDB_STATE_READ_ONLY:
+        return tsdb_error_prefix(err, TSDB_READ_ONLY, "storage is read-only");
+    case TSDB_STATE_FAILED:
+        return tsdb_error_prefix(err, TSDB_READ_ONLY, "storage failed to start");
+    case TSDB_STATE_RECOVERING:
+        return tsdb_error_set(err, TSDB_BUSY, "storage is replaying its log, try again later");
+    case TSDB_STATE_CLOSING:
+        break;
+    }
+    return tsdb_error_set(err, TSDB_BUSY, "server is shutting down, try again later");
+}
+
+static struct ingest_request *pool_take(struct ingest *in)
+{
+    tsdb_mutex_lock(&in->lock);
+    struct ingest_request *r = in->pool;
+    if (r) {
+        in->pool = r->next;
+        in->pool_count--;
+    }
+    tsdb_mutex_unlock(&in->lock);
+    return r;
+}
+
+enum tsdb_status ingest_begin(struct ingest *in, uint64_t body_bytes_hint,
+                              struct ingest_request **out, struct tsdb_error *err)
+{
+    atomic_fetch_add_explicit(&in->requests, 1, memory_order_relaxed);
+    enum tsdb_status st = check_db(in, err);
+    if (st != TSDB_OK) {
+        return st;
+    }
+    if (body_bytes_hint > in->options.body_bytes_max) {
+        return tsdb_error_set(err, TSDB_LIMIT,
+                              "body of %" PRIu64 " bytes is larger than the limit of %" PRIu64
+                              " (--web.max-body-size)",
+                              body_bytes_hint, in->options.body_bytes_max);
+    }
+    struct ingest_request *r = pool_take(in);
+    if (!r) {
+        r = tsdb_mem_alloc_zero(TSDB_MEM_INGEST, sizeof *r);
+        if (!r) {
+            return tsdb_error_set(err, TSDB_NOMEM, "out of memory for a write request");
+        }
+        r->in = in;
+        tsdb_arena_init(&r->arena, TSDB_MEM_INGEST, ARENA_FIRST_BYTES, NULL);
+    }
+    r->body.len = r->decoded.len = 0;
+    r->charged_bytes = 0;
+    r->use_aliases = true;
+    r->added = false;
+    ingest_build_reset(r);
+    tsdb_request_init(&r->context, &in->options.clock, TSDB_SCOPE_WRITE);
+    r->context.durability = TSDB_DURABILITY_MEMORY; /* "at least": the server's mode is the floor */
+    st = charge(r, body_bytes_hint, err);
+    if (st == TSDB_OK) {
+        st = buffer_reserve(&r->body, body_bytes_hint);
+    }
+    if (st != TSDB_OK) {
+        ingest_end(r);
+        return st;
+    }
+    *out = r;
+    return TSDB_OK;
+}
+
+struct tsdb_request *ingest_context(struct ingest_request *r)
+{
+    return &r->context;
+}
+
+enum tsdb_status ingest_body(struct ingest_request *r, const void *data, size_t len,
+                             struct tsdb_error *err)
+{
+    size_t total = r->body.len + len;
+    if (total > r->in->options.body_bytes_max) {
+        return tsdb_error_set(err, TSDB_LIMIT,
+                              "body is larger than the limit of %" PRIu64
+                              " bytes (--web.max-body-size)",
+                              r->in->options.body_bytes_max);
+    }
+    if (total > r->charged_bytes) {
+        enum tsdb_status st = charge(r, total - r->charged_bytes, err);
+        if (st != TSDB_OK) {
+            return st;
+        }
+    }
+    if (buffer_reserve(&r->body, total) != TSDB_OK) {
+        return tsdb_error_set(err, TSDB_NOMEM, "out of memory for a body of %zu bytes", total);
+    }
+    memcpy(r->body.data + r->body.len, data, len);
+    r->body.len = total;
+    return TSDB_OK;
+}
+
+/* The decoded body in *out. Without a Content-Encoding the bytes may also be plain protobuf. */
+static enum tsdb_status unpack_body(struct ingest_request *r, struct tsdb_slice *out,
+                                    struct tsdb_error *err)
+{
+    struct ingest *in = r->in;
+    size_t decoded = 0;
+    enum tsdb_status st = ingest_snappy_decoded_bytes(r->body.data, r->body.len,
+                                                      in->options.decoded_bytes_max, &decoded, err);
+    if (st == TSDB_OK) {
+        st = charge(r, (uint64_t)decoded * DECODE_FACTOR, err);
+    }
+    if (st == TSDB_OK) {
+        st = buffer_reserve(&r->decoded, TSDB_MAX(decoded, (size_t)1));
+    }
+    if (st == TSDB_OK) {
+        st = ingest_snappy_decode(r->body.data, r->body.len, r->decoded.data, decoded, err);
+    }
+    if (st == TSDB_OK) {
+        r->decoded.len = decoded;
+        *out = (struct tsdb_slice){r->decoded.data, decoded};
+    } else if (st == TSDB_INVALID && r->encoding == INGEST_ENCODING_NONE) {
+        tsdb_error_clear(err);
+        *out = (struct tsdb_slice){r->body.data, r->body.len};
+        st = TSDB_OK;
+    }
+    return st;
+}
+
+static enum tsdb_status decode(struct ingest_request *r, struct tsdb_error *err)
+{
+    struct tsdb_slice body = {r->decoded.data, r->decoded.len};
+    enum tsdb_status st = TSDB_OK;
+    if (r->use_aliases) {
+        st =
+            r->body.len == 0 ? TSDB_OK : unpack_body(r, &body, err); /* an empty request is legal */
+        atomic_fetch_add_explicit(&r->in->decoded_bytes, body.len, memory_order_relaxed);
+    }
+    if (st == TSDB_OK && body.len > 0) {
+        st = r->protocol == INGEST_REMOTE_WRITE_1 ? ingest_decode_v1(r, body.data, body.len, err)
+                                                  : ingest_decode_v2(r, body.data, body.len, err);
+    }
+    return st;
+}
+
+static void write_done(struct tsdb_write *w)
+{
+    struct ingest_request *r = w->done_arg;
+    r->done(r->done_arg);
+}
+
+/* Batches are built: hand them over, or finish at once when there is nothing to hand over. */
+static void hand_over(struct ingest_request *r)
+{
+    if (r->status == TSDB_OK && (r->entry_count > 0 || r->exemplar_count > 0)) {
+        r->status = ingest_build_finish(r);
+        r->write.done = write_done;
+        r->write.done_arg = r;
+        atomic_store(&r->write.status, TSDB_OK);
+        if (r->status == TSDB_OK) {
+            r->submitted = true;
+            enum tsdb_status st = tsdb_write_submit(r->in->db, &r->write, &r->error);
+            if (st == TSDB_OK) {
+                return; /* r may already belong to somebody else */
+            }
+            r->submitted = false;
+            r->status = st;
+        }
+    }
+    r->done(r->done_arg);
+}
+
+void ingest_submit(struct ingest_request *r, enum ingest_protocol protocol,
+                   enum ingest_encoding encoding, ingest_done_fn done, void *arg)
+{
+    r->protocol = protocol;
+    r->encoding = encoding;
+    r->done = done;
+    r->done_arg = arg;
+    atomic_fetch_add_explicit(&r->in->body_bytes, r->body.len, memory_order_relaxed);
+    uint64_t begin = tsdb_perf_now();
+    r->status = decode(r, &r->error);
+    tsdb_perf_end(TSDB_LAYER_DECODE, begin);
+    hand_over(r);
+}
+
+enum tsdb_status ingest_add(struct ingest_request *r, const struct tsdb_labels *labels,
+                            int64_t t_ms, uint64_t bits, struct tsdb_error *err)
+{
+    r->added = true;
+    struct tsdb_label *items =
+        TSDB_ARENA_ARRAY(&r->arena, struct tsdb_label, TSDB_MAX(labels->count, 1u));
+    enum tsdb_status st = items ? ingest_build_reserve(r, 1) : TSDB_NOMEM;
+    if (st != TSDB_OK) {
+        return tsdb_error_set(err, st, "out of memory for a sample");
+    }
+    for (uint32_t i = 0; i < labels->count; i++) {
+        const struct tsdb_label *l = &labels->items[i];
+        char *name = tsdb_arena_strndup(&r->arena, l->name, l->name_len);
+        char *value = tsdb_arena_strndup(&r->arena, l->value, l->value_len);
+        if (!name || !value) {
+            return tsdb_error_set(err, TSDB_NOMEM, "out of memory for a sample");
+        }
+        items[i] = (struct tsdb_label){name, value, l->name_len, l->value_len};
+    }
+    struct tsdb_hash128 none = {0, 0};
+    struct ingest_target target;
+    st = ingest_build_new(r, items, labels->count, none, &target, err);
+    if (st == TSDB_OK) {
+        ingest_build_add(r, &target, TSDB_SAMPLE_FLOAT, t_ms, bits);
+    }
+    return st;
+}
+
+void ingest_submit_added(struct ingest_request *r, ingest_done_fn done, void *arg)
+{
+    TSDB_ASSERT(r->added || r->entry_count == 0);
+    r->done = done;
+    r->done_arg = arg;
+    hand_over(r);
+}
+
+/* "duplicate sample for timestamp 1700 (series up{job=\"a\"})" */
+static void describe_reject(struct ingest_request *r, const struct tsdb_write_result *sum,
+                            char *out, size_t cap)
+{
+    struct tsdb_buf labels;
+    tsdb_buf_init(&labels, TSDB_MEM_INGEST, 1024);
+    const char *phrase = tsdb_reject_text(sum->first_reason);
+    if (sum->first_rejected >= r->entry_count) {
+        snprintf(out, cap, "%s", phrase);
+        return;
+    }
+    const struct tsdb_entry *e = &r->entries[sum->first_rejected];
+    struct tsdb_labels view = {NULL, 0};
+    struct tsdb_querier *q = NULL;
+    if (e->series == TSDB_SERIES_NEW) {
+        view = r->new_series[e->aux].labels;
+    } else if (tsdb_querier_open(r->in->db, &r->context, TSDB_TIME_ALL, &q, NULL) == TSDB_OK) {
+        if (tsdb_series_labels(q, e->series, &r->arena, &view, NULL) != TSDB_OK) {
+            view.count = 0;
+        }
+    }
+    tsdb_labels_print(&view, &labels);
+    snprintf(out, cap, "%s %" PRId64 " (series %.*s)", phrase, e->t_ms,
+             labels.failed ? 0 : (int)labels.len, labels.data ? (const char *)labels.data : "");
+    tsdb_querier_close(q);
+    tsdb_buf_deinit(&labels);
+}
+
+static void count_answer(struct ingest *in, const struct ingest_request *r,
+                         const struct ingest_answer *a)
+{
+    /* Relaxed: statistics. */
+    atomic_fetch_add_explicit(&in->samples, a->samples_written, memory_order_relaxed);
+    atomic_fetch_add_explicit(&in->histograms, a->histograms_written, memory_order_relaxed);
+    atomic_fetch_add_explicit(&in->exemplars, a->exemplars_written, memory_order_relaxed);
+    atomic_fetch_add_explicit(&in->rejected, a->rejected, memory_order_relaxed);
+    atomic_fetch_add_explicit(&in->metadata, r->metadata_count, memory_order_relaxed);
+    atomic_fetch_add_explicit(&in->hits, r->hits, memory_order_relaxed);
+    atomic_fetch_add_explicit(&in->misses, r->misses, memory_order_relaxed);
+    if (a->status != TSDB_OK) {
+        atomic_fetch_add_explicit(&in->requests_failed, 1, memory_order_relaxed);
+    }
+}
+
+/* A failure of the whole request. */
+static void answer_failure(struct ingest_request *r, enum tsdb_status st, struct ingest_answer *out)
+{
+    out->status = st == TSDB_CORRUPT ? TSDB_INVALID : st;
+    const char *fallback = st == TSDB_READ_ONLY ? "storage is read-only: the write-ahead log failed"
+                           : st == TSDB_NOMEM   ? "out of memory, try again later"
+                           : st == TSDB_BUSY    ? "overloaded, try again later"
+                                                : tsdb_status_name(st);
+    snprintf(out->text, sizeof out->text, "%s", r->error.msg[0] ? r->error.msg : fallback);
+}
+
+bool ingest_answer(struct ingest_request *r, struct ingest_answer *out)
+{
+    memset(out, 0, sizeof *out);
+    struct tsdb_write_result sum = {0};
+    enum tsdb_status st = r->status;
+    if (r->submitted) {
+        tsdb_write_result_sum(&r->write, &sum);
+        st = (enum tsdb_status)atomic_load(&r->write.status);
+    }
+    if (st == TSDB_OK && sum.stale_refs > 0 && r->use_aliases) {
+        /* A series was dropped between look-up and append. Go again by labels; what was stored is a
+         * no-op then. */
+        ingest_build_reset(r);
+        r->use_aliases = false;
+        r->status = decode(r, &r->error);
+        hand_over(r);
+        return false;
+    }
+    if (st != TSDB_OK) {
+        answer_failure(r, st, out);
+        count_answer(r->in, r, out);
+        return true;
+    }
+    out->samples_written = sum.samples_written;
+    out->histograms_written = sum.histograms_written;
+    out->exemplars_written = sum.exemplars_written;
+    out->rejected = r->rejected;
+    for (uint32_t i = TSDB_REJECT_NONE + 1; i < TSDB_REJECT_COUNT; i++) {
+        if (i != TSDB_REJECT_EXEMPLAR) {
+            out->rejected += sum.rejected[i];
+        }
+    }
+    if (out->rejected > 0) {
+        char first[360];
+        if (r->first_error.status != TSDB_OK) {
+            snprintf(first, sizeof first, "%s", r->first_error.msg);
+        } else {
+            describe_reject(r, &sum, first, sizeof first);
+        }
+        out->status = TSDB_INVALID;
+        snprintf(out->text, sizeof out->text,
+                 "%s; %u samples of this request were refused, the others stored", first,
+                 out->rejected);
+    }
+    count_answer(r->in, r, out);
+    return true;
+}
+
+void ingest_end(struct ingest_request *r)
+{
+    if (!r) {
+        return;
+    }
+    struct ingest *in = r->in;
+    atomic_fetch_sub(&in->inflight_bytes, r->charged_bytes);
+    r->charged_bytes = 0;
+    tsdb_arena_reset(&r->arena);
+    if (r->body.cap > BUFFER_KEEP_BYTES) {
+        buffer_free(&r->body);
+    }
+    if (r->decoded.cap > BUFFER_KEEP_BYTES) {
+        buffer_free(&r->decoded);
+    }
+    tsdb_mutex_lock(&in->lock);
+    bool keep = in->pool_count < in->options.pool_max;
+    if (keep) {
+        r->next = in->pool;
+        in->pool = r;
+        in->pool_count++;
+    }
+    tsdb_mutex_unlock(&in->lock);
+    if (!keep) {
+        request_destroy(r);
+    }
+}
+
+void ingest_stats_read(const struct ingest *in, struct ingest_stats *out)
+{
+    out->requests = atomic_load_explicit(&in->requests, memory_order_relaxed);
+    out->requests_failed = atomic_load_explicit(&in->requests_failed, memory_order_relaxed);
+    out->body_bytes = atomic_load_explicit(&in->body_bytes, memory_order_relaxed);
+    out->decoded_bytes = atomic_load_explicit(&in->decoded_bytes, memory_order_relaxed);
+    out->inflight_bytes = atomic_load_explicit(&in->inflight_bytes, memory_order_relaxed);
+    out->busy = atomic_load_explicit(&in->busy, memory_order_relaxed);
+    out->samples = atomic_load_explicit(&in->samples, memory_order_relaxed);
+    out->histograms = atomic_load_explicit(&in->histograms, memory_order_relaxed);
+    out->exemplars = atomic_load_explicit(&in->exemplars, memory_order_relaxed);
+    out->rejected = atomic_load_explicit(&in->rejected, memory_order_relaxed);
+    out->metadata = atomic_load_explicit(&in->metadata, memory_order_relaxed);
+    out->series_hits = atomic_load_explicit(&in->hits, memory_order_relaxed);
+    out->series_misses = atomic_load_explicit(&in->misses, memory_order_relaxed);
+}
