@@ -202,6 +202,12 @@ static enum tsdb_status find_data(const struct tsdb_fs *fs, bool *out, struct ts
     return TSDB_OK;
 }
 
+static enum tsdb_status make_dirs(const struct tsdb_fs *fs, struct tsdb_error *err)
+{
+    enum tsdb_status status = fs->ops->mkdir(fs->ctx, DATADIR_WAL, err);
+    return status == TSDB_OK ? fs->ops->mkdir(fs->ctx, DATADIR_CHECKPOINT, err) : status;
+}
+
 static enum tsdb_status create_layout(struct datadir *d, const struct tsdb_random *random,
                                       struct tsdb_error *err)
 {
@@ -216,10 +222,7 @@ static enum tsdb_status create_layout(struct datadir *d, const struct tsdb_rando
                               "the directory holds data but no " DATADIR_VERSION
                               ": not a tidalite data directory, or damaged; refusing to touch it");
     }
-    status = fs->ops->mkdir(fs->ctx, DATADIR_WAL, err);
-    if (status == TSDB_OK) {
-        status = fs->ops->mkdir(fs->ctx, DATADIR_CHECKPOINT, err);
-    }
+    status = make_dirs(fs, err);
     if (status != TSDB_OK) {
         return status;
     }
@@ -250,7 +253,12 @@ static enum tsdb_status read_version(struct datadir *d, const struct tsdb_random
     }
     status = datadir_version_parse(data, len, d->hash_seed, err);
     tsdb_mem_free(TSDB_MEM_OTHER, data, len);
-    return status;
+    if (status == TSDB_OK) {
+        status = make_dirs(d->fs, err);
+    }
+    /* The process that renamed VERSION into place may have been killed before it synced the root.
+     */
+    return status == TSDB_OK ? d->fs->ops->sync_dir(d->fs->ctx, "", err) : status;
 }
 
 enum tsdb_status datadir_open(const struct tsdb_fs *fs, const struct tsdb_random *random,
