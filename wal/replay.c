@@ -1,0 +1,410 @@
+/* Replay: segment by segment, whole; every frame checked; what cannot be read is noted, never
+ * silently skipped.
+ *
+ * How far a segment counts stands in its successor's header (prev_segment, prev_end): a closed
+ * segment must be readable up to there, and what lies beyond is void (written again in the
+ * successor, or old content of a recycled file). Where nobody says so, in the newest segment and
+ * the last one of a process that died, the log ends where frames end.
+ */
+#include "base/assert.h"
+#include "wal/wal_private.h"
+
+#include <stdlib.h>
+
+#define END_UNKNOWN UINT64_MAX
+
+struct replay_segment {
+    uint64_t segment;
+    uint64_t end; /* from a later header: it counts up to here; or END_UNKNOWN */
+    bool header_ok;
+    bool opened_here; /* its header says that a process began with it */
+    bool tail_open;   /* an interrupted write may stand at its end */
+};
+
+struct wal_replay {
+    struct wal_replay_options o;
+    char dir[WAL_PATH_MAX];
+    struct replay_segment *segments;
+    uint32_t count, cap, next;
+    uint64_t expected; /* number of the next segment, 0: any */
+    uint8_t *data;
+    size_t data_cap;
+    struct wal_frame *frames;
+    uint32_t frame_count, frame_cap;
+    struct wal_damage *damage;
+    uint32_t damage_count, damage_cap;
+    _Atomic(uint64_t) current; /* for wal_replay_progress, any thread */
+};
+
+/* Make room for one more item of `each` bytes. *items and *cap change together. */
+static enum tsdb_status array_grow(void **items, uint32_t *cap, size_t each, struct tsdb_error *err)
+{
+    uint32_t want = *cap ? 2 * *cap : 64;
+    if (want <= *cap) {
+        return tsdb_error_set(err, TSDB_LIMIT, "wal replay: more than %u items", *cap);
+    }
+    void *grown = tsdb_mem_realloc(TSDB_MEM_WAL, *items, *cap * each, want * each);
+    if (!grown) {
+        return tsdb_error_set(err, TSDB_NOMEM, "wal replay: no memory");
+    }
+    *items = grown;
+    *cap = want;
+    return TSDB_OK;
+}
+
+/* ---- opening ---- */
+
+static enum tsdb_status list_entry(void *arg, const char *name, bool is_dir)
+{
+    struct wal_replay *r = arg;
+    uint64_t segment;
+    if (is_dir || !wal_segment_name_parse(name, &segment) || segment < r->o.segment_from) {
+        return TSDB_OK;
+    }
+    if (r->count == r->cap) {
+        void *items = r->segments;
+        enum tsdb_status status = array_grow(&items, &r->cap, sizeof *r->segments, NULL);
+        if (status != TSDB_OK) {
+            return status;
+        }
+        r->segments = items;
+    }
+    r->segments[r->count++] = (struct replay_segment){.segment = segment, .end = END_UNKNOWN};
+    return TSDB_OK;
+}
+
+static int segment_compare(const void *a, const void *b)
+{
+    const struct replay_segment *x = a, *y = b;
+    return (x->segment > y->segment) - (x->segment < y->segment);
+}
+
+/* Note for the segments before i what i's header says about them. */
+static void ends_note(struct wal_replay *r, uint32_t i, const struct wal_segment_header *header)
+{
+    struct replay_segment *s = &r->segments[i];
+    s->opened_here = header->prev_segment == 0;
+    for (uint32_t j = i;
+         j > 0 && !s->opened_here && r->segments[j - 1].segment >= header->prev_segment; j--) {
+        struct replay_segment *before = &r->segments[j - 1];
+        uint64_t end = before->segment == header->prev_segment ? header->prev_end : 0;
+        before->end = TSDB_MIN(before->end, end);
+    }
+}
+
+static enum tsdb_status header_read(struct wal_replay *r, uint32_t i, struct tsdb_error *err)
+{
+    const struct tsdb_fs *fs = r->o.fs;
+    struct replay_segment *s = &r->segments[i];
+    uint8_t bytes[WAL_SEGMENT_HEADER_BYTES];
+    char path[WAL_PATH_MAX];
+    struct tsdb_file *f;
+    size_t len = 0;
+    wal_segment_path(path, r->dir, s->segment);
+    enum tsdb_status status = fs->ops->open(fs->ctx, path, TSDB_OPEN_READ, &f, err);
+    if (status != TSDB_OK) {
+        return status;
+    }
+    status = fs->ops->pread(fs->ctx, f, bytes, sizeof bytes, 0, &len, err);
+    fs->ops->close(fs->ctx, f);
+    if (status != TSDB_OK || len < sizeof bytes) {
+        return status;
+    }
+    struct wal_segment_header header;
+    status = wal_segment_header_get(bytes, s->segment, &header, err);
+    if (status == TSDB_OK) {
+        s->header_ok = true;
+        ends_note(r, i, &header);
+    }
+    return status == TSDB_CORRUPT ? TSDB_OK : status; /* damage is noted when the segment is read */
+}
+
+/* From the newest down: an end is open in the newest, in front of a header that says "opened here",
+ * and in front of segments none of which has a header, because then all of them may be what a crash
+ * left. */
+static void tails_mark(struct wal_replay *r)
+{
+    bool open = true;
+    for (uint32_t i = r->count; i > 0; i--) {
+        struct replay_segment *s = &r->segments[i - 1];
+        s->tail_open = open;
+        open = s->header_ok ? s->opened_here : open;
+    }
+}
+
+static enum tsdb_status replay_start(struct wal_replay *r, struct tsdb_error *err)
+{
+    const struct tsdb_fs *fs = r->o.fs;
+    enum tsdb_status status = fs->ops->list(fs->ctx, r->dir, list_entry, r, err);
+    if (status == TSDB_NOT_FOUND) {
+        return TSDB_OK; /* no log yet */
+    }
+    if (status != TSDB_OK) {
+        return tsdb_error_prefix(err, status, "wal replay");
+    }
+    if (r->count > 0) {
+        qsort(r->segments, r->count, sizeof *r->segments, segment_compare);
+    }
+    for (uint32_t i = 0; i < r->count && status == TSDB_OK; i++) {
+        status = header_read(r, i, err);
+    }
+    tails_mark(r);
+    return status;
+}
+
+enum tsdb_status wal_replay_open(const struct wal_replay_options *options, struct wal_replay **out,
+                                 struct tsdb_error *err)
+{
+    size_t dir_len = strlen(options->dir);
+    if (dir_len + 32 > WAL_PATH_MAX) {
+        return tsdb_error_set(err, TSDB_INVALID, "wal replay: the directory's name is too long");
+    }
+    struct wal_replay *r = tsdb_mem_alloc_zero(TSDB_MEM_WAL, sizeof *r);
+    if (!r) {
+        return tsdb_error_set(err, TSDB_NOMEM, "wal replay: no memory");
+    }
+    r->o = *options;
+    memcpy(r->dir, options->dir, dir_len + 1);
+    r->expected = options->segment_from;
+    enum tsdb_status status = replay_start(r, err);
+    if (status != TSDB_OK) {
+        wal_replay_close(r);
+        return status;
+    }
+    *out = r;
+    return TSDB_OK;
+}
+
+void wal_replay_close(struct wal_replay *r)
+{
+    if (r) {
+        tsdb_mem_free(TSDB_MEM_WAL, r->segments, r->cap * sizeof *r->segments);
+        tsdb_mem_free(TSDB_MEM_WAL, r->frames, r->frame_cap * sizeof *r->frames);
+        tsdb_mem_free(TSDB_MEM_WAL, r->damage, r->damage_cap * sizeof *r->damage);
+        tsdb_mem_free(TSDB_MEM_WAL, r->data, r->data_cap);
+        tsdb_mem_free(TSDB_MEM_WAL, r, sizeof *r);
+    }
+}
+
+/* ---- checking ---- */
+
+static enum tsdb_status damage_note(struct wal_replay *r, uint64_t segment, uint64_t from,
+                                    uint64_t to, bool torn, struct tsdb_error *err)
+{
+    if (r->damage_count == r->damage_cap) {
+        void *items = r->damage;
+        enum tsdb_status status = array_grow(&items, &r->damage_cap, sizeof *r->damage, err);
+        if (status != TSDB_OK) {
+            return status;
+        }
+        r->damage = items;
+    }
+    r->damage[r->damage_count++] = (struct wal_damage){segment, from, to, torn};
+    return TSDB_OK;
+}
+
+/* Is there a frame at `at`, whole before `end`, and is it the one that was written here? Cheap
+ * checks first. */
+static bool frame_check(const uint8_t *data, uint64_t segment, uint64_t at, uint64_t end)
+{
+    const uint8_t *p = data + at;
+    if (end - at < WAL_FRAME_HEADER_BYTES ||
+        tsdb_load_le32(p + WAL_FRAME_AT_MAGIC) != WAL_FRAME_MAGIC ||
+        tsdb_load_le16(p + WAL_FRAME_AT_ZERO) != 0 || p[WAL_FRAME_AT_TYPE] == 0 ||
+        p[WAL_FRAME_AT_PARTITION] >= TSDB_PARTITIONS ||
+        wal_frame_bytes(tsdb_load_le32(p + WAL_FRAME_AT_LEN)) > end - at) {
+        return false;
+    }
+    return wal_frame_crc(p, segment, at) == tsdb_load_le32(p + WAL_FRAME_AT_CRC);
+}
+
+/* The first frame at or after `at`; `end` if there is none. */
+static uint64_t frame_find(const uint8_t *data, uint64_t segment, uint64_t at, uint64_t end)
+{
+    for (; at < end && end - at >= WAL_FRAME_HEADER_BYTES; at += WAL_FRAME_ALIGN) {
+        if (tsdb_load_le32(data + at) == WAL_FRAME_MAGIC && frame_check(data, segment, at, end)) {
+            return at;
+        }
+    }
+    return end;
+}
+
+/* One past the last byte in [from, to) that is not zero; `from` if all are. */
+static uint64_t nonzero_end(const uint8_t *data, uint64_t from, uint64_t to)
+{
+    while (to > from && data[to - 1] == 0) {
+        to--;
+    }
+    return to;
+}
+
+static enum tsdb_status frame_take(struct wal_replay *r, uint64_t segment, uint64_t at,
+                                   struct tsdb_error *err)
+{
+    const uint8_t *p = r->data + at;
+    if (p[WAL_FRAME_AT_TYPE] > WAL_RECORD_EXEMPLARS) {
+        return tsdb_error_set_at(
+            err, TSDB_UNSUPPORTED, at, "wal %08llu at byte %llu: record type %u is not known",
+            (unsigned long long)segment, (unsigned long long)at, p[WAL_FRAME_AT_TYPE]);
+    }
+    if (r->frame_count == r->frame_cap) {
+        void *items = r->frames;
+        enum tsdb_status status = array_grow(&items, &r->frame_cap, sizeof *r->frames, err);
+        if (status != TSDB_OK) {
+            return status;
+        }
+        r->frames = items;
+    }
+    r->frames[r->frame_count++] = (struct wal_frame){
+        .type = p[WAL_FRAME_AT_TYPE],
+        .partition = p[WAL_FRAME_AT_PARTITION],
+        .len = tsdb_load_le32(p + WAL_FRAME_AT_LEN),
+        .payload = p + WAL_FRAME_HEADER_BYTES,
+        .offset = at,
+    };
+    return TSDB_OK;
+}
+
+/* No frame at `at` nor later. Is that the end of the log, an interrupted write, or a loss? */
+static enum tsdb_status tail_judge(struct wal_replay *r, const struct replay_segment *s,
+                                   uint64_t at, uint64_t size, struct tsdb_error *err)
+{
+    if (s->end != END_UNKNOWN) {
+        return at < s->end ? damage_note(r, s->segment, at, s->end, false, err) : TSDB_OK;
+    }
+    uint64_t mark = TSDB_MIN(size, at + WAL_END_BYTES);
+    if (nonzero_end(r->data, at, mark) == at) {
+        return TSDB_OK; /* the end mark, or zeroes that nobody has written to yet */
+    }
+    return damage_note(r, s->segment, at, nonzero_end(r->data, at, size), s->tail_open, err);
+}
+
+/* The header is not this segment's. Returns where frames begin, having noted the stretch before;
+ * *out_empty if the file holds no frame and may be one whose first write was interrupted. */
+static enum tsdb_status header_judge(struct wal_replay *r, const struct replay_segment *s,
+                                     uint64_t end, uint64_t *out_at, struct tsdb_error *err)
+{
+    uint64_t begin = TSDB_MIN((uint64_t)WAL_SEGMENT_HEADER_BYTES, end);
+    uint64_t at = frame_find(r->data, s->segment, begin, end);
+    *out_at = at;
+    if (at == end && s->tail_open) {
+        uint64_t to = nonzero_end(r->data, 0, end);
+        return to > 0 ? damage_note(r, s->segment, 0, to, true, err) : TSDB_OK;
+    }
+    return damage_note(r, s->segment, 0,
+                       at == end ? TSDB_MAX(end, (uint64_t)WAL_SEGMENT_HEADER_BYTES) : at, false,
+                       err);
+}
+
+/* Walk the segment's bytes, [0, size) in r->data. */
+static enum tsdb_status segment_walk(struct wal_replay *r, const struct replay_segment *s,
+                                     uint64_t size, struct tsdb_error *err)
+{
+    uint64_t end = TSDB_MIN(s->end, size), at = WAL_SEGMENT_HEADER_BYTES;
+    enum tsdb_status status = TSDB_OK;
+    if (s->end <= WAL_SEGMENT_HEADER_BYTES) {
+        return TSDB_OK; /* void as a whole */
+    }
+    if (!s->header_ok) {
+        status = header_judge(r, s, end, &at, err);
+        if (status != TSDB_OK || at == end) {
+            return status;
+        }
+    }
+    while (end - at >= WAL_FRAME_HEADER_BYTES) {
+        if (frame_check(r->data, s->segment, at, end)) {
+            status = frame_take(r, s->segment, at, err);
+            at += wal_frame_bytes(tsdb_load_le32(r->data + at + WAL_FRAME_AT_LEN));
+        } else {
+            uint64_t next = frame_find(r->data, s->segment, at + WAL_FRAME_ALIGN, end);
+            if (next == end) {
+                break;
+            }
+            status = damage_note(r, s->segment, at, next, false, err);
+            at = next;
+        }
+        if (status != TSDB_OK) {
+            return status;
+        }
+    }
+    return tail_judge(r, s, at, size, err);
+}
+
+/* ---- reading ---- */
+
+static enum tsdb_status data_read(struct wal_replay *r, uint64_t segment, size_t *out_size,
+                                  struct tsdb_error *err)
+{
+    const struct tsdb_fs *fs = r->o.fs;
+    struct tsdb_file_info info;
+    struct tsdb_file *f = NULL;
+    char path[WAL_PATH_MAX];
+    wal_segment_path(path, r->dir, segment);
+    enum tsdb_status status = fs->ops->stat(fs->ctx, path, &info, err);
+    if (status != TSDB_OK) {
+        return status;
+    }
+    size_t size = (size_t)info.size_bytes;
+    if (size > r->data_cap) {
+        tsdb_mem_free(TSDB_MEM_WAL, r->data, r->data_cap);
+        r->data_cap = 0;
+        r->data = tsdb_mem_alloc(TSDB_MEM_WAL, size);
+        if (!r->data) {
+            return tsdb_error_set(err, TSDB_NOMEM, "wal %08llu: no memory for %zu bytes",
+                                  (unsigned long long)segment, size);
+        }
+        r->data_cap = size;
+    }
+    status = fs->ops->open(fs->ctx, path, TSDB_OPEN_READ, &f, err);
+    if (status == TSDB_OK) {
+        status = fs->ops->pread(fs->ctx, f, r->data, size, 0, out_size, err);
+        fs->ops->close(fs->ctx, f);
+    }
+    return status == TSDB_OK
+               ? status
+               : tsdb_error_prefix(err, status, "wal %08llu", (unsigned long long)segment);
+}
+
+enum tsdb_status wal_replay_segment(struct wal_replay *r, struct wal_segment_view *out,
+                                    struct tsdb_error *err)
+{
+    enum tsdb_status status = TSDB_OK;
+    size_t size;
+    if (r->next == r->count) {
+        return tsdb_error_set(err, TSDB_NOT_FOUND, "wal replay: no more segments");
+    }
+    const struct replay_segment *s = &r->segments[r->next];
+    if (r->expected != 0 && r->expected < s->segment) {
+        status = damage_note(r, r->expected, 0, 0, false, err);
+    }
+    if (status == TSDB_OK) {
+        r->expected = s->segment + 1;
+        r->frame_count = 0;
+        atomic_store_explicit(&r->current, s->segment,
+                              memory_order_relaxed); /* a number to look at, orders nothing */
+        status = data_read(r, s->segment, &size, err);
+    }
+    if (status == TSDB_OK) {
+        status = segment_walk(r, s, size, err);
+    }
+    if (status != TSDB_OK) {
+        return status;
+    }
+    r->next++;
+    *out = (struct wal_segment_view){s->segment, r->frames, r->frame_count};
+    return TSDB_OK;
+}
+
+uint32_t wal_replay_damage(const struct wal_replay *r, const struct wal_damage **out)
+{
+    *out = r->damage;
+    return r->damage_count;
+}
+
+void wal_replay_progress(const struct wal_replay *r, uint64_t *out_min, uint64_t *out_max,
+                         uint64_t *out_current)
+{
+    *out_min = r->count ? r->segments[0].segment : 1;
+    *out_max = r->count ? r->segments[r->count - 1].segment : 0;
+    *out_current = atomic_load_explicit(&r->current, memory_order_relaxed);
+}

@@ -1,0 +1,213 @@
+/* What the files of wal/ share. Not for other folders.
+ *
+ * Positions: a `lpos` counts frame bytes since the log was opened, whatever segment they went to.
+ * written_lpos and synced_lpos divide the log into durable | written | not yet written; the bytes
+ * between synced_lpos and the writer's own lpos are kept in chunks, because after a failed write or
+ * sync they must be written again elsewhere.
+ *
+ *   chunks     [.......][.......][....   ]          copies, oldest first; freed by the syncer
+ *   files      | segment 7 ....| segment 8 .....    open segments, oldest first; closed by the
+ * syncer ^synced_lpos           ^written_lpos
+ */
+#ifndef WAL_WAL_PRIVATE_H
+#define WAL_WAL_PRIVATE_H
+
+#include "base/mutex.h"
+#include "base/ring.h"
+#include "wal/wal.h"
+#include "wal/wal_format.h"
+
+#define WAL_CHUNK_BYTES                                                                            \
+    (1u << 20) /* of a copy; also the most that one write(2) takes, a large batch excepted */
+#define WAL_CHUNK_POOL_MAX 8u  /* free chunks kept, so that the steady state allocates nothing */
+#define WAL_DRAIN_MAX      64u /* batches taken from one owner's ring at a time */
+#define WAL_GROW_BYTES                                                                             \
+    (1u << 20) /* zeroes written at a time: what one strict batch may have to wait for */
+#define WAL_GROW_AHEAD                                                                             \
+    (4u << 20)              /* zeroes kept ahead of the writer: about 100 ms of writes at 40 MB/s */
+#define WAL_SPARES_MAX   2u /* old segments kept to be written over */
+#define WAL_PATH_MAX     256u
+#define WAL_SPARE_PREFIX "spare-"
+#define WAL_NO_TIME      INT64_MIN
+
+/* An open segment. */
+struct wal_file {
+    struct wal_file *next; /* the newer one; guarded by the lock until set, then immutable */
+    struct tsdb_file
+        *handle; /* immutable; written by the writer, grown and synced and closed by the syncer */
+    uint64_t segment;    /* immutable */
+    uint64_t capacity;   /* immutable: bytes that it may hold */
+    uint64_t lpos_begin; /* immutable: position of its first frame */
+    uint64_t alloc_end;  /* guarded by the lock: the file's bytes exist up to here */
+    bool dead;           /* guarded by the lock: poisoned, never written or synced again */
+};
+
+/* A copy of log bytes. */
+struct wal_chunk {
+    struct wal_chunk *next; /* guarded by the lock */
+    uint64_t lpos;          /* of data[0] */
+    size_t len;             /* owned by the writer */
+    size_t cap;             /* immutable; WAL_END_BYTES more are allocated behind it */
+    uint8_t data[];
+};
+
+struct wal_batch_list {
+    struct tsdb_batch *head, *tail;
+};
+
+/* A segment on disk, open or not. */
+struct wal_live {
+    uint64_t segment;
+    uint64_t bytes;
+    bool clean; /* written by this process without a fault: may be written over one day */
+};
+
+struct wal {
+    /* immutable after open */
+    struct wal_options o;
+    char dir[WAL_PATH_MAX];
+    struct tsdb_ring *rings; /* one per owner */
+    uint64_t epochs_per_segment;
+
+    /* owned by the writer */
+    struct wal_file *cur; /* the file that is written; NULL when read-only from the start */
+    uint64_t offset;      /* where its next frame goes */
+    uint64_t lpos;        /* end of the newest chunk's bytes */
+    struct wal_batch_list pending; /* taken from the rings, not written */
+    uint32_t pending_count;
+    uint64_t drained; /* batches taken from the rings, ever */
+
+    /* atomic */
+    _Atomic(uint64_t) epoch;
+    _Atomic(uint64_t) submits;         /* batches submitted, ever; seq_cst, with writer_sleeping */
+    _Atomic(uint32_t) writer_sleeping; /* seq_cst: either the writer sees the submit, or the
+                                          submitter sees this */
+    _Atomic(uint32_t) read_only;       /* set once, release; partner: acquire in wal_read_only */
+
+    /* guarded by lock (rank WAL_CONTROL); nothing blocks while it is held but the waits */
+    struct tsdb_mutex lock;
+    struct tsdb_cond write_cond, sync_cond;
+    struct wal_file *files TSDB_GUARDED, *files_tail TSDB_GUARDED;
+    struct wal_chunk *chunks TSDB_GUARDED, *chunks_tail TSDB_GUARDED, *pool TSDB_GUARDED;
+    uint32_t pool_count TSDB_GUARDED;
+    uint64_t written_lpos TSDB_GUARDED, synced_lpos TSDB_GUARDED;
+    uint64_t generation
+        TSDB_GUARDED; /* rises when bytes move to a new segment: a sync that ran is void */
+    bool rewrite_due TSDB_GUARDED; /* a sync failed: the writer must move the bytes */
+    bool recovering TSDB_GUARDED;  /* moved, and nothing synced since: one more failure is final */
+    bool growing TSDB_GUARDED;     /* the syncer writes zeroes behind alloc_end */
+    bool dir_dirty TSDB_GUARDED;   /* a segment's name is not durable yet */
+    bool sync_urgent TSDB_GUARDED; /* the writer waits for room, or the log is being closed */
+    bool write_woken TSDB_GUARDED, sync_woken TSDB_GUARDED;
+    uint64_t rotate_to TSDB_GUARDED; /* the segment that wal_rotate promised */
+    int64_t unsynced_since_ns
+        TSDB_GUARDED; /* when the oldest byte after the last sync's snapshot came */
+    uint64_t unsynced_samples TSDB_GUARDED; /* since that snapshot */
+    struct wal_batch_list strict
+        TSDB_GUARDED;                   /* written, waiting for a sync; all below written_lpos */
+    struct wal_live *live TSDB_GUARDED; /* rising segment numbers */
+    uint32_t live_count TSDB_GUARDED, live_cap TSDB_GUARDED;
+    uint64_t spares[WAL_SPARES_MAX] TSDB_GUARDED;
+    uint32_t spare_count TSDB_GUARDED;
+    struct wal_stats stats
+        TSDB_GUARDED; /* segment, disk_bytes, unsynced_bytes, epoch are filled on reading */
+    struct tsdb_error cause TSDB_GUARDED; /* of read_only; and of the last failure before */
+};
+
+/* ---- segment.c: names and files ---- */
+
+/* "dir/00000012". out has room for WAL_PATH_MAX. */
+void wal_segment_path(char *out, const char *dir, uint64_t segment);
+/* Is `name` a segment's? Eight digits or more, no superfluous zeroes, above 0. */
+bool wal_segment_name_parse(const char *name, uint64_t *out_segment);
+/* A segment header, WAL_SEGMENT_HEADER_BYTES at out. */
+void wal_segment_header_put(uint8_t *out, uint64_t segment, uint64_t prev_segment,
+                            uint64_t prev_end);
+struct wal_segment_header {
+    uint64_t prev_segment, prev_end;
+};
+/* Check a header from disk. OK; CORRUPT if it is not the header of this segment; UNSUPPORTED if it
+ * is one of another version. */
+enum tsdb_status wal_segment_header_get(const uint8_t *header, uint64_t segment,
+                                        struct wal_segment_header *out,
+                                        struct tsdb_error *err) TSDB_WUR;
+
+/* A new segment file, numbered after the newest, of `capacity` bytes; without a header yet. Out of
+ * a spare if allowed and there is one. The file is not in the lists yet. NOMEM, IO. Threads: the
+ * writer. */
+enum tsdb_status wal_segment_create(struct wal *w, uint64_t segment, uint64_t capacity,
+                                    bool may_recycle, struct wal_file **out,
+                                    struct tsdb_error *err) TSDB_WUR;
+/* Close and free a file that is in no list (any more). NULL is fine. */
+void wal_segment_destroy(struct wal *w, struct wal_file *f);
+/* Put the file at the end of the lists: from now on the syncer knows it. NOMEM, then nothing
+ * changed. */
+enum tsdb_status wal_segment_add_locked(struct wal *w, struct wal_file *f) TSDB_WUR
+    TSDB_REQUIRES(w->lock);
+/* The file's bytes exist up to alloc_end now. */
+void wal_segment_extend_locked(struct wal *w, struct wal_file *f, uint64_t alloc_end)
+    TSDB_REQUIRES(w->lock);
+/* All open files are poisoned: no more of them is written, synced or recycled. */
+void wal_segment_poison_all_locked(struct wal *w) TSDB_REQUIRES(w->lock);
+/* Does the newest file want zeroes? */
+bool wal_segment_grow_due_locked(const struct wal *w) TSDB_REQUIRES(w->lock);
+/* Write one step of them. A failure is noted as a failed sync is. Threads: the syncer. */
+void wal_segment_grow(struct wal *w);
+/* Read the directory: segments to `live`, spares. At open, before threads. */
+enum tsdb_status wal_segment_list(struct wal *w, struct tsdb_error *err) TSDB_WUR;
+
+/* ---- writer.c ---- */
+
+/* The first segment. At open. */
+enum tsdb_status wal_writer_start(struct wal *w, struct tsdb_error *err) TSDB_WUR;
+/* Is the writer's next batch too much for unsynced_bytes_max? Threads: the writer. */
+bool wal_writer_blocked_locked(const struct wal *w) TSDB_REQUIRES(w->lock);
+
+/* ---- syncer.c ---- */
+
+/* Remember a failure that the writer must answer by moving the un-synced bytes. */
+void wal_failure_note_locked(struct wal *w, const struct tsdb_error *err) TSDB_REQUIRES(w->lock);
+/* Nanoseconds until a sync is due by time: 0 = due now, -1 = no limit. */
+int64_t wal_sync_due_in_locked(const struct wal *w, int64_t now_ns) TSDB_REQUIRES(w->lock);
+/* Must the writer move the un-synced bytes before a sync makes sense? */
+bool wal_sync_stalled_locked(const struct wal *w) TSDB_REQUIRES(w->lock);
+
+/* ---- lists ---- */
+static inline void wal_batch_list_push(struct wal_batch_list *l, struct tsdb_batch *b)
+{
+    b->next = NULL;
+    if (l->tail) {
+        l->tail->next = b;
+    } else {
+        l->head = b;
+    }
+    l->tail = b;
+}
+/* Put `more` behind l (or, with the arguments swapped by the caller, before). Empties `more`. */
+static inline void wal_batch_list_join(struct wal_batch_list *l, struct wal_batch_list *more)
+{
+    if (!more->head) {
+        return;
+    }
+    if (l->tail) {
+        l->tail->next = more->head;
+    } else {
+        l->head = more->head;
+    }
+    l->tail = more->tail;
+    *more = (struct wal_batch_list){0};
+}
+/* Complete all of them, in order. A completed batch's memory is gone. Returns how many. Without the
+ * lock. */
+static inline size_t wal_batch_list_complete(struct wal_batch_list *l, enum tsdb_status status)
+{
+    size_t n = 0;
+    for (struct tsdb_batch *b = l->head, *next; b; b = next, n++) {
+        next = b->next;
+        tsdb_batch_complete(b, status);
+    }
+    *l = (struct wal_batch_list){0};
+    return n;
+}
+
+#endif
