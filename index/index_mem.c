@@ -254,35 +254,76 @@ static TSDB_NOINLINE enum tsdb_status pair_add(struct index_mem *ix, uint32_t na
     return TSDB_OK;
 }
 
-/* The pairs of all labels. Two passes, so that the slots of all labels travel from memory at the
- * same time. */
+/* What is known so far of one label of the series to add. */
+struct label_work {
+    uint32_t name;
+    uint32_t value_hash;
+    uint32_t hash; /* of the pair */
+    uint32_t pair; /* a guess by the tag, then the pair */
+};
+
+static bool pair_is(const struct index_mem *ix, uint32_t pair, const struct label_work *w,
+                    const struct tsdb_label *l)
+{
+    const struct index_pair *p = index_pair_at(ix, pair);
+    return p->hash == w->hash && p->name == w->name &&
+           index_symbols_equal(&ix->symbols, p->value, l->value, l->value_len);
+}
+
+/* A new series costs mostly cache misses: slot, pair, string, postings, for every label. Each is
+ * asked for in a pass of its own over all labels before anything waits for it. Measured with 1M
+ * series in 64 partitions: see README.md. */
+static void labels_prefetch(const struct index_mem *ix, struct label_work *work, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        struct index_slots_cursor c;
+        index_slots_find(&ix->pair_slots, work[i].hash, &c);
+        work[i].pair = index_slots_next(&c);
+        if (work[i].pair != INDEX_NONE) {
+            __builtin_prefetch(index_pair_at(ix, work[i].pair));
+        } else {
+            index_slots_prefetch(&ix->symbols.slots, work[i].value_hash);
+        }
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        const struct index_pair *p =
+            work[i].pair != INDEX_NONE ? index_pair_at(ix, work[i].pair) : NULL;
+        if (p != NULL && p->hash == work[i].hash) {
+            __builtin_prefetch(index_symbols_at(&ix->symbols, p->value));
+            index_postings_prefetch(&p->postings);
+        }
+    }
+}
+
+/* The pairs of all labels, found or made. */
 static enum tsdb_status pairs_intern(struct index_mem *ix, const struct tsdb_labels *labels,
                                      uint32_t *pairs)
 {
-    uint32_t names[TSDB_LABELS_MAX];
-    uint32_t value_hashes[TSDB_LABELS_MAX];
+    struct label_work work[TSDB_LABELS_MAX];
+    enum tsdb_status status = TSDB_OK;
     for (uint32_t i = 0; i < labels->count; i++) {
         const struct tsdb_label *l = &labels->items[i];
-        enum tsdb_status status = name_intern(ix, i, l->name, l->name_len, &names[i]);
+        status = name_intern(ix, i, l->name, l->name_len, &work[i].name);
         if (status != TSDB_OK) {
             return status;
         }
-        value_hashes[i] = index_symbols_hash(&ix->symbols, l->value, l->value_len);
-        index_slots_prefetch(&ix->pair_slots, pair_hash(names[i], value_hashes[i]));
+        work[i].value_hash = index_symbols_hash(&ix->symbols, l->value, l->value_len);
+        work[i].hash = pair_hash(work[i].name, work[i].value_hash);
+        index_slots_prefetch(&ix->pair_slots, work[i].hash);
     }
-    for (uint32_t i = 0; i < labels->count; i++) {
+    labels_prefetch(ix, work, labels->count);
+    for (uint32_t i = 0; i < labels->count && status == TSDB_OK; i++) {
         const struct tsdb_label *l = &labels->items[i];
-        uint32_t hash = pair_hash(names[i], value_hashes[i]);
-        pairs[i] = pair_find_hashed(ix, names[i], l->value, l->value_len, hash);
-        if (pairs[i] == INDEX_NONE) {
-            enum tsdb_status status =
-                pair_add(ix, names[i], l->value, l->value_len, value_hashes[i], &pairs[i]);
-            if (status != TSDB_OK) {
-                return status;
-            }
+        if (work[i].pair != INDEX_NONE && !pair_is(ix, work[i].pair, &work[i], l)) {
+            work[i].pair = pair_find_hashed(ix, work[i].name, l->value, l->value_len, work[i].hash);
         }
+        if (work[i].pair == INDEX_NONE) {
+            status = pair_add(ix, work[i].name, l->value, l->value_len, work[i].value_hash,
+                              &work[i].pair);
+        }
+        pairs[i] = work[i].pair;
     }
-    return TSDB_OK;
+    return status;
 }
 
 /* ---- series ---- */

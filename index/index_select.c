@@ -13,7 +13,8 @@
 
 #define CHECK_EVERY 128u /* values or series between two looks at the clock */
 /* Asking a series for its label reads about as many cache lines as this many values of a name. */
-#define CANDIDATE_COST 4u
+#define CANDIDATE_COST  4u
+#define CANDIDATE_BATCH 16u
 
 enum step_kind {
     STEP_ONE = 0, /* the postings of one value */
@@ -249,23 +250,61 @@ static enum tsdb_status run_marked(struct selection *sel, const struct step *ste
     return status == TSDB_OK ? bits_apply(sel, bits, step->keep) : status;
 }
 
-/* The pair of this name among a series' labels, or INDEX_NONE. */
-static uint32_t series_pair(const struct index_mem *ix, uint32_t local, uint32_t name)
+/* The pair of this name among a series' labels, or INDEX_NONE. *place is where the last series had
+ * it: mostly the next one has it there too, and then one pair is read instead of all up to it. */
+static uint32_t series_pair(const struct index_mem *ix, uint32_t local, uint32_t name,
+                            uint32_t *place)
 {
     const struct index_series *s = index_series_at(ix, local);
     const uint32_t *pairs = s->label_count > 0 ? index_series_pairs(ix, s) : NULL;
+    if (*place < s->label_count && index_pair_at(ix, pairs[*place])->name == name) {
+        return pairs[*place];
+    }
     for (uint32_t i = 0; i < s->label_count; i++) {
         if (index_pair_at(ix, pairs[i])->name == name) {
+            *place = i;
             return pairs[i];
         }
     }
     return INDEX_NONE;
 }
 
+/* A candidate's value is four cache misses away, one behind the other. Fetch those of a batch side
+ * by side. */
+static void candidates_prefetch(const struct selection *sel, uint32_t from, uint32_t place)
+{
+    const struct index_mem *ix = sel->ix;
+    const uint32_t *ids = sel->ids + from;
+    uint32_t n = TSDB_MIN(sel->count - from, CANDIDATE_BATCH);
+    for (uint32_t i = 0; i < n; i++) {
+        __builtin_prefetch(index_series_at(ix, ids[i]));
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        const struct index_series *s = index_series_at(ix, ids[i]);
+        if (place < s->label_count) {
+            __builtin_prefetch(index_series_pairs(ix, s) + place);
+        }
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        const struct index_series *s = index_series_at(ix, ids[i]);
+        if (place < s->label_count) {
+            __builtin_prefetch(index_pair_at(ix, index_series_pairs(ix, s)[place]));
+        }
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        const struct index_series *s = index_series_at(ix, ids[i]);
+        if (place < s->label_count) {
+            const struct index_pair *p = index_pair_at(ix, index_series_pairs(ix, s)[place]);
+            __builtin_prefetch(index_symbols_at(&ix->symbols, p->value));
+        }
+    }
+}
+
 /* Few series are left: ask the matcher about their values only, remembering the last answer. */
 static enum tsdb_status run_candidates(struct selection *sel, const struct step *step)
 {
     uint32_t n = 0;
+    uint32_t place = 0;
     uint32_t known = INDEX_NONE;
     bool answer = false;
     for (uint32_t i = 0; i < sel->count; i++) {
@@ -273,18 +312,17 @@ static enum tsdb_status run_candidates(struct selection *sel, const struct step 
         if (status != TSDB_OK) {
             return status;
         }
-        uint32_t pair = series_pair(sel->ix, sel->ids[i], step->name);
-        bool matches = index_matcher_matches_empty(step->matcher);
-        if (pair != INDEX_NONE) {
-            if (pair != known) {
-                const struct index_symbol *v =
-                    index_symbols_at(&sel->ix->symbols, index_pair_at(sel->ix, pair)->value);
-                answer = index_matcher_matches(step->matcher, v->bytes, v->len);
-                known = pair;
-            }
-            matches = answer;
+        if (i % CANDIDATE_BATCH == 0) {
+            candidates_prefetch(sel, i, place);
         }
-        if (matches) {
+        uint32_t pair = series_pair(sel->ix, sel->ids[i], step->name, &place);
+        if (pair != INDEX_NONE && pair != known) {
+            const struct index_pair *p = index_pair_at(sel->ix, pair);
+            const struct index_symbol *v = index_symbols_at(&sel->ix->symbols, p->value);
+            answer = index_matcher_matches(step->matcher, v->bytes, v->len);
+            known = pair;
+        }
+        if (pair != INDEX_NONE ? answer : index_matcher_matches_empty(step->matcher)) {
             sel->ids[n++] = sel->ids[i];
         }
     }

@@ -70,6 +70,14 @@ static uint64_t inline_with(uint64_t word, uint32_t id)
     return (word + 2) | (uint64_t)delta << shift;
 }
 
+void index_postings_prefetch(const struct index_postings *p)
+{
+    uint64_t word = atomic_load_explicit(&p->word, memory_order_relaxed);
+    if (!is_inline(word)) {
+        __builtin_prefetch(block_of(word)); /* of address 0 it does nothing */
+    }
+}
+
 static enum tsdb_status block_replace(struct index_postings *p, struct index_owner *owner,
                                       uint32_t cap, const uint32_t *ids, uint32_t count)
 {
@@ -110,6 +118,7 @@ enum tsdb_status index_postings_reserve(struct index_postings *p, struct index_o
     struct index_postings_block *old = block_of(word);
     uint32_t count = atomic_load_explicit(&old->count, memory_order_relaxed);
     if (count < old->cap) {
+        __builtin_prefetch(&old->ids[count], 1); /* append writes there next */
         return TSDB_OK;
     }
     size_t old_bytes = block_bytes(old->cap);

@@ -32,6 +32,8 @@ enum tsdb_status index_postings_reserve(struct index_postings *p, struct index_o
                                         uint32_t id) TSDB_WUR;
 /* Append `id`, larger than all before, after a reserve for it. */
 void index_postings_append(struct index_postings *p, uint32_t id);
+/* Ask the caches for what reserve will read. */
+void index_postings_prefetch(const struct index_postings *p);
 /* Free the block, if there is one. No reader may exist. */
 void index_postings_deinit(struct index_postings *p, struct index_owner *owner);
 
