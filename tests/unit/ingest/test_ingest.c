@@ -1,0 +1,417 @@
+/* The pipeline from body to stored samples, over the real engine on a simulated disk, stepped by
+ * hand. */
+#include "tests/support/test.h"
+
+#include "base/limits.h"
+#include "ingest/encode.h"
+#include "ingest/ingest.h"
+
+#include <stdio.h>
+
+#define T0 INT64_C(1700000000000)
+
+struct fixture {
+    struct tsdb_fs_sim *sim;
+    struct tsdb_fs fs;
+    struct tsdb_clock_sim clock;
+    struct tsdb *db;
+    struct ingest *in;
+    struct tsdb_arena arena;
+};
+
+static void open_db(struct fixture *f)
+{
+    struct tsdb_error err;
+    struct tsdb_options o;
+    tsdb_options_default(&o);
+    o.fs = f->fs;
+    o.clock = tsdb_clock_sim_table(&f->clock);
+    o.owner_count = 2;
+    o.manual_steps = true;
+    o.retention_ms = 15 * 24 * INT64_C(3600000);
+    o.wal_segment_bytes = 1u << 20;
+    o.wal_epoch_bytes = 1u << 18;
+    o.exemplars_max = 100;
+    assert_ok_err(tsdb_open(&o, &f->db, &err), &err);
+    struct ingest_options io;
+    ingest_options_default(&io);
+    io.clock = o.clock;
+    io.decoded_bytes_max = 1u << 20;
+    io.body_bytes_max = 1u << 20;
+    assert_ok_err(ingest_create(&io, f->db, &f->in, &err), &err);
+}
+
+static int setup(void **state)
+{
+    static struct fixture f;
+    memset(&f, 0, sizeof f);
+    f.clock.wall_ms = T0 + 60000;
+    f.clock.mono_ns = 1;
+    assert_ok(tsdb_fs_sim_create(7, &f.sim, &f.fs));
+    tsdb_arena_init(&f.arena, TSDB_MEM_OTHER, 1u << 16, NULL);
+    open_db(&f);
+    *state = &f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    ingest_destroy(f->in);
+    assert_ok(tsdb_close(f->db, NULL));
+    tsdb_arena_deinit(&f->arena);
+    tsdb_fs_sim_destroy(f->sim);
+    return 0;
+}
+
+static void on_done(void *arg)
+{
+    *(int *)arg += 1;
+}
+
+static void run_steps(struct fixture *f, const int *done)
+{
+    for (int i = 0; i < 100 && *done == 0; i++) {
+        for (uint32_t o = 0; o < tsdb_owner_count(f->db); o++) {
+            tsdb_owner_step(f->db, o, f->clock.mono_ns);
+        }
+        tsdb_wal_write_step(f->db, f->clock.mono_ns);
+        tsdb_wal_sync_step(f->db, f->clock.mono_ns);
+    }
+    assert_int_equal(*done, 1);
+}
+
+static struct ingest_answer send_body(struct fixture *f, const void *body, size_t len,
+                                      enum ingest_protocol protocol, enum ingest_encoding encoding)
+{
+    struct tsdb_error err = {0};
+    struct ingest_request *r = NULL;
+    struct ingest_answer a;
+    int done = 0;
+    assert_ok_err(ingest_begin(f->in, len, &r, &err), &err);
+    assert_ok_err(ingest_body(r, body, len, &err), &err);
+    ingest_submit(r, protocol, encoding, on_done, &done);
+    run_steps(f, &done);
+    assert_true(ingest_answer(r, &a));
+    ingest_end(r);
+    return a;
+}
+
+static struct ingest_answer send_raw(struct fixture *f, struct tsdb_buf *raw,
+                                     enum ingest_protocol protocol)
+{
+    struct tsdb_buf body;
+    tsdb_buf_init(&body, TSDB_MEM_OTHER, 0);
+    assert_ok(ingest_snappy_encode(raw, &body));
+    struct ingest_answer a = send_body(f, body.data, body.len, protocol, INGEST_ENCODING_SNAPPY);
+    tsdb_buf_deinit(&body);
+    return a;
+}
+
+static struct ingest_answer send_series(struct fixture *f, const struct encode_series *series,
+                                        uint32_t count, enum ingest_protocol protocol)
+{
+    struct tsdb_buf raw;
+    tsdb_buf_init(&raw, TSDB_MEM_OTHER, 0);
+    if (protocol == INGEST_REMOTE_WRITE_1) {
+        for (uint32_t i = 0; i < count; i++) {
+            encode_v1_series(&series[i], &raw);
+        }
+    } else {
+        assert_ok(encode_v2_request(series, count, &raw));
+    }
+    struct ingest_answer a = send_raw(f, &raw, protocol);
+    tsdb_buf_deinit(&raw);
+    return a;
+}
+
+static struct ingest_answer send_one(struct fixture *f, struct tsdb_label *labels,
+                                     uint32_t label_count, int64_t t_ms, double v)
+{
+    struct encode_sample sample = {t_ms, tsdb_double_bits(v), 0};
+    struct encode_series s = {
+        .labels = {labels, label_count}, .samples = &sample, .sample_count = 1};
+    return send_series(f, &s, 1, INGEST_REMOTE_WRITE_1);
+}
+
+/* The samples of the one series with this name. */
+static struct tsdb_columns read_series(struct fixture *f, const char *name)
+{
+    struct tsdb_error err = {0};
+    struct tsdb_request request;
+    struct tsdb_clock clock = tsdb_clock_sim_table(&f->clock);
+    tsdb_request_init(&request, &clock, TSDB_SCOPE_READ);
+    struct tsdb_querier *q = NULL;
+    struct tsdb_columns c = {0};
+    assert_ok_err(tsdb_querier_open(f->db, &request, TSDB_TIME_ALL, &q, &err), &err);
+    struct tsdb_matcher m = {TSDB_MATCH_EQ, "__name__", name, 8, (uint32_t)strlen(name)};
+    struct tsdb_series_set set;
+    assert_ok_err(tsdb_select(q, &m, 1, &set, &err), &err);
+    assert_int_equal(set.count, 1);
+    assert_ok_err(tsdb_series_read(q, set.refs[0], TSDB_TIME_ALL, &f->arena, &c, &err), &err);
+    tsdb_querier_close(q);
+    return c;
+}
+
+static void ingest_submit__floats_in_both_protocols__same_series_bit_for_bit(void **state)
+{
+    struct fixture *f = *state;
+    struct tsdb_label sorted[] = {tsdb_label_make("__name__", "m"), tsdb_label_make("a", "1"),
+                                  tsdb_label_make("b", "2")};
+    struct tsdb_label unsorted[] = {tsdb_label_make("b", "2"), tsdb_label_make("a", "1"),
+                                    tsdb_label_make("__name__", "m")};
+    uint64_t bits[] = {TSDB_STALE_NAN_BITS,   UINT64_C(0x7ff8dead00000001),
+                       UINT64_C(1) << 63,     1,
+                       tsdb_double_bits(0.1), 0};
+    for (uint32_t i = 0; i < 6; i++) {
+        struct encode_sample sample = {T0 + i * 1000, bits[i], i == 5 ? T0 - 5000 : 0};
+        struct encode_series s = {
+            .labels = {i % 2 ? unsorted : sorted, 3}, .samples = &sample, .sample_count = 1};
+        struct ingest_answer a =
+            send_series(f, &s, 1, i < 3 ? INGEST_REMOTE_WRITE_1 : INGEST_REMOTE_WRITE_2);
+        assert_string_equal(a.text, "");
+        assert_int_equal(a.status, TSDB_OK);
+        assert_int_equal(a.samples_written, 1);
+    }
+    struct tsdb_columns c = read_series(f, "m");
+    assert_int_equal(c.count, 6);
+    for (uint32_t i = 0; i < 6; i++) {
+        assert_int_equal(c.t_ms[i], T0 + i * 1000);
+        assert_int_equal(c.bits[i], bits[i]);
+    }
+    assert_non_null(c.start_ms);
+    assert_int_equal(c.start_ms[5], T0 - 5000);
+}
+
+static void ingest_submit__known_series__found_by_alias(void **state)
+{
+    struct fixture *f = *state;
+    struct tsdb_label labels[] = {tsdb_label_make("__name__", "m"), tsdb_label_make("a", "1")};
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(send_one(f, labels, 2, T0 + i, i).status, TSDB_OK);
+    }
+    struct ingest_stats st;
+    ingest_stats_read(f->in, &st);
+    assert_int_equal(st.series_misses, 1);
+    assert_int_equal(st.series_hits, 3);
+    assert_int_equal(st.inflight_bytes, 0);
+}
+
+static void ingest_submit__bad_and_good_series__partial_commit(void **state)
+{
+    struct fixture *f = *state;
+    struct tsdb_label good[] = {tsdb_label_make("__name__", "good")};
+    struct tsdb_label nameless[] = {tsdb_label_make("a", "1")};
+    struct tsdb_label empty_name[] = {tsdb_label_make("__name__", "")};
+    struct tsdb_label twice[] = {tsdb_label_make("__name__", "x"), tsdb_label_make("a", "1"),
+                                 tsdb_label_make("a", "2")};
+    struct tsdb_label utf8[] = {tsdb_label_make("__name__", "x"), tsdb_label_make("a", "\xff")};
+    struct encode_sample sample = {T0, tsdb_double_bits(1), 0};
+    struct encode_series s[] = {{.labels = {nameless, 1}, .samples = &sample, .sample_count = 1},
+                                {.labels = {good, 1}, .samples = &sample, .sample_count = 1},
+                                {.labels = {twice, 3}, .samples = &sample, .sample_count = 1},
+                                {.labels = {utf8, 2}, .samples = &sample, .sample_count = 1},
+                                {.labels = {empty_name, 1}, .samples = &sample, .sample_count = 1}};
+    for (enum ingest_protocol p = INGEST_REMOTE_WRITE_1; p <= INGEST_REMOTE_WRITE_2; p++) {
+        struct ingest_answer a = send_series(f, s, 5, p);
+        assert_int_equal(a.status, TSDB_INVALID);
+        assert_int_equal(a.samples_written, 1); /* the second time as an exact duplicate */
+        assert_int_equal(a.rejected, 4);
+    }
+    assert_int_equal(read_series(f, "good").count, 1);
+}
+
+static void ingest_submit__conflict_old_and_new__refused_with_known_phrases(void **state)
+{
+    struct fixture *f = *state;
+    struct tsdb_label labels[] = {tsdb_label_make("__name__", "m")};
+    static const struct {
+        int64_t t_ms;
+        double v;
+        const char *phrase;
+    } cases[] = {{T0, 1, NULL},
+                 {T0, 2, "duplicate sample for timestamp"},
+                 {T0 + 60000 + TSDB_FUTURE_MS_MAX + 1, 1, "out of bounds"},
+                 {T0 - 16 * 24 * INT64_C(3600000), 1, "out of bounds"},
+                 {T0 - 1000, 5, NULL},
+                 {T0, 1, NULL}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct ingest_answer a = send_one(f, labels, 1, cases[i].t_ms, cases[i].v);
+        assert_int_equal(a.status, cases[i].phrase ? TSDB_INVALID : TSDB_OK);
+        if (cases[i].phrase) {
+            assert_non_null(strstr(a.text, cases[i].phrase));
+            assert_non_null(strstr(a.text, "(series m"));
+        }
+    }
+    struct tsdb_columns c = read_series(f, "m");
+    assert_int_equal(c.count, 2);
+    assert_int_equal(c.t_ms[0], T0 - 1000);
+    assert_int_equal(c.bits[1], tsdb_double_bits(1));
+}
+
+static void ingest_submit__histograms__stored_and_validated(void **state)
+{
+    struct fixture *f = *state;
+    struct tsdb_label labels[] = {tsdb_label_make("__name__", "h")};
+    struct tsdb_span span = {0, 2};
+    int64_t deltas[] = {1, 2};
+    struct encode_histogram h[2] = {{.t_ms = T0}, {.t_ms = T0 + 1}};
+    h[0].histogram = (struct tsdb_histogram){.schema = 2,
+                                             .sum = 3.5,
+                                             .count_int = 4,
+                                             .positive_span_count = 1,
+                                             .positive_spans = &span,
+                                             .positive_bucket_count = 2,
+                                             .positive_deltas = deltas,
+                                             .zero_threshold = 1e-128};
+    h[1].histogram = h[0].histogram;
+    h[1].histogram.count_int = 5; /* the buckets say 4 */
+    struct encode_series s = {.labels = {labels, 1}, .histograms = h, .histogram_count = 2};
+    struct ingest_answer a = send_series(f, &s, 1, INGEST_REMOTE_WRITE_2);
+    assert_int_equal(a.status, TSDB_INVALID);
+    assert_int_equal(a.histograms_written, 1);
+    assert_int_equal(a.rejected, 1);
+    struct tsdb_columns c = read_series(f, "h");
+    assert_int_equal(c.count, 1);
+    assert_int_equal(c.kind[0], TSDB_SAMPLE_HISTOGRAM_INT);
+    assert_int_equal(c.histograms[c.bits[0]].count_int, 4);
+    assert_int_equal(c.histograms[c.bits[0]].positive_deltas[1], 2);
+}
+
+static void ingest_submit__malformed_bodies__refused_whole(void **state)
+{
+    struct fixture *f = *state;
+    struct tsdb_label labels[] = {tsdb_label_make("__name__", "m")};
+    struct encode_sample sample = {T0, 1, 0};
+    struct encode_series s = {.labels = {labels, 1}, .samples = &sample, .sample_count = 1};
+    struct tsdb_buf raw;
+    tsdb_buf_init(&raw, TSDB_MEM_OTHER, 0);
+    encode_v1_series(&s, &raw);
+    raw.len--; /* truncated protobuf */
+    assert_int_equal(send_raw(f, &raw, INGEST_REMOTE_WRITE_1).status, TSDB_INVALID);
+    tsdb_buf_deinit(&raw);
+    static const uint8_t garbage[] = {0x05, 0xff, 0xff, 0xff};
+    assert_int_equal(
+        send_body(f, garbage, sizeof garbage, INGEST_REMOTE_WRITE_1, INGEST_ENCODING_SNAPPY).status,
+        TSDB_INVALID);
+    static const uint8_t bomb[] = {0xff, 0xff, 0xff, 0xff, 0x0f, 0x00};
+    enum tsdb_status st =
+        send_body(f, bomb, sizeof bomb, INGEST_REMOTE_WRITE_1, INGEST_ENCODING_SNAPPY).status;
+    assert_true(st == TSDB_INVALID || st == TSDB_LIMIT);
+    struct tsdb_stats stats;
+    tsdb_stats_read(f->db, &stats);
+    assert_int_equal(stats.series, 0);
+    assert_int_equal(send_body(f, "", 0, INGEST_REMOTE_WRITE_1, INGEST_ENCODING_SNAPPY).status,
+                     TSDB_OK);
+}
+
+static void ingest_submit__plain_protobuf_without_encoding__taken(void **state)
+{
+    struct fixture *f = *state;
+    struct tsdb_label labels[] = {tsdb_label_make("__name__", "plain")};
+    struct encode_sample sample = {T0, 1, 0};
+    struct encode_series s = {.labels = {labels, 1}, .samples = &sample, .sample_count = 1};
+    struct tsdb_buf raw;
+    tsdb_buf_init(&raw, TSDB_MEM_OTHER, 0);
+    encode_v1_series(&s, &raw);
+    struct ingest_answer a =
+        send_body(f, raw.data, raw.len, INGEST_REMOTE_WRITE_1, INGEST_ENCODING_NONE);
+    assert_int_equal(a.status, TSDB_OK);
+    assert_int_equal(a.samples_written, 1);
+    tsdb_buf_deinit(&raw);
+}
+
+static void ingest_body__over_the_limit__refused(void **state)
+{
+    struct fixture *f = *state;
+    struct tsdb_error err = {0};
+    struct ingest_request *r = NULL;
+    assert_int_equal(ingest_begin(f->in, (1u << 20) + 1, &r, &err), TSDB_LIMIT);
+    assert_ok(ingest_begin(f->in, 0, &r, &err));
+    static uint8_t chunk[1u << 16];
+    for (int i = 0; i < 16; i++) {
+        assert_ok(ingest_body(r, chunk, sizeof chunk, &err));
+    }
+    assert_int_equal(ingest_body(r, chunk, 1, &err), TSDB_LIMIT);
+    ingest_end(r);
+    struct ingest_stats st;
+    ingest_stats_read(f->in, &st);
+    assert_int_equal(st.inflight_bytes, 0);
+}
+
+static void ingest_add__self_scrape__stored(void **state)
+{
+    struct fixture *f = *state;
+    struct tsdb_error err = {0};
+    struct ingest_request *r = NULL;
+    struct tsdb_label up[] = {tsdb_label_make("job", "tidalite"),
+                              tsdb_label_make("__name__", "up")};
+    struct tsdb_labels labels = {up, 2};
+    int done = 0;
+    assert_ok(ingest_begin(f->in, 0, &r, &err));
+    assert_ok_err(ingest_add(r, &labels, T0, tsdb_double_bits(1), &err), &err);
+    ingest_submit_added(r, on_done, &done);
+    run_steps(f, &done);
+    struct ingest_answer a;
+    assert_true(ingest_answer(r, &a));
+    assert_int_equal(a.status, TSDB_OK);
+    assert_int_equal(a.samples_written, 1);
+    ingest_end(r);
+    assert_int_equal(read_series(f, "up").count, 1);
+}
+
+static void ingest_submit__many_series__survive_a_kill(void **state)
+{
+    struct fixture *f = *state;
+    enum {
+        N = 500
+    };
+    static struct encode_series s[N];
+    static struct encode_sample samples[N];
+    static struct tsdb_label labels[N][2];
+    static char values[N][16];
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < N; i++) {
+            snprintf(values[i], sizeof values[i], "v%d", i);
+            labels[i][0] = tsdb_label_make("__name__", values[i]);
+            labels[i][1] = tsdb_label_make("i", values[i]);
+            samples[i] =
+                (struct encode_sample){T0 + round * 1000, tsdb_double_bits(i * 1.5 + round), 0};
+            s[i] = (struct encode_series){
+                .labels = {labels[i], 2}, .samples = &samples[i], .sample_count = 1};
+        }
+        struct ingest_answer a = send_series(f, s, N, INGEST_REMOTE_WRITE_1);
+        assert_int_equal(a.status, TSDB_OK);
+        assert_int_equal(a.samples_written, N);
+    }
+    ingest_destroy(f->in);
+    tsdb_abandon(f->db);
+    tsdb_fs_sim_kill(f->sim);
+    open_db(f);
+    for (int i = 0; i < N; i++) {
+        struct tsdb_columns c = read_series(f, values[i]);
+        assert_int_equal(c.count, 3);
+        assert_int_equal(c.bits[2], tsdb_double_bits(i * 1.5 + 2));
+    }
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        CASE(ingest_submit__floats_in_both_protocols__same_series_bit_for_bit),
+        CASE(ingest_submit__known_series__found_by_alias),
+        CASE(ingest_submit__bad_and_good_series__partial_commit),
+        CASE(ingest_submit__conflict_old_and_new__refused_with_known_phrases),
+        CASE(ingest_submit__histograms__stored_and_validated),
+        CASE(ingest_submit__malformed_bodies__refused_whole),
+        CASE(ingest_submit__plain_protobuf_without_encoding__taken),
+        CASE(ingest_body__over_the_limit__refused),
+        CASE(ingest_add__self_scrape__stored),
+        CASE(ingest_submit__many_series__survive_a_kill),
+    };
+    if (argc > 1) {
+        cmocka_set_test_filter(argv[1]);
+    }
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
