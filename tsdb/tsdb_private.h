@@ -41,7 +41,7 @@ struct tsdb {
     _Atomic(uint32_t) state;         /* enum tsdb_state */
     _Atomic(uint64_t) series_total;
     _Atomic(uint64_t) ring_full;    /* submits refused because a ring had no room */
-    _Atomic(uint64_t) alias_misses; /* entries that came without a ref */
+    _Atomic(uint64_t) alias_misses; /* series of writes that came without a ref */
     struct db_life *life;
 };
 
