@@ -449,6 +449,8 @@ static void lock__second_taker__busy_until_closed(void **state)
     assert_int_equal(ops->lock(ctx, "LOCK", &second, &err), TSDB_BUSY);
     assert_int_equal(err.status, TSDB_BUSY);
     assert_null(second);
+    assert_ok(try_open(t, "LOCK", TSDB_OPEN_READ)); /* somebody who only looks must not free it */
+    assert_int_equal(ops->lock(ctx, "LOCK", &second, &err), TSDB_BUSY);
     ops->close(ctx, first);
     assert_ok(ops->lock(ctx, "LOCK", &second, NULL));
     assert_ok(ops->pwrite(ctx, second, "pid", 3, 0, NULL)); /* its holder may write into it */

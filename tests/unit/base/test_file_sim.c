@@ -388,6 +388,26 @@ static void crash__rename_between_directories__in_exactly_one(void **state)
     assert_true(moved < 45);
 }
 
+static void crash__renamed_twice__has_exactly_one_of_its_names(void **state)
+{
+    (void)state;
+    unsigned at[3] = {0};
+    for (uint64_t seed = 0; seed < 200; seed++) {
+        struct disk d = disk_create(seed);
+        put_synced(&d, "a", "data", 4);
+        assert_ok(d.fs.ops->rename(d.fs.ctx, "a", "b", NULL));
+        assert_ok(d.fs.ops->rename(d.fs.ctx, "b", "c", NULL));
+        tsdb_fs_sim_crash(d.sim);
+        bool there[3] = {exists(&d, "a"), exists(&d, "b"), exists(&d, "c")};
+        assert_int_equal(there[0] + there[1] + there[2], 1);
+        for (size_t i = 0; i < 3; i++) {
+            at[i] += there[i];
+        }
+        tsdb_fs_sim_destroy(d.sim);
+    }
+    assert_true(at[0] > 10 && at[1] > 10 && at[2] > 10);
+}
+
 static void sync_dir__rename_of_new_file__brings_what_it_builds_upon(void **state)
 {
     (void)state;
@@ -814,6 +834,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(crash__rename_over_a_file__old_or_new_and_new_if_synced),
     cmocka_unit_test(crash__rename_of_file_that_was_not_synced__name_new_content_not),
     cmocka_unit_test(crash__rename_between_directories__in_exactly_one),
+    cmocka_unit_test(crash__renamed_twice__has_exactly_one_of_its_names),
     cmocka_unit_test(sync_dir__rename_of_new_file__brings_what_it_builds_upon),
     cmocka_unit_test(kill__written_not_synced__all_kept_then_still_not_synced),
     cmocka_unit_test(lock__kill_or_crash__free_again),
