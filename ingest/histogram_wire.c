@@ -288,10 +288,11 @@ static enum tsdb_status fill_arrays(struct tsdb_slice message, uint32_t last_fie
     return TSDB_OK;
 }
 
-/* An array of what the first pass counted, NULL for none. *failed is set when memory is short. */
+/* An array of what the first pass counted, NULL for none. *failed is set when memory is short;
+ * nothing is asked for after that, so that arena->failure keeps saying why. */
 static void *array_of(struct tsdb_arena *arena, uint32_t count, size_t bytes_each, bool *failed)
 {
-    if (count == 0) {
+    if (count == 0 || *failed) {
         return NULL;
     }
     void *p = tsdb_arena_alloc_array(arena, count, bytes_each, 8);

@@ -10,7 +10,8 @@ struct arena_allocator {
 static void *allocator_alloc(void *ctx, size_t bytes)
 {
     struct arena_allocator *a = ctx;
-    void *p = tsdb_arena_alloc(a->arena, bytes > 0 ? bytes : 1, 16);
+    /* Nothing is asked for after a failure, so that arena->failure keeps saying why. */
+    void *p = a->failed ? NULL : tsdb_arena_alloc(a->arena, bytes > 0 ? bytes : 1, 16);
     a->failed |= p == NULL;
     return p;
 }

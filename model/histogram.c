@@ -365,13 +365,17 @@ static enum tsdb_status reduce_side(const struct side *s, bool is_float, unsigne
     }
     /* A span of the result begins with a bucket of its own: as many spans as buckets at most. */
     out->spans = TSDB_ARENA_ARRAY(arena, struct tsdb_span, s->bucket_count);
-    if (is_float) {
-        out->floats = TSDB_ARENA_ARRAY(arena, double, s->bucket_count);
-    } else {
-        out->ints = TSDB_ARENA_ARRAY(arena, int64_t, s->bucket_count);
-    }
-    if (out->spans == NULL || (is_float ? out->floats == NULL : out->ints == NULL)) {
+    if (out->spans == NULL) {
         return arena->failure;
+    }
+    void *counts = tsdb_arena_alloc_array(arena, s->bucket_count, 8, 8);
+    if (counts == NULL) {
+        return arena->failure;
+    }
+    if (is_float) {
+        out->floats = counts;
+    } else {
+        out->ints = counts;
     }
     int64_t index = 0;
     int64_t last = 0;
