@@ -471,9 +471,11 @@ enum tsdb_status tsdb_fs_real_create(const char *root, struct tsdb_fs *out, stru
     struct real_fs *fs = NULL;
     if (status == TSDB_OK) {
         fs = tsdb_mem_alloc(FILE_CATEGORY, sizeof *fs);
-        status = fs ? TSDB_OK : tsdb_error_set(err, TSDB_NOMEM, "open %s: no memory", root);
+        if (!fs) {
+            status = tsdb_error_set(err, TSDB_NOMEM, "open %s: no memory", root);
+        }
     }
-    if (status != TSDB_OK) {
+    if (!fs) {
         close(fd);
         return status;
     }

@@ -11,6 +11,8 @@
 #include <string.h>
 
 #define SIM_TOTAL_BYTES (1ull << 40) /* what space() says the disk holds */
+#define SIM_FILE_BYTES_MAX                                                                         \
+    (1ull << 36) /* beyond: EFBIG, as file systems have it somewhere; bounds our page table */
 
 struct tsdb_file {
     struct tsdb_file *prev; /* the disk's list of handles */
@@ -253,6 +255,9 @@ static enum tsdb_status write_any(struct tsdb_fs_sim *sim, struct tsdb_file *f, 
     if (rc == 0 && f->poisoned) {
         rc = EIO;
     }
+    if (rc == 0 && offset + len > SIM_FILE_BYTES_MAX) {
+        rc = EFBIG;
+    }
     if (rc == 0 && len > 0) {
         rc = mutation_begin_errno(sim);
         if (rc == 0) {
@@ -309,6 +314,9 @@ static enum tsdb_status sim_truncate(void *ctx, struct tsdb_file *f, uint64_t si
     int rc = handle_errno(sim, f, TSDB_OPEN_WRITE);
     if (rc == 0 && f->poisoned) {
         rc = EIO;
+    }
+    if (rc == 0 && size > SIM_FILE_BYTES_MAX) {
+        rc = EFBIG;
     }
     if (rc == 0) {
         rc = mutation_begin_roomless(sim);

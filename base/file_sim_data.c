@@ -116,7 +116,8 @@ static void content_copy(struct tsdb_sim_content *to, const struct tsdb_sim_cont
     content_deinit(to);
     content_reserve(to, from->size_bytes);
     to->size_bytes = from->size_bytes;
-    for (size_t i = 0; i < from->page_cap; i++) {
+    /* Behind its end a file that was cut may still have a page, of zeroes. */
+    for (size_t i = 0; i < to->page_cap; i++) {
         if (from->pages[i]) {
             to->pages[i] = tsdb_sim_alloc(TSDB_SIM_PAGE_BYTES);
             memcpy(to->pages[i], from->pages[i], TSDB_SIM_PAGE_BYTES);

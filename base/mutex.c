@@ -65,7 +65,9 @@ static void note_released(const struct tsdb_mutex *m)
     for (unsigned i = held.count; i-- > 0;) {
         if (held.locks[i] == m) {
             held.count--;
-            memmove(&held.locks[i], &held.locks[i + 1], (held.count - i) * sizeof held.locks[0]);
+            for (; i < held.count; i++) {
+                held.locks[i] = held.locks[i + 1];
+            }
             return;
         }
     }
