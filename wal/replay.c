@@ -272,6 +272,9 @@ static enum tsdb_status tail_judge(struct wal_replay *r, const struct replay_seg
     if (s->end != END_UNKNOWN) {
         return at < s->end ? damage_note(r, s->segment, at, s->end, false, err) : TSDB_OK;
     }
+    if (at >= size) {
+        return TSDB_OK;
+    }
     uint64_t mark = TSDB_MIN(size, at + WAL_END_BYTES);
     if (nonzero_end(r->data, at, mark) == at) {
         return TSDB_OK; /* the end mark, or zeroes that nobody has written to yet */
@@ -279,21 +282,24 @@ static enum tsdb_status tail_judge(struct wal_replay *r, const struct replay_seg
     return damage_note(r, s->segment, at, nonzero_end(r->data, at, size), s->tail_open, err);
 }
 
-/* The header is not this segment's. Returns where frames begin, having noted the stretch before;
- * *out_empty if the file holds no frame and may be one whose first write was interrupted. */
+/* The header is not this segment's. Notes the stretch up to the first frame, *out_at; `end` if
+ * there is none. Where the tail is open, a header may be missing because its write was interrupted;
+ * it holds nothing that was acknowledged, and frames verify without it. */
 static enum tsdb_status header_judge(struct wal_replay *r, const struct replay_segment *s,
                                      uint64_t end, uint64_t *out_at, struct tsdb_error *err)
 {
     uint64_t begin = TSDB_MIN((uint64_t)WAL_SEGMENT_HEADER_BYTES, end);
     uint64_t at = frame_find(r->data, s->segment, begin, end);
+    uint64_t to = at;
     *out_at = at;
-    if (at == end && s->tail_open) {
-        uint64_t to = nonzero_end(r->data, 0, end);
-        return to > 0 ? damage_note(r, s->segment, 0, to, true, err) : TSDB_OK;
+    if (at == end) {
+        to = nonzero_end(r->data, 0, end);
+        if (to == 0 && s->tail_open) {
+            return TSDB_OK; /* created, never written to */
+        }
+        to = TSDB_MAX(to, (uint64_t)WAL_SEGMENT_HEADER_BYTES);
     }
-    return damage_note(r, s->segment, 0,
-                       at == end ? TSDB_MAX(end, (uint64_t)WAL_SEGMENT_HEADER_BYTES) : at, false,
-                       err);
+    return damage_note(r, s->segment, 0, to, s->tail_open, err);
 }
 
 /* Walk the segment's bytes, [0, size) in r->data. */
@@ -311,7 +317,7 @@ static enum tsdb_status segment_walk(struct wal_replay *r, const struct replay_s
             return status;
         }
     }
-    while (end - at >= WAL_FRAME_HEADER_BYTES) {
+    while (at <= end && end - at >= WAL_FRAME_HEADER_BYTES) {
         if (frame_check(r->data, s->segment, at, end)) {
             status = frame_take(r, s->segment, at, err);
             at += wal_frame_bytes(tsdb_load_le32(r->data + at + WAL_FRAME_AT_LEN));

@@ -153,6 +153,13 @@ enum tsdb_status wal_close(struct wal *w, struct tsdb_error *err)
     return status;
 }
 
+void wal_abandon(struct wal *w)
+{
+    if (w) {
+        destroy(w);
+    }
+}
+
 /* ---- owners ---- */
 
 struct tsdb_ring *wal_ring(struct wal *w, uint32_t owner)
@@ -261,9 +268,10 @@ bool wal_read_only(const struct wal *w, struct tsdb_error *err) TSDB_NO_TSA
     if (!atomic_load_explicit(&w->read_only, memory_order_acquire)) {
         return false;
     }
-    /* `cause` does not change any more once read_only is set. */
-    tsdb_error_set(err, TSDB_READ_ONLY, "the write-ahead log failed and takes no more writes: %s",
-                   w->cause.msg);
+    if (err) { /* `cause` does not change any more once read_only is set */
+        tsdb_error_set(err, TSDB_READ_ONLY,
+                       "the write-ahead log failed and takes no more writes: %s", w->cause.msg);
+    }
     return true;
 }
 
