@@ -1,0 +1,580 @@
+#include "tests/support/test.h"
+
+#include "base/random.h"
+#include "tsdb/head_private.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+struct fixture {
+    struct tsdb_epoch *epoch;
+    struct head_partition *head;
+    struct tsdb_arena arena;
+};
+
+static int setup(void **state)
+{
+    struct fixture *f = calloc(1, sizeof *f);
+    assert_non_null(f);
+    assert_ok(tsdb_epoch_create(16, &f->epoch));
+    assert_ok(head_partition_create(3, f->epoch, 4, &f->head));
+    tsdb_arena_init(&f->arena, TSDB_MEM_QUERY, 1u << 16, NULL);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    tsdb_alloc_ops_set(NULL);
+    tsdb_arena_deinit(&f->arena);
+    head_partition_destroy(f->head);
+    tsdb_epoch_destroy(f->epoch);
+    assert_int_equal(tsdb_mem_used(TSDB_MEM_HEAD), 0);
+    free(f);
+    return 0;
+}
+
+static uint32_t series(struct fixture *f, const char *name)
+{
+    struct tsdb_label items[1] = {tsdb_label_make(TSDB_METRIC_NAME, name)};
+    struct tsdb_labels labels = {items, 1};
+    uint32_t local = 0;
+    bool created = false;
+    struct tsdb_error err = {0};
+    assert_ok_err(head_series_find_or_create(f->head, &labels,
+                                             tsdb_hash64_plain(name, strlen(name)), &local,
+                                             &created, &err),
+                  &err);
+    return local;
+}
+
+static enum head_append_outcome put(struct fixture *f, uint32_t local, int64_t t, uint64_t bits)
+{
+    return head_append(f->head, local, t, 0, TSDB_SAMPLE_FLOAT, bits);
+}
+
+static struct tsdb_columns read_range(struct fixture *f, uint32_t local, int64_t min, int64_t max)
+{
+    struct tsdb_columns c = {0};
+    struct tsdb_error err = {0};
+    struct tsdb_time_range range = {min, max};
+    struct tsdb_epoch_guard guard;
+    tsdb_epoch_enter(f->epoch, &guard);
+    enum tsdb_status status = head_read(f->head, local, range, &f->arena, &c, &err);
+    tsdb_epoch_exit(f->epoch, &guard);
+    assert_ok_err(status, &err);
+    return c;
+}
+
+static struct tsdb_columns read_all(struct fixture *f, uint32_t local)
+{
+    return read_range(f, local, INT64_MIN, INT64_MAX);
+}
+
+static void assert_valid(struct fixture *f)
+{
+    struct tsdb_error err = {0};
+    assert_ok_err(head_validate(f->head, &err), &err);
+}
+
+/* An integer histogram with `n` buckets of one observation each. */
+static uint32_t make_histogram(uint32_t n, double sum, uint8_t *out, size_t cap)
+{
+    struct tsdb_span span = {0, n};
+    int64_t deltas[64] = {1};
+    struct tsdb_histogram h = {.schema = 3,
+                               .sum = sum,
+                               .count_int = n,
+                               .positive_span_count = 1,
+                               .positive_bucket_count = n,
+                               .positive_spans = &span,
+                               .positive_deltas = deltas};
+    assert_true(n <= 64);
+    assert_true(tsdb_histogram_encoded_bytes_max(&h) <= cap);
+    return (uint32_t)tsdb_histogram_encode(&h, out);
+}
+
+static void head_append__in_order_over_many_chunks__reads_back_bit_for_bit(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t s = series(f, "a");
+    for (uint32_t i = 0; i < 1000; i++) {
+        assert_int_equal(put(f, s, (int64_t)i * 15000, UINT64_C(0x7ff8000000000000) + i),
+                         HEAD_APPENDED);
+    }
+    struct tsdb_columns c = read_all(f, s);
+    assert_int_equal(c.count, 1000);
+    assert_null(c.kind);
+    assert_null(c.start_ms);
+    for (uint32_t i = 0; i < 1000; i++) {
+        assert_int_equal(c.t_ms[i], (int64_t)i * 15000);
+        assert_int_equal(c.bits[i], UINT64_C(0x7ff8000000000000) + i);
+    }
+    assert_int_equal(atomic_load(&head_counters(f->head)->samples), 1000);
+    assert_int_equal(atomic_load(&head_counters(f->head)->chunks), 8);
+    assert_valid(f);
+}
+
+static void head_read__range__is_closed_at_both_ends(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t s = series(f, "a");
+    for (int64_t i = 0; i < 300; i++) {
+        assert_int_equal(put(f, s, i * 10, (uint64_t)i), HEAD_APPENDED);
+    }
+    struct tsdb_columns c = read_range(f, s, 1190, 1210);
+    assert_int_equal(c.count, 3); /* on both sides of the first chunk's end */
+    assert_int_equal(c.t_ms[0], 1190);
+    assert_int_equal(c.t_ms[2], 1210);
+    assert_int_equal(read_range(f, s, 1191, 1199).count, 0);
+    assert_int_equal(read_range(f, s, 2990, INT64_MAX).count, 1);
+    assert_int_equal(read_range(f, s, INT64_MIN, 0).count, 1);
+    assert_int_equal(read_range(f, s, 3000, 4000).count, 0);
+    assert_int_equal(read_range(f, s, 20, 10).count, 0);
+}
+
+static void head_append__extreme_times__are_kept(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t s = series(f, "a");
+    assert_int_equal(put(f, s, INT64_MIN, 1), HEAD_APPENDED);
+    assert_int_equal(put(f, s, INT64_MIN, 1), HEAD_DUPLICATE_SAME);
+    assert_int_equal(put(f, s, INT64_MAX, 3), HEAD_APPENDED);
+    assert_int_equal(put(f, s, 0, 2), HEAD_APPENDED_OUT_OF_ORDER);
+    assert_int_equal(put(f, s, INT64_MAX, 4), HEAD_DUPLICATE_CONFLICT);
+    struct tsdb_columns c = read_all(f, s);
+    assert_int_equal(c.count, 3);
+    assert_int_equal(c.t_ms[0], INT64_MIN);
+    assert_int_equal(c.bits[1], 2);
+    assert_int_equal(c.t_ms[2], INT64_MAX);
+    assert_int_equal(atomic_load(&head_counters(f->head)->min_time_ms), INT64_MIN);
+    assert_int_equal(atomic_load(&head_counters(f->head)->max_time_ms), INT64_MAX);
+    assert_valid(f);
+}
+
+/* Every place where a sample can lie: tail, chunk, late buffer, sealed late chunk. */
+static void head_append__same_time__same_bits_pass_others_are_refused(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t s = series(f, "a");
+    for (int64_t i = 0; i < 130; i++) {
+        assert_int_equal(put(f, s, 1000 + i * 10, 7), HEAD_APPENDED);
+    }
+    for (int64_t i = 0; i < 130; i++) {
+        int64_t t = 1000 + (129 - i) * 10 + 5;
+        assert_int_equal(put(f, s, t, 8), i == 0 ? HEAD_APPENDED : HEAD_APPENDED_OUT_OF_ORDER);
+    }
+    struct head_piece *pieces;
+    uint32_t n = 0;
+    assert_ok(head_pieces(f->head, s, &f->arena, &pieces, &n));
+    assert_int_equal(n, 4); /* a chunk, a late chunk, the tail, the late buffer */
+    for (int64_t i = 0; i < 130; i++) {
+        assert_int_equal(put(f, s, 1000 + i * 10, 7), HEAD_DUPLICATE_SAME);
+        assert_int_equal(put(f, s, 1000 + i * 10, 9), HEAD_DUPLICATE_CONFLICT);
+        assert_int_equal(put(f, s, 1005 + i * 10, 8), HEAD_DUPLICATE_SAME);
+        assert_int_equal(put(f, s, 1005 + i * 10, 9), HEAD_DUPLICATE_CONFLICT);
+    }
+    assert_int_equal(read_all(f, s).count, 260);
+    assert_int_equal(atomic_load(&head_counters(f->head)->duplicates), 260);
+    assert_valid(f);
+}
+
+static void head_append__nan_payloads_and_signed_zero__are_different_values(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t s = series(f, "a");
+    const uint64_t bits[] = {TSDB_STALE_NAN_BITS, TSDB_NORMAL_NAN_BITS, 0,
+                             UINT64_C(0x8000000000000000), UINT64_MAX};
+    for (uint32_t i = 0; i < TSDB_ARRAY_LEN(bits); i++) {
+        assert_int_equal(put(f, s, i, bits[i]), HEAD_APPENDED);
+        assert_int_equal(put(f, s, i, bits[i]), HEAD_DUPLICATE_SAME);
+        assert_int_equal(put(f, s, i, bits[i] ^ 1), HEAD_DUPLICATE_CONFLICT);
+    }
+    assert_int_equal(put(f, s, 2, UINT64_C(0x8000000000000000)), HEAD_DUPLICATE_CONFLICT);
+    struct tsdb_columns c = read_all(f, s);
+    for (uint32_t i = 0; i < TSDB_ARRAY_LEN(bits); i++) {
+        assert_int_equal(c.bits[i], bits[i]);
+    }
+}
+
+static void head_append__kinds_and_starts_in_turn__keep_their_own_form(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t s = series(f, "a");
+    uint8_t raw[256];
+    for (int64_t i = 0; i < 60; i++) {
+        struct tsdb_raw_histogram h = {
+            make_histogram((uint32_t)i % 5 + 1, (double)i, raw, sizeof raw), raw};
+        bool is_float = i % 3 != 1;
+        int64_t start = i % 4 == 3 ? i + 7 : 0;
+        assert_int_equal(head_append(f->head, s, i * 10, start,
+                                     is_float ? TSDB_SAMPLE_FLOAT : TSDB_SAMPLE_HISTOGRAM_INT,
+                                     is_float ? (uint64_t)i : (uint64_t)(uintptr_t)&h),
+                         HEAD_APPENDED);
+    }
+    struct tsdb_columns c = read_all(f, s);
+    assert_int_equal(c.count, 60);
+    assert_int_equal(c.histogram_count, 20);
+    assert_non_null(c.kind);
+    assert_non_null(c.start_ms);
+    for (uint32_t i = 0; i < 60; i++) {
+        assert_int_equal(c.t_ms[i], i * 10);
+        assert_int_equal(c.start_ms[i], i % 4 == 3 ? i + 7 : 0);
+        if (i % 3 != 1) {
+            assert_int_equal(c.kind[i], TSDB_SAMPLE_FLOAT);
+            assert_int_equal(c.bits[i], i);
+        } else {
+            assert_int_equal(c.kind[i], TSDB_SAMPLE_HISTOGRAM_INT);
+            assert_int_equal(c.histograms[c.bits[i]].count_int, i % 5 + 1);
+            assert_double_bits_equal(c.histograms[c.bits[i]].sum, (double)i);
+        }
+    }
+    assert_valid(f);
+}
+
+static void head_append__histograms__duplicates_compare_raw_bytes(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t s = series(f, "a");
+    uint8_t one[256];
+    uint8_t two[256];
+    struct tsdb_raw_histogram a = {make_histogram(3, 1.0, one, sizeof one), one};
+    struct tsdb_raw_histogram b = {make_histogram(3, 2.0, two, sizeof two), two};
+    enum tsdb_sample_kind kind = TSDB_SAMPLE_HISTOGRAM_INT;
+    for (int64_t i = 0; i < 200; i++) { /* more than a chunk, both in order and late */
+        assert_int_equal(head_append(f->head, s, i * 2, 0, kind, (uint64_t)(uintptr_t)&a),
+                         HEAD_APPENDED);
+    }
+    for (int64_t i = 0; i < 150; i++) {
+        assert_int_equal(head_append(f->head, s, i * 2 + 1, 0, kind, (uint64_t)(uintptr_t)&b),
+                         HEAD_APPENDED_OUT_OF_ORDER);
+    }
+    assert_int_equal(head_append(f->head, s, 4, 0, kind, (uint64_t)(uintptr_t)&a),
+                     HEAD_DUPLICATE_SAME);
+    assert_int_equal(head_append(f->head, s, 4, 0, kind, (uint64_t)(uintptr_t)&b),
+                     HEAD_DUPLICATE_CONFLICT);
+    assert_int_equal(
+        head_append(f->head, s, 4, 0, TSDB_SAMPLE_HISTOGRAM_FLOAT, (uint64_t)(uintptr_t)&a),
+        HEAD_DUPLICATE_CONFLICT);
+    assert_int_equal(put(f, s, 5, 0), HEAD_DUPLICATE_CONFLICT);
+    memset(one, 0xee, sizeof one); /* the head has a copy */
+    struct tsdb_columns c = read_all(f, s);
+    assert_int_equal(c.histogram_count, 350);
+    assert_double_bits_equal(c.histograms[c.bits[0]].sum, 1.0);
+    assert_double_bits_equal(c.histograms[c.bits[1]].sum, 2.0);
+    assert_valid(f);
+    assert_int_equal(head_drop_before(f->head, 10000), 2); /* a chunk and a late chunk */
+    assert_int_equal(read_all(f, s).count, 110);
+    assert_valid(f);
+}
+
+static void head_drop_before__old_chunks__go_and_the_rest_stays(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t s = series(f, "a");
+    for (int64_t i = 0; i < 500; i++) {
+        assert_int_equal(put(f, s, i, (uint64_t)i), HEAD_APPENDED);
+    }
+    assert_int_equal(head_drop_before(f->head, 119), 0);
+    assert_int_equal(head_drop_before(f->head, 120), 1);
+    struct tsdb_columns c = read_all(f, s);
+    assert_int_equal(c.count, 380);
+    assert_int_equal(c.t_ms[0], 120);
+    assert_int_equal(head_drop_before(f->head, INT64_MAX), 3);
+    assert_int_equal(read_all(f, s).count, 20);
+    assert_int_equal(put(f, s, 500, 1), HEAD_APPENDED);
+    assert_valid(f);
+    assert_true(head_limbo(f->head)->bytes > 0);
+    assert_true(head_reclaim(f->head, 0) > 0);
+    assert_int_equal(head_limbo(f->head)->bytes, 0);
+}
+
+static void head_wal_base__epochs__hold_only_what_was_logged_in_them(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t s = series(f, "a");
+    uint64_t bits = 0;
+    assert_false(head_wal_base(f->head, s, 0, &bits));
+    head_wal_logged(f->head, s, 0, 11);
+    assert_true(head_wal_base(f->head, s, 0, &bits));
+    assert_int_equal(bits, 11);
+    assert_false(head_wal_base(f->head, s, 1, &bits));
+    assert_false(head_labels_logged(f->head, s));
+    head_labels_logged_set(f->head, s);
+    assert_true(head_labels_logged(f->head, s));
+}
+
+static void head_series_hole__between_series__takes_an_id_and_is_told_apart(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t hole = 0;
+    assert_int_equal(series(f, "a"), 0);
+    assert_ok(head_series_hole(f->head, &hole));
+    assert_int_equal(hole, 1);
+    assert_int_equal(series(f, "b"), 2);
+    assert_ok(head_series_hole(f->head, &hole));
+    assert_int_equal(hole, 3);
+    assert_int_equal(series(f, "a"), 0);
+    assert_false(head_series_is_hole(f->head, 0));
+    assert_true(head_series_is_hole(f->head, 1));
+    assert_false(head_series_is_hole(f->head, 2));
+    assert_true(head_series_is_hole(f->head, 3));
+    assert_valid(f);
+}
+
+struct seen {
+    uint32_t count;
+    int64_t t[16];
+    uint32_t local[16];
+    char trace[16][8];
+};
+
+static bool see(void *arg, uint32_t local, const struct tsdb_exemplar *x)
+{
+    struct seen *s = arg;
+    s->t[s->count] = x->t_ms;
+    s->local[s->count] = local;
+    memcpy(s->trace[s->count], x->labels.items[0].value, x->labels.items[0].value_len);
+    s->count++;
+    return true;
+}
+
+static enum tsdb_status put_exemplar(struct fixture *f, uint32_t local, int64_t t, const char *id)
+{
+    /* Not sorted, and one value empty: an exemplar's labels are kept as they came. */
+    struct tsdb_label items[2] = {tsdb_label_make("trace_id", id), tsdb_label_make("a", "")};
+    struct tsdb_exemplar x = {.labels = {items, 2}, .bits = 5, .t_ms = t};
+    return head_exemplar_append(f->head, local, &x);
+}
+
+static void head_exemplar_append__ring_full__oldest_is_overwritten(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t a = series(f, "a");
+    uint32_t b = series(f, "b");
+    assert_ok(put_exemplar(f, a, 10, "a10"));
+    assert_ok(put_exemplar(f, a, 10, "a10")); /* the same again is no news */
+    assert_int_equal(put_exemplar(f, a, 10, "xxx"), TSDB_OUT_OF_ORDER);
+    assert_int_equal(put_exemplar(f, a, 9, "a9"), TSDB_OUT_OF_ORDER);
+    assert_ok(put_exemplar(f, b, 5, "b5"));
+    for (int64_t t = 11; t < 14; t++) {
+        char id[8];
+        snprintf(id, sizeof id, "a%d", (int)t);
+        assert_ok(put_exemplar(f, a, t, id));
+    }
+    struct seen seen = {0};
+    head_exemplars(f->head, see, &seen);
+    assert_int_equal(seen.count, 4);
+    assert_int_equal(seen.local[0], b);
+    assert_int_equal(seen.t[3], 13);
+    assert_string_equal(seen.trace[3], "a13");
+    assert_int_equal(atomic_load(&head_counters(f->head)->exemplars), 5);
+}
+
+/* ---- running out of memory ---- */
+
+static void head_append__nth_allocation_fails__nothing_is_half_done(void **state)
+{
+    (void)state;
+    uint32_t finished = 0;
+    for (uint64_t nth = 1; finished == 0; nth++) {
+        struct fixture f = {0};
+        assert_ok(tsdb_epoch_create(4, &f.epoch));
+        assert_ok(head_partition_create(0, f.epoch, 2, &f.head));
+        tsdb_arena_init(&f.arena, TSDB_MEM_QUERY, 1u << 16, NULL);
+        uint32_t s = series(&f, "a");
+        uint8_t raw[256];
+        struct tsdb_raw_histogram h = {make_histogram(2, 1.0, raw, sizeof raw), raw};
+        uint32_t expected = 0;
+        bool failed = false;
+        tsdb_alloc_fail_nth(nth, 0);
+        for (int64_t i = 0; i < 330; i++) {
+            bool late = i % 3 == 2;
+            bool is_float = i < 300;
+            enum head_append_outcome outcome =
+                head_append(f.head, s, late ? 9999 - i : 10000 + i, 0,
+                            is_float ? TSDB_SAMPLE_FLOAT : TSDB_SAMPLE_HISTOGRAM_INT,
+                            is_float ? (uint64_t)i : (uint64_t)(uintptr_t)&h);
+            failed = failed || outcome == HEAD_NOMEM;
+            expected += outcome != HEAD_NOMEM;
+        }
+        tsdb_alloc_ops_set(NULL);
+        assert_int_equal(expected, failed ? 329 : 330);
+        assert_int_equal(read_all(&f, s).count, expected);
+        assert_valid(&f);
+        finished = !failed;
+        assert_true(nth < 1000);
+        tsdb_arena_deinit(&f.arena);
+        head_partition_destroy(f.head);
+        tsdb_epoch_destroy(f.epoch);
+    }
+}
+
+/* ---- beside a naive model ---- */
+
+#define MODEL_SERIES  5u
+#define MODEL_SAMPLES 4000u
+
+struct model_sample {
+    int64_t t_ms, start_ms;
+    uint64_t value; /* float bits, or the histogram's sum as bits */
+    enum tsdb_sample_kind kind;
+};
+struct model {
+    struct model_sample samples[MODEL_SERIES][MODEL_SAMPLES];
+    uint32_t count[MODEL_SERIES];
+};
+
+static enum head_append_outcome model_append(struct model *m, uint32_t s, struct model_sample x)
+{
+    int64_t newest = INT64_MIN;
+    for (uint32_t i = 0; i < m->count[s]; i++) {
+        const struct model_sample *have = &m->samples[s][i];
+        if (have->t_ms == x.t_ms) {
+            return have->kind == x.kind && have->value == x.value ? HEAD_DUPLICATE_SAME
+                                                                  : HEAD_DUPLICATE_CONFLICT;
+        }
+        newest = TSDB_MAX(newest, have->t_ms);
+    }
+    assert_true(m->count[s] < MODEL_SAMPLES);
+    bool late = m->count[s] > 0 && x.t_ms < newest;
+    m->samples[s][m->count[s]++] = x;
+    return late ? HEAD_APPENDED_OUT_OF_ORDER : HEAD_APPENDED;
+}
+
+static int model_order(const void *a, const void *b)
+{
+    const struct model_sample *x = a;
+    const struct model_sample *y = b;
+    return (x->t_ms > y->t_ms) - (x->t_ms < y->t_ms);
+}
+
+static void model_compare(struct model *m, struct fixture *f, uint32_t s, int64_t min, int64_t max)
+{
+    qsort(m->samples[s], m->count[s], sizeof m->samples[s][0], model_order);
+    struct tsdb_columns c = read_range(f, s, min, max);
+    uint32_t at = 0;
+    for (uint32_t i = 0; i < m->count[s]; i++) {
+        const struct model_sample *x = &m->samples[s][i];
+        if (x->t_ms < min || x->t_ms > max) {
+            continue;
+        }
+        assert_true(at < c.count);
+        assert_int_equal(c.t_ms[at], x->t_ms);
+        assert_int_equal(c.kind ? c.kind[at] : TSDB_SAMPLE_FLOAT, x->kind);
+        assert_int_equal(c.start_ms ? c.start_ms[at] : 0, x->start_ms);
+        uint64_t value = x->kind == TSDB_SAMPLE_FLOAT
+                             ? c.bits[at]
+                             : tsdb_double_bits(c.histograms[c.bits[at]].sum);
+        assert_int_equal(value, x->value);
+        at++;
+    }
+    assert_int_equal(at, c.count);
+}
+
+static struct model_sample model_sample_draw(struct tsdb_prng *r, int64_t *now)
+{
+    struct model_sample x = {0};
+    *now += (int64_t)tsdb_prng_below(r, 4);
+    x.t_ms = tsdb_prng_below(r, 4) == 0 ? *now - (int64_t)tsdb_prng_below(r, 600) : *now;
+    if (tsdb_prng_below(r, 40) == 0) {
+        x.kind = TSDB_SAMPLE_HISTOGRAM_INT;
+    }
+    if (tsdb_prng_below(r, 60) == 0) {
+        x.start_ms = 1 + (int64_t)tsdb_prng_below(r, 100);
+    }
+    x.value = x.kind == TSDB_SAMPLE_FLOAT ? tsdb_prng_below(r, 3)
+                                          : tsdb_double_bits((double)tsdb_prng_below(r, 3));
+    return x;
+}
+
+static void model_run(struct fixture *f, struct model *m, uint64_t seed)
+{
+    struct tsdb_prng r;
+    tsdb_prng_init(&r, seed);
+    int64_t now[MODEL_SERIES] = {0};
+    uint8_t raw[256];
+    for (uint32_t turn = 0; turn < 8000; turn++) {
+        uint32_t s = (uint32_t)tsdb_prng_below(&r, MODEL_SERIES);
+        struct model_sample x = model_sample_draw(&r, &now[s]);
+        struct tsdb_raw_histogram h = {0, raw};
+        uint64_t value = x.value;
+        if (x.kind != TSDB_SAMPLE_FLOAT) {
+            h.len = make_histogram(2, tsdb_bits_double(x.value), raw, sizeof raw);
+            value = (uint64_t)(uintptr_t)&h;
+        }
+        assert_int_equal(head_append(f->head, s, x.t_ms, x.start_ms, x.kind, value),
+                         model_append(m, s, x));
+        if (turn % 500 == 0) {
+            int64_t min = now[s] - (int64_t)tsdb_prng_below(&r, 2000);
+            model_compare(m, f, s, min, min + (int64_t)tsdb_prng_below(&r, 1000));
+            tsdb_arena_reset(&f->arena);
+            head_reclaim(f->head, 0);
+        }
+    }
+    for (uint32_t s = 0; s < MODEL_SERIES; s++) {
+        model_compare(m, f, s, INT64_MIN, INT64_MAX);
+    }
+    assert_valid(f);
+}
+
+static void head__random_appends__agree_with_naive_arrays(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 6; seed++) {
+        void *inner = NULL;
+        setup(&inner);
+        struct fixture *f = inner;
+        for (uint32_t s = 0; s < MODEL_SERIES; s++) {
+            char name[8];
+            snprintf(name, sizeof name, "s%u", s);
+            assert_int_equal(series(f, name), s);
+        }
+        struct model *m = calloc(1, sizeof *m);
+        assert_non_null(m);
+        print_message("seed %u\n", (unsigned)seed);
+        model_run(f, m, seed);
+        free(m);
+        teardown(&inner);
+    }
+}
+
+static void head_series__many__slabs_and_directory_grow(void **state)
+{
+    struct fixture *f = *state;
+    const uint32_t n = HEAD_SLAB_SERIES * 9 + 5; /* the directory grows twice */
+    for (uint32_t i = 0; i < n; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "s%u", i);
+        assert_int_equal(series(f, name), i);
+        assert_int_equal(put(f, i, i, i), HEAD_APPENDED);
+    }
+    for (uint32_t i = 0; i < n; i += 997) {
+        struct tsdb_columns c = read_all(f, i);
+        assert_int_equal(c.count, 1);
+        assert_int_equal(c.bits[0], i);
+    }
+    assert_int_equal(index_mem_series_count(head_index(f->head)), n);
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+static const struct CMUnitTest tests[] = {
+    T(head_append__in_order_over_many_chunks__reads_back_bit_for_bit),
+    T(head_read__range__is_closed_at_both_ends),
+    T(head_append__extreme_times__are_kept),
+    T(head_append__same_time__same_bits_pass_others_are_refused),
+    T(head_append__nan_payloads_and_signed_zero__are_different_values),
+    T(head_append__kinds_and_starts_in_turn__keep_their_own_form),
+    T(head_append__histograms__duplicates_compare_raw_bytes),
+    T(head_drop_before__old_chunks__go_and_the_rest_stays),
+    T(head_wal_base__epochs__hold_only_what_was_logged_in_them),
+    T(head_series_hole__between_series__takes_an_id_and_is_told_apart),
+    T(head_exemplar_append__ring_full__oldest_is_overwritten),
+    T(head_series__many__slabs_and_directory_grow),
+    cmocka_unit_test(head_append__nth_allocation_fails__nothing_is_half_done),
+    cmocka_unit_test(head__random_appends__agree_with_naive_arrays),
+};
+
+TEST_MAIN(tests)
