@@ -1,0 +1,342 @@
+/* tidalite: the program. `serve` puts the parts together and takes them down in the reverse order.
+ */
+#include "base/log.h"
+#include "model/version.h"
+#include "server/config_file.h"
+#include "server/metrics.h"
+#include "server/server.h"
+#include "server/workers.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define STOP_TIMEOUT_MS     10000 /* open requests get this long at shutdown */
+#define DEFAULT_THREADS_MAX 4
+
+static uint32_t default_threads(void)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    return cores < 1 ? 1 : (uint32_t)TSDB_MIN(cores, DEFAULT_THREADS_MAX);
+}
+
+static void print_buf(struct tsdb_buf *b, FILE *to)
+{
+    fwrite(b->data, 1, b->len, to);
+    tsdb_buf_deinit(b);
+}
+
+static int cmd_version(void)
+{
+    printf("tidalite, version %s (Prometheus API %s)\n", TIDALITE_VERSION,
+           TIDALITE_PROMETHEUS_VERSION);
+    return 0;
+}
+
+static void print_commands(FILE *to)
+{
+    fputs("Tidalite is a time-series database: Prometheus remote write in, PromQL over the "
+          "Prometheus HTTP API out.\n"
+          "\n"
+          "usage: tidalite <command> [flags]\n"
+          "\n"
+          "  serve      run the server; `tidalite serve --help` lists its flags\n"
+          "  version    print the version\n"
+          "  help       this text; `tidalite help serve` as `tidalite serve --help`, `help "
+          "--markdown` makes docs/config.md\n"
+          "\n"
+          "First steps: run `tidalite serve`, add this to prometheus.yml and reload Prometheus:\n"
+          "  remote_write:\n"
+          "    - url: http://127.0.0.1:9494/api/v1/write\n"
+          "and ask: curl 'http://127.0.0.1:9494/api/v1/query?query=up'\n",
+          to);
+}
+
+static int print_serve_help(void)
+{
+    struct tsdb_buf b;
+    tsdb_buf_init(&b, TSDB_MEM_SERVER, 0);
+    tsdb_buf_put_str(
+        &b,
+        "usage: tidalite serve [flags]\n\nRuns the server until SIGTERM or SIGINT, which finish "
+        "open requests, sync the log and write a\n"
+        "checkpoint. SIGHUP reads --config.file again. Flags take --name=value or --name value.\n");
+    server_options_help(&b);
+    print_buf(&b, stdout);
+    return 0;
+}
+
+static int cmd_help(int argc, char **argv)
+{
+    if (argc > 0 && strcmp(argv[0], "--markdown") == 0) {
+        struct tsdb_buf b;
+        tsdb_buf_init(&b, TSDB_MEM_SERVER, 0);
+        server_options_markdown(&b);
+        print_buf(&b, stdout);
+        return 0;
+    }
+    if (argc > 0 && strcmp(argv[0], "serve") == 0) {
+        return print_serve_help();
+    }
+    print_commands(stdout);
+    return 0;
+}
+
+static void fill_tsdb_options(const struct server *s, struct tsdb_options *o)
+{
+    tsdb_options_default(o);
+    o->fs = s->fs;
+    o->clock = s->clock;
+    o->random = tsdb_random_system;
+    o->durability = s->options.durability;
+    o->owner_count = s->options.owner_count;
+    o->ring_slots = s->options.ring_slots;
+    o->flush_interval_ms = (uint32_t)s->options.flush_interval_ms;
+    o->flush_samples = s->options.flush_samples;
+    o->wal_segment_bytes = s->options.wal_segment_bytes;
+    o->checkpoint_wal_bytes = s->options.checkpoint_wal_bytes;
+    o->retention_ms = s->options.retention_ms;
+    o->series_max = s->options.series_max;
+    o->exemplars_max = s->options.exemplars_max;
+}
+
+static enum tsdb_status open_engine(struct server *s, struct tsdb_error *err)
+{
+    enum tsdb_status st = tsdb_fs_real_create(s->options.data_path, &s->fs, err);
+    if (st != TSDB_OK) {
+        return tsdb_error_prefix(err, st, "--storage.tsdb.path");
+    }
+    struct tsdb_options o;
+    fill_tsdb_options(s, &o);
+    st = tsdb_open(&o, &s->db, err);
+    if (st != TSDB_OK) {
+        return tsdb_error_prefix(err, st, "data directory %s", s->options.data_path);
+    }
+    struct ingest_options io;
+    ingest_options_default(&io);
+    io.body_bytes_max = s->options.body_bytes_max;
+    io.decoded_bytes_max = s->options.decoded_bytes_max;
+    io.inflight_bytes_max = s->options.inflight_bytes_max;
+    io.clock = s->clock;
+    return ingest_create(&io, s->db, &s->ingest, err);
+}
+
+static enum tsdb_status open_http(struct server *s, struct tsdb_error *err)
+{
+    enum tsdb_status st = workers_create(s->options.query_concurrency_max,
+                                         s->options.query_queue_max, &s->workers, err);
+    if (st != TSDB_OK) {
+        return st;
+    }
+    struct http_handlers handlers = server_handlers_template;
+    handlers.arg = s;
+    struct http_options o = {
+        .listen_address = s->options.listen_address,
+        .threads = s->options.http_threads ? s->options.http_threads : default_threads(),
+        .connections_max = s->options.connections_max,
+        .read_timeout_ms = s->options.read_timeout_ms,
+        .body_bytes_max = s->options.body_bytes_max,
+    };
+    st = http_start(&o, &handlers, &s->http, err);
+    return st == TSDB_OK ? st : tsdb_error_prefix(err, st, "--web.listen-address");
+}
+
+/* "127.0.0.1:0" asked for any port: say which one it is. */
+static void settle_address(struct server *s)
+{
+    char *colon = strrchr(s->options.listen_address, ':');
+    if (colon && strcmp(colon, ":0") == 0) {
+        size_t room =
+            sizeof s->options.listen_address - (size_t)(colon - s->options.listen_address);
+        snprintf(colon, room, ":%u", http_port(s->http));
+    }
+}
+
+static void print_summary(const struct server *s)
+{
+    const char *a = s->options.listen_address;
+    const char *host = a[0] == ':' ? "127.0.0.1" : "";
+    printf("Tidalite %s listens on http://%s%s (durability %s, data in %s)\n"
+           "  write   remote_write: [{url: http://%s%s/api/v1/write}]    in prometheus.yml\n"
+           "  read    curl 'http://%s%s/api/v1/query?query=up'\n"
+           "  Grafana data source of type Prometheus, URL http://%s%s\n"
+           "  more    http://%s%s/metrics  /api/v1/status/flags  `tidalite serve --help`\n",
+           TIDALITE_VERSION, host, a, tsdb_durability_name(s->options.durability),
+           s->options.data_path, host, a, host, a, host, a, host, a);
+    fflush(stdout);
+}
+
+static void on_second_signal(int signal_number)
+{
+    (void)signal_number;
+    static const char text[] =
+        "tidalite: second signal, giving up at once; the log covers what was acknowledged\n";
+    ssize_t n = write(STDERR_FILENO, text, sizeof text - 1);
+    (void)n;
+    _exit(130);
+}
+
+static void reload(struct server *s)
+{
+    struct tsdb_error err = {0};
+    if (server_reload(s, &err) == TSDB_OK) {
+        tsdb_log(TSDB_LOG_INFO, "server", "configuration loaded",
+                 TSDB_S("file", s->options.config_file));
+    } else {
+        tsdb_log(TSDB_LOG_ERROR, "server", "configuration not loaded, the old one stays",
+                 TSDB_S("err", err.msg));
+    }
+}
+
+/* Until SIGTERM, SIGINT or POST /-/quit. Signals are blocked in every thread and waited for here.
+ */
+static void wait_for_stop(struct server *s, const sigset_t *signals)
+{
+    bool recovering = true;
+    while (atomic_load(&s->stopping) == 0) {
+        struct tsdb_error err = {0};
+        if (recovering && tsdb_state(s->db, &err) != TSDB_STATE_RECOVERING) {
+            recovering = false;
+            if (tsdb_state(s->db, &err) == TSDB_STATE_FAILED) {
+                tsdb_log(TSDB_LOG_ERROR, "server", "storage could not be recovered",
+                         TSDB_S("err", err.msg));
+                return;
+            }
+        }
+        int n = sigtimedwait(signals, NULL, &(struct timespec){.tv_nsec = 100000000});
+        if (n == SIGTERM || n == SIGINT) {
+            tsdb_log(TSDB_LOG_INFO, "server", "stopping",
+                     TSDB_S("signal", n == SIGTERM ? "SIGTERM" : "SIGINT"));
+            return;
+        }
+        if (n == SIGHUP || atomic_exchange(&s->reload_requested, 0) != 0) {
+            reload(s);
+        }
+    }
+    tsdb_log(TSDB_LOG_INFO, "server", "stopping", TSDB_S("request", "/-/quit"));
+}
+
+static enum tsdb_status close_all(struct server *s, struct self_scrape *scrape,
+                                  struct tsdb_error *err) TSDB_NO_TSA
+{
+    atomic_store(&s->stopping, 1);
+    self_scrape_stop(scrape);
+    http_stop(s->http, STOP_TIMEOUT_MS);
+    workers_destroy(s->workers);
+    ingest_destroy(s->ingest);
+    enum tsdb_status st = tsdb_close(s->db, err);
+    config_file_destroy(s->config);
+    if (s->fs.ops) {
+        tsdb_fs_real_destroy(&s->fs);
+    }
+    tsdb_mutex_deinit(&s->config_lock);
+    return st;
+}
+
+static enum tsdb_status start_all(struct server *s, struct self_scrape **scrape,
+                                  struct tsdb_error *err)
+{
+    enum tsdb_status st = TSDB_OK;
+    if (s->options.config_file[0]) {
+        st = server_reload(s, err);
+    }
+    atomic_store(&s->config_ok, 1);
+    if (st == TSDB_OK) {
+        st = open_engine(s, err);
+    }
+    if (st == TSDB_OK) {
+        st = open_http(s, err);
+    }
+    if (st == TSDB_OK) {
+        settle_address(s);
+    }
+    if (st == TSDB_OK && s->options.self_scrape_interval_ms > 0) {
+        st = self_scrape_start(s, scrape, err);
+    }
+    return st;
+}
+
+static void init_server(struct server *s)
+{
+    s->clock = tsdb_clock_real;
+    s->start_ms = tsdb_clock_wall_ms(&s->clock);
+    tsdb_mutex_init(&s->config_lock, TSDB_RANK_SERVER_CONFIG, "config");
+    tsdb_account_init(&s->queries, 0, NULL);
+    s->query_options = (struct query_options){
+        .lookback_ms = s->options.lookback_ms,
+        .samples_max = s->options.query_samples_max,
+        .default_step_ms = 60000,
+        .experimental_functions = s->options.feature_experimental_functions,
+        .extended_range_selectors = s->options.feature_extended_range_selectors,
+        .fill_modifiers = s->options.feature_fill_modifiers,
+        .delayed_name_removal = s->options.feature_delayed_name_removal,
+    };
+}
+
+static int run_server(struct server *s)
+{
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    init_server(s);
+    struct tsdb_error err = {0};
+    struct self_scrape *scrape = NULL;
+    bool failed = start_all(s, &scrape, &err) != TSDB_OK;
+    if (failed) {
+        fprintf(stderr, "tidalite: %s\n", err.msg);
+    } else {
+        print_summary(s);
+        wait_for_stop(s, &signals);
+        failed = tsdb_state(s->db, NULL) == TSDB_STATE_FAILED;
+    }
+    signal(SIGTERM, on_second_signal);
+    signal(SIGINT, on_second_signal);
+    pthread_sigmask(SIG_UNBLOCK, &signals, NULL);
+    tsdb_error_clear(&err);
+    if (close_all(s, scrape, &err) != TSDB_OK) {
+        fprintf(stderr, "tidalite: while stopping: %s\n", err.msg);
+        failed = true;
+    }
+    return failed;
+}
+
+static int cmd_serve(int argc, char **argv)
+{
+    static struct server server;
+    struct tsdb_error err = {0};
+    bool help = false;
+    server_options_default(&server.options);
+    if (server_options_parse(&server.options, argc, argv, &help, &err) != TSDB_OK) {
+        fprintf(stderr, "tidalite: %s\n", err.msg);
+        return 2;
+    }
+    if (help) {
+        return print_serve_help();
+    }
+    tsdb_log_configure(server.options.log_level, server.options.log_format);
+    return run_server(&server);
+}
+
+int main(int argc, char **argv)
+{
+    const char *command = argc > 1 ? argv[1] : "help";
+    if (strcmp(command, "serve") == 0) {
+        return cmd_serve(argc - 2, argv + 2);
+    }
+    if (strcmp(command, "version") == 0 || strcmp(command, "--version") == 0) {
+        return cmd_version();
+    }
+    if (strcmp(command, "help") == 0 || strcmp(command, "--help") == 0 ||
+        strcmp(command, "-h") == 0) {
+        return cmd_help(argc - 2, argv + 2);
+    }
+    fprintf(stderr, "tidalite: unknown command \"%s\"\n\n", command);
+    print_commands(stderr);
+    return 2;
+}
