@@ -393,6 +393,19 @@ enum tsdb_status tsdb_close(struct tsdb *db, struct tsdb_error *err)
     return status != TSDB_OK ? status : wal_status;
 }
 
+/* Batches that no owner has taken: their memory is the sender's, who must learn that they are over.
+ */
+static void give_back_batches(struct owner *o)
+{
+    void *b = NULL;
+    for (uint32_t i = 0; i < o->backlog_count; i++) {
+        tsdb_batch_complete(o->backlog[o->backlog_begin + i], TSDB_READ_ONLY);
+    }
+    while (tsdb_ring_drain(&o->ring, &b, 1) > 0) {
+        tsdb_batch_complete(b, TSDB_READ_ONLY);
+    }
+}
+
 void tsdb_abandon(struct tsdb *db)
 {
     if (!db) {
@@ -402,6 +415,9 @@ void tsdb_abandon(struct tsdb *db)
     atomic_store(&db->life->cancel, 1);
     recovery_stop(db);
     db_threads_stop(db);
+    for (uint32_t i = 0; i < db->owner_count; i++) {
+        give_back_batches(&db->owners[i]);
+    }
     wal_abandon(db->wal);
     db->wal = NULL;
     db_destroy(db);

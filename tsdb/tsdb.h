@@ -52,7 +52,7 @@ enum tsdb_status tsdb_open(const struct tsdb_options *options, struct tsdb **out
 /* Finish what is in the rings, sync the log, write a checkpoint, release the lock. Not concurrent with other calls. After an
  * error the directory is still consistent (the log covers what the checkpoint lacks). NULL is fine. */
 enum tsdb_status tsdb_close(struct tsdb *db, struct tsdb_error *err);
-/* Tests: drop everything as kill -9 would, without any file operation. */
+/* Tests: drop everything as kill -9 would, without any file operation. Writes under way are done with READ_ONLY. */
 void tsdb_abandon(struct tsdb *db);
 
 enum tsdb_state {

@@ -99,8 +99,12 @@ static enum tsdb_status submit_check(const struct tsdb *db, struct tsdb_error *e
         return tsdb_error_set(err, TSDB_BUSY, "shutting down");
     case TSDB_STATE_FAILED:
         return tsdb_error_set(err, TSDB_READ_ONLY, "recovery failed");
-    case TSDB_STATE_READ_ONLY:
-        break; /* the log knows why */
+    case TSDB_STATE_READ_ONLY: /* the log could not be opened: there is none */
+        tsdb_state(db, err);
+        if (err) {
+            err->status = TSDB_READ_ONLY;
+        }
+        return TSDB_READ_ONLY;
     }
     if (wal_read_only(db->wal, err)) {
         if (err) {

@@ -46,7 +46,8 @@ struct wal_options {
 enum tsdb_status wal_open(const struct wal_options *options, struct wal **out, struct tsdb_error *err) TSDB_WUR;
 /* Writes and syncs what was submitted (unless read-only), closes. Batches still waiting are completed. NULL is fine. */
 enum tsdb_status wal_close(struct wal *w, struct tsdb_error *err);
-/* Tests: free everything as the death of the process would; nothing is written, waiting batches are not completed. NULL is fine. */
+/* Tests: free everything as the death of the process would: nothing is written. Waiting batches are completed with READ_ONLY, because
+ * their memory is somebody's. NULL is fine. */
 void wal_abandon(struct wal *w);
 
 /* Hand a batch with b->wal_bytes/wal_len to the log. The caller holds a credit of wal_ring(owner). A batch with
