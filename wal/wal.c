@@ -153,11 +153,20 @@ enum tsdb_status wal_close(struct wal *w, struct tsdb_error *err)
     return status;
 }
 
-void wal_abandon(struct wal *w)
+void wal_abandon(struct wal *w) TSDB_NO_TSA
 {
-    if (w) {
-        destroy(w);
+    if (!w) {
+        return;
     }
+    wal_batch_list_complete(&w->strict, TSDB_READ_ONLY);
+    wal_batch_list_complete(&w->pending, TSDB_READ_ONLY);
+    for (uint32_t i = 0; i < w->o.owner_count; i++) {
+        void *b = NULL;
+        while (tsdb_ring_drain(&w->rings[i], &b, 1) > 0) {
+            tsdb_batch_complete(b, TSDB_READ_ONLY);
+        }
+    }
+    destroy(w);
 }
 
 /* ---- owners ---- */
