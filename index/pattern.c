@@ -45,7 +45,7 @@ static bool out_of_memory(struct parse *p)
 static bool terms_put(struct parse *p, struct terms *t, struct term item)
 {
     if (t->count == t->cap) {
-        uint32_t cap = t->cap ? t->cap * 2 : 4;
+        uint32_t cap = t->cap ? t->cap * 2 : 1;
         struct term *items = TSDB_ARENA_ARRAY(p->arena, struct term, cap);
         if (items == NULL) {
             return out_of_memory(p);
@@ -355,14 +355,18 @@ static enum tsdb_status globs_build(const struct terms *t, struct tsdb_arena *ar
 enum tsdb_status index_pattern_analyse(const char *pattern, size_t len, struct tsdb_arena *arena,
                                        struct index_pattern *out)
 {
-    struct parse p = {.pos = pattern, .end = pattern + len, .arena = arena};
+    struct tsdb_arena scratch; /* of the parser: several times the size of what is kept */
+    tsdb_arena_init(&scratch, TSDB_MEM_QUERY, 2048, NULL);
+    struct parse p = {.pos = pattern, .end = pattern + len, .arena = &scratch};
     struct terms terms = {0};
     memset(out, 0, sizeof *out);
     out->shape = INDEX_PATTERN_RE2;
-    if (!tsdb_utf8_valid(pattern, len) || !parse_alternation(&p, &terms)) {
-        return p.status;
+    if (tsdb_utf8_valid(pattern, len) && parse_alternation(&p, &terms)) {
+        p.status =
+            has_gap(&terms) ? globs_build(&terms, arena, out) : set_build(&terms, arena, out);
     }
-    return has_gap(&terms) ? globs_build(&terms, arena, out) : set_build(&terms, arena, out);
+    tsdb_arena_deinit(&scratch);
+    return p.status;
 }
 
 static bool set_has(const struct index_pattern *p, const char *value, size_t len)
