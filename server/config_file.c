@@ -1,0 +1,268 @@
+/* Reads the YAML tree that libyaml makes; aliases share nodes there, so that nothing expands. */
+#include "server/config_file.h"
+
+#include "base/alloc.h"
+#include "base/format.h"
+#include "model/labels.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <yaml.h>
+
+static const char *const sections_ignored[] = {
+    "runtime",    "scrape_configs", "scrape_config_files",
+    "rule_files", "remote_write",   "remote_read",
+    "alerting",   "storage",        "tracing",
+    "otlp"};
+static const char *const global_ignored[] = {"scrape_interval",
+                                             "scrape_timeout",
+                                             "scrape_protocols",
+                                             "rule_query_offset",
+                                             "query_log_file",
+                                             "scrape_failure_log_file",
+                                             "body_size_limit",
+                                             "sample_limit",
+                                             "label_limit",
+                                             "label_name_length_limit",
+                                             "label_value_length_limit",
+                                             "target_limit",
+                                             "keep_dropped_targets",
+                                             "metric_name_validation_scheme",
+                                             "metric_name_escaping_scheme",
+                                             "always_scrape_classic_histograms",
+                                             "convert_classic_histograms_to_nhcb",
+                                             "scrape_classic_histograms",
+                                             "scrape_native_histograms",
+                                             "extra_scrape_metrics"};
+
+struct walk {
+    const char *name;
+    yaml_document_t *doc;
+    struct config_file *out;
+    struct tsdb_error *err;
+};
+
+static enum tsdb_status complain(const struct walk *w, const yaml_node_t *node, const char *what,
+                                 const char *detail)
+{
+    return tsdb_error_set(w->err, TSDB_INVALID, "%s:%zu: %s \"%.80s\"", w->name,
+                          node->start_mark.line + 1, what, detail);
+}
+
+static const char *scalar(const yaml_node_t *node)
+{
+    return (const char *)node->data.scalar.value;
+}
+
+static bool listed(const char *const *list, size_t count, const char *key)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(list[i], key) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void note_ignored(struct config_file *c, const char *prefix, const char *key)
+{
+    size_t used = strlen(c->ignored);
+    snprintf(c->ignored + used, sizeof c->ignored - used, "%s%s%s", used ? ", " : "", prefix, key);
+}
+
+typedef enum tsdb_status (*key_fn)(struct walk *w, const char *key, const yaml_node_t *key_node,
+                                   const yaml_node_t *value);
+
+/* Each key of a mapping once, with its line in errors. An empty node ("global:") is an empty
+ * mapping. */
+static enum tsdb_status each_key(struct walk *w, const yaml_node_t *node, const char *what,
+                                 key_fn fn)
+{
+    if (node->type == YAML_SCALAR_NODE && node->data.scalar.length == 0) {
+        return TSDB_OK;
+    }
+    if (node->type != YAML_MAPPING_NODE) {
+        return complain(w, node, "expected a mapping for", what);
+    }
+    enum tsdb_status st = TSDB_OK;
+    const yaml_node_pair_t *begin = node->data.mapping.pairs.start;
+    for (const yaml_node_pair_t *p = begin; st == TSDB_OK && p < node->data.mapping.pairs.top;
+         p++) {
+        const yaml_node_t *key = yaml_document_get_node(w->doc, p->key);
+        const yaml_node_t *value = yaml_document_get_node(w->doc, p->value);
+        if (key->type != YAML_SCALAR_NODE || key->data.scalar.length != strlen(scalar(key))) {
+            return complain(w, key, "expected plain keys in", what);
+        }
+        for (const yaml_node_pair_t *q = begin; q < p; q++) {
+            if (strcmp(scalar(yaml_document_get_node(w->doc, q->key)), scalar(key)) == 0) {
+                return complain(w, key, "duplicate key", scalar(key));
+            }
+        }
+        st = fn(w, scalar(key), key, value);
+    }
+    return st;
+}
+
+static enum tsdb_status on_external_label(struct walk *w, const char *key,
+                                          const yaml_node_t *key_node, const yaml_node_t *value)
+{
+    struct config_file *c = w->out;
+    if (value->type != YAML_SCALAR_NODE || value->data.scalar.length != strlen(scalar(value))) {
+        return complain(w, value, "expected a text for label", key);
+    }
+    if (key[0] == '\0' || !tsdb_utf8_valid(key, strlen(key)) ||
+        !tsdb_utf8_valid(scalar(value), strlen(scalar(value)))) {
+        return complain(w, key_node, "not a valid label name or value for", key);
+    }
+    struct config_label *l = &c->external[c->external_count];
+    if (c->external_count == CONFIG_EXTERNAL_LABELS_MAX || strlen(key) >= sizeof l->name ||
+        strlen(scalar(value)) >= sizeof l->value) {
+        return complain(w, key_node, "too many external labels, or too long:", key);
+    }
+    uint32_t at = c->external_count++;
+    for (; at > 0 && strcmp(c->external[at - 1].name, key) > 0; at--) {
+        c->external[at] = c->external[at - 1];
+    }
+    l = &c->external[at];
+    snprintf(l->name, sizeof l->name, "%s", key);
+    snprintf(l->value, sizeof l->value, "%s", scalar(value));
+    return TSDB_OK;
+}
+
+static enum tsdb_status on_global(struct walk *w, const char *key, const yaml_node_t *key_node,
+                                  const yaml_node_t *value)
+{
+    if (strcmp(key, "external_labels") == 0) {
+        return each_key(w, value, key, on_external_label);
+    }
+    if (strcmp(key, "evaluation_interval") == 0) {
+        int64_t ms = 0;
+        if (value->type != YAML_SCALAR_NODE ||
+            !tsdb_parse_duration_ms(scalar(value), strlen(scalar(value)), &ms) || ms <= 0) {
+            return complain(w, value, "expected a duration such as 1m for", key);
+        }
+        w->out->evaluation_interval_ms = ms;
+        return TSDB_OK;
+    }
+    if (listed(global_ignored, TSDB_ARRAY_LEN(global_ignored), key)) {
+        note_ignored(w->out, "global.", key);
+        return TSDB_OK;
+    }
+    return complain(w, key_node, "unknown key in global:", key);
+}
+
+static enum tsdb_status on_section(struct walk *w, const char *key, const yaml_node_t *key_node,
+                                   const yaml_node_t *value)
+{
+    if (strcmp(key, "global") == 0) {
+        return each_key(w, value, key, on_global);
+    }
+    if (listed(sections_ignored, TSDB_ARRAY_LEN(sections_ignored), key)) {
+        note_ignored(w->out, "", key);
+        return TSDB_OK;
+    }
+    return complain(w, key_node, "unknown key", key);
+}
+
+static enum tsdb_status parse_document(const char *name, yaml_parser_t *parser,
+                                       struct config_file *c, struct tsdb_error *err)
+{
+    yaml_document_t doc;
+    if (!yaml_parser_load(parser, &doc)) {
+        return tsdb_error_set(err, TSDB_INVALID, "%s:%zu: %s", name, parser->problem_mark.line + 1,
+                              parser->problem ? parser->problem : "not valid YAML");
+    }
+    struct walk w = {name, &doc, c, err};
+    const yaml_node_t *root = yaml_document_get_root_node(&doc);
+    enum tsdb_status st = root ? each_key(&w, root, "the file", on_section) : TSDB_OK;
+    yaml_document_delete(&doc);
+    return st;
+}
+
+enum tsdb_status config_file_parse(const char *name, const char *text, size_t len,
+                                   struct config_file **out, struct tsdb_error *err)
+{
+    if (len > CONFIG_FILE_BYTES_MAX) {
+        return tsdb_error_set(err, TSDB_INVALID, "%s: larger than %u bytes", name,
+                              CONFIG_FILE_BYTES_MAX);
+    }
+    struct config_file *c = tsdb_mem_alloc_zero(TSDB_MEM_SERVER, sizeof *c);
+    yaml_parser_t parser;
+    if (!c || !yaml_parser_initialize(&parser)) {
+        tsdb_mem_free(TSDB_MEM_SERVER, c, sizeof *c);
+        return tsdb_error_set(err, TSDB_NOMEM, "%s: out of memory", name);
+    }
+    c->evaluation_interval_ms = 60000;
+    yaml_parser_set_input_string(&parser, (const unsigned char *)text, len);
+    enum tsdb_status st = parse_document(name, &parser, c, err);
+    yaml_parser_delete(&parser);
+    if (st != TSDB_OK) {
+        config_file_destroy(c);
+        return st;
+    }
+    *out = c;
+    return TSDB_OK;
+}
+
+enum tsdb_status config_file_load(const char *path, struct config_file **out,
+                                  struct tsdb_error *err)
+{
+    FILE *f = fopen(path, "rbe");
+    if (!f) {
+        return tsdb_error_set_errno(err, errno, "--config.file %s", path);
+    }
+    char *text = tsdb_mem_alloc(TSDB_MEM_SERVER, CONFIG_FILE_BYTES_MAX + 1);
+    if (!text) {
+        fclose(f);
+        return tsdb_error_set(err, TSDB_NOMEM, "%s: out of memory", path);
+    }
+    size_t len = fread(text, 1, CONFIG_FILE_BYTES_MAX + 1, f);
+    bool failed = ferror(f) != 0;
+    fclose(f);
+    enum tsdb_status st = failed ? tsdb_error_set(err, TSDB_IO, "%s: cannot be read", path)
+                                 : config_file_parse(path, text, len, out, err);
+    tsdb_mem_free(TSDB_MEM_SERVER, text, CONFIG_FILE_BYTES_MAX + 1);
+    return st;
+}
+
+void config_file_destroy(struct config_file *c)
+{
+    tsdb_mem_free(TSDB_MEM_SERVER, c, sizeof *c);
+}
+
+/* A YAML double-quoted scalar. */
+static void put_quoted(struct tsdb_buf *out, const char *s)
+{
+    tsdb_buf_put_u8(out, '"');
+    for (; *s; s++) {
+        if (*s == '"' || *s == '\\') {
+            tsdb_buf_put_u8(out, '\\');
+            tsdb_buf_put_u8(out, (uint8_t)*s);
+        } else if ((unsigned char)*s < 0x20) {
+            tsdb_buf_printf(out, "\\x%02x", (unsigned char)*s);
+        } else {
+            tsdb_buf_put_u8(out, (uint8_t)*s);
+        }
+    }
+    tsdb_buf_put_u8(out, '"');
+}
+
+void config_file_yaml(const struct config_file *c, struct tsdb_buf *out)
+{
+    char interval[64];
+    tsdb_format_duration_ms(interval, c ? c->evaluation_interval_ms : 60000);
+    tsdb_buf_printf(out, "global:\n  evaluation_interval: %s\n", interval);
+    if (c && c->external_count > 0) {
+        tsdb_buf_put_str(out, "  external_labels:\n");
+        for (uint32_t i = 0; i < c->external_count; i++) {
+            tsdb_buf_put_str(out, "    ");
+            put_quoted(out, c->external[i].name);
+            tsdb_buf_put_str(out, ": ");
+            put_quoted(out, c->external[i].value);
+            tsdb_buf_put_u8(out, '\n');
+        }
+    }
+}

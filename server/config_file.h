@@ -1,0 +1,37 @@
+/* --config.file: YAML in Prometheus's shape.
+ *
+ * Used: global.external_labels, global.evaluation_interval. Prometheus's other sections and global
+ * keys are accepted and ignored, with one warning that names them, so that a person can point at an
+ * existing prometheus.yml. An unknown key is an error with its line. Threads: immutable after load.
+ */
+#ifndef SERVER_CONFIG_FILE_H
+#define SERVER_CONFIG_FILE_H
+
+#include "base/bytes.h"
+#include "base/status.h"
+
+#define CONFIG_FILE_BYTES_MAX      (1u << 20)
+#define CONFIG_EXTERNAL_LABELS_MAX 64
+
+struct config_label {
+    char name[256];
+    char value[1024];
+};
+struct config_file {
+    int64_t evaluation_interval_ms; /* 60000 if the file does not say */
+    uint32_t external_count;
+    struct config_label external[CONFIG_EXTERNAL_LABELS_MAX]; /* sorted by name */
+    char ignored[512]; /* keys that have no meaning here, comma-separated */
+};
+
+/* text[len] untrusted; `name` is for messages: "prometheus.yml:12: unknown key \"globl\"". INVALID,
+ * NOMEM. */
+enum tsdb_status config_file_parse(const char *name, const char *text, size_t len,
+                                   struct config_file **out, struct tsdb_error *err) TSDB_WUR;
+enum tsdb_status config_file_load(const char *path, struct config_file **out,
+                                  struct tsdb_error *err) TSDB_WUR;
+void config_file_destroy(struct config_file *c); /* NULL is fine */
+/* The effective configuration as YAML; c may be NULL: the defaults. */
+void config_file_yaml(const struct config_file *c, struct tsdb_buf *out);
+
+#endif
