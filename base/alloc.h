@@ -1,9 +1,9 @@
 /* Allocation: one table (real or faulty) and accounting by category.
  *
- * All heap memory of the engine goes through here, so that (1) a test can fail the Nth allocation, (2) /metrics and
- * the memory limit know where memory is. Frees are sized: the caller knows what it asked for. Hot paths do not come
- * here at all; they use arenas and slabs, which do.
- * Threads: any. Counters are relaxed atomics.
+ * All heap memory of the engine goes through here, so that (1) a test can fail the Nth allocation,
+ * (2) /metrics and the memory limit know where memory is. Frees are sized: the caller knows what it
+ * asked for. Hot paths do not come here at all; they use arenas and slabs, which do. Threads: any.
+ * Counters are relaxed atomics.
  */
 #ifndef BASE_ALLOC_H
 #define BASE_ALLOC_H
@@ -29,13 +29,15 @@ enum tsdb_mem_category {
 };
 const char *tsdb_mem_category_name(enum tsdb_mem_category category); /* "head", ... */
 
-/* NULL when memory is exhausted (or a test says so); never aborts. bytes == 0 gives NULL. Aligned to 16. */
+/* NULL when memory is exhausted (or a test says so); never aborts. bytes == 0 gives NULL. Aligned
+ * to 16. */
 void *tsdb_mem_alloc(enum tsdb_mem_category category, size_t bytes);
 void *tsdb_mem_alloc_zero(enum tsdb_mem_category category, size_t bytes);
 /* Aligned to `align` (a power of two >= 16); release with tsdb_mem_free. */
 void *tsdb_mem_alloc_aligned(enum tsdb_mem_category category, size_t align, size_t bytes);
 /* On failure the old block stays valid and NULL is returned. p may be NULL with bytes_old 0. */
-void *tsdb_mem_realloc(enum tsdb_mem_category category, void *p, size_t bytes_old, size_t bytes_new);
+void *tsdb_mem_realloc(enum tsdb_mem_category category, void *p, size_t bytes_old,
+                       size_t bytes_new);
 void tsdb_mem_free(enum tsdb_mem_category category, void *p, size_t bytes); /* p may be NULL */
 /* Account for memory got otherwise (mmap). bytes may be negative. */
 void tsdb_mem_note(enum tsdb_mem_category category, int64_t bytes);
@@ -49,10 +51,11 @@ struct tsdb_alloc_ops {
     void *ctx;
 };
 void tsdb_alloc_ops_set(const struct tsdb_alloc_ops *ops); /* NULL = the real one */
-/* A faulty table over the real one: the nth (1-based) allocation from now fails, and all after it if `sticky`.
- * nth 0 fails none and only counts. */
+/* A faulty table over the real one: the nth (1-based) allocation from now fails, and all after it
+ * if `sticky`. nth 0 fails none and only counts. */
 void tsdb_alloc_fail_nth(uint64_t nth, int sticky);
-uint64_t tsdb_alloc_fail_count(void); /* allocations seen since tsdb_alloc_fail_nth; 0 when the real table is set */
+uint64_t tsdb_alloc_fail_count(
+    void); /* allocations seen since tsdb_alloc_fail_nth; 0 when the real table is set */
 
 /* A memory account with a limit: what one request, or all queries together, may hold.
  * Zones: limit_bytes, parent immutable after init; used atomic. */
@@ -63,7 +66,8 @@ struct tsdb_account {
     struct tsdb_account *parent;
 };
 void tsdb_account_init(struct tsdb_account *a, uint64_t limit_bytes, struct tsdb_account *parent);
-/* TSDB_LIMIT when this account or a parent would exceed its limit; nothing is charged then. a may be NULL (no limit). */
+/* TSDB_LIMIT when this account or a parent would exceed its limit; nothing is charged then. a may
+ * be NULL (no limit). */
 enum tsdb_status tsdb_account_charge(struct tsdb_account *a, uint64_t bytes) TSDB_WUR;
 void tsdb_account_release(struct tsdb_account *a, uint64_t bytes);
 

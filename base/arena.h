@@ -1,7 +1,8 @@
 /* A bump allocator freed whole: what a request or a query allocates from.
  *
- * Chunks grow geometrically up to a cap; reset keeps the first chunk so that a pooled request allocates nothing in
- * steady state. Optionally charged to an account. Threads: owned by one at a time.
+ * Chunks grow geometrically up to a cap; reset keeps the first chunk so that a pooled request
+ * allocates nothing in steady state. Optionally charged to an account. Threads: owned by one at a
+ * time.
  */
 #ifndef BASE_ARENA_H
 #define BASE_ARENA_H
@@ -18,12 +19,14 @@ struct tsdb_arena {
     size_t total_bytes;
     size_t first_bytes;
     enum tsdb_mem_category category;
-    struct tsdb_account *account;    /* may be NULL */
-    enum tsdb_status failure;        /* TSDB_OK, or why the last NULL was returned: TSDB_NOMEM or TSDB_LIMIT */
+    struct tsdb_account *account; /* may be NULL */
+    enum tsdb_status
+        failure; /* TSDB_OK, or why the last NULL was returned: TSDB_NOMEM or TSDB_LIMIT */
 };
 
 /* first_bytes: size of the chunk that reset keeps; allocated on first use. Cannot fail. */
-void tsdb_arena_init(struct tsdb_arena *a, enum tsdb_mem_category category, size_t first_bytes, struct tsdb_account *account);
+void tsdb_arena_init(struct tsdb_arena *a, enum tsdb_mem_category category, size_t first_bytes,
+                     struct tsdb_account *account);
 void tsdb_arena_deinit(struct tsdb_arena *a);
 void tsdb_arena_reset(struct tsdb_arena *a);
 /* Aligned to `align` (power of two <= 64). NULL on exhaustion; a->failure then says why. */
@@ -41,7 +44,8 @@ static inline void *tsdb_arena_alloc(struct tsdb_arena *a, size_t bytes, size_t 
 void *tsdb_arena_alloc_array(struct tsdb_arena *a, size_t count, size_t bytes_each, size_t align);
 /* NUL-terminated copy. */
 char *tsdb_arena_strndup(struct tsdb_arena *a, const char *s, size_t len);
-#define TSDB_ARENA_NEW(a, type)          ((type *)tsdb_arena_alloc((a), sizeof(type), _Alignof(type)))
-#define TSDB_ARENA_ARRAY(a, type, count) ((type *)tsdb_arena_alloc_array((a), (count), sizeof(type), _Alignof(type)))
+#define TSDB_ARENA_NEW(a, type) ((type *)tsdb_arena_alloc((a), sizeof(type), _Alignof(type)))
+#define TSDB_ARENA_ARRAY(a, type, count)                                                           \
+    ((type *)tsdb_arena_alloc_array((a), (count), sizeof(type), _Alignof(type)))
 
 #endif

@@ -1,8 +1,8 @@
 /* Bytes in and out: fixed-width integers, LEB128 varints, a bounded reader and a growing buffer.
  *
- * No struct is ever cast onto a buffer. Our own formats are little-endian; big-endian is for Prometheus's.
- * Varints are LEB128 (protobuf, Go encoding/binary); "zigzag" maps signed to unsigned as protobuf sint64 does.
- * Threads: pure functions on the caller's memory.
+ * No struct is ever cast onto a buffer. Our own formats are little-endian; big-endian is for
+ * Prometheus's. Varints are LEB128 (protobuf, Go encoding/binary); "zigzag" maps signed to unsigned
+ * as protobuf sint64 does. Threads: pure functions on the caller's memory.
  */
 #ifndef BASE_BYTES_H
 #define BASE_BYTES_H
@@ -93,7 +93,8 @@ static inline uint8_t *tsdb_put_varint(uint8_t *p, int64_t v)
 {
     return tsdb_put_uvarint(p, tsdb_zigzag(v));
 }
-/* Read a varint from [p, end). Returns the byte after, or NULL if it is truncated or longer than 64 bits. */
+/* Read a varint from [p, end). Returns the byte after, or NULL if it is truncated or longer than 64
+ * bits. */
 static inline const uint8_t *tsdb_get_uvarint(const uint8_t *p, const uint8_t *end, uint64_t *out)
 {
     uint64_t v = 0;
@@ -120,8 +121,9 @@ static inline const uint8_t *tsdb_get_varint(const uint8_t *p, const uint8_t *en
     return p;
 }
 
-/* A growing byte buffer for cold paths and encoders. `failed` is sticky: appends after a failed allocation do
- * nothing, and the caller checks once at the end. Owned: whoever calls _init calls _deinit. */
+/* A growing byte buffer for cold paths and encoders. `failed` is sticky: appends after a failed
+ * allocation do nothing, and the caller checks once at the end. Owned: whoever calls _init calls
+ * _deinit. */
 struct tsdb_buf {
     uint8_t *data;
     size_t len;
@@ -133,7 +135,8 @@ struct tsdb_buf {
 void tsdb_buf_init(struct tsdb_buf *b, enum tsdb_mem_category category, size_t len_max);
 void tsdb_buf_deinit(struct tsdb_buf *b);
 void tsdb_buf_clear(struct tsdb_buf *b); /* keeps capacity, resets `failed` */
-/* Make room for `extra` more bytes; NULL and `failed` if that cannot be. The caller may write there, then adds to len. */
+/* Make room for `extra` more bytes; NULL and `failed` if that cannot be. The caller may write
+ * there, then adds to len. */
 uint8_t *tsdb_buf_reserve(struct tsdb_buf *b, size_t extra);
 void tsdb_buf_put(struct tsdb_buf *b, const void *data, size_t len);
 void tsdb_buf_put_str(struct tsdb_buf *b, const char *s);
@@ -144,8 +147,8 @@ void tsdb_buf_put_uvarint(struct tsdb_buf *b, uint64_t v);
 void tsdb_buf_put_varint(struct tsdb_buf *b, int64_t v);
 void tsdb_buf_printf(struct tsdb_buf *b, const char *format, ...) TSDB_PRINTF(2, 3);
 
-/* A bounded reader over untrusted bytes. `failed` is sticky: after the first short or malformed read every getter
- * returns 0, and the caller checks once per structure. Nothing here allocates. */
+/* A bounded reader over untrusted bytes. `failed` is sticky: after the first short or malformed
+ * read every getter returns 0, and the caller checks once per structure. Nothing here allocates. */
 struct tsdb_reader {
     const uint8_t *begin;
     const uint8_t *pos;
@@ -159,7 +162,8 @@ uint32_t tsdb_reader_le32(struct tsdb_reader *r);
 uint64_t tsdb_reader_le64(struct tsdb_reader *r);
 uint64_t tsdb_reader_uvarint(struct tsdb_reader *r);
 int64_t tsdb_reader_varint(struct tsdb_reader *r);
-/* A uvarint count that must satisfy count * bytes_each_min <= bytes left; else fails. Bound before you allocate. */
+/* A uvarint count that must satisfy count * bytes_each_min <= bytes left; else fails. Bound before
+ * you allocate. */
 uint64_t tsdb_reader_count(struct tsdb_reader *r, size_t bytes_each_min);
 struct tsdb_slice tsdb_reader_bytes(struct tsdb_reader *r, size_t len);
 

@@ -5,8 +5,8 @@
 #include <stdint.h>
 
 struct tsdb_clock {
-    int64_t (*wall_ms)(void *ctx);  /* Unix time */
-    int64_t (*mono_ns)(void *ctx);  /* never goes back */
+    int64_t (*wall_ms)(void *ctx); /* Unix time */
+    int64_t (*mono_ns)(void *ctx); /* never goes back */
     void *ctx;
 };
 static inline int64_t tsdb_clock_wall_ms(const struct tsdb_clock *c)

@@ -15,8 +15,8 @@
 #define TSDB_MIN(a, b)    ((a) < (b) ? (a) : (b))
 #define TSDB_MAX(a, b)    ((a) > (b) ? (a) : (b))
 
-/* Clang's thread-safety analysis. Measured with clang 14 in C: guarded_by(sibling) is rejected, guarded_var on
- * fields plus capability attributes on functions works. */
+/* Clang's thread-safety analysis. Measured with clang 14 in C: guarded_by(sibling) is rejected,
+ * guarded_var on fields plus capability attributes on functions works. */
 #if defined(__clang__)
 #define TSDB_CAPABILITY(n) __attribute__((capability(n)))
 #define TSDB_GUARDED       __attribute__((guarded_var))

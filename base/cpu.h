@@ -2,8 +2,13 @@
 #ifndef BASE_CPU_H
 #define BASE_CPU_H
 
-enum tsdb_cpu_level { TSDB_CPU_SCALAR = 0, TSDB_CPU_AVX2, TSDB_CPU_AVX512 };
-enum tsdb_cpu_level tsdb_cpu_level(void); /* best level that the CPU has and the environment allows */
-int tsdb_cpu_has_crc32(void);             /* SSE4.2; 0 when pinned to scalar */
+enum tsdb_cpu_level {
+    TSDB_CPU_SCALAR = 0,
+    TSDB_CPU_AVX2,
+    TSDB_CPU_AVX512
+};
+enum tsdb_cpu_level
+tsdb_cpu_level(void);         /* best level that the CPU has and the environment allows */
+int tsdb_cpu_has_crc32(void); /* SSE4.2; 0 when pinned to scalar */
 
 #endif

@@ -1,13 +1,13 @@
 /* Epoch-based reclamation: readers without locks, writers that free late.
  *
- * Structures with one writer (head, index, alias stripes) replace a piece by publishing a new pointer and retiring
- * the old one. A reader between enter and exit may hold any pointer it loaded in between. Reads must be short: an
- * open guard stops all reclamation.
- * Proof sketch: a guard announces the global epoch it saw before it loads any pointer (seq_cst). A piece retired at
- * epoch e is freed only when the global epoch is >= e + 2, and the epoch moves from g to g+1 only when every open
- * guard announces g. So a guard that could have loaded the piece announces <= e, and holds the epoch at <= e + 1.
- * Pointers are published with release and loaded with acquire, or stronger.
- * Threads: enter/exit any; a limbo list belongs to one writer; advance any.
+ * Structures with one writer (head, index, alias stripes) replace a piece by publishing a new
+ * pointer and retiring the old one. A reader between enter and exit may hold any pointer it loaded
+ * in between. Reads must be short: an open guard stops all reclamation. Proof sketch: a guard
+ * announces the global epoch it saw before it loads any pointer (seq_cst). A piece retired at epoch
+ * e is freed only when the global epoch is >= e + 2, and the epoch moves from g to g+1 only when
+ * every open guard announces g. So a guard that could have loaded the piece announces <= e, and
+ * holds the epoch at <= e + 1. Pointers are published with release and loaded with acquire, or
+ * stronger. Threads: enter/exit any; a limbo list belongs to one writer; advance any.
  */
 #ifndef BASE_EPOCH_H
 #define BASE_EPOCH_H
@@ -36,11 +36,13 @@ struct tsdb_epoch_limbo {
 void tsdb_epoch_limbo_init(struct tsdb_epoch_limbo *l);
 /* Frees everything at once; only when no reader can exist any more. */
 void tsdb_epoch_limbo_deinit(struct tsdb_epoch_limbo *l);
-/* Hand p (allocated with tsdb_mem_*, `bytes` long) over. If the list cannot grow for lack of memory, waits for
- * readers and frees p itself: retiring never fails. p may be NULL. The caller has unlinked p, and holds no guard (it might
- * wait for itself). */
-void tsdb_epoch_retire(struct tsdb_epoch *e, struct tsdb_epoch_limbo *l, enum tsdb_mem_category category, void *p, size_t bytes);
-/* Try to advance the epoch and free what is safe. Returns the bytes freed. Cheap when nothing is retired. */
+/* Hand p (allocated with tsdb_mem_*, `bytes` long) over. If the list cannot grow for lack of
+ * memory, waits for readers and frees p itself: retiring never fails. p may be NULL. The caller has
+ * unlinked p, and holds no guard (it might wait for itself). */
+void tsdb_epoch_retire(struct tsdb_epoch *e, struct tsdb_epoch_limbo *l,
+                       enum tsdb_mem_category category, void *p, size_t bytes);
+/* Try to advance the epoch and free what is safe. Returns the bytes freed. Cheap when nothing is
+ * retired. */
 uint64_t tsdb_epoch_reclaim(struct tsdb_epoch *e, struct tsdb_epoch_limbo *l);
 
 #endif

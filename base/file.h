@@ -1,9 +1,10 @@
 /* Files as a table: real, simulated (a seeded disk that crashes), faulty.
  *
- * Every byte that the engine puts on disk goes through this table. Paths are relative to the root that the table was
- * made for, '/'-separated, never absolute, never with "..". A failed write or sync poisons the handle: the owner must
- * not use it again, because the kernel may have dropped the pages and marked them clean (Rebello et al., ATC'20).
- * Threads: a handle belongs to one thread at a time; pread is safe from any number.
+ * Every byte that the engine puts on disk goes through this table. Paths are relative to the root
+ * that the table was made for, '/'-separated, never absolute, never with "..". A failed write or
+ * sync poisons the handle: the owner must not use it again, because the kernel may have dropped the
+ * pages and marked them clean (Rebello et al., ATC'20). Threads: a handle belongs to one thread at
+ * a time; pread is safe from any number.
  */
 #ifndef BASE_FILE_H
 #define BASE_FILE_H
@@ -18,8 +19,8 @@
 enum tsdb_open_flags {
     TSDB_OPEN_READ = 1,
     TSDB_OPEN_WRITE = 2,
-    TSDB_OPEN_CREATE = 4,   /* create if absent */
-    TSDB_OPEN_EXCL = 8,     /* with CREATE: fail with TSDB_INVALID if present */
+    TSDB_OPEN_CREATE = 4, /* create if absent */
+    TSDB_OPEN_EXCL = 8,   /* with CREATE: fail with TSDB_INVALID if present */
     TSDB_OPEN_TRUNCATE = 16,
 };
 
@@ -31,27 +32,41 @@ struct tsdb_file_info {
 typedef enum tsdb_status (*tsdb_fs_list_fn)(void *arg, const char *name, bool is_dir);
 
 struct tsdb_fs_ops {
-    enum tsdb_status (*open)(void *ctx, const char *path, unsigned flags, struct tsdb_file **out, struct tsdb_error *err);
+    enum tsdb_status (*open)(void *ctx, const char *path, unsigned flags, struct tsdb_file **out,
+                             struct tsdb_error *err);
     void (*close)(void *ctx, struct tsdb_file *f); /* no sync; NULL is fine */
     /* May read less than len at the end of file only. */
-    enum tsdb_status (*pread)(void *ctx, struct tsdb_file *f, void *buf, size_t len, uint64_t offset, size_t *out_len,
-                              struct tsdb_error *err);
+    enum tsdb_status (*pread)(void *ctx, struct tsdb_file *f, void *buf, size_t len,
+                              uint64_t offset, size_t *out_len, struct tsdb_error *err);
     /* Writes all or fails; after a failure any prefix may be there. */
-    enum tsdb_status (*pwrite)(void *ctx, struct tsdb_file *f, const void *buf, size_t len, uint64_t offset, struct tsdb_error *err);
-    enum tsdb_status (*sync)(void *ctx, struct tsdb_file *f, struct tsdb_error *err); /* fdatasync: data and size */
-    enum tsdb_status (*truncate)(void *ctx, struct tsdb_file *f, uint64_t size, struct tsdb_error *err);
-    /* Make [0, size) exist as written zeroes, so that later syncs touch no metadata. What was there is overwritten. */
-    enum tsdb_status (*preallocate)(void *ctx, struct tsdb_file *f, uint64_t size, struct tsdb_error *err);
-    enum tsdb_status (*stat)(void *ctx, const char *path, struct tsdb_file_info *out, struct tsdb_error *err);
-    enum tsdb_status (*rename)(void *ctx, const char *from, const char *to, struct tsdb_error *err); /* replaces */
+    enum tsdb_status (*pwrite)(void *ctx, struct tsdb_file *f, const void *buf, size_t len,
+                               uint64_t offset, struct tsdb_error *err);
+    enum tsdb_status (*sync)(void *ctx, struct tsdb_file *f,
+                             struct tsdb_error *err); /* fdatasync: data and size */
+    enum tsdb_status (*truncate)(void *ctx, struct tsdb_file *f, uint64_t size,
+                                 struct tsdb_error *err);
+    /* Make [0, size) exist as written zeroes, so that later syncs touch no metadata. What was there
+     * is overwritten. */
+    enum tsdb_status (*preallocate)(void *ctx, struct tsdb_file *f, uint64_t size,
+                                    struct tsdb_error *err);
+    enum tsdb_status (*stat)(void *ctx, const char *path, struct tsdb_file_info *out,
+                             struct tsdb_error *err);
+    enum tsdb_status (*rename)(void *ctx, const char *from, const char *to,
+                               struct tsdb_error *err); /* replaces */
     enum tsdb_status (*unlink)(void *ctx, const char *path, struct tsdb_error *err);
-    enum tsdb_status (*mkdir)(void *ctx, const char *path, struct tsdb_error *err); /* OK if it exists */
+    enum tsdb_status (*mkdir)(void *ctx, const char *path,
+                              struct tsdb_error *err); /* OK if it exists */
     enum tsdb_status (*rmdir)(void *ctx, const char *path, struct tsdb_error *err);
-    enum tsdb_status (*list)(void *ctx, const char *dir, tsdb_fs_list_fn fn, void *arg, struct tsdb_error *err); /* any order */
-    enum tsdb_status (*sync_dir)(void *ctx, const char *dir, struct tsdb_error *err); /* "" = the root */
-    /* Exclusive advisory lock, held until close(*out) or process end; creates the file. TSDB_BUSY if it is held. */
-    enum tsdb_status (*lock)(void *ctx, const char *path, struct tsdb_file **out, struct tsdb_error *err);
-    enum tsdb_status (*space)(void *ctx, uint64_t *out_free_bytes, uint64_t *out_total_bytes, struct tsdb_error *err);
+    enum tsdb_status (*list)(void *ctx, const char *dir, tsdb_fs_list_fn fn, void *arg,
+                             struct tsdb_error *err); /* any order */
+    enum tsdb_status (*sync_dir)(void *ctx, const char *dir,
+                                 struct tsdb_error *err); /* "" = the root */
+    /* Exclusive advisory lock, held until close(*out) or process end; creates the file. TSDB_BUSY
+     * if it is held. */
+    enum tsdb_status (*lock)(void *ctx, const char *path, struct tsdb_file **out,
+                             struct tsdb_error *err);
+    enum tsdb_status (*space)(void *ctx, uint64_t *out_free_bytes, uint64_t *out_total_bytes,
+                              struct tsdb_error *err);
 };
 struct tsdb_fs {
     const struct tsdb_fs_ops *ops;
@@ -60,43 +75,54 @@ struct tsdb_fs {
 
 /* ---- the real one ---- */
 /* root: created (one level) if absent. */
-enum tsdb_status tsdb_fs_real_create(const char *root, struct tsdb_fs *out, struct tsdb_error *err) TSDB_WUR;
+enum tsdb_status tsdb_fs_real_create(const char *root, struct tsdb_fs *out,
+                                     struct tsdb_error *err) TSDB_WUR;
 void tsdb_fs_real_destroy(struct tsdb_fs *fs);
 
 /* ---- the simulated disk ----
- * In memory. Keeps for every file what is synced and which writes are not; a directory's entries likewise (create,
- * rename, unlink are un-synced until sync_dir on the parent). `crash` throws away or keeps each un-synced piece as the
- * seeded generator says, tearing un-synced writes at 512-byte sectors, and forgets all handles and locks.
- * `kill` (a process death) keeps everything that was written, and forgets handles and locks.
- * A rename between two directories is durable as a whole with the sync_dir of either. A create, rename or unlink is never
- * durable without the earlier ones of the same name. Handles that are left over from before still want their close.
- * Faults: see below. Guarded by its own lock (rank FS_SIM); any thread. */
+ * In memory. Keeps for every file what is synced and which writes are not; a directory's entries
+ * likewise (create, rename, unlink are un-synced until sync_dir on the parent). `crash` throws away
+ * or keeps each un-synced piece as the seeded generator says, tearing un-synced writes at 512-byte
+ * sectors, and forgets all handles and locks. `kill` (a process death) keeps everything that was
+ * written, and forgets handles and locks. A rename between two directories is durable as a whole
+ * with the sync_dir of either. A create, rename or unlink is never durable without the earlier ones
+ * of the same name. Handles that are left over from before still want their close. Faults: see
+ * below. Guarded by its own lock (rank FS_SIM); any thread. */
 struct tsdb_fs_sim;
-enum tsdb_status tsdb_fs_sim_create(uint64_t seed, struct tsdb_fs_sim **out, struct tsdb_fs *out_fs) TSDB_WUR;
+enum tsdb_status tsdb_fs_sim_create(uint64_t seed, struct tsdb_fs_sim **out,
+                                    struct tsdb_fs *out_fs) TSDB_WUR;
 void tsdb_fs_sim_destroy(struct tsdb_fs_sim *sim);
 void tsdb_fs_sim_crash(struct tsdb_fs_sim *sim);
 void tsdb_fs_sim_kill(struct tsdb_fs_sim *sim);
-/* Number of mutating operations (pwrite, sync, truncate, preallocate, rename, unlink, mkdir, rmdir, sync_dir, open
- * that creates or truncates; only those that pass their checks) so far: "crash at every write" runs N = 1.. over it. */
+/* Number of mutating operations (pwrite, sync, truncate, preallocate, rename, unlink, mkdir, rmdir,
+ * sync_dir, open that creates or truncates; only those that pass their checks) so far: "crash at
+ * every write" runs N = 1.. over it. */
 uint64_t tsdb_fs_sim_op_count(const struct tsdb_fs_sim *sim);
 enum tsdb_fs_fault {
     TSDB_FAULT_NONE = 0,
-    TSDB_FAULT_EIO,         /* the operation fails with EIO; a write may leave a torn prefix; a failed sync drops the
-                               un-synced pages of that file and forgets that they were dirty, as Linux may */
-    TSDB_FAULT_ENOSPC,      /* writes, preallocate and creates fail with ENOSPC */
-    TSDB_FAULT_HALT,        /* this operation and every later one, reads too, fails with EIO and has no effect: the machine is gone.
-                               The test then calls crash or kill and reopens. A write may leave a torn prefix. */
+    TSDB_FAULT_EIO, /* the operation fails with EIO; a write may leave a torn prefix; a failed sync
+                       drops the un-synced pages of that file and forgets that they were dirty, as
+                       Linux may */
+    TSDB_FAULT_ENOSPC, /* writes, preallocate and creates fail with ENOSPC */
+    TSDB_FAULT_HALT,   /* this operation and every later one, reads too, fails with EIO and has no
+                          effect: the machine is gone.   The test then calls crash or kill and reopens.
+                          A write may leave a torn prefix. */
 };
-/* Arm: the op_index-th mutating operation from now (1-based) gets the fault; `count` operations in a row (HALT: all).
- * Replaces what was armed; crash and kill disarm. */
-void tsdb_fs_sim_fault(struct tsdb_fs_sim *sim, enum tsdb_fs_fault fault, uint64_t op_index, uint64_t count);
+/* Arm: the op_index-th mutating operation from now (1-based) gets the fault; `count` operations in
+ * a row (HALT: all). Replaces what was armed; crash and kill disarm. */
+void tsdb_fs_sim_fault(struct tsdb_fs_sim *sim, enum tsdb_fs_fault fault, uint64_t op_index,
+                       uint64_t count);
 /* Flip `bits` random bits in the synced content of `path` within [from, to). */
-void tsdb_fs_sim_flip(struct tsdb_fs_sim *sim, const char *path, uint64_t from, uint64_t to, uint32_t bits);
+void tsdb_fs_sim_flip(struct tsdb_fs_sim *sim, const char *path, uint64_t from, uint64_t to,
+                      uint32_t bits);
 
 /* ---- helpers over any table ---- */
-enum tsdb_status tsdb_file_read_all(const struct tsdb_fs *fs, const char *path, size_t bytes_max, enum tsdb_mem_category category,
-                                    uint8_t **out_data, size_t *out_len, struct tsdb_error *err) TSDB_WUR;
-/* Write path.tmp, sync, rename over path, sync the directory: after OK the new content is durable, before it the old is. */
-enum tsdb_status tsdb_file_replace(const struct tsdb_fs *fs, const char *path, const void *data, size_t len, struct tsdb_error *err) TSDB_WUR;
+enum tsdb_status tsdb_file_read_all(const struct tsdb_fs *fs, const char *path, size_t bytes_max,
+                                    enum tsdb_mem_category category, uint8_t **out_data,
+                                    size_t *out_len, struct tsdb_error *err) TSDB_WUR;
+/* Write path.tmp, sync, rename over path, sync the directory: after OK the new content is durable,
+ * before it the old is. */
+enum tsdb_status tsdb_file_replace(const struct tsdb_fs *fs, const char *path, const void *data,
+                                   size_t len, struct tsdb_error *err) TSDB_WUR;
 
 #endif

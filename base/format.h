@@ -1,8 +1,8 @@
 /* Numbers to text and back, as Go and Prometheus write them. Pure; never locale-dependent.
  *
  * Shortest digits that read back to the same bits.
- * Source: Prometheus util/jsonutil (fixed notation for 1e-6 <= |x| < 1e21, exponent form otherwise with sign and at
- * least two exponent digits), strconv.FormatFloat 'f' and 'g'.
+ * Source: Prometheus util/jsonutil (fixed notation for 1e-6 <= |x| < 1e21, exponent form otherwise
+ * with sign and at least two exponent digits), strconv.FormatFloat 'f' and 'g'.
  */
 #ifndef BASE_FORMAT_H
 #define BASE_FORMAT_H
@@ -17,22 +17,26 @@
  * NaN, +Inf, -Inf, -0 as in Go. */
 size_t tsdb_format_float_json(char *out, double v);  /* sample values in API answers */
 size_t tsdb_format_float_fixed(char *out, double v); /* 'f', -1: scalar results */
-size_t tsdb_format_float_go_g(char *out, double v);  /* 'g', -1: text exposition, query printing; 'e' when exponent < -4 || >= 6: "1e+06" */
-size_t tsdb_format_float_go_e(char *out, double v);  /* 'e', -1: rule and alert values, "1e+00" */
+size_t tsdb_format_float_go_g(char *out, double v); /* 'g', -1: text exposition, query printing; 'e'
+                                                       when exponent < -4 || >= 6: "1e+06" */
+size_t tsdb_format_float_go_e(char *out, double v); /* 'e', -1: rule and alert values, "1e+00" */
 size_t tsdb_format_i64(char *out, int64_t v);
 size_t tsdb_format_u64(char *out, uint64_t v);
-/* Millisecond time stamp as seconds: integer if whole, else '.' and three digits; negative allowed. */
+/* Millisecond time stamp as seconds: integer if whole, else '.' and three digits; negative allowed.
+ */
 size_t tsdb_format_timestamp_ms(char *out, int64_t ms);
 /* RFC 3339 UTC with milliseconds, trailing zeroes of the fraction cut as RFC3339Nano does. */
 size_t tsdb_format_rfc3339_ms(char *out, int64_t ms);
 
-/* Whole input must be a float in Go's strconv.ParseFloat syntax that PromQL and the API use (decimal, hex "0x", Inf,
- * NaN, +/-; '_' not allowed). Hexadecimal without "p" is an integer; out of range is false. */
+/* Whole input must be a float in Go's strconv.ParseFloat syntax that PromQL and the API use
+ * (decimal, hex "0x", Inf, NaN, +/-; '_' not allowed). Hexadecimal without "p" is an integer; out
+ * of range is false. */
 bool tsdb_parse_float(const char *s, size_t len, double *out);
 /* Whole input must be a decimal integer without sign (u64) or with (i64); overflow is false. */
 bool tsdb_parse_u64(const char *s, size_t len, uint64_t *out);
 bool tsdb_parse_i64(const char *s, size_t len, int64_t *out);
-/* Prometheus duration [y][w][d][h][m][s][ms], each at most once, in that order ("1h30m", "0"); milliseconds. */
+/* Prometheus duration [y][w][d][h][m][s][ms], each at most once, in that order ("1h30m", "0");
+ * milliseconds. */
 bool tsdb_parse_duration_ms(const char *s, size_t len, int64_t *out_ms);
 /* The reverse, as model.Duration.String(): "1h30m", "0s". */
 size_t tsdb_format_duration_ms(char *out, int64_t ms);

@@ -1,7 +1,8 @@
 /* Where the nanoseconds go: one latency histogram per layer, process-wide.
  *
- * TSDB_PERF=0 (make PERF=0) compiles the timing out; the functions stay. Log-linear buckets, 4 per power of two, relaxed
- * atomics on per-CPU-ish shards (thread slot modulo 8), so a record costs a few ns. Threads: any.
+ * TSDB_PERF=0 (make PERF=0) compiles the timing out; the functions stay. Log-linear buckets, 4 per
+ * power of two, relaxed atomics on per-CPU-ish shards (thread slot modulo 8), so a record costs a
+ * few ns. Threads: any.
  */
 #ifndef BASE_LATENCY_H
 #define BASE_LATENCY_H
@@ -18,7 +19,7 @@ enum tsdb_layer {
     TSDB_LAYER_LOOKUP,     /* alias look-ups, per request */
     TSDB_LAYER_RING_WAIT,  /* published to drained, per batch */
     TSDB_LAYER_LOCK_WAIT,
-    TSDB_LAYER_APPEND,     /* owner applies a batch */
+    TSDB_LAYER_APPEND, /* owner applies a batch */
     TSDB_LAYER_WAL_WRITE,
     TSDB_LAYER_WAL_FSYNC,
     TSDB_LAYER_SEAL,
@@ -29,8 +30,8 @@ enum tsdb_layer {
     TSDB_LAYER_PARSE,
     TSDB_LAYER_EVAL,
     TSDB_LAYER_ENCODE,
-    TSDB_LAYER_HTTP_WRITE,  /* whole write request */
-    TSDB_LAYER_HTTP_QUERY,  /* whole query request */
+    TSDB_LAYER_HTTP_WRITE, /* whole write request */
+    TSDB_LAYER_HTTP_QUERY, /* whole query request */
     TSDB_LAYER_COUNT
 };
 const char *tsdb_layer_name(enum tsdb_layer layer); /* "decode", ... */
@@ -43,7 +44,8 @@ struct tsdb_latency_snapshot {
 };
 void tsdb_latency_record(enum tsdb_layer layer, uint64_t ns);
 void tsdb_latency_read(enum tsdb_layer layer, struct tsdb_latency_snapshot *out);
-uint64_t tsdb_latency_bucket_upper_ns(uint32_t bucket); /* inclusive upper bound; UINT64_MAX for the last */
+uint64_t
+tsdb_latency_bucket_upper_ns(uint32_t bucket); /* inclusive upper bound; UINT64_MAX for the last */
 /* The q-quantile's bucket upper bound; 0 when empty. */
 uint64_t tsdb_latency_quantile_ns(const struct tsdb_latency_snapshot *s, double q);
 

@@ -1,32 +1,35 @@
-/* Every fixed limit of the product, with unit and reason, and how limits constrain each other. Limits that are flags
- * have their default here. */
+/* Every fixed limit of the product, with unit and reason, and how limits constrain each other.
+ * Limits that are flags have their default here. */
 #ifndef BASE_LIMITS_H
 #define BASE_LIMITS_H
 
 #include <assert.h>
 
-#define TSDB_PARTITIONS          64       /* fixed for the life of a data directory (VERSION) */
-#define TSDB_PARTITION_SHIFT     26       /* a series ref is partition << 26 | local id */
-#define TSDB_SERIES_LOCAL_MAX    (1u << TSDB_PARTITION_SHIFT)
-#define TSDB_OWNERS_MAX          16
-#define TSDB_LABELS_MAX          256      /* labels of one series; Prometheus has no default limit, we bound */
+#define TSDB_PARTITIONS            64 /* fixed for the life of a data directory (VERSION) */
+#define TSDB_PARTITION_SHIFT       26 /* a series ref is partition << 26 | local id */
+#define TSDB_SERIES_LOCAL_MAX      (1u << TSDB_PARTITION_SHIFT)
+#define TSDB_OWNERS_MAX            16
+#define TSDB_LABELS_MAX            256 /* labels of one series; Prometheus has no default limit, we bound */
 #define TSDB_LABEL_NAME_BYTES_MAX  4096
 #define TSDB_LABEL_VALUE_BYTES_MAX 65536
-#define TSDB_LABELS_BYTES_MAX    (1u << 18) /* canonical bytes of one series' labels */
-#define TSDB_CHUNK_SAMPLES       120      /* head chunk is sealed at this many samples */
-#define TSDB_HISTOGRAM_BUCKETS_MAX 65536  /* of one sample, positive and negative and custom together */
-#define TSDB_HISTOGRAM_BYTES_MAX (1u << 20)
-#define TSDB_EXEMPLAR_LABEL_CHARS_MAX 128 /* OpenMetrics */
-#define TSDB_WRITE_BODY_BYTES_MAX (64u << 20)          /* default of --web.max-body-size, compressed */
-#define TSDB_WRITE_DECODED_BYTES_MAX (256u << 20)      /* decompressed */
-#define TSDB_FUTURE_MS_MAX       (10 * 60 * 1000)      /* later than now + this: out of bounds */
-#define TSDB_RING_SLOTS          1024     /* batches waiting per owner */
-#define TSDB_WAL_SEGMENT_BYTES   (64u << 20)
-#define TSDB_WAL_EPOCH_BYTES     (8u << 20)
-#define TSDB_QUERY_BYTES_MAX     (1u << 20)  /* text of a query */
-#define TSDB_QUERY_DEPTH_MAX     256         /* nesting of an expression */
+#define TSDB_LABELS_BYTES_MAX      (1u << 18) /* canonical bytes of one series' labels */
+#define TSDB_CHUNK_SAMPLES         120        /* head chunk is sealed at this many samples */
+#define TSDB_HISTOGRAM_BUCKETS_MAX                                                                 \
+    65536 /* of one sample, positive and negative and custom together */
+#define TSDB_HISTOGRAM_BYTES_MAX      (1u << 20)
+#define TSDB_EXEMPLAR_LABEL_CHARS_MAX 128          /* OpenMetrics */
+#define TSDB_WRITE_BODY_BYTES_MAX     (64u << 20)  /* default of --web.max-body-size, compressed */
+#define TSDB_WRITE_DECODED_BYTES_MAX  (256u << 20) /* decompressed */
+#define TSDB_FUTURE_MS_MAX            (10 * 60 * 1000) /* later than now + this: out of bounds */
+#define TSDB_RING_SLOTS               1024             /* batches waiting per owner */
+#define TSDB_WAL_SEGMENT_BYTES        (64u << 20)
+#define TSDB_WAL_EPOCH_BYTES          (8u << 20)
+#define TSDB_QUERY_BYTES_MAX          (1u << 20) /* text of a query */
+#define TSDB_QUERY_DEPTH_MAX          256        /* nesting of an expression */
 
-static_assert((unsigned long long)TSDB_PARTITIONS << TSDB_PARTITION_SHIFT == 1ull << 32, "a series ref fills 32 bits");
-static_assert(TSDB_WAL_SEGMENT_BYTES % TSDB_WAL_EPOCH_BYTES == 0, "epochs do not straddle segments needlessly");
+static_assert((unsigned long long)TSDB_PARTITIONS << TSDB_PARTITION_SHIFT == 1ull << 32,
+              "a series ref fills 32 bits");
+static_assert(TSDB_WAL_SEGMENT_BYTES % TSDB_WAL_EPOCH_BYTES == 0,
+              "epochs do not straddle segments needlessly");
 
 #endif

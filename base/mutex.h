@@ -1,5 +1,6 @@
-/* Ranked locks. Locks exist only where two threads truly share; every one has a rank, and a thread takes them in
- * rising rank only. Debug builds keep the held ranks per thread and abort on reversal, printing both names. */
+/* Ranked locks. Locks exist only where two threads truly share; every one has a rank, and a thread
+ * takes them in rising rank only. Debug builds keep the held ranks per thread and abort on
+ * reversal, printing both names. */
 #ifndef BASE_MUTEX_H
 #define BASE_MUTEX_H
 
@@ -9,14 +10,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Order matters within this enum: outer locks first. What each guards stands where it is declared. */
+/* Order matters within this enum: outer locks first. What each guards stands where it is declared.
+ */
 enum tsdb_lock_rank {
     TSDB_RANK_SERVER_CONFIG = 1,
     TSDB_RANK_SERVER_QUEUE,
     TSDB_RANK_SERVER_WATCH,
     TSDB_RANK_QUERY_GATE,
     TSDB_RANK_INGEST_POOL,
-    TSDB_RANK_TSDB_ADMIN,      /* checkpoint, close, snapshot: one at a time */
+    TSDB_RANK_TSDB_ADMIN, /* checkpoint, close, snapshot: one at a time */
     TSDB_RANK_TSDB_METADATA,
     TSDB_RANK_ALIAS_STRIPE,
     TSDB_RANK_INDEX_REGEX_CACHE,
@@ -24,7 +26,7 @@ enum tsdb_lock_rank {
     TSDB_RANK_CACHE_SHARD,
     TSDB_RANK_FS_SIM,
     TSDB_RANK_REGISTRY,
-    TSDB_RANK_LOG,             /* innermost: anybody may log */
+    TSDB_RANK_LOG, /* innermost: anybody may log */
 };
 
 struct TSDB_CAPABILITY("mutex") tsdb_mutex {
@@ -43,13 +45,14 @@ void tsdb_mutex_unlock(struct tsdb_mutex *m) TSDB_RELEASE(*m);
 void tsdb_cond_init(struct tsdb_cond *c);
 void tsdb_cond_deinit(struct tsdb_cond *c);
 /* timeout_ns < 0: no timeout. False when the time was up. Spurious wake-ups are possible. */
-bool tsdb_cond_wait(struct tsdb_cond *c, struct tsdb_mutex *m, int64_t timeout_ns) TSDB_REQUIRES(*m);
+bool tsdb_cond_wait(struct tsdb_cond *c, struct tsdb_mutex *m, int64_t timeout_ns)
+    TSDB_REQUIRES(*m);
 void tsdb_cond_signal(struct tsdb_cond *c);
 void tsdb_cond_broadcast(struct tsdb_cond *c);
 
 /* A named thread with all signals blocked (the main thread handles them). name <= 15 bytes. */
 #include "base/status.h"
-enum tsdb_status tsdb_thread_start(pthread_t *out_thread, const char *name, void *(*fn)(void *), void *arg,
-                                   struct tsdb_error *err) TSDB_WUR;
+enum tsdb_status tsdb_thread_start(pthread_t *out_thread, const char *name, void *(*fn)(void *),
+                                   void *arg, struct tsdb_error *err) TSDB_WUR;
 
 #endif

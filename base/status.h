@@ -1,9 +1,9 @@
 /* The outcome of every fallible function.
  *
  * A fallible function returns enum tsdb_status and, where a person will read the cause, takes
- * `struct tsdb_error *err` last. The error is caller-owned, may be NULL, never allocates, is filled by the layer
- * that knows most and untouched on success. Messages name object, place, got and expected:
- * "wal 000012 at byte 40960: crc 1a2b, expected 9f00".
+ * `struct tsdb_error *err` last. The error is caller-owned, may be NULL, never allocates, is filled
+ * by the layer that knows most and untouched on success. Messages name object, place, got and
+ * expected: "wal 000012 at byte 40960: crc 1a2b, expected 9f00".
  */
 #ifndef BASE_STATUS_H
 #define BASE_STATUS_H
@@ -14,10 +14,11 @@
 
 enum tsdb_status {
     TSDB_OK = 0,
-    TSDB_NOMEM,        /* an allocation failed or an account is exhausted by the process, not the request */
-    TSDB_IO,           /* the operating system said no; sys_errno says why */
-    TSDB_CORRUPT,      /* bytes that were stored fail their check */
-    TSDB_INVALID,      /* the caller's input is wrong; a retry cannot help */
+    TSDB_NOMEM,   /* an allocation failed or an account is exhausted by the process, not the request
+                   */
+    TSDB_IO,      /* the operating system said no; sys_errno says why */
+    TSDB_CORRUPT, /* bytes that were stored fail their check */
+    TSDB_INVALID, /* the caller's input is wrong; a retry cannot help */
     TSDB_NOT_FOUND,    /* the named thing does not exist */
     TSDB_LIMIT,        /* a configured bound was reached */
     TSDB_CANCELLED,    /* the request's cancel token was set */
@@ -39,14 +40,19 @@ struct tsdb_error {
 /* Lower-case name for logs and metrics: "ok", "no_memory", ... Never NULL. */
 const char *tsdb_status_name(enum tsdb_status status);
 
-/* Fill *err (if not NULL) and return `status`, so that `return tsdb_error_set(...)` reads as one step. */
-enum tsdb_status tsdb_error_set(struct tsdb_error *err, enum tsdb_status status, const char *format, ...) TSDB_PRINTF(3, 4);
-enum tsdb_status tsdb_error_set_at(struct tsdb_error *err, enum tsdb_status status, uint64_t pos, const char *format, ...)
-    TSDB_PRINTF(4, 5);
+/* Fill *err (if not NULL) and return `status`, so that `return tsdb_error_set(...)` reads as one
+ * step. */
+enum tsdb_status tsdb_error_set(struct tsdb_error *err, enum tsdb_status status, const char *format,
+                                ...) TSDB_PRINTF(3, 4);
+enum tsdb_status tsdb_error_set_at(struct tsdb_error *err, enum tsdb_status status, uint64_t pos,
+                                   const char *format, ...) TSDB_PRINTF(4, 5);
 /* TSDB_IO (TSDB_NOMEM for ENOMEM, TSDB_NOT_FOUND for ENOENT); appends ": <strerror>". */
-enum tsdb_status tsdb_error_set_errno(struct tsdb_error *err, int sys_errno, const char *format, ...) TSDB_PRINTF(3, 4);
-/* Put "<context>: " in front of the message, on the way up. Returns err->status. err may be NULL, then returns `status`. */
-enum tsdb_status tsdb_error_prefix(struct tsdb_error *err, enum tsdb_status status, const char *format, ...) TSDB_PRINTF(3, 4);
+enum tsdb_status tsdb_error_set_errno(struct tsdb_error *err, int sys_errno, const char *format,
+                                      ...) TSDB_PRINTF(3, 4);
+/* Put "<context>: " in front of the message, on the way up. Returns err->status. err may be NULL,
+ * then returns `status`. */
+enum tsdb_status tsdb_error_prefix(struct tsdb_error *err, enum tsdb_status status,
+                                   const char *format, ...) TSDB_PRINTF(3, 4);
 void tsdb_error_clear(struct tsdb_error *err);
 
 #endif
