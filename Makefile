@@ -181,6 +181,7 @@ $(BUILD)/tests/fuzz/%/fuzz: $(BUILD)/obj/tests/fuzz/%/fuzz.o $(call libs_down,$(
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(LDFLAGS) -fsanitize=fuzzer $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(call ldlibs,$(ALL_DOWN)) -o $@
 .SECONDARY: $(patsubst %,$(BUILD)/obj/tests/fuzz/%/fuzz.o,$(FUZZ_TARGETS))
+$(patsubst %,$(BUILD)/obj/tests/fuzz/%/fuzz.o,$(FUZZ_TARGETS)): | $(gen_h)
 
 # T=word narrows to suites whose path contains the word; nothing matched is an error, not a success.
 T ?=
