@@ -1,0 +1,279 @@
+#include "tests/support/test.h"
+
+#include "tsdb/series_log.h"
+
+#include <stdio.h>
+
+struct fixture {
+    struct tsdb_fs_sim *sim;
+    struct tsdb_fs fs;
+    struct series_log log;
+};
+
+static int setup(void **state)
+{
+    struct fixture *f = test_calloc(1, sizeof *f);
+    *state = f;
+    if (tsdb_fs_sim_create(3, &f->sim, &f->fs) != TSDB_OK) {
+        return -1;
+    }
+    series_log_init(&f->log, &f->fs);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    series_log_deinit(&f->log);
+    tsdb_fs_sim_destroy(f->sim);
+    test_free(f);
+    return 0;
+}
+
+static void reopen(struct fixture *f)
+{
+    series_log_deinit(&f->log);
+    series_log_init(&f->log, &f->fs);
+}
+
+/* Series k of partition p: {i="<p>.<k>", pad="..."}. */
+static enum tsdb_status append(struct fixture *f, uint32_t partition, size_t pad,
+                               struct tsdb_error *err)
+{
+    static char fill[40000];
+    char text[32];
+    memset(fill, 'x', sizeof fill);
+    assert_true(pad <= sizeof fill);
+    snprintf(text, sizeof text, "%u.%u", (unsigned)partition, (unsigned)f->log.appended[partition]);
+    struct tsdb_label items[2] = {tsdb_label_make("i", text), {"pad", fill, 3, (uint32_t)pad}};
+    struct tsdb_labels labels = {items, pad > 0 ? 2 : 1};
+    return series_log_append(&f->log, partition, &labels, err);
+}
+
+struct seen {
+    uint32_t count[TSDB_PARTITIONS];
+    uint32_t total, holes, wrong;
+};
+
+static enum tsdb_status see(void *arg, const struct series_log_record *records, uint32_t count,
+                            struct tsdb_error *err)
+{
+    (void)err;
+    struct seen *s = arg;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct series_log_record *r = &records[i];
+        struct tsdb_label items[4];
+        uint32_t n = 0;
+        char text[32];
+        int len = snprintf(text, sizeof text, "%u.%u", (unsigned)r->partition, (unsigned)r->local);
+        s->total++;
+        s->wrong += r->local != s->count[r->partition]++;
+        if (r->labels.len == 0) {
+            s->holes++;
+            continue;
+        }
+        bool ok =
+            tsdb_labels_decode(r->labels.data, r->labels.len, items, 4, &n, NULL) == TSDB_OK &&
+            items[0].value_len == (uint32_t)len && memcmp(items[0].value, text, (size_t)len) == 0;
+        s->wrong += !ok;
+    }
+    return TSDB_OK;
+}
+
+static enum tsdb_status load(struct fixture *f, uint64_t relied, struct seen *out,
+                             uint64_t *out_cut, struct tsdb_error *err)
+{
+    memset(out, 0, sizeof *out);
+    return series_log_load(&f->log, relied, see, out, out_cut, err);
+}
+
+static void series_log_load__no_file__ok_unless_relied_upon(void **state)
+{
+    struct fixture *f = *state;
+    struct seen seen;
+    uint64_t cut = 99;
+    struct tsdb_error err;
+    assert_ok(load(f, 0, &seen, &cut, NULL));
+    assert_int_equal(seen.total + cut, 0);
+    assert_int_equal(load(f, 16, &seen, &cut, &err), TSDB_CORRUPT);
+    assert_non_null(strstr(err.msg, "missing"));
+}
+
+static void series_log_commit__many_windows_and_a_hole__all_come_back_after_power_cut(void **state)
+{
+    struct fixture *f = *state;
+    struct tsdb_labels hole = {NULL, 0};
+    /* 12 MB: three windows, records across their borders. */
+    for (uint32_t i = 0; i < 400; i++) {
+        assert_ok(append(f, i % TSDB_PARTITIONS, i % 3 ? 39000 : 0, NULL));
+    }
+    assert_ok(series_log_append(&f->log, 5, &hole, NULL));
+    assert_ok(series_log_commit(&f->log, NULL));
+    uint64_t relied = f->log.bytes_durable;
+    uint32_t counts[TSDB_PARTITIONS];
+    memcpy(counts, f->log.durable, sizeof counts);
+    tsdb_fs_sim_crash(f->sim);
+    reopen(f);
+    struct seen seen;
+    uint64_t cut;
+    struct tsdb_error err;
+    assert_ok_err(load(f, relied, &seen, &cut, &err), &err);
+    assert_int_equal(seen.total, 401);
+    assert_int_equal(seen.holes, 1);
+    assert_int_equal(seen.wrong, 0);
+    assert_int_equal(cut, 0);
+    assert_memory_equal(counts, f->log.durable, sizeof counts);
+    /* And appending goes on where it ended. */
+    assert_ok(append(f, 5, 0, NULL));
+    assert_ok(series_log_commit(&f->log, NULL));
+    reopen(f);
+    assert_ok(load(f, relied, &seen, &cut, NULL));
+    assert_int_equal(seen.total, 402);
+}
+
+static void series_log_load__cut_at_every_byte_of_the_tail__good_records_stay(void **state)
+{
+    struct fixture *f = *state;
+    assert_ok(append(f, 1, 0, NULL));
+    assert_ok(append(f, 2, 0, NULL));
+    assert_ok(series_log_commit(&f->log, NULL));
+    uint64_t relied = f->log.bytes_durable, ends[4] = {relied};
+    for (uint32_t i = 1; i < 4; i++) {
+        assert_ok(append(f, 1, i * 10, NULL));
+        ends[i] = f->log.bytes_appended;
+    }
+    assert_ok(series_log_commit(&f->log, NULL));
+    uint8_t *data = NULL;
+    size_t len = 0;
+    assert_ok(
+        tsdb_file_read_all(&f->fs, "series.log", 1u << 20, TSDB_MEM_OTHER, &data, &len, NULL));
+    assert_int_equal(len, ends[3]);
+    for (uint64_t size = relied; size <= len; size++) {
+        assert_ok(tsdb_file_replace(&f->fs, "series.log", data, size, NULL));
+        reopen(f);
+        unsigned whole =
+            (size >= ends[1] ? 1u : 0) + (size >= ends[2] ? 1u : 0) + (size >= ends[3] ? 1u : 0);
+        struct seen seen;
+        uint64_t cut;
+        assert_ok(load(f, relied, &seen, &cut, NULL));
+        assert_int_equal(seen.total, 2 + whole);
+        assert_int_equal(seen.wrong, 0);
+        assert_int_equal(cut, size - ends[whole]);
+        assert_int_equal(f->log.bytes_durable, ends[whole]);
+    }
+    tsdb_mem_free(TSDB_MEM_OTHER, data, len);
+}
+
+static void series_log_load__every_bit_of_relied_bytes_flipped__corrupt_with_offset(void **state)
+{
+    struct fixture *f = *state;
+    for (uint32_t i = 0; i < 3; i++) {
+        assert_ok(append(f, i, 0, NULL));
+    }
+    assert_ok(series_log_commit(&f->log, NULL));
+    uint8_t *data = NULL;
+    size_t len = 0;
+    assert_ok(
+        tsdb_file_read_all(&f->fs, "series.log", 1u << 20, TSDB_MEM_OTHER, &data, &len, NULL));
+    for (size_t bit = 0; bit < len * 8; bit++) {
+        data[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        assert_ok(tsdb_file_replace(&f->fs, "series.log", data, len, NULL));
+        data[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        reopen(f);
+        struct seen seen;
+        uint64_t cut;
+        struct tsdb_error err;
+        assert_int_equal(load(f, len, &seen, &cut, &err), TSDB_CORRUPT);
+        assert_true(err.pos <= bit / 8);
+        assert_non_null(strstr(err.msg, "series.log"));
+    }
+    tsdb_mem_free(TSDB_MEM_OTHER, data, len);
+}
+
+static void series_log_load__later_version__unsupported(void **state)
+{
+    struct fixture *f = *state;
+    /* A header as version 2 would write it: CRC of the first 12 bytes, version 2. */
+    static const uint8_t header[16] = {'T', 'D', 'L', 'S', 'E',  'R',  'L',  'G',
+                                       2,   0,   0,   0,   0xcd, 0xc2, 0x3a, 0xeb};
+    assert_ok(tsdb_file_replace(&f->fs, "series.log", header, sizeof header, NULL));
+    struct seen seen;
+    uint64_t cut;
+    struct tsdb_error err;
+    assert_int_equal(load(f, 0, &seen, &cut, &err), TSDB_UNSUPPORTED);
+    assert_non_null(strstr(err.msg, "version 2"));
+}
+
+static void series_log_append__two_series__golden_bytes(void **state)
+{
+    struct fixture *f = *state;
+    struct tsdb_label items[2] = {tsdb_label_make("__name__", "up"), tsdb_label_make("job", "a")};
+    struct tsdb_labels labels = {items, 2}, hole = {NULL, 0};
+    assert_ok(series_log_append(&f->log, 5, &labels, NULL));
+    assert_ok(series_log_append(&f->log, 5, &hole, NULL));
+    assert_ok(series_log_commit(&f->log, NULL));
+    uint8_t *data = NULL;
+    size_t len = 0;
+    assert_ok(tsdb_file_read_all(&f->fs, "series.log", 4096, TSDB_MEM_OTHER, &data, &len, NULL));
+    /* The dump of docs/format/series-log.md. */
+    static const uint8_t golden[] = {
+        0x54, 0x44, 0x4c, 0x53, 0x45, 0x52, 0x4c, 0x47, 0x01, 0x00, 0x00, 0x00, 0xf4, 0x4b,
+        0x18, 0x89, 0x14, 0x00, 0x00, 0x00, 0x3d, 0x48, 0xde, 0x24, 0x05, 0x00, 0x08, 0x5f,
+        0x5f, 0x6e, 0x61, 0x6d, 0x65, 0x5f, 0x5f, 0x02, 0x75, 0x70, 0x03, 0x6a, 0x6f, 0x62,
+        0x01, 0x61, 0x02, 0x00, 0x00, 0x00, 0x0b, 0x7b, 0xe6, 0x58, 0x05, 0x01};
+    assert_int_equal(len, sizeof golden);
+    assert_memory_equal(data, golden, sizeof golden);
+    tsdb_mem_free(TSDB_MEM_OTHER, data, len);
+}
+
+/* Any one operation fails: the commit says so, and the next one leaves a whole file. */
+static void series_log_commit__each_operation_fails_once__next_commit_repairs(void **state)
+{
+    (void)state;
+    for (uint64_t op = 1; op < 20; op++) {
+        for (int kind = 0; kind < 2; kind++) {
+            struct fixture f;
+            assert_ok(tsdb_fs_sim_create(op, &f.sim, &f.fs));
+            series_log_init(&f.log, &f.fs);
+            assert_ok(append(&f, 0, 0, NULL));
+            assert_ok(series_log_commit(&f.log, NULL));
+            uint64_t durable = f.log.bytes_durable;
+            tsdb_fs_sim_fault(f.sim, kind ? TSDB_FAULT_ENOSPC : TSDB_FAULT_EIO, op, 1);
+            enum tsdb_status status = append(&f, 0, 20000, NULL);
+            status = status == TSDB_OK ? series_log_commit(&f.log, NULL) : status;
+            if (status != TSDB_OK) {
+                assert_int_equal(f.log.bytes_durable, durable);
+                assert_int_equal(f.log.appended[0], 1);
+                tsdb_fs_sim_fault(f.sim, TSDB_FAULT_NONE, 1, 0);
+                assert_ok(append(&f, 0, 30, NULL));
+                assert_ok(series_log_commit(&f.log, NULL));
+            }
+            durable = f.log.bytes_durable;
+            tsdb_fs_sim_crash(f.sim);
+            reopen(&f);
+            struct seen seen;
+            uint64_t cut;
+            assert_ok(load(&f, durable, &seen, &cut, NULL));
+            assert_int_equal(seen.total, 2);
+            assert_int_equal(seen.wrong, 0);
+            series_log_deinit(&f.log);
+            tsdb_fs_sim_destroy(f.sim);
+        }
+    }
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test_setup_teardown(series_log_load__no_file__ok_unless_relied_upon, setup,
+                                    teardown),
+    cmocka_unit_test_setup_teardown(
+        series_log_commit__many_windows_and_a_hole__all_come_back_after_power_cut, setup, teardown),
+    cmocka_unit_test_setup_teardown(
+        series_log_load__cut_at_every_byte_of_the_tail__good_records_stay, setup, teardown),
+    cmocka_unit_test_setup_teardown(
+        series_log_load__every_bit_of_relied_bytes_flipped__corrupt_with_offset, setup, teardown),
+    cmocka_unit_test_setup_teardown(series_log_load__later_version__unsupported, setup, teardown),
+    cmocka_unit_test_setup_teardown(series_log_append__two_series__golden_bytes, setup, teardown),
+    cmocka_unit_test(series_log_commit__each_operation_fails_once__next_commit_repairs),
+};
+
+TEST_MAIN(tests)
