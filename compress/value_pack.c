@@ -161,7 +161,7 @@ struct value_packed value_pack(uint64_t bits, bool has_base, uint64_t base_bits)
         return best;
     }
     pack_bits(bits, has_base, base_bits, &best);
-    if (best.bytes > 2) {
+    if (best.bytes > 1) {
         pack_dec(bits, has_base, base_bits, &best);
     }
     return best;
