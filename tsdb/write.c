@@ -87,6 +87,14 @@ size_t tsdb_batch_wal_bytes_max(const struct tsdb_write *w, const struct tsdb_ba
            new_series_bytes(w, partition_min, partition_max);
 }
 
+static enum tsdb_status read_only(struct tsdb_error *err)
+{
+    if (err) {
+        err->status = TSDB_READ_ONLY;
+    }
+    return TSDB_READ_ONLY;
+}
+
 static enum tsdb_status submit_check(const struct tsdb *db, struct tsdb_error *err)
 {
     /* Acquire: partner is recovery's release; what it made ready is there. */
@@ -98,21 +106,11 @@ static enum tsdb_status submit_check(const struct tsdb *db, struct tsdb_error *e
     case TSDB_STATE_CLOSING:
         return tsdb_error_set(err, TSDB_BUSY, "shutting down");
     case TSDB_STATE_FAILED:
-        return tsdb_error_set(err, TSDB_READ_ONLY, "recovery failed");
-    case TSDB_STATE_READ_ONLY: /* the log could not be opened: there is none */
-        tsdb_state(db, err);
-        if (err) {
-            err->status = TSDB_READ_ONLY;
-        }
-        return TSDB_READ_ONLY;
+    case TSDB_STATE_READ_ONLY:
+        (void)tsdb_state(db, err); /* knows the cause */
+        return read_only(err);
     }
-    if (wal_read_only(db->wal, err)) {
-        if (err) {
-            err->status = TSDB_READ_ONLY;
-        }
-        return TSDB_READ_ONLY;
-    }
-    return TSDB_OK;
+    return wal_read_only(db->wal, err) ? read_only(err) : TSDB_OK;
 }
 
 static void release_credits(struct tsdb *db, const struct tsdb_write *w, uint32_t batches)

@@ -1,0 +1,201 @@
+/* One owner appends, readers read: never a sample twice, never one missing, always a prefix. */
+#include "tests/support/test.h"
+
+#include "base/random.h"
+#include "tsdb/head_private.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
+
+#define SERIES  3u
+#define ROUNDS  20000u /* samples in order per series */
+#define READERS 3u
+
+/* Series s, sample i: in order at i * 10, late at i * 10 - 55 when i % 4 == 3. Values tell. */
+static int64_t time_of(uint32_t i)
+{
+    return (int64_t)i * 10;
+}
+static int64_t late_time_of(uint32_t i)
+{
+    return (int64_t)i * 10 - 55;
+}
+static bool is_late(int64_t t)
+{
+    return (t + 55) % 10 == 0;
+}
+static uint64_t value_of(uint32_t s, int64_t t)
+{
+    return (uint64_t)t * 2654435761u + s;
+}
+
+struct shared {
+    struct tsdb_epoch *epoch;
+    struct head_partition *head;
+    _Atomic(uint32_t) done[SERIES]; /* rounds that are certainly there */
+    _Atomic(uint32_t) running;
+    _Atomic(uint32_t) ready; /* readers that have begun */
+    int64_t dropped_before;  /* 0: the owner drops nothing */
+};
+struct reader {
+    struct shared *shared;
+    uint64_t seed;
+    uint64_t reads, wrong_value, not_rising, in_order_gap, missing, late_missing;
+};
+
+/* i-th round: one in order, maybe one late. */
+static bool append_round(struct shared *sh, uint32_t s, uint32_t i)
+{
+    int64_t t = time_of(i);
+    bool ok = head_append(sh->head, s, t, 0, TSDB_SAMPLE_FLOAT, value_of(s, t)) == HEAD_APPENDED;
+    if (i % 4 == 3 && i > 10) {
+        int64_t late = late_time_of(i);
+        ok = ok && head_append(sh->head, s, late, 0, TSDB_SAMPLE_FLOAT, value_of(s, late)) ==
+                       HEAD_APPENDED_OUT_OF_ORDER;
+    }
+    return ok;
+}
+
+struct owner_work {
+    struct shared *shared;
+    uint64_t failed;
+};
+
+static void *own(void *arg)
+{
+    struct owner_work *w = arg;
+    struct shared *sh = w->shared;
+    while (atomic_load(&sh->ready) < READERS) {
+        sched_yield();
+    }
+    for (uint32_t i = 1; i <= ROUNDS; i++) {
+        for (uint32_t s = 0; s < SERIES; s++) {
+            w->failed += !append_round(sh, s, i);
+            atomic_store_explicit(&sh->done[s], i, memory_order_release);
+        }
+        if (i % 64 == 0) {
+            head_reclaim(sh->head, 0);
+        }
+        if (sh->dropped_before > 0 && i % 500 == 0) {
+            head_drop_before(sh->head, time_of(i) - sh->dropped_before);
+        }
+    }
+    atomic_store(&sh->running, 0);
+    return NULL;
+}
+
+/* done: rounds that were finished before the read began. */
+static void check_columns(struct reader *r, uint32_t s, uint32_t done, const struct tsdb_columns *c)
+{
+    uint32_t in_order = 0;
+    uint32_t late = 0;
+    int64_t previous = INT64_MIN;
+    int64_t expected = -1;
+    for (uint32_t i = 0; i < c->count; i++) {
+        int64_t t = c->t_ms[i];
+        r->wrong_value += c->bits[i] != value_of(s, t);
+        r->not_rising += t <= previous;
+        previous = t;
+        if (is_late(t)) {
+            late++;
+            continue;
+        }
+        /* In order there is no gap: what is seen is a prefix (or, after a drop, a stretch). */
+        r->in_order_gap += expected >= 0 && t != expected;
+        expected = t + 10;
+        in_order++;
+    }
+    if (r->shared->dropped_before == 0) {
+        r->missing += in_order < done;
+        uint32_t late_done = done > 10 ? (done + 1) / 4 - (10 + 1) / 4 : 0;
+        r->late_missing += late < late_done;
+        return;
+    }
+    r->missing += done > 0 && (c->count == 0 || expected - 10 < time_of(done));
+}
+
+static void *read_on(void *arg)
+{
+    struct reader *r = arg;
+    struct shared *sh = r->shared;
+    struct tsdb_prng prng;
+    struct tsdb_arena arena;
+    tsdb_prng_init(&prng, r->seed);
+    tsdb_arena_init(&arena, TSDB_MEM_QUERY, 1u << 18, NULL);
+    while (atomic_load(&sh->running)) {
+        uint32_t s = (uint32_t)tsdb_prng_below(&prng, SERIES);
+        uint32_t done = atomic_load_explicit(&sh->done[s], memory_order_acquire);
+        struct tsdb_columns c = {0};
+        struct tsdb_epoch_guard guard;
+        tsdb_epoch_enter(sh->epoch, &guard);
+        enum tsdb_status status = head_read(sh->head, s, TSDB_TIME_ALL, &arena, &c, NULL);
+        tsdb_epoch_exit(sh->epoch, &guard);
+        r->wrong_value += status != TSDB_OK;
+        check_columns(r, s, done, &c);
+        if (r->reads++ == 0) {
+            atomic_fetch_add(&sh->ready, 1);
+        }
+        tsdb_arena_reset(&arena);
+    }
+    tsdb_arena_deinit(&arena);
+    return NULL;
+}
+
+static void run(int64_t dropped_before)
+{
+    struct shared sh = {.running = 1, .dropped_before = dropped_before};
+    assert_ok(tsdb_epoch_create(16, &sh.epoch));
+    assert_ok(head_partition_create(0, sh.epoch, 0, &sh.head));
+    for (uint32_t s = 0; s < SERIES; s++) {
+        char name[2] = {(char)('a' + s), 0};
+        struct tsdb_label item = tsdb_label_make(TSDB_METRIC_NAME, name);
+        struct tsdb_labels labels = {&item, 1};
+        uint32_t local = 0;
+        bool created = false;
+        assert_ok(head_series_find_or_create(sh.head, &labels, s + 1, &local, &created, NULL));
+        assert_int_equal(local, s);
+    }
+    struct reader readers[READERS];
+    pthread_t threads[READERS + 1];
+    struct owner_work work = {&sh, 0};
+    for (uint32_t i = 0; i < READERS; i++) {
+        readers[i] = (struct reader){.shared = &sh, .seed = i + 1};
+        assert_int_equal(pthread_create(&threads[i], NULL, read_on, &readers[i]), 0);
+    }
+    assert_int_equal(pthread_create(&threads[READERS], NULL, own, &work), 0);
+    for (uint32_t i = 0; i <= READERS; i++) {
+        pthread_join(threads[i], NULL);
+    }
+    assert_int_equal(work.failed, 0);
+    for (uint32_t i = 0; i < READERS; i++) {
+        assert_int_equal(readers[i].wrong_value, 0);
+        assert_int_equal(readers[i].not_rising, 0);
+        assert_int_equal(readers[i].in_order_gap, 0);
+        assert_int_equal(readers[i].missing, 0);
+        assert_int_equal(readers[i].late_missing, 0);
+    }
+    struct tsdb_error err = {0};
+    assert_ok_err(head_validate(sh.head, &err), &err);
+    head_partition_destroy(sh.head);
+    tsdb_epoch_destroy(sh.epoch);
+}
+
+static void head_read__owner_appends_and_seals__sees_a_prefix_once(void **state)
+{
+    (void)state;
+    run(0);
+}
+
+static void head_read__owner_drops_old_chunks__sees_a_stretch_up_to_now(void **state)
+{
+    (void)state;
+    run(5000);
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(head_read__owner_appends_and_seals__sees_a_prefix_once),
+    cmocka_unit_test(head_read__owner_drops_old_chunks__sees_a_stretch_up_to_now),
+};
+
+TEST_MAIN(tests)
