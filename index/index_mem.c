@@ -18,7 +18,7 @@ static enum tsdb_status mem_init(struct index_mem *ix)
     uint64_t handles = (uint64_t)INDEX_HANDLE_MAX + 1;
     index_pages_init(&ix->names, &ix->owner, handles, false);
     index_pages_init(&ix->pairs, &ix->owner, handles, false);
-    index_pages_init(&ix->labels, &ix->owner, (uint64_t)UINT32_MAX + 1, false);
+    index_pages_init(&ix->labels, &ix->owner, UINT32_MAX, false);
     index_pages_init(&ix->series, &ix->owner, handles, true);
     if (index_symbols_init(&ix->symbols, &ix->owner) != TSDB_OK ||
         index_slots_init(&ix->name_slots, &ix->owner) != TSDB_OK ||

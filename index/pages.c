@@ -73,12 +73,14 @@ static enum tsdb_status regions_reserve(struct index_pages *p)
 static enum tsdb_status region_add(struct index_pages *p, size_t bytes_min)
 {
     size_t step = ((size_t)p->page_count << INDEX_PAGE_SHIFT) / 8;
-    size_t bytes = TSDB_MAX(TSDB_MIN(step, REGION_BYTES_MAX), bytes_min);
-    bytes = (bytes + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1);
-    uint32_t pages = (uint32_t)(bytes >> INDEX_PAGE_SHIFT);
-    if (((uint64_t)p->page_count + pages) * UNITS_PER_PAGE > p->units_max) {
+    size_t wanted = TSDB_MAX(TSDB_MIN(step, REGION_BYTES_MAX), bytes_min);
+    uint64_t pages_min = (bytes_min + PAGE_BYTES - 1) >> INDEX_PAGE_SHIFT;
+    uint64_t pages_left = p->units_max / UNITS_PER_PAGE - p->page_count;
+    if (pages_min > pages_left) {
         return TSDB_LIMIT;
     }
+    uint32_t pages = (uint32_t)TSDB_MIN((wanted + PAGE_BYTES - 1) >> INDEX_PAGE_SHIFT, pages_left);
+    size_t bytes = (size_t)pages << INDEX_PAGE_SHIFT;
     if (dir_reserve(p, p->page_count + pages) != TSDB_OK || regions_reserve(p) != TSDB_OK) {
         return TSDB_NOMEM;
     }
