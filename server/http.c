@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -89,7 +90,7 @@ static enum MHD_Result queue_reply(struct http_exchange *x)
         MHD_add_response_header(r, x->header_bytes + x->header_name[i],
                                 x->header_bytes + x->header_value[i]);
     }
-    if (x->close) {
+    if (x->close || atomic_load_explicit(&x->server->draining, memory_order_relaxed)) {
         MHD_add_response_header(r, "Connection", "close");
     }
     atomic_fetch_add_explicit(&x->server->bytes_out, len, memory_order_relaxed);
@@ -126,26 +127,44 @@ static enum MHD_Result handle_headers(struct http_exchange *x, const char *metho
     snprintf(x->method_text, sizeof x->method_text, "%s", method);
     x->content_length = parse_content_length(x->connection);
     bool too_large = x->content_length > 0 && (uint64_t)x->content_length > s->body_bytes_max;
-    if (too_large) {
-        reply_text(x, MHD_HTTP_CONTENT_TOO_LARGE, "request body is larger than the limit\n", true);
+    if (atomic_load(&s->draining)) {
+        reply_text(x, MHD_HTTP_SERVICE_UNAVAILABLE, "server is shutting down\n", true);
         return queue_reply(x);
     }
     s->handlers.on_headers(s->handlers.arg, x);
+    if (too_large && !replied(x)) {
+        reply_text(x, MHD_HTTP_CONTENT_TOO_LARGE, "request body is larger than the limit\n", true);
+    }
     if (!replied(x)) {
         return MHD_YES;
     }
     const char *expect = MHD_lookup_connection_value(x->connection, MHD_HEADER_KIND, "Expect");
     bool waits = expect && strcasecmp(expect, "100-continue") == 0;
-    if (waits) {
-        x->close = true; /* whether the client goes on to send the body is its choice: do not guess
-                            where the next request starts */
+    if (too_large || waits) {
+        /* Not worth reading; or whether the client goes on to send the body is its choice, and we
+         * do not guess where the next request starts. */
+        x->close = true;
         return queue_reply(x);
     }
-    if (x->content_length == 0) {
-        return MHD_YES; /* the next call comes at once, and queues */
+    x->sink = x->content_length != 0;
+    return MHD_YES; /* without a body the next call comes at once, and queues */
+}
+
+/* A chunked body grew over the bound. libmicrohttpd cannot queue an answer in the middle of an
+ * upload, so it is written to the socket directly: nothing else is under way on this connection,
+ * and it is closed afterwards. Best effort. */
+static void refuse_upload(const struct http_exchange *x)
+{
+    static const char answer[] = "HTTP/1.1 413 Content Too Large\r\n"
+                                 "Content-Type: text/plain; charset=utf-8\r\n"
+                                 "Content-Length: 38\r\nConnection: close\r\n\r\n"
+                                 "request body is larger than the limit\n";
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(x->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    if (info) {
+        ssize_t n = send(info->connect_fd, answer, sizeof answer - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+        (void)n;
     }
-    x->sink = true;
-    return MHD_YES;
 }
 
 static enum MHD_Result handle_body(struct http_exchange *x, const char *data, size_t *len)
@@ -156,8 +175,7 @@ static enum MHD_Result handle_body(struct http_exchange *x, const char *data, si
     x->body_bytes += n;
     atomic_fetch_add_explicit(&s->bytes_in, n, memory_order_relaxed);
     if (x->body_bytes > s->body_bytes_max) {
-        /* A chunked body that grew over the bound. Nothing can be answered in the middle of an
-         * upload, so stop it. */
+        refuse_upload(x);
         return MHD_NO;
     }
     if (!x->sink) {
@@ -169,24 +187,51 @@ static enum MHD_Result handle_body(struct http_exchange *x, const char *data, si
     return MHD_YES;
 }
 
+/* The request is whole: hand it over once. False when the server has no time left for it. */
+static bool complete_once(struct http_exchange *x)
+{
+    struct http_server *s = x->server;
+    if (x->completed || replied(x)) {
+        return true;
+    }
+    /* First count, then look: http_stop first halts, then waits for the count, so that one of us
+     * sees the other (both are seq_cst). */
+    atomic_fetch_add(&s->unanswered, 1);
+    if (atomic_load(&s->halted)) {
+        atomic_fetch_sub(&s->unanswered, 1);
+        return false;
+    }
+    x->completed = true;
+    s->handlers.on_complete(s->handlers.arg, x);
+    return true;
+}
+
 static enum MHD_Result handle_complete(struct http_exchange *x)
 {
     struct http_server *s = x->server;
-    if (!x->completed && !replied(x)) {
-        x->completed = true;
-        s->handlers.on_complete(s->handlers.arg, x);
+    if (!complete_once(x)) {
+        return MHD_NO;
     }
-    if (replied(x)) {
-        return queue_reply(x);
+    for (;;) {
+        /* Acquire: pairs with the exchange in publish. */
+        uint32_t state = atomic_load_explicit(&x->state, memory_order_acquire);
+        if (state == HTTP_STATE_REPLIED) {
+            return queue_reply(x);
+        }
+        if (state == HTTP_STATE_WOKEN) {
+            atomic_store(&x->state, HTTP_STATE_RUNNING);
+            s->handlers.on_wake(s->handlers.arg, x);
+            continue;
+        }
+        /* Suspend first, then say so: whoever replies from now on resumes. If the answer came in
+         * between, resume ourselves: then we are called again. */
+        MHD_suspend_connection(x->connection);
+        uint32_t running = HTTP_STATE_RUNNING;
+        if (!atomic_compare_exchange_strong(&x->state, &running, HTTP_STATE_SUSPENDED)) {
+            MHD_resume_connection(x->connection);
+        }
+        return MHD_YES;
     }
-    /* Suspend first, then say so: whoever replies from now on resumes. If the reply came in
-     * between, resume ourselves. */
-    MHD_suspend_connection(x->connection);
-    uint32_t running = HTTP_STATE_RUNNING;
-    if (!atomic_compare_exchange_strong(&x->state, &running, HTTP_STATE_SUSPENDED)) {
-        MHD_resume_connection(x->connection);
-    }
-    return MHD_YES;
 }
 
 static enum MHD_Result on_access(void *cls, struct MHD_Connection *connection, const char *url,
@@ -222,9 +267,7 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **co
     }
     *con_cls = NULL;
     http_watcher_remove(s->watcher, x->watch_slot);
-    if (x->headers_done) {
-        s->handlers.on_end(s->handlers.arg, x);
-    }
+    s->handlers.on_end(s->handlers.arg, x);
     if (x->has_body) {
         tsdb_buf_deinit(&x->body);
     }
@@ -267,7 +310,9 @@ static enum tsdb_status daemon_start(struct http_server *s, const struct http_op
                      MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ITC;
     d->mhd = MHD_start_daemon(
         flags, 0, NULL, NULL, on_access, s, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        (size_t)HTTP_CONNECTION_BYTES, MHD_OPTION_CONNECTION_LIMIT, (unsigned)o->connections_max,
+        (size_t)HTTP_CONNECTION_BYTES, /* the accept thread enforces the limit over all daemons; a
+           closing connection is counted here a little longer than there */
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)o->connections_max + 64,
         MHD_OPTION_CONNECTION_TIMEOUT, timeout_s, MHD_OPTION_NOTIFY_COMPLETED, on_completed, s,
         MHD_OPTION_NOTIFY_CONNECTION, on_connection, s, MHD_OPTION_URI_LOG_CALLBACK, on_uri, s,
         MHD_OPTION_UNESCAPE_CALLBACK, keep_escaped, NULL, MHD_OPTION_END);
@@ -313,18 +358,31 @@ uint16_t http_port(const struct http_server *s)
     return s->port;
 }
 
+static void nap(void)
+{
+    nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
+}
+
 void http_stop(struct http_server *s, int64_t timeout_ms)
 {
     if (!s) {
         return;
     }
     http_accept_stop(s);
-    /* Open exchanges finish first: a suspended connection must not be cut while somebody still
-     * holds its exchange. After the timeout we go on waiting for those only, since their owners
-     * (workers, the log) always reply in the end. */
+    atomic_store(&s->draining, 1);
     for (int64_t waited_ms = 0; atomic_load(&s->exchanges_open) > 0 && waited_ms < timeout_ms;
          waited_ms += 2) {
-        nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
+        nap();
+    }
+    /* A suspended connection must not be cut while somebody still holds its exchange
+     * (libmicrohttpd would panic), so those are waited for whatever it takes; their flags tell them
+     * to hurry. */
+    atomic_store(&s->halted, 1);
+    if (atomic_load(&s->unanswered) > 0) {
+        http_watcher_fire_all(s->watcher);
+    }
+    while (atomic_load(&s->unanswered) > 0) {
+        nap();
     }
     for (uint32_t i = 0; i < s->daemon_count; i++) {
         MHD_stop_daemon(s->daemons[i].mhd);
@@ -398,9 +456,27 @@ static void copy_headers(struct http_exchange *x, const struct http_reply *reply
     }
 }
 
-void http_reply(struct http_exchange *x, const struct http_reply *reply)
+/* Publish a state to the daemon's thread. From then on the exchange may be gone, unless it was
+ * suspended, and then only until it is resumed. */
+static void publish(struct http_exchange *x, enum http_state state)
 {
     struct MHD_Connection *connection = x->connection;
+    uint32_t before = atomic_exchange(&x->state, (uint32_t)state);
+    TSDB_ASSERT(before == HTTP_STATE_RUNNING || before == HTTP_STATE_SUSPENDED);
+    if (before == HTTP_STATE_SUSPENDED) {
+        MHD_resume_connection(connection);
+    }
+}
+
+void http_wake(struct http_exchange *x)
+{
+    publish(x, HTTP_STATE_WOKEN);
+}
+
+void http_reply(struct http_exchange *x, const struct http_reply *reply)
+{
+    struct http_server *s = x->server;
+    bool counted = x->completed;
     x->status = reply->status;
     x->close = reply->close;
     if (reply->content_type) {
@@ -414,12 +490,9 @@ void http_reply(struct http_exchange *x, const struct http_reply *reply)
         reply->body->data = NULL;
         reply->body->len = reply->body->cap = 0;
     }
-    /* After this the exchange may be gone unless it was suspended, and then only until we resume
-     * it. */
-    uint32_t before = atomic_exchange(&x->state, HTTP_STATE_REPLIED);
-    TSDB_ASSERT(before != HTTP_STATE_REPLIED);
-    if (before == HTTP_STATE_SUSPENDED) {
-        MHD_resume_connection(connection);
+    publish(x, HTTP_STATE_REPLIED);
+    if (counted) {
+        atomic_fetch_sub(&s->unanswered, 1); /* the last touch: http_stop may go on now */
     }
 }
 

@@ -8,8 +8,9 @@
  * answered and closed.
  *
  * Life of an exchange: on_headers (method, path, headers known; may answer early) -> on_body* ->
- * on_complete -> ... http_reply once -> on_end. Threads: the callbacks of one exchange come from
- * one daemon thread, on_end too. http_reply: any thread, once.
+ * on_complete -> ... (http_wake -> on_wake)* ... http_reply once -> on_end. Threads: the callbacks
+ * of one exchange come from one daemon thread, on_end too. http_reply and http_wake: any thread;
+ * http_reply once.
  */
 #ifndef SERVER_HTTP_H
 #define SERVER_HTTP_H
@@ -20,6 +21,9 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+
+#define HTTP_REPLY_HEADERS_MAX  12
+#define HTTP_REPLY_HEADER_BYTES 640 /* all added headers of one answer, with their NULs */
 
 struct http_server;
 struct http_exchange; /* one request and its answer */
@@ -41,8 +45,11 @@ struct http_handlers {
     void (*on_body)(void *arg, struct http_exchange *x, const void *data, size_t len);
     /* The whole body has come. Must call http_reply now or later. */
     void (*on_complete)(void *arg, struct http_exchange *x);
+    /* After http_wake, in the daemon's thread. Must call http_reply now or later, or see to it that
+     * http_wake is called again. */
+    void (*on_wake)(void *arg, struct http_exchange *x);
     /* The exchange is over (answered, or the client is gone); free what http_user points to. Always
-     * called, last. */
+     * called, last; also when on_headers never was (http.c refused the request by itself). */
     void (*on_end)(void *arg, struct http_exchange *x);
     void *arg;
 };
@@ -56,8 +63,9 @@ struct http_options {
 enum tsdb_status http_start(const struct http_options *o, const struct http_handlers *h,
                             struct http_server **out, struct tsdb_error *err) TSDB_WUR;
 uint16_t http_port(const struct http_server *s);
-/* Stop accepting, let open exchanges finish (at most timeout_ms), stop the daemons. NULL is fine.
- */
+/* Stop accepting and answer 503 to what still comes, let open exchanges finish (at most
+ * timeout_ms), then set the flags of all watched exchanges, wait for those that were handed to
+ * on_complete (their owners always reply in the end), and stop the daemons. NULL is fine. */
 void http_stop(struct http_server *s, int64_t timeout_ms);
 
 enum http_method http_method(const struct http_exchange *x);
@@ -70,6 +78,9 @@ http_header(const struct http_exchange *x,
 int64_t http_content_length(const struct http_exchange *x); /* -1: unknown (chunked) */
 void http_user_set(struct http_exchange *x, void *user);
 void *http_user(struct http_exchange *x);
+/* Have on_wake called in the daemon's thread. After on_complete was called and before http_reply;
+ * not again before on_wake came. The cheap way to take a hand-over from an engine thread. */
+void http_wake(struct http_exchange *x);
 /* Set *flag to 1 when the client goes away while the exchange is suspended (libmicrohttpd does not
  * see that itself: a watcher thread epolls for EPOLLRDHUP). Until on_end. */
 void http_watch(struct http_exchange *x, _Atomic(uint32_t) *flag);
@@ -79,8 +90,9 @@ struct http_reply {
     const char *content_type; /* NULL: none */
     struct tsdb_buf *body;    /* moved: the exchange owns and frees it; NULL: empty */
     struct {
-        const char *name, *value; /* copied */
-    } headers[12];
+        const char *name, *value;      /* copied */
+    } headers[HTTP_REPLY_HEADERS_MAX]; /* names and values with their NULs: at most
+                                          HTTP_REPLY_HEADER_BYTES */
     uint32_t header_count;
     bool close; /* close the connection afterwards */
 };

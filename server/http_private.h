@@ -11,19 +11,19 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#define HTTP_DAEMONS_MAX        32
-#define HTTP_CONNECTION_BYTES   (96u << 10) /* headers and the read buffer of one connection */
-#define HTTP_LISTEN_BACKLOG     1024
-#define HTTP_REPLY_HEADERS_MAX  12
-#define HTTP_REPLY_HEADER_BYTES 512 /* all added headers of one answer, with their NULs */
+#define HTTP_DAEMONS_MAX      32
+#define HTTP_CONNECTION_BYTES (96u << 10) /* headers and the read buffer of one connection */
+#define HTTP_LISTEN_BACKLOG   1024
 
-/* What an exchange is doing; the hand-over between daemon thread and the thread that replies is one
- * atomic exchange: RUNNING   --on_complete returned without a reply--> SUSPENDED --http_reply-->
- * REPLIED (and resume) RUNNING   --http_reply--> REPLIED (the daemon thread sees it and queues at
- * once) */
+/* What an exchange is doing. The hand-over between the daemon's thread and the thread that replies
+ * or wakes is one atomic exchange: RUNNING   --on_complete came back without an answer--> SUSPENDED
+ *   SUSPENDED --http_reply--> REPLIED, --http_wake--> WOKEN   (and the connection is resumed)
+ *   RUNNING   --http_reply--> REPLIED, --http_wake--> WOKEN   (the daemon's thread sees it by
+ * itself) WOKEN     --daemon's thread, before on_wake--> RUNNING */
 enum http_state {
     HTTP_STATE_RUNNING = 0,
     HTTP_STATE_SUSPENDED,
+    HTTP_STATE_WOKEN,
     HTTP_STATE_REPLIED
 };
 
@@ -40,7 +40,7 @@ struct http_exchange {
     uint64_t body_bytes;
     void *user;
     bool headers_done;
-    bool completed; /* on_complete was called */
+    bool completed; /* on_complete was called: counted in server->unanswered until http_reply */
     bool sink;      /* answered early: the rest of the body is read and thrown away */
     bool queued;
     int32_t watch_slot; /* -1: none */
@@ -79,6 +79,9 @@ struct http_server {
     bool accept_running;
     struct http_watcher *watcher;
     _Atomic(uint32_t) exchanges_open;
+    _Atomic(uint32_t) unanswered; /* on_complete was called, http_reply has not come back */
+    _Atomic(uint32_t) draining;   /* http_stop began: new requests get 503 */
+    _Atomic(uint32_t) halted;     /* time is up: on_complete is not called any more */
     _Atomic(uint32_t) connections_open;
     _Atomic(uint64_t) connections, connections_refused, requests, bytes_in, bytes_out;
 };
@@ -95,6 +98,8 @@ enum tsdb_status http_watcher_create(uint32_t slots, struct http_watcher **out,
 void http_watcher_destroy(struct http_watcher *w);
 /* -1 when no slot is free: the exchange is then not watched, its deadline still holds. */
 int32_t http_watcher_add(struct http_watcher *w, int fd, _Atomic(uint32_t) *flag);
+/* Set the flags of all who are watched. */
+void http_watcher_fire_all(struct http_watcher *w);
 /* After return the flag is not written any more. slot -1 is fine. */
 void http_watcher_remove(struct http_watcher *w, int32_t slot);
 

@@ -156,3 +156,14 @@ void http_watcher_remove(struct http_watcher *w, int32_t index)
     w->free_head = index;
     tsdb_mutex_unlock(&w->lock);
 }
+
+void http_watcher_fire_all(struct http_watcher *w)
+{
+    tsdb_mutex_lock(&w->lock);
+    for (uint32_t i = 0; i < w->slot_count; i++) {
+        if (w->slots[i].flag) {
+            atomic_store(w->slots[i].flag, 1);
+        }
+    }
+    tsdb_mutex_unlock(&w->lock);
+}
