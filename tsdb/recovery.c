@@ -147,6 +147,11 @@ static enum tsdb_status apply_record(const struct run *run, const struct series_
     if (status == TSDB_OK && local != record->local) {
         status = tsdb_error_set(err, TSDB_CORRUPT, "the same labels twice");
     }
+    /* A record beyond that is not relied upon: the log has the labels, or must get them with the
+     * next sample. */
+    if (status == TSDB_OK && local < run->result->base.series[record->partition]) {
+        head_labels_logged_set(head, local);
+    }
     return status == TSDB_OK
                ? TSDB_OK
                : tsdb_error_prefix(err, status, DATADIR_SERIES_LOG ": partition %u, series %u",

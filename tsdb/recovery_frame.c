@@ -81,11 +81,7 @@ enum tsdb_status recovery_series(struct head_partition *head, uint32_t partition
                               (unsigned)partition, (unsigned)(hash >> 58));
     }
     bool created = false;
-    status = head_series_find_or_create(head, &view, hash, out_local, &created, err);
-    if (status == TSDB_OK) {
-        head_labels_logged_set(head, *out_local);
-    }
-    return status;
+    return head_series_find_or_create(head, &view, hash, out_local, &created, err);
 }
 
 static void apply_series(struct replay_partition *p, struct wal_decoder *d)
@@ -101,7 +97,10 @@ static void apply_series(struct replay_partition *p, struct wal_decoder *d)
         }
         if (status != TSDB_OK) {
             p->status = status;
-        } else if (mine == local && local == p->identity) {
+            return;
+        }
+        head_labels_logged_set(p->partition->head, mine);
+        if (mine == local && local == p->identity) {
             p->identity++;
         } else if (mine != local || local > p->identity) {
             p->status = replay_map_put(&p->map, local, mine) == TSDB_OK

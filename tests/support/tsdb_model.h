@@ -1,0 +1,376 @@
+/* What a database must hold: a map (series, time) -> sample, and how safe each sample is. Beside
+ * tsdb_harness.h.
+ *
+ * A sample is
+ *   sent       handed to submit; the database may have it
+ *   acked      its write was answered OK: every read must show it
+ *   kill_safe  answered in buffered or strict mode: a process death must not lose it
+ *   cut_safe   answered in strict mode, or known to be synced: a power cut must not lose it
+ * The first value sent for a (series, time) is the one that is stored; others are conflicts. */
+#ifndef TESTS_SUPPORT_TSDB_MODEL_H
+#define TESTS_SUPPORT_TSDB_MODEL_H
+
+#include "tests/support/tsdb_harness.h"
+
+#define MX_CELLS   8192u /* a power of two; a run must stay well below */
+#define MX_RAWS    4u
+#define MX_RAW_MAX 256u
+
+struct mx_cell {
+    bool used, sent, acked, kill_safe, cut_safe, found;
+    uint8_t kind;
+    uint8_t raw; /* index into raws */
+    uint32_t series;
+    int64_t t_ms, start_ms;
+    uint64_t bits;
+    int64_t acked_ns;
+};
+
+struct mx_write {
+    struct hx_write *x;
+    struct mx_write *next;
+    uint32_t cell_count, conflict_count;
+    enum tsdb_durability durability;
+    uint32_t cells[HX_SAMPLES_MAX];
+};
+
+struct mx {
+    struct hx *h;
+    struct mx_cell cells[MX_CELLS];
+    uint32_t used;
+    struct mx_write *writes; /* under way, oldest first */
+    uint8_t raws[MX_RAWS][MX_RAW_MAX];
+    uint32_t raw_len[MX_RAWS];
+    uint8_t raw_kind[MX_RAWS];
+    bool io_faults;    /* an EIO or ENOSPC was armed in this life of the process */
+    char failure[256]; /* first one; empty: none */
+};
+
+#define mx_fail(m, ...)                                                                            \
+    do {                                                                                           \
+        if (!(m)->failure[0]) {                                                                    \
+            snprintf((m)->failure, sizeof(m)->failure, __VA_ARGS__);                               \
+        }                                                                                          \
+    } while (0)
+
+static inline void mx_init(struct mx *m, struct hx *h)
+{
+    memset(m, 0, sizeof *m);
+    m->h = h;
+    static const struct tsdb_span spans[1] = {{1, 3}};
+    static const int64_t deltas[3] = {5, -2, 1};
+    static const double counts[3] = {1.5, 2.25, 0};
+    static const double custom[2] = {0.5, 1.5};
+    struct tsdb_histogram v[MX_RAWS] = {
+        {.schema = 2,
+         .sum = 1.25,
+         .count_int = 12,
+         .positive_span_count = 1,
+         .positive_bucket_count = 3,
+         .positive_spans = spans,
+         .positive_deltas = deltas},
+        {.is_float = true,
+         .schema = 0,
+         .sum = -0.0,
+         .count_float = 3.75,
+         .positive_span_count = 1,
+         .positive_bucket_count = 3,
+         .positive_spans = spans,
+         .positive_counts = counts,
+         .reset_hint = TSDB_RESET_GAUGE},
+        {.schema = 0, .sum = tsdb_bits_double(TSDB_STALE_NAN_BITS)},
+        {.is_float = true,
+         .schema = TSDB_HISTOGRAM_SCHEMA_CUSTOM,
+         .sum = 7,
+         .count_float = 1,
+         .custom_count = 2,
+         .custom_values = custom},
+    };
+    for (uint32_t i = 0; i < MX_RAWS; i++) {
+        TSDB_ASSERT(tsdb_histogram_encoded_bytes_max(&v[i]) <= MX_RAW_MAX);
+        m->raw_len[i] = (uint32_t)tsdb_histogram_encode(&v[i], m->raws[i]);
+        m->raw_kind[i] = v[i].is_float ? TSDB_SAMPLE_HISTOGRAM_FLOAT : TSDB_SAMPLE_HISTOGRAM_INT;
+    }
+}
+
+static inline struct mx_cell *mx_cell(struct mx *m, uint32_t series, int64_t t_ms)
+{
+    uint64_t key[2] = {series, (uint64_t)t_ms};
+    uint32_t i = (uint32_t)tsdb_hash64_plain(key, sizeof key) & (MX_CELLS - 1);
+    while (m->cells[i].used && (m->cells[i].series != series || m->cells[i].t_ms != t_ms)) {
+        i = (i + 1) & (MX_CELLS - 1);
+    }
+    return &m->cells[i];
+}
+
+/* May retention have taken it (or refused it)? Stays true once it is: the clock only goes on. */
+static inline bool mx_optional(const struct mx *m, const struct mx_cell *c)
+{
+    int64_t retention = m->h->options.retention_ms;
+    return retention > 0 && c->t_ms < m->h->clock.wall_ms - retention;
+}
+
+static inline bool mx_same(const struct mx_cell *c, const struct hx_sample *s, uint8_t raw)
+{
+    return c->kind == s->kind &&
+           (s->kind == TSDB_SAMPLE_FLOAT ? c->bits == s->bits : c->raw == raw);
+}
+
+/* raws[i]: which raw histogram sample i holds. Submits; false if the database refused (nothing is
+ * noted then). */
+static inline bool mx_submit(struct mx *m, const struct hx_sample *samples, const uint8_t *raws,
+                             uint32_t count, enum tsdb_durability durability)
+{
+    struct mx_write *w = calloc(1, sizeof *w);
+    TSDB_ASSERT(w);
+    w->x = hx_write_create(m->h, samples, count, durability);
+    w->durability = TSDB_MAX(durability, tsdb_durability(m->h->db));
+    if (tsdb_write_submit(m->h->db, &w->x->w, NULL) != TSDB_OK) {
+        hx_write_destroy(w->x);
+        free(w);
+        return false;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        struct mx_cell *c = mx_cell(m, samples[i].series, samples[i].t_ms);
+        if (!c->used) {
+            TSDB_ASSERT(++m->used < MX_CELLS / 2);
+            *c = (struct mx_cell){
+                .used = true, .series = samples[i].series, .t_ms = samples[i].t_ms};
+        }
+        if (!c->sent) {
+            c->sent = true;
+            c->kind = (uint8_t)samples[i].kind;
+            c->bits = samples[i].bits;
+            c->raw = raws ? raws[i] : 0;
+            c->start_ms = samples[i].start_ms;
+        }
+        if (mx_same(c, &samples[i], raws ? raws[i] : 0)) {
+            w->cells[w->cell_count++] = (uint32_t)(c - m->cells);
+        } else {
+            w->conflict_count++;
+        }
+    }
+    struct mx_write **tail = &m->writes;
+    while (*tail) {
+        tail = &(*tail)->next;
+    }
+    *tail = w;
+    return true;
+}
+
+static inline void mx_note_done(struct mx *m, struct mx_write *w)
+{
+    struct tsdb_write_result r;
+    if ((enum tsdb_status)atomic_load(&w->x->w.status) != TSDB_OK) {
+        return;
+    }
+    tsdb_write_result_sum(&w->x->w, &r);
+    hx_learn(m->h, w->x);
+    if (r.rejected[TSDB_REJECT_TOO_OLD] == 0 &&
+        (r.samples_written + r.histograms_written != w->cell_count ||
+         r.rejected[TSDB_REJECT_DUPLICATE] != w->conflict_count || r.stale_refs != 0)) {
+        mx_fail(m, "write: %u + %u written and %u conflicts, expected %u and %u",
+                (unsigned)r.samples_written, (unsigned)r.histograms_written,
+                (unsigned)r.rejected[TSDB_REJECT_DUPLICATE], (unsigned)w->cell_count,
+                (unsigned)w->conflict_count);
+    }
+    for (uint32_t i = 0; i < w->cell_count; i++) {
+        struct mx_cell *c = &m->cells[w->cells[i]];
+        c->acked = true;
+        if (w->durability >= TSDB_DURABILITY_BUFFERED && !c->kill_safe) {
+            c->kill_safe = true;
+            c->acked_ns = m->h->clock.mono_ns;
+        }
+        c->cut_safe = c->cut_safe || w->durability == TSDB_DURABILITY_STRICT;
+    }
+}
+
+/* Note the writes that are done. */
+static inline void mx_reap(struct mx *m)
+{
+    for (struct mx_write **at = &m->writes; *at;) {
+        struct mx_write *w = *at;
+        if (!w->x->done) {
+            at = &w->next;
+            continue;
+        }
+        mx_note_done(m, w);
+        *at = w->next;
+        hx_write_destroy(w->x);
+        free(w);
+    }
+}
+
+/* All that was answered is durable: after a checkpoint or clean close (all), or when the log has no
+ * un-synced byte (logged). */
+static inline void mx_durable(struct mx *m, bool all)
+{
+    for (uint32_t i = 0; i < MX_CELLS; i++) {
+        struct mx_cell *c = &m->cells[i];
+        if (c->acked && (all || c->kill_safe)) {
+            c->kill_safe = c->cut_safe = true;
+        }
+    }
+}
+
+/* Answered, logged and not known to be durable; and how old the oldest is. */
+static inline uint32_t mx_at_risk(const struct mx *m, int64_t *out_age_ns)
+{
+    uint32_t n = 0;
+    *out_age_ns = 0;
+    for (uint32_t i = 0; i < MX_CELLS; i++) {
+        const struct mx_cell *c = &m->cells[i];
+        if (c->kill_safe && !c->cut_safe) {
+            n++;
+            *out_age_ns = TSDB_MAX(*out_age_ns, m->h->clock.mono_ns - c->acked_ns);
+        }
+    }
+    return n;
+}
+
+static inline void mx_found(void *arg, uint32_t series, int64_t t_ms, int64_t start_ms,
+                            enum tsdb_sample_kind kind, uint64_t bits,
+                            const struct tsdb_histogram *histogram)
+{
+    struct mx *m = arg;
+    struct mx_cell *c = mx_cell(m, series, t_ms);
+    if (!c->used || !c->sent) {
+        mx_fail(m, "series %u at %lld: found, was never sent", (unsigned)series, (long long)t_ms);
+        return;
+    }
+    uint8_t raw[MX_RAW_MAX];
+    bool same = c->kind == kind && c->start_ms == start_ms && !c->found;
+    if (same && kind == TSDB_SAMPLE_FLOAT) {
+        same = c->bits == bits;
+    } else if (same) {
+        same = tsdb_histogram_encoded_bytes_max(histogram) <= MX_RAW_MAX &&
+               tsdb_histogram_encode(histogram, raw) == m->raw_len[c->raw] &&
+               memcmp(raw, m->raws[c->raw], m->raw_len[c->raw]) == 0;
+    }
+    if (!same) {
+        mx_fail(m, "series %u at %lld: kind %d start %lld bits %llx%s, expected %d %lld %llx",
+                (unsigned)series, (long long)t_ms, (int)kind, (long long)start_ms,
+                (unsigned long long)bits, c->found ? " (twice)" : "", (int)c->kind,
+                (long long)c->start_ms, (unsigned long long)c->bits);
+    }
+    c->found = true;
+}
+
+enum mx_since {
+    MX_RUNNING,
+    MX_KILLED,
+    MX_CUT
+};
+/* Compare with what the database shows. After a death (KILLED, CUT) what is missing and may be is
+ * forgotten, and what is there is durable from now on, because recovery synced it. */
+static inline void mx_check(struct mx *m, enum mx_since since)
+{
+    struct tsdb_error err;
+    for (uint32_t i = 0; i < MX_CELLS; i++) {
+        m->cells[i].found = false;
+    }
+    if (hx_visit(m->h, mx_found, m, &err) != TSDB_OK) {
+        mx_fail(m, "read: %s", err.msg);
+        return;
+    }
+    for (uint32_t i = 0; i < MX_CELLS; i++) {
+        struct mx_cell *c = &m->cells[i];
+        if (!c->used) {
+            continue;
+        }
+        bool must = since == MX_RUNNING               ? c->acked
+                    : since == MX_CUT || m->io_faults ? c->cut_safe
+                                                      : c->kill_safe;
+        if (must && !c->found && !mx_optional(m, c)) {
+            mx_fail(m, "series %u at %lld: lost after %s (acked %d kill_safe %d cut_safe %d)",
+                    (unsigned)c->series, (long long)c->t_ms,
+                    since == MX_RUNNING  ? "an answer"
+                    : since == MX_KILLED ? "a kill"
+                                         : "a power cut",
+                    c->acked, c->kill_safe, c->cut_safe);
+        }
+        if (since != MX_RUNNING) {
+            c->sent = c->acked = c->kill_safe = c->cut_safe = c->found;
+        }
+    }
+    if (since != MX_RUNNING) {
+        m->io_faults = false;
+    }
+}
+
+/* The process dies; its writes end unanswered. */
+static inline void mx_die(struct mx *m, bool crash)
+{
+    mx_reap(m);
+    tsdb_abandon(m->h->db);
+    m->h->db = NULL;
+    for (struct mx_write *w = m->writes, *next; w; w = next) {
+        next = w->next;
+        TSDB_ASSERT(w->x->done);
+        hx_write_destroy(w->x);
+        free(w);
+    }
+    m->writes = NULL;
+    if (crash) {
+        tsdb_fs_sim_crash(m->h->sim);
+    } else {
+        tsdb_fs_sim_kill(m->h->sim);
+    }
+}
+
+/* ---- random samples ---- */
+static inline uint64_t mx_random_bits(struct tsdb_prng *p, uint32_t series)
+{
+    switch (tsdb_prng_below(p, 8)) {
+    case 0:
+        return TSDB_STALE_NAN_BITS;
+    case 1:
+        return UINT64_C(0x7ff0000000000001) | (tsdb_prng_next(p) >> 12); /* any NaN payload */
+    case 2:
+        return tsdb_double_bits(tsdb_prng_below(p, 2) ? -0.0 : 0.0);
+    case 3:
+        return tsdb_prng_next(p);
+    case 4:
+        return tsdb_double_bits((double)tsdb_prng_below(p, 1000) / 100);
+    case 5:
+        return tsdb_double_bits(series); /* the same again */
+    default:
+        return tsdb_double_bits((double)tsdb_prng_below(p, 1u << 20));
+    }
+}
+
+/* A sample within the last `span_s` seconds of simulated time, on whole seconds so that times
+ * collide. */
+static inline struct hx_sample mx_random_sample(struct mx *m, struct tsdb_prng *p,
+                                                uint32_t series_count, uint32_t span_s,
+                                                uint8_t *out_raw)
+{
+    struct hx_sample s = {.series = (uint32_t)tsdb_prng_below(p, series_count)};
+    int64_t now_s = m->h->clock.wall_ms / 1000;
+    s.t_ms = (now_s - (int64_t)(tsdb_prng_below(p, 4) ? tsdb_prng_below(p, 3)
+                                                      : tsdb_prng_below(p, span_s))) *
+             1000;
+    *out_raw = 0;
+    const struct mx_cell *c = mx_cell(m, s.series, s.t_ms);
+    if (c->used && c->sent && tsdb_prng_below(p, 4)) { /* an exact duplicate */
+        s.kind = (enum tsdb_sample_kind)c->kind;
+        s.bits = c->bits;
+        s.start_ms = c->start_ms;
+        *out_raw = c->raw;
+    } else if (tsdb_prng_below(p, 8) == 0) {
+        *out_raw = (uint8_t)tsdb_prng_below(p, MX_RAWS);
+        s.kind = (enum tsdb_sample_kind)m->raw_kind[*out_raw];
+    } else {
+        s.bits = mx_random_bits(p, s.series);
+    }
+    if (!(c->used && c->sent) && tsdb_prng_below(p, 8) == 0) {
+        s.start_ms = s.t_ms - (int64_t)tsdb_prng_below(p, 100000);
+    }
+    if (s.kind != TSDB_SAMPLE_FLOAT) {
+        s.raw = m->raws[*out_raw];
+        s.raw_len = m->raw_len[*out_raw];
+    }
+    return s;
+}
+
+#endif
