@@ -5,8 +5,12 @@
 #include <string.h>
 
 #define HEAD_CATEGORY TSDB_MEM_HEAD
-/* After a series has filled a chunk it will fill the next one as well: start larger, copy less. */
-#define TAIL_CAP_AFTER_SEAL 39u
+/* Capacities of a tail: few steps, because each costs an allocation, a copy and a retirement (some
+ * 300 ns). After a series has filled a chunk it will fill the next one as well: start larger. */
+#define TAIL_CAP_FIRST      4u
+#define TAIL_CAP_SECOND     9u
+#define TAIL_CAP_THIRD      39u
+#define TAIL_CAP_AFTER_SEAL TAIL_CAP_THIRD
 #define DIRECTORY_CAP_FIRST 4u
 #define LIST_CAP_FIRST      2u
 /* The label that stands in the index for a series whose labels were lost. 0xff is not UTF-8, so
@@ -63,6 +67,16 @@ static struct tsdb_raw_histogram *raw_of(uint64_t value)
     return (struct tsdb_raw_histogram *)(uintptr_t)value;
 }
 
+static uint32_t count_of(const struct head_tail *t)
+{
+    return atomic_load_explicit(&t->count, memory_order_relaxed); /* own store */
+}
+
+static void count_set(struct head_tail *t, uint32_t n)
+{
+    atomic_store_explicit(&t->count, n, memory_order_relaxed); /* published otherwise */
+}
+
 /* Free a block of samples: at once (limbo NULL), or when no reader can hold it. */
 static void tail_release(struct head_partition *p, struct head_tail *t, bool with_values,
                          bool at_once)
@@ -70,7 +84,7 @@ static void tail_release(struct head_partition *p, struct head_tail *t, bool wit
     if (!t) {
         return;
     }
-    uint32_t n = atomic_load_explicit(&t->count, memory_order_relaxed);
+    uint32_t n = count_of(t);
     bool owns_values = with_values && t->kind != TSDB_SAMPLE_FLOAT;
     for (uint32_t i = 0; owns_values && i < n; i++) {
         struct tsdb_raw_histogram *h = raw_of(head_tail_value(t)[i]);
@@ -90,7 +104,11 @@ static void tail_release(struct head_partition *p, struct head_tail *t, bool wit
 
 static void series_destroy(struct head_partition *p, struct head_series *s)
 {
-    tail_release(p, atomic_load_explicit(&s->tail, memory_order_relaxed), true, true);
+    uint64_t word = atomic_load_explicit(&s->tail, memory_order_relaxed);
+    if (word) {
+        count_set(head_word_tail(word), head_word_count(word));
+        tail_release(p, head_word_tail(word), true, true);
+    }
     tail_release(p, atomic_load_explicit(&s->ooo, memory_order_relaxed), true, true);
     struct head_list *l = atomic_load_explicit(&s->chunks, memory_order_relaxed);
     if (!l) {
@@ -180,7 +198,7 @@ static enum tsdb_status slot_ensure(struct head_partition *p)
 static void series_init(struct head_series *s)
 {
     memset(s, 0, sizeof *s);
-    atomic_init(&s->tail, NULL);
+    atomic_init(&s->tail, 0);
     atomic_init(&s->ooo, NULL);
     atomic_init(&s->chunks, NULL);
     s->last_t_ms = INT64_MIN;
@@ -336,44 +354,40 @@ static struct head_tail *tail_create(uint32_t cap, enum tsdb_sample_kind kind, u
     return t;
 }
 
-/* There is room. */
-static void tail_put(struct head_tail *t, const struct sample *x)
+/* The n-th sample; the caller publishes it. There is room. */
+static void tail_put(struct head_tail *t, uint32_t n, const struct sample *x)
 {
-    uint32_t n = atomic_load_explicit(&t->count, memory_order_relaxed);
     TSDB_ASSERT(n < t->cap);
     head_tail_t(t)[n] = x->t_ms;
     head_tail_value(t)[n] = x->value;
     if (t->flags & HEAD_TAIL_STARTS) {
         head_tail_start(t)[n] = x->start_ms;
     }
-    /* Release: partner is the load of count in head_read.c. */
-    atomic_store_explicit(&t->count, n + 1, memory_order_release);
 }
 
-/* A larger copy, or NULL. */
-static struct head_tail *tail_grow(struct head_tail *t)
+/* A larger copy of the first n samples, or NULL. */
+static struct head_tail *tail_grow(struct head_tail *t, uint32_t n)
 {
-    /* Sizes that fill jemalloc's classes: 16 + 16 * cap = 80, 160, 320, 640, 1280. */
-    uint32_t cap = TSDB_MIN(t->cap * 2u + 1u, (uint32_t)TSDB_CHUNK_SAMPLES);
+    uint32_t cap = t->cap < TAIL_CAP_SECOND  ? TAIL_CAP_SECOND
+                   : t->cap < TAIL_CAP_THIRD ? TAIL_CAP_THIRD
+                                             : (uint32_t)TSDB_CHUNK_SAMPLES;
     struct head_tail *grown = tail_create(cap, (enum tsdb_sample_kind)t->kind, t->flags);
     if (!grown) {
         return NULL;
     }
-    uint32_t n = atomic_load_explicit(&t->count, memory_order_relaxed);
     grown->seq = t->seq;
     memcpy(head_tail_t(grown), head_tail_t(t), n * sizeof(int64_t));
     memcpy(head_tail_value(grown), head_tail_value(t), n * sizeof(uint64_t));
     if (t->flags & HEAD_TAIL_STARTS) {
         memcpy(head_tail_start(grown), head_tail_start(t), n * sizeof(int64_t));
     }
-    atomic_store_explicit(&grown->count, n, memory_order_relaxed); /* published with the pointer */
     return grown;
 }
 
 /* The same samples in time order. Insertion sort: at most TSDB_CHUNK_SAMPLES, often in order. */
 static struct head_tail *tail_sorted(struct head_tail *t)
 {
-    uint32_t n = atomic_load_explicit(&t->count, memory_order_relaxed);
+    uint32_t n = count_of(t);
     struct head_tail *sorted =
         tail_create(n, (enum tsdb_sample_kind)t->kind, t->flags | HEAD_TAIL_SORTED);
     if (!sorted) {
@@ -394,8 +408,9 @@ static struct head_tail *tail_sorted(struct head_tail *t)
         if (t->flags & HEAD_TAIL_STARTS) {
             x.start_ms = head_tail_start(t)[order[i]];
         }
-        tail_put(sorted, &x);
+        tail_put(sorted, i, &x);
     }
+    count_set(sorted, n);
     return sorted;
 }
 
@@ -429,7 +444,7 @@ static void list_publish(struct head_partition *p, struct head_series *s, struct
                          bool copied, struct head_tail *sealed)
 {
     uint32_t n = atomic_load_explicit(&list->count, memory_order_relaxed);
-    uint32_t samples = atomic_load_explicit(&sealed->count, memory_order_relaxed);
+    uint32_t samples = count_of(sealed);
     TSDB_ASSERT(samples > 0 && n < list->cap);
     list->items[n] =
         (struct head_chunk){sealed, head_tail_t(sealed)[0], head_tail_t(sealed)[samples - 1]};
@@ -447,20 +462,16 @@ static void list_publish(struct head_partition *p, struct head_series *s, struct
 
 /* ---- append ---- */
 
-static void tail_publish(struct head_series *s, struct head_tail *t)
+/* Publish the tail with its first n samples, and note what the fast path needs to know about it. */
+static void tail_publish(struct head_series *s, struct head_tail *t, uint32_t n)
 {
-    atomic_store_explicit(&s->tail, t, memory_order_release); /* partner: head_read.c */
-}
-
-/* What the fast path needs to know about the tail. */
-static void fast_refresh(struct head_series *s)
-{
-    struct head_tail *t = atomic_load_explicit(&s->tail, memory_order_relaxed);
-    uint32_t n = atomic_load_explicit(&t->count, memory_order_relaxed);
     bool plain = t->kind == TSDB_SAMPLE_FLOAT && !(t->flags & HEAD_TAIL_STARTS);
     s->tail_cap = (uint8_t)t->cap;
-    s->tail_count = (uint8_t)n;
     s->fast_left = plain ? (uint8_t)(t->cap - n) : 0;
+    TSDB_ASSERT((uintptr_t)t < HEAD_TAIL_COUNT_ONE);
+    /* Release: partner is the load of tail in head_read.c. */
+    atomic_store_explicit(&s->tail, (uint64_t)(uintptr_t)t | (uint64_t)n << HEAD_TAIL_COUNT_SHIFT,
+                          memory_order_release);
 }
 
 static bool same_form(const struct head_tail *t, enum tsdb_sample_kind kind, uint32_t starts)
@@ -468,23 +479,24 @@ static bool same_form(const struct head_tail *t, enum tsdb_sample_kind kind, uin
     return t->kind == kind && (t->flags & HEAD_TAIL_STARTS) == starts;
 }
 
-/* Seal the tail: the list first, then a new tail that already holds x. All or nothing. */
+/* Seal the tail of n samples: the list first, then a new tail that already holds x. All or
+ * nothing. */
 static bool tail_seal(struct head_partition *p, struct head_series *s, struct head_tail *full,
-                      enum tsdb_sample_kind kind, uint32_t starts, const struct sample *x)
+                      uint32_t n, enum tsdb_sample_kind kind, uint32_t starts,
+                      const struct sample *x)
 {
-    bool was_full = full->cap == TSDB_CHUNK_SAMPLES;
-    struct head_tail *next = tail_create(was_full ? TAIL_CAP_AFTER_SEAL : 4u, kind, starts);
+    uint32_t cap = n == TSDB_CHUNK_SAMPLES ? TAIL_CAP_AFTER_SEAL : TAIL_CAP_FIRST;
+    struct head_tail *next = tail_create(cap, kind, starts);
     bool copied = false;
     struct head_list *list = next ? list_ensure(s, &copied) : NULL;
     if (!list) {
-        if (next) {
-            tail_release(p, next, false, true);
-        }
+        tail_release(p, next, false, true);
         return false;
     }
-    tail_put(next, x);
+    tail_put(next, 0, x);
+    count_set(full, n);
     list_publish(p, s, list, copied, full);
-    tail_publish(s, next);
+    tail_publish(s, next, 1);
     return true;
 }
 
@@ -492,34 +504,42 @@ static bool append_in_order(struct head_partition *p, struct head_series *s,
                             enum tsdb_sample_kind kind, const struct sample *x)
 {
     uint32_t starts = x->start_ms != 0 ? HEAD_TAIL_STARTS : 0;
-    struct head_tail *t = atomic_load_explicit(&s->tail, memory_order_relaxed);
-    uint32_t n = t ? atomic_load_explicit(&t->count, memory_order_relaxed) : 0;
+    uint64_t word = atomic_load_explicit(&s->tail, memory_order_relaxed);
+    struct head_tail *t = head_word_tail(word);
+    uint32_t n = head_word_count(word);
     if (!t) {
-        t = tail_create(4, kind, starts);
+        t = tail_create(TAIL_CAP_FIRST, kind, starts);
         if (!t) {
             return false;
         }
-        tail_put(t, x);
-        tail_publish(s, t);
+        tail_put(t, 0, x);
+        tail_publish(s, t, 1);
     } else if (!same_form(t, kind, starts) || n == TSDB_CHUNK_SAMPLES) {
-        if (!tail_seal(p, s, t, kind, starts, x)) {
+        if (!tail_seal(p, s, t, n, kind, starts, x)) {
             return false;
         }
     } else if (n == t->cap) {
-        struct head_tail *grown = tail_grow(t);
+        struct head_tail *grown = tail_grow(t, n);
         if (!grown) {
             return false;
         }
-        tail_put(grown, x);
-        tail_publish(s, grown);
+        tail_put(grown, n, x);
+        tail_publish(s, grown, n + 1);
         tail_release(p, t, false, false);
     } else {
-        tail_put(t, x);
+        tail_put(t, n, x);
+        tail_publish(s, t, n + 1);
     }
-    fast_refresh(s);
     s->last_t_ms = x->t_ms;
     s->flags |= HEAD_SERIES_HAS_SAMPLES;
     return true;
+}
+
+/* Publish the late buffer, new or larger, with n samples. */
+static void late_publish(struct head_series *s, struct head_tail *t, uint32_t n)
+{
+    count_set(t, n);
+    atomic_store_explicit(&s->ooo, t, memory_order_release); /* partner: head_read.c */
 }
 
 /* Seal the out-of-order buffer: its sorted copy goes to the list, a new buffer holds x. */
@@ -533,9 +553,9 @@ static bool late_seal(struct head_partition *p, struct head_series *s, struct he
         tail_release(p, sorted, false, true);
         return false;
     }
-    tail_put(next, x);
+    tail_put(next, 0, x);
     list_publish(p, s, list, copied, sorted);
-    atomic_store_explicit(&s->ooo, next, memory_order_release);
+    late_publish(s, next, 1);
     tail_release(p, full, false, false);
     return true;
 }
@@ -545,40 +565,40 @@ static bool append_late(struct head_partition *p, struct head_series *s, enum ts
 {
     uint32_t flags = HEAD_TAIL_LATE | (x->start_ms != 0 ? HEAD_TAIL_STARTS : 0);
     struct head_tail *t = atomic_load_explicit(&s->ooo, memory_order_relaxed);
-    uint32_t n = t ? atomic_load_explicit(&t->count, memory_order_relaxed) : 0;
+    uint32_t n = t ? count_of(t) : 0;
     bool fits = t && same_form(t, kind, flags & HEAD_TAIL_STARTS) && n < TSDB_CHUNK_SAMPLES;
     if (fits && n < t->cap) {
-        tail_put(t, x);
+        tail_put(t, n, x);
+        /* Release: partner is the load of count in head_read.c. */
+        atomic_store_explicit(&t->count, n + 1, memory_order_release);
         return true;
     }
-    struct head_tail *next = fits ? tail_grow(t) : tail_create(4, kind, flags);
+    struct head_tail *next = fits ? tail_grow(t, n) : tail_create(TAIL_CAP_FIRST, kind, flags);
     if (!next) {
         return false;
     }
     if (fits) {
-        tail_put(next, x);
-        atomic_store_explicit(&s->ooo, next, memory_order_release); /* partner: head_read.c */
+        tail_put(next, n, x);
+        late_publish(s, next, n + 1);
         tail_release(p, t, false, false);
         return true;
     }
     next->seq = s->ooo_seq + 1;
-    if (t) {
-        if (!late_seal(p, s, t, next, x)) {
-            tail_release(p, next, false, true);
-            return false;
-        }
-    } else {
-        tail_put(next, x);
-        atomic_store_explicit(&s->ooo, next, memory_order_release);
+    if (t && !late_seal(p, s, t, next, x)) {
+        tail_release(p, next, false, true);
+        return false;
+    }
+    if (!t) {
+        tail_put(next, 0, x);
+        late_publish(s, next, 1);
     }
     s->ooo_seq++;
     return true;
 }
 
-/* Position of t_ms in a block, or UINT32_MAX. */
-static uint32_t tail_find(struct head_tail *t, int64_t t_ms)
+/* Position of t_ms among the first n of a block, or UINT32_MAX. */
+static uint32_t tail_find(struct head_tail *t, uint32_t n, int64_t t_ms)
 {
-    uint32_t n = atomic_load_explicit(&t->count, memory_order_relaxed);
     const int64_t *times = head_tail_t(t);
     if ((t->flags & (HEAD_TAIL_LATE | HEAD_TAIL_SORTED)) == HEAD_TAIL_LATE) {
         for (uint32_t i = 0; i < n; i++) {
@@ -604,20 +624,22 @@ static uint32_t tail_find(struct head_tail *t, int64_t t_ms)
 /* The sample of the series at t_ms, wherever it lies. */
 static struct head_tail *series_find(struct head_series *s, int64_t t_ms, uint32_t *out_at)
 {
-    struct head_tail *open[2] = {atomic_load_explicit(&s->tail, memory_order_relaxed),
-                                 atomic_load_explicit(&s->ooo, memory_order_relaxed)};
-    for (uint32_t i = 0; i < 2; i++) {
-        *out_at = open[i] ? tail_find(open[i], t_ms) : UINT32_MAX;
-        if (*out_at != UINT32_MAX) {
-            return open[i];
-        }
+    uint64_t word = atomic_load_explicit(&s->tail, memory_order_relaxed);
+    *out_at = word ? tail_find(head_word_tail(word), head_word_count(word), t_ms) : UINT32_MAX;
+    if (*out_at != UINT32_MAX) {
+        return head_word_tail(word);
+    }
+    struct head_tail *late = atomic_load_explicit(&s->ooo, memory_order_relaxed);
+    *out_at = late ? tail_find(late, count_of(late), t_ms) : UINT32_MAX;
+    if (*out_at != UINT32_MAX) {
+        return late;
     }
     struct head_list *l = atomic_load_explicit(&s->chunks, memory_order_relaxed);
     uint32_t n = l ? atomic_load_explicit(&l->count, memory_order_relaxed) : 0;
     for (uint32_t i = n; i-- > 0;) {
         const struct head_chunk *c = &l->items[i];
         if (c->min_ms <= t_ms && t_ms <= c->max_ms) {
-            *out_at = tail_find(c->tail, t_ms);
+            *out_at = tail_find(c->tail, count_of(c->tail), t_ms);
             if (*out_at != UINT32_MAX) {
                 return c->tail;
             }

@@ -21,9 +21,11 @@
 #define HEAD_EPOCH_NONE  UINT64_MAX /* nothing of the series was logged yet */
 
 /* A block of samples in columns. Its data is written before its count is published and never
- * changes afterwards; all other fields are immutable after creation. Capacities fill jemalloc's
- * size classes: 16 + 16 * 4 = 80, 160, 320, 640, 1280, and a full one. */
+ * changes afterwards; all else is immutable after creation. Capacities fill jemalloc's size
+ * classes: 16 + 16 * 4 = 80, 160, 320, 640, 1280, and a full one. */
 struct head_tail {
+    /* Late and sealed blocks. That of the open tail stands in the hot struct, so that an append
+     * does not touch this cache line; it comes here when the tail is sealed. */
     _Atomic(uint32_t) count;
     uint16_t cap;
     uint8_t kind;  /* enum tsdb_sample_kind */
@@ -50,7 +52,9 @@ struct head_list {
 /* Zones: tail, ooo, chunks are published by the owner (release) to readers (acquire); the rest is
  * the owner's. */
 struct head_series {
-    _Alignas(TSDB_CACHELINE) _Atomic(struct head_tail *) tail;
+    /* Pointer to the open tail in the low 48 bits (user space ends there), its count above: one
+     * store publishes a sample or a new tail. 0: no tail yet. */
+    _Alignas(TSDB_CACHELINE) _Atomic(uint64_t) tail;
     _Atomic(struct head_tail *) ooo;
     _Atomic(struct head_list *) chunks;
     int64_t last_t_ms; /* newest sample; only with HEAD_SERIES_HAS_SAMPLES */
@@ -59,15 +63,17 @@ struct head_series {
     uint32_t generation;
     uint32_t ooo_seq;
     uint8_t fast_left; /* plain floats that the tail takes without a look at its header */
-    uint8_t tail_cap, tail_count;
+    uint8_t tail_cap;
     uint8_t flags; /* HEAD_SERIES_* */
-    uint32_t reserved;
+    uint8_t reserved[5];
 };
+#define HEAD_TAIL_COUNT_SHIFT     48u
+#define HEAD_TAIL_COUNT_ONE       (UINT64_C(1) << HEAD_TAIL_COUNT_SHIFT)
 #define HEAD_SERIES_HAS_SAMPLES   1u
 #define HEAD_SERIES_LABELS_LOGGED 2u
 #define HEAD_SERIES_HOLE          4u
 static_assert(sizeof(struct head_series) == 64, "one cache line a series");
-static_assert(TSDB_CHUNK_SAMPLES <= UINT8_MAX, "tail_cap and tail_count are bytes");
+static_assert(TSDB_CHUNK_SAMPLES <= UINT8_MAX, "tail_cap and fast_left are bytes");
 
 struct head_directory {
     uint32_t cap;
@@ -118,6 +124,15 @@ static inline size_t head_tail_bytes(uint32_t cap, uint32_t flags)
     return sizeof(struct head_tail) + cap * ((flags & HEAD_TAIL_STARTS) ? 24u : 16u);
 }
 
+static inline struct head_tail *head_word_tail(uint64_t word)
+{
+    return (struct head_tail *)(uintptr_t)(word & (HEAD_TAIL_COUNT_ONE - 1));
+}
+static inline uint32_t head_word_count(uint64_t word)
+{
+    return (uint32_t)(word >> HEAD_TAIL_COUNT_SHIFT);
+}
+
 /* A series' hot struct; local < series count. Owner, or a reader that learned of the series from
  * the index or an alias. */
 static inline struct head_series *head_hot(const struct head_partition *p, uint32_t local)
@@ -130,15 +145,15 @@ static inline void head_hot_prefetch(const struct head_series *s)
 {
     __builtin_prefetch(s, 1);
 }
-/* Second stage, once the hot struct has arrived: where the next sample goes, and the count. */
+/* Second stage, once the hot struct has arrived: where the next sample goes. */
 static inline void head_tail_prefetch(const struct head_series *s)
 {
-    struct head_tail *t = atomic_load_explicit(&s->tail, memory_order_relaxed);
-    if (t) {
-        __builtin_prefetch(t, 1);
-        __builtin_prefetch(t->data + s->tail_count, 1);
-        __builtin_prefetch(t->data + s->tail_cap + s->tail_count, 1);
-    }
+    uint64_t word = atomic_load_explicit(&s->tail, memory_order_relaxed);
+    /* Of a series without samples this is some address near 0, which a prefetch may name. */
+    uintptr_t next = (uintptr_t)head_word_tail(word) + sizeof(struct head_tail) +
+                     head_word_count(word) * sizeof(uint64_t);
+    __builtin_prefetch((const void *)next, 1);
+    __builtin_prefetch((const void *)(next + s->tail_cap * sizeof(uint64_t)), 1);
 }
 /* Append a plain float that is newer than all and finds room; false: take head_append. Counts
  * nothing. */
@@ -147,13 +162,13 @@ static inline bool head_append_fast(struct head_series *s, int64_t t_ms, uint64_
     if (TSDB_UNLIKELY(t_ms <= s->last_t_ms || s->fast_left == 0)) {
         return false;
     }
-    struct head_tail *t = atomic_load_explicit(&s->tail, memory_order_relaxed); /* own store */
-    uint32_t n = s->tail_count;
+    uint64_t word = atomic_load_explicit(&s->tail, memory_order_relaxed); /* own store */
+    struct head_tail *t = head_word_tail(word);
+    uint32_t n = head_word_count(word);
     t->data[n] = (uint64_t)t_ms;
     t->data[s->tail_cap + n] = bits;
-    /* Release: partner is the load of count in head_read.c. */
-    atomic_store_explicit(&t->count, n + 1, memory_order_release);
-    s->tail_count = (uint8_t)(n + 1);
+    /* Release: partner is the load of tail in head_read.c. */
+    atomic_store_explicit(&s->tail, word + HEAD_TAIL_COUNT_ONE, memory_order_release);
     s->fast_left--;
     s->last_t_ms = t_ms;
     return true;

@@ -31,11 +31,10 @@ static void snapshot_take(const struct head_series *s, struct snapshot *sn)
     memset(sn, 0, sizeof *sn);
     /* Acquire, all: partners are the releases in head.c. The open blocks first, then the list: what
      * was sealed before an open block came is in the list that is loaded after it. */
-    sn->tail = atomic_load_explicit(&s->tail, memory_order_acquire);
+    uint64_t word = atomic_load_explicit(&s->tail, memory_order_acquire);
+    sn->tail = head_word_tail(word);
+    sn->tail_count = head_word_count(word);
     sn->ooo = atomic_load_explicit(&s->ooo, memory_order_acquire);
-    if (sn->tail) {
-        sn->tail_count = atomic_load_explicit(&sn->tail->count, memory_order_acquire);
-    }
     if (sn->ooo) {
         sn->ooo_count = atomic_load_explicit(&sn->ooo->count, memory_order_acquire);
     }
@@ -337,9 +336,8 @@ enum tsdb_status head_read(const struct head_partition *p, uint32_t local,
 
 /* ---- checking ---- */
 
-static enum tsdb_status block_validate(struct head_tail *t, struct tsdb_error *err)
+static enum tsdb_status block_validate(struct head_tail *t, uint32_t n, struct tsdb_error *err)
 {
-    uint32_t n = atomic_load_explicit(&t->count, memory_order_acquire);
     if (n == 0 || n > t->cap || t->cap > TSDB_CHUNK_SAMPLES) {
         return tsdb_error_set(err, TSDB_CORRUPT, "block of %u samples, capacity %u", n, t->cap);
     }
@@ -363,7 +361,7 @@ static enum tsdb_status series_validate(const struct head_partition *p, uint32_t
     for (uint32_t i = 0; status == TSDB_OK && i < sn.list_count; i++) {
         const struct head_chunk *c = &sn.list->items[i];
         uint32_t n = atomic_load_explicit(&c->tail->count, memory_order_relaxed);
-        status = block_validate(c->tail, err);
+        status = block_validate(c->tail, n, err);
         if (status == TSDB_OK &&
             (c->min_ms != head_tail_t(c->tail)[0] || c->max_ms != head_tail_t(c->tail)[n - 1])) {
             status = tsdb_error_set(err, TSDB_CORRUPT, "chunk %u: bounds are not its samples'", i);
@@ -371,10 +369,11 @@ static enum tsdb_status series_validate(const struct head_partition *p, uint32_t
         samples += n;
     }
     struct head_tail *open[2] = {sn.tail, sn.ooo};
+    uint32_t counts[2] = {sn.tail_count, sn.ooo_count};
     for (uint32_t i = 0; status == TSDB_OK && i < 2; i++) {
         if (open[i]) {
-            status = block_validate(open[i], err);
-            samples += atomic_load_explicit(&open[i]->count, memory_order_relaxed);
+            status = block_validate(open[i], counts[i], err);
+            samples += counts[i];
         }
     }
     struct tsdb_columns all = {0};
