@@ -1,0 +1,368 @@
+/* Makes the request bodies of the ingest benchmark: remote write 1.0, one sample per series.
+ *
+ * A target is a process with 100 series: 35 constant gauges, 35 integer counters (12 of them the
+ * buckets of one histogram), 15 gauges with two decimals, 15 full-mantissa floats. 8 to 11 labels
+ * of some 232 bytes together. A request is 20 targets, one sample each. Everything follows from the
+ * seed.
+ */
+#include "base/alloc.h"
+#include "base/hash.h"
+#include "base/random.h"
+#include "bench/corpus.h"
+#include "ingest/encode.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TARGET_SERIES  100u
+#define CONSTANT_COUNT 35u
+#define COUNTER_COUNT  35u
+#define BUCKET_COUNT   12u /* the first counters */
+#define DECIMAL_COUNT  15u
+#define LABELS_MAX     11u
+#define JITTER_MS      5u
+
+struct options {
+    uint32_t targets;
+    uint32_t targets_per_request;
+    uint32_t scrapes;
+    int64_t start_ms;
+    int64_t interval_ms;
+    uint64_t seed;
+    const char *out;
+};
+
+enum kind {
+    KIND_CONSTANT,
+    KIND_COUNTER,
+    KIND_DECIMAL,
+    KIND_FLOAT
+};
+
+struct bench_series {
+    struct tsdb_label labels[LABELS_MAX];
+    uint32_t label_count;
+    enum kind kind;
+    int64_t whole; /* constant, counter, gauge in hundredths */
+    double real;   /* the last full-mantissa value */
+};
+
+struct generator {
+    struct options o;
+    struct tsdb_prng random;
+    struct tsdb_arena arena; /* label texts */
+    struct bench_series *series;
+    uint32_t *offsets_ms; /* per target: when in the interval it is scraped */
+    struct tsdb_buf raw;
+    struct tsdb_buf body;
+    struct tsdb_buf head;
+    FILE *file;
+    uint64_t raw_bytes, body_bytes, label_bytes;
+    uint64_t digest; /* of all requests: two runs with one seed and start must agree */
+};
+
+static _Noreturn void die(const char *what, const char *detail)
+{
+    fprintf(stderr, "gen: %s: %s\n", what, detail);
+    exit(1);
+}
+
+static void add_label(struct generator *g, struct bench_series *s, const char *name,
+                      const char *value)
+{
+    size_t len = strlen(value);
+    char *copy = tsdb_arena_strndup(&g->arena, value, len);
+    if (!copy || s->label_count == LABELS_MAX) {
+        die("labels", "out of memory");
+    }
+    s->labels[s->label_count] =
+        (struct tsdb_label){name, copy, (uint32_t)strlen(name), (uint32_t)len};
+    s->label_count++;
+    g->label_bytes += strlen(name) + len;
+}
+
+static enum kind kind_of(uint32_t i)
+{
+    return i < CONSTANT_COUNT                                   ? KIND_CONSTANT
+           : i < CONSTANT_COUNT + COUNTER_COUNT                 ? KIND_COUNTER
+           : i < CONSTANT_COUNT + COUNTER_COUNT + DECIMAL_COUNT ? KIND_DECIMAL
+                                                                : KIND_FLOAT;
+}
+
+static bool is_bucket(uint32_t i)
+{
+    return i >= CONSTANT_COUNT && i < CONSTANT_COUNT + BUCKET_COUNT;
+}
+
+static void metric_name(uint32_t i, char *out, size_t cap)
+{
+    if (is_bucket(i)) {
+        snprintf(out, cap, "http_request_duration_seconds_bucket");
+        return;
+    }
+    switch (kind_of(i)) {
+    case KIND_CONSTANT:
+        snprintf(out, cap, "process_setting_%02u_configured_limit", i);
+        break;
+    case KIND_COUNTER:
+        snprintf(out, cap, "service_operations_%02u_processed_total", i);
+        break;
+    case KIND_DECIMAL:
+        snprintf(out, cap, "service_queue_%02u_utilisation_percent", i);
+        break;
+    case KIND_FLOAT:
+        snprintf(out, cap, "service_latency_%02u_moving_average_seconds", i);
+        break;
+    }
+}
+
+/* Labels in the order of their names, as Prometheus sends them. */
+static void make_labels(struct generator *g, uint32_t target, uint32_t i)
+{
+    static const char *const bounds[BUCKET_COUNT] = {
+        "0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1", "2.5", "5", "10", "+Inf"};
+    struct bench_series *s = &g->series[(size_t)target * TARGET_SERIES + i];
+    char text[128];
+    metric_name(i, text, sizeof text);
+    add_label(g, s, "__name__", text);
+    snprintf(text, sizeof text, "production-eu-west-%u", target % 3 + 1);
+    add_label(g, s, "cluster", text);
+    snprintf(text, sizeof text, "checkout-service-%u", target % 40);
+    add_label(g, s, "container", text);
+    if (kind_of(i) == KIND_COUNTER) {
+        add_label(g, s, "handler", i % 2 ? "/api/v1/orders" : "/api/v1/carts");
+    }
+    snprintf(text, sizeof text, "10.%u.%u.%u:9100", target >> 16 & 255, target >> 8 & 255,
+             target & 255);
+    add_label(g, s, "instance", text);
+    add_label(g, s, "job", "kubernetes-pods");
+    if (is_bucket(i)) {
+        add_label(g, s, "le", bounds[i - CONSTANT_COUNT]);
+        add_label(g, s, "method", "POST");
+    }
+    snprintf(text, sizeof text, "team-payments-%02u", target % 25);
+    add_label(g, s, "namespace", text);
+    snprintf(text, sizeof text, "checkout-service-%u-7d9f8b6c5d-%05x", target % 40,
+             target * 2654435761u >> 12);
+    add_label(g, s, "pod", text);
+    if (kind_of(i) == KIND_DECIMAL) {
+        snprintf(text, sizeof text, "queue-%02u", i % 15);
+        add_label(g, s, "queue", text);
+    }
+    snprintf(text, sizeof text, "eu-west-%u%c", target % 3 + 1, 'a' + (int)(target % 3));
+    add_label(g, s, "zone", text);
+}
+
+static void make_series(struct generator *g)
+{
+    size_t count = (size_t)g->o.targets * TARGET_SERIES;
+    g->series = calloc(count, sizeof *g->series);
+    g->offsets_ms = calloc(g->o.targets, sizeof *g->offsets_ms);
+    if (!g->series || !g->offsets_ms) {
+        die("series", "out of memory");
+    }
+    for (uint32_t t = 0; t < g->o.targets; t++) {
+        g->offsets_ms[t] =
+            (uint32_t)tsdb_prng_below(&g->random, (uint64_t)g->o.interval_ms - JITTER_MS);
+        for (uint32_t i = 0; i < TARGET_SERIES; i++) {
+            struct bench_series *s = &g->series[(size_t)t * TARGET_SERIES + i];
+            make_labels(g, t, i);
+            s->kind = kind_of(i);
+            s->whole = (int64_t)tsdb_prng_below(&g->random, 1000000);
+            s->real = tsdb_prng_double(&g->random);
+        }
+        /* A bucket counts what the smaller ones count. */
+        for (uint32_t i = 1; i < BUCKET_COUNT; i++) {
+            struct bench_series *s = &g->series[(size_t)t * TARGET_SERIES + CONSTANT_COUNT + i];
+            s->whole += s[-1].whole;
+        }
+    }
+}
+
+/* The next value of a series. `carry` is what the smaller buckets have grown by in this scrape. */
+static double next_value(struct generator *g, struct bench_series *s, bool bucket, int64_t *carry)
+{
+    switch (s->kind) {
+    case KIND_CONSTANT:
+        break;
+    case KIND_COUNTER: {
+        bool rests = tsdb_prng_below(&g->random, 10) < 3;
+        int64_t grown = rests ? 0 : (int64_t)tsdb_prng_below(&g->random, bucket ? 20 : 1000);
+        if (bucket) {
+            *carry += grown;
+            grown = *carry;
+        }
+        s->whole += grown;
+        break;
+    }
+    case KIND_DECIMAL:
+        s->whole += (int64_t)tsdb_prng_below(&g->random, 401) - 200;
+        return (double)s->whole / 100;
+    case KIND_FLOAT:
+        s->real = s->real * 0.9 + tsdb_prng_double(&g->random) * 0.1;
+        return s->real;
+    }
+    return (double)s->whole;
+}
+
+static void add_target(struct generator *g, uint32_t target, uint32_t scrape)
+{
+    int64_t t_ms = g->o.start_ms + scrape * g->o.interval_ms + g->offsets_ms[target] +
+                   (int64_t)tsdb_prng_below(&g->random, JITTER_MS);
+    int64_t carry = 0;
+    for (uint32_t i = 0; i < TARGET_SERIES; i++) {
+        struct bench_series *s = &g->series[(size_t)target * TARGET_SERIES + i];
+        struct encode_sample sample = {
+            .t_ms = t_ms, .bits = tsdb_double_bits(next_value(g, s, is_bucket(i), &carry))};
+        struct encode_series series = {
+            .labels = {s->labels, s->label_count}, .samples = &sample, .sample_count = 1};
+        encode_v1_series(&series, &g->raw);
+    }
+}
+
+static void put(struct generator *g, const void *data, size_t len)
+{
+    if (fwrite(data, 1, len, g->file) != len) {
+        die(g->o.out, strerror(errno));
+    }
+}
+
+static void write_request(struct generator *g, uint32_t samples)
+{
+    tsdb_buf_clear(&g->body);
+    if (ingest_snappy_encode(&g->raw, &g->body) != TSDB_OK) {
+        die("request", "out of memory");
+    }
+    tsdb_buf_clear(&g->head);
+    tsdb_buf_put_le32(&g->head, (uint32_t)g->body.len);
+    tsdb_buf_put_le32(&g->head, samples);
+    put(g, g->head.data, g->head.len);
+    put(g, g->body.data, g->body.len);
+    g->raw_bytes += g->raw.len;
+    g->body_bytes += g->body.len;
+    g->digest = g->digest * 31 + tsdb_hash64_plain(g->raw.data, g->raw.len);
+    tsdb_buf_clear(&g->raw);
+}
+
+static void write_scrape(struct generator *g, uint32_t scrape)
+{
+    uint32_t in_request = 0;
+    for (uint32_t t = 0; t < g->o.targets; t++) {
+        add_target(g, t, scrape);
+        in_request++;
+        if (in_request == g->o.targets_per_request || t + 1 == g->o.targets) {
+            write_request(g, in_request * TARGET_SERIES);
+            in_request = 0;
+        }
+    }
+}
+
+static void write_corpus(struct generator *g)
+{
+    g->file = fopen(g->o.out, "wb");
+    if (!g->file) {
+        die(g->o.out, strerror(errno));
+    }
+    uint64_t series = (uint64_t)g->o.targets * TARGET_SERIES;
+    tsdb_buf_put(&g->head, CORPUS_MAGIC, 8);
+    tsdb_buf_put_le32(&g->head,
+                      (g->o.targets + g->o.targets_per_request - 1) / g->o.targets_per_request);
+    tsdb_buf_put_le32(&g->head, g->o.scrapes);
+    tsdb_buf_put_le64(&g->head, series);
+    tsdb_buf_put_le64(&g->head, series * g->o.scrapes);
+    put(g, g->head.data, g->head.len);
+    for (uint32_t i = 0; i < g->o.scrapes; i++) {
+        write_scrape(g, i);
+    }
+    if (fclose(g->file) != 0) {
+        die(g->o.out, strerror(errno));
+    }
+    double samples = (double)series * g->o.scrapes;
+    printf("{\"series\": %" PRIu64 ", \"scrapes\": %u, \"samples\": %.0f, \"seed\": %" PRIu64
+           ", \"label_bytes_per_series\": %.1f, \"protobuf_bytes_per_sample\": %.1f, "
+           "\"body_bytes_per_sample\": %.1f, \"digest\": \"%016" PRIx64 "\"}\n",
+           series, g->o.scrapes, samples, g->o.seed, (double)g->label_bytes / (double)series,
+           (double)g->raw_bytes / samples, (double)g->body_bytes / samples, g->digest);
+}
+
+static int64_t number(const char *flag, const char *text, int64_t min, int64_t max)
+{
+    char *end = NULL;
+    errno = 0;
+    long long v = strtoll(text, &end, 10);
+    if (errno != 0 || end == text || *end != '\0' || v < min || v > max) {
+        fprintf(stderr, "gen: --%s: \"%s\" is not a number from %" PRId64 " to %" PRId64 "\n", flag,
+                text, min, max);
+        exit(2);
+    }
+    return v;
+}
+
+static const char usage[] =
+    "usage: gen --out FILE [--targets 1000] [--scrapes 60] [--start-ms 0] [--interval-ms 15000]\n"
+    "           [--targets-per-request 20] [--seed 1]\n";
+
+static void parse(int argc, char **argv, struct options *o)
+{
+    static const struct option names[] = {{"out", required_argument, NULL, 'o'},
+                                          {"targets", required_argument, NULL, 't'},
+                                          {"scrapes", required_argument, NULL, 'k'},
+                                          {"start-ms", required_argument, NULL, 's'},
+                                          {"interval-ms", required_argument, NULL, 'i'},
+                                          {"targets-per-request", required_argument, NULL, 'r'},
+                                          {"seed", required_argument, NULL, 'e'},
+                                          {NULL, 0, NULL, 0}};
+    int c = 0;
+    while ((c = getopt_long(argc, argv, "", names, NULL)) != -1) {
+        if (c == 'o') {
+            o->out = optarg;
+        } else if (c == 't') {
+            o->targets = (uint32_t)number("targets", optarg, 1, 1000000);
+        } else if (c == 'k') {
+            o->scrapes = (uint32_t)number("scrapes", optarg, 1, 1000000);
+        } else if (c == 's') {
+            o->start_ms = number("start-ms", optarg, 0, INT64_C(1) << 50);
+        } else if (c == 'i') {
+            o->interval_ms = number("interval-ms", optarg, 2 * JITTER_MS, 86400000);
+        } else if (c == 'r') {
+            o->targets_per_request = (uint32_t)number("targets-per-request", optarg, 1, 10000);
+        } else if (c == 'e') {
+            o->seed = (uint64_t)number("seed", optarg, 0, INT64_MAX);
+        } else {
+            fputs(usage, stderr);
+            exit(2);
+        }
+    }
+    if (!o->out || optind != argc) {
+        fputs(usage, stderr);
+        exit(2);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    static struct generator g = {.o = {.targets = 1000,
+                                       .targets_per_request = 20,
+                                       .scrapes = 60,
+                                       .interval_ms = 15000,
+                                       .seed = 1}};
+    parse(argc, argv, &g.o);
+    tsdb_prng_init(&g.random, g.o.seed);
+    tsdb_arena_init(&g.arena, TSDB_MEM_OTHER, 1u << 20, NULL);
+    tsdb_buf_init(&g.raw, TSDB_MEM_OTHER, 0);
+    tsdb_buf_init(&g.body, TSDB_MEM_OTHER, 0);
+    tsdb_buf_init(&g.head, TSDB_MEM_OTHER, 0);
+    make_series(&g);
+    write_corpus(&g);
+    tsdb_buf_deinit(&g.raw);
+    tsdb_buf_deinit(&g.body);
+    tsdb_buf_deinit(&g.head);
+    tsdb_arena_deinit(&g.arena);
+    free(g.series);
+    free(g.offsets_ms);
+    return 0;
+}
