@@ -116,7 +116,7 @@ static void run(uint64_t seed, enum tsdb_fs_fault fault, uint64_t op, uint64_t c
 static void wal__machine_stops_at_every_operation__acknowledged_batches_are_found(void **state)
 {
     (void)state;
-    for (uint64_t seed = 1; seed <= 30; seed++) {
+    for (uint64_t seed = 1; seed <= 8; seed++) {
         uint64_t n = operations(seed);
         for (uint64_t op = 1; op <= n; op++) {
             run(seed, TSDB_FAULT_HALT, op, 1, true, false);
@@ -129,7 +129,7 @@ static void wal__one_operation_fails__written_again_elsewhere(void **state)
 {
     (void)state;
     static const enum tsdb_fs_fault faults[] = {TSDB_FAULT_EIO, TSDB_FAULT_ENOSPC};
-    for (uint64_t seed = 31; seed <= 60; seed++) {
+    for (uint64_t seed = 31; seed <= 38; seed++) {
         uint64_t n = operations(seed);
         for (uint64_t op = 1; op <= n; op++) {
             run(seed, faults[seed % 2], op, 1, op % 2, true);
@@ -141,7 +141,7 @@ static void wal__one_operation_fails__written_again_elsewhere(void **state)
 static void wal__all_operations_fail__read_only_with_a_reason(void **state)
 {
     (void)state;
-    for (uint64_t seed = 61; seed <= 80; seed++) {
+    for (uint64_t seed = 61; seed <= 65; seed++) {
         uint64_t n = operations(seed);
         for (uint64_t op = 1; op <= n; op++) {
             run(seed, TSDB_FAULT_EIO, op, 100000, op % 2, false);
@@ -193,6 +193,29 @@ static void wal_sync_step__sync_fails__segment_poisoned_and_batches_complete_lat
     assert_int_equal(f.damage_count, 0);
     assert_int_equal(f.segment_of_last[1], 2);
     log_found_deinit(&f);
+    log_deinit(&h);
+}
+
+/* Moved once, and not durable there either: no third place is tried. */
+static void wal_sync_step__second_sync_fails_too__read_only(void **state)
+{
+    (void)state;
+    struct log_harness h;
+    struct tsdb_error err;
+    log_init(&h, 8);
+    log_open(&h);
+    struct log_batch *b = log_submit(&h, 0, STRICT, 50);
+    for (int i = 0; i < 2; i++) {
+        log_write(&h);
+        assert_false(wal_read_only(h.wal, NULL));
+        tsdb_fs_sim_fault(h.sim, TSDB_FAULT_EIO, 1, 1);
+        assert_int_equal(log_sync(&h), 0);
+        assert_int_equal(b->done, 0);
+    }
+    log_write(&h);
+    assert_true(wal_read_only(h.wal, &err));
+    log_sync(&h);
+    assert_int_equal(b->status, TSDB_READ_ONLY);
     log_deinit(&h);
 }
 
@@ -258,6 +281,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(wal__one_operation_fails__written_again_elsewhere),
     cmocka_unit_test(wal__all_operations_fail__read_only_with_a_reason),
     cmocka_unit_test(wal_sync_step__sync_fails__segment_poisoned_and_batches_complete_later),
+    cmocka_unit_test(wal_sync_step__second_sync_fails_too__read_only),
     cmocka_unit_test(wal_write_step__read_only__every_batch_completes_with_it),
     cmocka_unit_test(wal_write_step__no_memory_for_the_copy__bounded_and_clean),
 };

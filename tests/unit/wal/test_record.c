@@ -51,7 +51,7 @@ static int64_t time_next(struct tsdb_prng *p, int64_t prev)
 {
     switch (tsdb_prng_below(p, 12)) {
     case 0:
-        return prev + (int64_t)tsdb_prng_below(p, 100000);
+        return (int64_t)((uint64_t)prev + tsdb_prng_below(p, 100000));
     case 1:
         return (int64_t)tsdb_prng_next(p); /* any: differences wrap */
     case 2:

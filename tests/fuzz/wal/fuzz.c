@@ -1,0 +1,131 @@
+/* A segment's bytes: replay never reads out of bounds and never invents damage outside of the file,
+ * and whatever it calls a frame decodes within itself. Run as they are, and once more with headers
+ * and CRCs put right, so that the decoders behind the CRC are reached. */
+#include "base/log.h"
+#include "wal/wal_format.h"
+#include "wal/wal_private.h"
+
+#include <stdlib.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
+
+#define LABELS_MAX 32
+
+static void must(bool ok)
+{
+    if (!ok) {
+        abort();
+    }
+}
+
+static void samples_decode(const struct wal_frame *f, struct wal_decoder d)
+{
+    struct wal_sample s;
+    uint64_t base = 0;
+    while (wal_decode_sample(&d, &s)) {
+        must(s.local < TSDB_SERIES_LOCAL_MAX);
+        must(s.raw.len == 0 ||
+             (s.raw.data >= f->payload && s.raw.data + s.raw.len <= f->payload + f->len));
+        base = s.kind == TSDB_SAMPLE_FLOAT ? wal_sample_unpack(&s, base) : base;
+    }
+    must(d.failed || d.pos == f->payload + f->len);
+}
+
+static void frame_decode(const struct wal_frame *f)
+{
+    struct wal_frame_head head;
+    struct wal_decoder d, again;
+    struct tsdb_label items[LABELS_MAX];
+    struct tsdb_exemplar x;
+    struct tsdb_slice labels;
+    uint32_t local, count;
+    must(f->partition < TSDB_PARTITIONS);
+    if (wal_decode_head(f->payload, f->len, &head, &d, NULL) != TSDB_OK) {
+        return;
+    }
+    samples_decode(f, d);
+    for (again = d; wal_decode_series(&again, &local, &labels);) {
+        must(local < TSDB_SERIES_LOCAL_MAX);
+        (void)!tsdb_labels_decode(labels.data, labels.len, items, LABELS_MAX, &count, NULL);
+    }
+    for (again = d; wal_decode_exemplar(&again, &local, items, LABELS_MAX, &x);) {
+        must(x.labels.count <= LABELS_MAX);
+    }
+}
+
+static void file_put(const struct tsdb_fs *fs, const char *path, const uint8_t *data, size_t len)
+{
+    struct tsdb_file *f;
+    must(fs->ops->open(fs->ctx, path, TSDB_OPEN_WRITE | TSDB_OPEN_CREATE, &f, NULL) == TSDB_OK);
+    must(len == 0 || fs->ops->pwrite(fs->ctx, f, data, len, 0, NULL) == TSDB_OK);
+    fs->ops->close(fs->ctx, f);
+}
+
+static void replay(const uint8_t *data, size_t len, const uint8_t *second, size_t second_len)
+{
+    struct tsdb_fs_sim *sim;
+    struct tsdb_fs fs;
+    struct wal_replay *r;
+    struct wal_segment_view view;
+    must(tsdb_fs_sim_create(1, &sim, &fs) == TSDB_OK);
+    must(fs.ops->mkdir(fs.ctx, "wal", NULL) == TSDB_OK);
+    file_put(&fs, "wal/00000001", data, len);
+    if (second) {
+        file_put(&fs, "wal/00000002", second, second_len);
+    }
+    struct wal_replay_options options = {.fs = &fs, .dir = "wal"};
+    if (wal_replay_open(&options, &r, NULL) == TSDB_OK) {
+        while (wal_replay_segment(r, &view, NULL) == TSDB_OK) {
+            for (uint32_t i = 0; i < view.frame_count; i++) {
+                must(i == 0 || view.frames[i].offset > view.frames[i - 1].offset);
+                frame_decode(&view.frames[i]);
+            }
+        }
+        const struct wal_damage *damage;
+        uint32_t n = wal_replay_damage(r, &damage);
+        for (uint32_t i = 0; i < n; i++) {
+            must(damage[i].from <= damage[i].to);
+        }
+        wal_replay_close(r);
+    }
+    tsdb_fs_sim_destroy(sim);
+}
+
+/* Give the segment a header, and every stretch that could be a frame the magic and CRC. */
+static void put_right(uint8_t *data, size_t len)
+{
+    if (len < WAL_SEGMENT_HEADER_BYTES) {
+        return;
+    }
+    wal_segment_header_put(data, 1, 0, 0);
+    size_t at = WAL_SEGMENT_HEADER_BYTES;
+    while (len - at >= WAL_FRAME_HEADER_BYTES) {
+        uint8_t *p = data + at;
+        uint32_t left = (uint32_t)(len - at - WAL_FRAME_HEADER_BYTES) & ~(WAL_FRAME_ALIGN - 1);
+        tsdb_store_le32(p + WAL_FRAME_AT_MAGIC, WAL_FRAME_MAGIC);
+        tsdb_store_le32(p + WAL_FRAME_AT_LEN, TSDB_MIN(tsdb_load_le32(p + WAL_FRAME_AT_LEN), left));
+        p[WAL_FRAME_AT_TYPE] = (uint8_t)(1 + p[WAL_FRAME_AT_TYPE] % 3);
+        p[WAL_FRAME_AT_PARTITION] %= TSDB_PARTITIONS;
+        tsdb_store_le16(p + WAL_FRAME_AT_ZERO, 0);
+        tsdb_store_le32(p + WAL_FRAME_AT_CRC, wal_frame_crc(p, 1, at));
+        at += (size_t)wal_frame_bytes(tsdb_load_le32(p + WAL_FRAME_AT_LEN));
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
+{
+    tsdb_log_configure(TSDB_LOG_ERROR, TSDB_LOG_LOGFMT);
+    replay(data, len, NULL, 0);
+    if (len == 0 || len > 1u << 16) {
+        return 0;
+    }
+    uint8_t *copy = malloc(len);
+    must(copy != NULL);
+    memcpy(copy, data, len);
+    put_right(copy, len);
+    uint8_t next[WAL_SEGMENT_HEADER_BYTES];
+    wal_segment_header_put(next, 2, 1, data[len - 1] * UINT64_C(16));
+    replay(copy, len, next, sizeof next);
+    free(copy);
+    return 0;
+}
