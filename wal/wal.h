@@ -58,7 +58,8 @@ void wal_submit(struct wal *w, uint32_t owner, struct tsdb_batch *b);
 /* The epoch that owners must use for the batches they encode from now on. Rises every epoch_bytes of log. Any thread. */
 uint64_t wal_epoch(const struct wal *w);
 
-/* Take what is in the rings, write it, complete buffered batches, pass strict ones on. Returns batches taken. */
+/* Take what is in the rings, write it, complete buffered batches, pass strict ones on. Returns batches that
+ * were completed or passed on; 0 with batches waiting: the bound on un-synced bytes is reached, a sync must come first. */
 size_t wal_write_step(struct wal *w, int64_t now_ns);
 /* fdatasync if somebody waits for it or the window is used up. Completes strict batches. Returns 1 if it synced. */
 size_t wal_sync_step(struct wal *w, int64_t now_ns);
@@ -92,6 +93,8 @@ struct wal_replay_options {
     const char *dir;
     uint64_t segment_from; /* segments below are ignored: the checkpoint covers them */
 };
+/* After a double fault (a failed write, and the process killed while it wrote the bytes again) a frame may come twice:
+ * skip a log_seq that its partition has had already. */
 struct wal_frame {
     uint8_t type;      /* enum wal_record_type */
     uint8_t partition;
@@ -106,7 +109,7 @@ struct wal_segment_view {
 };
 /* A stretch of log that could not be read. Reported, never silently skipped. */
 struct wal_damage {
-    uint64_t segment, from, to; /* byte range */
+    uint64_t segment, from, to; /* byte range; 0, 0: this segment, the first of a gap in the numbers, is missing */
     bool torn_tail;             /* the tail of the last segment: an interrupted write, nothing acknowledged is lost */
 };
 struct wal_replay;
