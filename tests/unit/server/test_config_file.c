@@ -1,0 +1,141 @@
+/* --config.file. */
+#include "tests/support/test.h"
+
+#include "server/config_file.h"
+
+#include <stdio.h>
+
+static enum tsdb_status parse(const char *text, struct config_file **out, struct tsdb_error *err)
+{
+    memset(err, 0, sizeof *err);
+    *out = NULL;
+    return config_file_parse("p.yml", text, strlen(text), out, err);
+}
+
+static void config_file_parse__global_section__taken(void **state)
+{
+    (void)state;
+    struct config_file *c;
+    struct tsdb_error err;
+    assert_ok_err(parse("global:\n  scrape_interval: 5s\n  evaluation_interval: 30s\n  "
+                        "external_labels:\n    zone: eu\n    cluster: \"a b\"\n"
+                        "scrape_configs:\n  - job_name: x\nrule_files: []\n",
+                        &c, &err),
+                  &err);
+    assert_int_equal(c->evaluation_interval_ms, 30000);
+    assert_int_equal(c->external_count, 2);
+    assert_string_equal(c->external[0].name, "cluster");
+    assert_string_equal(c->external[0].value, "a b");
+    assert_string_equal(c->external[1].name, "zone");
+    assert_string_equal(c->ignored, "global.scrape_interval, scrape_configs, rule_files");
+    config_file_destroy(c);
+}
+
+static void config_file_parse__empty_or_comments__defaults(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"", "# nothing\n", "global:\n", "---\n", "global: {}\n"};
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        struct config_file *c;
+        struct tsdb_error err;
+        assert_ok_err(parse(texts[i], &c, &err), &err);
+        assert_int_equal(c->evaluation_interval_ms, 60000);
+        assert_int_equal(c->external_count, 0);
+        config_file_destroy(c);
+    }
+}
+
+static void config_file_parse__bad_input__line_and_key(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *says;
+    } cases[] = {
+        {"globl:\n  a: b\n", "p.yml:1: unknown key \"globl\""},
+        {"global:\n  evaluation_intervall: 1m\n",
+         "p.yml:2: unknown key in global: \"evaluation_intervall\""},
+        {"global:\n  evaluation_interval: soon\n", "p.yml:2: expected a duration"},
+        {"global:\n  evaluation_interval: 0s\n", "p.yml:2: expected a duration"},
+        {"global:\n  evaluation_interval: [1m]\n", "p.yml:2: expected a duration"},
+        {"global:\n  external_labels:\n    a: b\n    a: c\n", "p.yml:4: duplicate key \"a\""},
+        {"global:\nglobal:\n", "p.yml:2: duplicate key \"global\""},
+        {"global: [1, 2]\n", "p.yml:1: expected a mapping"},
+        {"- a\n", "p.yml:1: expected a mapping"},
+        {"global:\n  external_labels:\n    a: {b: c}\n", "p.yml:3: expected a text for label"},
+        {"global: {\n", "p.yml:"},
+        {"\tglobal:\n", "p.yml:1:"},
+        {"global:\n  external_labels: {\"a\\xff\": b, ? [x] : y}\n", "p.yml:2:"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct config_file *c;
+        struct tsdb_error err;
+        assert_int_equal(parse(cases[i].text, &c, &err), TSDB_INVALID);
+        assert_null(c);
+        if (!strstr(err.msg, cases[i].says)) {
+            fail_msg("%s: \"%s\" does not say \"%s\"", cases[i].text, err.msg, cases[i].says);
+        }
+    }
+}
+
+static void config_file_parse__hostile__bounded(void **state)
+{
+    (void)state;
+    static char text[CONFIG_FILE_BYTES_MAX + 2];
+    struct config_file *c = NULL;
+    struct tsdb_error err = {0};
+    memset(text, '[', 20000); /* deep nesting */
+    assert_int_equal(config_file_parse("p.yml", text, 20000, &c, &err), TSDB_INVALID);
+    memset(text, ' ', sizeof text);
+    assert_int_equal(config_file_parse("p.yml", text, CONFIG_FILE_BYTES_MAX + 1, &c, &err),
+                     TSDB_INVALID);
+    /* An alias bomb: nodes are shared, nothing expands; and a sequence is no mapping. */
+    const char *bomb = "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\nglobal: *c\n";
+    assert_int_equal(parse(bomb, &c, &err), TSDB_INVALID);
+    /* Too many labels. */
+    size_t n = (size_t)snprintf(text, sizeof text, "global:\n  external_labels:\n");
+    for (int i = 0; i < 65; i++) {
+        n += (size_t)snprintf(text + n, sizeof text - n, "    l%d: v\n", i);
+    }
+    assert_int_equal(config_file_parse("p.yml", text, n, &c, &err), TSDB_INVALID);
+    assert_non_null(strstr(err.msg, "p.yml:67:"));
+}
+
+static void config_file_yaml__parsed_again__same(void **state)
+{
+    (void)state;
+    struct config_file *c;
+    struct config_file *d = NULL;
+    struct tsdb_error err;
+    assert_ok(parse(
+        "global:\n  evaluation_interval: 1m30s\n  external_labels: {q: \"a\\\"b\\\\c\\n\", x: y}\n",
+        &c, &err));
+    struct tsdb_buf b;
+    tsdb_buf_init(&b, TSDB_MEM_OTHER, 0);
+    config_file_yaml(c, &b);
+    assert_ok_err(config_file_parse("again.yml", (const char *)b.data, b.len, &d, &err), &err);
+    assert_int_equal(d->evaluation_interval_ms, 90000);
+    assert_int_equal(d->external_count, 2);
+    assert_string_equal(d->external[0].value, "a\"b\\c\n");
+    tsdb_buf_deinit(&b);
+    config_file_destroy(c);
+    config_file_destroy(d);
+}
+
+static void config_file_load__no_such_file__named(void **state)
+{
+    (void)state;
+    struct config_file *c = NULL;
+    struct tsdb_error err = {0};
+    assert_int_not_equal(config_file_load("/nonexistent/p.yml", &c, &err), TSDB_OK);
+    assert_non_null(strstr(err.msg, "/nonexistent/p.yml"));
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(config_file_parse__global_section__taken),
+    cmocka_unit_test(config_file_parse__empty_or_comments__defaults),
+    cmocka_unit_test(config_file_parse__bad_input__line_and_key),
+    cmocka_unit_test(config_file_parse__hostile__bounded),
+    cmocka_unit_test(config_file_yaml__parsed_again__same),
+    cmocka_unit_test(config_file_load__no_such_file__named),
+};
+TEST_MAIN(tests)
