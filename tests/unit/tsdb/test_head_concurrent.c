@@ -9,10 +9,9 @@
 #include <stdlib.h>
 
 #define SERIES  3u
-#define ROUNDS  20000u /* samples in order per series */
 #define READERS 3u
 
-/* Series s, sample i: in order at i * 10, late at i * 10 - 55 when i % 4 == 3. Values tell. */
+/* In round i of series s come a sample at i * 10 and a late one at i * 10 - 55. Values tell. */
 static int64_t time_of(uint32_t i)
 {
     return (int64_t)i * 10;
@@ -30,28 +29,38 @@ static uint64_t value_of(uint32_t s, int64_t t)
     return (uint64_t)t * 2654435761u + s;
 }
 
+struct plan {
+    uint32_t rounds;
+    uint32_t late_every; /* a late sample in every n-th round */
+    bool alternate;      /* every other sample has a start timestamp: each append seals a chunk */
+    uint32_t drop_every; /* rounds; 0: the owner drops nothing */
+    int64_t keep_ms;
+};
 struct shared {
+    struct plan plan;
     struct tsdb_epoch *epoch;
     struct head_partition *head;
     _Atomic(uint32_t) done[SERIES]; /* rounds that are certainly there */
     _Atomic(uint32_t) running;
     _Atomic(uint32_t) ready; /* readers that have begun */
-    int64_t dropped_before;  /* 0: the owner drops nothing */
 };
 struct reader {
     struct shared *shared;
     uint64_t seed;
-    uint64_t reads, wrong_value, not_rising, in_order_gap, missing, late_missing;
+    uint64_t reads, wrong_value, not_rising, gap, missing;
 };
 
-/* i-th round: one in order, maybe one late. */
 static bool append_round(struct shared *sh, uint32_t s, uint32_t i)
 {
+    const struct plan *p = &sh->plan;
     int64_t t = time_of(i);
-    bool ok = head_append(sh->head, s, t, 0, TSDB_SAMPLE_FLOAT, value_of(s, t)) == HEAD_APPENDED;
-    if (i % 4 == 3 && i > 10) {
+    int64_t start = p->alternate && i % 2 ? 1 : 0;
+    bool ok =
+        head_append(sh->head, s, t, start, TSDB_SAMPLE_FLOAT, value_of(s, t)) == HEAD_APPENDED;
+    if (i % p->late_every == 0 && i > 10) {
         int64_t late = late_time_of(i);
-        ok = ok && head_append(sh->head, s, late, 0, TSDB_SAMPLE_FLOAT, value_of(s, late)) ==
+        start = p->alternate && (i / p->late_every) % 2 ? 1 : 0;
+        ok = ok && head_append(sh->head, s, late, start, TSDB_SAMPLE_FLOAT, value_of(s, late)) ==
                        HEAD_APPENDED_OUT_OF_ORDER;
     }
     return ok;
@@ -69,50 +78,62 @@ static void *own(void *arg)
     while (atomic_load(&sh->ready) < READERS) {
         sched_yield();
     }
-    for (uint32_t i = 1; i <= ROUNDS; i++) {
+    for (uint32_t i = 1; i <= sh->plan.rounds; i++) {
         for (uint32_t s = 0; s < SERIES; s++) {
             w->failed += !append_round(sh, s, i);
             atomic_store_explicit(&sh->done[s], i, memory_order_release);
         }
+        if (sh->plan.drop_every > 0 && i % sh->plan.drop_every == 0) {
+            head_drop_before(sh->head, time_of(i) - sh->plan.keep_ms);
+        }
         if (i % 64 == 0) {
             head_reclaim(sh->head, 0);
-        }
-        if (sh->dropped_before > 0 && i % 500 == 0) {
-            head_drop_before(sh->head, time_of(i) - sh->dropped_before);
         }
     }
     atomic_store(&sh->running, 0);
     return NULL;
 }
 
-/* done: rounds that were finished before the read began. */
+/* A stretch of samples of one class, each a step after the one before. */
+struct stretch {
+    int64_t first, last, step;
+    uint32_t count;
+};
+
+static void stretch_add(struct stretch *x, struct reader *r, int64_t t)
+{
+    r->gap += x->count > 0 && t != x->last + x->step;
+    x->first = x->count++ == 0 ? t : x->first;
+    x->last = t;
+}
+
+/* done: rounds that were finished before the read began; so what is seen is a prefix up to there
+ * or further, less what was dropped from its beginning. */
 static void check_columns(struct reader *r, uint32_t s, uint32_t done, const struct tsdb_columns *c)
 {
-    uint32_t in_order = 0;
-    uint32_t late = 0;
+    const struct plan *p = &r->shared->plan;
+    struct stretch in_order = {.step = 10};
+    struct stretch late = {.step = 10 * (int64_t)p->late_every};
     int64_t previous = INT64_MIN;
-    int64_t expected = -1;
     for (uint32_t i = 0; i < c->count; i++) {
         int64_t t = c->t_ms[i];
         r->wrong_value += c->bits[i] != value_of(s, t);
         r->not_rising += t <= previous;
         previous = t;
-        if (is_late(t)) {
-            late++;
-            continue;
-        }
-        /* In order there is no gap: what is seen is a prefix (or, after a drop, a stretch). */
-        r->in_order_gap += expected >= 0 && t != expected;
-        expected = t + 10;
-        in_order++;
+        stretch_add(is_late(t) ? &late : &in_order, r, t);
     }
-    if (r->shared->dropped_before == 0) {
-        r->missing += in_order < done;
-        uint32_t late_done = done > 10 ? (done + 1) / 4 - (10 + 1) / 4 : 0;
-        r->late_missing += late < late_done;
-        return;
+    uint32_t first_late = (10 / p->late_every + 1) * p->late_every;
+    uint32_t last_late = done / p->late_every * p->late_every;
+    if (done > 0) {
+        r->missing += in_order.count == 0 || in_order.last < time_of(done);
     }
-    r->missing += done > 0 && (c->count == 0 || expected - 10 < time_of(done));
+    if (last_late >= first_late) {
+        r->missing += late.count == 0 || late.last < late_time_of(last_late);
+    }
+    if (p->drop_every == 0) {
+        r->missing += in_order.count > 0 && in_order.first != time_of(1);
+        r->missing += late.count > 0 && late.first != late_time_of(first_late);
+    }
 }
 
 static void *read_on(void *arg)
@@ -142,9 +163,9 @@ static void *read_on(void *arg)
     return NULL;
 }
 
-static void run(int64_t dropped_before)
+static void run(struct plan plan)
 {
-    struct shared sh = {.running = 1, .dropped_before = dropped_before};
+    struct shared sh = {.running = 1, .plan = plan};
     assert_ok(tsdb_epoch_create(16, &sh.epoch));
     assert_ok(head_partition_create(0, sh.epoch, 0, &sh.head));
     for (uint32_t s = 0; s < SERIES; s++) {
@@ -171,9 +192,8 @@ static void run(int64_t dropped_before)
     for (uint32_t i = 0; i < READERS; i++) {
         assert_int_equal(readers[i].wrong_value, 0);
         assert_int_equal(readers[i].not_rising, 0);
-        assert_int_equal(readers[i].in_order_gap, 0);
+        assert_int_equal(readers[i].gap, 0);
         assert_int_equal(readers[i].missing, 0);
-        assert_int_equal(readers[i].late_missing, 0);
     }
     struct tsdb_error err = {0};
     assert_ok_err(head_validate(sh.head, &err), &err);
@@ -184,18 +204,27 @@ static void run(int64_t dropped_before)
 static void head_read__owner_appends_and_seals__sees_a_prefix_once(void **state)
 {
     (void)state;
-    run(0);
+    run((struct plan){.rounds = 20000, .late_every = 4});
 }
 
 static void head_read__owner_drops_old_chunks__sees_a_stretch_up_to_now(void **state)
 {
     (void)state;
-    run(5000);
+    run((struct plan){.rounds = 40000, .late_every = 2, .drop_every = 200, .keep_ms = 3000});
+}
+
+/* Short lists, a seal with every sample: most reads fall into one. */
+static void head_read__every_append_seals__sees_each_sample_once(void **state)
+{
+    (void)state;
+    run((struct plan){
+        .rounds = 120000, .late_every = 1, .alternate = true, .drop_every = 8, .keep_ms = 200});
 }
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(head_read__owner_appends_and_seals__sees_a_prefix_once),
     cmocka_unit_test(head_read__owner_drops_old_chunks__sees_a_stretch_up_to_now),
+    cmocka_unit_test(head_read__every_append_seals__sees_each_sample_once),
 };
 
 TEST_MAIN(tests)

@@ -682,7 +682,7 @@ static void owner_step__nth_allocation_fails__memory_and_log_agree(void **state)
 {
     (void)state;
     bool failed = true;
-    for (uint64_t nth = 1; failed; nth++) {
+    for (uint64_t nth = 1; failed; nth += 1 + nth / 40) {
         struct fixture *f = malloc(sizeof *f);
         assert_non_null(f);
         fixture_open(f, 64, 1u << 19);
