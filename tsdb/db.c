@@ -248,6 +248,7 @@ static void log_recovered(const struct tsdb *db)
 {
     const struct recovery_result *r = &db->life->recovered;
     tsdb_log(TSDB_LOG_INFO, "tsdb", "recovered", TSDB_U("checkpoint", r->base.number),
+             TSDB_U("log_from", r->base.wal_segment), TSDB_U("log_next", r->wal_segment_next),
              TSDB_U("series", atomic_load_explicit(&db->series_total, memory_order_relaxed)),
              TSDB_U("replayed_frames", r->frames), TSDB_U("replayed_samples", r->samples),
              TSDB_U("lost_frames", r->lost_frames), TSDB_U("conflicts", r->conflicts),

@@ -242,23 +242,20 @@ static enum tsdb_status list_entry(void *arg, const char *name, bool is_dir) TSD
     return TSDB_OK;
 }
 
-/* A spare of another size (the option changed) is of no use. */
-static void spares_check(struct wal *w) TSDB_NO_TSA
+/* Spares of an earlier process go. A power cut may have taken back the rename that made such a file
+ * segment N of this log: its frames carry N, and N is about to be used again. Within one process
+ * numbers only rise, so its own spares never verify. */
+static void spares_remove(struct wal *w) TSDB_NO_TSA
 {
     const struct tsdb_fs *fs = w->o.fs;
-    uint32_t kept = 0;
     for (uint32_t i = 0; i < w->spare_count; i++) {
         char path[WAL_PATH_MAX];
-        struct tsdb_file_info info;
         name_path(path, w->dir, WAL_SPARE_PREFIX, w->spares[i]);
-        if (fs->ops->stat(fs->ctx, path, &info, NULL) == TSDB_OK &&
-            info.size_bytes == w->o.segment_bytes) {
-            w->spares[kept++] = w->spares[i];
-        } else if (fs->ops->unlink(fs->ctx, path, NULL) != TSDB_OK) {
+        if (fs->ops->unlink(fs->ctx, path, NULL) != TSDB_OK) {
             tsdb_log(TSDB_LOG_WARN, "wal", "spare segment not removed", TSDB_S("path", path));
         }
     }
-    w->spare_count = kept;
+    w->spare_count = 0;
 }
 
 enum tsdb_status wal_segment_list(struct wal *w, struct tsdb_error *err) TSDB_NO_TSA
@@ -281,7 +278,7 @@ enum tsdb_status wal_segment_list(struct wal *w, struct tsdb_error *err) TSDB_NO
         }
         w->live[i].bytes = info.size_bytes;
     }
-    spares_check(w);
+    spares_remove(w);
     return TSDB_OK;
 }
 

@@ -366,6 +366,9 @@ static inline struct hx_sample mx_random_sample(struct mx *m, struct tsdb_prng *
     if (!(c->used && c->sent) && tsdb_prng_below(p, 8) == 0) {
         s.start_ms = s.t_ms - (int64_t)tsdb_prng_below(p, 100000);
     }
+    if (c->used && c->sent && mx_same(c, &s, *out_raw)) {
+        s.start_ms = c->start_ms; /* it is no part of what makes a conflict */
+    }
     if (s.kind != TSDB_SAMPLE_FLOAT) {
         s.raw = m->raws[*out_raw];
         s.raw_len = m->raw_len[*out_raw];
