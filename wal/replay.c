@@ -375,7 +375,7 @@ enum tsdb_status wal_replay_segment(struct wal_replay *r, struct wal_segment_vie
                                     struct tsdb_error *err)
 {
     enum tsdb_status status = TSDB_OK;
-    size_t size;
+    size_t size = 0;
     if (r->next == r->count) {
         return tsdb_error_set(err, TSDB_NOT_FOUND, "wal replay: no more segments");
     }
