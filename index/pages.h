@@ -11,9 +11,9 @@
  * Invariants:
  *  1. A piece lies within one region, so that it is contiguous in memory.
  *  2. Handle 0 is never given out unless the pages were made with `dense`, where the n-th piece of
- * b bytes (b a power of two, 8 <= b <= 4096, always the same) has handle n * b / 8.
+ *     b bytes (b a power of two, 8 <= b <= 4096, always the same) has handle n * b / 8.
  *  3. A directory entry never changes; the directory is replaced by a longer copy and the old one
- * retired.
+ *     retired.
  *
  * Threads: one writer (init, alloc, trim, walk); index_pages_at by any reader under an epoch guard,
  * with a handle that it loaded from a place published after the piece was written.

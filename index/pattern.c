@@ -95,9 +95,9 @@ static bool terms_multiply(struct parse *p, struct terms *t, const struct terms 
     return true;
 }
 
-static bool at_quantifier(const struct parse *p)
+static bool is_one_of(char c, const char *set)
 {
-    return p->pos < p->end && memchr("*+?{", *p->pos, 4) != NULL;
+    return c != '\0' && strchr(set, c) != NULL;
 }
 
 /* ".*" or ".+", greedy or not: with both ends anchored that makes no difference. */
@@ -111,10 +111,11 @@ static bool parse_gap(struct parse *p, uint16_t *out_token)
     if (p->pos < p->end && *p->pos == '?') {
         p->pos++;
     }
-    return !at_quantifier(p);
+    return true;
 }
 
-/* A character that stands for itself, or an escaped ASCII punctuation mark. */
+/* A character that stands for itself, or an escaped ASCII punctuation mark. A quantifier, whatever
+ * it is behind, is found here, at the place of the next literal, and is not of the simple kind. */
 static bool parse_literal(struct parse *p, uint16_t *out_token)
 {
     unsigned char c = (unsigned char)*p->pos++;
@@ -128,18 +129,18 @@ static bool parse_literal(struct parse *p, uint16_t *out_token)
         if (word || c <= ' ' || c >= 0x7f) {
             return false;
         }
-    } else if (memchr("^$.[]{}*+?", c, 10) != NULL) {
+    } else if (is_one_of((char)c, "^$.[]{}*+?")) {
         return false;
     }
     *out_token = c;
-    return !at_quantifier(p);
+    return true;
 }
 
 /* Bytes up to the next "|()$" that is not escaped: at least as many as the run there has tokens. */
 static size_t run_bytes(const struct parse *p)
 {
     const char *pos = p->pos;
-    while (pos < p->end && memchr("|()$", *pos, 4) == NULL) {
+    while (pos < p->end && !is_one_of(*pos, "|()$")) {
         pos += *pos == '\\' && p->end - pos > 1 ? 2 : 1;
     }
     return (size_t)(pos - p->pos);
@@ -153,7 +154,7 @@ static bool parse_run(struct parse *p, struct terms *out)
         return out_of_memory(p);
     }
     uint32_t n = 0;
-    while (p->pos < p->end && memchr("|()$", *p->pos, 4) == NULL) {
+    while (p->pos < p->end && !is_one_of(*p->pos, "|()$")) {
         bool ok = *p->pos == '.' ? parse_gap(p, &tokens[n]) : parse_literal(p, &tokens[n]);
         if (!ok) {
             return false;
@@ -165,7 +166,7 @@ static bool parse_run(struct parse *p, struct terms *out)
 
 static bool parse_alternation(struct parse *p, struct terms *out);
 
-/* "(...)" or "(?:...)", without a quantifier behind it. */
+/* "(...)" or "(?:...)". */
 static bool parse_group(struct parse *p, struct terms *out)
 {
     p->pos++;
@@ -184,7 +185,7 @@ static bool parse_group(struct parse *p, struct terms *out)
         return false;
     }
     p->pos++;
-    return !at_quantifier(p);
+    return true;
 }
 
 /* One alternative. '^' at its start and '$' at its end say what anchoring says already, if no group
@@ -198,9 +199,6 @@ static bool parse_concatenation(struct parse *p, struct terms *out)
     }
     if (p->depth == 0 && p->pos < p->end && *p->pos == '^') {
         p->pos++;
-        if (at_quantifier(p)) {
-            return false;
-        }
     }
     while (p->pos < p->end && *p->pos != '|' && *p->pos != ')') {
         if (*p->pos == '$') {

@@ -3,14 +3,17 @@
  * Most values that are unique to a target lead to one or two series per partition, so that a list
  * costs 8 bytes until it has more than 4 ids, or ids far apart:
  *
- *   0                                    no ids
- *   bit 0 = 1                            inline: bits 1-2 count - 1; bits 3-28 the first id; then
- * 11 bits per further id, its distance from the one before a pointer struct index_postings_block
+ *   0           no ids
+ *   bit 0 = 1   inline: bits 1-2 hold count - 1, bits 3-28 the first id, then 11 bits for each
+ *               further id, its distance from the one before
+ *   a pointer   struct index_postings_block
  *
  * A block's ids are written before its count (release), and a longer block is published by one
  * store of the word; the old one is retired. So a reader that loaded the word once has a prefix of
- * the list. Threads: reserve and append: the writer. View: any reader under an epoch guard. Set
- * operations: pure.
+ * the list.
+ *
+ * Threads: reserve and append: the writer. View: any reader under an epoch guard. Set operations:
+ * pure.
  */
 #ifndef INDEX_POSTINGS_H
 #define INDEX_POSTINGS_H

@@ -10,16 +10,10 @@
 #include <string>
 
 struct index_re2 {
-    RE2 match;    // the pattern itself, matched with both anchors
-    RE2 *capture; // ^(?s:pattern)$, only if there are groups
+    RE2 re;
 
-    index_re2(const re2::StringPiece &pattern, const RE2::Options &options)
-        : match(pattern, options), capture(nullptr)
+    index_re2(const re2::StringPiece &pattern, const RE2::Options &options) : re(pattern, options)
     {
-    }
-    ~index_re2()
-    {
-        delete capture;
     }
 };
 
@@ -72,22 +66,6 @@ static const char *go_error_text(const RE2 &re)
     }
 }
 
-// Leftmost-first captures, as Go has them, need the anchors in the pattern: RE2's anchored matching
-// prefers the longest. A pattern may end inside \Q, hence the second try.
-static RE2 *capture_create(const std::string &pattern, const RE2::Options &options)
-{
-    RE2 *re = new (std::nothrow) RE2("^(?s:" + pattern + ")$", options);
-    if (re != nullptr && !re->ok()) {
-        delete re;
-        re = new (std::nothrow) RE2("^(?s:" + pattern + "\\E)$", options);
-    }
-    if (re != nullptr && !re->ok()) {
-        delete re;
-        re = nullptr;
-    }
-    return re;
-}
-
 extern "C" struct index_re2 *index_re2_create(const char *pattern, size_t len, char *err,
                                               size_t cap)
 {
@@ -97,19 +75,11 @@ extern "C" struct index_re2 *index_re2_create(const char *pattern, size_t len, c
     if (re == nullptr) {
         return nullptr;
     }
-    if (!re->match.ok()) {
-        const std::string &arg = re->match.error_arg();
-        (void)snprintf(err, cap, "%s: `%s`", go_error_text(re->match), arg.c_str());
+    if (!re->re.ok()) {
+        const std::string &arg = re->re.error_arg();
+        (void)snprintf(err, cap, "%s: `%s`", go_error_text(re->re), arg.c_str());
         delete re;
         return nullptr;
-    }
-    if (re->match.NumberOfCapturingGroups() > 0) {
-        re->capture = capture_create(std::string(pattern, len), options);
-        if (re->capture == nullptr) {
-            (void)snprintf(err, cap, "expression too large");
-            delete re;
-            return nullptr;
-        }
     }
     return re;
 }
@@ -122,30 +92,28 @@ extern "C" void index_re2_destroy(struct index_re2 *re)
 extern "C" bool index_re2_match(const struct index_re2 *re, const char *s, size_t len)
 {
     const re2::StringPiece text(s, len);
-    return re->match.Match(text, 0, len, RE2::ANCHOR_BOTH, nullptr, 0);
+    return re->re.Match(text, 0, len, RE2::ANCHOR_BOTH, nullptr, 0);
 }
 
 extern "C" size_t index_re2_group_count(const struct index_re2 *re)
 {
-    return static_cast<size_t>(re->match.NumberOfCapturingGroups());
+    return static_cast<size_t>(re->re.NumberOfCapturingGroups());
 }
 
+// Of all matches of the whole text, RE2's anchored search keeps the first in order of preference:
+// what Go finds for
+// ^(?s:pattern)$, with no need to put the pattern into another.
 extern "C" bool index_re2_groups(const struct index_re2 *re, const char *s, size_t len,
                                  struct index_re2_span *out)
 {
     const re2::StringPiece text(s, len);
-    if (re->capture == nullptr) {
-        out[0].begin = s;
-        out[0].len = len;
-        return re->match.Match(text, 0, len, RE2::ANCHOR_BOTH, nullptr, 0);
-    }
     const size_t count = index_re2_group_count(re) + 1;
     re2::StringPiece *groups = new (std::nothrow) re2::StringPiece[count];
     if (groups == nullptr) {
         return false;
     }
     const bool matched =
-        re->capture->Match(text, 0, len, RE2::UNANCHORED, groups, static_cast<int>(count));
+        re->re.Match(text, 0, len, RE2::ANCHOR_BOTH, groups, static_cast<int>(count));
     for (size_t i = 0; matched && i < count; i++) {
         out[i].begin = groups[i].data();
         out[i].len = groups[i].size();
@@ -156,7 +124,7 @@ extern "C" bool index_re2_groups(const struct index_re2 *re, const char *s, size
 
 extern "C" size_t index_re2_group_named(const struct index_re2 *re, const char *name, size_t len)
 {
-    for (const auto &group : re->match.NamedCapturingGroups()) {
+    for (const auto &group : re->re.NamedCapturingGroups()) {
         if (group.first.size() == len && group.first.compare(0, len, name, len) == 0) {
             return static_cast<size_t>(group.second);
         }

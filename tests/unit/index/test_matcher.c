@@ -90,14 +90,22 @@ static void pattern_analyse__known_patterns__take_the_expected_shape(void **stat
         {"a^b", INDEX_PATTERN_RE2},
         {"a$b", INDEX_PATTERN_RE2},
         {"(^a)", INDEX_PATTERN_RE2},
+        {"b(^a)", INDEX_PATTERN_RE2},
+        {"(a$|b)c", INDEX_PATTERN_RE2},
+        {"^*a", INDEX_PATTERN_RE2},
+        {"a$*", INDEX_PATTERN_RE2},
+        {".*?+", INDEX_PATTERN_RE2},
         {"(?P<x>a)", INDEX_PATTERN_RE2},
     };
     for (size_t i = 0; i < TSDB_ARRAY_LEN(rows); i++) {
-        struct index_matcher *m = compiled(TSDB_MATCH_RE, rows[i].pattern);
-        if (index_matcher_shape(m) != rows[i].shape) {
-            fail_msg("%s has shape %d", rows[i].pattern, (int)index_matcher_shape(m));
+        struct index_pattern found;
+        struct tsdb_arena arena;
+        tsdb_arena_init(&arena, TSDB_MEM_OTHER, 256, NULL);
+        assert_ok(index_pattern_analyse(rows[i].pattern, strlen(rows[i].pattern), &arena, &found));
+        if (found.shape != rows[i].shape) {
+            fail_msg("%s has shape %d", rows[i].pattern, (int)found.shape);
         }
-        index_matcher_destroy(m);
+        tsdb_arena_deinit(&arena);
     }
 }
 

@@ -85,7 +85,7 @@ static void postings_append__largest_ids__stay_exact(void **state)
     struct fixture f;
     struct index_postings p = {0};
     uint32_t max = TSDB_SERIES_LOCAL_MAX - 1;
-    uint32_t ids[] = {0, max - 2048 * 2 - 1, max - 2048, max - 1, max};
+    uint32_t ids[] = {0, max - 2048 * 3, max - 2048 * 2, max - 2049, max - 1, max};
     fixture_init(&f);
     for (uint32_t from = 0; from < TSDB_ARRAY_LEN(ids); from++) {
         for (uint32_t i = from; i < TSDB_ARRAY_LEN(ids); i++) {

@@ -166,6 +166,18 @@ static void regex_expand__ambiguous_groups__leftmost_first(void **state)
     expands("(.)|ab", "ab", "$1", ">");
 }
 
+/* Long enough that RE2 uses its general engine instead of the quick ones. */
+static void regex_expand__long_text__leftmost_first(void **state)
+{
+    (void)state;
+    static char s[50000];
+    memset(s, 'x', sizeof s - 4);
+    memcpy(s + sizeof s - 4, "yyy", 4);
+    expands("(x*?)(x*)(y|yy)(y*)", s, "[$1][$3][$4]", ">[][y][yy]");
+    expands("(x*)(x*?)(yy|y)(y*)", s, "[$2][$3][$4]", ">[][yy][y]");
+    expands("(?:x|xx)*?(y+?)(y*)(z)?", s, "[$1][$2][$3]", ">[y][yy][]");
+}
+
 static void regex_expand__many_groups__fills_all(void **state)
 {
     (void)state;
@@ -185,6 +197,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(regex_compile__failing_allocation__is_nomem),
     cmocka_unit_test(regex_expand__references__as_go_expands_them),
     cmocka_unit_test(regex_expand__ambiguous_groups__leftmost_first),
+    cmocka_unit_test(regex_expand__long_text__leftmost_first),
     cmocka_unit_test(regex_expand__many_groups__fills_all),
 };
 TEST_MAIN(tests)

@@ -159,6 +159,38 @@ static void pages_alloc__dense__handles_count_up(void **state)
     fixture_deinit(&f);
 }
 
+/* A reader may hold a table, or a directory, that the writer has replaced (asan sees if it is
+ * freed). */
+static void slots_next__table_held_under_guard__survives_growth(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct index_symbols sy;
+    struct tsdb_epoch_guard guard;
+    struct index_slots_cursor c;
+    char text[32];
+    fixture_init(&f);
+    assert_ok(index_symbols_init(&sy, &f.owner));
+    uint32_t first = intern(&sy, "first", 5);
+    uint32_t hash = index_symbols_hash(&sy, "first", 5);
+    tsdb_epoch_enter(f.epoch, &guard);
+    index_slots_find(&sy.slots, hash, &c);
+    uint8_t **dir = atomic_load(&sy.pages.dir);
+    const uint8_t *page = dir[0];
+    for (uint32_t i = 0; i < 3000; i++) {
+        size_t len = (size_t)snprintf(text, sizeof text, "symbol-%u", i);
+        (void)intern(&sy, text, len);
+        (void)tsdb_epoch_reclaim(f.epoch, &f.limbo);
+    }
+    assert_ptr_not_equal(c.table, atomic_load(&sy.slots.table));
+    assert_int_equal(index_slots_next(&c), first);
+    assert_ptr_not_equal(dir, atomic_load(&sy.pages.dir));
+    assert_ptr_equal(dir[0], page);
+    tsdb_epoch_exit(f.epoch, &guard);
+    index_symbols_deinit(&sy);
+    fixture_deinit(&f);
+}
+
 static void pages_alloc__handles_used_up__is_limit(void **state)
 {
     (void)state;
@@ -189,6 +221,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(symbols_intern__every_length_up_to_the_limit__keeps_bytes),
     cmocka_unit_test(symbols_intern__allocation_fails__nothing_changes),
     cmocka_unit_test(pages_alloc__dense__handles_count_up),
+    cmocka_unit_test(slots_next__table_held_under_guard__survives_growth),
     cmocka_unit_test(pages_alloc__handles_used_up__is_limit),
 };
 TEST_MAIN(tests)
