@@ -226,7 +226,7 @@ struct symbols {
 static void symbols_deinit(struct symbols *t)
 {
     tsdb_mem_free(TSDB_MEM_OTHER, t->items, t->cap * sizeof *t->items);
-    tsdb_mem_free(TSDB_MEM_OTHER, t->slots, 2 * t->cap * sizeof *t->slots);
+    tsdb_mem_free(TSDB_MEM_OTHER, t->slots, sizeof *t->slots * 2 * t->cap);
 }
 
 static uint32_t *symbols_slot(const struct symbols *t, struct tsdb_slice s)
@@ -247,7 +247,7 @@ static bool symbols_grow(struct symbols *t)
 {
     struct symbols bigger = {.count = t->count, .cap = t->cap == 0 ? 256 : t->cap * 2};
     bigger.items = tsdb_mem_alloc(TSDB_MEM_OTHER, bigger.cap * sizeof *bigger.items);
-    bigger.slots = tsdb_mem_alloc_zero(TSDB_MEM_OTHER, 2 * bigger.cap * sizeof *bigger.slots);
+    bigger.slots = tsdb_mem_alloc_zero(TSDB_MEM_OTHER, sizeof *bigger.slots * 2 * bigger.cap);
     if (bigger.items == NULL || bigger.slots == NULL) {
         symbols_deinit(&bigger);
         return false;

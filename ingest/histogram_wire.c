@@ -265,6 +265,7 @@ static enum tsdb_status fill_arrays(struct tsdb_slice message, uint32_t last_fie
         switch (f.number <= last_field ? f.number : 0) {
         case NEGATIVE_SPANS:
         case POSITIVE_SPANS:
+            TSDB_ASSERT(to->spans[positive] != NULL); /* counted before */
             ok = read_span(f.bytes, to->spans[positive]++);
             break;
         case NEGATIVE_DELTAS:
