@@ -1,0 +1,213 @@
+#include "query/json.h"
+
+#include "base/format.h"
+#include "query/buckets.h"
+#include "query/query.h"
+#include "query/text.h"
+
+static bool is_plain(uint8_t c)
+{
+    return c >= 0x20 && c < 0x80 && c != '"' && c != '\\';
+}
+
+static void put_escape(struct tsdb_buf *out, uint8_t c)
+{
+    switch (c) {
+    case '"':
+        tsdb_buf_put_str(out, "\\\"");
+        break;
+    case '\\':
+        tsdb_buf_put_str(out, "\\\\");
+        break;
+    case '\n':
+        tsdb_buf_put_str(out, "\\n");
+        break;
+    case '\r':
+        tsdb_buf_put_str(out, "\\r");
+        break;
+    case '\t':
+        tsdb_buf_put_str(out, "\\t");
+        break;
+    default:
+        tsdb_buf_printf(out, "\\u%04x", (unsigned)c);
+        break;
+    }
+}
+
+void json_string(struct tsdb_buf *out, const char *s, size_t len)
+{
+    tsdb_buf_put_u8(out, '"');
+    for (size_t i = 0; i < len;) {
+        size_t run = i;
+        while (run < len && is_plain((uint8_t)s[run])) {
+            run++;
+        }
+        if (run > i) {
+            tsdb_buf_put(out, s + i, run - i);
+            i = run;
+            continue;
+        }
+        if ((uint8_t)s[i] < 0x80) {
+            put_escape(out, (uint8_t)s[i++]);
+            continue;
+        }
+        size_t width;
+        uint32_t rune = query_rune_decode(s + i, len - i, &width);
+        if (rune == QUERY_RUNE_ERROR && width == 1) {
+            tsdb_buf_put_str(out, "\xef\xbf\xbd");
+        } else {
+            tsdb_buf_put(out, s + i, width);
+        }
+        i += width;
+    }
+    tsdb_buf_put_u8(out, '"');
+}
+
+void json_labels(struct tsdb_buf *out, const struct tsdb_labels *labels)
+{
+    tsdb_buf_put_u8(out, '{');
+    for (uint32_t i = 0; i < labels->count; i++) {
+        const struct tsdb_label *l = &labels->items[i];
+        if (i > 0) {
+            tsdb_buf_put_u8(out, ',');
+        }
+        json_string(out, l->name, l->name_len);
+        tsdb_buf_put_u8(out, ':');
+        json_string(out, l->value, l->value_len);
+    }
+    tsdb_buf_put_u8(out, '}');
+}
+
+void json_timestamp(struct tsdb_buf *out, int64_t ms)
+{
+    char text[TSDB_FORMAT_FLOAT_MAX];
+    tsdb_buf_put(out, text, tsdb_format_timestamp_ms(text, ms));
+}
+
+void json_float(struct tsdb_buf *out, double v)
+{
+    char text[TSDB_FORMAT_FLOAT_MAX + 2];
+    text[0] = '"';
+    size_t n = tsdb_format_float_json(text + 1, v);
+    text[n + 1] = '"';
+    tsdb_buf_put(out, text, n + 2);
+}
+
+void json_histogram(struct tsdb_buf *out, const struct tsdb_histogram *h)
+{
+    tsdb_buf_put_str(out, "{\"count\":");
+    json_float(out, h->is_float ? h->count_float : (double)h->count_int);
+    tsdb_buf_put_str(out, ",\"sum\":");
+    json_float(out, h->sum);
+    struct bucket_walk w;
+    struct bucket_view b;
+    bool any = false;
+    bucket_walk_init(&w, h);
+    while (bucket_walk_next(&w, &b)) {
+        if (b.count == 0) {
+            continue;
+        }
+        tsdb_buf_put_str(out, any ? ",[" : ",\"buckets\":[[");
+        any = true;
+        int rule = b.lower_inclusive ? (b.upper_inclusive ? 3 : 1) : b.upper_inclusive ? 0 : 2;
+        tsdb_buf_put_u8(out, (uint8_t)('0' + rule));
+        tsdb_buf_put_u8(out, ',');
+        json_float(out, b.lower);
+        tsdb_buf_put_u8(out, ',');
+        json_float(out, b.upper);
+        tsdb_buf_put_u8(out, ',');
+        json_float(out, b.count);
+        tsdb_buf_put_u8(out, ']');
+    }
+    tsdb_buf_put_str(out, any ? "]}" : "}");
+}
+
+/* ---- results ---- */
+
+static void put_point(struct tsdb_buf *out, const struct query_point *p)
+{
+    tsdb_buf_put_u8(out, '[');
+    json_timestamp(out, p->t_ms);
+    tsdb_buf_put_u8(out, ',');
+    if (p->histogram) {
+        json_histogram(out, p->histogram);
+    } else {
+        json_float(out, p->value);
+    }
+    tsdb_buf_put_u8(out, ']');
+}
+
+/* "values":[...] or "histograms":[...]: the points of one kind, if there are any. */
+static void put_points(struct tsdb_buf *out, const struct query_series *s, bool histograms)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < s->point_count; i++) {
+        if ((s->points[i].histogram != NULL) != histograms) {
+            continue;
+        }
+        tsdb_buf_put_str(out, any ? "," : histograms ? ",\"histograms\":[" : ",\"values\":[");
+        any = true;
+        put_point(out, &s->points[i]);
+    }
+    if (any) {
+        tsdb_buf_put_u8(out, ']');
+    }
+}
+
+static void put_series(struct tsdb_buf *out, const struct query_result *r)
+{
+    tsdb_buf_put_u8(out, '[');
+    for (uint32_t i = 0; i < r->series_count; i++) {
+        const struct query_series *s = &r->series[i];
+        tsdb_buf_put_str(out, i > 0 ? ",{\"metric\":" : "{\"metric\":");
+        json_labels(out, &s->labels);
+        if (r->type == QUERY_TYPE_VECTOR) {
+            tsdb_buf_put_str(out, s->points[0].histogram ? ",\"histogram\":" : ",\"value\":");
+            put_point(out, &s->points[0]);
+        } else {
+            put_points(out, s, false);
+            put_points(out, s, true);
+        }
+        tsdb_buf_put_u8(out, '}');
+    }
+    tsdb_buf_put_u8(out, ']');
+}
+
+/* Scalars and strings have the time as an ordinary JSON number. */
+static void put_seconds(struct tsdb_buf *out, int64_t ms)
+{
+    char text[TSDB_FORMAT_FLOAT_MAX];
+    tsdb_buf_put(out, text, tsdb_format_float_json(text, (double)ms / 1000));
+}
+
+static void put_scalar(struct tsdb_buf *out, const struct query_point *p)
+{
+    char text[TSDB_FORMAT_FLOAT_MAX];
+    tsdb_buf_put_u8(out, '[');
+    put_seconds(out, p->t_ms);
+    tsdb_buf_put_str(out, ",\"");
+    tsdb_buf_put(out, text, tsdb_format_float_fixed(text, p->value));
+    tsdb_buf_put_str(out, "\"]");
+}
+
+void query_result_json(const struct query_result *r, struct tsdb_buf *out)
+{
+    tsdb_buf_printf(out, "{\"resultType\":\"%s\",\"result\":", query_type_name(r->type));
+    switch (r->type) {
+    case QUERY_TYPE_SCALAR:
+        put_scalar(out, &r->scalar);
+        break;
+    case QUERY_TYPE_STRING:
+        tsdb_buf_put_u8(out, '[');
+        put_seconds(out, r->string_t_ms);
+        tsdb_buf_put_u8(out, ',');
+        json_string(out, r->string, r->string_len);
+        tsdb_buf_put_u8(out, ']');
+        break;
+    case QUERY_TYPE_VECTOR:
+    case QUERY_TYPE_MATRIX:
+        put_series(out, r);
+        break;
+    }
+    tsdb_buf_put_u8(out, '}');
+}
