@@ -1,18 +1,22 @@
 /* The head of one partition: its series and their recent samples, in memory.
  *
- * Per series a hot struct of one cache line (last time, last bits, the epoch in which they were logged, tail pointer,
- * chunk list pointer, generation) and an append-only tail of columns. A tail grows 4, 8, 16 ... up to TSDB_CHUNK_SAMPLES, then
- * becomes a sealed chunk as it is (encoding RAW for now; the codecs come behind the same `struct head_piece`).
- * Samples older than the series' newest go to its out-of-order buffer: append-only, unsorted, sealed (sorted) at
- * TSDB_CHUNK_SAMPLES. A tail or chunk holds one sample kind; a change of kind, or of "has start timestamps", seals early.
+ * Per series a hot struct of one cache line (open tail and its count, chunk list, newest time, last
+ * float logged and its epoch, generation) and an append-only tail of columns. A tail grows 4, 9, 39
+ * up to TSDB_CHUNK_SAMPLES, then becomes a sealed chunk as it is (encoding RAW for now; the codecs
+ * come behind the same `struct head_piece`). Samples older than the series' newest go to its
+ * out-of-order buffer: append-only, unsorted, sealed (sorted) at TSDB_CHUNK_SAMPLES. A tail or
+ * chunk holds one sample kind; a change of kind, or of "has start timestamps", seals early.
  *
  * Invariants:
  *  1. Only the owner changes anything. Readers hold an epoch guard.
- *  2. A tail publishes data, then count (release); readers load count (acquire) and read no further.
- *  3. Sealing publishes the chunk list first, then the new tail. Readers load the tail first, then the list, and skip a
- *     tail that they also find in the list: a sample is never seen twice and never missed.
+ *  2. Data is written before the count that covers it is published (release); readers load the
+ * count (acquire) and read no further. Tail and count are one word.
+ *  3. Sealing publishes the chunk list first, then the new tail. Readers load the tail first, then
+ *     the list, and skip a tail that they also find in the list: a sample is never seen twice and
+ *     never missed. Out-of-order buffers likewise, known by a number.
  *  4. Replaced memory goes to the partition's limbo list.
- *  5. No two samples of a series in memory have the same time: exact duplicates are no-ops, others are refused.
+ *  5. No two samples of a series in memory have the same time: exact duplicates are no-ops, others
+ *     are refused.
  * Hot structs live in slabs that never move, found by local id >> 12 in a directory.
  */
 #ifndef TSDB_HEAD_H
@@ -27,30 +31,38 @@
 struct head_partition;
 
 struct head_counters { /* relaxed atomics: written by the owner, read by stats */
-    _Atomic(uint64_t) series_created, chunks, samples, histograms, exemplars, duplicates, out_of_order;
+    _Atomic(uint64_t) series_created, chunks, samples, histograms, exemplars, duplicates,
+        out_of_order;
     _Atomic(uint64_t) rejected[TSDB_REJECT_COUNT];
     _Atomic(int64_t) min_time_ms, max_time_ms;
 };
 
-enum tsdb_status head_partition_create(uint32_t id, struct tsdb_epoch *epoch, uint32_t exemplars_max, struct head_partition **out) TSDB_WUR;
+enum tsdb_status head_partition_create(uint32_t id, struct tsdb_epoch *epoch,
+                                       uint32_t exemplars_max,
+                                       struct head_partition **out) TSDB_WUR;
 void head_partition_destroy(struct head_partition *p);
 
 struct index_mem *head_index(struct head_partition *p);
 struct tsdb_epoch_limbo *head_limbo(struct head_partition *p);
 const struct head_counters *head_counters(const struct head_partition *p);
-/* Free what readers have let go of, if more than bytes_min wait for it. Owner. Returns bytes freed. */
+/* Free what readers have let go of, if more than bytes_min wait for it. Owner. Returns bytes freed.
+ */
 uint64_t head_reclaim(struct head_partition *p, uint64_t bytes_min);
 
 /* ---- the owner ---- */
-enum tsdb_status head_series_find_or_create(struct head_partition *p, const struct tsdb_labels *labels, uint64_t hash, uint32_t *out_local,
-                                            bool *out_created, struct tsdb_error *err) TSDB_WUR;
+enum tsdb_status head_series_find_or_create(struct head_partition *p,
+                                            const struct tsdb_labels *labels, uint64_t hash,
+                                            uint32_t *out_local, bool *out_created,
+                                            struct tsdb_error *err) TSDB_WUR;
 /* Recovery: a local id whose labels were lost. Takes the next id; never found, never selected. */
 enum tsdb_status head_series_hole(struct head_partition *p, uint32_t *out_local) TSDB_WUR;
-/* Is it one of those? In the index it stands under a label whose name is no UTF-8 (head_name_is_hole): readers of labels, names and
- * the checkpoint leave it out. Any thread, under a guard. */
+/* Is it one of those? In the index it stands under a label whose name is no UTF-8
+ * (head_name_is_hole): readers of labels, names and the checkpoint leave it out. Any thread, under
+ * a guard. */
 bool head_series_is_hole(const struct head_partition *p, uint32_t local);
 bool head_name_is_hole(const char *name, uint32_t len);
-uint32_t head_generation(const struct head_partition *p, uint32_t local); /* 0 for every series so far: ids are not reused */
+uint32_t head_generation(const struct head_partition *p,
+                         uint32_t local); /* 0 for every series so far: ids are not reused */
 void head_prefetch(const struct head_partition *p, uint32_t local);
 /* Time of the newest sample; false without one. */
 bool head_last_time(const struct head_partition *p, uint32_t local, int64_t *out_ms);
@@ -62,17 +74,21 @@ enum head_append_outcome {
     HEAD_DUPLICATE_CONFLICT, /* refused */
     HEAD_NOMEM,
 };
-/* value: float bits, or pointer to struct tsdb_raw_histogram (the raw bytes are copied). start_ms 0 = none. */
-enum head_append_outcome head_append(struct head_partition *p, uint32_t local, int64_t t_ms, int64_t start_ms, enum tsdb_sample_kind kind,
-                                     uint64_t value);
-/* The base for WAL packing: the last float of the series logged in `epoch`. head_logged records one. Also used by replay, with
- * its own decode generation as `epoch`. */
-bool head_wal_base(const struct head_partition *p, uint32_t local, uint64_t epoch, uint64_t *out_bits);
+/* value: float bits, or pointer to struct tsdb_raw_histogram (the raw bytes are copied). start_ms 0
+ * = none. */
+enum head_append_outcome head_append(struct head_partition *p, uint32_t local, int64_t t_ms,
+                                     int64_t start_ms, enum tsdb_sample_kind kind, uint64_t value);
+/* The base for WAL packing: the last float of the series logged in `epoch`. head_logged records
+ * one. Also used by replay, with its own decode generation as `epoch`. */
+bool head_wal_base(const struct head_partition *p, uint32_t local, uint64_t epoch,
+                   uint64_t *out_bits);
 void head_wal_logged(struct head_partition *p, uint32_t local, uint64_t epoch, uint64_t bits);
-/* Have the labels of the series been written to the log or to series.log? (memory mode logs lazily) */
+/* Have the labels of the series been written to the log or to series.log? (memory mode logs lazily)
+ */
 bool head_labels_logged(const struct head_partition *p, uint32_t local);
 void head_labels_logged_set(struct head_partition *p, uint32_t local);
-enum tsdb_status head_exemplar_append(struct head_partition *p, uint32_t local, const struct tsdb_exemplar *x) TSDB_WUR;
+enum tsdb_status head_exemplar_append(struct head_partition *p, uint32_t local,
+                                      const struct tsdb_exemplar *x) TSDB_WUR;
 /* Drop sealed chunks whose newest sample is older than min_ms. Returns chunks dropped. */
 uint64_t head_drop_before(struct head_partition *p, int64_t min_ms);
 
@@ -80,7 +96,7 @@ uint64_t head_drop_before(struct head_partition *p, int64_t min_ms);
 /* A run of samples as it lies in memory: borrowed, immutable up to count. */
 struct head_piece {
     enum tsdb_sample_kind kind;
-    bool sorted;             /* false: out-of-order buffer */
+    bool sorted; /* false: out-of-order buffer */
     bool sealed;
     uint32_t count;
     const int64_t *t_ms;
@@ -88,14 +104,18 @@ struct head_piece {
     const int64_t *start_ms; /* NULL: none */
 };
 /* All pieces of a series, sealed ones first, in order; into arena memory. */
-enum tsdb_status head_pieces(const struct head_partition *p, uint32_t local, struct tsdb_arena *arena, struct head_piece **out, uint32_t *out_count) TSDB_WUR;
+enum tsdb_status head_pieces(const struct head_partition *p, uint32_t local,
+                             struct tsdb_arena *arena, struct head_piece **out,
+                             uint32_t *out_count) TSDB_WUR;
 /* Merged, sorted, within the range, decoded to columns; copies. (select) */
-enum tsdb_status head_read(const struct head_partition *p, uint32_t local, struct tsdb_time_range range, struct tsdb_arena *arena,
+enum tsdb_status head_read(const struct head_partition *p, uint32_t local,
+                           struct tsdb_time_range range, struct tsdb_arena *arena,
                            struct tsdb_columns *out, struct tsdb_error *err) TSDB_WUR;
 typedef bool (*head_exemplar_fn)(void *arg, uint32_t local, const struct tsdb_exemplar *x);
-/* Exemplars of the partition, oldest first. Takes the partition's exemplar lock (rank TSDB_METADATA), shared with the owner's rare
- * head_exemplar_append. */
+/* Exemplars of the partition, oldest first. Takes the partition's exemplar lock (rank
+ * TSDB_METADATA), shared with the owner's rare head_exemplar_append. */
 void head_exemplars(struct head_partition *p, head_exemplar_fn fn, void *arg);
-enum tsdb_status head_validate(const struct head_partition *p, struct tsdb_error *err) TSDB_WUR; /* owner */
+enum tsdb_status head_validate(const struct head_partition *p,
+                               struct tsdb_error *err) TSDB_WUR; /* owner */
 
 #endif
