@@ -18,6 +18,8 @@
 
 struct mx_cell {
     bool used, sent, acked, kill_safe, cut_safe, found;
+    bool whole; /* its one write went to one owner: answered means that nothing of it was synced
+                   long before */
     uint8_t kind;
     uint8_t raw; /* index into raws */
     uint32_t series;
@@ -139,10 +141,13 @@ static inline bool mx_submit(struct mx *m, const struct hx_sample *samples, cons
         }
         if (!c->sent) {
             c->sent = true;
+            c->whole = w->x->w.batch_count == 1;
             c->kind = (uint8_t)samples[i].kind;
             c->bits = samples[i].bits;
             c->raw = raws ? raws[i] : 0;
             c->start_ms = samples[i].start_ms;
+        } else {
+            c->whole = false;
         }
         if (mx_same(c, &samples[i], raws ? raws[i] : 0)) {
             w->cells[w->cell_count++] = (uint32_t)(c - m->cells);
@@ -220,7 +225,7 @@ static inline uint32_t mx_at_risk(const struct mx *m, int64_t *out_age_ns)
     *out_age_ns = 0;
     for (uint32_t i = 0; i < MX_CELLS; i++) {
         const struct mx_cell *c = &m->cells[i];
-        if (c->kill_safe && !c->cut_safe) {
+        if (c->kill_safe && !c->cut_safe && c->whole) {
             n++;
             *out_age_ns = TSDB_MAX(*out_age_ns, m->h->clock.mono_ns - c->acked_ns);
         }
