@@ -1,0 +1,214 @@
+"""The main job, end to end: a real Prometheus scrapes, remote-writes to Tidalite, Tidalite is killed in the middle and started
+again on its directory, and then both are asked the same questions.  demo.py and test_prometheus.py share this.
+"""
+import math
+import signal
+import time
+
+import lib
+import peers
+
+RELATIVE = 1e-9
+WINDOW = 20          # seconds: range of the rates below
+WARM_UP = 6          # seconds after the first scrape that no question reaches back to
+
+CONFIG = """\
+global:
+  scrape_interval: 1s
+  scrape_timeout: 1s
+scrape_configs:
+  - job_name: prometheus
+    static_configs: [{{targets: ['127.0.0.1:{prometheus}']}}]
+  - job_name: node
+    static_configs: [{{targets: ['127.0.0.1:{node}']}}]
+remote_write:
+  - url: http://127.0.0.1:{tidalite}/api/v1/write
+    queue_config: {{max_backoff: 500ms}}
+"""
+
+# Asked as instant queries at several times and as range queries.  {w} is the window.
+QUERIES = [
+    "up",
+    'up{{job="node"}}',
+    "scrape_samples_scraped",
+    'node_cpu_seconds_total{{mode="idle"}}',
+    'node_cpu_seconds_total{{mode!~"idle|iowait|steal"}}',
+    "node_load1",
+    "node_memory_MemAvailable_bytes / node_memory_MemTotal_bytes",
+    "1 - node_memory_MemAvailable_bytes / node_memory_MemTotal_bytes",
+    "prometheus_tsdb_head_samples_appended_total",
+    'prometheus_http_requests_total{{handler="/metrics",code="200"}}',
+    "rate(node_cpu_seconds_total[{w}])",
+    'sum by (mode) (rate(node_cpu_seconds_total{{mode!="idle"}}[{w}]))',
+    "sum without (cpu, mode) (rate(node_cpu_seconds_total[{w}]))",
+    "rate(prometheus_tsdb_head_samples_appended_total[{w}])",
+    "increase(prometheus_http_requests_total[{w}])",
+    'increase(prometheus_http_request_duration_seconds_bucket{{handler="/metrics"}}[{w}])',
+    "sum by (le) (rate(prometheus_http_request_duration_seconds_bucket[{w}]))",
+    "sum(rate(process_cpu_seconds_total[{w}]))",
+    "avg_over_time(node_load1[{w}])",
+    "min_over_time(process_resident_memory_bytes[{w}])",
+    "max_over_time(process_resident_memory_bytes[{w}])",
+    "sum_over_time(scrape_duration_seconds[{w}])",
+    "count_over_time(up[{w}])",
+    "last_over_time(go_goroutines[{w}])",
+    "avg(go_goroutines)",
+    "min by (job) (scrape_duration_seconds)",
+    "max by (job, instance) (process_open_fds)",
+    'count by (__name__) ({{__name__=~"node_network_.*_total"}})',
+    'count({{__name__=~".+",job="node"}})',
+    "node_load1 offset 10s",
+    "rate(node_context_switches_total[{w}] offset 5s)",
+    "node_filesystem_avail_bytes > 1e6",
+    "go_memstats_alloc_bytes >= bool 1e7",
+    "process_resident_memory_bytes / 2 ^ 20",
+    "(node_memory_MemTotal_bytes - node_memory_MemFree_bytes) * 2 % 1e9",
+    "-node_load1 + 3 * node_load5",
+    'prometheus_tsdb_head_series{{instance=~"127.0.0.1:.*"}}',
+]
+
+
+class Scenario:
+    """Use as a context; say(text) hears what happens."""
+
+    def __init__(self, seconds=70, say=print, flags=()):
+        self.seconds, self.say = seconds, say
+        self.node_port, self.prometheus_port = lib.free_port(), lib.free_port()
+        self.tidalite = lib.Tidalite(None, *flags)
+        work = lib.folder("prometheus")
+        config = f"{work}/prometheus.yml"
+        with open(config, "w", encoding="utf-8") as f:
+            f.write(CONFIG.format(prometheus=self.prometheus_port, node=self.node_port, tidalite=self.tidalite.port))
+        self.node = lib.Server("node-exporter", [peers.program("prometheus-node-exporter"), f"--web.listen-address=127.0.0.1:{self.node_port}"],
+                               self.node_port, "/")
+        self.prometheus = lib.Server("prometheus", [peers.program("prometheus"), f"--config.file={config}", f"--storage.tsdb.path={work}/data",
+                                                    f"--web.listen-address=127.0.0.1:{self.prometheus_port}"],
+                                     self.prometheus_port, "/-/ready")
+        self.first = self.last = self.fraction = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        if exc[0] is not None:
+            for s in (self.prometheus, self.tidalite):
+                if s.process is not None:
+                    print(f"log of {s.name} ends:\n{s.log_tail()}")
+        for s in (self.prometheus, self.node, self.tidalite):
+            s.kill()
+
+    # ---- the run ----
+
+    def start(self):
+        self.tidalite.start()
+        self.node.start()
+        self.prometheus.start()
+        lib.wait_for("the first scrapes", lambda: len(self.prometheus.client.query("up == 1")) == 2)
+        self.first = time.time()
+        self.say(f"Tidalite on port {self.tidalite.port}, Prometheus on {self.prometheus_port}, node exporter on {self.node_port}; scraping every second")
+
+    def kill_and_restart(self):
+        """SIGKILL, a pause in which Prometheus has nowhere to write, the same directory again."""
+        before = self.received()
+        lib.expect(before > 0, "Tidalite has received nothing before the kill")
+        self.tidalite.kill()
+        lib.expect_equal(self.tidalite.process.returncode, -signal.SIGKILL, "how Tidalite ended")
+        time.sleep(2)
+        begin = time.monotonic()
+        self.tidalite.start()
+        self.say(f"killed Tidalite (SIGKILL) after {before:.0f} samples; ready again in {(time.monotonic() - begin) * 1000:.0f} ms")
+
+    def received(self):
+        return lib.find_text(self.tidalite.client.get("/metrics").text, "tidalite_head_samples_appended_total") or 0
+
+    def run(self):
+        """Scrape for `seconds`, with the kill in the middle, and wait until all of a past range is sent."""
+        time.sleep(max(self.seconds / 2, 5))
+        self.kill_and_restart()
+        time.sleep(max(self.first + self.seconds - time.time(), 5))
+        self.choose_times()
+        lib.wait_for("Prometheus to have sent everything", self.all_sent)
+        metrics = self.prometheus.client.get("/metrics").text
+        for name in ("prometheus_remote_storage_samples_failed_total", "prometheus_remote_storage_samples_dropped_total"):
+            lib.expect_equal(lib.find_text(metrics, name), 0.0, name)
+        sent = lib.find_text(metrics, "prometheus_remote_storage_samples_total")
+        retried = lib.find_text(metrics, "prometheus_remote_storage_samples_retried_total")
+        self.say(f"Prometheus has sent {sent:.0f} samples ({retried:.0f} of them again, because of the kill), none dropped, none refused")
+
+    def all_sent(self):
+        metrics = self.prometheus.client.get("/metrics").text
+        return (lib.find_text(metrics, "prometheus_remote_storage_queue_highest_sent_timestamp_seconds") or 0) > self.last + 1
+
+    def choose_times(self):
+        """The past range to ask about, and a fraction of a second at which no sample lies.
+
+        Debian's Prometheus has windows that include their left end, Tidalite has them open as Prometheus 3.  At times where no
+        sample lies, and with windows of whole seconds, both mean the same.
+        """
+        now = time.time()
+        stamps = [t for points in lib.matrix(self.prometheus.client.query(f"up[{int(now - self.first) + 60}s]", now)).values() for t, _ in points]
+        taken = sorted({t % 1000 for t in stamps})
+        gaps = [((b - a) % 1000 or 1000, a) for a, b in zip(taken, taken[1:] + taken[:1])]
+        width, left = max(gaps)
+        lib.expect(width >= 4, f"scrapes lie all over the second; no time without samples: {taken}")
+        self.fraction = ((left + width // 2) % 1000) / 1000
+        self.last = math.floor(now) - 2 + self.fraction
+        self.begin = math.ceil(self.first) + WARM_UP + WINDOW + 10 + self.fraction
+        lib.expect(self.last - self.begin >= 5, f"only {self.last - self.begin:.0f} s to ask about")
+
+    # ---- the questions ----
+
+    def compare_all(self):
+        """(number of comparisons, values compared, texts of what differs)."""
+        count = values = 0
+        wrong = []
+        step = 1
+        span = self.last - self.begin
+        times = [round(self.begin + math.floor(span * k / 3), 3) for k in range(4)]
+        for text in QUERIES:
+            expr = text.format(w=f"{WINDOW}s")
+            asked = [("/api/v1/query", {"query": expr, "time": t}) for t in times]
+            asked.append(("/api/v1/query_range", {"query": expr, "start": self.begin, "end": self.last, "step": step}))
+            asked.append(("/api/v1/query", {"query": f"{expr} @ {self.last}" if expr.isidentifier() else expr, "time": self.last}))
+            for path, params in asked:
+                count += 1
+                try:
+                    values += compare(self.prometheus.client.data(path, params), self.tidalite.client.data(path, params))
+                except lib.Failure as e:
+                    wrong.append(f"{path} {params}: {e}")
+        for path, params in self.label_questions():
+            count += 1
+            expected = sorted(self.prometheus.client.data(path, params), key=str)
+            got = sorted(self.tidalite.client.data(path, params), key=str)
+            values += len(expected)
+            if got != expected or not expected:
+                wrong.append(f"{path} {params}: got {lib.short(got)}, expected {lib.short(expected)}")
+        return count, values, wrong
+
+    def label_questions(self):
+        r = {"start": self.begin, "end": self.last}
+        return [("/api/v1/labels", r | {"match[]": '{job="node"}'}), ("/api/v1/label/job/values", r), ("/api/v1/label/mode/values", r),
+                ("/api/v1/label/__name__/values", r | {"match[]": '{__name__=~"node_.*"}'}), ("/api/v1/series", r | {"match[]": "up"}),
+                ("/api/v1/series", r | {"match[]": ['node_cpu_seconds_total{mode="idle"}', "go_goroutines"]})]
+
+
+def points_of(series):
+    return series["values"] if "values" in series else [series["value"]]
+
+
+def compare(expected, got):
+    """Number of values compared; Failure where two `data` objects differ."""
+    lib.expect_equal(got["resultType"], expected["resultType"], "type")
+    want = {lib.series_key(s["metric"]): points_of(s) for s in expected["result"]}
+    have = {lib.series_key(s["metric"]): points_of(s) for s in got["result"]}
+    lib.expect_equal(len(have), len(got["result"]), "series, without duplicates")
+    lib.expect(want, "Prometheus answers nothing: a question without meaning")
+    missing, more = want.keys() - have.keys(), have.keys() - want.keys()
+    lib.expect(not missing and not more, f"series missing: {sorted(missing)[:3]}, series too many: {sorted(more)[:3]}")
+    count = 0
+    for key, points in want.items():
+        lib.expect_equal([t for t, _ in have[key]], [t for t, _ in points], f"times of {key}")
+        for (t, a), (_, b) in zip(points, have[key]):
+            lib.expect(lib.same_value(float(a), float(b), RELATIVE), f"{key} at {t}: got {b}, expected {a}")
+            count += 1
+    return count
