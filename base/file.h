@@ -105,8 +105,8 @@ enum tsdb_fs_fault {
                        Linux may */
     TSDB_FAULT_ENOSPC, /* writes, preallocate and creates fail with ENOSPC */
     TSDB_FAULT_HALT,   /* this operation and every later one, reads too, fails with EIO and has no
-                          effect: the machine is gone.   The test then calls crash or kill and reopens.
-                          A write may leave a torn prefix. */
+                          effect: the machine is gone.   The test then calls crash or kill and
+                          reopens.   A write may leave a torn prefix. */
 };
 /* Arm: the op_index-th mutating operation from now (1-based) gets the fault; `count` operations in
  * a row (HALT: all). Replaces what was armed; crash and kill disarm. */

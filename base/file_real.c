@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -22,9 +23,9 @@
 
 struct tsdb_file {
     int fd;
-    bool poisoned;     /* a write or sync failed: owned by the writing thread */
-    size_t path_bytes; /* with NUL */
-    char path[];       /* for messages */
+    _Atomic(bool) poisoned; /* a write or sync failed; the log's writer and syncer share a handle */
+    size_t path_bytes;      /* with NUL */
+    char path[];            /* for messages */
 };
 
 struct real_fs {
