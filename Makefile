@@ -245,8 +245,10 @@ format:
 	clang-format -i $(OUR_C)
 format-check:
 	@clang-format --dry-run -Werror $(OUR_C) && echo "format: $(words $(OUR_C)) files clean"
+# One file a call: with several, clang-tidy 14 reports an uninitialised va_list that is not there.
 tidy: $(gen_h)
-	@clang-tidy --quiet $(filter-out tests/% bench/%,$(filter %.c,$(OUR_C))) -- -std=c17 $(CPPFLAGS) -ffp-contract=off
+	@printf '%s\n' $(filter-out tests/% bench/%,$(filter %.c,$(OUR_C))) | xargs -P $(JOBS) -I{} \
+	  clang-tidy --quiet --warnings-as-errors='*' {} -- -std=c17 $(CPPFLAGS) -ffp-contract=off
 layers:
 	@awk -f tools/check_layers.awk tools/layers.txt $(filter-out tests/% bench/% examples/%,$(OUR_C))
 # Every header compiles alone.

@@ -14,7 +14,8 @@ import sys
 import time
 
 # Suites whose point is several threads: what ThreadSanitizer runs.
-CONCURRENT = ("concurrent", "ring", "epoch", "mutex", "latency", "alias", "tidalite", "ingest")
+CONCURRENT = ("concurrent", "ring", "epoch", "mutex", "latency", "alias", "tidalite", "ingest", "file_sim", "recovery", "http",
+              "routes", "workers")
 
 
 def run(command, timeout, env=None):
