@@ -59,18 +59,42 @@ static void *on_uri(void *cls, const char *uri, struct MHD_Connection *connectio
     return x;
 }
 
-static int64_t parse_content_length(struct MHD_Connection *connection)
+/* What the headers say about the body's length. */
+struct framing {
+    const char *length;
+    bool chunked;
+    bool ambiguous; /* two lengths, or a length beside Transfer-Encoding */
+};
+
+static enum MHD_Result look_at_header(void *cls, enum MHD_ValueKind kind, const char *name,
+                                      const char *value)
 {
-    const char *te = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Transfer-Encoding");
-    if (te) {
-        return -1;
+    (void)kind;
+    struct framing *f = cls;
+    if (strcasecmp(name, "Content-Length") == 0) {
+        f->ambiguous = f->ambiguous || f->length || f->chunked;
+        f->length = value;
+    } else if (strcasecmp(name, "Transfer-Encoding") == 0) {
+        f->ambiguous = f->ambiguous || f->length || f->chunked;
+        f->chunked = true;
     }
-    const char *cl = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Content-Length");
+    return MHD_YES;
+}
+
+/* False: where the next request begins is a matter of opinion, and a proxy in front of us may have
+ * another one. */
+static bool parse_framing(struct http_exchange *x)
+{
+    struct framing f = {0};
     uint64_t v = 0;
-    if (!cl) {
-        return 0;
+    (void)MHD_get_connection_values(x->connection, MHD_HEADER_KIND, look_at_header, &f);
+    if (f.chunked) {
+        x->content_length = -1;
+    } else if (f.length) {
+        bool fits = tsdb_parse_u64(f.length, strlen(f.length), &v) && v <= INT64_MAX;
+        x->content_length = fits ? (int64_t)v : INT64_MAX;
     }
-    return tsdb_parse_u64(cl, strlen(cl), &v) && v <= INT64_MAX ? (int64_t)v : INT64_MAX;
+    return !f.ambiguous;
 }
 
 static enum MHD_Result queue_reply(struct http_exchange *x)
@@ -125,7 +149,10 @@ static enum MHD_Result handle_headers(struct http_exchange *x, const char *metho
     x->headers_done = true;
     x->method = method_from_text(method);
     snprintf(x->method_text, sizeof x->method_text, "%s", method);
-    x->content_length = parse_content_length(x->connection);
+    if (!parse_framing(x)) {
+        reply_text(x, MHD_HTTP_BAD_REQUEST, "the length of the body is ambiguous\n", true);
+        return queue_reply(x);
+    }
     bool too_large = x->content_length > 0 && (uint64_t)x->content_length > s->body_bytes_max;
     if (atomic_load(&s->draining)) {
         reply_text(x, MHD_HTTP_SERVICE_UNAVAILABLE, "server is shutting down\n", true);

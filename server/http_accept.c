@@ -1,6 +1,7 @@
 /* The listening socket and the thread that hands connections to the least loaded daemon. */
 #include "server/http_private.h"
 
+#include "base/format.h"
 #include "base/log.h"
 
 #include <errno.h>
@@ -33,7 +34,9 @@ static bool split_address(const char *address, char *host, size_t host_cap, char
     memcpy(host, address, len);
     host[len] = '\0';
     memcpy(port, colon + 1, strlen(colon + 1) + 1);
-    return true;
+    /* getaddrinfo takes 99999 for 34463. */
+    uint64_t n = 0;
+    return tsdb_parse_u64(port, strlen(port), &n) && n <= UINT16_MAX;
 }
 
 static int bind_one(const struct addrinfo *ai)

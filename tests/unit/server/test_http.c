@@ -1,0 +1,819 @@
+/* server/http*.c over real sockets on the loopback. */
+#include "tests/support/test.h"
+
+#include "server/http.h"
+#include "tests/support/http_client.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#define BODY_BYTES_MAX 100000u
+#define WAIT_TRIES     30000 /* of a millisecond: far beyond what any of this takes */
+
+/* What the handlers of the tests share with their test. */
+struct rig {
+    struct http_server *server;
+    uint16_t port;
+    _Atomic(uint32_t) headers, completes, ends;
+    _Atomic(uint32_t) gone_seen;     /* a /hold saw its flag set */
+    _Atomic(uint32_t) holding;       /* /hold exchanges that wait */
+    _Atomic(uint32_t) wrong_threads; /* callbacks of one exchange in different threads */
+    _Atomic(uint32_t) release;       /* lets /hold go */
+    /* the queue of /late: one thread answers */
+    pthread_mutex_t lock;
+    pthread_cond_t ready;
+    struct visit *queue;
+    bool stop;
+    pthread_t replier;
+};
+
+/* One exchange of the tests. */
+struct visit {
+    struct rig *rig;
+    struct http_exchange *x;
+    struct tsdb_buf body;
+    pthread_t daemon;
+    uint32_t wakes;
+    bool wake; /* the replier wakes instead of answering */
+    _Atomic(uint32_t) gone;
+    struct visit *next;
+};
+
+static void nap(void)
+{
+    nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+}
+
+static bool wait_for(_Atomic(uint32_t) *value, uint32_t at_least)
+{
+    for (int i = 0; i < WAIT_TRIES; i++) {
+        if (atomic_load(value) >= at_least) {
+            return true;
+        }
+        nap();
+    }
+    return false;
+}
+
+static void reply_body(struct visit *v, unsigned status)
+{
+    struct http_reply r = {.status = status, .content_type = "text/plain", .body = &v->body};
+    r.headers[0].name = "X-Test";
+    r.headers[0].value = "yes";
+    r.header_count = 1;
+    http_reply(v->x, &r);
+}
+
+static void reply_text(struct visit *v, unsigned status, const char *text)
+{
+    tsdb_buf_clear(&v->body);
+    tsdb_buf_put_str(&v->body, text);
+    reply_body(v, status);
+}
+
+static bool path_is(struct visit *v, const char *path)
+{
+    return strcmp(http_path(v->x), path) == 0;
+}
+
+static void on_headers(void *arg, struct http_exchange *x)
+{
+    struct rig *rig = arg;
+    struct visit *v = calloc(1, sizeof *v);
+    if (!v) {
+        abort();
+    }
+    v->rig = rig;
+    v->x = x;
+    v->daemon = pthread_self();
+    tsdb_buf_init(&v->body, TSDB_MEM_OTHER, 0);
+    http_user_set(x, v);
+    atomic_fetch_add(&rig->headers, 1);
+    if (path_is(v, "/early")) {
+        reply_text(v, 415, "refused\n");
+    }
+}
+
+static void check_thread(struct visit *v)
+{
+    if (!pthread_equal(v->daemon, pthread_self())) {
+        atomic_fetch_add(&v->rig->wrong_threads, 1);
+    }
+}
+
+static void on_body(void *arg, struct http_exchange *x, const void *data, size_t len)
+{
+    (void)arg;
+    struct visit *v = http_user(x);
+    check_thread(v);
+    tsdb_buf_put(&v->body, data, len);
+    if (path_is(v, "/refuse-body")) {
+        reply_text(v, 400, "bad body\n");
+    }
+}
+
+static void enqueue(struct visit *v)
+{
+    pthread_mutex_lock(&v->rig->lock);
+    v->next = v->rig->queue;
+    v->rig->queue = v;
+    pthread_cond_signal(&v->rig->ready);
+    pthread_mutex_unlock(&v->rig->lock);
+}
+
+static void *replier_main(void *arg)
+{
+    struct rig *rig = arg;
+    pthread_mutex_lock(&rig->lock);
+    while (!rig->stop) {
+        struct visit *v = rig->queue;
+        if (!v) {
+            pthread_cond_wait(&rig->ready, &rig->lock);
+            continue;
+        }
+        rig->queue = v->next;
+        pthread_mutex_unlock(&rig->lock);
+        if (v->wake) {
+            http_wake(v->x);
+        } else {
+            reply_body(v, 200);
+        }
+        pthread_mutex_lock(&rig->lock);
+    }
+    pthread_mutex_unlock(&rig->lock);
+    return NULL;
+}
+
+/* /hold: waits until the client is gone or the test lets go. */
+static void *hold_main(void *arg)
+{
+    struct visit *v = arg;
+    struct rig *rig = v->rig;
+    for (int i = 0; i < WAIT_TRIES && !atomic_load(&rig->release); i++) {
+        if (atomic_load(&v->gone)) {
+            atomic_fetch_add(&rig->gone_seen, 1);
+            break;
+        }
+        nap();
+    }
+    reply_text(v, 200, "held\n");
+    return NULL;
+}
+
+static void hold(struct visit *v)
+{
+    pthread_t t;
+    http_watch(v->x, &v->gone);
+    atomic_fetch_add(&v->rig->holding, 1);
+    if (pthread_create(&t, NULL, hold_main, v) != 0) {
+        abort();
+    }
+    pthread_detach(t);
+}
+
+static void on_complete(void *arg, struct http_exchange *x)
+{
+    struct rig *rig = arg;
+    struct visit *v = http_user(x);
+    check_thread(v);
+    atomic_fetch_add(&rig->completes, 1);
+    if (path_is(v, "/late")) {
+        enqueue(v);
+    } else if (path_is(v, "/wake")) {
+        v->wakes = 3;
+        v->wake = true;
+        enqueue(v);
+    } else if (path_is(v, "/hold")) {
+        hold(v);
+    } else {
+        reply_body(v, 200);
+    }
+}
+
+static void on_wake(void *arg, struct http_exchange *x)
+{
+    (void)arg;
+    struct visit *v = http_user(x);
+    check_thread(v);
+    v->wake = --v->wakes > 1; /* woken twice, then answered from the other thread */
+    if (v->wakes == 1) {
+        tsdb_buf_put_str(&v->body, "woken");
+    }
+    enqueue(v);
+}
+
+static void on_end(void *arg, struct http_exchange *x)
+{
+    struct rig *rig = arg;
+    struct visit *v = http_user(x);
+    if (v) {
+        check_thread(v);
+        tsdb_buf_deinit(&v->body);
+        free(v);
+        atomic_fetch_add(&rig->ends, 1);
+    }
+}
+
+static void rig_start(struct rig *rig, uint32_t threads, uint32_t connections_max,
+                      int64_t timeout_ms)
+{
+    memset(rig, 0, sizeof *rig);
+    pthread_mutex_init(&rig->lock, NULL);
+    pthread_cond_init(&rig->ready, NULL);
+    struct http_options o = {.listen_address = "127.0.0.1:0",
+                             .threads = threads,
+                             .connections_max = connections_max,
+                             .read_timeout_ms = timeout_ms,
+                             .body_bytes_max = BODY_BYTES_MAX};
+    struct http_handlers h = {.on_headers = on_headers,
+                              .on_body = on_body,
+                              .on_complete = on_complete,
+                              .on_wake = on_wake,
+                              .on_end = on_end,
+                              .arg = rig};
+    struct tsdb_error err = {0};
+    assert_ok_err(http_start(&o, &h, &rig->server, &err), &err);
+    rig->port = http_port(rig->server);
+    assert_true(rig->port != 0);
+    assert_int_equal(pthread_create(&rig->replier, NULL, replier_main, rig), 0);
+}
+
+static void rig_stop(struct rig *rig)
+{
+    http_stop(rig->server, 10000);
+    pthread_mutex_lock(&rig->lock);
+    rig->stop = true;
+    pthread_cond_signal(&rig->ready);
+    pthread_mutex_unlock(&rig->lock);
+    pthread_join(rig->replier, NULL);
+    assert_int_equal(atomic_load(&rig->headers), atomic_load(&rig->ends));
+    assert_int_equal(atomic_load(&rig->wrong_threads), 0);
+    pthread_cond_destroy(&rig->ready);
+    pthread_mutex_destroy(&rig->lock);
+}
+
+static void expect(struct http_answer *a, int status, const char *body)
+{
+    assert_int_equal(a->status, status);
+    if (body) {
+        assert_string_equal(a->body, body);
+    }
+    http_answer_free(a);
+}
+
+/* The connection still serves. */
+static void expect_alive(struct http_client *c)
+{
+    struct http_answer a;
+    http_client_call(c, "POST", "/echo", NULL, "still here", 10, &a);
+    expect(&a, 200, "still here");
+}
+
+static void serve__keep_alive__answers_each_request(void **state)
+{
+    (void)state;
+    struct rig rig;
+    struct http_client c;
+    struct http_answer a;
+    rig_start(&rig, 2, 16, 60000);
+    assert_int_equal(http_client_open(&c, rig.port), 0);
+    for (int i = 0; i < 5; i++) {
+        char body[16];
+        int n = snprintf(body, sizeof body, "request %d", i);
+        http_client_call(&c, "POST", "/echo?q=1", NULL, body, (size_t)n, &a);
+        char value[32];
+        assert_true(http_answer_header(&a, "X-Test", value, sizeof value));
+        assert_string_equal(value, "yes");
+        assert_true(http_answer_header(&a, "Content-Type", value, sizeof value));
+        assert_string_equal(value, "text/plain");
+        expect(&a, 200, body);
+    }
+    http_client_call(&c, "GET", "/echo", NULL, NULL, 0, &a);
+    expect(&a, 200, "");
+    struct http_stats stats;
+    http_stats_read(rig.server, &stats);
+    assert_int_equal(stats.connections, 1);
+    assert_int_equal(stats.requests, 6);
+    assert_int_equal(stats.bytes_in, 45);
+    assert_int_equal(stats.bytes_out, 45);
+    assert_int_equal(stats.connections_open, 1);
+    http_client_close(&c);
+    rig_stop(&rig);
+}
+
+static void serve__two_requests_in_one_packet__answers_in_order(void **state)
+{
+    (void)state;
+    struct rig rig;
+    struct http_client c;
+    struct http_answer a;
+    rig_start(&rig, 1, 16, 60000);
+    assert_int_equal(http_client_open(&c, rig.port), 0);
+    /* the first is suspended while the second already waits in the buffer */
+    assert_true(http_client_send_text(
+        &c, "POST /late HTTP/1.1\r\nHost: t\r\nContent-Length: 3\r\n\r\none"
+            "POST /echo HTTP/1.1\r\nHost: t\r\nContent-Length: 3\r\n\r\ntwo"));
+    http_client_read(&c, false, &a);
+    expect(&a, 200, "one");
+    http_client_read(&c, false, &a);
+    expect(&a, 200, "two");
+    http_client_close(&c);
+    rig_stop(&rig);
+}
+
+static void serve__head__has_length_and_no_body(void **state)
+{
+    (void)state;
+    struct rig rig;
+    struct http_client c;
+    struct http_answer a;
+    rig_start(&rig, 1, 16, 60000);
+    assert_int_equal(http_client_open(&c, rig.port), 0);
+    http_client_call(&c, "HEAD", "/early", NULL, NULL, 0, &a);
+    char value[32];
+    assert_true(http_answer_header(&a, "Content-Length", value, sizeof value));
+    assert_string_equal(value, "8");
+    expect(&a, 415, "");
+    expect_alive(&c);
+    http_client_close(&c);
+    rig_stop(&rig);
+}
+
+static void body__chunked__arrives_whole(void **state)
+{
+    (void)state;
+    struct rig rig;
+    struct http_client c;
+    struct http_answer a;
+    rig_start(&rig, 1, 16, 60000);
+    assert_int_equal(http_client_open(&c, rig.port), 0);
+    assert_true(http_client_send_text(
+        &c, "POST /echo HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n"));
+    assert_true(http_client_send_text(&c, "5\r\nhello\r\n"));
+    assert_true(http_client_send_text(&c, "7\r\n, world\r\n0\r\n\r\n"));
+    http_client_read(&c, false, &a);
+    expect(&a, 200, "hello, world");
+    expect_alive(&c);
+    http_client_close(&c);
+    rig_stop(&rig);
+}
+
+static void body__as_large_as_allowed__arrives_whole(void **state)
+{
+    (void)state;
+    struct rig rig;
+    struct http_answer a;
+    static char body[BODY_BYTES_MAX];
+    for (size_t i = 0; i < sizeof body; i++) {
+        body[i] = (char)('a' + i % 26);
+    }
+    rig_start(&rig, 1, 16, 60000);
+    http_client_once(rig.port, "POST", "/echo", NULL, body, sizeof body, &a);
+    assert_int_equal(a.status, 200);
+    assert_int_equal(a.body_len, sizeof body);
+    assert_memory_equal(a.body, body, sizeof body);
+    http_answer_free(&a);
+    rig_stop(&rig);
+}
+
+static void body__expect_continue__is_asked_for(void **state)
+{
+    (void)state;
+    struct rig rig;
+    struct http_client c;
+    struct http_answer a;
+    char buf[64] = "";
+    rig_start(&rig, 1, 16, 60000);
+    assert_int_equal(http_client_open(&c, rig.port), 0);
+    assert_true(http_client_send_text(&c, "POST /echo HTTP/1.1\r\nHost: t\r\nContent-Length: 4\r\n"
+                                          "Expect: 100-continue\r\n\r\n"));
+    assert_true(recv(c.fd, buf, 12, MSG_WAITALL) == 12);
+    assert_memory_equal(buf, "HTTP/1.1 100", 12);
+    assert_true(recv(c.fd, buf, 13, MSG_WAITALL) == 13); /* " Continue" and the blank line */
+    assert_true(http_client_send_text(&c, "body"));
+    http_client_read(&c, false, &a);
+    expect(&a, 200, "body");
+    expect_alive(&c);
+    http_client_close(&c);
+    rig_stop(&rig);
+}
+
+static void body__expect_continue_refused__is_answered_without_it_and_closed(void **state)
+{
+    (void)state;
+    struct rig rig;
+    struct http_client c;
+    struct http_answer a;
+    rig_start(&rig, 1, 16, 60000);
+    assert_int_equal(http_client_open(&c, rig.port), 0);
+    assert_true(http_client_send_text(
+        &c,
+        "POST /early HTTP/1.1\r\nHost: t\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n"));
+    http_client_read(&c, false, &a);
+    expect(&a, 415, "refused\n");
+    assert_true(http_client_closed(&c));
+    http_client_close(&c);
+    assert_int_equal(atomic_load(&rig.completes), 0);
+    rig_stop(&rig);
+}
+
+static void early__refusal__reads_the_body_away_and_keeps_the_connection(void **state)
+{
+    (void)state;
+    struct rig rig;
+    struct http_client c;
+    struct http_answer a;
+    static char body[BODY_BYTES_MAX];
+    memset(body, 'x', sizeof body);
+    rig_start(&rig, 1, 16, 60000);
+    assert_int_equal(http_client_open(&c, rig.port), 0);
+    http_client_call(&c, "POST", "/early", NULL, body, sizeof body, &a);
+    expect(&a, 415, "refused\n");
+    http_client_call(&c, "POST", "/refuse-body", NULL, body, sizeof body, &a);
+    expect(&a, 400, "bad body\n");
+    expect_alive(&c);
+    assert_true(http_client_send_text(
+        &c, "POST /early HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n"
+            "4\r\nbody\r\n0\r\n\r\n"));
+    http_client_read(&c, false, &a);
+    expect(&a, 415, "refused\n");
+    expect_alive(&c);
+    assert_int_equal(atomic_load(&rig.completes), 2);
+    http_client_close(&c);
+    rig_stop(&rig);
+}
+
+static void oversized__by_length__is_answered_and_closed(void **state)
+{
+    (void)state;
+    struct rig rig;
+    struct http_client c;
+    struct http_answer a;
+    rig_start(&rig, 1, 16, 60000);
+    assert_int_equal(http_client_open(&c, rig.port), 0);
+    assert_true(http_client_send_text(
+        &c, "POST /echo HTTP/1.1\r\nHost: t\r\nContent-Length: 100001\r\n\r\n"));
+    http_client_read(&c, false, &a);
+    expect(&a, 413, NULL);
+    assert_true(http_client_closed(&c));
+    http_client_close(&c);
+    /* a handler that refuses by itself says why; the connection ends all the same */
+    assert_int_equal(http_client_open(&c, rig.port), 0);
+    assert_true(http_client_send_text(
+        &c, "POST /early HTTP/1.1\r\nHost: t\r\nContent-Length: 99999999999999999999\r\n\r\n"));
+    http_client_read(&c, false, &a);
+    assert_true(a.status == 415 || a.status == 413 || a.status == 400 || a.status == 0);
+    http_answer_free(&a);
+    assert_true(http_client_closed(&c));
+    http_client_close(&c);
+    assert_int_equal(atomic_load(&rig.completes), 0);
+    rig_stop(&rig);
+}
+
+static void oversized__chunked__is_answered_and_closed(void **state)
+{
+    (void)state;
+    struct rig rig;
+    struct http_client c;
+    struct http_answer a;
+    static char chunk[20000];
+    memset(chunk, 'x', sizeof chunk);
+    rig_start(&rig, 1, 16, 60000);
+    assert_int_equal(http_client_open(&c, rig.port), 0);
+    assert_true(http_client_send_text(
+        &c, "POST /echo HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n"));
+    /* one byte more than allowed, and then silence: nothing is left unread that would make the
+     * kernel reset the connection and take the answer with it */
+    for (int i = 0; i < 5; i++) {
+        assert_true(http_client_send_text(&c, "4e20\r\n"));
+        assert_true(http_client_send(&c, chunk, sizeof chunk));
+        assert_true(http_client_send_text(&c, "\r\n"));
+    }
+    assert_true(http_client_send_text(&c, "1\r\nx"));
+    http_client_read(&c, false, &a);
+    expect(&a, 413, "request body is larger than the limit\n");
+    assert_true(http_client_closed(&c));
+    http_client_close(&c);
+    assert_int_equal(atomic_load(&rig.completes), 0);
+    rig_stop(&rig);
+}
+
+static void hostile__heads_and_lengths__leave_the_server_well(void **state)
+{
+    (void)state;
+    static const char *const requests[] = {
+        "\r\n\r\n\r\n\r\n",
+        "nonsense\r\n\r\n",
+        "GET\r\n\r\n",
+        "GET / HTTP/9.9\r\n\r\n",
+        "POST /echo HTTP/1.1\r\nHost: t\r\nContent-Length: -1\r\n\r\n",
+        "POST /echo HTTP/1.1\r\nHost: t\r\nContent-Length: 12x\r\n\r\n",
+        "POST /echo HTTP/1.1\r\nHost: t\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabc",
+        "POST /echo HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        "POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n",
+        "POST /echo HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: gzip\r\n\r\nabc",
+        "GET /\xff\xfe%00%zz HTTP/1.1\r\nHost: t\r\n\r\n",
+        ": : :\r\n: \r\n\r\n",
+    };
+    struct rig rig;
+    rig_start(&rig, 1, 64, 2000);
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(requests); i++) {
+        struct http_client c;
+        assert_int_equal(http_client_open(&c, rig.port), 0);
+        (void)http_client_send_text(&c, requests[i]);
+        shutdown(c.fd, SHUT_WR);
+        assert_true(http_client_closed(&c)); /* whatever it says, it comes to an end */
+        http_client_close(&c);
+    }
+    assert_int_equal(atomic_load(&rig.completes), 1); /* the odd path, which is nothing bad */
+    struct http_client c;
+    assert_int_equal(http_client_open(&c, rig.port), 0);
+    expect_alive(&c);
+    http_client_close(&c);
+    rig_stop(&rig);
+}
+
+static void hostile__headers_larger_than_the_pool__are_refused(void **state)
+{
+    (void)state;
+    struct rig rig;
+    struct http_client c;
+    static char line[300000];
+    rig_start(&rig, 1, 16, 60000);
+    assert_int_equal(http_client_open(&c, rig.port), 0);
+    memset(line, 'h', sizeof line - 1);
+    assert_true(http_client_send_text(&c, "GET /echo HTTP/1.1\r\nHost: t\r\nX-Long: "));
+    (void)http_client_send(&c, line, sizeof line - 1);
+    assert_true(http_client_closed(&c));
+    http_client_close(&c);
+    assert_int_equal(http_client_open(&c, rig.port), 0);
+    expect_alive(&c);
+    http_client_close(&c);
+    rig_stop(&rig);
+}
+
+static void slow_client__half_a_request__is_closed_after_the_timeout(void **state)
+{
+    (void)state;
+    struct rig rig;
+    struct http_client c;
+    struct http_client d;
+    rig_start(&rig, 1, 16, 1000);
+    assert_int_equal(http_client_open(&c, rig.port), 0);
+    assert_int_equal(http_client_open(&d, rig.port), 0);
+    assert_true(http_client_send_text(&c, "POST /echo HTTP/1.1\r\nHos"));
+    assert_true(http_client_send_text(
+        &d, "POST /echo HTTP/1.1\r\nHost: t\r\nContent-Length: 10\r\n\r\nhalf"));
+    assert_true(http_client_closed(&c));
+    assert_true(http_client_closed(&d));
+    http_client_close(&c);
+    http_client_close(&d);
+    assert_int_equal(atomic_load(&rig.completes), 0);
+    rig_stop(&rig);
+}
+
+static void connections__beyond_the_limit__are_closed(void **state)
+{
+    (void)state;
+    struct rig rig;
+    struct http_client c[3];
+    rig_start(&rig, 1, 2, 60000);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(http_client_open(&c[i], rig.port), 0);
+        expect_alive(&c[i]);
+    }
+    assert_int_equal(http_client_open(&c[2], rig.port), 0);
+    assert_true(http_client_closed(&c[2]));
+    expect_alive(&c[0]);
+    expect_alive(&c[1]);
+    struct http_stats stats;
+    http_stats_read(rig.server, &stats);
+    assert_int_equal(stats.connections_refused, 1);
+    for (int i = 0; i < 3; i++) {
+        http_client_close(&c[i]);
+    }
+    /* a place that was given back can be had again */
+    struct http_answer a = {0};
+    for (int i = 0; i < WAIT_TRIES && a.status != 200; i++) {
+        http_answer_free(&a);
+        http_client_once(rig.port, "GET", "/echo", NULL, NULL, 0, &a);
+    }
+    expect(&a, 200, "");
+    rig_stop(&rig);
+}
+
+struct storm {
+    struct rig *rig;
+    const char *path;
+    const char *want;
+    uint32_t rounds;
+    uint32_t wrong;
+};
+
+static void *storm_main(void *arg)
+{
+    struct storm *s = arg;
+    struct http_client c;
+    if (http_client_open(&c, s->rig->port) != 0) {
+        s->wrong++;
+        return NULL;
+    }
+    for (uint32_t i = 0; i < s->rounds; i++) {
+        struct http_answer a;
+        http_client_call(&c, "POST", s->path, NULL, "ping", 4, &a);
+        s->wrong += a.status != 200 || strcmp(a.body, s->want) != 0;
+        http_answer_free(&a);
+    }
+    http_client_close(&c);
+    return NULL;
+}
+
+static void storm(const char *path, const char *want)
+{
+    struct rig rig;
+    struct storm storms[6];
+    pthread_t threads[6];
+    rig_start(&rig, 2, 64, 60000);
+    for (int i = 0; i < 6; i++) {
+        storms[i] = (struct storm){&rig, path, want, 400, 0};
+        assert_int_equal(pthread_create(&threads[i], NULL, storm_main, &storms[i]), 0);
+    }
+    for (int i = 0; i < 6; i++) {
+        pthread_join(threads[i], NULL);
+        assert_int_equal(storms[i].wrong, 0);
+    }
+    assert_int_equal(atomic_load(&rig.completes), 6 * 400);
+    rig_stop(&rig);
+}
+
+/* Answers from another thread come before, while and after the connection is suspended. */
+static void reply__from_another_thread__meets_every_moment(void **state)
+{
+    (void)state;
+    storm("/late", "ping");
+}
+
+static void wake__from_another_thread__runs_in_the_daemons_thread(void **state)
+{
+    (void)state;
+    storm("/wake", "pingwoken");
+}
+
+static void watch__client_goes_away__sets_the_flag(void **state)
+{
+    (void)state;
+    struct rig rig;
+    struct http_client c;
+    struct http_client d;
+    rig_start(&rig, 1, 16, 60000);
+    assert_int_equal(http_client_open(&c, rig.port), 0);
+    assert_int_equal(http_client_open(&d, rig.port), 0);
+    assert_true(http_client_send_text(&c, "GET /hold HTTP/1.1\r\nHost: t\r\n\r\n"));
+    assert_true(http_client_send_text(&d, "GET /hold HTTP/1.1\r\nHost: t\r\n\r\n"));
+    assert_true(wait_for(&rig.holding, 2));
+    assert_int_equal(atomic_load(&rig.gone_seen), 0);
+    http_client_close(&c);
+    assert_true(wait_for(&rig.gone_seen, 1));
+    /* the other one is still there, and gets its answer */
+    atomic_store(&rig.release, 1);
+    struct http_answer a;
+    http_client_read(&d, false, &a);
+    expect(&a, 200, "held\n");
+    /* a watched connection goes on to serve, and may be watched again */
+    http_client_call(&d, "GET", "/hold", NULL, NULL, 0, &a);
+    expect(&a, 200, "held\n");
+    http_client_close(&d);
+    rig_stop(&rig);
+    assert_int_equal(atomic_load(&rig.gone_seen), 1);
+}
+
+static void stop__time_is_up__tells_watched_exchanges_and_waits_for_them(void **state)
+{
+    (void)state;
+    struct rig rig;
+    struct http_client c;
+    rig_start(&rig, 1, 16, 60000);
+    assert_int_equal(http_client_open(&c, rig.port), 0);
+    assert_true(http_client_send_text(&c, "GET /hold HTTP/1.1\r\nHost: t\r\n\r\n"));
+    assert_true(wait_for(&rig.holding, 1));
+    http_stop(rig.server, 20);
+    assert_int_equal(atomic_load(&rig.gone_seen), 1);
+    rig.server = NULL;
+    http_client_close(&c);
+    rig_stop(&rig);
+}
+
+static void *stop_main(void *arg)
+{
+    struct rig *rig = arg;
+    http_stop(rig->server, 30000);
+    return NULL;
+}
+
+static void stop__exchange_open__finishes_it_and_refuses_new_ones(void **state)
+{
+    (void)state;
+    struct rig rig;
+    struct http_client held;
+    struct http_client other;
+    struct http_client upload;
+    struct http_answer a = {0};
+    pthread_t stopper;
+    rig_start(&rig, 1, 64, 60000);
+    assert_int_equal(http_client_open(&held, rig.port), 0);
+    assert_true(http_client_send_text(&held, "GET /hold HTTP/1.1\r\nHost: t\r\n\r\n"));
+    assert_true(wait_for(&rig.holding, 1));
+    assert_int_equal(http_client_open(&upload, rig.port), 0);
+    assert_true(http_client_send_text(
+        &upload, "POST /echo HTTP/1.1\r\nHost: t\r\nContent-Length: 8\r\n\r\nhalf"));
+    assert_true(wait_for(&rig.headers, 2));
+    assert_int_equal(http_client_open(&other, rig.port), 0);
+    expect_alive(&other);
+    assert_int_equal(pthread_create(&stopper, NULL, stop_main, &rig), 0);
+    /* once it drains, a living connection is told to go */
+    for (int i = 0; i < WAIT_TRIES && a.status != 503; i++) {
+        http_answer_free(&a);
+        http_client_call(&other, "GET", "/echo", NULL, NULL, 0, &a);
+        if (a.status == 0) { /* the answer before already said "close" */
+            break;
+        }
+    }
+    assert_true(a.status == 503 || a.status == 0);
+    http_answer_free(&a);
+    /* what was begun is finished */
+    assert_true(http_client_send_text(&upload, "half"));
+    http_client_read(&upload, false, &a);
+    expect(&a, 200, "halfhalf");
+    atomic_store(&rig.release, 1);
+    http_client_read(&held, false, &a);
+    expect(&a, 200, "held\n");
+    pthread_join(stopper, NULL);
+    rig.server = NULL;
+    http_client_close(&held);
+    http_client_close(&other);
+    http_client_close(&upload);
+    rig_stop(&rig);
+}
+
+static void start__bad_address__is_an_error(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {
+        "", "9494", "127.0.0.1", "127.0.0.1:", "127.0.0.1:99999", "no such host.invalid:1"};
+    struct http_handlers h = {.on_headers = on_headers};
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(bad); i++) {
+        struct http_options o = {.listen_address = bad[i], .threads = 1, .connections_max = 4};
+        struct http_server *s = NULL;
+        struct tsdb_error err = {0};
+        assert_int_not_equal(http_start(&o, &h, &s, &err), TSDB_OK);
+        assert_null(s);
+        assert_true(err.msg[0] != '\0');
+    }
+}
+
+static void start__address_in_use__is_an_error(void **state)
+{
+    (void)state;
+    struct rig rig;
+    char address[32];
+    rig_start(&rig, 1, 4, 60000);
+    snprintf(address, sizeof address, "127.0.0.1:%u", (unsigned)rig.port);
+    struct http_handlers h = {.on_headers = on_headers};
+    struct http_options o = {.listen_address = address, .threads = 1, .connections_max = 4};
+    struct http_server *s = NULL;
+    struct tsdb_error err = {0};
+    assert_int_equal(http_start(&o, &h, &s, &err), TSDB_IO);
+    assert_non_null(strstr(err.msg, address));
+    rig_stop(&rig);
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(serve__keep_alive__answers_each_request),
+    cmocka_unit_test(serve__two_requests_in_one_packet__answers_in_order),
+    cmocka_unit_test(serve__head__has_length_and_no_body),
+    cmocka_unit_test(body__chunked__arrives_whole),
+    cmocka_unit_test(body__as_large_as_allowed__arrives_whole),
+    cmocka_unit_test(body__expect_continue__is_asked_for),
+    cmocka_unit_test(body__expect_continue_refused__is_answered_without_it_and_closed),
+    cmocka_unit_test(early__refusal__reads_the_body_away_and_keeps_the_connection),
+    cmocka_unit_test(oversized__by_length__is_answered_and_closed),
+    cmocka_unit_test(oversized__chunked__is_answered_and_closed),
+    cmocka_unit_test(hostile__heads_and_lengths__leave_the_server_well),
+    cmocka_unit_test(hostile__headers_larger_than_the_pool__are_refused),
+    cmocka_unit_test(slow_client__half_a_request__is_closed_after_the_timeout),
+    cmocka_unit_test(connections__beyond_the_limit__are_closed),
+    cmocka_unit_test(reply__from_another_thread__meets_every_moment),
+    cmocka_unit_test(wake__from_another_thread__runs_in_the_daemons_thread),
+    cmocka_unit_test(watch__client_goes_away__sets_the_flag),
+    cmocka_unit_test(stop__time_is_up__tells_watched_exchanges_and_waits_for_them),
+    cmocka_unit_test(stop__exchange_open__finishes_it_and_refuses_new_ones),
+    cmocka_unit_test(start__bad_address__is_an_error),
+    cmocka_unit_test(start__address_in_use__is_an_error),
+};
+
+TEST_MAIN(tests)
