@@ -3,8 +3,9 @@
  * Every byte that the engine puts on disk goes through this table. Paths are relative to the root
  * that the table was made for, '/'-separated, never absolute, never with "..". A failed write or
  * sync poisons the handle: the owner must not use it again, because the kernel may have dropped the
- * pages and marked them clean (Rebello et al., ATC'20). Threads: a handle belongs to one thread at
- * a time; pread is safe from any number.
+ * pages and marked them clean (Rebello et al., ATC'20). Threads: pread is safe from
+ * any number; pwrite and sync of one handle may run side by side (the log's writer and syncer); the
+ * rest belongs to one thread at a time.
  */
 #ifndef BASE_FILE_H
 #define BASE_FILE_H
