@@ -27,7 +27,7 @@ struct shard {
     uint32_t *table TSDB_GUARDED; /* heads of chains */
     uint32_t hand TSDB_GUARDED;
     uint32_t used TSDB_GUARDED, pinned TSDB_GUARDED;
-    uint64_t hits TSDB_GUARDED, misses TSDB_GUARDED, evictions TSDB_GUARDED, bypasses TSDB_GUARDED;
+    uint64_t hits TSDB_GUARDED, misses TSDB_GUARDED, evictions TSDB_GUARDED;
 };
 struct cache_l2 {
     uint8_t
@@ -35,6 +35,7 @@ struct cache_l2 {
     uint64_t bytes;
     uint32_t shard_count, shard_frames, table_mask;
     _Atomic(uint64_t) next_file_id;
+    _Atomic(uint64_t) bypasses; /* relaxed: a figure, orders nothing */
     struct shard shards[SHARDS_MAX];
 };
 
@@ -212,10 +213,11 @@ static enum tsdb_status fill(const struct tsdb_fs *fs, struct tsdb_file *file, u
     return st;
 }
 
-static enum tsdb_status read_bypass(const struct tsdb_fs *fs, struct tsdb_file *file, uint64_t page,
-                                    cache_l2_check_fn check, void *arg, struct cache_l2_page *out,
-                                    struct tsdb_error *err)
+static enum tsdb_status read_bypass(struct cache_l2 *c, const struct tsdb_fs *fs,
+                                    struct tsdb_file *file, uint64_t page, cache_l2_check_fn check,
+                                    void *arg, struct cache_l2_page *out, struct tsdb_error *err)
 {
+    atomic_fetch_add_explicit(&c->bypasses, 1, memory_order_relaxed);
     uint8_t *data = tsdb_mem_alloc(TSDB_MEM_CACHE, CACHE_L2_FRAME_BYTES);
     if (!data) {
         return tsdb_error_set(err, TSDB_NOMEM, "L2 cache: no memory for a page beside the arena");
@@ -265,7 +267,7 @@ enum tsdb_status cache_l2_get(struct cache_l2 *c, uint64_t file_id, const struct
     uint32_t shard = (uint32_t)(hash >> 40) & (c->shard_count - 1);
     struct shard *s = &c->shards[shard];
     if (c->bytes == 0) {
-        return read_bypass(fs, file, page, check, arg, out, err);
+        return read_bypass(c, fs, file, page, check, arg, out, err);
     }
     tsdb_mutex_lock(&s->lock);
     uint32_t f = find_locked(c, s, hash, file_id, page);
@@ -279,17 +281,17 @@ enum tsdb_status cache_l2_get(struct cache_l2 *c, uint64_t file_id, const struct
     } else {
         s->misses++;
         f = evict_locked(c, s);
-        s->bypasses += f == NO_FRAME;
     }
     tsdb_mutex_unlock(&s->lock);
     if (f == NO_FRAME) {
-        return read_bypass(fs, file, page, check, arg, out, err);
+        return read_bypass(c, fs, file, page, check, arg, out, err);
     }
     if (!hit) {
         enum tsdb_status st = fill(fs, file, page, frame_data(c, shard, f), check, arg, &len, err);
         tsdb_mutex_lock(&s->lock);
         if (st == TSDB_OK) {
             f = publish_locked(c, s, f, file_id, page, len);
+            len = s->frames[f].len;
         } else {
             unpin_locked(s, f);
         }
@@ -371,6 +373,7 @@ void cache_l2_stats(const struct cache_l2 *c, struct cache_l2_stats *out)
     memset(out, 0, sizeof *out);
     out->bytes = c->bytes;
     out->frames = (uint64_t)c->shard_count * c->shard_frames;
+    out->bypasses = atomic_load_explicit(&c->bypasses, memory_order_relaxed);
     for (uint32_t i = 0; c->bytes > 0 && i < c->shard_count; i++) {
         union {
             const struct shard *in;
@@ -383,7 +386,6 @@ void cache_l2_stats(const struct cache_l2 *c, struct cache_l2_stats *out)
         out->hits += s->hits;
         out->misses += s->misses;
         out->evictions += s->evictions;
-        out->bypasses += s->bypasses;
         tsdb_mutex_unlock(&s->lock);
     }
 }

@@ -32,7 +32,8 @@ typedef enum tsdb_status (*cache_l2_check_fn)(void *arg, uint64_t page, const ui
 enum tsdb_status cache_l2_create(uint64_t bytes, struct cache_l2 **out,
                                  struct tsdb_error *err) TSDB_WUR;
 void cache_l2_destroy(struct cache_l2 *c); /* no page may be pinned; NULL is fine */
-/* A number for a file, never used again in this process. */
+/* A number for a file, never used again in this process. A file that has one does not change any
+ * more: a page at its end would be kept as short as it was. */
 uint64_t cache_l2_file_id(struct cache_l2 *c);
 /* Pin a page of the file. IO, NOMEM (a bypass without memory), what check says; NOT_FOUND beyond
  * the end. */

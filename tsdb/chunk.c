@@ -277,7 +277,7 @@ static bool is_exact_int(double v)
 
 static void summarize_floats(const uint64_t *bits, uint32_t n, struct chunk_summary *out)
 {
-    double previous = NAN; /* compares false with everything: the first value is no reset */
+    double previous = (double)NAN; /* compares false with everything: the first value is no reset */
     for (uint32_t i = 0; i < n; i++) {
         if (tsdb_is_stale_bits(bits[i])) {
             out->stale++;
@@ -297,8 +297,8 @@ void chunk_summarize(const struct chunk_samples *s, struct chunk_summary *out)
     TSDB_ASSERT(s->count > 0);
     *out = (struct chunk_summary){.min_ms = s->t_ms[0],
                                   .max_ms = s->t_ms[s->count - 1],
-                                  .min = NAN,
-                                  .max = NAN,
+                                  .min = (double)NAN,
+                                  .max = (double)NAN,
                                   .count = s->count};
     if (s->kind == TSDB_SAMPLE_FLOAT) {
         out->first_bits = s->value[0];
