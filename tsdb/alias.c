@@ -34,7 +34,7 @@ struct alias_stripe {
 struct alias_table {
     struct tsdb_epoch *epoch; /* immutable */
     uint64_t aliases_max;
-    _Alignas(TSDB_CACHELINE) _Atomic(uint64_t) count;
+    _Atomic(uint64_t) count; /* changes with new series only */
     struct alias_stripe stripes[STRIPE_COUNT];
 };
 

@@ -178,7 +178,7 @@ static enum tsdb_status slot_ensure(struct head_partition *p)
         }
         grown->cap = cap_new;
         if (d) {
-            memcpy(grown->slabs, d->slabs, cap * sizeof d->slabs[0]);
+            memcpy(grown->slabs, d->slabs, directory_bytes(cap) - directory_bytes(0));
         }
         /* Release: partner is the load in head_hot. */
         atomic_store_explicit(&p->directory, grown, memory_order_release);

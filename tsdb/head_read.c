@@ -12,14 +12,20 @@ struct snapshot {
     uint32_t list_count;
 };
 
-/* Is this open block among the sealed ones? Late blocks are known by their number, because what is
- * sealed is a sorted copy. Searched from the end: it was sealed a moment ago, if at all. */
-static bool is_sealed(const struct snapshot *sn, const struct head_tail *open)
+/* Was this block, loaded as the open one, sealed before the list was loaded? Then it is in the
+ * list, or retention has dropped it from there already; so what was sealed after it tells as well.
+ * Late blocks are known by their number, because what is sealed is a sorted copy. */
+static bool is_sealed(const struct snapshot *sn, struct head_tail *open, uint32_t count)
 {
+    bool late = open->flags & HEAD_TAIL_LATE;
+    int64_t last_ms = count > 0 ? head_tail_t(open)[count - 1] : INT64_MAX;
     for (uint32_t i = sn->list_count; i-- > 0;) {
-        const struct head_tail *t = sn->list->items[i].tail;
-        if (t == open || ((open->flags & HEAD_TAIL_LATE) && (t->flags & HEAD_TAIL_LATE) &&
-                          t->seq == open->seq)) {
+        const struct head_chunk *c = &sn->list->items[i];
+        if (late) {
+            if ((c->tail->flags & HEAD_TAIL_LATE) && c->tail->seq >= open->seq) {
+                return true;
+            }
+        } else if (c->tail == open || (c->min_ms > last_ms && !(c->tail->flags & HEAD_TAIL_LATE))) {
             return true;
         }
     }
@@ -42,10 +48,10 @@ static void snapshot_take(const struct head_series *s, struct snapshot *sn)
     if (sn->list) {
         sn->list_count = atomic_load_explicit(&sn->list->count, memory_order_acquire);
     }
-    if (sn->tail && is_sealed(sn, sn->tail)) {
+    if (sn->tail && is_sealed(sn, sn->tail, sn->tail_count)) {
         sn->tail = NULL;
     }
-    if (sn->ooo && is_sealed(sn, sn->ooo)) {
+    if (sn->ooo && is_sealed(sn, sn->ooo, sn->ooo_count)) {
         sn->ooo = NULL;
     }
 }

@@ -23,6 +23,11 @@ struct metadata_table {
     uint64_t bytes TSDB_GUARDED;
 };
 
+static size_t slots_bytes(uint32_t cap)
+{
+    return cap * sizeof(void *);
+}
+
 static size_t entry_bytes(const struct metadata_entry *e)
 {
     return sizeof *e + e->metric_len + e->help_len + e->unit_len;
@@ -77,7 +82,7 @@ void metadata_table_destroy(struct metadata_table *t)
             tsdb_mem_free(METADATA_CATEGORY, t->slots[i], entry_bytes(t->slots[i]));
         }
     }
-    tsdb_mem_free(METADATA_CATEGORY, t->slots, t->cap * sizeof t->slots[0]);
+    tsdb_mem_free(METADATA_CATEGORY, t->slots, slots_bytes(t->cap));
     tsdb_mutex_unlock(&t->lock);
     tsdb_mutex_deinit(&t->lock);
     tsdb_mem_free(METADATA_CATEGORY, t, sizeof *t);
@@ -103,7 +108,7 @@ static bool table_ensure(struct metadata_table *t) TSDB_REQUIRES(t->lock)
     uint32_t cap_old = t->cap;
     struct metadata_entry **old = t->slots;
     uint32_t cap = cap_old ? cap_old * 2 : TABLE_CAP_FIRST;
-    struct metadata_entry **grown = tsdb_mem_alloc_zero(METADATA_CATEGORY, cap * sizeof grown[0]);
+    struct metadata_entry **grown = tsdb_mem_alloc_zero(METADATA_CATEGORY, slots_bytes(cap));
     if (!grown) {
         return false;
     }
@@ -114,7 +119,7 @@ static bool table_ensure(struct metadata_table *t) TSDB_REQUIRES(t->lock)
             *slot_of(t, old[i]->hash, entry_view(old[i]).metric) = old[i];
         }
     }
-    tsdb_mem_free(METADATA_CATEGORY, old, cap_old * sizeof old[0]);
+    tsdb_mem_free(METADATA_CATEGORY, old, slots_bytes(cap_old));
     return true;
 }
 

@@ -16,6 +16,8 @@
  * for nothing. */
 #define RECLAIM_BYTES_MIN (256u << 10)
 
+static const int64_t future_ms_max = TSDB_FUTURE_MS_MAX;
+
 /* One batch being applied. */
 struct apply {
     struct owner *owner;
@@ -429,7 +431,7 @@ static void apply_init(struct apply *a, struct owner *o, struct tsdb_batch *b)
     a->log = b->durability > TSDB_DURABILITY_MEMORY;
     a->log_duplicates = a->log && o->options->durability == TSDB_DURABILITY_MEMORY;
     int64_t now_ms = tsdb_clock_wall_ms(&o->clock);
-    a->max_ms = now_ms + TSDB_FUTURE_MS_MAX;
+    a->max_ms = now_ms + future_ms_max;
     a->min_ms = o->options->retention_ms > 0 ? now_ms - o->options->retention_ms : INT64_MIN;
     if (a->log) {
         wal_encoder_init(&a->encoder, b->wal_bytes, b->wal_bytes + b->wal_cap);

@@ -592,7 +592,7 @@ static enum tsdb_status label_sets_reserve(struct label_sets *s, uint32_t extra,
     if (!items) {
         return exhausted(scratch, err);
     }
-    if (s->count > 0) {
+    if (s->items) {
         memcpy(items, s->items, s->count * sizeof items[0]);
     }
     s->items = items;
@@ -615,6 +615,7 @@ static enum tsdb_status label_sets_collect(struct label_sets *s, struct selectio
         struct tsdb_epoch_guard guard;
         tsdb_epoch_enter(q->db->epoch, &guard);
         for (uint32_t i = 0; status == TSDB_OK && i < l.count; i++) {
+            TSDB_ASSERT(s->items);
             status =
                 labels_copy(q, tsdb_series_make(p, l.ids[i]), arena, &s->items[s->count++], err);
             if (status == TSDB_OK) {

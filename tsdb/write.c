@@ -83,7 +83,7 @@ size_t tsdb_batch_wal_bytes_max(const struct tsdb_write *w, const struct tsdb_ba
         partition_max = TSDB_MAX(partition_max, x->partition);
     }
     runs = TSDB_MIN(runs, (uint32_t)TSDB_PARTITIONS);
-    return bytes + runs * FRAMES_PER_RUN * (size_t)WAL_FRAME_OVERHEAD_MAX +
+    return bytes + (size_t)runs * FRAMES_PER_RUN * WAL_FRAME_OVERHEAD_MAX +
            new_series_bytes(w, partition_min, partition_max);
 }
 

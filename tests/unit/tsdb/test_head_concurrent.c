@@ -210,7 +210,7 @@ static void head_read__owner_appends_and_seals__sees_a_prefix_once(void **state)
 static void head_read__owner_drops_old_chunks__sees_a_stretch_up_to_now(void **state)
 {
     (void)state;
-    run((struct plan){.rounds = 40000, .late_every = 2, .drop_every = 200, .keep_ms = 3000});
+    run((struct plan){.rounds = 20000, .late_every = 2, .drop_every = 200, .keep_ms = 3000});
 }
 
 /* Short lists, a seal with every sample: most reads fall into one. */
@@ -218,7 +218,7 @@ static void head_read__every_append_seals__sees_each_sample_once(void **state)
 {
     (void)state;
     run((struct plan){
-        .rounds = 120000, .late_every = 1, .alternate = true, .drop_every = 8, .keep_ms = 200});
+        .rounds = 60000, .late_every = 1, .alternate = true, .drop_every = 8, .keep_ms = 200});
 }
 
 static const struct CMUnitTest tests[] = {
