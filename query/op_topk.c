@@ -384,6 +384,18 @@ static enum tsdb_status count_value(struct op_count_values *o, const struct tsdb
     return TSDB_OK;
 }
 
+static enum tsdb_status bad_label_name(struct exec *x, struct query_str label)
+{
+    struct tsdb_buf b;
+    tsdb_buf_init(&b, TSDB_MEM_QUERY, 0);
+    query_quote(&b, label.data, label.len, 0);
+    enum tsdb_status s = b.failed ? exec_nomem(x)
+                                  : tsdb_error_set(x->err, TSDB_INVALID, "invalid label name %.*s",
+                                                   (int)b.len, (const char *)b.data);
+    tsdb_buf_deinit(&b);
+    return s;
+}
+
 enum tsdb_status op_count_values_build(struct exec *x, const struct query_expr *e,
                                        const struct grid *grid, struct op **out)
 {
@@ -397,8 +409,7 @@ enum tsdb_status op_count_values_build(struct exec *x, const struct query_expr *
         return exec_nomem(x);
     }
     if (label.len == 0 || !tsdb_utf8_valid(label.data, label.len)) {
-        return tsdb_error_set(x->err, TSDB_INVALID, "invalid label name \"%.*s\"", (int)label.len,
-                              label.data);
+        return bad_label_name(x, label);
     }
     label_map_init(&o->map, x->arena);
     if (!value_grouping(x, e, label, &grouping)) {
