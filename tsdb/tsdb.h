@@ -1,17 +1,19 @@
-/* The engine, as the layers above see it: ingest/, query/, server/, tools/ include this and no other header of tsdb/.
+/* The engine, as the layers above see it: ingest/, query/, server/, tools/ include this and no
+ * other header of tsdb/.
  *
- *   write: alias look-up (any thread) -> tsdb_write_submit -> owner rings -> owners -> WAL -> write.done
- *   read:  tsdb_querier_open -> tsdb_select -> tsdb_series_read -> tsdb_querier_close
+ *   write: alias look-up (any thread) -> tsdb_write_submit -> owner rings -> owners -> WAL ->
+ * write.done read:  tsdb_querier_open -> tsdb_select -> tsdb_series_read -> tsdb_querier_close
  *
  * Invariants:
- *  1. 64 partitions; partition p belongs to owner p * owner_count / 64 for the life of the process, and only that owner
- *     changes it. Readers take no lock and make no writer wait.
- *  2. A write whose `done` was called with OK is visible to every select that starts later, in every durability mode.
+ *  1. 64 partitions; partition p belongs to owner p * owner_count / 64 for the life of the process,
+ * and only that owner changes it. Readers take no lock and make no writer wait.
+ *  2. A write whose `done` was called with OK is visible to every select that starts later, in
+ * every durability mode.
  *  3. submit takes credits on every owner ring it needs or refuses with BUSY, nothing applied.
  *  4. Bit-exact: the bits that were written are the bits that are read.
- *  5. Every actor is a step (tsdb_owner_step, ...): production threads call them in loops; with `manual_steps` nothing runs
- *     by itself and a test calls them in any order over simulated disk and clock.
- * Threads: everything may be called from any thread unless a function says otherwise.
+ *  5. Every actor is a step (tsdb_owner_step, ...): production threads call them in loops; with
+ * `manual_steps` nothing runs by itself and a test calls them in any order over simulated disk and
+ * clock. Threads: everything may be called from any thread unless a function says otherwise.
  */
 #ifndef TSDB_TSDB_H
 #define TSDB_TSDB_H
@@ -27,7 +29,7 @@
 struct tsdb;
 
 struct tsdb_options {
-    struct tsdb_fs fs;             /* rooted at the data directory; outlives the db */
+    struct tsdb_fs fs; /* rooted at the data directory; outlives the db */
     struct tsdb_clock clock;
     struct tsdb_random random;
     enum tsdb_durability durability;
@@ -37,33 +39,41 @@ struct tsdb_options {
     uint64_t flush_samples;        /* buffered: most samples before fdatasync; 0 = 1,000,000 */
     uint64_t wal_segment_bytes;    /* 0 = TSDB_WAL_SEGMENT_BYTES */
     uint64_t wal_epoch_bytes;      /* 0 = TSDB_WAL_EPOCH_BYTES */
-    uint64_t checkpoint_wal_bytes; /* checkpoint when the log has grown by this much (and by half of the last checkpoint); 0 = 256 MiB */
-    int64_t retention_ms;          /* samples older than now - this are refused and dropped; 0 = keep for ever */
-    uint64_t series_max;           /* new series beyond are refused; 0 = none */
-    uint32_t exemplars_max;        /* kept in memory; 0 = none kept */
+    uint64_t checkpoint_wal_bytes; /* checkpoint when the log has grown by this much (and by half of
+                                      the last checkpoint); 0 = 256 MiB */
+    int64_t
+        retention_ms; /* samples older than now - this are refused and dropped; 0 = keep for ever */
+    uint64_t series_max;    /* new series beyond are refused; 0 = none */
+    uint32_t exemplars_max; /* kept in memory; 0 = none kept */
     bool manual_steps;
 };
 void tsdb_options_default(struct tsdb_options *o);
 
 /* ---- life ---- */
-/* Takes the lock file, reads VERSION, loads the checkpoint, replays the log. With manual_steps all of that happens here;
- * else open returns as soon as the directory is locked and sane, and recovery goes on in the background (tsdb_state). */
-enum tsdb_status tsdb_open(const struct tsdb_options *options, struct tsdb **out, struct tsdb_error *err) TSDB_WUR;
-/* Finish what is in the rings, sync the log, write a checkpoint, release the lock. Not concurrent with other calls. After an
- * error the directory is still consistent (the log covers what the checkpoint lacks). NULL is fine. */
+/* Takes the lock file, reads VERSION, loads the checkpoint, replays the log. With manual_steps all
+ * of that happens here; else open returns as soon as the directory is locked and sane, and recovery
+ * goes on in the background (tsdb_state). */
+enum tsdb_status tsdb_open(const struct tsdb_options *options, struct tsdb **out,
+                           struct tsdb_error *err) TSDB_WUR;
+/* Finish what is in the rings, sync the log, write a checkpoint, release the lock. Not concurrent
+ * with other calls. After an error the directory is still consistent (the log covers what the
+ * checkpoint lacks). NULL is fine. */
 enum tsdb_status tsdb_close(struct tsdb *db, struct tsdb_error *err);
-/* Tests: drop everything as kill -9 would, without any file operation. Writes under way are done with READ_ONLY. */
+/* Tests: drop everything as kill -9 would, without any file operation. Writes under way are done
+ * with READ_ONLY. */
 void tsdb_abandon(struct tsdb *db);
 
 enum tsdb_state {
     TSDB_STATE_RECOVERING = 0, /* reads and writes answer BUSY */
     TSDB_STATE_READY,
-    TSDB_STATE_READ_ONLY,      /* the log failed: writes answer READ_ONLY, reads go on */
-    TSDB_STATE_FAILED,         /* recovery failed; tsdb_state_error says why */
+    TSDB_STATE_READ_ONLY, /* the log failed: writes answer READ_ONLY, reads go on */
+    TSDB_STATE_FAILED,    /* recovery failed; tsdb_state_error says why */
     TSDB_STATE_CLOSING,
 };
-enum tsdb_state tsdb_state(const struct tsdb *db, struct tsdb_error *err /* cause of READ_ONLY and FAILED; may be NULL */);
-void tsdb_replay_progress(const struct tsdb *db, uint64_t *out_min, uint64_t *out_max, uint64_t *out_current);
+enum tsdb_state tsdb_state(const struct tsdb *db,
+                           struct tsdb_error *err /* cause of READ_ONLY and FAILED; may be NULL */);
+void tsdb_replay_progress(const struct tsdb *db, uint64_t *out_min, uint64_t *out_max,
+                          uint64_t *out_current);
 
 /* ---- writing ---- */
 const struct tsdb_hash_key *tsdb_hash_key(const struct tsdb *db);
@@ -71,8 +81,8 @@ uint32_t tsdb_owner_count(const struct tsdb *db);
 uint32_t tsdb_owner_of(const struct tsdb *db, uint32_t partition);
 enum tsdb_durability tsdb_durability(const struct tsdb *db);
 
-/* The alias table: raw label bytes as a sender wrote them -> series. Look-ups take no lock; call them between
- * tsdb_alias_begin and _end (an epoch guard), prefetching a group ahead. */
+/* The alias table: raw label bytes as a sender wrote them -> series. Look-ups take no lock; call
+ * them between tsdb_alias_begin and _end (an epoch guard), prefetching a group ahead. */
 struct tsdb_alias_guard {
     uint64_t opaque[2];
 };
@@ -87,61 +97,78 @@ struct tsdb_alias_hit tsdb_alias_find(struct tsdb *db, struct tsdb_hash128 alias
 /* Pull the series' hot struct towards this core: only useful when this thread is also the owner. */
 void tsdb_series_prefetch(struct tsdb *db, tsdb_series_ref ref);
 
-/* WAL bytes that a batch of these contents may need at most; what to reserve for batch.wal_bytes. */
+/* WAL bytes that a batch of these contents may need at most; what to reserve for batch.wal_bytes.
+ */
 size_t tsdb_batch_wal_bytes_max(const struct tsdb_write *w, const struct tsdb_batch *b);
 
-/* Hand a filled write over (model/batch.h: entries sorted by partition, batches cut by owner, wal_bytes reserved, durability
- * set to max(server's mode, request's)). Returns
- *   OK         w->done will be called, exactly once, maybe before this returns; w->status then says OK or READ_ONLY
- *   BUSY       rings full, recovering or closing; nothing was applied, done is not called
- *   READ_ONLY  likewise, for good */
-enum tsdb_status tsdb_write_submit(struct tsdb *db, struct tsdb_write *w, struct tsdb_error *err) TSDB_WUR;
+/* Hand a filled write over (model/batch.h: entries sorted by partition, batches cut by owner,
+ * wal_bytes reserved, durability set to max(server's mode, request's)). Returns OK         w->done
+ * will be called, exactly once, maybe before this returns; w->status then says OK, READ_ONLY
+ * (nothing promised) or NOMEM (part of it may be stored: send it again) BUSY       rings full,
+ * recovering or closing; nothing was applied, done is not called READ_ONLY  likewise, for good */
+enum tsdb_status tsdb_write_submit(struct tsdb *db, struct tsdb_write *w,
+                                   struct tsdb_error *err) TSDB_WUR;
 
-/* Metadata of metrics, kept in memory; last one wins. Cold path, takes a lock. LIMIT when the table is full. */
+/* Metadata of metrics, kept in memory; last one wins. Cold path, takes a lock. LIMIT when the table
+ * is full. */
 enum tsdb_status tsdb_metadata_put(struct tsdb *db, const struct tsdb_metadata *m) TSDB_WUR;
 typedef bool (*tsdb_metadata_fn)(void *arg, const struct tsdb_metadata *m);
-void tsdb_metadata_visit(struct tsdb *db, const char *metric /* NULL = all */, tsdb_metadata_fn fn, void *arg);
+void tsdb_metadata_visit(struct tsdb *db, const char *metric /* NULL = all */, tsdb_metadata_fn fn,
+                         void *arg);
 
 /* ---- reading ---- */
 /* A querier pins one consistent state: every sample of writes answered before open is there. */
 struct tsdb_querier;
-enum tsdb_status tsdb_querier_open(struct tsdb *db, struct tsdb_request *request, struct tsdb_time_range range, struct tsdb_querier **out,
+enum tsdb_status tsdb_querier_open(struct tsdb *db, struct tsdb_request *request,
+                                   struct tsdb_time_range range, struct tsdb_querier **out,
                                    struct tsdb_error *err) TSDB_WUR;
 void tsdb_querier_close(struct tsdb_querier *q); /* NULL is fine; frees every set of it */
 
 struct tsdb_series_set {
     struct tsdb_querier *querier;
-    const tsdb_series_ref *refs; /* ordered by (partition, local id): the order in which aggregations accumulate */
+    const tsdb_series_ref
+        *refs; /* ordered by (partition, local id): the order in which aggregations accumulate */
     uint32_t count;
 };
-/* Matchers: at least one, any kind. The set may hold series without samples in the range. Lives until the querier closes.
- * INVALID for a bad regex; LIMIT, CANCELLED, TIMEOUT, NOMEM. */
-enum tsdb_status tsdb_select(struct tsdb_querier *q, const struct tsdb_matcher *matchers, uint32_t matcher_count,
-                             struct tsdb_series_set *out, struct tsdb_error *err) TSDB_WUR;
+/* Matchers: at least one, any kind. The set may hold series without samples in the range. Lives
+ * until the querier closes. INVALID for a bad regex; LIMIT, CANCELLED, TIMEOUT, NOMEM. */
+enum tsdb_status tsdb_select(struct tsdb_querier *q, const struct tsdb_matcher *matchers,
+                             uint32_t matcher_count, struct tsdb_series_set *out,
+                             struct tsdb_error *err) TSDB_WUR;
 /* Labels of a series, canonical; array from the arena, strings borrowed for the life of the db. */
-enum tsdb_status tsdb_series_labels(struct tsdb_querier *q, tsdb_series_ref ref, struct tsdb_arena *arena, struct tsdb_labels *out,
+enum tsdb_status tsdb_series_labels(struct tsdb_querier *q, tsdb_series_ref ref,
+                                    struct tsdb_arena *arena, struct tsdb_labels *out,
                                     struct tsdb_error *err) TSDB_WUR;
-/* Samples with range.min_ms <= t <= range.max_ms, strictly rising; columns from the arena (copies: valid as long as it).
- * range must lie within the querier's. Stale markers are included, bit for bit. */
-enum tsdb_status tsdb_series_read(struct tsdb_querier *q, tsdb_series_ref ref, struct tsdb_time_range range, struct tsdb_arena *arena,
+/* Samples with range.min_ms <= t <= range.max_ms, strictly rising; columns from the arena (copies:
+ * valid as long as it). range must lie within the querier's. Stale markers are included, bit for
+ * bit. */
+enum tsdb_status tsdb_series_read(struct tsdb_querier *q, tsdb_series_ref ref,
+                                  struct tsdb_time_range range, struct tsdb_arena *arena,
                                   struct tsdb_columns *out, struct tsdb_error *err) TSDB_WUR;
 
-/* Distinct label names / values / label sets, sorted bytewise, of series that match ANY of the selectors (each a conjunction
- * of matchers; no selectors = all series). The time range may be taken coarsely (a superset is allowed).
- * limit 0 = none; *out_truncated says whether there was more. Strings from the arena or borrowed for the life of the db. */
+/* Distinct label names / values / label sets, sorted bytewise, of series that match ANY of the
+ * selectors (each a conjunction of matchers; no selectors = all series). The time range may be
+ * taken coarsely (a superset is allowed). limit 0 = none; *out_truncated says whether there was
+ * more. With selectors, and for series, the search ends one beyond the limit: some of the strings
+ * (series), sorted; names and values without selectors are the first ones. Strings from the arena
+ * or borrowed for the life of the db. */
 struct tsdb_selector {
     const struct tsdb_matcher *matchers;
     uint32_t count;
 };
-enum tsdb_status tsdb_label_names(struct tsdb_querier *q, const struct tsdb_selector *selectors, uint32_t selector_count, uint32_t limit,
-                                  struct tsdb_arena *arena, struct tsdb_slice **out, uint32_t *out_count, bool *out_truncated,
+enum tsdb_status tsdb_label_names(struct tsdb_querier *q, const struct tsdb_selector *selectors,
+                                  uint32_t selector_count, uint32_t limit, struct tsdb_arena *arena,
+                                  struct tsdb_slice **out, uint32_t *out_count, bool *out_truncated,
                                   struct tsdb_error *err) TSDB_WUR;
-enum tsdb_status tsdb_label_values(struct tsdb_querier *q, const char *name, uint32_t name_len, const struct tsdb_selector *selectors,
-                                   uint32_t selector_count, uint32_t limit, struct tsdb_arena *arena, struct tsdb_slice **out,
-                                   uint32_t *out_count, bool *out_truncated, struct tsdb_error *err) TSDB_WUR;
-enum tsdb_status tsdb_series_list(struct tsdb_querier *q, const struct tsdb_selector *selectors, uint32_t selector_count, uint32_t limit,
-                                  struct tsdb_arena *arena, struct tsdb_labels **out, uint32_t *out_count, bool *out_truncated,
-                                  struct tsdb_error *err) TSDB_WUR;
+enum tsdb_status tsdb_label_values(struct tsdb_querier *q, const char *name, uint32_t name_len,
+                                   const struct tsdb_selector *selectors, uint32_t selector_count,
+                                   uint32_t limit, struct tsdb_arena *arena,
+                                   struct tsdb_slice **out, uint32_t *out_count,
+                                   bool *out_truncated, struct tsdb_error *err) TSDB_WUR;
+enum tsdb_status tsdb_series_list(struct tsdb_querier *q, const struct tsdb_selector *selectors,
+                                  uint32_t selector_count, uint32_t limit, struct tsdb_arena *arena,
+                                  struct tsdb_labels **out, uint32_t *out_count,
+                                  bool *out_truncated, struct tsdb_error *err) TSDB_WUR;
 
 /* Exemplars of matching series in the range, oldest first per series. */
 struct tsdb_exemplar_series {
@@ -149,17 +176,21 @@ struct tsdb_exemplar_series {
     const struct tsdb_exemplar *items;
     uint32_t count;
 };
-enum tsdb_status tsdb_exemplars(struct tsdb_querier *q, const struct tsdb_selector *selectors, uint32_t selector_count, struct tsdb_time_range range,
-                                struct tsdb_arena *arena, struct tsdb_exemplar_series **out, uint32_t *out_count,
-                                struct tsdb_error *err) TSDB_WUR;
+enum tsdb_status tsdb_exemplars(struct tsdb_querier *q, const struct tsdb_selector *selectors,
+                                uint32_t selector_count, struct tsdb_time_range range,
+                                struct tsdb_arena *arena, struct tsdb_exemplar_series **out,
+                                uint32_t *out_count, struct tsdb_error *err) TSDB_WUR;
 
-/* ---- background actors as steps; `now_ns` on the monotonic clock. Each returns the amount of work it did. ---- */
+/* ---- background actors as steps; `now_ns` on the monotonic clock. Each returns the amount of work
+ * it did. ---- */
 size_t tsdb_owner_step(struct tsdb *db, uint32_t owner, int64_t now_ns);
 size_t tsdb_wal_write_step(struct tsdb *db, int64_t now_ns);
 size_t tsdb_wal_sync_step(struct tsdb *db, int64_t now_ns);
-size_t tsdb_checkpoint_step(struct tsdb *db, int64_t now_ns); /* a whole checkpoint when one is due */
+size_t tsdb_checkpoint_step(struct tsdb *db,
+                            int64_t now_ns); /* a whole checkpoint when one is due */
 size_t tsdb_retention_step(struct tsdb *db, int64_t now_ns);
-/* Write a checkpoint now (also: tests, admin). With manual_steps it runs the owner steps that it needs. */
+/* Write a checkpoint now (also: tests, admin). With manual_steps it runs the owner steps that it
+ * needs. */
 enum tsdb_status tsdb_checkpoint(struct tsdb *db, struct tsdb_error *err) TSDB_WUR;
 
 /* ---- figures ---- */
@@ -170,7 +201,8 @@ struct tsdb_stats {
     uint64_t aliases, alias_misses;
     int64_t min_time_ms, max_time_ms; /* INT64_MAX, INT64_MIN when empty */
     uint64_t ring_depth, ring_full;
-    uint64_t wal_segment, wal_bytes_written, wal_samples_written, wal_writes, wal_syncs, wal_failures, wal_disk_bytes, wal_unsynced_bytes;
+    uint64_t wal_segment, wal_bytes_written, wal_samples_written, wal_writes, wal_syncs,
+        wal_failures, wal_disk_bytes, wal_unsynced_bytes;
     uint64_t checkpoints, checkpoint_failures, checkpoint_last_bytes;
     int64_t checkpoint_last_ms; /* wall time; 0 = never */
     uint64_t replay_frames, replay_samples, replay_damage, replay_lost_frames;
