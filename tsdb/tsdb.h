@@ -102,10 +102,11 @@ void tsdb_series_prefetch(struct tsdb *db, tsdb_series_ref ref);
 size_t tsdb_batch_wal_bytes_max(const struct tsdb_write *w, const struct tsdb_batch *b);
 
 /* Hand a filled write over (model/batch.h: entries sorted by partition, batches cut by owner,
- * wal_bytes reserved, durability set to max(server's mode, request's)). Returns OK         w->done
- * will be called, exactly once, maybe before this returns; w->status then says OK, READ_ONLY
- * (nothing promised) or NOMEM (part of it may be stored: send it again) BUSY       rings full,
- * recovering or closing; nothing was applied, done is not called READ_ONLY  likewise, for good */
+ * wal_bytes reserved, durability set to max(server's mode, request's)). Returns
+ *  - OK: w->done will be called, exactly once, maybe before this returns. w->status then says OK,
+ *    READ_ONLY (nothing promised), or NOMEM (part of it may be stored: send it again).
+ *  - BUSY: rings full, recovering or closing; nothing was applied, done is not called.
+ *  - READ_ONLY: likewise, for good. */
 enum tsdb_status tsdb_write_submit(struct tsdb *db, struct tsdb_write *w,
                                    struct tsdb_error *err) TSDB_WUR;
 
