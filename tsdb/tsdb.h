@@ -1,19 +1,21 @@
 /* The engine, as the layers above see it: ingest/, query/, server/, tools/ include this and no
  * other header of tsdb/.
  *
- *   write: alias look-up (any thread) -> tsdb_write_submit -> owner rings -> owners -> WAL ->
- * write.done read:  tsdb_querier_open -> tsdb_select -> tsdb_series_read -> tsdb_querier_close
+ *  - write: alias look-up (any thread) -> submit -> owner rings -> owners -> WAL -> write.done
+ *  - read: querier open -> select -> series read -> querier close
  *
  * Invariants:
  *  1. 64 partitions; partition p belongs to owner p * owner_count / 64 for the life of the process,
- * and only that owner changes it. Readers take no lock and make no writer wait.
+ *     and only that owner changes it. Readers take no lock and make no writer wait.
  *  2. A write whose `done` was called with OK is visible to every select that starts later, in
- * every durability mode.
+ *     every durability mode.
  *  3. submit takes credits on every owner ring it needs or refuses with BUSY, nothing applied.
  *  4. Bit-exact: the bits that were written are the bits that are read.
  *  5. Every actor is a step (tsdb_owner_step, ...): production threads call them in loops; with
- * `manual_steps` nothing runs by itself and a test calls them in any order over simulated disk and
- * clock. Threads: everything may be called from any thread unless a function says otherwise.
+ *     `manual_steps` nothing runs by itself and a test calls them in any order over simulated disk
+ *     and clock.
+ *
+ * Threads: everything may be called from any thread unless a function says otherwise.
  */
 #ifndef TSDB_TSDB_H
 #define TSDB_TSDB_H
