@@ -7,8 +7,9 @@
 
 #include <inttypes.h>
 
-#define POINTS_MAX 11000 /* steps of a range query, as Prometheus: 11001 points are still allowed  \
-                          */
+#define POINTS_MAX                                                                                 \
+    11000 /* steps of a range query, as Prometheus: 11001 points are still allowed                 \
+           */
 
 static void truncated_note(struct call *c, const struct query_result *r)
 {
@@ -69,8 +70,8 @@ static struct query_expr *parse_query(struct call *c, const char *wrap)
     struct query_expr *expr = NULL;
     struct tsdb_error err = {0};
     uint64_t begin = tsdb_perf_now();
-    enum tsdb_status st = query_parse((const char *)text.data, text.len, &c->server->query_options,
-                                      &c->arena, &expr, &err);
+    enum tsdb_status st =
+        query_parse((const char *)text.data, text.len, &c->query_options, &c->arena, &expr, &err);
     tsdb_perf_end(TSDB_LAYER_PARSE, begin);
     if (st == TSDB_INVALID || st == TSDB_LIMIT) {
         call_error(c, ENVELOPE_BAD_DATA, "%s%s", wrap, err.msg);
@@ -89,7 +90,7 @@ static void evaluate(struct call *c, const struct query_expr *expr,
     int64_t queue_ns = tsdb_clock_mono_ns(&s->clock) - c->begin_ns;
     enum tsdb_status st = tsdb_request_check(&c->request);
     if (st == TSDB_OK) {
-        st = query_eval(s->db, &s->query_options, &c->request, expr, params, &c->arena, &result,
+        st = query_eval(s->db, &c->query_options, &c->request, expr, params, &c->arena, &result,
                         &err);
     }
     if (st != TSDB_OK) {

@@ -3,9 +3,6 @@
 #include "base/log.h"
 #include "server/routes.h"
 
-#include <signal.h>
-#include <unistd.h>
-
 static void status_object(struct call *c, void (*put)(struct server *s, struct tsdb_buf *out))
 {
     call_success(c);
@@ -83,8 +80,7 @@ void page_quit(struct call *c)
     }
     tsdb_log(TSDB_LOG_INFO, "server", "termination requested over HTTP");
     call_text(c, 200, "Requesting termination... Goodbye!\n");
-    /* The same way as from outside: the main thread waits for the signal. */
-    (void)kill(getpid(), SIGTERM);
+    atomic_store(&c->server->stopping, 1); /* main.c looks at it all the time */
 }
 
 void page_metrics(struct call *c)

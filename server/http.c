@@ -369,15 +369,16 @@ enum tsdb_status http_start(const struct http_options *o, const struct http_hand
         st = daemon_start(s, o, &s->daemons[i], err);
         s->daemon_count += st == TSDB_OK;
     }
+    struct http_server *before = *out;
+    *out = s; /* handlers may look there as soon as the first connection is accepted */
     if (st == TSDB_OK) {
         st = http_accept_start(s, err);
     }
     if (st != TSDB_OK) {
+        *out = before;
         http_stop(s, 0);
-        return st;
     }
-    *out = s;
-    return TSDB_OK;
+    return st;
 }
 
 uint16_t http_port(const struct http_server *s)

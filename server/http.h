@@ -60,6 +60,8 @@ struct http_options {
     int64_t read_timeout_ms;
     uint64_t body_bytes_max; /* hard bound of any body */
 };
+/* *out is set before the first connection is accepted, for handlers that look there. INVALID
+ * (listen address), IO, NOMEM. */
 enum tsdb_status http_start(const struct http_options *o, const struct http_handlers *h,
                             struct http_server **out, struct tsdb_error *err) TSDB_WUR;
 uint16_t http_port(const struct http_server *s);

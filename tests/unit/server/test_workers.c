@@ -1,0 +1,183 @@
+#include "tests/support/test.h"
+
+#include "server/workers.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <time.h>
+
+#define WAIT_TRIES 30000 /* of a millisecond */
+
+struct item {
+    struct work work;
+    _Atomic(uint32_t) *gate; /* NULL: does not wait */
+    _Atomic(uint32_t) *started;
+    _Atomic(uint32_t) ran;
+};
+
+static void nap(void)
+{
+    nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+}
+
+static void run_item(struct work *w)
+{
+    struct item *it = (struct item *)(void *)((char *)w - offsetof(struct item, work));
+    if (it->started) {
+        atomic_fetch_add(it->started, 1);
+    }
+    for (int i = 0; it->gate && !atomic_load(it->gate) && i < WAIT_TRIES; i++) {
+        nap();
+    }
+    atomic_fetch_add(&it->ran, 1);
+}
+
+static void item_init(struct item *it, _Atomic(uint32_t) *gate, _Atomic(uint32_t) *started)
+{
+    memset(it, 0, sizeof *it);
+    it->work.run = run_item;
+    it->gate = gate;
+    it->started = started;
+}
+
+static void workers__many_items__each_runs_once(void **state)
+{
+    (void)state;
+    static struct item items[5000];
+    struct workers *w = NULL;
+    struct workers_stats s;
+    assert_ok(workers_create(4, 10000, &w, NULL));
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(items); i++) {
+        item_init(&items[i], NULL, NULL);
+        assert_true(workers_submit(w, &items[i].work));
+    }
+    workers_stats_read(w, &s);
+    assert_int_equal(s.submitted, TSDB_ARRAY_LEN(items));
+    assert_int_equal(s.threads, 4);
+    workers_destroy(w); /* what is queued still runs */
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(items); i++) {
+        assert_int_equal(atomic_load(&items[i].ran), 1);
+    }
+}
+
+static void workers_submit__queue_full__refuses_and_takes_again_later(void **state)
+{
+    (void)state;
+    static struct item items[6];
+    _Atomic(uint32_t) gate = 0;
+    _Atomic(uint32_t) started = 0;
+    struct workers *w = NULL;
+    struct workers_stats s;
+    assert_ok(workers_create(2, 3, &w, NULL));
+    for (int i = 0; i < 6; i++) {
+        item_init(&items[i], &gate, &started);
+    }
+    assert_true(workers_submit(w, &items[0].work));
+    assert_true(workers_submit(w, &items[1].work));
+    for (int i = 0; i < WAIT_TRIES && atomic_load(&started) < 2; i++) {
+        nap();
+    }
+    assert_int_equal(atomic_load(&started), 2);
+    for (int i = 2; i < 5; i++) {
+        assert_true(workers_submit(w, &items[i].work));
+    }
+    assert_false(workers_submit(w, &items[5].work));
+    workers_stats_read(w, &s);
+    assert_int_equal(s.refused, 1);
+    assert_int_equal(s.waiting, 3);
+    assert_int_equal(s.running, 2);
+    atomic_store(&gate, 1);
+    for (int i = 0; i < WAIT_TRIES && atomic_load(&started) < 5; i++) {
+        nap();
+    }
+    assert_true(workers_submit(w, &items[5].work));
+    workers_destroy(w);
+    for (int i = 0; i < 6; i++) {
+        assert_int_equal(atomic_load(&items[i].ran), 1);
+    }
+}
+
+static void workers_submit__no_queue__still_runs_one_per_thread(void **state)
+{
+    (void)state;
+    static struct item items[3];
+    _Atomic(uint32_t) gate = 0;
+    struct workers *w = NULL;
+    assert_ok(workers_create(2, 0, &w, NULL));
+    for (int i = 0; i < 3; i++) {
+        item_init(&items[i], &gate, NULL);
+    }
+    assert_true(workers_submit(w, &items[0].work));
+    assert_true(workers_submit(w, &items[1].work));
+    assert_false(workers_submit(w, &items[2].work));
+    atomic_store(&gate, 1);
+    workers_destroy(w);
+    assert_int_equal(atomic_load(&items[0].ran) + atomic_load(&items[1].ran), 2);
+    assert_int_equal(atomic_load(&items[2].ran), 0);
+}
+
+struct submitter {
+    struct workers *w;
+    struct item items[500];
+    uint32_t taken;
+};
+
+static void *submit_main(void *arg)
+{
+    struct submitter *s = arg;
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(s->items); i++) {
+        item_init(&s->items[i], NULL, NULL);
+        s->taken += workers_submit(s->w, &s->items[i].work);
+    }
+    return NULL;
+}
+
+static void workers_submit__from_many_threads__loses_nothing(void **state)
+{
+    (void)state;
+    static struct submitter submitters[4];
+    pthread_t threads[4];
+    struct workers *w = NULL;
+    assert_ok(workers_create(3, 20, &w, NULL)); /* small: refusals happen, too */
+    for (int i = 0; i < 4; i++) {
+        submitters[i].w = w;
+        assert_int_equal(pthread_create(&threads[i], NULL, submit_main, &submitters[i]), 0);
+    }
+    for (int i = 0; i < 4; i++) {
+        pthread_join(threads[i], NULL);
+    }
+    workers_destroy(w);
+    for (int i = 0; i < 4; i++) {
+        uint32_t ran = 0;
+        for (size_t k = 0; k < TSDB_ARRAY_LEN(submitters[i].items); k++) {
+            uint32_t n = atomic_load(&submitters[i].items[k].ran);
+            assert_true(n <= 1);
+            ran += n;
+        }
+        assert_int_equal(ran, submitters[i].taken);
+    }
+}
+
+static void workers_create__out_of_memory__leaves_nothing(void **state)
+{
+    (void)state;
+    for (uint64_t n = 1; n <= 2; n++) {
+        struct workers *w = NULL;
+        tsdb_alloc_fail_nth(n, 0);
+        enum tsdb_status st = workers_create(2, 2, &w, NULL);
+        tsdb_alloc_ops_set(NULL);
+        assert_int_equal(st, TSDB_NOMEM);
+        assert_null(w);
+    }
+    workers_destroy(NULL);
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(workers__many_items__each_runs_once),
+    cmocka_unit_test(workers_submit__queue_full__refuses_and_takes_again_later),
+    cmocka_unit_test(workers_submit__no_queue__still_runs_one_per_thread),
+    cmocka_unit_test(workers_submit__from_many_threads__loses_nothing),
+    cmocka_unit_test(workers_create__out_of_memory__leaves_nothing),
+};
+
+TEST_MAIN(tests)
