@@ -183,13 +183,21 @@ $(BUILD)/tests/fuzz/%/fuzz: $(BUILD)/obj/tests/fuzz/%/fuzz.o $(call libs_down,$(
 .SECONDARY: $(patsubst %,$(BUILD)/obj/tests/fuzz/%/fuzz.o,$(FUZZ_TARGETS))
 $(patsubst %,$(BUILD)/obj/tests/fuzz/%/fuzz.o,$(FUZZ_TARGETS)): | $(gen_h)
 
+BENCH_SRC := $(wildcard bench/*.c)
+BENCH_BINS := $(patsubst %.c,$(BUILD)/%,$(BENCH_SRC))
+# The embedding example: what a developer copies must compile.
+EXAMPLE_BINS := $(patsubst %.c,$(BUILD)/%,$(wildcard examples/*.c))
+$(BUILD)/examples/%: $(BUILD)/obj/examples/%.o $(call libs_down,$(ALL_DOWN))
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(LDFLAGS) $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(call ldlibs,$(ALL_DOWN)) -o $@
+
 # T=word narrows to suites whose path contains the word; nothing matched is an error, not a success.
 T ?=
 TEST_RUN := python3 tests/run_tests.py --build $(BUILD) $(if $(T),--filter '$(T)')
 test: deps-check-test
 	@$(MAKE) --no-print-directory -j$(JOBS) test-bins bin
 	@$(TEST_RUN) --e2e
-test-bins: $(filter-out /,$(if $(T),$(foreach b,$(TEST_BINS) $(FUZZ_REPLAY),$(if $(findstring $(T),$(b)),$(b))),$(TEST_BINS) $(FUZZ_REPLAY))) $(if $(filter bench,$(wildcard bench)),$(BENCH_BINS))
+test-bins: $(filter-out /,$(if $(T),$(foreach b,$(TEST_BINS) $(FUZZ_REPLAY),$(if $(findstring $(T),$(b)),$(b))),$(TEST_BINS) $(FUZZ_REPLAY) $(EXAMPLE_BINS) $(BENCH_BINS)))
 unit: test-bins
 	@$(TEST_RUN)
 .PHONY: test-bins
@@ -212,8 +220,6 @@ fuzz-bins: $(patsubst %,$(BUILD)/tests/fuzz/%/fuzz,$(FUZZ_TARGETS))
 .PHONY: fuzz-bins
 
 # ---- benchmarks -----------------------------------------------------------------------------------------------
-BENCH_SRC := $(wildcard bench/*.c)
-BENCH_BINS := $(patsubst %.c,$(BUILD)/%,$(BENCH_SRC))
 $(BUILD)/bench/%: $(BUILD)/obj/bench/%.o $(call libs_down,$(ALL_DOWN))
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(LDFLAGS) $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(call ldlibs,$(ALL_DOWN)) -o $@
