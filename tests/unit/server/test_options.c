@@ -25,7 +25,7 @@ static enum tsdb_status parse(struct server_options *o, const char *const *args,
 static void server_options_default__nothing_given__documented_values(void **state)
 {
     (void)state;
-    struct server_options o;
+    static struct server_options o;
     server_options_default(&o);
     assert_string_equal(o.listen_address, "127.0.0.1:9494");
     assert_string_equal(o.data_path, "data/");
@@ -46,7 +46,7 @@ static void server_options_default__nothing_given__documented_values(void **stat
 static void server_options_parse__both_syntaxes_and_each_type__set(void **state)
 {
     (void)state;
-    struct server_options o;
+    static struct server_options o;
     struct tsdb_error err;
     const char *const args[] = {"--web.listen-address=0.0.0.0:1",
                                 "--storage.tsdb.path",
@@ -107,7 +107,7 @@ static void server_options_parse__bad_input__named_in_the_error(void **state)
         {{"--storage.tsdb.path=", NULL}, "must not be empty"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        struct server_options o;
+        static struct server_options o;
         struct tsdb_error err;
         assert_int_equal(parse(&o, cases[i].args, &err), TSDB_INVALID);
         if (!strstr(err.msg, cases[i].says)) {
@@ -123,7 +123,7 @@ static void server_options_parse__too_long_path__refused(void **state)
     memset(arg, 'a', sizeof arg - 1);
     memcpy(arg, "--storage.tsdb.path=", 20);
     char *argv[] = {arg};
-    struct server_options o;
+    static struct server_options o;
     struct tsdb_error err = {0};
     bool help = false;
     server_options_default(&o);
@@ -154,7 +154,7 @@ static void on_option(void *arg, const char *name, const char *value)
 static void server_options_visit__defaults__printed_in_the_flags_own_syntax(void **state)
 {
     (void)state;
-    struct server_options o;
+    static struct server_options o;
     struct seen s = {0};
     server_options_default(&o);
     server_options_visit(&o, on_option, &s);
