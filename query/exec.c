@@ -14,7 +14,14 @@
 
 enum tsdb_status exec_nomem(struct exec *x)
 {
-    if (x->arena->failure == TSDB_LIMIT) {
+    /* The arena tells why its last request failed, and forgets it with the next one that does not.
+     */
+    bool limited = x->arena->failure == TSDB_LIMIT;
+    for (const struct tsdb_account *a = &x->request->account; a && x->arena->failure == TSDB_OK;
+         a = a->parent) {
+        limited |= a->limit_bytes > 0;
+    }
+    if (limited) {
         return tsdb_error_set(x->err, TSDB_LIMIT, "query needs more memory than it may use");
     }
     return tsdb_error_set(x->err, TSDB_NOMEM, "out of memory in query execution");

@@ -744,7 +744,12 @@ enum tsdb_status query_parse_selector(const char *text, size_t len, struct tsdb_
     *out = (struct tsdb_selector){e->u.vector.matchers, e->u.vector.matcher_count};
     *out_has_non_empty = false;
     for (uint32_t i = 0; i < out->count; i++) {
-        *out_has_non_empty |= parser_matcher_refuses_empty(&out->matchers[i]);
+        bool refuses;
+        if (parser_matcher_refuses_empty(&out->matchers[i], &refuses) != TSDB_OK) {
+            parser_fail_nomem(&p);
+            return p.status;
+        }
+        *out_has_non_empty |= refuses;
     }
     return TSDB_OK;
 }

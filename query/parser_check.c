@@ -4,24 +4,21 @@
 
 #include "index/regex.h"
 
-bool parser_matcher_refuses_empty(const struct tsdb_matcher *m)
+enum tsdb_status parser_matcher_refuses_empty(const struct tsdb_matcher *m, bool *out)
 {
-    switch (m->op) {
-    case TSDB_MATCH_EQ:
-        return m->value_len > 0;
-    case TSDB_MATCH_NE:
-        return m->value_len == 0;
-    case TSDB_MATCH_RE:
-    case TSDB_MATCH_NRE:
-        break;
+    *out = m->op == TSDB_MATCH_EQ ? m->value_len > 0 : m->value_len == 0;
+    if (m->op == TSDB_MATCH_EQ || m->op == TSDB_MATCH_NE) {
+        return TSDB_OK;
     }
     struct index_regex *re = NULL;
-    if (index_regex_compile(m->value, m->value_len, &re, NULL) != TSDB_OK) {
-        return false;
+    enum tsdb_status s = index_regex_compile(m->value, m->value_len, &re, NULL);
+    if (s != TSDB_OK) {
+        *out = false;
+        return s == TSDB_INVALID ? TSDB_OK : TSDB_NOMEM;
     }
-    bool matches = index_regex_match(re, "", 0);
+    *out = index_regex_match(re, "", 0) == (m->op == TSDB_MATCH_NRE);
     index_regex_destroy(re);
-    return matches == (m->op == TSDB_MATCH_NRE);
+    return TSDB_OK;
 }
 
 static bool check(struct parser *p, struct query_expr *e);
@@ -163,7 +160,9 @@ static bool check_selector(struct parser *p, struct query_expr *e, bool may_be_e
     }
     bool refuses = may_be_empty;
     for (uint32_t i = 0; i < count && !refuses; i++) {
-        refuses = parser_matcher_refuses_empty(&m[i]);
+        if (parser_matcher_refuses_empty(&m[i], &refuses) != TSDB_OK) {
+            return parser_fail_nomem(p);
+        }
     }
     return refuses ||
            parser_fail(p, e->start, "vector selector must contain at least one non-empty matcher");

@@ -56,7 +56,8 @@ struct query_expr *parser_offset(struct parser *p, struct query_expr *e); /* beh
 struct query_expr *parser_at(struct parser *p, struct query_expr *e);     /* behind @ */
 
 /* ---- parser_check.c ---- */
-bool parser_matcher_refuses_empty(const struct tsdb_matcher *m);
+/* NOMEM; other failures count as "does not". */
+enum tsdb_status parser_matcher_refuses_empty(const struct tsdb_matcher *m, bool *out) TSDB_WUR;
 /* Types and meaning of a tree without syntax errors. */
 bool parser_check(struct parser *p, struct query_expr *e);
 
