@@ -64,8 +64,19 @@ static void put_stats(struct call *c, const struct query_stats *s, int64_t queue
                     s->samples_read, s->samples_read, s->samples_peak);
 }
 
+/* What reload changes is read under its lock, once per query. Workers only: a daemon's thread waits
+ * for no lock of other people's. */
+static void keep_query_options(struct call *c)
+{
+    struct server *s = c->server;
+    tsdb_mutex_lock(&s->config_lock);
+    c->query_options = s->query_options;
+    tsdb_mutex_unlock(&s->config_lock);
+}
+
 static struct query_expr *parse_query(struct call *c, const char *wrap)
 {
+    keep_query_options(c);
     struct tsdb_slice text = params_get(&c->params, "query");
     struct query_expr *expr = NULL;
     struct tsdb_error err = {0};

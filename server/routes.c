@@ -95,15 +95,6 @@ void call_success(struct call *c)
     envelope_success_begin(&c->out);
 }
 
-/* What reload changes is read under its lock, once per call. */
-static void keep_query_options(struct call *c)
-{
-    struct server *s = c->server;
-    tsdb_mutex_lock(&s->config_lock);
-    c->query_options = s->query_options;
-    tsdb_mutex_unlock(&s->config_lock);
-}
-
 /* Everything that is not a write: memory and deadline. */
 static void arm(struct call *c)
 {
@@ -369,7 +360,6 @@ static void run_call(struct call *c)
     } else if (st != TSDB_OK) {
         call_error(c, ENVELOPE_BAD_DATA, "error parsing form values: %s", err.msg);
     } else {
-        keep_query_options(c);
         c->route->run(c);
     }
     call_send(c);

@@ -51,7 +51,7 @@ struct call {
     struct tsdb_arena arena; /* charged to request.account */
     struct tsdb_buf form;
     struct params params;
-    struct query_options query_options; /* as they were when the call began: reload changes them */
+    struct query_options query_options; /* as they were when it was parsed: reload changes them */
     /* the answer */
     struct tsdb_buf out;
     uint64_t charged_bytes; /* of `out`, to request.account, until the answer was sent */
