@@ -175,20 +175,25 @@ struct cursor {
     const struct checkpoint_reader *r;
     uint32_t partition;
     uint64_t offset, end;
-    uint8_t *data; /* CHECKPOINT_PAGE_BYTES_MAX */
+    uint8_t *data; /* of one page; grows */
+    size_t cap;
 };
-
-static enum tsdb_status cursor_init(struct cursor *c, const struct checkpoint_reader *r,
-                                    struct tsdb_error *err)
-{
-    *c = (struct cursor){.r = r};
-    c->data = tsdb_mem_alloc(TSDB_MEM_OTHER, CHECKPOINT_PAGE_BYTES_MAX);
-    return c->data ? TSDB_OK : tsdb_error_set(err, TSDB_NOMEM, "%s: no memory for a page", r->path);
-}
 
 static void cursor_deinit(struct cursor *c)
 {
-    tsdb_mem_free(TSDB_MEM_OTHER, c->data, CHECKPOINT_PAGE_BYTES_MAX);
+    tsdb_mem_free(TSDB_MEM_OTHER, c->data, c->cap);
+}
+
+static enum tsdb_status cursor_reserve(struct cursor *c, size_t len, struct tsdb_error *err)
+{
+    if (len <= c->cap) {
+        return TSDB_OK;
+    }
+    cursor_deinit(c);
+    c->data = tsdb_mem_alloc(TSDB_MEM_OTHER, len);
+    c->cap = c->data ? len : 0;
+    return c->data ? TSDB_OK
+                   : tsdb_error_set(err, TSDB_NOMEM, "%s: no memory for a page", c->r->path);
 }
 
 static void cursor_seek(struct cursor *c, uint32_t partition)
@@ -217,7 +222,10 @@ static enum tsdb_status cursor_next(struct cursor *c, struct page *out, struct t
         len > c->end - c->offset - sizeof h) {
         return corrupt(c->r, c->offset, err, "not a page header");
     }
-    status = read_exact(c->r, c->data, len, c->offset + sizeof h, err);
+    status = cursor_reserve(c, len, err);
+    if (status == TSDB_OK) {
+        status = read_exact(c->r, c->data, len, c->offset + sizeof h, err);
+    }
     if (status != TSDB_OK) {
         return status;
     }
@@ -237,8 +245,8 @@ static enum tsdb_status cursor_next(struct cursor *c, struct page *out, struct t
 
 enum tsdb_status checkpoint_verify(const struct checkpoint_reader *r, struct tsdb_error *err)
 {
-    struct cursor c;
-    enum tsdb_status status = cursor_init(&c, r, err);
+    struct cursor c = {.r = r};
+    enum tsdb_status status = TSDB_OK;
     for (uint32_t i = 0; status == TSDB_OK && i < TSDB_PARTITIONS; i++) {
         struct page page;
         cursor_seek(&c, i);
@@ -414,15 +422,16 @@ enum tsdb_status checkpoint_load(const struct checkpoint_reader *r, uint32_t par
                                  const struct checkpoint_sink *sink, struct tsdb_error *err)
 {
     TSDB_ASSERT(partition < TSDB_PARTITIONS);
+    if (r->pages[partition].bytes == 0) {
+        return TSDB_OK;
+    }
     struct scratch *s = tsdb_mem_alloc(TSDB_MEM_OTHER, sizeof *s);
     if (!s) {
         return tsdb_error_set(err, TSDB_NOMEM, "%s: no memory to load it", r->path);
     }
-    struct cursor c;
-    enum tsdb_status status = cursor_init(&c, r, err);
-    if (status == TSDB_OK) {
-        cursor_seek(&c, partition);
-    }
+    struct cursor c = {.r = r};
+    enum tsdb_status status = TSDB_OK;
+    cursor_seek(&c, partition);
     while (status == TSDB_OK) {
         struct page page;
         status = cursor_next(&c, &page, err);

@@ -7,7 +7,8 @@
 
 #include <string.h>
 
-#define FLUSH_BYTES (1u << 20)
+#define FLUSH_BYTES      (1u << 20)
+#define RECORD_BYTES_MIN (SERIES_LOG_RECORD_BYTES + 2u)
 
 static const uint8_t magic[8] = {'T', 'D', 'L', 'S', 'E', 'R', 'L', 'G'};
 
@@ -48,9 +49,10 @@ struct load {
     struct tsdb_file *file;
     uint64_t file_bytes, bytes_relied;
     uint64_t offset; /* of data[0] in the file */
-    uint8_t *data;   /* SERIES_LOG_WINDOW_BYTES */
-    size_t len;
-    struct series_log_record *records; /* SERIES_LOG_WINDOW_RECORDS */
+    uint8_t *data;   /* window_bytes */
+    size_t window_bytes, len;
+    struct series_log_record *records; /* window_records */
+    uint32_t window_records;
     uint32_t count;
 };
 
@@ -134,7 +136,7 @@ static enum tsdb_status load_window(struct load *l, series_log_fn fn, void *arg,
 {
     const struct tsdb_fs *fs = l->s->fs;
     uint64_t left = l->file_bytes - l->offset;
-    size_t want = left < SERIES_LOG_WINDOW_BYTES ? (size_t)left : SERIES_LOG_WINDOW_BYTES;
+    size_t want = left < l->window_bytes ? (size_t)left : l->window_bytes;
     enum tsdb_status status =
         fs->ops->pread(fs->ctx, l->file, l->data, want, l->offset, &l->len, err);
     if (status != TSDB_OK) {
@@ -147,7 +149,7 @@ static enum tsdb_status load_window(struct load *l, series_log_fn fn, void *arg,
         pos = status == TSDB_OK ? SERIES_LOG_HEADER_BYTES : 0;
     }
     while (status == TSDB_OK && pos < l->len && !needs_more(l, pos) &&
-           l->count < SERIES_LOG_WINDOW_RECORDS) {
+           l->count < l->window_records) {
         status = parse_record(l, &pos, err);
     }
     if (status != TSDB_OK && status != TSDB_NOT_FOUND) {
@@ -198,8 +200,11 @@ static enum tsdb_status settle(struct load *l, struct tsdb_error *err)
 static enum tsdb_status load_open_file(struct load *l, series_log_fn fn, void *arg,
                                        struct tsdb_error *err)
 {
-    l->data = tsdb_mem_alloc(TSDB_MEM_OTHER, SERIES_LOG_WINDOW_BYTES);
-    l->records = tsdb_mem_alloc(TSDB_MEM_OTHER, SERIES_LOG_WINDOW_RECORDS * sizeof *l->records);
+    l->window_bytes = (size_t)TSDB_MIN(l->file_bytes + 1, (uint64_t)SERIES_LOG_WINDOW_BYTES);
+    l->window_records = (uint32_t)TSDB_MIN(l->window_bytes / RECORD_BYTES_MIN + 1,
+                                           (size_t)SERIES_LOG_WINDOW_RECORDS);
+    l->data = tsdb_mem_alloc(TSDB_MEM_OTHER, l->window_bytes);
+    l->records = tsdb_mem_alloc(TSDB_MEM_OTHER, l->window_records * sizeof *l->records);
     enum tsdb_status status = TSDB_OK;
     if (!l->data || !l->records) {
         status = tsdb_error_set(err, TSDB_NOMEM, DATADIR_SERIES_LOG ": no memory to read it");
@@ -210,8 +215,8 @@ static enum tsdb_status load_open_file(struct load *l, series_log_fn fn, void *a
     if (status == TSDB_OK) {
         status = settle(l, err);
     }
-    tsdb_mem_free(TSDB_MEM_OTHER, l->data, SERIES_LOG_WINDOW_BYTES);
-    tsdb_mem_free(TSDB_MEM_OTHER, l->records, SERIES_LOG_WINDOW_RECORDS * sizeof *l->records);
+    tsdb_mem_free(TSDB_MEM_OTHER, l->data, l->window_bytes);
+    tsdb_mem_free(TSDB_MEM_OTHER, l->records, l->window_records * sizeof *l->records);
     return status;
 }
 

@@ -7,8 +7,15 @@
 #include "tests/support/tsdb_model.h"
 #include "tsdb/tsdb_private.h"
 
-#define SEEDS_DEFAULT 400u
-#define STEPS         160u
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SEEDS_DEFAULT 300u
+#endif
+#endif
+#if !defined(SEEDS_DEFAULT)
+#define SEEDS_DEFAULT 1000u
+#endif
+#define STEPS 160u
 
 struct run {
     struct hx h;
