@@ -967,9 +967,7 @@ static void names__series_labels_values__are_listed(void **state)
         {"/api/v1/series?match[]=%7B%22c.d%22%7D", 200,
          OK_DATA("[{\"__name__\":\"c.d\",\"job\":\"j\"}]")},
         {"/api/v1/series?match[]=%7Bnosuch=%22x%22%7D", 200, OK_DATA("[]")},
-        {"/api/v1/series?match[]=%7Bjob=%22j%22%7D&limit=1", 200,
-         "{\"status\":\"success\",\"data\":[{\"__name__\":\"a\",\"job\":\"j\"}],\"warnings\":["
-         "\"results truncated due to limit\"]}"},
+        {"/api/v1/series?match[]=a&limit=1", 200, OK_DATA("[{\"__name__\":\"a\",\"job\":\"j\"}]")},
         {"/api/v1/series?match[]=%7Ba=%22%22%7D", 400,
          BAD_DATA("invalid parameter \\\"match[]\\\": match[] must contain at least one non-empty "
                   "matcher")},
@@ -988,6 +986,14 @@ static void names__series_labels_values__are_listed(void **state)
     for (size_t i = 0; i < TSDB_ARRAY_LEN(cases); i++) {
         expect_get(cases[i].path, cases[i].status, cases[i].body);
     }
+    struct http_answer a;
+    http_client_once(port, "GET", "/api/v1/series?match[]=%7Bjob=%22j%22%7D&limit=1", NULL, NULL, 0,
+                     &a);
+    assert_int_equal(a.status, 200); /* which one of the three is the engine's choice */
+    assert_non_null(strstr(a.body, "\"data\":[{\"__name__\":\""));
+    assert_null(strstr(a.body, "},{"));
+    assert_non_null(strstr(a.body, "\"warnings\":[\"results truncated due to limit\"]"));
+    http_answer_free(&a);
     expect("POST", "/api/v1/series?match[]=b", FORM, "match%5B%5D=a", 200,
            OK_DATA("[{\"__name__\":\"a\",\"job\":\"j\"},{\"__name__\":\"b\",\"job\":\"j\"}]"));
     expect("POST", "/api/v1/labels", FORM, "match%5B%5D=a&start=0", 200,
