@@ -268,6 +268,15 @@ class Server(Process):
         if exc[0] is not None and self.process is not None:
             print(f"log of {self.name} ends:\n{self.log_tail()}")
         self.kill()
+        if exc[0] is None and self.process is not None:
+            self.check_log()
+
+    def check_log(self):
+        """What a sanitizer found counts, also where the process was killed before it could exit with a status."""
+        with open(self.log_path, encoding="utf-8", errors="replace") as f:
+            log = f.read()
+        at = min((i for i in map(log.find, ("Sanitizer", "runtime error:", "assertion failed")) if i >= 0), default=-1)
+        expect(at < 0, f"{self.name} reports:\n{log[max(at - 200, 0):at + 6000]}")
 
 
 class Tidalite(Server):

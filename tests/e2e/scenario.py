@@ -96,6 +96,8 @@ class Scenario:
                     print(f"log of {s.name} ends:\n{s.log_tail()}")
         for s in (self.prometheus, self.node, self.tidalite):
             s.kill()
+        if exc[0] is None and self.tidalite.process is not None:
+            self.tidalite.check_log()
 
     # ---- the run ----
 

@@ -350,6 +350,16 @@ def headers__wrong_type_or_encoding__415_even_if_the_body_is_broken():
 
 
 @case
+def headers__durability__known_words_only():
+    for word in ("strict", "buffered", "memory"):
+        a = server.client.write([wire.Series(wire.labels("durable"), [(base + 5, 1.0)])], headers={"X-Tidalite-Durability": word})
+        lib.expect_equal((a.status, lib.written(a)), (204, (1, 0, 0)), f"X-Tidalite-Durability: {word}: {a}")
+    a = server.client.write([wire.Series(wire.labels("undurable"), [(base + 5, 1.0)])], headers={"X-Tidalite-Durability": "maybe"})
+    refused(a, 400, "X-Tidalite-Durability")
+    absent("undurable")
+
+
+@case
 def methods__wrong__405():
     for method, path in (("GET", "/api/v1/write"), ("PUT", "/api/v1/write"), ("DELETE", "/api/v1/query"), ("POST", "/api/v1/status/flags"),
                          ("GET", "/-/reload"), ("POST", "/api/v1/label/x/values")):

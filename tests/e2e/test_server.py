@@ -264,10 +264,11 @@ def self_scrape__first_at_start__up_is_1():
         lib.expect_equal([s["value"][1] for s in found], ["1"], "value of up")
         lib.expect_equal(found[0]["metric"]["instance"], f"127.0.0.1:{server.port}", "instance")
         for name in ("scrape_duration_seconds", "scrape_samples_scraped", "tidalite_head_series", "tidalite_build_info"):
-            lib.expect(server.client.query(f'{name}{{job="tidalite"}}'), f"no {name} from the self-scrape")
+            # Until the write is answered, some of its series may be visible already and some not yet.
+            lib.wait_for(f"{name} from the self-scrape", lambda: server.client.query(f'{name}{{job="tidalite"}}'))
         scraped = float(server.client.query("scrape_samples_scraped")[0]["value"][1])
-        count = float(server.client.query('count({job="tidalite"})')[0]["value"][1])
-        lib.expect_equal(scraped, count - 3, "scrape_samples_scraped against the series of the job")
+        lib.wait_for("as many series of the job as scrape_samples_scraped says, and the three about the scrape itself",
+                     lambda: float(server.client.query('count({job="tidalite"})')[0]["value"][1]) == scraped + 3)
 
 
 # ---- read API ----
