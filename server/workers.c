@@ -25,10 +25,11 @@ struct workers {
     uint32_t thread_count;
 };
 
-/* The next item, or NULL when it is time to go. */
-static struct work *take(struct workers *w)
+/* The next item, or NULL when it is time to go. finished: the caller has just run one. */
+static struct work *take(struct workers *w, bool finished)
 {
     tsdb_mutex_lock(&w->lock);
+    w->running -= finished;
     while (!w->head && !w->stopping) {
         (void)tsdb_cond_wait(&w->ready, &w->lock, -1);
     }
@@ -46,11 +47,8 @@ static struct work *take(struct workers *w)
 static void *worker_main(void *arg)
 {
     struct workers *w = arg;
-    for (struct work *item = take(w); item; item = take(w)) {
+    for (struct work *item = take(w, false); item; item = take(w, true)) {
         item->run(item);
-        tsdb_mutex_lock(&w->lock);
-        w->running--;
-        tsdb_mutex_unlock(&w->lock);
     }
     return NULL;
 }
@@ -117,11 +115,13 @@ bool workers_submit(struct workers *w, struct work *item)
         w->tail = item;
         w->waiting++;
         w->submitted++;
-        tsdb_cond_signal(&w->ready);
     } else {
         w->refused++;
     }
     tsdb_mutex_unlock(&w->lock);
+    if (taken) {
+        tsdb_cond_signal(&w->ready); /* after unlocking: whoever wakes finds the lock free */
+    }
     return taken;
 }
 
