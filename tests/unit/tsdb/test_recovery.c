@@ -1,0 +1,462 @@
+/* Recovery through tsdb_open, on directories that were damaged or interrupted in chosen ways. The
+ * random schedules are in tests/fault/. */
+#include "tests/support/test.h"
+
+#include "base/log.h"
+#include "tests/support/tsdb_harness.h"
+#include "tsdb/datadir.h"
+#include "tsdb/tsdb_private.h"
+
+static int setup(void **state)
+{
+    tsdb_log_configure(TSDB_LOG_ERROR + 1, TSDB_LOG_LOGFMT);
+    struct hx *h = test_malloc(sizeof *h);
+    hx_init(h, 11);
+    *state = h;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    hx_deinit(*state);
+    test_free(*state);
+    return 0;
+}
+
+static void open_ok(struct hx *h)
+{
+    struct tsdb_error err;
+    assert_ok_err(hx_open(h, &err), &err);
+}
+
+static void close_ok(struct hx *h)
+{
+    struct tsdb_error err;
+    assert_ok_err(hx_close(h, &err), &err);
+}
+
+static void put_float(struct hx *h, uint32_t series, int64_t t_ms, double v)
+{
+    struct hx_sample s = hx_float(series, t_ms, v);
+    assert_ok(hx_put(h, &s, 1, TSDB_DURABILITY_STRICT, NULL));
+}
+
+static struct tsdb_stats stats(struct hx *h)
+{
+    struct tsdb_stats s;
+    tsdb_stats_read(h->db, &s);
+    return s;
+}
+
+static uint64_t file_bytes(struct hx *h, const char *path)
+{
+    struct tsdb_file_info info;
+    return h->options.fs.ops->stat(h->options.fs.ctx, path, &info, NULL) == TSDB_OK
+               ? info.size_bytes
+               : 0;
+}
+
+/* ---- what the log and the checkpoint bring back ---- */
+static void tsdb_open__after_kill_checkpoint_and_log__same_samples_and_figures(void **state)
+{
+    struct hx *h = *state;
+    open_ok(h);
+    assert_int_equal(tsdb_state(h->db, NULL), TSDB_STATE_READY);
+    for (uint32_t i = 0; i < 40; i++) {
+        put_float(h, i % 10, HX_WALL_MS + i, i);
+        if (i == 19) {
+            assert_ok(tsdb_checkpoint(h->db, NULL));
+        }
+    }
+    hx_die(h, false);
+    open_ok(h);
+    assert_int_equal(hx_count(h), 40);
+    struct tsdb_stats s = stats(h);
+    assert_int_equal(s.series, 10);
+    assert_int_equal(s.replay_samples, 20);
+    assert_int_equal(s.replay_damage, 0);
+    assert_int_equal(s.replay_lost_frames, 0);
+    assert_int_equal(s.min_time_ms, HX_WALL_MS);
+    assert_int_equal(s.max_time_ms, HX_WALL_MS + 39);
+    uint64_t min, max, current;
+    tsdb_replay_progress(h->db, &min, &max, &current);
+    assert_true(min <= current && current == max);
+    close_ok(h);
+    /* After a clean close the log has nothing to say. */
+    open_ok(h);
+    assert_int_equal(hx_count(h), 40);
+    assert_int_equal(stats(h).replay_frames, 0);
+    close_ok(h);
+}
+
+static void tsdb_close__nothing_new__no_second_checkpoint(void **state)
+{
+    struct hx *h = *state;
+    open_ok(h);
+    put_float(h, 1, HX_WALL_MS, 1);
+    close_ok(h);
+    assert_true(file_bytes(h, "checkpoint/00000001") > 0);
+    open_ok(h);
+    close_ok(h);
+    assert_int_equal(file_bytes(h, "checkpoint/00000002"), 0);
+    open_ok(h);
+    put_float(h, 1, HX_WALL_MS + 1, 1);
+    close_ok(h);
+    assert_true(file_bytes(h, "checkpoint/00000002") > 0);
+    assert_int_equal(file_bytes(h, "checkpoint/00000001"), 0);
+}
+
+static bool no_exemplar_twice(void *arg, uint32_t local, const struct tsdb_exemplar *x)
+{
+    (void)local, (void)x;
+    ++*(uint32_t *)arg;
+    return true;
+}
+
+static uint32_t count_exemplars(struct hx *h)
+{
+    uint32_t n = 0;
+    for (uint32_t p = 0; p < TSDB_PARTITIONS; p++) {
+        head_exemplars(h->db->heads[p], no_exemplar_twice, &n);
+    }
+    return n;
+}
+
+/* Exemplars come back from log and from checkpoint, and those that are in both come back once. */
+static void tsdb_open__exemplars_in_log_and_checkpoint__each_once(void **state)
+{
+    struct hx *h = *state;
+    h->options.exemplars_max = 1000;
+    open_ok(h);
+    put_float(h, 1, HX_WALL_MS, 1);
+    for (int round = 0; round < 2; round++) {
+        struct hx_sample s = hx_float(1, HX_WALL_MS + 1 + round, 1);
+        struct hx_write *x = hx_write_create(h, &s, 1, TSDB_DURABILITY_STRICT);
+        struct tsdb_label l = tsdb_label_make("trace_id", "t");
+        struct tsdb_write_exemplar e = {.exemplar = {{&l, 1}, 7, HX_WALL_MS + round},
+                                        .series = h->refs[1],
+                                        .partition = x->entries[0].partition};
+        struct tsdb_batch *b = &x->w.batches[0];
+        x->w.exemplars = &e;
+        x->w.exemplar_count = 1;
+        b->exemplar_end = 1;
+        free(x->wal_bytes[0]);
+        b->wal_cap = (uint32_t)tsdb_batch_wal_bytes_max(&x->w, b);
+        b->wal_bytes = x->wal_bytes[0] = malloc(b->wal_cap);
+        assert_ok(tsdb_write_submit(h->db, &x->w, NULL));
+        hx_settle(h);
+        assert_int_equal(b->result.exemplars_written, 1);
+        hx_write_destroy(x);
+        if (round == 0) {
+            assert_ok(tsdb_checkpoint(h->db, NULL));
+        }
+    }
+    hx_die(h, true);
+    open_ok(h);
+    assert_int_equal(count_exemplars(h), 2);
+    close_ok(h);
+    open_ok(h);
+    assert_int_equal(count_exemplars(h), 2);
+}
+
+/* ---- memory mode ---- */
+static void tsdb_open__memory_mode__close_keeps_all_kill_keeps_what_was_upgraded(void **state)
+{
+    struct hx *h = *state;
+    h->options.durability = TSDB_DURABILITY_MEMORY;
+    open_ok(h);
+    struct hx_sample s[3] = {hx_float(1, HX_WALL_MS, 1), hx_float(2, HX_WALL_MS, 2),
+                             hx_float(3, HX_WALL_MS, 3)};
+    assert_ok(hx_put(h, s, 3, TSDB_DURABILITY_MEMORY, NULL));
+    close_ok(h);
+    open_ok(h);
+    assert_int_equal(hx_count(h), 3);
+    /* Series 40 .. 59 are created unlogged; a strict sample of every third follows, in falling
+     * order. */
+    for (uint32_t i = 40; i < 60; i++) {
+        s[0] = hx_float(i, HX_WALL_MS, i);
+        assert_ok(hx_put(h, s, 1, TSDB_DURABILITY_MEMORY, NULL));
+    }
+    for (uint32_t i = 58; i >= 40; i -= 3) {
+        put_float(h, i, HX_WALL_MS + 5, i);
+    }
+    hx_die(h, true);
+    open_ok(h);
+    assert_int_equal(hx_count(h), 3 + 7);
+    /* Ids have moved; what is written from now on must be found under the new ones. */
+    for (uint32_t i = 40; i < 60; i++) {
+        put_float(h, i, HX_WALL_MS + 9, i);
+    }
+    hx_die(h, true);
+    open_ok(h);
+    assert_int_equal(hx_count(h), 3 + 7 + 20);
+    struct tsdb_stats st = stats(h);
+    assert_int_equal(st.replay_lost_frames, 0);
+}
+
+/* ---- damage ---- */
+/* Samples of the series that a visit finds must be value == t - HX_WALL_MS. */
+struct seen {
+    uint32_t count, wrong;
+};
+static void see(void *arg, uint32_t series, int64_t t_ms, int64_t start_ms,
+                enum tsdb_sample_kind kind, uint64_t bits, const struct tsdb_histogram *histogram)
+{
+    (void)series, (void)start_ms, (void)kind, (void)histogram;
+    struct seen *s = arg;
+    s->count++;
+    s->wrong += bits != tsdb_double_bits((double)(t_ms - HX_WALL_MS));
+}
+
+/* A flipped stretch of log costs samples, and never makes wrong ones. */
+static void tsdb_open__log_damaged_anywhere__reported_and_nothing_decoded_wrongly(void **state)
+{
+    (void)state;
+    uint32_t lost_some = 0;
+    for (uint64_t seed = 1; seed <= 60; seed++) {
+        struct hx h;
+        hx_init(&h, seed);
+        h.options.wal_segment_bytes = 1u << 13;
+        h.options.wal_epoch_bytes = 1u << 11;
+        open_ok(&h);
+        for (uint32_t i = 0; i < 400; i++) {
+            put_float(&h, i % 7, HX_WALL_MS + i, i);
+        }
+        hx_die(&h, true);
+        char path[32];
+        snprintf(path, sizeof path, "wal/%08u", (unsigned)(1 + seed % 2));
+        uint64_t at = 48 + seed * 97 % 4500;
+        tsdb_fs_sim_flip(h.sim, path, at, at + 40, 5);
+        open_ok(&h);
+        struct seen seen = {0, 0};
+        assert_ok(hx_visit(&h, see, &seen, NULL));
+        assert_int_equal(seen.wrong, 0);
+        struct tsdb_stats s = stats(&h);
+        if (seen.count < 400) {
+            lost_some++;
+            assert_true(s.replay_damage > 0 || s.replay_lost_frames > 0);
+        }
+        assert_true(seen.count >
+                    200); /* at most one partition's samples up to its next epoch, or a few */
+        /* The log goes on behind the damage, and the second replay sees the same. */
+        put_float(&h, 3, HX_WALL_MS + 1000, 1000);
+        hx_die(&h, true);
+        open_ok(&h);
+        struct seen again = {0, 0};
+        assert_ok(hx_visit(&h, see, &again, NULL));
+        assert_int_equal(again.count, seen.count + 1);
+        assert_int_equal(again.wrong, 0);
+        close_ok(&h);
+        open_ok(&h);
+        assert_int_equal(hx_count(&h), again.count);
+        hx_deinit(&h);
+    }
+    assert_true(lost_some > 30);
+}
+
+/* A power cut can leave the new checkpoint beside the old one, whose log is still there. */
+static void tsdb_open__newest_checkpoint_damaged__older_one_and_its_log_are_used(void **state)
+{
+    struct hx *h = *state;
+    open_ok(h);
+    for (uint32_t i = 0; i < 20; i++) {
+        put_float(h, i, HX_WALL_MS + i, i);
+    }
+    assert_ok(tsdb_checkpoint(h->db, NULL)); /* 1 */
+    for (uint32_t i = 20; i < 40; i++) {
+        put_float(h, i, HX_WALL_MS + i, i);
+    }
+    /* Written and renamed; the process dies before it removes anything. Operations: series.log
+     * write, sync; tmp create, write, sync, rename, sync of the directory; then the unlink of 1. */
+    tsdb_fs_sim_fault(h->sim, TSDB_FAULT_HALT, 8, 1);
+    assert_ok(tsdb_checkpoint(h->db, NULL)); /* 2 */
+    hx_die(h, true);
+    assert_true(file_bytes(h, "checkpoint/00000001") > 0);
+    assert_true(file_bytes(h, "checkpoint/00000002") > 0);
+    tsdb_fs_sim_flip(h->sim, "checkpoint/00000002", 64, 300, 1);
+    open_ok(h);
+    assert_int_equal(hx_count(h), 40);
+    assert_int_equal(stats(h).replay_damage, 1);
+    put_float(h, 50, HX_WALL_MS, 1);
+    close_ok(h);
+    assert_int_equal(file_bytes(h, "checkpoint/00000002"), 0);
+    assert_true(file_bytes(h, "checkpoint/00000003") > 0);
+    open_ok(h);
+    assert_int_equal(hx_count(h), 41);
+}
+
+static void tsdb_open__only_checkpoint_damaged__corrupt_with_place_and_untouched(void **state)
+{
+    struct hx *h = *state;
+    open_ok(h);
+    put_float(h, 1, HX_WALL_MS, 1);
+    close_ok(h);
+    tsdb_fs_sim_flip(h->sim, "checkpoint/00000001", 64, 128, 1);
+    struct tsdb_error err;
+    for (int i = 0; i < 2; i++) { /* the lock is free again */
+        assert_int_equal(hx_open(h, &err), TSDB_CORRUPT);
+        assert_non_null(strstr(err.msg, "checkpoint/00000001 at byte"));
+        assert_non_null(strstr(err.msg, "no older checkpoint"));
+    }
+    assert_true(file_bytes(h, "checkpoint/00000001") > 0);
+}
+
+static void tsdb_open__series_log_damaged_or_gone__corrupt_with_place(void **state)
+{
+    struct hx *h = *state;
+    struct tsdb_error err;
+    open_ok(h);
+    put_float(h, 1, HX_WALL_MS, 1);
+    close_ok(h);
+    tsdb_fs_sim_flip(h->sim, "series.log", 20, 40, 1);
+    assert_int_equal(hx_open(h, &err), TSDB_CORRUPT);
+    assert_non_null(strstr(err.msg, "series.log at byte 16"));
+    assert_ok(h->options.fs.ops->unlink(h->options.fs.ctx, "series.log", NULL));
+    assert_int_equal(hx_open(h, &err), TSDB_CORRUPT);
+    assert_non_null(strstr(err.msg, "missing"));
+}
+
+/* A seed of another directory: the labels do not belong to their partitions. */
+static void tsdb_open__version_of_another_directory__corrupt(void **state)
+{
+    struct hx *h = *state;
+    struct tsdb_error err;
+    open_ok(h);
+    for (uint32_t i = 0; i < 20; i++) {
+        put_float(h, i, HX_WALL_MS, 1);
+    }
+    close_ok(h);
+    uint8_t seed[TSDB_HASH_SEED_BYTES] = {1, 2, 3};
+    char text[DATADIR_VERSION_MAX];
+    size_t len = datadir_version_print(seed, text);
+    assert_ok(tsdb_file_replace(&h->options.fs, "VERSION", text, len, NULL));
+    assert_int_equal(hx_open(h, &err), TSDB_CORRUPT);
+    assert_non_null(strstr(err.msg, "series.log: partition"));
+}
+
+/* ---- state ---- */
+static void tsdb_open__background_recovery__ready_then_close_at_any_time(void **state)
+{
+    struct hx *h = *state;
+    open_ok(h);
+    for (uint32_t i = 0; i < 300; i++) {
+        put_float(h, i, HX_WALL_MS + i, i);
+    }
+    hx_die(h, false);
+    h->options.manual_steps = false;
+    h->options.clock = tsdb_clock_real;
+    for (int i = 0; i < 20; i++) {
+        open_ok(h);
+        enum tsdb_state s = TSDB_STATE_RECOVERING;
+        while (i % 2 &&
+               s == TSDB_STATE_RECOVERING) { /* every other time: closed while it recovers */
+            s = tsdb_state(h->db, NULL);
+        }
+        assert_true(i % 2 == 0 || s == TSDB_STATE_READY);
+        if (i % 2) {
+            assert_int_equal(hx_count(h), 300);
+        }
+        struct tsdb_error err;
+        assert_ok_err(hx_close(h, &err), &err);
+    }
+    open_ok(h);
+    tsdb_abandon(h->db);
+    h->db = NULL;
+}
+
+static void tsdb_open__background_recovery_fails__failed_with_cause_and_busy(void **state)
+{
+    struct hx *h = *state;
+    open_ok(h);
+    put_float(h, 1, HX_WALL_MS, 1);
+    close_ok(h);
+    tsdb_fs_sim_flip(h->sim, "checkpoint/00000001", 64, 128, 1);
+    h->options.manual_steps = false;
+    h->options.clock = tsdb_clock_real;
+    open_ok(h); /* the directory is locked and sane; recovery finds out later */
+    enum tsdb_state s = TSDB_STATE_RECOVERING;
+    struct tsdb_error err;
+    while (s == TSDB_STATE_RECOVERING) {
+        s = tsdb_state(h->db, &err);
+    }
+    assert_int_equal(s, TSDB_STATE_FAILED);
+    assert_int_equal(err.status, TSDB_CORRUPT);
+    assert_non_null(strstr(err.msg, "checkpoint/00000001"));
+    struct tsdb_querier *q = NULL;
+    assert_int_equal(tsdb_querier_open(h->db, NULL, TSDB_TIME_ALL, &q, &err), TSDB_BUSY);
+    assert_int_equal(tsdb_checkpoint(h->db, &err), TSDB_BUSY);
+    assert_int_equal(stats(h).wal_segment, 0);
+    assert_ok(hx_close(h, NULL));
+    assert_true(file_bytes(h, "checkpoint/00000001") > 0);
+}
+
+static void tsdb_open__nonsense_options__invalid(void **state)
+{
+    struct hx *h = *state;
+    struct tsdb_error err;
+    h->options.owner_count = TSDB_OWNERS_MAX + 1;
+    assert_int_equal(hx_open(h, &err), TSDB_INVALID);
+    h->options.owner_count = 1;
+    h->options.retention_ms = -1;
+    assert_int_equal(hx_open(h, &err), TSDB_INVALID);
+    assert_false(file_bytes(h, "VERSION") > 0);
+}
+
+/* Any number of owners opens what any other wrote. */
+static void tsdb_open__other_owner_count__same_data(void **state)
+{
+    struct hx *h = *state;
+    uint32_t expected = 0;
+    for (uint32_t n = 1; n <= TSDB_OWNERS_MAX; n += 3) {
+        h->options.owner_count = n;
+        open_ok(h);
+        assert_int_equal(tsdb_owner_count(h->db), n);
+        for (uint32_t p = 0; p < TSDB_PARTITIONS; p++) {
+            assert_int_equal(tsdb_owner_of(h->db, p), p * n / TSDB_PARTITIONS);
+        }
+        assert_int_equal(hx_count(h), expected);
+        put_float(h, n, HX_WALL_MS, n);
+        expected++;
+        hx_die(h, true);
+    }
+}
+
+static void tsdb_retention_step__old_chunks__dropped_and_stay_so(void **state)
+{
+    struct hx *h = *state;
+    h->options.retention_ms = 1000000;
+    open_ok(h);
+    static struct hx_sample s[240]; /* too large for the stack */
+    for (uint32_t i = 0; i < 240; i++) {
+        s[i] = hx_float(1, HX_WALL_MS - 500000 + i, i);
+    }
+    assert_ok(hx_put(h, s, 240, TSDB_DURABILITY_STRICT, NULL));
+    assert_int_equal(tsdb_retention_step(h->db, 0), 0);
+    tsdb_clock_sim_advance(&h->clock, 900000);
+    assert_int_equal(tsdb_retention_step(h->db, 0),
+                     1); /* the sealed chunk of 120; the tail stays */
+    assert_int_equal(hx_count(h), 120);
+    close_ok(h);
+    open_ok(h);
+    assert_int_equal(hx_count(h), 120);
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+static const struct CMUnitTest tests[] = {
+    CASE(tsdb_open__after_kill_checkpoint_and_log__same_samples_and_figures),
+    CASE(tsdb_close__nothing_new__no_second_checkpoint),
+    CASE(tsdb_open__exemplars_in_log_and_checkpoint__each_once),
+    CASE(tsdb_open__memory_mode__close_keeps_all_kill_keeps_what_was_upgraded),
+    CASE(tsdb_open__log_damaged_anywhere__reported_and_nothing_decoded_wrongly),
+    CASE(tsdb_open__newest_checkpoint_damaged__older_one_and_its_log_are_used),
+    CASE(tsdb_open__only_checkpoint_damaged__corrupt_with_place_and_untouched),
+    CASE(tsdb_open__series_log_damaged_or_gone__corrupt_with_place),
+    CASE(tsdb_open__version_of_another_directory__corrupt),
+    CASE(tsdb_open__background_recovery__ready_then_close_at_any_time),
+    CASE(tsdb_open__background_recovery_fails__failed_with_cause_and_busy),
+    CASE(tsdb_open__nonsense_options__invalid),
+    CASE(tsdb_open__other_owner_count__same_data),
+    CASE(tsdb_retention_step__old_chunks__dropped_and_stay_so),
+};
+
+TEST_MAIN(tests)
