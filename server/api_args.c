@@ -36,7 +36,7 @@ bool api_time_parse(struct tsdb_slice text, int64_t *out_ms)
         }
         /* Whole seconds and fraction apart: seconds * 1000 would round the fraction twice. */
         double whole = trunc(seconds);
-        if (fabs(whole) >= (double)(API_TIME_MAX_MS / 1000)) {
+        if (fabs(whole) >= (double)API_TIME_MAX_MS / 1000) {
             *out_ms = seconds < 0 ? API_TIME_MIN_MS : API_TIME_MAX_MS;
             return true;
         }
@@ -91,7 +91,7 @@ void api_quote(struct tsdb_slice text, char *out, size_t cap)
             out[n++] = (char)b;
         }
     }
-    n += (size_t)snprintf(out + n, cap - n, i < text.len ? "...\"" : "\"");
+    (void)snprintf(out + n, cap - n, i < text.len ? "...\"" : "\"");
 }
 
 bool api_arg_time(struct call *c, const char *name, bool required, int64_t *out_ms)

@@ -101,15 +101,19 @@ static void evaluate(struct call *c, const struct query_expr *expr,
     int64_t queue_ns = tsdb_clock_mono_ns(&s->clock) - c->begin_ns;
     enum tsdb_status st = tsdb_request_check(&c->request);
     if (st == TSDB_OK) {
+        uint64_t begin = tsdb_perf_now();
         st = query_eval(s->db, &c->query_options, &c->request, expr, params, &c->arena, &result,
                         &err);
+        tsdb_perf_end(TSDB_LAYER_EVAL, begin);
     }
     if (st != TSDB_OK) {
         call_fail(c, st, &err);
         return;
     }
+    uint64_t encode_begin = tsdb_perf_now();
     call_success(c);
     query_result_json(&result, &c->out);
+    tsdb_perf_end(TSDB_LAYER_ENCODE, encode_begin);
     if (params_get(&c->params, "stats").len > 0) {
         put_stats(c, &result.stats, queue_ns);
     }

@@ -58,7 +58,7 @@ static int bind_one(const struct addrinfo *ai)
 
 static uint16_t bound_port(int fd)
 {
-    struct sockaddr_storage ss;
+    struct sockaddr_storage ss = {0};
     socklen_t len = sizeof ss;
     if (getsockname(fd, (struct sockaddr *)&ss, &len) != 0) {
         return 0;

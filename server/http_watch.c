@@ -81,14 +81,14 @@ enum tsdb_status http_watcher_create(uint32_t slots, struct http_watcher **out,
     w->slot_count = slots;
     tsdb_mutex_init(&w->lock, TSDB_RANK_SERVER_WATCH, "http-watch");
     w->slots = tsdb_mem_alloc_zero(TSDB_MEM_SERVER, sizeof *w->slots * slots);
-    enum tsdb_status st =
-        w->slots ? TSDB_OK : tsdb_error_set(err, TSDB_NOMEM, "client watcher: out of memory");
-    if (st == TSDB_OK) {
-        for (uint32_t i = 0; i < slots; i++) {
-            w->slots[i].next_free = i + 1 < slots ? (int32_t)(i + 1) : -1;
-        }
-        st = watcher_open(w, err);
+    if (!w->slots) {
+        http_watcher_destroy(w);
+        return tsdb_error_set(err, TSDB_NOMEM, "client watcher: out of memory");
     }
+    for (uint32_t i = 0; i < slots; i++) {
+        w->slots[i].next_free = i + 1 < slots ? (int32_t)(i + 1) : -1;
+    }
+    enum tsdb_status st = watcher_open(w, err);
     if (st != TSDB_OK) {
         http_watcher_destroy(w);
         return st;
