@@ -671,8 +671,8 @@ static enum tsdb_status build_node(struct exec *x, const struct query_expr *e,
     case EXPR_DURATION:
         break;
     }
-    TSDB_ASSERT(!"an expression that is not a scalar or an instant vector");
-    return TSDB_INVALID;
+    TSDB_ASSERT(e->type == QUERY_TYPE_SCALAR || e->type == QUERY_TYPE_VECTOR);
+    return tsdb_error_set(x->err, TSDB_UNSUPPORTED, "expression of an unknown kind");
 }
 
 enum tsdb_status exec_build(struct exec *x, const struct query_expr *e, const struct grid *grid,

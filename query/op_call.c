@@ -23,13 +23,12 @@ void func_note_quantile(struct exec *x, double q, uint32_t pos)
 static enum tsdb_status build_vector_arg(struct exec *x, const struct query_expr *e,
                                          const struct grid *grid, struct op **out)
 {
-    for (uint32_t i = 0; i < e->u.call.arg_count; i++) {
-        if (e->u.call.args[i]->type == QUERY_TYPE_VECTOR) {
-            return exec_build(x, e->u.call.args[i], grid, out);
-        }
+    uint32_t i = 0;
+    while (i + 1 < e->u.call.arg_count && e->u.call.args[i]->type != QUERY_TYPE_VECTOR) {
+        i++;
     }
-    TSDB_ASSERT(!"no vector argument");
-    return TSDB_INVALID;
+    TSDB_ASSERT(e->u.call.args[i]->type == QUERY_TYPE_VECTOR);
+    return exec_build(x, e->u.call.args[i], grid, out);
 }
 
 /* The name goes; series that become equal are merged. */

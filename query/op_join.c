@@ -46,7 +46,6 @@ struct op_join {
     uint32_t labels_cap;
     bool swapped;                      /* the left side is "one" */
     bool grouped;                      /* group_left, group_right */
-    uint8_t *many_any;                 /* per step: the many side has a sample */
     uint8_t *duplicate;                /* per step: the one side has two in a group */
     uint32_t duplicate_a, duplicate_b; /* the first such pair, for the error */
     struct column scratch;
@@ -491,8 +490,8 @@ static enum tsdb_status join_many(struct op_join *j, struct column *stream)
     column_clear(stream, steps);
     for (uint32_t i = 0; i < steps && s == TSDB_OK; i++) {
         if (j->scratch.kind[i] != POINT_NONE) {
-            j->many_any[i] = 1;
-            s = join_step(j, many, i, &last_one, &last_output, stream);
+            s = j->duplicate[i] ? fail_duplicate(j)
+                                : join_step(j, many, i, &last_one, &last_output, stream);
         }
     }
     return s;
@@ -535,14 +534,14 @@ static enum tsdb_status fill_unmatched(struct op_join *j)
     return TSDB_OK;
 }
 
-/* The many side is through. Only now it is known at which steps it had anything at all: at the
- * others a duplicate on the one side is not looked at. */
+/* The many side is through. At steps where it has nothing, a duplicate on the one side is looked at
+ * only if something fills in. */
 static enum tsdb_status finish_many(struct op_join *j)
 {
     const struct query_matching *m = matching_of(j);
     j->many_done = true;
-    for (uint32_t i = 0; j->duplicate_a != NO_SERIES && i < j->op.grid.count; i++) {
-        if (j->duplicate[i] && (j->many_any[i] || m->fill_left || m->fill_right)) {
+    for (uint32_t i = 0; (m->fill_left || m->fill_right) && i < j->op.grid.count; i++) {
+        if (j->duplicate[i]) {
             return fail_duplicate(j);
         }
     }
@@ -616,12 +615,10 @@ static enum tsdb_status alloc_steps(struct op_join *j)
 {
     struct exec *x = j->op.x;
     size_t steps = TSDB_MAX(j->op.grid.count, 1);
-    j->many_any = TSDB_ARENA_ARRAY(x->arena, uint8_t, steps);
     j->duplicate = TSDB_ARENA_ARRAY(x->arena, uint8_t, steps);
-    if (!j->many_any || !j->duplicate) {
+    if (!j->duplicate) {
         return exec_nomem(x);
     }
-    memset(j->many_any, 0, steps);
     memset(j->duplicate, 0, steps);
     j->duplicate_a = NO_SERIES;
     enum tsdb_status s = column_init(x, &j->scratch, j->op.grid.count);

@@ -295,7 +295,7 @@ static int duration_precedence(enum token_type t)
 
 static bool duration_fits(double s)
 {
-    return !(s > 9223372036.854775807 || s < -9223372036.854775808);
+    return s <= 9223372036.854775807 && s >= -9223372036.854775808; /* NaN does not */
 }
 
 static struct query_expr *duration_new(struct parser *p, enum token_type op,

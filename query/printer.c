@@ -48,11 +48,27 @@ static void put_shift_at(struct tsdb_buf *out, const struct query_shift *s)
     }
 }
 
+/* Behind "offset" an operator belongs to the duration only if it begins with a parenthesis. */
+static bool needs_paren(const struct query_expr *d)
+{
+    if (d->kind != EXPR_DURATION || d->u.duration.wrapped || d->u.duration.left == NULL ||
+        d->u.duration.op == TOKEN_MIN_OF || d->u.duration.op == TOKEN_MAX_OF) {
+        return false;
+    }
+    while (d->kind == EXPR_DURATION && !d->u.duration.wrapped && d->u.duration.left &&
+           d->u.duration.op != TOKEN_MIN_OF && d->u.duration.op != TOKEN_MAX_OF) {
+        d = d->u.duration.left;
+    }
+    return d->kind != EXPR_DURATION || !d->u.duration.wrapped;
+}
+
 static void put_shift_offset(struct tsdb_buf *out, const struct query_shift *s)
 {
     if (s->offset_expr) {
-        tsdb_buf_put_str(out, " offset ");
+        bool paren = needs_paren(s->offset_expr);
+        tsdb_buf_put_str(out, paren ? " offset (" : " offset ");
         query_expr_print(s->offset_expr, out);
+        tsdb_buf_put_str(out, paren ? ")" : "");
     } else if (s->offset_ms != 0) {
         tsdb_buf_put_str(out, " offset ");
         put_duration(out, s->offset_ms);
@@ -182,7 +198,8 @@ static void put_subquery_suffix(struct tsdb_buf *out, const struct query_expr *e
 static void put_number(struct tsdb_buf *out, const struct query_expr *e)
 {
     if (e->u.number.is_duration) {
-        put_duration(out, (int64_t)(e->u.number.value * 1e9) / 1000000);
+        /* Rounded, where Prometheus cuts: 9m60ms is 540.06, a little less in binary. */
+        put_duration(out, (int64_t)round(e->u.number.value * 1000));
     } else {
         put_float(out, e->u.number.value);
     }

@@ -1,0 +1,238 @@
+#include "tests/support/test.h"
+
+#include "query/buckets.h"
+#include "query/json.h"
+#include "query/query.h"
+
+#include <float.h>
+#include <math.h>
+
+static char *text_of(struct tsdb_buf *b)
+{
+    tsdb_buf_put_u8(b, 0);
+    assert_false(b->failed);
+    return (char *)b->data;
+}
+
+static void json_string__any_bytes__valid_json(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *in;
+        size_t len;
+        const char *out;
+    } cases[] = {
+        {"", 0, "\"\""},
+        {"plain", 5, "\"plain\""},
+        {"a\"b\\c/", 6, "\"a\\\"b\\\\c/\""},
+        {"\n\r\t\b\x01\x1f\x7f", 7, "\"\\n\\r\\t\\u0008\\u0001\\u001f\x7f\""},
+        {"\0x", 2, "\"\\u0000x\""},
+        {"\xc3\xa4\xf0\x9f\x98\x80", 6, "\"\xc3\xa4\xf0\x9f\x98\x80\""},
+        {"\xff\xc3", 2, "\"\xef\xbf\xbd\xef\xbf\xbd\""},
+        {"\xed\xa0\x80", 3, "\"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\""}, /* a surrogate */
+        {"<>&", 3, "\"<>&\""},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct tsdb_buf b;
+        tsdb_buf_init(&b, TSDB_MEM_QUERY, 0);
+        json_string(&b, cases[i].in, cases[i].len);
+        assert_string_equal(text_of(&b), cases[i].out);
+        tsdb_buf_deinit(&b);
+    }
+}
+
+static void json_float__extremes__as_prometheus(void **state)
+{
+    (void)state;
+    static const struct {
+        double v;
+        const char *out;
+    } cases[] = {
+        {0, "\"0\""},
+        {-0.0, "\"-0\""},
+        {1.5, "\"1.5\""},
+        {1e20, "\"100000000000000000000\""},
+        {1e21, "\"1e+21\""},
+        {1e-6, "\"0.000001\""},
+        {1e-7, "\"1e-07\""},
+        {(double)INFINITY, "\"+Inf\""},
+        {-(double)INFINITY, "\"-Inf\""},
+        {(double)NAN, "\"NaN\""},
+        {0.1, "\"0.1\""},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct tsdb_buf b;
+        tsdb_buf_init(&b, TSDB_MEM_QUERY, 0);
+        json_float(&b, cases[i].v);
+        assert_string_equal(text_of(&b), cases[i].out);
+        tsdb_buf_deinit(&b);
+    }
+}
+
+static void json_timestamp__fractions__three_digits(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t ms;
+        const char *out;
+    } cases[] = {{0, "0"},       {1500, "1.500"}, {1050, "1.050"},
+                 {-1, "-0.001"}, {-61000, "-61"}, {1700000000123, "1700000000.123"}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct tsdb_buf b;
+        tsdb_buf_init(&b, TSDB_MEM_QUERY, 0);
+        json_timestamp(&b, cases[i].ms);
+        assert_string_equal(text_of(&b), cases[i].out);
+        tsdb_buf_deinit(&b);
+    }
+}
+
+static void expect_histogram(const struct tsdb_histogram *h, const char *want)
+{
+    struct tsdb_buf b;
+    tsdb_buf_init(&b, TSDB_MEM_QUERY, 0);
+    json_histogram(&b, h);
+    assert_string_equal(text_of(&b), want);
+    tsdb_buf_deinit(&b);
+}
+
+static void json_histogram__exponential__bounds_and_rules(void **state)
+{
+    (void)state;
+    static const struct tsdb_span positive[] = {{-1, 2}, {1, 1}}; /* buckets -1, 0, 2 */
+    static const struct tsdb_span negative[] = {{1, 2}};          /* buckets 1, 2 */
+    static const int64_t positive_deltas[] = {1, 1, 1};           /* 1, 2, 3 */
+    static const int64_t negative_deltas[] = {4, 1};              /* 4, 5 */
+    const struct tsdb_histogram h = {.schema = 0,
+                                     .zero_threshold = 0.001,
+                                     .zero_count_int = 2,
+                                     .count_int = 17,
+                                     .sum = -3.5,
+                                     .positive_spans = positive,
+                                     .positive_span_count = 2,
+                                     .positive_bucket_count = 3,
+                                     .positive_deltas = positive_deltas,
+                                     .negative_spans = negative,
+                                     .negative_span_count = 1,
+                                     .negative_bucket_count = 2,
+                                     .negative_deltas = negative_deltas};
+    expect_histogram(&h, "{\"count\":\"17\",\"sum\":\"-3.5\",\"buckets\":[[1,\"-4\",\"-2\",\"5\"],["
+                         "1,\"-2\",\"-1\",\"4\"],"
+                         "[3,\"-0.001\",\"0.001\",\"2\"],[0,\"0.25\",\"0.5\",\"1\"],[0,\"0.5\","
+                         "\"1\",\"2\"],[0,\"2\",\"4\",\"3\"]]}");
+}
+
+static void json_histogram__negative_gaps__walked_from_the_far_end(void **state)
+{
+    (void)state;
+    static const struct tsdb_span negative[] = {{0, 1}, {2, 2}, {0, 0}, {1, 1}}; /* 0, 3, 4, 6 */
+    static const double counts[] = {1, 0, 3, 4};
+    const struct tsdb_histogram h = {.is_float = true,
+                                     .count_float = 8,
+                                     .sum = -1,
+                                     .negative_spans = negative,
+                                     .negative_span_count = 4,
+                                     .negative_bucket_count = 4,
+                                     .negative_counts = counts};
+    /* The empty bucket 3 is left out. */
+    expect_histogram(&h, "{\"count\":\"8\",\"sum\":\"-1\",\"buckets\":[[1,\"-64\",\"-32\",\"4\"],["
+                         "1,\"-16\",\"-8\",\"3\"],"
+                         "[1,\"-1\",\"-0.5\",\"1\"]]}");
+}
+
+static void json_histogram__custom_buckets__first_and_last_are_infinite(void **state)
+{
+    (void)state;
+    static const struct tsdb_span spans[] = {{0, 3}};
+    static const double counts[] = {1, 2, 3};
+    static const double bounds[] = {5, 10};
+    const struct tsdb_histogram h = {.is_float = true,
+                                     .schema = TSDB_HISTOGRAM_SCHEMA_CUSTOM,
+                                     .count_float = 6,
+                                     .sum = 42,
+                                     .positive_spans = spans,
+                                     .positive_span_count = 1,
+                                     .positive_bucket_count = 3,
+                                     .positive_counts = counts,
+                                     .custom_values = bounds,
+                                     .custom_count = 2};
+    expect_histogram(&h, "{\"count\":\"6\",\"sum\":\"42\",\"buckets\":[[3,\"-Inf\",\"5\",\"1\"],[0,"
+                         "\"5\",\"10\",\"2\"],"
+                         "[0,\"10\",\"+Inf\",\"3\"]]}");
+}
+
+static void json_histogram__empty__no_buckets_key(void **state)
+{
+    (void)state;
+    const struct tsdb_histogram h = {0};
+    expect_histogram(&h, "{\"count\":\"0\",\"sum\":\"0\"}");
+}
+
+static void bucket_bound__schemas__powers_of_the_base(void **state)
+{
+    (void)state;
+    struct tsdb_histogram h = {0};
+    for (int32_t schema = TSDB_HISTOGRAM_SCHEMA_MIN; schema <= TSDB_HISTOGRAM_SCHEMA_MAX;
+         schema++) {
+        h.schema = schema;
+        double base = pow(2, pow(2, -schema));
+        assert_true(fabs(bucket_bound(&h, 0) - 1) < 1e-15);
+        for (int64_t i = -3; i <= 3; i++) {
+            assert_true(fabs(bucket_bound(&h, i) / pow(base, (double)i) - 1) < 1e-14);
+        }
+        /* The last bucket of numbers ends at the largest number; the next one is infinite. */
+        int64_t last = schema >= 0 ? (int64_t)1024 << schema : 1024 >> -schema;
+        assert_double_bits_equal(bucket_bound(&h, last), DBL_MAX);
+        assert_true(isinf(bucket_bound(&h, last + 1)));
+        assert_double_bits_equal(bucket_bound(&h, INT32_MIN), 0);
+    }
+}
+
+static void query_result_json__every_type__as_the_api_gives_it(void **state)
+{
+    (void)state;
+    const struct tsdb_label items[] = {tsdb_label_make("__name__", "up"),
+                                       tsdb_label_make("job", "a")};
+    const struct tsdb_histogram h = {.count_int = 1, .sum = 2};
+    const struct query_point points[] = {{1000, 1, NULL}, {1500, 0, &h}, {2000, -2.5, NULL}};
+    struct query_series series[] = {{{items, 2}, points, 3}, {{NULL, 0}, &points[1], 1}};
+    const struct {
+        struct query_result r;
+        const char *out;
+    } cases[] = {
+        {{.type = QUERY_TYPE_SCALAR, .scalar = {1500, 1e21, NULL}},
+         "{\"resultType\":\"scalar\",\"result\":[1.5,\"1000000000000000000000\"]}"},
+        {{.type = QUERY_TYPE_STRING, .string = "a\"b", .string_len = 3, .string_t_ms = 2000},
+         "{\"resultType\":\"string\",\"result\":[2,\"a\\\"b\"]}"},
+        {{.type = QUERY_TYPE_VECTOR}, "{\"resultType\":\"vector\",\"result\":[]}"},
+        {{.type = QUERY_TYPE_MATRIX}, "{\"resultType\":\"matrix\",\"result\":[]}"},
+        {{.type = QUERY_TYPE_VECTOR, .series = series, .series_count = 2},
+         "{\"resultType\":\"vector\",\"result\":[{\"metric\":{\"__name__\":\"up\",\"job\":\"a\"},"
+         "\"value\":[1,\"1\"]},"
+         "{\"metric\":{},\"histogram\":[1.500,{\"count\":\"1\",\"sum\":\"2\"}]}]}"},
+        {{.type = QUERY_TYPE_MATRIX, .series = series, .series_count = 2},
+         "{\"resultType\":\"matrix\",\"result\":[{\"metric\":{\"__name__\":\"up\",\"job\":\"a\"},"
+         "\"values\":[[1,\"1\"],[2,\"-2.5\"]],"
+         "\"histograms\":[[1.500,{\"count\":\"1\",\"sum\":\"2\"}]]},{\"metric\":{},\"histograms\":["
+         "[1.500,{\"count\":\"1\",\"sum\":\"2\"}]]}]}"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct tsdb_buf b;
+        tsdb_buf_init(&b, TSDB_MEM_QUERY, 0);
+        query_result_json(&cases[i].r, &b);
+        assert_string_equal(text_of(&b), cases[i].out);
+        tsdb_buf_deinit(&b);
+    }
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(json_string__any_bytes__valid_json),
+    cmocka_unit_test(json_float__extremes__as_prometheus),
+    cmocka_unit_test(json_timestamp__fractions__three_digits),
+    cmocka_unit_test(json_histogram__exponential__bounds_and_rules),
+    cmocka_unit_test(json_histogram__negative_gaps__walked_from_the_far_end),
+    cmocka_unit_test(json_histogram__custom_buckets__first_and_last_are_infinite),
+    cmocka_unit_test(json_histogram__empty__no_buckets_key),
+    cmocka_unit_test(bucket_bound__schemas__powers_of_the_base),
+    cmocka_unit_test(query_result_json__every_type__as_the_api_gives_it),
+};
+TEST_MAIN(tests)
