@@ -116,6 +116,7 @@ def one_run(kind, args, corpus, info, cpus, loader_cpus):
             lib.expect_equal(series, info["series"], f"series that {kind} has")
             peak = rss_bytes(server.pid, "VmHWM")
             server.terminate()
+        # Not in the table: a log, or blocks of which some are merged and some are not, of runs of different length.
         disk = sum(f.stat().st_size for f in pathlib.Path(work).rglob("*") if f.is_file())
     return {"server": kind, "new_series": new, "steady": steady, "rss_peak_bytes": peak, "disk_bytes": disk}
 
@@ -149,15 +150,14 @@ def summarize(runs, kinds):
 
 
 def table(summary):
-    lines = [f"{'':18} {'samples per CPU second':>24} {'settled':>12} {'samples/s':>12} {'p50 ms':>8} {'p99 ms':>8} {'RSS MiB':>8} {'disk MiB':>9} {'Tidalite is':>12}"]
+    lines = [f"{'':18} {'samples per CPU second':>24} {'settled':>12} {'samples/s':>12} {'p50 ms':>8} {'p99 ms':>8} {'RSS MiB':>8} {'Tidalite is':>12}"]
     for phase_name, title in (("steady", "steady state"), ("new_series", "new series")):
         lines.append(f"{title}:")
         for kind, row in summary.items():
             p = row[phase_name]
             ratio = f"{row['tidalite_ratio'][phase_name]:.2f} x" if "tidalite_ratio" in row else ""
-            disk = f"{row['disk_bytes'] / 2**20:.1f}" if phase_name == "steady" else ""
             lines.append(f"  {kind:16} {p['per_cpu_second']:>24,.0f} {p['settled_per_cpu_second']:>12,.0f} {p['samples_per_second']:>12,.0f} "
-                         f"{p['p50_ms']:>8.2f} {p['p99_ms']:>8.2f} {p['rss_bytes'] / 2**20:>8.0f} {disk:>9} {ratio:>12}")
+                         f"{p['p50_ms']:>8.2f} {p['p99_ms']:>8.2f} {p['rss_bytes'] / 2**20:>8.0f} {ratio:>12}")
     return "\n".join(lines)
 
 
