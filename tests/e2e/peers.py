@@ -48,7 +48,7 @@ def _download(package, into):
     code, out = _run(["apt-get", "download", "-q", "-o", "APT::Sandbox::User=", package], into)
     if code != 0:
         own = _private_lists()
-        code, updated = _run(["apt-get", "update", "-q"] + own, into)
+        code, updated = _run(["apt-get", "update", "-q", "-o", "APT::Update::Error-Mode=any"] + own, into)
         if code == 0:
             code, out = _run(["apt-get", "download", "-q"] + own + [package], into)
         else:
