@@ -13,5 +13,7 @@
 #define TSDB_FORMAT_SERIES_LOG 1 /* series.log */
 #define TSDB_FORMAT_CHECKPOINT 1 /* checkpoint/ */
 #define TSDB_FORMAT_HISTOGRAM  1 /* raw histograms */
+#define TSDB_FORMAT_BLOCK      1 /* blocks/: meta.json, chunks, bloom */
+#define TSDB_FORMAT_INDEX      1 /* blocks/<ULID>/index */
 
 #endif
