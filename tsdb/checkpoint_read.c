@@ -248,7 +248,7 @@ enum tsdb_status checkpoint_verify(const struct checkpoint_reader *r, struct tsd
     struct cursor c = {.r = r};
     enum tsdb_status status = TSDB_OK;
     for (uint32_t i = 0; status == TSDB_OK && i < TSDB_PARTITIONS; i++) {
-        struct page page;
+        struct page page = {0};
         cursor_seek(&c, i);
         while (status == TSDB_OK) {
             status = cursor_next(&c, &page, err);
@@ -433,7 +433,7 @@ enum tsdb_status checkpoint_load(const struct checkpoint_reader *r, uint32_t par
     enum tsdb_status status = TSDB_OK;
     cursor_seek(&c, partition);
     while (status == TSDB_OK) {
-        struct page page;
+        struct page page = {0};
         status = cursor_next(&c, &page, err);
         if (status == TSDB_OK) {
             status = load_page(r, partition, &page, s, sink, err);
