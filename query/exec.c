@@ -459,6 +459,17 @@ enum tsdb_status op_merge_equal(struct op **op, bool distinct)
     return s;
 }
 
+enum tsdb_status exec_discard(struct op *op)
+{
+    struct column c;
+    enum tsdb_status s =
+        op->pos < op->series_count ? column_init(op->x, &c, op->grid.count) : TSDB_OK;
+    while (s == TSDB_OK && op->pos < op->series_count) {
+        s = op_next(op, &c);
+    }
+    return s;
+}
+
 enum tsdb_status exec_drain(struct op *op, struct column **out)
 {
     struct exec *x = op->x;

@@ -135,6 +135,8 @@ enum tsdb_status column_keep(struct exec *x, struct column *dst, const struct co
 /* The values of a scalar expression at all steps. */
 enum tsdb_status exec_scalar(struct exec *x, const struct query_expr *e, const struct grid *grid,
                              const double **out) TSDB_WUR;
+/* Evaluate what nobody asks for: its errors are errors of the query all the same. */
+enum tsdb_status exec_discard(struct op *op) TSDB_WUR;
 /* Evaluate all series of an operator; columns of series without samples have v == NULL. */
 enum tsdb_status exec_drain(struct op *op, struct column **out) TSDB_WUR;
 

@@ -650,8 +650,7 @@ enum tsdb_status op_join_build(struct exec *x, const struct query_expr *e, const
     s = s == TSDB_OK ? plan_outputs(j) : s;
     s = s == TSDB_OK ? order_outputs(j) : s;
     s = s == TSDB_OK ? plan_matched(j) : s;
-    while (s == TSDB_OK && j->output_count == 0 && j->duplicate_a != NO_SERIES &&
-           j->many->pos < j->many->series_count) {
+    while (s == TSDB_OK && j->output_count == 0 && j->many->pos < j->many->series_count) {
         s = join_many(j, &j->groups[j->group_count]
                               .column); /* nothing will be asked for, but an error may be due */
     }

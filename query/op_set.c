@@ -159,5 +159,5 @@ enum tsdb_status op_set_build(struct exec *x, const struct query_expr *e, const 
     }
     o->op.series = o->left->series;
     o->op.series_count = o->left->series_count;
-    return TSDB_OK;
+    return o->left->series_count == 0 ? exec_discard(o->right) : TSDB_OK;
 }

@@ -281,7 +281,7 @@ enum tsdb_status op_topk_build(struct exec *x, const struct query_expr *e, const
     s = s == TSDB_OK ? exec_build(x, e->u.aggregate.body, grid, &o->child) : s;
     s = s == TSDB_OK ? check_param(o, &empty) : s;
     if (s != TSDB_OK || empty) {
-        return s;
+        return s == TSDB_OK ? exec_discard(o->child) : s;
     }
     s = exec_group_series(x, e, o->child, &o->group, &series, &o->group_count);
     s = s == TSDB_OK ? column_init(x, &c, grid->count) : s;

@@ -1,0 +1,372 @@
+/* Random expressions over random series, beside the naive evaluator. The seed of a failing case is
+ * printed with the expression. */
+#include "tests/support/test.h"
+
+#include "base/random.h"
+#include "tests/model/query_naive.h"
+
+#include <stdarg.h>
+
+#define DATA_SETS   8
+#define EXPRESSIONS 400
+
+struct gen {
+    struct tsdb_prng prng;
+    char text[2048];
+    size_t len;
+};
+
+static uint64_t below(struct gen *g, uint64_t n)
+{
+    return tsdb_prng_below(&g->prng, n);
+}
+
+static const char *pick(struct gen *g, const char *const *items, size_t count)
+{
+    return items[below(g, count)];
+}
+#define PICK(g, ...)                                                                               \
+    pick(g, (const char *const[]){__VA_ARGS__},                                                    \
+         sizeof((const char *const[]){__VA_ARGS__}) / sizeof(const char *))
+
+static void TSDB_PRINTF(2, 3) put(struct gen *g, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    g->len += (size_t)vsnprintf(g->text + g->len, sizeof g->text - g->len, format, args);
+    va_end(args);
+    TSDB_ASSERT(g->len < sizeof g->text);
+}
+
+/* ---- series ---- */
+
+static void random_series(struct gen *g, struct query_fixture *f, const char *name, int x, int y)
+{
+    char metric[64];
+    snprintf(metric, sizeof metric, "%s{x=\"%d\",y=\"%d\"}", name, x, y);
+    struct qf_series *s = query_fixture_add(f, metric, strlen(metric));
+    bool counter = strcmp(name, "c_total") == 0;
+    int64_t t = (int64_t)below(g, 60000);
+    double v = (double)below(g, 50);
+    for (int i = 0; i < 150; i++) {
+        t += 10000 + (int64_t)below(g, 400) - 200;
+        if (below(g, 40) == 0) {
+            query_fixture_put(s, t, TSDB_STALE_NAN_BITS);
+            t += (int64_t)below(g, 400000);
+            continue;
+        }
+        if (below(g, 60) == 0) {
+            t += (int64_t)below(g, 120000);
+        }
+        v = counter ? (below(g, 25) == 0 ? 0 : v + (double)below(g, 10))
+                    : (double)below(g, 40) / 2 - 5;
+        query_fixture_put(s, t, tsdb_double_bits(v));
+    }
+}
+
+static void random_data(struct gen *g, struct query_fixture *f)
+{
+    static const char *const names[] = {"a", "b", "c_total"};
+    for (int i = 0; i < 3; i++) {
+        for (int x = 1; x <= 3; x++) {
+            for (int y = 1; y <= 2; y++) {
+                if (below(g, 5) > 0) {
+                    random_series(g, f, names[i], x, y);
+                }
+            }
+        }
+    }
+}
+
+/* ---- expressions ---- */
+
+static void gen_vector(struct gen *g, int depth);
+
+static void gen_scalar(struct gen *g, int depth)
+{
+    switch (below(g, depth > 0 ? 5 : 2)) {
+    case 0:
+    case 1:
+        put(g, "%d.37", (int)below(g, 20));
+        break;
+    case 2:
+        put(g, "time()");
+        break;
+    case 3:
+        put(g, "scalar(");
+        gen_vector(g, depth - 1);
+        put(g, ")");
+        break;
+    default:
+        put(g, "(");
+        gen_scalar(g, depth - 1);
+        put(g, " %s ", PICK(g, "+", "-", "*"));
+        gen_scalar(g, depth - 1);
+        put(g, ")");
+        break;
+    }
+}
+
+static void gen_shift(struct gen *g)
+{
+    if (below(g, 5) == 0) {
+        put(g, " offset %s%ds", PICK(g, "", "-"), (int)below(g, 200) + 1);
+    }
+    if (below(g, 8) == 0) {
+        put(g, " @ %s", PICK(g, "500", "700.5", "start()", "end()"));
+    }
+}
+
+static void gen_selector(struct gen *g)
+{
+    put(g, "%s%s", PICK(g, "a", "b", "c_total"),
+        PICK(g, "", "", "{x=\"1\"}", "{x!=\"2\"}", "{y=~\"1|3\"}", "{y!~\"2\"}", "{x=~\"[12]\"}"));
+}
+
+static void gen_range_call(struct gen *g, int depth)
+{
+    put(g, "%s(",
+        PICK(g, "rate", "increase", "delta", "sum_over_time", "avg_over_time", "min_over_time",
+             "max_over_time", "count_over_time", "last_over_time", "changes", "resets",
+             "stdvar_over_time"));
+    if (depth > 0 && below(g, 3) == 0) {
+        put(g, "(");
+        gen_vector(g, depth - 1);
+        put(g, ")[%dm:%s]", (int)below(g, 5) + 1, PICK(g, "", "30s", "17s"));
+    } else {
+        gen_selector(g);
+        put(g, "[%ds]", (int)below(g, 300) + 15);
+    }
+    gen_shift(g);
+    put(g, ")");
+}
+
+static void gen_matching(struct gen *g, bool set)
+{
+    bool on = below(g, 2) == 0;
+    if (below(g, 3) == 0) {
+        return;
+    }
+    put(g, "%s (%s) ", on ? "on" : "ignoring", PICK(g, "x", "y", "x, y", "", "z"));
+    if (!set && below(g, 2) == 0) {
+        put(g, "%s (%s) ", PICK(g, "group_left", "group_right"), PICK(g, "", "y", "z"));
+    }
+}
+
+static void gen_binary(struct gen *g, int depth)
+{
+    put(g, "(");
+    uint64_t form = below(g, 4);
+    if (form == 0) {
+        gen_vector(g, depth - 1);
+        put(g, " %s ", PICK(g, "and", "or", "unless"));
+        gen_matching(g, true);
+        gen_vector(g, depth - 1);
+    } else if (form == 1) {
+        gen_vector(g, depth - 1);
+        put(g, " %s ", PICK(g, "+", "-", "*", "/"));
+        gen_matching(g, false);
+        gen_vector(g, depth - 1);
+    } else if (form == 2) {
+        gen_vector(g, depth - 1);
+        put(g, " %s ", PICK(g, "+", "*", "%", ">", "<", "> bool", "< bool", "!="));
+        gen_scalar(g, depth - 1);
+    } else {
+        gen_scalar(g, depth - 1);
+        put(g, " %s ", PICK(g, "-", "/", ">", "<", "< bool"));
+        gen_vector(g, depth - 1);
+    }
+    put(g, ")");
+}
+
+static void gen_call(struct gen *g, int depth)
+{
+    switch (below(g, 7)) {
+    case 0:
+        put(g, "label_replace(");
+        gen_vector(g, depth - 1);
+        put(g, ", \"z\", \"$1\", \"x\", \"(.*)\")");
+        break;
+    case 1:
+        put(g, "clamp_min(");
+        gen_vector(g, depth - 1);
+        put(g, ", ");
+        gen_scalar(g, depth - 1);
+        put(g, ")");
+        break;
+    case 2:
+        put(g, "vector(");
+        gen_scalar(g, depth - 1);
+        put(g, ")");
+        break;
+    case 3:
+        put(g, "timestamp(");
+        gen_selector(g);
+        gen_shift(g);
+        put(g, ")");
+        break;
+    case 4:
+        put(g, "absent(-");
+        gen_vector(g, depth - 1);
+        put(g, ")");
+        break;
+    default:
+        put(g, "%s(", PICK(g, "abs", "ceil", "sgn", "-"));
+        gen_vector(g, depth - 1);
+        put(g, ")");
+        break;
+    }
+}
+
+static void gen_vector(struct gen *g, int depth)
+{
+    switch (depth > 0 ? below(g, 9) : 0) {
+    case 0:
+    case 1:
+        gen_selector(g);
+        gen_shift(g);
+        break;
+    case 2:
+    case 3:
+        put(g, "%s", PICK(g, "sum", "avg", "min", "max", "count", "group"));
+        put(g, "%s (",
+            PICK(g, "", " by (x)", " by (y, z)", " without (x)", " without ()",
+                 " by (x, __name__)"));
+        gen_vector(g, depth - 1);
+        put(g, ")");
+        break;
+    case 4:
+    case 5:
+        gen_range_call(g, depth - 1);
+        break;
+    case 6:
+        gen_call(g, depth);
+        break;
+    default:
+        gen_binary(g, depth);
+        break;
+    }
+}
+
+/* ---- comparing ---- */
+
+static bool close_to(double a, double b)
+{
+    if (isnan(a) || isnan(b)) {
+        return isnan(a) && isnan(b);
+    }
+    return a == b || fabs(a - b) <= 1e-9 * (fabs(a) + fabs(b)) || fabs(a - b) < 1e-9;
+}
+
+static const struct query_point *point_at(const struct query_result *r,
+                                          const struct tsdb_labels *labels, int64_t t)
+{
+    for (uint32_t i = 0; i < r->series_count; i++) {
+        if (!tsdb_labels_equal(&r->series[i].labels, labels)) {
+            continue;
+        }
+        for (uint32_t k = 0; k < r->series[i].point_count; k++) {
+            if (r->series[i].points[k].t_ms == t) {
+                return &r->series[i].points[k];
+            }
+        }
+    }
+    return NULL;
+}
+
+struct outcome {
+    uint32_t compared, refused, lenient;
+};
+
+static void compare(struct query_fixture *f, const char *query, const struct query_params *params,
+                    uint64_t seed, struct outcome *o)
+{
+    struct naive n = {.f = f, .start_ms = params->start_ms, .end_ms = params->end_ms};
+    struct query_result r = {0};
+    struct tsdb_error err = {0};
+    struct query_expr *e;
+    enum tsdb_status s = query_fixture_eval(f, query, params, &r, &err);
+    tsdb_arena_init(&n.arena, TSDB_MEM_OTHER, 1 << 20, NULL);
+    if (query_parse(query, strlen(query), &f->options, &n.arena, &e, NULL) != TSDB_OK) {
+        assert_int_equal(s, TSDB_INVALID);
+        assert_non_null(strstr(err.msg, "must not occur in ON and GROUP")); /* all else parses */
+        tsdb_arena_deinit(&n.arena);
+        return;
+    }
+    bool refuse = false;
+    uint64_t points = 0;
+    for (int64_t t = params->start_ms; t <= params->end_ms;
+         t += params->step_ms ? params->step_ms : 1) {
+        struct naive_vector *v = naive_eval(&n, e, t);
+        refuse |= v->error;
+        points += v->count;
+        for (uint32_t i = 0; i < v->count && !refuse && s == TSDB_OK; i++) {
+            const struct query_point *p = point_at(&r, &v->items[i].labels, t);
+            if (!p || !close_to(p->value, v->items[i].v)) {
+                fail_msg("seed %llu: %s at %lld: %.17g, naive %.17g", (unsigned long long)seed,
+                         query, (long long)t, p ? p->value : (double)NAN, v->items[i].v);
+            }
+        }
+    }
+    /* Over a range, equal labels of two series of a range function are an error even if they share
+     * no step: the naive one, which sees single steps, cannot know. */
+    bool only_over_range = s == TSDB_INVALID && strstr(err.msg, "same labelset") &&
+                           (params->step_ms || strchr(query, ':'));
+    if (refuse || s != TSDB_OK) {
+        if (refuse != (s == TSDB_INVALID) && !only_over_range) {
+            fail_msg("seed %llu: %s: %s %s, naive %s", (unsigned long long)seed, query,
+                     tsdb_status_name(s), err.msg, refuse ? "refuses" : "does not refuse");
+        }
+        o->refused += refuse;
+        o->lenient += only_over_range && !refuse;
+    } else {
+        uint64_t got = 0;
+        for (uint32_t i = 0; i < r.series_count; i++) {
+            got += r.series[i].point_count;
+        }
+        if (got != points) {
+            fail_msg("seed %llu: %s: %llu points, naive %llu", (unsigned long long)seed, query,
+                     (unsigned long long)got, (unsigned long long)points);
+        }
+        o->compared += points > 0;
+    }
+    tsdb_arena_deinit(&n.arena);
+}
+
+static void query_eval__random_expressions__as_the_naive_evaluator(void **state)
+{
+    (void)state;
+    struct outcome o = {0};
+    for (uint64_t data = 1; data <= DATA_SETS; data++) {
+        struct gen *g = calloc(1, sizeof *g);
+        struct query_fixture *f = malloc(sizeof *f);
+        assert_true(g && f);
+        query_fixture_init(f);
+        tsdb_prng_init(&g->prng, data * 1000003);
+        random_data(g, f);
+        for (uint64_t i = 0; i < EXPRESSIONS; i++) {
+            uint64_t seed = data * 1000000 + i;
+            tsdb_prng_init(&g->prng, seed);
+            g->len = 0;
+            gen_vector(g, 3);
+            int64_t start = 100000 + (int64_t)below(g, 1500) * 1000;
+            struct query_params params = {.start_ms = start, .end_ms = start};
+            compare(f, g->text, &params, seed, &o);
+            params.step_ms = (int64_t)below(g, 90000) + 1000;
+            params.end_ms = start + params.step_ms * (int64_t)below(g, 12);
+            compare(f, g->text, &params, seed, &o);
+        }
+        query_fixture_deinit(f);
+        free(f);
+        free(g);
+    }
+    /* The generator must not degenerate to queries without results or that are all refused. */
+    assert_true(o.compared > DATA_SETS * EXPRESSIONS * 2 / 3);
+    assert_true(o.refused > DATA_SETS * EXPRESSIONS / 50);
+    assert_true(o.lenient < DATA_SETS * EXPRESSIONS / 20);
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(query_eval__random_expressions__as_the_naive_evaluator),
+};
+TEST_MAIN(tests)
