@@ -460,6 +460,15 @@ static inline struct naive_vector *naive_aggregate(struct naive *n, const struct
 
 /* ---- calls ---- */
 
+/* The right infinity wins over NaN, as in Go. */
+static inline double naive_max(double a, double b)
+{
+    if (a == (double)INFINITY || b == (double)INFINITY) {
+        return (double)INFINITY;
+    }
+    return isnan(a) || isnan(b) ? (double)NAN : a > b ? a : b;
+}
+
 static inline struct naive_vector *naive_call(struct naive *n, const struct query_expr *e,
                                               int64_t t)
 {
@@ -507,10 +516,8 @@ static inline struct naive_vector *naive_call(struct naive *n, const struct quer
         }
         v = strcmp(fn, "abs") == 0         ? fabs(v)
             : strcmp(fn, "ceil") == 0      ? ceil(v)
-            : strcmp(fn, "sgn") == 0       ? (v > 0) - (v < 0)
-            : strcmp(fn, "clamp_min") == 0 ? (isnan(v) || isnan(arg) ? (double)NAN
-                                              : v < arg              ? arg
-                                                                     : v)
+            : strcmp(fn, "sgn") == 0       ? (isnan(v) ? v : (v > 0) - (v < 0))
+            : strcmp(fn, "clamp_min") == 0 ? naive_max(v, arg)
                                            : (double)t / 1000; /* timestamp */
         TSDB_ASSERT(strcmp(fn, "abs") == 0 || strcmp(fn, "ceil") == 0 || strcmp(fn, "sgn") == 0 ||
                     strcmp(fn, "clamp_min") == 0 || strcmp(fn, "timestamp") == 0);
