@@ -253,6 +253,7 @@ size_t xor_chunk_encode(const int64_t *t, const uint64_t *values, size_t n, uint
     uint8_t varint[TSDB_VARINT64_BYTES_MAX];
     struct window w = {.value = values[0]};
     uint64_t delta = 0;
+    bool same = false;
     out[0] = (uint8_t)(n >> 8);
     out[1] = (uint8_t)n;
     struct bit_writer b = {.p = out + 2};
@@ -266,9 +267,16 @@ size_t xor_chunk_encode(const int64_t *t, const uint64_t *values, size_t n, uint
             put_dod(&b, d - delta);
         }
         delta = d;
+        same = values[i] == w.value;
         put_value(&b, &w, values[i]);
     }
-    return (size_t)(put_end(&b) - out);
+    /* Prometheus's writer opens the next byte whenever it writes whole bytes, so a stream that ends
+     * at a byte with such a write has a zero byte more. */
+    uint32_t last = n == 1 ? 64 : same ? 1 : 64 - w.leading - w.trailing;
+    bool opened = b.fill % 8 == 0 && last % 8 == 0;
+    uint8_t *end = put_end(&b);
+    *end = 0;
+    return (size_t)(end - out) + opened;
 }
 
 enum tsdb_status xor_chunk_decode(const uint8_t *src, size_t len, size_t cap, int64_t *out_t,
