@@ -97,6 +97,8 @@ enum tsdb_status exec_build(struct exec *x, const struct query_expr *e, const st
                             struct op **out) TSDB_WUR;
 /* Call once per series or so: cancel and deadline are looked at every 128 times. */
 enum tsdb_status exec_poll(struct exec *x) TSDB_WUR;
+/* Cancelled or late? */
+enum tsdb_status exec_check(struct exec *x) TSDB_WUR;
 enum tsdb_status exec_nomem(struct exec *x);
 /* Account for samples held until the end of the query, or until exec_release. */
 enum tsdb_status exec_hold(struct exec *x, uint64_t samples) TSDB_WUR;
@@ -186,6 +188,8 @@ struct matrix {
 enum tsdb_status matrix_build(struct exec *x, const struct query_expr *e, const struct grid *grid,
                               struct matrix **out) TSDB_WUR;
 enum tsdb_status matrix_next(struct matrix *m, struct points *out) TSDB_WUR;
+/* Replace the points of an anchored or smoothed range by what it has as a result. */
+enum tsdb_status matrix_extend(struct matrix *m, struct points *p) TSDB_WUR;
 /* Right end of the window at step i; the left end is range_ms before and does not belong to it. */
 int64_t matrix_window_end(const struct matrix *m, uint32_t i);
 /* The time range that a selector reads, widened into *range. */

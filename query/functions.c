@@ -138,7 +138,7 @@ static const struct query_function table[] = {
     MAP(floor),
     BUILD(histogram_avg, op_histogram_stat_build, V, 0, 1, V),
     BUILD(histogram_count, op_histogram_stat_build, V, 0, 1, V),
-    BUILD(histogram_fraction, NULL, V, 0, 3, S, S, V),
+    BUILD(histogram_fraction, op_histogram_quantile_build, V, 0, 3, S, S, V),
     BUILD(histogram_quantile, op_histogram_quantile_build, V, 0, 2, S, V),
     BUILD_EXPERIMENTAL(histogram_quantiles, NULL, V, 9, 4, V, T, S, S),
     BUILD(histogram_stddev, NULL, V, 0, 1, V),

@@ -1,4 +1,5 @@
-/* histogram_quantile over classic buckets; count, sum and average of native histograms. */
+/* histogram_quantile and histogram_fraction over classic buckets; count, sum and average of native
+ * histograms. */
 #include "query/func_private.h"
 
 #include "base/format.h"
@@ -23,10 +24,26 @@ struct input {
     struct column column;
 };
 
+struct correction {
+    bool forced;
+    double min_bucket, max_bucket, max_diff;
+};
+
+/* Buckets of a metric that had to be made monotonic. */
+struct forced {
+    struct query_str name;
+    struct correction all;
+    uint32_t first_step, last_step, count;
+    struct forced *next;
+};
+
+/* histogram_quantile and histogram_fraction */
 struct op_quantile {
     struct op op;
     struct op *child;
-    const double *q;
+    const double *q;     /* per step; of a fraction: the lower end */
+    const double *upper; /* of a fraction; NULL: quantile */
+    struct forced *forced;
     struct input *inputs;   /* the child's series, ordered by group */
     uint32_t *group_begin;  /* per group its first input; one more at the end */
     struct bucket *buckets; /* scratch: as many as there are inputs */
@@ -70,11 +87,6 @@ static bool almost_equal(double a, double b)
     }
     return diff / num_min(sum, DBL_MAX) < SMALL_DELTA_TOLERANCE;
 }
-
-struct correction {
-    bool forced;
-    double min_bucket, max_bucket, max_diff;
-};
 
 static void make_monotonic(struct bucket *b, uint32_t n, struct correction *c)
 {
@@ -139,26 +151,123 @@ static double bucket_quantile(double q, struct bucket *b, uint32_t n, struct cor
     return start + (end - start) * (rank / count);
 }
 
+/* The count of observations below v; v lies in (lower, upper). */
+static double rank_of(double v, double lower, double upper, double rank, double count)
+{
+    return isinf(lower) ? count : rank + (count - rank) * (v - lower) / (upper - lower);
+}
+
+/* The share of observations in (lower, upper]. */
+static double bucket_fraction(double lower, double upper, struct bucket *b, uint32_t n)
+{
+    qsort(b, n, sizeof *b, compare_buckets);
+    if (!(isinf(b[n - 1].upper) && b[n - 1].upper > 0)) {
+        return (double)NAN;
+    }
+    n = coalesce(b, n);
+    double count = b[n - 1].count;
+    if (count == 0 || isnan(lower) || isnan(upper)) {
+        return (double)NAN;
+    }
+    if (lower >= upper) {
+        return 0;
+    }
+    const double bounds[2] = {lower, upper};
+    double ranks[2] = {count, count};
+    for (int k = 0; k < 2; k++) {
+        double rank = 0;
+        double from = b[0].upper <= 0 ? (double)-INFINITY : 0;
+        for (uint32_t i = 0; i < n; i++) {
+            if (from >= bounds[k]) {
+                ranks[k] = rank;
+                break;
+            }
+            if (b[i].upper > bounds[k]) {
+                ranks[k] = rank_of(bounds[k], from, b[i].upper, rank, b[i].count);
+                break;
+            }
+            rank = b[i].count;
+            from = b[i].upper;
+        }
+        ranks[k] = ranks[k] > count ? count : ranks[k];
+    }
+    return (ranks[1] - ranks[0]) / count;
+}
+
 /* ---- the operator ---- */
 
-static void note_forced(struct op_quantile *o, const struct correction *c, uint32_t group,
-                        uint32_t step)
+static const struct query_expr *vector_arg(const struct op_quantile *o)
 {
-    char time[64];
-    struct query_str name = o->op.x->options->delayed_name_removal
-                                ? labels_metric_name(&o->op.series[group].labels)
-                                : (struct query_str){0};
-    time[tsdb_format_rfc3339_ms(time, grid_time(&o->op.grid, step) / 1000 * 1000)] = '\0';
-    char for_name[128] = "";
-    if (name.len > 0 && name.len < 100) {
-        snprintf(for_name, sizeof for_name, " for metric name \"%.*s\"", (int)name.len, name.data);
+    return o->op.expr->u.call.args[o->op.expr->u.call.arg_count - 1];
+}
+
+/* One note per metric name, over all steps and series: from the first to the last time, and the
+ * extremes. */
+static void note_forced(struct op_quantile *o, const struct correction *c, uint32_t step)
+{
+    struct query_str name = {"", 0};
+    if (o->op.x->options->delayed_name_removal) {
+        name = labels_metric_name(&o->op.series[o->op.pos].labels);
     }
-    exec_note(o->op.x, true, o->op.expr->u.call.args[1]->start,
-              "input to histogram_quantile needed to be fixed for monotonicity (see "
-              "https://prometheus.io/docs/prometheus/latest/querying/functions/"
-              "#histogram_quantile)%s, from buckets %g to %g, with a max "
-              "diff of %.2g, over 1 samples from %s to %s",
-              for_name, c->min_bucket, c->max_bucket, c->max_diff, time, time);
+    struct forced *f = o->forced;
+    while (f && !(f->name.len == name.len && memcmp(f->name.data, name.data, name.len) == 0)) {
+        f = f->next;
+    }
+    if (!f) {
+        f = TSDB_ARENA_NEW(o->op.x->arena, struct forced);
+        if (!f) {
+            return; /* a note less */
+        }
+        *f = (struct forced){name, *c, step, step, 0, o->forced};
+        o->forced = f;
+    }
+    f->count++;
+    f->first_step = TSDB_MIN(f->first_step, step);
+    f->last_step = TSDB_MAX(f->last_step, step);
+    f->all.min_bucket = num_min(f->all.min_bucket, c->min_bucket);
+    f->all.max_bucket = num_max(f->all.max_bucket, c->max_bucket);
+    f->all.max_diff = num_max(f->all.max_diff, c->max_diff);
+}
+
+static void time_text(const struct op_quantile *o, uint32_t step, char out[64])
+{
+    out[tsdb_format_rfc3339_ms(out, grid_time(&o->op.grid, step) / 1000 * 1000)] = '\0';
+}
+
+static void notes_flush(struct op_quantile *o)
+{
+    for (const struct forced *f = o->forced; f; f = f->next) {
+        char first[64];
+        char last[64];
+        char name[128] = "";
+        time_text(o, f->first_step, first);
+        time_text(o, f->last_step, last);
+        if (f->name.len > 0 && f->name.len < 100) {
+            snprintf(name, sizeof name, " for metric name \"%.*s\"", (int)f->name.len,
+                     f->name.data);
+        }
+        exec_note(o->op.x, true, vector_arg(o)->start,
+                  "input to histogram_quantile needed to be fixed for monotonicity (see "
+                  "https://prometheus.io/docs/prometheus/latest/querying/functions/"
+                  "#histogram_quantile)%s, "
+                  "from buckets %g to %g, with a max diff of %.2g, over %u samples from %s to %s",
+                  name, f->all.min_bucket, f->all.max_bucket, f->all.max_diff, f->count, first,
+                  last);
+    }
+}
+
+/* What a group of buckets gives at a step. */
+static double group_value(struct op_quantile *o, uint32_t n, uint32_t step)
+{
+    if (o->upper) {
+        return bucket_fraction(o->q[step], o->upper[step], o->buckets, n);
+    }
+    struct correction c;
+    double v = bucket_quantile(o->q[step], o->buckets, n, &c);
+    if (c.forced) {
+        note_forced(o, &c, step);
+    }
+    return v;
 }
 
 static enum tsdb_status quantile_next(struct op *op, struct column *out)
@@ -176,12 +285,8 @@ static enum tsdb_status quantile_next(struct op *op, struct column *out)
         }
         out->kind[i] = POINT_NONE;
         if (n > 0) {
-            struct correction c;
             out->kind[i] = POINT_FLOAT;
-            out->v[i] = bucket_quantile(o->q[i], o->buckets, n, &c);
-            if (c.forced) {
-                note_forced(o, &c, op->pos, i);
-            }
+            out->v[i] = group_value(o, n, i);
         }
         if (i % 128 == 127) {
             enum tsdb_status s = exec_poll(op->x);
@@ -189,6 +294,9 @@ static enum tsdb_status quantile_next(struct op *op, struct column *out)
                 return s;
             }
         }
+    }
+    if (op->pos + 1 == op->series_count) {
+        notes_flush(o);
     }
     return TSDB_OK;
 }
@@ -213,7 +321,7 @@ static void note_bad_bucket(struct op_quantile *o, const struct tsdb_labels *lab
         query_quote(&b, name.data, name.len, 0);
     }
     if (!b.failed) {
-        exec_note(o->op.x, false, o->op.expr->u.call.args[1]->start,
+        exec_note(o->op.x, false, vector_arg(o)->start,
                   "bucket label \"le\" is missing or has a malformed value of %.*s", (int)b.len,
                   (const char *)b.data);
     }
@@ -251,9 +359,9 @@ static enum tsdb_status group_inputs(struct op_quantile *o, const struct column 
             continue;
         }
         if (columns[i].h) {
-            return tsdb_error_set(
-                x->err, TSDB_UNSUPPORTED,
-                "function \"histogram_quantile\" of native histograms is not supported yet");
+            return tsdb_error_set(x->err, TSDB_UNSUPPORTED,
+                                  "function \"%s\" of native histograms is not supported yet",
+                                  o->op.expr->u.call.function->name);
         }
         if (!bound_of(&series->labels, &in->upper)) {
             note_bad_bucket(o, &series->labels);
@@ -294,14 +402,16 @@ enum tsdb_status op_histogram_quantile_build(struct exec *x, const struct query_
     if (!o) {
         return exec_nomem(x);
     }
+    bool fraction = e->u.call.arg_count == 3;
     enum tsdb_status s = exec_scalar(x, e->u.call.args[0], grid, &o->q);
-    s = s == TSDB_OK ? exec_build(x, e->u.call.args[1], grid, &o->child) : s;
+    s = s == TSDB_OK && fraction ? exec_scalar(x, e->u.call.args[1], grid, &o->upper) : s;
+    s = s == TSDB_OK ? exec_build(x, vector_arg(o), grid, &o->child) : s;
     s = s == TSDB_OK ? exec_drain(o->child, &columns) : s;
     s = s == TSDB_OK ? group_inputs(o, columns) : s;
     if (s != TSDB_OK) {
         return s;
     }
-    for (uint32_t i = 0; i < grid->count; i++) {
+    for (uint32_t i = 0; i < grid->count && !fraction; i++) {
         func_note_quantile(x, o->q[i], e->u.call.args[0]->start);
     }
     *out = &o->op;

@@ -269,14 +269,70 @@ static enum tsdb_status vector_next(struct op *op, struct column *out)
     return s;
 }
 
+/* The value at t on the line between the sample at or before it and the one after it, both within
+ * the lookback; behind the last sample its value. Stale markers do not count. *from: the first
+ * sample that may matter, only grows. */
+static enum tsdb_status smooth_value(struct op_vector *v, const struct tsdb_columns *c, int64_t t,
+                                     uint32_t *from, double *out, bool *out_any)
+{
+    int64_t lookback = v->op.x->lookback_ms;
+    uint32_t before = UINT32_MAX;
+    while (*from < c->count && c->t_ms[*from] <= sub_clamped(t, lookback)) {
+        (*from)++;
+    }
+    *out_any = false;
+    for (uint32_t k = *from; k < c->count && c->t_ms[k] <= add_clamped(t, lookback); k++) {
+        if (is_stale(c, k)) {
+            continue;
+        }
+        if (!is_float(c, k)) {
+            return tsdb_error_set(
+                v->op.x->err, TSDB_UNSUPPORTED,
+                "the smoothed modifier on native histograms is not supported yet");
+        }
+        double y = tsdb_bits_double(c->bits[k]);
+        if (c->t_ms[k] <= t) {
+            before = k;
+            *out = y;
+            *out_any = true;
+        } else {
+            if (before != UINT32_MAX && c->t_ms[before] != t) {
+                *out += (y - *out) * (double)(t - c->t_ms[before]) /
+                        (double)(c->t_ms[k] - c->t_ms[before]);
+            }
+            break;
+        }
+    }
+    return TSDB_OK;
+}
+
+static enum tsdb_status smooth_next(struct op *op, struct column *out)
+{
+    struct op_vector *v = (struct op_vector *)op;
+    struct exec *x = op->x;
+    uint32_t steps = op->grid.count;
+    uint32_t from = 0;
+    struct tsdb_columns c;
+    if (steps == 0) {
+        return TSDB_OK;
+    }
+    int64_t first = add_clamped(sub_clamped(reference_time(v, 0), x->lookback_ms), 1);
+    int64_t last = add_clamped(reference_time(v, steps - 1), x->lookback_ms);
+    enum tsdb_status s = read_series(x, v->set.refs[op->pos], first, last, v->scratch, &c);
+    for (uint32_t i = 0; i < steps && s == TSDB_OK; i++) {
+        bool any = false;
+        s = smooth_value(v, &c, reference_time(v, i), &from, &out->v[i], &any);
+        out->kind[i] = any ? POINT_FLOAT : POINT_NONE;
+    }
+    return s;
+}
+
 static enum tsdb_status vector_build(struct exec *x, const struct query_expr *e,
                                      const struct grid *grid, bool timestamp, struct op **out)
 {
-    if (e->u.vector.smoothed) {
-        return tsdb_error_set(x->err, TSDB_UNSUPPORTED,
-                              "the smoothed modifier on instant vectors is not supported yet");
-    }
-    struct op_vector *v = (struct op_vector *)op_new(x, sizeof *v, e, grid, vector_next);
+    bool smooth = e->u.vector.smoothed && !timestamp;
+    struct op_vector *v =
+        (struct op_vector *)op_new(x, sizeof *v, e, grid, smooth ? smooth_next : vector_next);
     struct tsdb_arena *scratch = exec_scratch(x);
     if (!v || !scratch) {
         return exec_nomem(x);
@@ -390,6 +446,64 @@ enum tsdb_status matrix_next(struct matrix *m, struct points *out)
         exec_release(m->x, c.count); /* held while this series is worked on */
     }
     return s;
+}
+
+/* The points of an anchored or smoothed range as a result: its two ends with the values that they
+ * have there, and what lies between. */
+enum tsdb_status matrix_extend(struct matrix *m, struct points *p)
+{
+    struct exec *x = m->x;
+    bool smoothed = m->after_ms != 0;
+    int64_t end = matrix_window_end(m, 0);
+    int64_t begin = sub_clamped(end, m->range_ms);
+    if (p->h_count > 0) {
+        return tsdb_error_set(x->err, TSDB_INVALID, "%s modifier is not supported with histograms",
+                              smoothed ? "smoothed" : "anchored");
+    }
+    uint32_t n = p->count;
+    uint32_t first = 0; /* the last one at or before the beginning, if there is one */
+    while (first + 1 < n && p->t[first + 1] <= begin) {
+        first++;
+    }
+    uint32_t last = n > 0 ? n - 1 : 0;
+    if (smoothed) {
+        last = 0; /* the first one at or after the end, if there is one */
+        while (last + 1 < n && p->t[last] < end) {
+            last++;
+        }
+    }
+    if (n == 0 || p->t[last] <= begin) {
+        p->count = 0;
+        return TSDB_OK;
+    }
+    int64_t *t = TSDB_ARENA_ARRAY(x->arena, int64_t, (size_t)n + 2);
+    double *v = TSDB_ARENA_ARRAY(x->arena, double, (size_t)n + 2);
+    if (!t || !v) {
+        return exec_nomem(x);
+    }
+    uint32_t count = 1;
+    t[0] = begin;
+    v[0] = p->v[first];
+    if (smoothed && p->t[first] < begin) {
+        v[0] += (p->v[first + 1] - v[0]) * (double)(begin - p->t[first]) /
+                (double)(p->t[first + 1] - p->t[first]);
+    }
+    for (uint32_t i = first; i <= last; i++) {
+        if (p->t[i] > begin && p->t[i] < end) {
+            t[count] = p->t[i];
+            v[count++] = p->v[i];
+        }
+    }
+    double right = p->v[last];
+    if (smoothed && last > 0 && p->t[last] > end) {
+        double left = p->v[last - 1];
+        right = left + (right - left) * (double)(end - p->t[last - 1]) /
+                           (double)(p->t[last] - p->t[last - 1]);
+    }
+    t[count] = end;
+    v[count++] = right;
+    *p = (struct points){.t = t, .v = v, .count = count, .ht = p->ht, .h = p->h};
+    return TSDB_OK;
 }
 
 static enum tsdb_status selector_matrix(struct matrix *m, const struct query_expr *e)

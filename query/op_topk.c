@@ -1,9 +1,10 @@
-/* topk, bottomk, limitk: some of the series as they are; count_values: one series per value. All
- * look at every series before they know which ones they give, so they evaluate their input while
- * they are built. */
+/* topk, bottomk, limitk, limit_ratio: some of the series as they are; count_values: one series per
+ * value. All look at every series before they know which ones they give, so they evaluate their
+ * input while they are built. */
 #include "query/exec_private.h"
 
 #include "base/format.h"
+#include "base/hash.h"
 #include "query/labels.h"
 
 #include <math.h>
@@ -262,12 +263,82 @@ static enum tsdb_status columns_next(struct op *op, struct column *out)
     return TSDB_OK;
 }
 
+/* ---- limit_ratio ---- */
+
+struct op_ratio {
+    struct op op;
+    struct op *child;
+    const double *ratio; /* per step */
+};
+
+/* Where a series lies in [0, 1): always the same for the same labels. */
+static double ratio_offset(const struct tsdb_labels *labels)
+{
+    uint64_t h = 0;
+    for (uint32_t i = 0; i < labels->count; i++) {
+        const struct tsdb_label *l = &labels->items[i];
+        const uint64_t parts[] = {h, tsdb_hash64_plain(l->name, l->name_len),
+                                  tsdb_hash64_plain(l->value, l->value_len)};
+        h = tsdb_hash64_plain(parts, sizeof parts);
+    }
+    return (double)(h >> 11) / 9007199254740992.0;
+}
+
+/* r takes the lower r of the series, -r the upper r: -(1 - r) is the complement of r. */
+static enum tsdb_status ratio_next(struct op *op, struct column *out)
+{
+    struct op_ratio *o = (struct op_ratio *)op;
+    double offset = ratio_offset(&op->series[op->pos].labels);
+    enum tsdb_status s = op_next(o->child, out);
+    for (uint32_t i = 0; i < op->grid.count && s == TSDB_OK; i++) {
+        double r = o->ratio[i];
+        bool take = r >= 0 ? offset < r : offset >= 1.0 + r;
+        if (!take) {
+            out->kind[i] = POINT_NONE;
+        }
+    }
+    return s;
+}
+
+static enum tsdb_status ratio_build(struct exec *x, const struct query_expr *e,
+                                    const struct grid *grid, struct op **out)
+{
+    struct op_ratio *o = (struct op_ratio *)op_new(x, sizeof *o, e, grid, ratio_next);
+    if (!o) {
+        return exec_nomem(x);
+    }
+    enum tsdb_status s = exec_scalar(x, e->u.aggregate.param, grid, &o->ratio);
+    s = s == TSDB_OK ? exec_build(x, e->u.aggregate.body, grid, &o->child) : s;
+    double min = 0;
+    double max = 0;
+    for (uint32_t i = 0; i < grid->count && s == TSDB_OK; i++) {
+        if (isnan(o->ratio[i])) {
+            return tsdb_error_set(x->err, TSDB_INVALID, "Ratio value is NaN");
+        }
+        min = TSDB_MIN(min, o->ratio[i]);
+        max = TSDB_MAX(max, o->ratio[i]);
+    }
+    if (s == TSDB_OK && max > 1) {
+        exec_note(x, false, e->u.aggregate.param->start,
+                  "ratio value should be between -1 and 1, got %g, capping to 1", max);
+    }
+    if (s == TSDB_OK && min < -1) {
+        exec_note(x, false, e->u.aggregate.param->start,
+                  "ratio value should be between -1 and 1, got %g, capping to -1", min);
+    }
+    *out = &o->op;
+    if (s == TSDB_OK) {
+        o->op.series = o->child->series;
+        o->op.series_count = o->child->series_count;
+    }
+    return s;
+}
+
 enum tsdb_status op_topk_build(struct exec *x, const struct query_expr *e, const struct grid *grid,
                                struct op **out)
 {
     if (e->u.aggregate.op == TOKEN_LIMIT_RATIO) {
-        return tsdb_error_set(x->err, TSDB_UNSUPPORTED,
-                              "aggregation \"limit_ratio\" is not supported yet");
+        return ratio_build(x, e, grid, out);
     }
     struct op_topk *o = (struct op_topk *)op_new(x, sizeof *o, e, grid, columns_next);
     if (!o) {

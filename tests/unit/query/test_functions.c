@@ -266,6 +266,11 @@ static void histogram_quantile__classic_buckets__interpolated(void **state)
          "https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile), "
          "from buckets 2 to 2, with a max diff of "
          "5, over 1 samples from 1970-01-01T00:00:00Z to 1970-01-01T00:00:00Z (1:25)"},
+        {"histogram_fraction(1, 2, h_bucket{a=\"1\"})", 0, 0, 0, "{a=\"1\"} 0.4@0"},
+        {"histogram_fraction(-Inf, 1.5, h_bucket{a=\"1\"})", 0, 0, 0, "{a=\"1\"} 0.4@0"},
+        {"histogram_fraction(3, +Inf, h_bucket{a=\"1\"})", 0, 0, 0, "{a=\"1\"} 0.3@0"},
+        {"histogram_fraction(2, 1, h_bucket{a=\"1\"})", 0, 0, 0, "{a=\"1\"} 0@0"},
+        {"histogram_fraction(-5, -1, h_bucket{a=\"3\"})", 0, 0, 0, "{a=\"3\"} 0@0"},
         {"histogram_quantile(0.5, bad)", 0, 0, 0,
          " # PromQL warning: bucket label \"le\" is missing or has a malformed value of \"x\" "
          "(1:25)"},
@@ -285,6 +290,10 @@ static void anchored_and_smoothed__ends_taken_from_neighbours(void **state)
         {"delta(x[25s] anchored)", 50, 0, 0, "{} 30@50"},
         /* smoothed: the value at 25 s itself, 25 */
         {"delta(x[25s] smoothed)", 50, 0, 0, "{} 25@50"},
+        {"x[25s] anchored", 50, 0, 0, "x 20@25 30@30 40@40 50@50"},
+        {"x[25s] smoothed", 52, 0, 0, "x 27@27 30@30 40@40 50@50 52@52"},
+        {"x smoothed", 0, 150, 25, "x 0@0 25@25 50@50 75@75 100@100 100@125 100@150"},
+        {"x[5s] anchored", 1000, 0, 0, ""},
         {"changes(x[25s] anchored)", 50, 0, 0, "{} 3@50"},
         {"resets(x[25s] anchored)", 50, 0, 0, "{} 0@50"},
         {"sum_over_time(x[25s] anchored)", 50, 0, 0,

@@ -177,6 +177,29 @@ static void topk__steps__decided_one_by_one(void **state)
     EXPECT_ALL(f, asks);
 }
 
+static void limit_ratio__complements__share_nothing_and_miss_nothing(void **state)
+{
+    struct query_fixture *f = *state;
+    char line[64];
+    for (int i = 0; i < 200; i++) {
+        snprintf(line, sizeof line, "x{i=\"%d\"} 1 1", i);
+        query_fixture_load(f, 10000, line);
+    }
+    static const struct ask asks[] = {
+        {"count(limit_ratio(0.3, x) or limit_ratio(-0.7, x))", 0, 0, 0, "{} 200@0"},
+        {"count(limit_ratio(0.3, x) and limit_ratio(-0.7, x))", 0, 0, 0, ""},
+        {"count(limit_ratio(0.3, x)) > bool 40 < bool 80", 0, 0, 0, "{} 1@0"},
+        {"count(limit_ratio(1, x)) + count(limit_ratio(-1, x))", 0, 0, 0, "{} 400@0"},
+        {"limit_ratio(0, x)", 0, 0, 0, ""},
+        {"count(limit_ratio(2, x))", 0, 0, 0,
+         "{} 200@0 # PromQL warning: ratio value should be between -1 and 1, got 2, capping to 1 "
+         "(1:19)"},
+        {"limit_ratio(NaN, x)", 0, 0, 0, "invalid: Ratio value is NaN"},
+        {"count(limit_ratio(time() / 20, x)) > bool 0", 0, 20, 10, "{} 1@10 1@20"},
+    };
+    EXPECT_ALL(f, asks);
+}
+
 static const struct CMUnitTest tests[] = {
     FIXTURE_TEST(join__one_to_one__matches_equal_labels),
     FIXTURE_TEST(join__group__labels_follow_the_one_side),
@@ -184,5 +207,6 @@ static const struct CMUnitTest tests[] = {
     FIXTURE_TEST(set__operators__decide_by_step),
     FIXTURE_TEST(aggregate__groups__by_and_without),
     FIXTURE_TEST(topk__steps__decided_one_by_one),
+    FIXTURE_TEST(limit_ratio__complements__share_nothing_and_miss_nothing),
 };
 TEST_MAIN(tests)
