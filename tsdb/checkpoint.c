@@ -6,6 +6,7 @@
 #include "model/version.h"
 #include "tsdb/checkpoint_private.h"
 #include "tsdb/datadir.h"
+#include "tsdb/sealed.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -212,6 +213,23 @@ static void put_run(struct writer *w, uint32_t local, const struct head_piece *p
     item_end(w);
 }
 
+/* Where the samples are, instead of the samples. */
+static void put_chunk(struct writer *w, const struct head_sealed *c)
+{
+    item_begin(w, CHECKPOINT_PAGE_SAMPLES);
+    unsigned flags = c->kind | CHECKPOINT_RUN_IN_FILE | (c->late ? CHECKPOINT_RUN_LATE : 0);
+    tsdb_buf_put_uvarint(&w->buf, c->local);
+    tsdb_buf_put_u8(&w->buf, (uint8_t)flags);
+    tsdb_buf_put_uvarint(&w->buf, c->count);
+    tsdb_buf_put_varint(&w->buf, c->min_ms);
+    tsdb_buf_put_uvarint(&w->buf, (uint64_t)c->max_ms - (uint64_t)c->min_ms);
+    tsdb_buf_put_uvarint(&w->buf, c->file->number);
+    tsdb_buf_put_uvarint(&w->buf, c->offset);
+    tsdb_buf_put_uvarint(&w->buf, c->len);
+    w->entries[w->partition].samples += c->count;
+    item_end(w);
+}
+
 /* Encode one series under a guard. */
 static enum tsdb_status put_series(struct writer *w, uint32_t local, struct tsdb_error *err)
 {
@@ -220,9 +238,13 @@ static enum tsdb_status put_series(struct writer *w, uint32_t local, struct tsdb
     struct tsdb_epoch_guard guard;
     tsdb_arena_reset(&w->arena);
     tsdb_epoch_enter(w->source->epoch, &guard);
-    enum tsdb_status status =
-        head_pieces(w->source->heads[w->partition], local, &w->arena, &pieces, &piece_count);
+    enum tsdb_status status = head_pieces(w->source->heads[w->partition], local, HEAD_VIEW_ALL,
+                                          &w->arena, &pieces, &piece_count);
     for (uint32_t i = 0; status == TSDB_OK && i < piece_count; i++) {
+        if (pieces[i].in_file) {
+            put_chunk(w, pieces[i].in_file);
+            continue;
+        }
         for (uint32_t begin = 0; begin < pieces[i].count && !w->buf.failed;) {
             size_t raw_bytes = 0;
             uint32_t count = run_count(&pieces[i], begin, &raw_bytes);
@@ -297,6 +319,7 @@ static void put_header(struct writer *w)
     tsdb_store_le64(header + 24, w->info->wal_segment);
     tsdb_store_le64(header + 32, w->info->series_log_bytes);
     tsdb_store_le64(header + 40, (uint64_t)w->info->created_ms);
+    tsdb_store_le64(header + 48, w->info->head_file_next);
     tsdb_store_le32(header + 60, tsdb_crc32c(0, header, 60));
     tsdb_buf_put(&w->buf, header, sizeof header);
 }

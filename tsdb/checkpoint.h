@@ -1,12 +1,14 @@
 /* Checkpoints: one file with the samples of every partition, so that the log before it can go.
+ * Chunks that lie in head files are referred to, not repeated; what blocks have is left out.
  *
  * On the data path: heads -> checkpoint_write -> checkpoint/NNNNNNNN; recovery: checkpoint_open ->
  * checkpoint_load -> heads.
  *
  *   header | pages of partition 0 | pages of partition 1 | ... | directory | footer
  *
- * A page (about 1 MiB) belongs to one partition and holds runs: samples of one series in columns.
- * Each section has its CRC, pages and directory seeded with the checkpoint's number and the offset.
+ * A page (about 1 MiB) belongs to one partition and holds runs: samples of one series in columns,
+ * or where they are in a head file. Each section has its CRC, pages and directory seeded with the
+ * checkpoint's number and the offset.
  *
  * Invariants:
  *  1. A file without ".tmp" is whole: it was synced before it was renamed, the directory after.
@@ -49,6 +51,7 @@ struct checkpoint_info {
     int64_t created_ms;        /* wall time */
     struct owner_mark marks[TSDB_PARTITIONS];
     uint32_t series[TSDB_PARTITIONS]; /* series relied upon: local ids 0 .. series-1 */
+    uint64_t head_file_next;          /* every number of a head file so far is below */
 };
 
 /* ---- writing ---- */
@@ -94,9 +97,21 @@ struct checkpoint_run {
     const uint64_t
         *value; /* float bits, or pointer to struct tsdb_raw_histogram (raw bytes unchecked) */
 };
+/* A sealed chunk in a head file. */
+struct checkpoint_chunk {
+    uint32_t local, count;
+    enum tsdb_sample_kind kind;
+    bool late;
+    int64_t min_ms, max_ms; /* min <= max */
+    uint64_t file, offset;
+    uint32_t len;
+};
 struct checkpoint_sink {
     void *arg;
     enum tsdb_status (*run)(void *arg, const struct checkpoint_run *run, struct tsdb_error *err);
+    /* NULL: a checkpoint with such chunks is refused. Runs and chunks of a series come in the order
+     * of the series' list. */
+    enum tsdb_status (*chunk)(void *arg, const struct checkpoint_chunk *c, struct tsdb_error *err);
     enum tsdb_status (*exemplar)(void *arg, uint32_t local, const struct tsdb_exemplar *x,
                                  struct tsdb_error *err);
 };

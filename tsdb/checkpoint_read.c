@@ -63,6 +63,7 @@ static enum tsdb_status read_header(struct checkpoint_reader *r, uint64_t number
     r->info.wal_segment = tsdb_load_le64(h + 24);
     r->info.series_log_bytes = tsdb_load_le64(h + 32);
     r->info.created_ms = (int64_t)tsdb_load_le64(h + 40);
+    r->info.head_file_next = tsdb_load_le64(h + 48);
     return TSDB_OK;
 }
 
@@ -319,17 +320,56 @@ static void get_histograms(struct tsdb_reader *r, struct columns *c, uint32_t co
     }
 }
 
-/* False: malformed. */
-static bool get_run(const struct checkpoint_reader *cr, uint32_t partition, struct tsdb_reader *r,
-                    struct columns *c, struct checkpoint_run *out)
+/* The rest of an item that says where a chunk is. False: malformed. */
+static bool get_chunk(struct tsdb_reader *r, uint32_t local, uint32_t flags,
+                      struct checkpoint_chunk *out)
+{
+    uint64_t count = tsdb_reader_uvarint(r);
+    int64_t min_ms = tsdb_reader_varint(r);
+    uint64_t span = tsdb_reader_uvarint(r);
+    uint64_t file = tsdb_reader_uvarint(r);
+    uint64_t offset = tsdb_reader_uvarint(r);
+    uint64_t len = tsdb_reader_uvarint(r);
+    if (r->failed || count == 0 || count > TSDB_CHUNK_SAMPLES || len == 0 || len > UINT32_MAX ||
+        span > (uint64_t)INT64_MAX - (uint64_t)min_ms || file == 0 || offset > INT64_MAX) {
+        return false;
+    }
+    *out = (struct checkpoint_chunk){
+        .local = local,
+        .count = (uint32_t)count,
+        .kind = (enum tsdb_sample_kind)(flags & CHECKPOINT_RUN_KIND_MASK),
+        .late = (flags & CHECKPOINT_RUN_LATE) != 0,
+        .min_ms = min_ms,
+        .max_ms = (int64_t)((uint64_t)min_ms + span),
+        .file = file,
+        .offset = offset,
+        .len = (uint32_t)len,
+    };
+    return true;
+}
+
+/* What every item begins with. False: malformed. */
+static bool get_item(const struct checkpoint_reader *cr, uint32_t partition, struct tsdb_reader *r,
+                     uint32_t *out_local, uint32_t *out_flags)
 {
     uint64_t local = tsdb_reader_uvarint(r);
     uint32_t flags = tsdb_reader_u8(r);
+    uint32_t other =
+        (flags & CHECKPOINT_RUN_IN_FILE) ? CHECKPOINT_RUN_LATE : CHECKPOINT_RUN_HAS_STARTS;
+    *out_local = (uint32_t)local;
+    *out_flags = flags;
+    return !r->failed && local < cr->info.series[partition] &&
+           (flags & CHECKPOINT_RUN_KIND_MASK) <= TSDB_SAMPLE_HISTOGRAM_FLOAT &&
+           (flags & ~(CHECKPOINT_RUN_KIND_MASK | CHECKPOINT_RUN_IN_FILE | other)) == 0;
+}
+
+/* False: malformed. */
+static bool get_run(struct tsdb_reader *r, uint32_t local, uint32_t flags, struct columns *c,
+                    struct checkpoint_run *out)
+{
     uint64_t count = tsdb_reader_count(r, 2); /* a time and a value take a byte each */
     uint32_t kind = flags & CHECKPOINT_RUN_KIND_MASK;
-    if (r->failed || local >= cr->info.series[partition] || kind > TSDB_SAMPLE_HISTOGRAM_FLOAT ||
-        (flags & ~(CHECKPOINT_RUN_KIND_MASK | CHECKPOINT_RUN_HAS_STARTS)) != 0 || count == 0 ||
-        count > CHECKPOINT_RUN_SAMPLES_MAX) {
+    if (r->failed || count == 0 || count > CHECKPOINT_RUN_SAMPLES_MAX) {
         return false;
     }
     get_times(r, c->t_ms, (uint32_t)count);
@@ -342,7 +382,7 @@ static bool get_run(const struct checkpoint_reader *cr, uint32_t partition, stru
         get_histograms(r, c, (uint32_t)count);
     }
     *out = (struct checkpoint_run){
-        .local = (uint32_t)local,
+        .local = local,
         .kind = (enum tsdb_sample_kind)kind,
         .count = (uint32_t)count,
         .t_ms = c->t_ms,
@@ -389,6 +429,26 @@ struct scratch {
     struct tsdb_label labels[TSDB_LABELS_MAX];
 };
 
+static enum tsdb_status load_item(const struct checkpoint_reader *cr, uint32_t partition,
+                                  const struct page *page, struct tsdb_reader *r, struct scratch *s,
+                                  const struct checkpoint_sink *sink, struct tsdb_error *err)
+{
+    uint32_t local, flags;
+    struct checkpoint_run run;
+    struct checkpoint_chunk chunk;
+    bool ok = get_item(cr, partition, r, &local, &flags);
+    if (ok && (flags & CHECKPOINT_RUN_IN_FILE)) {
+        if (sink->chunk && get_chunk(r, local, flags, &chunk)) {
+            return sink->chunk(sink->arg, &chunk, err);
+        }
+        return corrupt(cr, page->offset, err, "malformed reference to a head file");
+    }
+    if (ok && get_run(r, local, flags, &s->columns, &run)) {
+        return sink->run(sink->arg, &run, err);
+    }
+    return corrupt(cr, page->offset, err, "malformed run");
+}
+
 static enum tsdb_status load_page(const struct checkpoint_reader *cr, uint32_t partition,
                                   const struct page *page, struct scratch *s,
                                   const struct checkpoint_sink *sink, struct tsdb_error *err)
@@ -398,11 +458,7 @@ static enum tsdb_status load_page(const struct checkpoint_reader *cr, uint32_t p
     enum tsdb_status status = TSDB_OK;
     for (uint32_t i = 0; status == TSDB_OK && i < page->items; i++) {
         if (page->kind == CHECKPOINT_PAGE_SAMPLES) {
-            struct checkpoint_run run;
-            if (!get_run(cr, partition, &r, &s->columns, &run)) {
-                return corrupt(cr, page->offset, err, "malformed run");
-            }
-            status = sink->run(sink->arg, &run, err);
+            status = load_item(cr, partition, page, &r, s, sink, err);
         } else {
             struct tsdb_exemplar x;
             uint32_t local;

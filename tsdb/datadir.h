@@ -4,6 +4,7 @@
  *   VERSION     format, partition count, hash seed, CRC; text, written once
  *   series.log  labels of all series                     tsdb/series_log.h
  *   checkpoint/ snapshots of the head                    tsdb/checkpoint.h
+ *   head/       sealed chunks of the head                tsdb/head_files.h
  *   wal/        the log since the last checkpoint        wal/wal.h
  *
  * VERSION is the last thing that the first start writes, so a directory either has it or holds no
@@ -22,6 +23,7 @@
 #define DATADIR_SERIES_LOG  "series.log"
 #define DATADIR_WAL         "wal"
 #define DATADIR_CHECKPOINT  "checkpoint"
+#define DATADIR_HEAD        "head"
 #define DATADIR_TMP_SUFFIX  ".tmp"
 #define DATADIR_VERSION_MAX 4096 /* bytes of VERSION; ours are under 200 */
 

@@ -11,6 +11,10 @@
 #define FLUSH_INTERVAL_MS    100u
 #define FLUSH_SAMPLES        UINT64_C(1000000)
 #define CHECKPOINT_WAL_BYTES (UINT64_C(256) << 20)
+#define BLOCK_RANGE_MS       (INT64_C(2) * 60 * 60 * 1000)
+#define CACHE_L1_BYTES       (UINT64_C(64) << 20)
+#define CACHE_L2_BYTES       (UINT64_C(256) << 20)
+#define HEAD_FILE_BYTES_MAX  (UINT64_C(128) << 20)
 #define WAL_UNSYNCED_BYTES_MAX                                                                     \
     (UINT64_C(64) << 20)       /* copies kept in memory while a slow disk syncs */
 #define EPOCH_READERS_MAX 256u /* guards open at once: HTTP workers, queries, checkpoint */
@@ -44,14 +48,20 @@ static enum tsdb_status options_fill(const struct tsdb_options *in, struct tsdb_
     out->wal_epoch_bytes = in->wal_epoch_bytes ? in->wal_epoch_bytes : TSDB_WAL_EPOCH_BYTES;
     out->checkpoint_wal_bytes =
         in->checkpoint_wal_bytes ? in->checkpoint_wal_bytes : CHECKPOINT_WAL_BYTES;
+    out->block_range_ms = in->block_range_ms ? in->block_range_ms : BLOCK_RANGE_MS;
+    out->cache_l1_bytes = in->cache_l1_bytes ? in->cache_l1_bytes : CACHE_L1_BYTES;
+    out->cache_l2_bytes = in->cache_l2_bytes ? in->cache_l2_bytes : CACHE_L2_BYTES;
+    out->head_file_bytes_max =
+        in->head_file_bytes_max ? in->head_file_bytes_max : HEAD_FILE_BYTES_MAX;
     if (out->owner_count > TSDB_OWNERS_MAX) {
         return tsdb_error_set(err, TSDB_INVALID, "%u owners, at most %d",
                               (unsigned)out->owner_count, TSDB_OWNERS_MAX);
     }
-    if (!out->fs.ops || !out->clock.mono_ns || !out->random.next || out->retention_ms < 0) {
+    if (!out->fs.ops || !out->clock.mono_ns || !out->random.next || out->retention_ms < 0 ||
+        out->block_range_ms < 0) {
         return tsdb_error_set(
             err, TSDB_INVALID,
-            "options need files, clock and randomness, and no negative retention");
+            "options need files, clock and randomness, and no negative retention or block range");
     }
     return TSDB_OK;
 }
@@ -97,6 +107,26 @@ static enum tsdb_status owners_create(struct tsdb *db)
     return TSDB_OK;
 }
 
+/* The arena of L2 is address space until pages are read. */
+static enum tsdb_status sealing_create(struct tsdb *db)
+{
+    enum tsdb_status status = cache_l2_create(db->options.cache_l2_bytes, &db->cache_l2, NULL);
+    if (status == TSDB_OK) {
+        status = head_files_create(&db->options.fs, db->cache_l2, db->epoch, &db->head_files);
+    }
+    if (status == TSDB_OK) {
+        struct sealer_options o = {
+            .files = db->head_files,
+            .heads = db->heads,
+            .owners = db->owners,
+            .owner_of = db->owner_of,
+            .file_bytes_max = db->options.head_file_bytes_max,
+        };
+        status = sealer_create(&o, &db->sealer);
+    }
+    return status;
+}
+
 static enum tsdb_status parts_create(struct tsdb *db)
 {
     enum tsdb_status status = tsdb_epoch_create(EPOCH_READERS_MAX, &db->epoch);
@@ -112,9 +142,15 @@ static enum tsdb_status parts_create(struct tsdb *db)
     uint32_t exemplars = (db->options.exemplars_max + TSDB_PARTITIONS - 1) / TSDB_PARTITIONS;
     for (uint32_t i = 0; status == TSDB_OK && i < TSDB_PARTITIONS; i++) {
         status = head_partition_create(i, db->epoch, exemplars, &db->heads[i]);
-        db->owner_partitions[i].head = db->heads[i];
+        if (status == TSDB_OK) {
+            db->owner_partitions[i].head = db->heads[i];
+            head_partition_configure(db->heads[i], db->options.block_range_ms, true);
+        }
     }
-    return status == TSDB_OK ? owners_create(db) : status;
+    if (status == TSDB_OK) {
+        status = owners_create(db);
+    }
+    return status == TSDB_OK ? sealing_create(db) : status;
 }
 
 static struct tsdb *db_create(void)
@@ -140,13 +176,17 @@ static void db_destroy(struct tsdb *db)
 {
     struct db_life *life = db->life;
     TSDB_ASSERT(!db->wal);
+    sealer_destroy(db->sealer);
     for (uint32_t i = 0; i < db->owner_count; i++) {
+        owner_mailbox_apply(&db->owners[i]);
         tsdb_ring_deinit(&db->owners[i].ring);
     }
     tsdb_mem_free(TSDB_MEM_OTHER, db->owners, db->options.owner_count * sizeof *db->owners);
     for (uint32_t i = 0; i < TSDB_PARTITIONS; i++) {
         head_partition_destroy(db->heads[i]);
     }
+    head_files_destroy(db->head_files);
+    cache_l2_destroy(db->cache_l2);
     metadata_table_destroy(db->metadata);
     alias_table_destroy(db->aliases);
     tsdb_epoch_destroy(db->epoch);
@@ -192,6 +232,8 @@ static enum tsdb_status load(struct tsdb *db, struct tsdb_error *err)
         .hash_key = &db->hash_key,
         .partitions = db->owner_partitions,
         .series_log = &life->series_log,
+        .head_files = db->head_files,
+        .range_ms = db->options.block_range_ms,
         .worker_count = db->options.manual_steps ? 1 : db->owner_count,
         .cancel = &life->cancel,
         .progress = &life->progress,
@@ -219,6 +261,7 @@ static enum tsdb_status load(struct tsdb *db, struct tsdb_error *err)
  * tries again. */
 static void clean_up(struct tsdb *db)
 {
+    head_files_remove_unused(db->head_files);
     if (db->life->last.number > 0) {
         db_checkpoint_remove_old(db);
     }
@@ -473,6 +516,14 @@ size_t tsdb_owner_step(struct tsdb *db, uint32_t owner, int64_t now_ns)
 {
     TSDB_ASSERT(owner < db->owner_count);
     return owner_step(&db->owners[owner], now_ns);
+}
+
+size_t tsdb_seal_step(struct tsdb *db, int64_t now_ns)
+{
+    /* Acquire: partner is the release at the end of recovery. */
+    return atomic_load_explicit(&db->state, memory_order_acquire) == TSDB_STATE_READY
+               ? sealer_step(db->sealer, now_ns)
+               : 0;
 }
 
 size_t tsdb_wal_write_step(struct tsdb *db, int64_t now_ns)

@@ -7,7 +7,7 @@
  *   4. write the heads (possibly newer than the marks: replaying those frames is a no-op), sync,
  * rename, sync the directory
  *   5. remove older checkpoints, then segments below S: an older checkpoint never outlives the log
- * it needs
+ * it needs; then head files that were not referred to any more before 4.
  */
 #include "base/assert.h"
 #include "base/log.h"
@@ -136,6 +136,9 @@ static enum tsdb_status write_steps(struct tsdb *db, bool inline_owners,
     if (status != TSDB_OK) {
         return status;
     }
+    /* Before the heads are looked at: a file without references now is not in this checkpoint. */
+    head_files_mark(db->head_files);
+    info->head_file_next = head_files_next_number(db->head_files);
     info->number = life->next_number++; /* a failed number is not used again */
     struct checkpoint_source source = {&db->options.fs, db->epoch, db->heads, &life->cancel};
     return checkpoint_write(&source, info, out_bytes, err);
@@ -164,6 +167,8 @@ enum tsdb_status db_checkpoint_write(struct tsdb *db, bool inline_owners, struct
     atomic_store_explicit(&life->checkpoint_last_bytes, bytes, memory_order_relaxed);
     atomic_store_explicit(&life->checkpoint_last_ms, info.created_ms, memory_order_relaxed);
     db_checkpoint_remove_old(db);
+    head_files_doom(db->head_files);
+    head_files_collect(db->head_files);
     return TSDB_OK;
 }
 
@@ -213,6 +218,7 @@ size_t tsdb_checkpoint_step(struct tsdb *db, int64_t now_ns)
     struct tsdb_error err;
     enum tsdb_status status = TSDB_NOT_FOUND;
     tsdb_mutex_lock(&life->admin);
+    head_files_collect(db->head_files);
     if (due(db, now_ns)) {
         status = db_checkpoint_write(db, db->options.manual_steps, &err);
     }

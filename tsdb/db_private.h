@@ -35,8 +35,8 @@ struct db_life {
 
     /* threads; touched by whoever opens, recovers, closes: one after the other */
     struct db_owner_thread owners[TSDB_OWNERS_MAX];
-    pthread_t recovery, writer, syncer, background;
-    bool recovery_started, writer_started, syncer_started, background_started;
+    pthread_t recovery, writer, syncer, background, seal;
+    bool recovery_started, writer_started, syncer_started, background_started, seal_started;
     _Atomic(uint32_t) stop_background, stop_owners, stop_wal;
     _Atomic(uint32_t) abandoned;  /* threads leave at once, draining nothing */
     struct tsdb_mutex pause_lock; /* guards nothing but the wait of db_pause */

@@ -10,6 +10,8 @@
     (INT64_C(500) * 1000) /* no room in the log's ring: the writer is about to make some */
 #define WAL_IDLE_NS        (INT64_C(1000) * 1000 * 1000)
 #define BACKGROUND_IDLE_NS (INT64_C(250) * 1000 * 1000)
+#define SEAL_BUSY_CHUNKS   1024u /* more in one batch: do not wait for the next */
+#define SEAL_IDLE_NS       (INT64_C(1000) * 1000 * 1000) /* chunks gather: a sync for many */
 #define RETENTION_EVERY_NS (INT64_C(10) * 1000 * 1000 * 1000)
 
 static bool is_set(const _Atomic(uint32_t) *flag)
@@ -125,6 +127,18 @@ static void *background_main(void *arg)
     return NULL;
 }
 
+static void *seal_main(void *arg)
+{
+    struct tsdb *db = arg;
+    while (!is_set(&db->life->stop_background)) {
+        if (tsdb_seal_step(db, tsdb_clock_mono_ns(&db->options.clock)) < SEAL_BUSY_CHUNKS &&
+            !is_set(&db->life->stop_background)) {
+            db_pause(db, SEAL_IDLE_NS);
+        }
+    }
+    return NULL;
+}
+
 static enum tsdb_status start_one(struct tsdb *db, pthread_t *thread, bool *started,
                                   const char *name, void *(*fn)(void *), struct tsdb_error *err)
 {
@@ -156,6 +170,9 @@ enum tsdb_status db_threads_start(struct tsdb *db, struct tsdb_error *err)
         status = start_one(db, &life->background, &life->background_started, "tsdb-background",
                            background_main, err);
     }
+    if (status == TSDB_OK) {
+        status = start_one(db, &life->seal, &life->seal_started, "tsdb-seal", seal_main, err);
+    }
     return status;
 }
 
@@ -173,6 +190,7 @@ void db_threads_stop(struct tsdb *db)
     atomic_store(&life->stop_background, 1);
     db_wake_all(db);
     join(life->background, &life->background_started);
+    join(life->seal, &life->seal_started);
     atomic_store(&life->stop_owners, 1);
     db_wake_all(db);
     for (uint32_t i = 0; i < db->owner_count; i++) {

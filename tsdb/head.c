@@ -12,7 +12,6 @@
 #define TAIL_CAP_THIRD      39u
 #define TAIL_CAP_AFTER_SEAL TAIL_CAP_THIRD
 #define DIRECTORY_CAP_FIRST 4u
-#define LIST_CAP_FIRST      2u
 /* The label that stands in the index for a series whose labels were lost. 0xff is not UTF-8, so
  * no sender's label can be equal to it. */
 #define HOLE_NAME     "\xff"
@@ -34,10 +33,15 @@ enum tsdb_status head_partition_create(uint32_t id, struct tsdb_epoch *epoch,
     tsdb_epoch_limbo_init(&p->limbo);
     atomic_init(&p->directory, NULL);
     atomic_init(&p->holes, 0);
+    p->range_ms = INT64_MAX;
+    atomic_init(&p->seal_queue, NULL);
+    atomic_init(&p->raw_pending, 0);
+    head_windows_init(&p->windows);
     atomic_init(&p->counters.min_time_ms, INT64_MAX);
     atomic_init(&p->counters.max_time_ms, INT64_MIN);
     enum tsdb_status status = index_mem_create(epoch, &p->limbo, &p->index);
     if (status != TSDB_OK) {
+        head_windows_deinit(&p->windows);
         tsdb_epoch_limbo_deinit(&p->limbo);
         tsdb_mem_free(HEAD_CATEGORY, p, sizeof *p);
         return status;
@@ -47,14 +51,21 @@ enum tsdb_status head_partition_create(uint32_t id, struct tsdb_epoch *epoch,
     return TSDB_OK;
 }
 
+void head_partition_configure(struct head_partition *p, int64_t range_ms, bool seal)
+{
+    TSDB_ASSERT(range_ms >= 0);
+    p->range_ms = range_ms > 0 ? range_ms : INT64_MAX;
+    p->seal = seal;
+}
+
+uint32_t head_series_count(const struct head_partition *p)
+{
+    return p->series_count;
+}
+
 static size_t directory_bytes(uint32_t cap)
 {
     return sizeof(struct head_directory) + cap * sizeof(struct head_series *);
-}
-
-static size_t list_bytes(uint32_t cap)
-{
-    return sizeof(struct head_list) + cap * sizeof(struct head_chunk);
 }
 
 static size_t raw_bytes(const struct tsdb_raw_histogram *h)
@@ -67,24 +78,13 @@ static struct tsdb_raw_histogram *raw_of(uint64_t value)
     return (struct tsdb_raw_histogram *)(uintptr_t)value;
 }
 
-static uint32_t count_of(const struct head_tail *t)
-{
-    return atomic_load_explicit(&t->count, memory_order_relaxed); /* own store */
-}
-
-static void count_set(struct head_tail *t, uint32_t n)
-{
-    atomic_store_explicit(&t->count, n, memory_order_relaxed); /* published otherwise */
-}
-
-/* Free a block of samples: at once (limbo NULL), or when no reader can hold it. */
-static void tail_release(struct head_partition *p, struct head_tail *t, bool with_values,
-                         bool at_once)
+void head_tail_release(struct head_partition *p, struct head_tail *t, bool with_values,
+                       bool at_once)
 {
     if (!t) {
         return;
     }
-    uint32_t n = count_of(t);
+    uint32_t n = head_tail_count(t);
     bool owns_values = with_values && t->kind != TSDB_SAMPLE_FLOAT;
     for (uint32_t i = 0; owns_values && i < n; i++) {
         struct tsdb_raw_histogram *h = raw_of(head_tail_value(t)[i]);
@@ -106,19 +106,23 @@ static void series_destroy(struct head_partition *p, struct head_series *s)
 {
     uint64_t word = atomic_load_explicit(&s->tail, memory_order_relaxed);
     if (word) {
-        count_set(head_word_tail(word), head_word_count(word));
-        tail_release(p, head_word_tail(word), true, true);
+        head_tail_count_set(head_word_tail(word), head_word_count(word));
+        head_tail_release(p, head_word_tail(word), true, true);
     }
-    tail_release(p, atomic_load_explicit(&s->ooo, memory_order_relaxed), true, true);
-    struct head_list *l = atomic_load_explicit(&s->chunks, memory_order_relaxed);
-    if (!l) {
-        return;
+    head_tail_release(p, atomic_load_explicit(&s->ooo, memory_order_relaxed), true, true);
+    head_list_destroy(p, atomic_load_explicit(&s->chunks, memory_order_relaxed));
+}
+
+/* What the sealer had when it stopped and the owner had dropped: nobody else knows of it. */
+static void orphans_destroy(struct head_partition *p)
+{
+    for (struct head_sealed *s = head_seal_queue_take(p), *next; s; s = next) {
+        next = s->next;
+        if (s->state == SEALED_ORPHAN) {
+            head_tail_release(p, s->tail, true, true);
+            head_sealed_discard(s);
+        }
     }
-    uint32_t n = atomic_load_explicit(&l->count, memory_order_relaxed);
-    for (uint32_t i = 0; i < n; i++) {
-        tail_release(p, l->items[i].tail, true, true);
-    }
-    tsdb_mem_free(HEAD_CATEGORY, l, list_bytes(l->cap));
 }
 
 void head_partition_destroy(struct head_partition *p)
@@ -126,6 +130,7 @@ void head_partition_destroy(struct head_partition *p)
     if (!p) {
         return;
     }
+    orphans_destroy(p);
     for (uint32_t i = 0; i < p->series_count; i++) {
         series_destroy(p, head_hot(p, i));
     }
@@ -139,6 +144,7 @@ void head_partition_destroy(struct head_partition *p)
     index_mem_destroy(p->index);
     tsdb_epoch_limbo_deinit(&p->limbo);
     head_exemplar_ring_deinit(&p->exemplars);
+    head_windows_deinit(&p->windows);
     tsdb_mem_free(HEAD_CATEGORY, p, sizeof *p);
 }
 
@@ -339,7 +345,7 @@ struct sample {
     int64_t start_ms;
 };
 
-static struct head_tail *tail_create(uint32_t cap, enum tsdb_sample_kind kind, uint32_t flags)
+struct head_tail *head_tail_create(uint32_t cap, enum tsdb_sample_kind kind, uint32_t flags)
 {
     struct head_tail *t = tsdb_mem_alloc(HEAD_CATEGORY, head_tail_bytes(cap, flags));
     if (!t) {
@@ -365,13 +371,22 @@ static void tail_put(struct head_tail *t, uint32_t n, const struct sample *x)
     }
 }
 
+void head_tail_copy_row(struct head_tail *to, uint32_t to_at, struct head_tail *from, uint32_t at)
+{
+    struct sample x = {head_tail_t(from)[at], head_tail_value(from)[at], 0};
+    if (from->flags & HEAD_TAIL_STARTS) {
+        x.start_ms = head_tail_start(from)[at];
+    }
+    tail_put(to, to_at, &x);
+}
+
 /* A larger copy of the first n samples, or NULL. */
 static struct head_tail *tail_grow(struct head_tail *t, uint32_t n)
 {
     uint32_t cap = t->cap < TAIL_CAP_SECOND  ? TAIL_CAP_SECOND
                    : t->cap < TAIL_CAP_THIRD ? TAIL_CAP_THIRD
                                              : (uint32_t)TSDB_CHUNK_SAMPLES;
-    struct head_tail *grown = tail_create(cap, (enum tsdb_sample_kind)t->kind, t->flags);
+    struct head_tail *grown = head_tail_create(cap, (enum tsdb_sample_kind)t->kind, t->flags);
     if (!grown) {
         return NULL;
     }
@@ -387,9 +402,9 @@ static struct head_tail *tail_grow(struct head_tail *t, uint32_t n)
 /* The same samples in time order. Insertion sort: at most TSDB_CHUNK_SAMPLES, often in order. */
 static struct head_tail *tail_sorted(struct head_tail *t)
 {
-    uint32_t n = count_of(t);
+    uint32_t n = head_tail_count(t);
     struct head_tail *sorted =
-        tail_create(n, (enum tsdb_sample_kind)t->kind, t->flags | HEAD_TAIL_SORTED);
+        head_tail_create(n, (enum tsdb_sample_kind)t->kind, t->flags | HEAD_TAIL_SORTED);
     if (!sorted) {
         return NULL;
     }
@@ -404,60 +419,10 @@ static struct head_tail *tail_sorted(struct head_tail *t)
         order[at] = (uint8_t)i;
     }
     for (uint32_t i = 0; i < n; i++) {
-        struct sample x = {head_tail_t(t)[order[i]], head_tail_value(t)[order[i]], 0};
-        if (t->flags & HEAD_TAIL_STARTS) {
-            x.start_ms = head_tail_start(t)[order[i]];
-        }
-        tail_put(sorted, i, &x);
+        head_tail_copy_row(sorted, i, t, order[i]);
     }
-    count_set(sorted, n);
+    head_tail_count_set(sorted, n);
     return sorted;
-}
-
-/* ---- the list of sealed chunks ---- */
-
-/* A list with room for one more: the series' own, or a larger copy (*out_copied). */
-static struct head_list *list_ensure(struct head_series *s, bool *out_copied)
-{
-    struct head_list *l = atomic_load_explicit(&s->chunks, memory_order_relaxed);
-    uint32_t n = l ? atomic_load_explicit(&l->count, memory_order_relaxed) : 0;
-    *out_copied = false;
-    if (l && n < l->cap) {
-        return l;
-    }
-    uint32_t cap = l ? l->cap * 2 : LIST_CAP_FIRST;
-    struct head_list *grown = tsdb_mem_alloc(HEAD_CATEGORY, list_bytes(cap));
-    if (!grown) {
-        return NULL;
-    }
-    atomic_init(&grown->count, n);
-    grown->cap = cap;
-    if (n > 0) {
-        memcpy(grown->items, l->items, n * sizeof l->items[0]);
-    }
-    *out_copied = true;
-    return grown;
-}
-
-/* Publish `sealed` (sorted, not empty) at the end of `list`, which list_ensure gave. */
-static void list_publish(struct head_partition *p, struct head_series *s, struct head_list *list,
-                         bool copied, struct head_tail *sealed)
-{
-    uint32_t n = atomic_load_explicit(&list->count, memory_order_relaxed);
-    uint32_t samples = count_of(sealed);
-    TSDB_ASSERT(samples > 0 && n < list->cap);
-    list->items[n] =
-        (struct head_chunk){sealed, head_tail_t(sealed)[0], head_tail_t(sealed)[samples - 1]};
-    /* Release, both: partners are the loads of chunks and count in head_read.c. */
-    atomic_store_explicit(&list->count, n + 1, memory_order_release);
-    if (copied) {
-        struct head_list *old = atomic_load_explicit(&s->chunks, memory_order_relaxed);
-        atomic_store_explicit(&s->chunks, list, memory_order_release);
-        if (old) {
-            tsdb_epoch_retire(p->epoch, &p->limbo, HEAD_CATEGORY, old, list_bytes(old->cap));
-        }
-    }
-    head_count(&p->counters.chunks, 1);
 }
 
 /* ---- append ---- */
@@ -479,28 +444,84 @@ static bool same_form(const struct head_tail *t, enum tsdb_sample_kind kind, uin
     return t->kind == kind && (t->flags & HEAD_TAIL_STARTS) == starts;
 }
 
+/* The window of a sample gets one more of what keeps it from being empty. */
+static bool window_add(struct head_partition *p, int64_t t_ms)
+{
+    return head_windows_add(&p->windows, sealed_window(t_ms, p->range_ms), 1) == TSDB_OK;
+}
+
+static void window_sub(struct head_partition *p, int64_t t_ms)
+{
+    head_windows_sub(&p->windows, sealed_window(t_ms, p->range_ms), 1);
+}
+
+/* Move the tail of n samples to the list. Its count in the window is the chunk's from now on. All
+ * or nothing; the caller publishes the next tail, or none. */
+static bool tail_to_list(struct head_partition *p, struct head_series *s, uint32_t local,
+                         struct head_tail *full, uint32_t n)
+{
+    struct head_sealed *chunk = head_sealed_create(p, local, full, n);
+    bool copied = false;
+    struct head_list *list = chunk ? head_list_ensure(s, 1, &copied) : NULL;
+    if (!list) {
+        head_sealed_discard(chunk);
+        return false;
+    }
+    head_tail_count_set(full, n);
+    head_list_publish(p, s, list, copied, &chunk, 1);
+    return true;
+}
+
 /* Seal the tail of n samples: the list first, then a new tail that already holds x. All or
  * nothing. */
-static bool tail_seal(struct head_partition *p, struct head_series *s, struct head_tail *full,
-                      uint32_t n, enum tsdb_sample_kind kind, uint32_t starts,
-                      const struct sample *x)
+static bool tail_seal(struct head_partition *p, struct head_series *s, uint32_t local,
+                      struct head_tail *full, uint32_t n, enum tsdb_sample_kind kind,
+                      uint32_t starts, const struct sample *x)
 {
     uint32_t cap = n == TSDB_CHUNK_SAMPLES ? TAIL_CAP_AFTER_SEAL : TAIL_CAP_FIRST;
-    struct head_tail *next = tail_create(cap, kind, starts);
-    bool copied = false;
-    struct head_list *list = next ? list_ensure(s, &copied) : NULL;
-    if (!list) {
-        tail_release(p, next, false, true);
+    struct head_tail *next = head_tail_create(cap, kind, starts);
+    if (!next || !window_add(p, x->t_ms)) {
+        head_tail_release(p, next, false, true);
+        return false;
+    }
+    if (!tail_to_list(p, s, local, full, n)) {
+        window_sub(p, x->t_ms);
+        head_tail_release(p, next, false, true);
         return false;
     }
     tail_put(next, 0, x);
-    count_set(full, n);
-    list_publish(p, s, list, copied, full);
     tail_publish(s, next, 1);
     return true;
 }
 
-static bool append_in_order(struct head_partition *p, struct head_series *s,
+bool head_series_seal_tail(struct head_partition *p, struct head_series *s, uint32_t local)
+{
+    uint64_t word = atomic_load_explicit(&s->tail, memory_order_relaxed);
+    if (word == 0) {
+        return true;
+    }
+    if (!tail_to_list(p, s, local, head_word_tail(word), head_word_count(word))) {
+        return false;
+    }
+    s->fast_left = 0;
+    atomic_store_explicit(&s->tail, 0, memory_order_release); /* partner: head_read.c */
+    return true;
+}
+
+static bool tail_begin(struct head_partition *p, struct head_series *s, enum tsdb_sample_kind kind,
+                       uint32_t starts, const struct sample *x)
+{
+    struct head_tail *t = head_tail_create(TAIL_CAP_FIRST, kind, starts);
+    if (!t || !window_add(p, x->t_ms)) {
+        head_tail_release(p, t, false, true);
+        return false;
+    }
+    tail_put(t, 0, x);
+    tail_publish(s, t, 1);
+    return true;
+}
+
+static bool append_in_order(struct head_partition *p, struct head_series *s, uint32_t local,
                             enum tsdb_sample_kind kind, const struct sample *x)
 {
     uint32_t starts = x->start_ms != 0 ? HEAD_TAIL_STARTS : 0;
@@ -508,14 +529,12 @@ static bool append_in_order(struct head_partition *p, struct head_series *s,
     struct head_tail *t = head_word_tail(word);
     uint32_t n = head_word_count(word);
     if (!t) {
-        t = tail_create(TAIL_CAP_FIRST, kind, starts);
-        if (!t) {
+        if (!tail_begin(p, s, kind, starts, x)) {
             return false;
         }
-        tail_put(t, 0, x);
-        tail_publish(s, t, 1);
-    } else if (!same_form(t, kind, starts) || n == TSDB_CHUNK_SAMPLES) {
-        if (!tail_seal(p, s, t, n, kind, starts, x)) {
+    } else if (!same_form(t, kind, starts) || n == TSDB_CHUNK_SAMPLES ||
+               x->t_ms > sealed_window_last(head_tail_t(t)[0], p->range_ms)) {
+        if (!tail_seal(p, s, local, t, n, kind, starts, x)) {
             return false;
         }
     } else if (n == t->cap) {
@@ -525,75 +544,170 @@ static bool append_in_order(struct head_partition *p, struct head_series *s,
         }
         tail_put(grown, n, x);
         tail_publish(s, grown, n + 1);
-        tail_release(p, t, false, false);
+        head_tail_release(p, t, false, false);
     } else {
         tail_put(t, n, x);
         tail_publish(s, t, n + 1);
     }
+    /* The difference in unsigned arithmetic: a window may be longer than INT64_MAX. */
+    uint64_t left = (uint64_t)sealed_window_last(x->t_ms, p->range_ms) - (uint64_t)x->t_ms;
+    s->window_left_ms = (uint32_t)TSDB_MIN(left, (uint64_t)UINT32_MAX);
     s->last_t_ms = x->t_ms;
     s->flags |= HEAD_SERIES_HAS_SAMPLES;
     return true;
 }
 
+/* ---- late samples ---- */
+
 /* Publish the late buffer, new or larger, with n samples. */
 static void late_publish(struct head_series *s, struct head_tail *t, uint32_t n)
 {
-    count_set(t, n);
+    head_tail_count_set(t, n);
     atomic_store_explicit(&s->ooo, t, memory_order_release); /* partner: head_read.c */
 }
 
-/* Seal the out-of-order buffer: its sorted copy goes to the list, a new buffer holds x. */
-static bool late_seal(struct head_partition *p, struct head_series *s, struct head_tail *full,
-                      struct head_tail *next, const struct sample *x)
+/* Samples [begin, end) of a sorted block as a chunk with a block of its own. */
+static struct head_sealed *sealed_part(struct head_partition *p, uint32_t local,
+                                       struct head_tail *sorted, uint32_t begin, uint32_t end)
 {
+    struct head_tail *part =
+        head_tail_create(end - begin, (enum tsdb_sample_kind)sorted->kind, sorted->flags);
+    if (!part) {
+        return NULL;
+    }
+    part->seq = sorted->seq;
+    for (uint32_t i = begin; i < end; i++) {
+        head_tail_copy_row(part, i - begin, sorted, i);
+    }
+    head_tail_count_set(part, end - begin);
+    struct head_sealed *chunk = head_sealed_create(p, local, part, end - begin);
+    if (!chunk) {
+        head_tail_release(p, part, false, true);
+    }
+    return chunk;
+}
+
+static void parts_discard(struct head_partition *p, struct head_sealed **parts, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        head_tail_release(p, parts[i]->tail, false, true);
+        head_sealed_discard(parts[i]);
+    }
+}
+
+/* A chunk for each window of a sorted block. 0: no memory. */
+static uint32_t late_split(struct head_partition *p, uint32_t local, struct head_tail *sorted,
+                           struct head_sealed *parts[TSDB_CHUNK_SAMPLES])
+{
+    uint32_t n = head_tail_count(sorted);
+    uint32_t made = 0;
+    for (uint32_t begin = 0, end = 1; begin < n; begin = end++) {
+        int64_t last_ms = sealed_window_last(head_tail_t(sorted)[begin], p->range_ms);
+        while (end < n && head_tail_t(sorted)[end] <= last_ms) {
+            end++;
+        }
+        parts[made] = sealed_part(p, local, sorted, begin, end);
+        if (!parts[made]) {
+            parts_discard(p, parts, made);
+            return 0;
+        }
+        made++;
+    }
+    return made;
+}
+
+/* Move the out-of-order buffer to the list, sorted and split. All or nothing; the caller publishes
+ * the next buffer, or none, and then releases this one. */
+static bool late_to_list(struct head_partition *p, struct head_series *s, uint32_t local,
+                         struct head_tail *full)
+{
+    struct head_sealed *parts[TSDB_CHUNK_SAMPLES];
     struct head_tail *sorted = tail_sorted(full);
+    uint32_t n = sorted ? late_split(p, local, sorted, parts) : 0;
+    head_tail_release(p, sorted, false, true);
     bool copied = false;
-    struct head_list *list = sorted ? list_ensure(s, &copied) : NULL;
+    struct head_list *list = n > 0 ? head_list_ensure(s, n, &copied) : NULL;
     if (!list) {
-        tail_release(p, sorted, false, true);
+        parts_discard(p, parts, n);
         return false;
     }
-    tail_put(next, 0, x);
-    list_publish(p, s, list, copied, sorted);
-    late_publish(s, next, 1);
-    tail_release(p, full, false, false);
+    for (uint32_t i = 0; i < n; i++) { /* counted by sample until now, by chunk from now on */
+        head_windows_sub(&p->windows, sealed_window(parts[i]->min_ms, p->range_ms),
+                         parts[i]->count - 1);
+    }
+    head_list_publish(p, s, list, copied, parts, n);
     return true;
 }
 
-static bool append_late(struct head_partition *p, struct head_series *s, enum tsdb_sample_kind kind,
-                        const struct sample *x)
+bool head_series_seal_late(struct head_partition *p, struct head_series *s, uint32_t local)
 {
-    uint32_t flags = HEAD_TAIL_LATE | (x->start_ms != 0 ? HEAD_TAIL_STARTS : 0);
     struct head_tail *t = atomic_load_explicit(&s->ooo, memory_order_relaxed);
-    uint32_t n = t ? count_of(t) : 0;
-    bool fits = t && same_form(t, kind, flags & HEAD_TAIL_STARTS) && n < TSDB_CHUNK_SAMPLES;
-    if (fits && n < t->cap) {
+    if (!t) {
+        return true;
+    }
+    if (!late_to_list(p, s, local, t)) {
+        return false;
+    }
+    atomic_store_explicit(&s->ooo, NULL, memory_order_release); /* partner: head_read.c */
+    head_tail_release(p, t, false, false);
+    return true;
+}
+
+/* Put x into the open buffer t, which may have to grow. */
+static bool late_put(struct head_partition *p, struct head_series *s, struct head_tail *t,
+                     const struct sample *x)
+{
+    uint32_t n = head_tail_count(t);
+    if (n < t->cap) {
         tail_put(t, n, x);
         /* Release: partner is the load of count in head_read.c. */
         atomic_store_explicit(&t->count, n + 1, memory_order_release);
         return true;
     }
-    struct head_tail *next = fits ? tail_grow(t, n) : tail_create(TAIL_CAP_FIRST, kind, flags);
+    struct head_tail *grown = tail_grow(t, n);
+    if (!grown) {
+        return false;
+    }
+    tail_put(grown, n, x);
+    late_publish(s, grown, n + 1);
+    head_tail_release(p, t, false, false);
+    return true;
+}
+
+/* Begin a buffer with x, sealing the one before. */
+static bool late_begin(struct head_partition *p, struct head_series *s, uint32_t local,
+                       struct head_tail *full, struct head_tail *next, const struct sample *x)
+{
     if (!next) {
         return false;
     }
-    if (fits) {
-        tail_put(next, n, x);
-        late_publish(s, next, n + 1);
-        tail_release(p, t, false, false);
-        return true;
-    }
-    next->seq = s->ooo_seq + 1;
-    if (t && !late_seal(p, s, t, next, x)) {
-        tail_release(p, next, false, true);
+    if (full && !late_to_list(p, s, local, full)) {
+        head_tail_release(p, next, false, true);
         return false;
     }
-    if (!t) {
-        tail_put(next, 0, x);
-        late_publish(s, next, 1);
-    }
-    s->ooo_seq++;
+    next->seq = ++s->ooo_seq;
+    tail_put(next, 0, x);
+    late_publish(s, next, 1);
+    head_tail_release(p, full, false, false);
     return true;
+}
+
+static bool append_late(struct head_partition *p, struct head_series *s, uint32_t local,
+                        enum tsdb_sample_kind kind, const struct sample *x)
+{
+    uint32_t flags = HEAD_TAIL_LATE | (x->start_ms != 0 ? HEAD_TAIL_STARTS : 0);
+    struct head_tail *t = atomic_load_explicit(&s->ooo, memory_order_relaxed);
+    bool fits = t && same_form(t, kind, flags & HEAD_TAIL_STARTS) &&
+                head_tail_count(t) < TSDB_CHUNK_SAMPLES;
+    if (!window_add(p, x->t_ms)) {
+        return false;
+    }
+    bool done = fits ? late_put(p, s, t, x)
+                     : late_begin(p, s, local, t, head_tail_create(TAIL_CAP_FIRST, kind, flags), x);
+    if (!done) {
+        window_sub(p, x->t_ms);
+    }
+    return done;
 }
 
 /* Position of t_ms among the first n of a block, or UINT32_MAX. */
@@ -621,7 +735,7 @@ static uint32_t tail_find(struct head_tail *t, uint32_t n, int64_t t_ms)
     return low < n && times[low] == t_ms ? low : UINT32_MAX;
 }
 
-/* The sample of the series at t_ms, wherever it lies. */
+/* The sample of the series at t_ms, wherever in memory it lies: an owner waits for no disk. */
 static struct head_tail *series_find(struct head_series *s, int64_t t_ms, uint32_t *out_at)
 {
     uint64_t word = atomic_load_explicit(&s->tail, memory_order_relaxed);
@@ -630,16 +744,16 @@ static struct head_tail *series_find(struct head_series *s, int64_t t_ms, uint32
         return head_word_tail(word);
     }
     struct head_tail *late = atomic_load_explicit(&s->ooo, memory_order_relaxed);
-    *out_at = late ? tail_find(late, count_of(late), t_ms) : UINT32_MAX;
+    *out_at = late ? tail_find(late, head_tail_count(late), t_ms) : UINT32_MAX;
     if (*out_at != UINT32_MAX) {
         return late;
     }
     struct head_list *l = atomic_load_explicit(&s->chunks, memory_order_relaxed);
     uint32_t n = l ? atomic_load_explicit(&l->count, memory_order_relaxed) : 0;
     for (uint32_t i = n; i-- > 0;) {
-        const struct head_chunk *c = &l->items[i];
-        if (c->min_ms <= t_ms && t_ms <= c->max_ms) {
-            *out_at = tail_find(c->tail, count_of(c->tail), t_ms);
+        const struct head_sealed *c = head_list_at(l, i);
+        if (!c->file && c->min_ms <= t_ms && t_ms <= c->max_ms) {
+            *out_at = tail_find(c->tail, c->count, t_ms);
             if (*out_at != UINT32_MAX) {
                 return c->tail;
             }
@@ -677,8 +791,8 @@ static struct tsdb_raw_histogram *raw_copy(const struct tsdb_raw_histogram *h)
 }
 
 static TSDB_NOINLINE enum head_append_outcome
-append_slow(struct head_partition *p, struct head_series *s, int64_t t_ms, int64_t start_ms,
-            enum tsdb_sample_kind kind, uint64_t value)
+append_slow(struct head_partition *p, struct head_series *s, uint32_t local, int64_t t_ms,
+            int64_t start_ms, enum tsdb_sample_kind kind, uint64_t value)
 {
     bool late = (s->flags & HEAD_SERIES_HAS_SAMPLES) && t_ms <= s->last_t_ms;
     uint32_t at;
@@ -699,7 +813,7 @@ append_slow(struct head_partition *p, struct head_series *s, int64_t t_ms, int64
         }
         x.value = (uint64_t)(uintptr_t)copy;
     }
-    if (!(late ? append_late(p, s, kind, &x) : append_in_order(p, s, kind, &x))) {
+    if (!(late ? append_late(p, s, local, kind, &x) : append_in_order(p, s, local, kind, &x))) {
         if (copy) {
             tsdb_mem_free(HEAD_CATEGORY, copy, raw_bytes(copy));
         }
@@ -719,7 +833,7 @@ enum head_append_outcome head_append(struct head_partition *p, uint32_t local, i
     bool plain = kind == TSDB_SAMPLE_FLOAT && start_ms == 0;
     enum head_append_outcome outcome = HEAD_APPENDED;
     if (!(plain && head_append_fast(s, t_ms, value))) {
-        outcome = append_slow(p, s, t_ms, start_ms, kind, value);
+        outcome = append_slow(p, s, local, t_ms, start_ms, kind, value);
     }
     if (outcome == HEAD_APPENDED || outcome == HEAD_APPENDED_OUT_OF_ORDER) {
         bool is_float = kind == TSDB_SAMPLE_FLOAT;
@@ -727,52 +841,4 @@ enum head_append_outcome head_append(struct head_partition *p, uint32_t local, i
         head_count_times(&p->counters, t_ms, t_ms);
     }
     return outcome;
-}
-
-/* ---- retention ---- */
-
-static uint64_t series_drop_before(struct head_partition *p, struct head_series *s, int64_t min_ms)
-{
-    struct head_list *old = atomic_load_explicit(&s->chunks, memory_order_relaxed);
-    uint32_t n = old ? atomic_load_explicit(&old->count, memory_order_relaxed) : 0;
-    uint32_t keep = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        keep += old->items[i].max_ms >= min_ms;
-    }
-    if (keep == n) {
-        return 0;
-    }
-    struct head_list *kept = NULL;
-    if (keep > 0) {
-        kept = tsdb_mem_alloc(HEAD_CATEGORY, list_bytes(keep + 1));
-        if (!kept) {
-            return 0; /* the next round tries again */
-        }
-        atomic_init(&kept->count, keep);
-        kept->cap = keep + 1;
-        for (uint32_t i = 0, at = 0; i < n; i++) {
-            if (old->items[i].max_ms >= min_ms) {
-                kept->items[at++] = old->items[i];
-            }
-        }
-    }
-    atomic_store_explicit(&s->chunks, kept, memory_order_release); /* partner: head_read.c */
-    for (uint32_t i = 0; i < n; i++) {
-        if (old->items[i].max_ms < min_ms) {
-            tail_release(p, old->items[i].tail, true, false);
-        }
-    }
-    tsdb_epoch_retire(p->epoch, &p->limbo, HEAD_CATEGORY, old, list_bytes(old->cap));
-    return n - keep;
-}
-
-uint64_t head_drop_before(struct head_partition *p, int64_t min_ms)
-{
-    uint64_t dropped = 0;
-    for (uint32_t i = 0; i < p->series_count; i++) {
-        dropped += series_drop_before(p, head_hot(p, i), min_ms);
-    }
-    /* Subtraction in the counter's own arithmetic. */
-    head_count(&p->counters.chunks, (uint64_t)0 - dropped);
-    return dropped;
 }

@@ -2,10 +2,11 @@
  *
  * Per series a hot struct of one cache line (open tail and its count, chunk list, newest time, last
  * float logged and its epoch, generation) and an append-only tail of columns. A tail grows 4, 9, 39
- * up to TSDB_CHUNK_SAMPLES, then becomes a sealed chunk as it is (encoding RAW for now; the codecs
- * come behind the same `struct head_piece`). Samples older than the series' newest go to its
- * out-of-order buffer: append-only, unsorted, sealed (sorted) at TSDB_CHUNK_SAMPLES. A tail or
- * chunk holds one sample kind; a change of kind, or of "has start timestamps", seals early.
+ * up to TSDB_CHUNK_SAMPLES, then becomes a sealed chunk as it is; the sealer replaces that by a
+ * reference into a head file (tsdb/sealed.h). Samples older than the series' newest go to its
+ * out-of-order buffer: append-only, unsorted, sealed (sorted, split by window) at
+ * TSDB_CHUNK_SAMPLES. A tail or chunk holds one sample kind; a change of kind, or of "has start
+ * timestamps", seals early, and so does a sample of another window of range_ms.
  *
  * Invariants:
  *  1. Only the owner changes anything. Readers hold an epoch guard.
@@ -16,7 +17,7 @@
  *     never missed. Out-of-order buffers likewise, known by a number.
  *  4. Replaced memory goes to the partition's limbo list.
  *  5. No two samples of a series in memory have the same time: exact duplicates are no-ops, others
- *     are refused.
+ *     are refused. Against chunks in files nothing is checked; the first written wins on read.
  * Hot structs live in slabs that never move, found by local id >> 12 in a directory.
  */
 #ifndef TSDB_HEAD_H
@@ -29,6 +30,7 @@
 #include "model/matcher.h"
 
 struct head_partition;
+struct head_sealed;
 
 struct head_counters { /* relaxed atomics: written by the owner, read by stats */
     _Atomic(uint64_t) series_created, chunks, samples, histograms, exemplars, duplicates,
@@ -40,6 +42,9 @@ struct head_counters { /* relaxed atomics: written by the owner, read by stats *
 enum tsdb_status head_partition_create(uint32_t id, struct tsdb_epoch *epoch,
                                        uint32_t exemplars_max,
                                        struct head_partition **out) TSDB_WUR;
+/* Before the first sample. range_ms: length of the windows (0: one window for all time). seal:
+ * somebody takes sealed chunks to files (tsdb/sealer.h); else they stay as they are. */
+void head_partition_configure(struct head_partition *p, int64_t range_ms, bool seal);
 void head_partition_destroy(struct head_partition *p);
 
 struct index_mem *head_index(struct head_partition *p);
@@ -91,6 +96,13 @@ enum tsdb_status head_exemplar_append(struct head_partition *p, uint32_t local,
                                       const struct tsdb_exemplar *x) TSDB_WUR;
 /* Drop sealed chunks whose newest sample is older than min_ms. Returns chunks dropped. */
 uint64_t head_drop_before(struct head_partition *p, int64_t min_ms);
+/* Slices over the series [from, from + count): seal tails and out-of-order buffers with samples of
+ * windows that begin before before_ms (what finds no memory stays open); drop the chunks that are
+ * in the blocks of every open view, 0 < flushed_in <= view. Return the chunks sealed or dropped. */
+uint64_t head_seal_before(struct head_partition *p, uint32_t from, uint32_t count,
+                          int64_t before_ms);
+uint64_t head_sweep(struct head_partition *p, uint32_t from, uint32_t count, uint64_t view);
+uint32_t head_series_count(const struct head_partition *p);
 
 /* ---- readers, under a guard ---- */
 /* A run of samples as it lies in memory: borrowed, immutable up to count. */
@@ -100,16 +112,30 @@ struct head_piece {
     bool sealed;
     uint32_t count;
     const int64_t *t_ms;
-    const uint64_t *value;   /* float bits, or pointer to struct tsdb_raw_histogram */
-    const int64_t *start_ms; /* NULL: none */
+    const uint64_t *value;       /* float bits, or pointer to struct tsdb_raw_histogram */
+    const int64_t *start_ms;     /* NULL: none */
+    struct head_sealed *in_file; /* the columns are NULL then; valid under the guard */
 };
-/* All pieces of a series, sealed ones first, in order; into arena memory. */
-enum tsdb_status head_pieces(const struct head_partition *p, uint32_t local,
+/* Which chunks a reader leaves out because its blocks have them: those with 0 < flushed_in <= view.
+ * HEAD_VIEW_NONE: a reader without blocks, leaves out nothing. HEAD_VIEW_ALL: all that are in any
+ * block. */
+#define HEAD_VIEW_NONE UINT64_C(0)
+#define HEAD_VIEW_ALL  (UINT64_MAX - 1)
+/* All pieces of a series, sealed ones first, in order; into arena memory. Under a guard. */
+enum tsdb_status head_pieces(const struct head_partition *p, uint32_t local, uint64_t view,
                              struct tsdb_arena *arena, struct head_piece **out,
                              uint32_t *out_count) TSDB_WUR;
-/* Merged, sorted, within the range, decoded to columns; copies. (select) */
+/* The pieces that may have samples in the range, in the order of head_pieces, copied and decoded:
+ * all in arena memory. Takes a guard of its own and reads files after it. CORRUPT, IO, NOMEM,
+ * LIMIT. */
+enum tsdb_status head_collect(const struct head_partition *p, uint32_t local,
+                              struct tsdb_time_range range, uint64_t view, struct tsdb_arena *arena,
+                              struct head_piece **out, uint32_t *out_count,
+                              struct tsdb_error *err) TSDB_WUR;
+/* Merged, sorted, within the range, decoded to columns; copies. Takes a guard of its own; without
+ * chunks in files nothing is copied twice. (select) */
 enum tsdb_status head_read(const struct head_partition *p, uint32_t local,
-                           struct tsdb_time_range range, struct tsdb_arena *arena,
+                           struct tsdb_time_range range, uint64_t view, struct tsdb_arena *arena,
                            struct tsdb_columns *out, struct tsdb_error *err) TSDB_WUR;
 typedef bool (*head_exemplar_fn)(void *arg, uint32_t local, const struct tsdb_exemplar *x);
 /* Exemplars of the partition, oldest first. Takes the partition's exemplar lock (rank

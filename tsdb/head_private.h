@@ -4,13 +4,14 @@
  *   directory ─ slab[local >> 12] ─ struct head_series, one cache line
  *                                     ├─ tail     newest samples, in order; replaced by a larger
  * one as it fills ├─ ooo      samples that came late, unsorted; NULL for nearly every series └─
- * chunks   sealed tails, as they were, with their time bounds
+ * chunks   list of head_sealed: tails as they were, or where they are in a head file
  */
 #ifndef TSDB_HEAD_PRIVATE_H
 #define TSDB_HEAD_PRIVATE_H
 
 #include "base/mutex.h"
 #include "tsdb/head.h"
+#include "tsdb/sealed.h"
 
 #include <stdatomic.h>
 
@@ -39,14 +40,10 @@ struct head_tail {
 #define HEAD_TAIL_LATE   2u /* an out-of-order buffer or chunk */
 #define HEAD_TAIL_SORTED 4u
 
-struct head_chunk {
-    struct head_tail *tail;
-    int64_t min_ms, max_ms;
-};
 struct head_list {
     _Atomic(uint32_t) count;
     uint32_t cap;
-    struct head_chunk items[];
+    _Atomic(struct head_sealed *) items[]; /* replaced in place when a chunk has reached a file */
 };
 
 /* Zones: tail, ooo, chunks are published by the owner (release) to readers (acquire); the rest is
@@ -65,7 +62,8 @@ struct head_series {
     uint8_t fast_left; /* plain floats that the tail takes without a look at its header */
     uint8_t tail_cap;
     uint8_t flags; /* HEAD_SERIES_* */
-    uint8_t reserved[5];
+    uint8_t reserved;
+    uint32_t window_left_ms; /* from last_t_ms to the end of its window, or less */
 };
 #define HEAD_TAIL_COUNT_SHIFT     48u
 #define HEAD_TAIL_COUNT_ONE       (UINT64_C(1) << HEAD_TAIL_COUNT_SHIFT)
@@ -95,6 +93,20 @@ struct head_exemplar_ring {
     uint32_t begin TSDB_GUARDED, count TSDB_GUARDED;
 };
 
+/* How much of a partition lies in which window: one for every tail, out-of-order sample and sealed
+ * chunk that no block has. Open addressing by the window's begin; a count of 0 keeps its place
+ * until the table grows. */
+struct head_window {
+    int64_t begin_ms;
+    uint32_t count;
+    bool used;
+};
+struct head_windows {
+    struct tsdb_mutex lock; /* rank TSDB_WINDOWS; the owner, the flusher; guards the rest */
+    struct head_window *items TSDB_GUARDED;
+    uint32_t cap TSDB_GUARDED, used TSDB_GUARDED;
+};
+
 struct head_partition {
     _Atomic(struct head_directory *) directory; /* grows; published by the index's series count */
     uint32_t series_count;                      /* owner */
@@ -103,6 +115,11 @@ struct head_partition {
     struct index_mem *index;
     struct tsdb_epoch_limbo limbo; /* owner */
     _Atomic(uint32_t) holes;
+    int64_t range_ms; /* immutable after configure, as is seal */
+    bool seal;
+    _Atomic(struct head_sealed *) seal_queue; /* raw chunks, newest first: owner to sealer */
+    _Atomic(uint32_t) raw_pending;
+    struct head_windows windows;
     _Alignas(TSDB_CACHELINE) struct head_counters counters;
     struct head_exemplar_ring exemplars;
 };
@@ -159,7 +176,10 @@ static inline void head_tail_prefetch(const struct head_series *s)
  * nothing. */
 static inline bool head_append_fast(struct head_series *s, int64_t t_ms, uint64_t bits)
 {
-    if (TSDB_UNLIKELY(t_ms <= s->last_t_ms || s->fast_left == 0)) {
+    /* One comparison for "newer" and "of the same window": what is not newer wraps to a large
+     * number. window_left_ms never reaches beyond INT64_MAX, so a sum cannot wrap. */
+    uint64_t ahead = (uint64_t)t_ms - (uint64_t)s->last_t_ms;
+    if (TSDB_UNLIKELY(ahead - 1 >= s->window_left_ms || s->fast_left == 0)) {
         return false;
     }
     uint64_t word = atomic_load_explicit(&s->tail, memory_order_relaxed); /* own store */
@@ -171,6 +191,7 @@ static inline bool head_append_fast(struct head_series *s, int64_t t_ms, uint64_
     atomic_store_explicit(&s->tail, word + HEAD_TAIL_COUNT_ONE, memory_order_release);
     s->fast_left--;
     s->last_t_ms = t_ms;
+    s->window_left_ms -= (uint32_t)ahead;
     return true;
 }
 /* A counter with one writer needs no locked instruction. */
@@ -188,6 +209,58 @@ static inline void head_count_times(struct head_counters *c, int64_t min_ms, int
         atomic_store_explicit(&c->max_time_ms, max_ms, memory_order_relaxed);
     }
 }
+
+/* head_windows.c. Any thread. */
+void head_windows_init(struct head_windows *w);
+void head_windows_deinit(struct head_windows *w);
+/* n more in the window. NOMEM changes nothing. */
+enum tsdb_status head_windows_add(struct head_windows *w, int64_t begin_ms, uint32_t n) TSDB_WUR;
+void head_windows_sub(struct head_windows *w, int64_t begin_ms, uint32_t n);
+
+/* head.c */
+/* Free a block of samples: at once (no reader ever saw it), or when no reader can hold it. */
+void head_tail_release(struct head_partition *p, struct head_tail *t, bool with_values,
+                       bool at_once);
+struct head_tail *head_tail_create(uint32_t cap, enum tsdb_sample_kind kind, uint32_t flags);
+void head_tail_copy_row(struct head_tail *to, uint32_t to_at, struct head_tail *from, uint32_t at);
+static inline uint32_t head_tail_count(const struct head_tail *t)
+{
+    return atomic_load_explicit(&t->count, memory_order_relaxed); /* own store, or published */
+}
+static inline void head_tail_count_set(struct head_tail *t, uint32_t n)
+{
+    atomic_store_explicit(&t->count, n, memory_order_relaxed); /* published otherwise */
+}
+static inline struct head_sealed *head_list_at(struct head_list *l, uint32_t i)
+{
+    /* Acquire: partner is the owner's release when it swaps a chunk. */
+    return atomic_load_explicit(&l->items[i], memory_order_acquire);
+}
+
+/* head_sealed.c: the owner, but for what says otherwise. */
+/* A raw chunk of the samples of `tail` (sorted, not empty, of one window), not yet in any list. */
+struct head_sealed *head_sealed_create(struct head_partition *p, uint32_t local,
+                                       struct head_tail *tail, uint32_t count);
+void head_sealed_discard(struct head_sealed *s); /* never published; leaves the tail alone */
+/* A list with room for `more`: the series' own, or a larger copy (*out_copied). */
+struct head_list *head_list_ensure(struct head_series *s, uint32_t more, bool *out_copied);
+/* Publish chunks at the end of `list`, which head_list_ensure gave, and queue raw ones for the
+ * sealer. */
+void head_list_publish(struct head_partition *p, struct head_series *s, struct head_list *list,
+                       bool copied, struct head_sealed *const *chunks, uint32_t n);
+void head_list_destroy(struct head_partition *p, struct head_list *l);
+/* The sealer: take all that is queued, oldest first. Any one thread. */
+struct head_sealed *head_seal_queue_take(struct head_partition *p);
+/* Give a chunk back that was taken and not sealed: the owner of the process' last steps. */
+void head_seal_queue_push(struct head_partition *p, struct head_sealed *s);
+/* Swap item in for item->raw (the mailbox). */
+void head_sealed_swap(struct head_partition *p, struct head_sealed *item);
+/* Recovery: a chunk that lies in a file, behind what the series has already. Acquires the file. */
+enum tsdb_status head_sealed_load(struct head_partition *p,
+                                  const struct head_sealed *chunk) TSDB_WUR;
+/* head.c: seal the open tail, the open out-of-order buffer; true if there is none any more. */
+bool head_series_seal_tail(struct head_partition *p, struct head_series *s, uint32_t local);
+bool head_series_seal_late(struct head_partition *p, struct head_series *s, uint32_t local);
 
 /* head_exemplar.c */
 void head_exemplar_ring_init(struct head_exemplar_ring *r, uint32_t cap);

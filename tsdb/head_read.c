@@ -1,6 +1,7 @@
 #include "tsdb/head_private.h"
 
 #include "base/assert.h"
+#include "tsdb/pieces.h"
 
 #include <string.h>
 
@@ -12,20 +13,18 @@ struct snapshot {
     uint32_t list_count;
 };
 
-/* Was this block, loaded as the open one, sealed before the list was loaded? Then it is in the
- * list, or retention has dropped it from there already; so what was sealed after it tells as well.
- * Late blocks are known by their number, because what is sealed is a sorted copy. */
+/* Was this block, loaded as the open one, sealed before the list was loaded? An in-order chunk of
+ * the list that reaches up to the block's newest sample is made of it, of a grown copy of it, or of
+ * what came after it (retention may have dropped its own). Late blocks are known by their number,
+ * because what is sealed is a sorted copy. */
 static bool is_sealed(const struct snapshot *sn, struct head_tail *open, uint32_t count)
 {
     bool late = open->flags & HEAD_TAIL_LATE;
-    int64_t last_ms = count > 0 ? head_tail_t(open)[count - 1] : INT64_MAX;
+    TSDB_ASSERT(count > 0);
+    int64_t last_ms = head_tail_t(open)[count - 1];
     for (uint32_t i = sn->list_count; i-- > 0;) {
-        const struct head_chunk *c = &sn->list->items[i];
-        if (late) {
-            if ((c->tail->flags & HEAD_TAIL_LATE) && c->tail->seq >= open->seq) {
-                return true;
-            }
-        } else if (c->tail == open || (c->min_ms > last_ms && !(c->tail->flags & HEAD_TAIL_LATE))) {
+        const struct head_sealed *c = head_list_at(sn->list, i);
+        if (c->late == late && (late ? c->seq >= open->seq : c->max_ms >= last_ms)) {
             return true;
         }
     }
@@ -75,10 +74,19 @@ static enum tsdb_status no_memory(const struct tsdb_arena *arena)
     return arena->failure != TSDB_OK ? arena->failure : TSDB_NOMEM;
 }
 
-/* Pieces whose samples may lie in the range. */
+/* Is the chunk left out by a reader of this view? */
+static bool in_blocks(const struct head_sealed *c, uint64_t view)
+{
+    /* Relaxed: whoever has the view has seen it published under the lock of views, after the
+     * chunks of its blocks were marked. */
+    uint64_t in = atomic_load_explicit(&c->flushed_in, memory_order_relaxed);
+    return 0 < in && in <= view;
+}
+
+/* Pieces whose samples may lie in the range. Under a guard. */
 static enum tsdb_status pieces_in(const struct head_series *s, struct tsdb_time_range range,
-                                  struct tsdb_arena *arena, struct head_piece **out,
-                                  uint32_t *out_count)
+                                  uint64_t view, struct tsdb_arena *arena, struct head_piece **out,
+                                  uint32_t *out_count, uint32_t *out_in_files)
 {
     struct snapshot sn;
     snapshot_take(s, &sn);
@@ -87,12 +95,21 @@ static enum tsdb_status pieces_in(const struct head_series *s, struct tsdb_time_
         return no_memory(arena);
     }
     uint32_t n = 0;
+    *out_in_files = 0;
     for (uint32_t i = 0; i < sn.list_count; i++) {
-        const struct head_chunk *c = &sn.list->items[i];
-        if (c->min_ms <= range.max_ms && range.min_ms <= c->max_ms) {
-            /* Relaxed: sealed, the count was published with the list. */
-            uint32_t count = atomic_load_explicit(&c->tail->count, memory_order_relaxed);
-            pieces[n++] = piece_of(c->tail, count, true);
+        struct head_sealed *c = head_list_at(sn.list, i);
+        if (c->min_ms > range.max_ms || range.min_ms > c->max_ms || in_blocks(c, view)) {
+            continue;
+        }
+        if (c->file) {
+            pieces[n++] = (struct head_piece){.kind = (enum tsdb_sample_kind)c->kind,
+                                              .sorted = true,
+                                              .sealed = true,
+                                              .count = c->count,
+                                              .in_file = c};
+            ++*out_in_files;
+        } else {
+            pieces[n++] = piece_of(c->tail, c->count, true);
         }
     }
     if (sn.tail && sn.tail_count > 0) {
@@ -106,238 +123,164 @@ static enum tsdb_status pieces_in(const struct head_series *s, struct tsdb_time_
     return TSDB_OK;
 }
 
-enum tsdb_status head_pieces(const struct head_partition *p, uint32_t local,
+enum tsdb_status head_pieces(const struct head_partition *p, uint32_t local, uint64_t view,
                              struct tsdb_arena *arena, struct head_piece **out, uint32_t *out_count)
 {
-    return pieces_in(head_hot(p, local), TSDB_TIME_ALL, arena, out, out_count);
+    uint32_t in_files;
+    return pieces_in(head_hot(p, local), TSDB_TIME_ALL, view, arena, out, out_count, &in_files);
 }
 
-/* ---- merging to columns ---- */
+/* ---- pieces that outlive the guard ---- */
 
-/* First index whose time is >= t_ms. */
-static uint32_t lower_bound(const int64_t *times, uint32_t n, int64_t t_ms)
+/* Pointers to raw histograms become pointers to copies of them. */
+static enum tsdb_status histograms_copy(struct tsdb_arena *arena, uint64_t *value, uint32_t count)
 {
-    uint32_t low = 0;
-    uint32_t high = n;
-    while (low < high) {
-        uint32_t mid = low + (high - low) / 2;
-        if (times[mid] < t_ms) {
-            low = mid + 1;
-        } else {
-            high = mid;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct tsdb_raw_histogram *raw =
+            (const struct tsdb_raw_histogram *)(uintptr_t)value[i];
+        struct tsdb_raw_histogram *copy =
+            tsdb_arena_alloc(arena, sizeof *copy + raw->len, _Alignof(struct tsdb_raw_histogram));
+        if (!copy) {
+            return no_memory(arena);
         }
+        uint8_t *data = (uint8_t *)(copy + 1);
+        memcpy(data, raw->data, raw->len);
+        copy->len = raw->len;
+        copy->data = data;
+        value[i] = (uint64_t)(uintptr_t)copy;
     }
-    return low;
-}
-
-/* Columns being built: plain arrays of `cap`. kind and start_ms only where they are needed. */
-struct columns {
-    int64_t *t_ms;
-    uint64_t *value;
-    uint8_t *kind;
-    int64_t *start_ms;
-    uint32_t count;
-};
-
-static enum tsdb_status columns_alloc(struct tsdb_arena *arena, uint32_t cap, bool kinds,
-                                      bool starts, struct columns *out)
-{
-    memset(out, 0, sizeof *out);
-    out->t_ms = TSDB_ARENA_ARRAY(arena, int64_t, cap);
-    out->value = TSDB_ARENA_ARRAY(arena, uint64_t, cap);
-    if (kinds) {
-        out->kind = TSDB_ARENA_ARRAY(arena, uint8_t, cap);
-    }
-    if (starts) {
-        out->start_ms = TSDB_ARENA_ARRAY(arena, int64_t, cap);
-    }
-    bool ok = out->t_ms && out->value && (!kinds || out->kind) && (!starts || out->start_ms);
-    return ok ? TSDB_OK : no_memory(arena);
-}
-
-static void columns_put(struct columns *c, const struct head_piece *p, uint32_t begin, uint32_t end)
-{
-    uint32_t n = end - begin;
-    memcpy(c->t_ms + c->count, p->t_ms + begin, n * sizeof c->t_ms[0]);
-    memcpy(c->value + c->count, p->value + begin, n * sizeof c->value[0]);
-    if (c->kind) {
-        memset(c->kind + c->count, (int)p->kind, n);
-    }
-    if (c->start_ms && p->start_ms) {
-        memcpy(c->start_ms + c->count, p->start_ms + begin, n * sizeof c->start_ms[0]);
-    } else if (c->start_ms) {
-        memset(c->start_ms + c->count, 0, n * sizeof c->start_ms[0]);
-    }
-    c->count += n;
-}
-
-static void columns_gather(struct columns *c, const struct head_piece *p,
-                           struct tsdb_time_range range)
-{
-    if (p->sorted) {
-        uint32_t begin = lower_bound(p->t_ms, p->count, range.min_ms);
-        uint32_t end =
-            range.max_ms == INT64_MAX ? p->count : lower_bound(p->t_ms, p->count, range.max_ms + 1);
-        if (begin < end) {
-            columns_put(c, p, begin, end);
-        }
-        return;
-    }
-    for (uint32_t i = 0; i < p->count; i++) {
-        if (range.min_ms <= p->t_ms[i] && p->t_ms[i] <= range.max_ms) {
-            columns_put(c, p, i, i + 1);
-        }
-    }
-}
-
-static void row_copy(struct columns *to, uint32_t to_at, const struct columns *from, uint32_t at)
-{
-    to->t_ms[to_at] = from->t_ms[at];
-    to->value[to_at] = from->value[at];
-    if (to->kind) {
-        to->kind[to_at] = from->kind[at];
-    }
-    if (to->start_ms) {
-        to->start_ms[to_at] = from->start_ms[at];
-    }
-}
-
-/* End of the rising run that begins at `begin`. Equal times do not occur; if they did, a run must
- * not end at them, or sorting would not end. */
-static uint32_t run_end(const int64_t *t, uint32_t begin, uint32_t n)
-{
-    uint32_t end = begin + 1;
-    while (end < n && t[end - 1] <= t[end]) {
-        end++;
-    }
-    return end;
-}
-
-/* One pass of a natural merge sort: pairs of neighbouring runs. Returns the number of runs left. */
-static uint32_t merge_pass(const struct columns *from, struct columns *to)
-{
-    uint32_t n = from->count;
-    uint32_t runs = 0;
-    uint32_t at = 0;
-    while (at < n) {
-        uint32_t a = at;
-        uint32_t a_end = run_end(from->t_ms, a, n);
-        uint32_t b = a_end;
-        uint32_t b_end = b < n ? run_end(from->t_ms, b, n) : b;
-        while (a < a_end || b < b_end) {
-            bool take_a = b == b_end || (a < a_end && from->t_ms[a] <= from->t_ms[b]);
-            row_copy(to, at++, from, take_a ? a++ : b++);
-        }
-        runs++;
-    }
-    to->count = n;
-    return runs;
-}
-
-/* Rising times; the second set of columns is only taken if there is something to do. Pieces overlap
- * only where samples came late. */
-static enum tsdb_status columns_sort(struct columns *c, struct tsdb_arena *arena)
-{
-    if (c->count == 0 || run_end(c->t_ms, 0, c->count) == c->count) {
-        return TSDB_OK;
-    }
-    struct columns other;
-    enum tsdb_status status =
-        columns_alloc(arena, c->count, c->kind != NULL, c->start_ms != NULL, &other);
-    if (status != TSDB_OK) {
-        return status;
-    }
-    struct columns *from = c;
-    struct columns *to = &other;
-    while (merge_pass(from, to) > 1) {
-        struct columns *swap = from;
-        from = to;
-        to = swap;
-    }
-    *c = *to;
     return TSDB_OK;
 }
 
-/* Replace pointers to raw histograms by indexes into decoded ones. */
-static enum tsdb_status histograms_decode(struct columns *c, struct tsdb_arena *arena,
-                                          struct tsdb_columns *out, struct tsdb_error *err)
+static enum tsdb_status piece_copy(struct tsdb_arena *arena, struct head_piece *p)
 {
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < c->count; i++) {
-        n += c->kind[i] != TSDB_SAMPLE_FLOAT;
+    uint32_t n = p->count;
+    int64_t *t_ms = TSDB_ARENA_ARRAY(arena, int64_t, n);
+    uint64_t *value = t_ms ? TSDB_ARENA_ARRAY(arena, uint64_t, n) : NULL;
+    int64_t *start_ms = value && p->start_ms ? TSDB_ARENA_ARRAY(arena, int64_t, n) : NULL;
+    if (!value || (p->start_ms && !start_ms)) {
+        return no_memory(arena);
     }
-    if (n == 0) {
-        return TSDB_OK;
+    memcpy(t_ms, p->t_ms, n * sizeof t_ms[0]);
+    memcpy(value, p->value, n * sizeof value[0]);
+    if (start_ms) {
+        memcpy(start_ms, p->start_ms, n * sizeof start_ms[0]);
     }
-    struct tsdb_histogram *h = TSDB_ARENA_ARRAY(arena, struct tsdb_histogram, n);
-    if (!h) {
-        return tsdb_error_set(err, no_memory(arena), "no memory for %u histograms", n);
-    }
-    uint32_t at = 0;
-    for (uint32_t i = 0; i < c->count; i++) {
-        if (c->kind[i] != TSDB_SAMPLE_FLOAT) {
-            const struct tsdb_raw_histogram *raw =
-                (const struct tsdb_raw_histogram *)(uintptr_t)c->value[i];
-            enum tsdb_status status =
-                tsdb_histogram_decode(raw->data, raw->len, arena, &h[at], err);
-            if (status != TSDB_OK) {
-                return status;
-            }
-            c->value[i] = at++;
-        }
-    }
-    out->histograms = h;
-    out->histogram_count = n;
-    return TSDB_OK;
+    p->t_ms = t_ms;
+    p->value = value;
+    p->start_ms = start_ms;
+    return p->kind == TSDB_SAMPLE_FLOAT ? TSDB_OK : histograms_copy(arena, value, n);
 }
 
-enum tsdb_status head_read(const struct head_partition *p, uint32_t local,
-                           struct tsdb_time_range range, struct tsdb_arena *arena,
-                           struct tsdb_columns *out, struct tsdb_error *err)
+/* Copy what lies in memory, acquire the files of the rest: refs[i] for every piece i in a file.
+ * Under a guard. On failure nothing is acquired. */
+static enum tsdb_status pieces_keep(struct head_piece *pieces, uint32_t n, struct tsdb_arena *arena,
+                                    struct sealed_ref *refs)
 {
-    struct head_piece *pieces;
-    uint32_t n;
-    enum tsdb_status status = pieces_in(head_hot(p, local), range, arena, &pieces, &n);
-    if (status != TSDB_OK) {
-        return tsdb_error_set(err, status, "no memory to read a series");
-    }
-    uint32_t cap = 0;
-    bool kinds = false;
-    bool starts = false;
     for (uint32_t i = 0; i < n; i++) {
-        cap += pieces[i].count;
-        kinds = kinds || pieces[i].kind != TSDB_SAMPLE_FLOAT;
-        starts = starts || pieces[i].start_ms;
-    }
-    struct tsdb_columns result = {0};
-    if (cap == 0) {
-        *out = result;
-        return TSDB_OK;
-    }
-    struct columns c;
-    status = columns_alloc(arena, cap, kinds, starts, &c);
-    for (uint32_t i = 0; status == TSDB_OK && i < n; i++) {
-        columns_gather(&c, &pieces[i], range);
-    }
-    if (status == TSDB_OK) {
-        status = columns_sort(&c, arena);
-    }
-    if (status != TSDB_OK) {
-        return tsdb_error_set(err, status, "no memory for %u samples of a series", cap);
-    }
-    if (kinds) {
-        status = histograms_decode(&c, arena, &result, err);
+        enum tsdb_status status = pieces[i].in_file ? TSDB_OK : piece_copy(arena, &pieces[i]);
         if (status != TSDB_OK) {
             return status;
         }
     }
-    result.count = c.count;
-    result.t_ms = c.t_ms;
-    result.bits = c.value;
-    result.kind = result.histogram_count > 0 ? c.kind : NULL;
-    result.start_ms = c.start_ms;
-    *out = result;
+    for (uint32_t i = 0; i < n; i++) {
+        const struct head_sealed *c = pieces[i].in_file;
+        refs[i] = (struct sealed_ref){0};
+        if (c) {
+            head_file_acquire(c->file);
+            refs[i] = (struct sealed_ref){c->file,   c->offset, c->len, c->count,
+                                          c->min_ms, c->max_ms, c->late};
+        }
+    }
     return TSDB_OK;
+}
+
+/* Read what lies in files; releases all of them whatever happens. No guard is open. */
+static enum tsdb_status pieces_fetch(struct head_piece *pieces, uint32_t n,
+                                     struct tsdb_arena *arena, struct sealed_ref *refs,
+                                     struct tsdb_error *err)
+{
+    enum tsdb_status status = TSDB_OK;
+    for (uint32_t i = 0; i < n; i++) {
+        struct sealed_ref *r = &refs[i];
+        if (!r->file) {
+            continue;
+        }
+        struct chunk_samples samples;
+        if (status == TSDB_OK) {
+            status = head_file_read(r->file, r->offset, r->len, arena, &samples, err);
+            if (status == TSDB_OK) {
+                pieces[i] = piece_of_chunk(&samples);
+            }
+        }
+        head_file_release(r->file);
+    }
+    return status;
+}
+
+enum tsdb_status head_collect(const struct head_partition *p, uint32_t local,
+                              struct tsdb_time_range range, uint64_t view, struct tsdb_arena *arena,
+                              struct head_piece **out, uint32_t *out_count, struct tsdb_error *err)
+{
+    struct head_piece *pieces = NULL;
+    struct sealed_ref *refs = NULL;
+    uint32_t n = 0;
+    uint32_t in_files = 0;
+    struct tsdb_epoch_guard guard;
+    tsdb_epoch_enter(p->epoch, &guard);
+    enum tsdb_status status =
+        pieces_in(head_hot(p, local), range, view, arena, &pieces, &n, &in_files);
+    if (status == TSDB_OK && n > 0) {
+        refs = TSDB_ARENA_ARRAY(arena, struct sealed_ref, n);
+        status = refs ? pieces_keep(pieces, n, arena, refs) : no_memory(arena);
+    }
+    tsdb_epoch_exit(p->epoch, &guard);
+    if (status != TSDB_OK) {
+        return tsdb_error_set(err, status, "no memory to read a series");
+    }
+    status = in_files > 0 ? pieces_fetch(pieces, n, arena, refs, err) : TSDB_OK;
+    if (status == TSDB_OK) {
+        *out = pieces;
+        *out_count = n;
+    }
+    return status;
+}
+
+/* ---- columns ---- */
+
+static enum tsdb_status merge(const struct head_piece *pieces, uint32_t n,
+                              struct tsdb_time_range range, struct tsdb_arena *arena,
+                              struct tsdb_columns *out, struct tsdb_error *err)
+{
+    struct piece_columns c;
+    enum tsdb_status status = pieces_merge(pieces, n, range, arena, &c, err);
+    return status == TSDB_OK ? pieces_decode(&c, arena, out, err) : status;
+}
+
+enum tsdb_status head_read(const struct head_partition *p, uint32_t local,
+                           struct tsdb_time_range range, uint64_t view, struct tsdb_arena *arena,
+                           struct tsdb_columns *out, struct tsdb_error *err)
+{
+    struct head_piece *pieces;
+    uint32_t n;
+    uint32_t in_files = 0;
+    struct tsdb_epoch_guard guard;
+    tsdb_epoch_enter(p->epoch, &guard);
+    enum tsdb_status status =
+        pieces_in(head_hot(p, local), range, view, arena, &pieces, &n, &in_files);
+    if (status != TSDB_OK) {
+        status = tsdb_error_set(err, status, "no memory to read a series");
+    } else if (in_files == 0) {
+        status = merge(pieces, n, range, arena, out, err);
+    }
+    tsdb_epoch_exit(p->epoch, &guard);
+    if (status == TSDB_OK && in_files > 0) {
+        status = head_collect(p, local, range, view, arena, &pieces, &n, err);
+        if (status == TSDB_OK) {
+            status = merge(pieces, n, range, arena, out, err);
+        }
+    }
+    return status;
 }
 
 /* ---- checking ---- */
@@ -356,6 +299,22 @@ static enum tsdb_status block_validate(struct head_tail *t, uint32_t n, struct t
     return TSDB_OK;
 }
 
+/* A raw chunk's own fields, and that every chunk lies in one window. */
+static enum tsdb_status sealed_validate(const struct head_partition *p, const struct head_sealed *c,
+                                        uint32_t at, struct tsdb_error *err)
+{
+    enum tsdb_status status = c->file ? TSDB_OK : block_validate(c->tail, c->count, err);
+    if (status == TSDB_OK && !c->file &&
+        (c->min_ms != head_tail_t(c->tail)[0] || c->max_ms != head_tail_t(c->tail)[c->count - 1] ||
+         c->count != head_tail_count(c->tail))) {
+        status = tsdb_error_set(err, TSDB_CORRUPT, "chunk %u: bounds are not its samples'", at);
+    }
+    if (status == TSDB_OK && c->max_ms > sealed_window_last(c->min_ms, p->range_ms)) {
+        status = tsdb_error_set(err, TSDB_CORRUPT, "chunk %u lies in two windows", at);
+    }
+    return status;
+}
+
 static enum tsdb_status series_validate(const struct head_partition *p, uint32_t local,
                                         struct tsdb_arena *arena, struct tsdb_error *err)
 {
@@ -364,15 +323,12 @@ static enum tsdb_status series_validate(const struct head_partition *p, uint32_t
     snapshot_take(s, &sn);
     enum tsdb_status status = TSDB_OK;
     uint64_t samples = 0;
+    bool in_files = false;
     for (uint32_t i = 0; status == TSDB_OK && i < sn.list_count; i++) {
-        const struct head_chunk *c = &sn.list->items[i];
-        uint32_t n = atomic_load_explicit(&c->tail->count, memory_order_relaxed);
-        status = block_validate(c->tail, n, err);
-        if (status == TSDB_OK &&
-            (c->min_ms != head_tail_t(c->tail)[0] || c->max_ms != head_tail_t(c->tail)[n - 1])) {
-            status = tsdb_error_set(err, TSDB_CORRUPT, "chunk %u: bounds are not its samples'", i);
-        }
-        samples += n;
+        const struct head_sealed *c = head_list_at(sn.list, i);
+        status = sealed_validate(p, c, i, err);
+        samples += c->count;
+        in_files = in_files || c->file;
     }
     struct head_tail *open[2] = {sn.tail, sn.ooo};
     uint32_t counts[2] = {sn.tail_count, sn.ooo_count};
@@ -384,20 +340,16 @@ static enum tsdb_status series_validate(const struct head_partition *p, uint32_t
     }
     struct tsdb_columns all = {0};
     if (status == TSDB_OK) {
-        status = head_read(p, local, TSDB_TIME_ALL, arena, &all, err);
+        status = head_read(p, local, TSDB_TIME_ALL, HEAD_VIEW_NONE, arena, &all, err);
     }
     if (status != TSDB_OK) {
         return status;
     }
-    if (all.count != samples) {
+    /* Reading keeps one of two samples with the same time, so that equal counts mean that there are
+     * none; beside chunks in files there may be. */
+    if (all.count > samples || (all.count < samples && !in_files)) {
         return tsdb_error_set(err, TSDB_CORRUPT, "%u samples read, %llu stored", all.count,
                               (unsigned long long)samples);
-    }
-    /* Merged and counted: so equal neighbours are samples of one time in two blocks. */
-    for (uint32_t i = 1; i < all.count; i++) {
-        if (all.t_ms[i - 1] >= all.t_ms[i]) {
-            return tsdb_error_set(err, TSDB_CORRUPT, "two samples at %lld", (long long)all.t_ms[i]);
-        }
     }
     bool newest_known = all.count == 0 || s->last_t_ms >= all.t_ms[all.count - 1];
     return newest_known ? TSDB_OK

@@ -16,6 +16,9 @@
  * for nothing. */
 #define RECLAIM_BYTES_MIN (256u << 10)
 
+/* Series looked at in one step for a seal or a sweep: some hundred microseconds between batches. */
+#define JOB_SLICE 4096u
+
 static const int64_t future_ms_max = TSDB_FUTURE_MS_MAX;
 
 /* One batch being applied. */
@@ -639,10 +642,121 @@ static void reclaim(struct owner *o, uint64_t bytes_min)
     }
 }
 
+/* ---- from the sealer, for the flusher ---- */
+
+void owner_mailbox_push(struct owner *o, struct head_sealed *item)
+{
+    struct head_sealed *first = atomic_load_explicit(&o->mailbox, memory_order_relaxed);
+    do {
+        item->next = first;
+        /* Release: partner is owner_mailbox_apply. */
+    } while (!atomic_compare_exchange_weak_explicit(&o->mailbox, &first, item, memory_order_release,
+                                                    memory_order_relaxed));
+}
+
+size_t owner_mailbox_apply(struct owner *o)
+{
+    if (!atomic_load_explicit(&o->mailbox, memory_order_relaxed)) {
+        return 0;
+    }
+    size_t n = 0;
+    struct head_sealed *item = atomic_exchange_explicit(&o->mailbox, NULL, memory_order_acquire);
+    while (item) {
+        struct head_sealed *next = item->next;
+        TSDB_ASSERT(o->partition_begin <= item->partition && item->partition < o->partition_end);
+        head_sealed_swap(o->partitions[item->partition].head, item);
+        item = next;
+        n++;
+    }
+    return n;
+}
+
+static void job_request(struct owner *o, struct owner_job *job, uint64_t value)
+{
+    atomic_store_explicit(&job->argument, value, memory_order_relaxed);
+    /* Release: partner is job_step. */
+    atomic_fetch_add_explicit(&job->requested, 1, memory_order_release);
+    tsdb_ring_wake(&o->ring);
+}
+
+static bool job_done(const struct owner_job *job)
+{
+    /* Acquire: partner is the release in job_step. */
+    return atomic_load_explicit(&job->done, memory_order_acquire) ==
+           atomic_load_explicit(&job->requested, memory_order_relaxed);
+}
+
+void owner_seal_request(struct owner *o, int64_t before_ms)
+{
+    job_request(o, &o->seal, (uint64_t)before_ms);
+}
+
+bool owner_seal_done(const struct owner *o)
+{
+    return job_done(&o->seal);
+}
+
+void owner_sweep_request(struct owner *o, uint64_t view)
+{
+    job_request(o, &o->sweep, view);
+}
+
+bool owner_sweep_done(const struct owner *o)
+{
+    return job_done(&o->sweep);
+}
+
+static bool job_begin(struct owner *o, struct owner_job *job)
+{
+    uint32_t requested = atomic_load_explicit(&job->requested, memory_order_acquire);
+    if (requested == atomic_load_explicit(&job->done, memory_order_relaxed)) {
+        return false;
+    }
+    job->running = requested;
+    job->value = atomic_load_explicit(&job->argument, memory_order_relaxed);
+    job->partition = o->partition_begin;
+    job->local = 0;
+    job->active = true;
+    return true;
+}
+
+/* A slice of the job: true if there was one. Small partitions share a slice. */
+static bool job_step(struct owner *o, struct owner_job *job)
+{
+    if (!job->active && !job_begin(o, job)) {
+        return false;
+    }
+    uint32_t left = JOB_SLICE;
+    while (left > 0 && job->partition < o->partition_end) {
+        struct head_partition *p = o->partitions[job->partition].head;
+        uint32_t n = TSDB_MIN(left, head_series_count(p) - job->local);
+        if (job == &o->seal) {
+            head_seal_before(p, job->local, n, (int64_t)job->value);
+        } else {
+            head_sweep(p, job->local, n, job->value);
+        }
+        left -= n;
+        job->local += n;
+        if (job->local == head_series_count(p)) {
+            job->partition++;
+            job->local = 0;
+        }
+    }
+    if (job->partition == o->partition_end) {
+        job->active = false;
+        /* Release: partner is job_done; who sees it sees what was sealed or dropped. */
+        atomic_store_explicit(&job->done, job->running, memory_order_release);
+    }
+    return true;
+}
+
 size_t owner_step(struct owner *o, int64_t now_ns)
 {
     (void)now_ns;
     mark_answer(o);
+    size_t work = owner_mailbox_apply(o) > 0;
+    work += job_step(o, &o->seal);
+    work += job_step(o, &o->sweep);
     if (o->backlog_count == 0) {
         o->backlog_begin = 0;
         o->backlog_count =
@@ -655,5 +769,5 @@ size_t owner_step(struct owner *o, int64_t now_ns)
         taken++;
     }
     reclaim(o, taken > 0 ? RECLAIM_BYTES_MIN : 0);
-    return taken;
+    return taken + work;
 }

@@ -47,8 +47,31 @@ struct owner {
     } marks[TSDB_PARTITIONS];
     void *backlog[64];
     uint32_t backlog_begin, backlog_count;
+    _Atomic(struct head_sealed *) mailbox; /* chunks that are in files now: from the sealer */
+    /* Work over all series, done in slices between batches. `argument` is written before
+     * `requested` rises (release); the rest is the owner's, `done` follows (release). */
+    struct owner_job {
+        _Atomic(uint32_t) requested, done;
+        _Atomic(uint64_t) argument;
+        uint32_t running; /* the request being worked on */
+        uint64_t value;   /* its argument */
+        uint32_t partition, local;
+        bool active;
+    } seal, sweep;
 };
 size_t owner_step(struct owner *o, int64_t now_ns);
+/* Apply what is in the mailbox. owner_step does; also the end of the process, when no owner runs.
+ */
+size_t owner_mailbox_apply(struct owner *o);
+/* Any thread: put a chunk into the mailbox (head_sealed_swap). */
+void owner_mailbox_push(struct owner *o, struct head_sealed *item);
+/* Ask the owner to seal what it has open of windows that begin before before_ms, or to drop chunks
+ * that are in blocks of every view up to `view`. owner_step works on it; the calls of _done say
+ * whether the last request is finished. One thread at a time. */
+void owner_seal_request(struct owner *o, int64_t before_ms);
+bool owner_seal_done(const struct owner *o);
+void owner_sweep_request(struct owner *o, uint64_t view);
+bool owner_sweep_done(const struct owner *o);
 /* Ask for the mark; owner_step answers (mark_done catches up with mark_requested). Any one thread
  * at a time. */
 void owner_mark_request(struct owner *o);

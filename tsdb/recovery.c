@@ -3,6 +3,7 @@
 #include "base/assert.h"
 #include "base/log.h"
 #include "tsdb/datadir.h"
+#include "tsdb/head_private.h"
 #include "tsdb/recovery_private.h"
 
 #include <stdio.h>
@@ -114,6 +115,55 @@ static enum tsdb_status sink_run(void *arg, const struct checkpoint_run *c, stru
     return TSDB_OK;
 }
 
+/* A chunk that lies in two windows of today's range: its samples, one by one. */
+static enum tsdb_status append_chunk(struct replay_partition *p, const struct checkpoint_chunk *c,
+                                     struct head_file *file, struct tsdb_error *err)
+{
+    struct chunk_samples s;
+    struct tsdb_arena arena;
+    tsdb_arena_init(&arena, TSDB_MEM_OTHER, 1u << 14, NULL);
+    enum tsdb_status status = head_file_read(file, c->offset, c->len, &arena, &s, err);
+    if (status == TSDB_OK) {
+        struct checkpoint_run run = {c->local, s.kind, s.count, s.t_ms, s.start_ms, s.value};
+        status = sink_run(p, &run, err);
+    } else if (status == TSDB_CORRUPT) {
+        tsdb_log(TSDB_LOG_ERROR, "recovery", "a chunk is damaged and was left out",
+                 TSDB_U("partition", p->id), TSDB_U("series", c->local), TSDB_I("from", c->min_ms),
+                 TSDB_I("to", c->max_ms), TSDB_S("err", err ? err->msg : ""));
+        p->lost_chunks++;
+        status = TSDB_OK;
+    }
+    tsdb_arena_deinit(&arena);
+    return status;
+}
+
+static enum tsdb_status sink_chunk(void *arg, const struct checkpoint_chunk *c,
+                                   struct tsdb_error *err)
+{
+    struct replay_partition *p = arg;
+    struct head_file *file = p->head_files ? head_files_find(p->head_files, c->file) : NULL;
+    if (!file || c->offset + c->len + HEAD_FILE_FRAME_BYTES >
+                     atomic_load_explicit(&file->bytes, memory_order_relaxed)) {
+        p->lost_chunks++;
+        return TSDB_OK;
+    }
+    if (p->range_ms > 0 && c->max_ms > sealed_window_last(c->min_ms, p->range_ms)) {
+        return append_chunk(p, c, file, err);
+    }
+    struct head_sealed s = {.min_ms = c->min_ms,
+                            .max_ms = c->max_ms,
+                            .count = c->count,
+                            .local = c->local,
+                            .kind = (uint8_t)c->kind,
+                            .late = c->late,
+                            .file = file,
+                            .offset = c->offset,
+                            .len = c->len};
+    return head_sealed_load(p->partition->head, &s) == TSDB_OK
+               ? TSDB_OK
+               : tsdb_error_set(err, TSDB_NOMEM, "recovery: no memory for chunks");
+}
+
 static enum tsdb_status sink_exemplar(void *arg, uint32_t local, const struct tsdb_exemplar *x,
                                       struct tsdb_error *err)
 {
@@ -129,9 +179,18 @@ static void load_partitions(void *arg, uint32_t worker)
     uint32_t end = range_begin(run, worker + 1);
     for (uint32_t i = range_begin(run, worker); i < end && !cancelled(run); i++) {
         struct replay_partition *p = &run->partitions[i];
-        struct checkpoint_sink sink = {p, sink_run, sink_exemplar};
+        struct checkpoint_sink sink = {p, sink_run, sink_chunk, sink_exemplar};
         p->status = checkpoint_load(run->checkpoint, i, &sink, &p->err);
     }
+}
+
+static enum tsdb_status load_head_files(struct run *run, struct tsdb_error *err)
+{
+    uint32_t damaged = 0;
+    if (!run->r->head_files) {
+        return TSDB_OK;
+    }
+    return head_files_load(run->r->head_files, run->result->base.head_file_next, &damaged, err);
 }
 
 /* ---- series.log ---- */
@@ -347,10 +406,17 @@ static void sum_up(struct run *run)
         out->lost_frames += p->lost_frames;
         out->dropped_samples += p->dropped_samples;
         out->conflicts += p->conflicts;
+        out->lost_chunks += p->lost_chunks;
         out->ids_moved = out->ids_moved || p->map.count > 0;
         atomic_store_explicit(&partition->write_seq, p->write_seq, memory_order_relaxed);
         partition->log_seq = p->log_seq;
         partition->epoch = TSDB_MAX(p->decode_epoch, p->frame_epoch) + 1;
+    }
+    out->damage += out->lost_chunks;
+    if (out->lost_chunks > 0) {
+        tsdb_log(TSDB_LOG_ERROR, "recovery",
+                 "chunks were lost: their files in " DATADIR_HEAD " are missing or damaged",
+                 TSDB_U("chunks", out->lost_chunks));
     }
     if (out->lost_frames > 0 || out->dropped_samples > 0) {
         tsdb_log(TSDB_LOG_WARN, "recovery", "parts of the log were lost",
@@ -368,8 +434,13 @@ static enum tsdb_status run_phases(struct run *run, struct tsdb_error *err)
     for (uint32_t i = 0; i < TSDB_PARTITIONS; i++) {
         replay_partition_init(&run->partitions[i], i, &run->r->partitions[i], run->r->hash_key,
                               &run->result->base);
+        run->partitions[i].head_files = run->r->head_files;
+        run->partitions[i].range_ms = run->r->range_ms;
     }
-    status = load_series_log(run, err);
+    status = load_head_files(run, err);
+    if (status == TSDB_OK) {
+        status = load_series_log(run, err);
+    }
     if (status == TSDB_OK && run->checkpoint) {
         status = run_all(run, load_partitions, err);
     }

@@ -17,7 +17,11 @@
  * the new ids is written.
  *  4. What was read was synced before recovery ends: after a kill it may have been in the page
  * cache only, and what is written from now on builds upon it.
- *  5. The partitions' epochs end above every epoch and decode generation that was seen.
+ *  5. A chunk in a head file is taken over as a reference, unread; what it holds that the log
+ * repeats stands twice and is merged on read. A chunk that lies in two windows (the range was
+ * another one when it was written) is read and its samples are appended. A chunk whose file is
+ * missing or damaged is left out and counted.
+ *  6. The partitions' epochs end above every epoch and decode generation that was seen.
  * Threads: the caller and worker_count - 1 helpers of its own, each with its range of partitions;
  * barrier per segment.
  */
@@ -25,6 +29,7 @@
 #define TSDB_RECOVERY_H
 
 #include "tsdb/checkpoint.h"
+#include "tsdb/head_files.h"
 #include "tsdb/series_log.h"
 
 /* Written by recovery, read by any thread (relaxed). max < min: nothing to replay. */
@@ -43,6 +48,7 @@ struct recovery_result {
     uint64_t lost_frames;     /* missing, or malformed */
     uint64_t dropped_samples; /* base or series lost with a frame */
     uint64_t conflicts;       /* samples whose time was taken by another value */
+    uint64_t lost_chunks;     /* of head files that are not readable */
     uint64_t damage; /* damaged stretches of log that are no torn tail, damaged checkpoints */
 };
 
@@ -51,6 +57,9 @@ struct recovery {
     const struct tsdb_hash_key *hash_key;
     struct owner_partition *partitions; /* [TSDB_PARTITIONS], heads empty; sequences are set */
     struct series_log *series_log;      /* initialised; loaded and ready to append afterwards */
+    struct head_files *head_files;      /* empty; loaded afterwards. NULL: chunks in files are
+                                           refused */
+    int64_t range_ms;                   /* windows of the heads; 0: one for all time */
     uint32_t worker_count;              /* 1: no threads */
     const _Atomic(uint32_t) *cancel;    /* not 0: stop with CANCELLED; NULL: never */
     struct recovery_progress *progress;

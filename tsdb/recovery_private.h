@@ -32,6 +32,8 @@ struct replay_partition {
     uint32_t id;
     struct owner_partition *partition;
     const struct tsdb_hash_key *hash_key;
+    struct head_files *head_files;
+    int64_t range_ms;
     uint64_t log_seq;     /* last seen */
     uint64_t write_seq;   /* highest seen */
     uint64_t frame_epoch; /* of the last frame */
@@ -39,7 +41,7 @@ struct replay_partition {
         decode_epoch;  /* what bases are kept under; rises with every frame epoch and every gap */
     uint32_t identity; /* ids below are the head's */
     struct replay_map map;
-    uint64_t bytes, frames, samples, lost_frames, dropped_samples, conflicts;
+    uint64_t bytes, frames, samples, lost_frames, dropped_samples, conflicts, lost_chunks;
     uint32_t gaps;
     enum tsdb_status status; /* first failure; nothing is applied after it */
     struct tsdb_error err;

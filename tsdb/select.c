@@ -330,12 +330,8 @@ enum tsdb_status tsdb_series_read(struct tsdb_querier *q, tsdb_series_ref ref,
 {
     TSDB_ASSERT(q->range.min_ms <= range.min_ms);
     TSDB_ASSERT(range.max_ms <= q->range.max_ms);
-    struct tsdb_epoch_guard guard;
-    tsdb_epoch_enter(q->db->epoch, &guard);
-    enum tsdb_status status =
-        head_read(head_of(q, ref), tsdb_series_local(ref), range, arena, out, err);
-    tsdb_epoch_exit(q->db->epoch, &guard);
-    return status;
+    return head_read(head_of(q, ref), tsdb_series_local(ref), range, HEAD_VIEW_NONE, arena, out,
+                     err);
 }
 
 /* ---- distinct strings ---- */

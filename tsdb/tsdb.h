@@ -45,8 +45,12 @@ struct tsdb_options {
                                       the last checkpoint); 0 = 256 MiB */
     int64_t
         retention_ms; /* samples older than now - this are refused and dropped; 0 = keep for ever */
-    uint64_t series_max;    /* new series beyond are refused; 0 = none */
-    uint32_t exemplars_max; /* kept in memory; 0 = none kept */
+    uint64_t series_max;          /* new series beyond are refused; 0 = none */
+    uint32_t exemplars_max;       /* kept in memory; 0 = none kept */
+    int64_t block_range_ms;       /* windows of the head, length of the first blocks; 0 = 2 h */
+    uint64_t cache_l1_bytes;      /* decoded chunks; 0 = 64 MiB */
+    uint64_t cache_l2_bytes;      /* pages of files; 0 = 256 MiB */
+    uint64_t head_file_bytes_max; /* a head file that is larger gets a successor; 0 = 128 MiB */
     bool manual_steps;
 };
 void tsdb_options_default(struct tsdb_options *o);
@@ -192,6 +196,9 @@ size_t tsdb_wal_sync_step(struct tsdb *db, int64_t now_ns);
 size_t tsdb_checkpoint_step(struct tsdb *db,
                             int64_t now_ns); /* a whole checkpoint when one is due */
 size_t tsdb_retention_step(struct tsdb *db, int64_t now_ns);
+/* Encode what owners have sealed and write it to a head file, one batch; owners swap it in with
+ * their next step. */
+size_t tsdb_seal_step(struct tsdb *db, int64_t now_ns);
 /* Write a checkpoint now (also: tests, admin). With manual_steps it runs the owner steps that it
  * needs. */
 enum tsdb_status tsdb_checkpoint(struct tsdb *db, struct tsdb_error *err) TSDB_WUR;

@@ -19,6 +19,7 @@
 #include "tsdb/alias.h"
 #include "tsdb/head.h"
 #include "tsdb/owner.h"
+#include "tsdb/sealer.h"
 #include "tsdb/tsdb.h"
 #include "wal/wal.h"
 
@@ -37,8 +38,11 @@ struct tsdb {
     uint8_t owner_of[TSDB_PARTITIONS];
     struct alias_table *aliases;
     struct metadata_table *metadata; /* has its own lock */
-    struct wal *wal;                 /* NULL while recovering */
-    _Atomic(uint32_t) state;         /* enum tsdb_state */
+    struct cache_l2 *cache_l2;
+    struct head_files *head_files;
+    struct sealer *sealer;
+    struct wal *wal;         /* NULL while recovering */
+    _Atomic(uint32_t) state; /* enum tsdb_state */
     _Atomic(uint64_t) series_total;
     _Atomic(uint64_t) ring_full;    /* submits refused because a ring had no room */
     _Atomic(uint64_t) alias_misses; /* series of writes that came without a ref */

@@ -64,6 +64,7 @@ static inline void hx_init(struct hx *h, uint64_t seed)
     h->options.owner_count = 2;
     h->options.wal_segment_bytes = 1u << 16;
     h->options.wal_epoch_bytes = 1u << 13;
+    h->options.cache_l2_bytes = 1u << 20;
 }
 
 static inline void hx_forget_refs(struct hx *h)

@@ -75,6 +75,18 @@ static enum tsdb_status see_run(void *arg, const struct checkpoint_run *run, str
     return TSDB_OK;
 }
 
+static enum tsdb_status see_chunk(void *arg, const struct checkpoint_chunk *c,
+                                  struct tsdb_error *err)
+{
+    (void)err;
+    uint64_t *sum = arg;
+    TSDB_ASSERT(c->local < SERIES && c->count >= 1 && c->count <= TSDB_CHUNK_SAMPLES);
+    TSDB_ASSERT(c->min_ms <= c->max_ms && c->file > 0 && c->len > 0);
+    TSDB_ASSERT(c->kind <= TSDB_SAMPLE_HISTOGRAM_FLOAT);
+    *sum = *sum * 31 + c->offset + c->file + c->late;
+    return TSDB_OK;
+}
+
 static enum tsdb_status see_exemplar(void *arg, uint32_t local, const struct tsdb_exemplar *x,
                                      struct tsdb_error *err)
 {
@@ -92,7 +104,7 @@ static enum tsdb_status see_exemplar(void *arg, uint32_t local, const struct tsd
 static enum tsdb_status load(const struct tsdb_fs *fs, uint64_t *out_sum)
 {
     struct checkpoint_reader *r = NULL;
-    struct checkpoint_sink sink = {out_sum, see_run, see_exemplar};
+    struct checkpoint_sink sink = {out_sum, see_run, see_chunk, see_exemplar};
     *out_sum = 0;
     TSDB_ASSERT(checkpoint_open(fs, NUMBER, &r, NULL) == TSDB_OK);
     TSDB_ASSERT(checkpoint_verify(r, NULL) == TSDB_OK);

@@ -2,6 +2,7 @@
 
 #include "base/crc32c.h"
 #include "base/random.h"
+#include "model/version.h"
 #include "tsdb/checkpoint.h"
 
 #include <stdio.h>
@@ -124,7 +125,7 @@ static enum tsdb_status back_exemplar(void *arg, uint32_t local, const struct ts
 static void read_all(struct head_partition *p, uint32_t local, struct tsdb_arena *arena,
                      struct tsdb_columns *out)
 {
-    assert_ok(head_read(p, local, TSDB_TIME_ALL, arena, out, NULL));
+    assert_ok(head_read(p, local, TSDB_TIME_ALL, HEAD_VIEW_NONE, arena, out, NULL));
 }
 
 static void assert_same_series(struct head_partition *a, struct head_partition *b, uint32_t local)
@@ -162,7 +163,7 @@ static uint32_t assert_comes_back(struct fixture *f, uint32_t partition, struct 
         uint32_t local;
         assert_ok(head_series_hole(out->copy, &local));
     }
-    struct checkpoint_sink sink = {out, back_run, back_exemplar};
+    struct checkpoint_sink sink = {out, back_run, NULL, back_exemplar};
     assert_ok_err(checkpoint_load(r, partition, &sink, &err), &err);
     for (uint32_t i = 0; i < f->info.series[partition]; i++) {
         assert_same_series(f->heads[partition], out->copy, i);
@@ -261,7 +262,7 @@ static void checkpoint_write__larger_than_pages__pages_bounded_and_all_back(void
     uint32_t hole;
     assert_ok(head_series_hole(back.copy, &hole));
     assert_ok(head_series_hole(back.copy, &hole));
-    struct checkpoint_sink sink = {&back, back_run, back_exemplar};
+    struct checkpoint_sink sink = {&back, back_run, NULL, back_exemplar};
     assert_ok(checkpoint_load(r, 63, &sink, NULL));
     assert_int_equal(back.samples, 250009);
     assert_same_series(f->heads[63], back.copy, local);
@@ -324,11 +325,11 @@ static void checkpoint_write__small_head__golden_bytes(void **state)
     /* The dump of docs/format/checkpoint.md: header, the two pages, the entry of partition 5,
      * footer. */
     static const uint8_t golden_head[] = {
-        0x54, 0x44, 0x4c, 0x43, 0x48, 0x4b, 0x50, 0x54, 0x01, 0x00, 0x00, 0x00, 0x40, 0x00, 0x00,
+        0x54, 0x44, 0x4c, 0x43, 0x48, 0x4b, 0x50, 0x54, 0x02, 0x00, 0x00, 0x00, 0x40, 0x00, 0x00,
         0x00, 0x07, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x0c, 0x00, 0x00, 0x00, 0x00, 0x00,
         0x00, 0x00, 0x59, 0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x7b, 0x68, 0xe5, 0xcf, 0x8b,
         0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
-        0xc7, 0xc3, 0x51, 0xb9, 0x54, 0x50, 0x41, 0x47, 0x01, 0x05, 0x00, 0x00, 0x1f, 0x00, 0x00,
+        0xc8, 0xa8, 0x0e, 0x50, 0x54, 0x50, 0x41, 0x47, 0x01, 0x05, 0x00, 0x00, 0x1f, 0x00, 0x00,
         0x00, 0x02, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0xbf, 0x2d, 0x94, 0xd9, 0x00, 0x00,
         0x04, 0xd0, 0x0f, 0xd0, 0x0f, 0x00, 0xe8, 0x07, 0x09, 0x02, 0x02, 0x02, 0x00, 0x01, 0x01,
         0x04, 0x01, 0x01, 0xf8, 0x0a, 0x21, 0xef, 0xbe, 0x00, 0x00, 0xad, 0xde, 0xf8, 0x7f, 0x54,
@@ -408,14 +409,14 @@ static void checkpoint_open__later_version__unsupported(void **state)
     size_t len = 0;
     assert_ok(tsdb_file_read_all(&f->fs, "checkpoint/00000007", 1u << 20, TSDB_MEM_OTHER, &data,
                                  &len, NULL));
-    data[8] = 2;
+    data[8] = TSDB_FORMAT_CHECKPOINT + 1;
     tsdb_store_le32(data + 60, tsdb_crc32c(0, data, 60));
     assert_ok(tsdb_file_replace(&f->fs, "checkpoint/00000007", data, len, NULL));
     tsdb_mem_free(TSDB_MEM_OTHER, data, len);
     struct checkpoint_reader *r = NULL;
     struct tsdb_error err;
     assert_int_equal(checkpoint_open(&f->fs, 7, &r, &err), TSDB_UNSUPPORTED);
-    assert_non_null(strstr(err.msg, "version 2"));
+    assert_non_null(strstr(err.msg, "version 3"));
 }
 
 static void checkpoint_newest__several_and_strangers__highest_below(void **state)

@@ -61,7 +61,7 @@ static struct tsdb_columns read_range(struct fixture *f, uint32_t local, int64_t
     struct tsdb_time_range range = {min, max};
     struct tsdb_epoch_guard guard;
     tsdb_epoch_enter(f->epoch, &guard);
-    enum tsdb_status status = head_read(f->head, local, range, &f->arena, &c, &err);
+    enum tsdb_status status = head_read(f->head, local, range, HEAD_VIEW_NONE, &f->arena, &c, &err);
     tsdb_epoch_exit(f->epoch, &guard);
     assert_ok_err(status, &err);
     return c;
@@ -167,7 +167,7 @@ static void head_append__same_time__same_bits_pass_others_are_refused(void **sta
     }
     struct head_piece *pieces;
     uint32_t n = 0;
-    assert_ok(head_pieces(f->head, s, &f->arena, &pieces, &n));
+    assert_ok(head_pieces(f->head, s, HEAD_VIEW_NONE, &f->arena, &pieces, &n));
     assert_int_equal(n, 4); /* a chunk, a late chunk, the tail, the late buffer */
     for (int64_t i = 0; i < 130; i++) {
         assert_int_equal(put(f, s, 1000 + i * 10, 7), HEAD_DUPLICATE_SAME);

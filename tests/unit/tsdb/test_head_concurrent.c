@@ -150,7 +150,8 @@ static void *read_on(void *arg)
         struct tsdb_columns c = {0};
         struct tsdb_epoch_guard guard;
         tsdb_epoch_enter(sh->epoch, &guard);
-        enum tsdb_status status = head_read(sh->head, s, TSDB_TIME_ALL, &arena, &c, NULL);
+        enum tsdb_status status =
+            head_read(sh->head, s, TSDB_TIME_ALL, HEAD_VIEW_NONE, &arena, &c, NULL);
         tsdb_epoch_exit(sh->epoch, &guard);
         r->wrong_value += status != TSDB_OK;
         check_columns(r, s, done, &c);

@@ -300,8 +300,8 @@ static void compare_heads(struct fixture *f)
             struct tsdb_columns x = {0};
             struct tsdb_columns y = {0};
             assert_int_equal(index_mem_hash(head_index(a), i), index_mem_hash(head_index(b), i));
-            assert_ok(head_read(a, i, TSDB_TIME_ALL, &f->arena, &x, NULL));
-            assert_ok(head_read(b, i, TSDB_TIME_ALL, &f->arena, &y, NULL));
+            assert_ok(head_read(a, i, TSDB_TIME_ALL, HEAD_VIEW_NONE, &f->arena, &x, NULL));
+            assert_ok(head_read(b, i, TSDB_TIME_ALL, HEAD_VIEW_NONE, &f->arena, &y, NULL));
             compare_columns(&x, &y);
             tsdb_arena_reset(&f->arena);
         }
