@@ -4,11 +4,13 @@
 #include "query/exec_private.h"
 
 #include "base/format.h"
-#include "base/hash.h"
 #include "query/labels.h"
 
 #include <math.h>
 #include <stdlib.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
 
 struct candidate {
     double v;
@@ -271,17 +273,28 @@ struct op_ratio {
     const double *ratio; /* per step */
 };
 
-/* Where a series lies in [0, 1): always the same for the same labels. */
+static void hash_string(XXH64_state_t *h, const char *s, uint32_t len)
+{
+    uint8_t size[4] = {(uint8_t)len};
+    if (len >= 255) {
+        tsdb_store_le32(size, len << 8 | 255);
+    }
+    XXH64_update(h, size, len < 255 ? 1 : 4);
+    XXH64_update(h, s, len);
+}
+
+/* Where a series lies in [0, 1]: the hash of its labels as Prometheus has them in memory (each
+ * string with its length in one byte, or 255 and three bytes), so that both take the same series.
+ */
 static double ratio_offset(const struct tsdb_labels *labels)
 {
-    uint64_t h = 0;
+    XXH64_state_t h;
+    XXH64_reset(&h, 0);
     for (uint32_t i = 0; i < labels->count; i++) {
-        const struct tsdb_label *l = &labels->items[i];
-        const uint64_t parts[] = {h, tsdb_hash64_plain(l->name, l->name_len),
-                                  tsdb_hash64_plain(l->value, l->value_len)};
-        h = tsdb_hash64_plain(parts, sizeof parts);
+        hash_string(&h, labels->items[i].name, labels->items[i].name_len);
+        hash_string(&h, labels->items[i].value, labels->items[i].value_len);
     }
-    return (double)(h >> 11) / 9007199254740992.0;
+    return (double)XXH64_digest(&h) / 18446744073709551615.0;
 }
 
 /* r takes the lower r of the series, -r the upper r: -(1 - r) is the complement of r. */
