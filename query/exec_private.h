@@ -209,6 +209,7 @@ struct window {
     const int64_t *ht;
     const struct tsdb_histogram *const *h;
     uint32_t h_count;
+    bool rising; /* known to hold no value below the one before it: a counter without resets */
 };
 struct range_call {
     struct exec *x;

@@ -134,7 +134,7 @@ static bool extended_rate(struct range_call *c, const struct window *w, bool cou
 static double rise(const struct window *w, bool counter)
 {
     double result = w->v[w->count - 1] - w->v[0];
-    for (uint32_t i = 1; counter && i < w->count; i++) {
+    for (uint32_t i = 1; counter && !w->rising && i < w->count; i++) {
         if (w->v[i] < w->v[i - 1]) {
             result += w->v[i - 1];
         }

@@ -73,6 +73,16 @@ static enum tsdb_status put_result(struct op_range *r, uint32_t step, const stru
     return TSDB_OK;
 }
 
+/* One look at the series spares a look at every sample of every window. */
+static bool is_rising(const struct points *p)
+{
+    uint32_t falls = 0;
+    for (uint32_t i = 1; i < p->count; i++) {
+        falls += p->v[i] < p->v[i - 1];
+    }
+    return falls == 0;
+}
+
 static enum tsdb_status range_next(struct op *op, struct column *out)
 {
     struct op_range *r = (struct op_range *)op;
@@ -90,6 +100,7 @@ static enum tsdb_status range_next(struct op *op, struct column *out)
     uint32_t h_lo = 0;
     uint32_t h_hi = 0;
     bool any_float = false;
+    bool rising = s == TSDB_OK && r->checks_counter && is_rising(&p);
     column_clear(out, op->grid.count);
     for (uint32_t i = 0; i < op->grid.count && s == TSDB_OK; i++) {
         double args[QUERY_FUNCTION_ARGS] = {0};
@@ -106,9 +117,9 @@ static enum tsdb_status range_next(struct op *op, struct column *out)
             args[a] = r->scalars[a][i];
         }
         call.args = args;
-        const struct window w = {p.t + lo,   p.v + lo,    p.start ? p.start + lo : NULL,
-                                 hi - lo,    p.ht + h_lo, p.h + h_lo,
-                                 h_hi - h_lo};
+        const struct window w = {p.t + lo,    p.v + lo,    p.start ? p.start + lo : NULL,
+                                 hi - lo,     p.ht + h_lo, p.h + h_lo,
+                                 h_hi - h_lo, rising};
         struct point result = {0};
         bool has = r->function->range(&call, &w, &result);
         s = call.status;
