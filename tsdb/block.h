@@ -3,8 +3,8 @@
  *   blocks/<ULID>/  meta.json  index  chunks  bloom
  *
  * A block is written as blocks/<ULID>.tmp, every file synced, the directory synced, renamed, the
- * parent synced: without ".tmp" it is whole. Formats: docs/format/{block,index,chunks}.md.
- * Everything read back is untrusted: sections and chunks carry CRC32C.
+ * parent synced: without ".tmp" it is whole. Formats: docs/format/{block,index}.md; the bytes of a
+ * chunk: docs/format/chunk.md. Everything read back is untrusted: pages and chunks carry CRC32C.
  *
  * Threads: a writer belongs to one thread. A reader is immutable after open and serves any number
  * of threads; its pages come from the L2 cache.
@@ -43,7 +43,8 @@ struct block_writer_options {
 };
 enum tsdb_status block_writer_open(const struct block_writer_options *o, struct block_writer **out,
                                    struct tsdb_error *err) TSDB_WUR;
-/* Series come in label order (tsdb_labels_compare), each once; hash = tsdb_labels_hash (for the
+/* After a failure of any call only abort (or finish, which then fails) is left.
+ * Series come in label order (tsdb_labels_compare), each once; hash = tsdb_labels_hash (for the
  * bloom filter). labels are copied. */
 enum tsdb_status block_writer_series(struct block_writer *w, const struct tsdb_labels *labels,
                                      uint64_t hash, struct tsdb_error *err) TSDB_WUR;
@@ -53,7 +54,9 @@ enum tsdb_status block_writer_chunk(struct block_writer *w, const struct chunk_s
                                     const uint8_t *encoded, size_t encoded_len,
                                     struct tsdb_error *err) TSDB_WUR;
 /* Range of the block, then make it durable and visible. A block without series is not written:
- * NOT_FOUND. The writer is gone after. */
+ * NOT_FOUND. INVALID when a chunk lies outside of the range (max_ms INT64_MAX has no end). The
+ * writer is gone after. After an error there is no block, unless the machine stopped in the last
+ * step: then there is the whole block. */
 enum tsdb_status block_writer_finish(struct block_writer *w, int64_t min_ms, int64_t max_ms,
                                      struct block_meta *out, struct tsdb_error *err) TSDB_WUR;
 void block_writer_abort(struct block_writer *w); /* removes what was written; NULL is fine */
@@ -87,7 +90,7 @@ struct block_chunk {
     struct chunk_summary summary;
     enum tsdb_sample_kind kind;
     uint64_t offset; /* in the chunks file: key of the L1 cache */
-    uint32_t len;
+    uint32_t len;    /* of the record there, without length and CRC */
 };
 /* Chunk headers of a series that overlap the range, in time order, from the arena. */
 enum tsdb_status block_chunks(const struct block *b, uint32_t id, struct tsdb_time_range range,
@@ -104,7 +107,26 @@ enum tsdb_status block_names(const struct block *b, block_string_fn fn, void *ar
                              struct tsdb_error *err) TSDB_WUR;
 enum tsdb_status block_values(const struct block *b, const char *name, uint32_t name_len,
                               block_string_fn fn, void *arg, struct tsdb_error *err) TSDB_WUR;
-/* Check every section and chunk of the block. CORRUPT names the place. */
+/* Check every section and chunk of the block, read from the disk again (not from the cache).
+ * CORRUPT names the place. */
 enum tsdb_status block_verify(const struct block *b, struct tsdb_error *err) TSDB_WUR;
+
+/* ---- the directory of blocks ---- */
+/* Remove what writers and removers left unfinished ("*.tmp"). For whoever owns the directory,
+ * before anybody writes there. A directory that is not there is clean. */
+enum tsdb_status block_dir_clean(const struct tsdb_fs *fs, const char *dir, uint32_t *out_removed,
+                                 struct tsdb_error *err) TSDB_WUR;
+/* ULIDs of the blocks, rising; the array from the arena. Other names are left out. A directory that
+ * is not there is empty. */
+struct block_name {
+    char ulid[BLOCK_ULID_CHARS + 1];
+};
+enum tsdb_status block_dir_list(const struct tsdb_fs *fs, const char *dir, struct tsdb_arena *arena,
+                                struct block_name **out, uint32_t *out_count,
+                                struct tsdb_error *err) TSDB_WUR;
+/* Delete a block: out of sight first (renamed to .tmp, durable), then its files. Readers that have
+ * it open go on. After an error in the second part, block_dir_clean does the rest. */
+enum tsdb_status block_remove(const struct tsdb_fs *fs, const char *dir, const char *ulid,
+                              struct tsdb_error *err) TSDB_WUR;
 
 #endif
