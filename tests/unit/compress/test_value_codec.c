@@ -131,7 +131,7 @@ static void value_codec_encode__exceptions_among_decimals__listed(void **state)
     for (uint32_t i = 0; i < 1000; i++) {
         put(i, (double)tsdb_prng_below(&r, 1000) / 10);
     }
-    v_in[0] = tsdb_double_bits(INFINITY);
+    v_in[0] = UINT64_C(0x7ff0000000000000);
     v_in[1] = UINT64_C(0x7ff8000000000001);
     v_in[2] = UINT64_C(0x7ff8000000000001);
     v_in[500] = tsdb_double_bits(-0.0);
