@@ -330,7 +330,7 @@ enum tsdb_status cache_l2_read(struct cache_l2 *c, uint64_t file_id, const struc
 {
     uint8_t *to = out;
     while (len > 0) {
-        struct cache_l2_page page;
+        struct cache_l2_page page = {0};
         uint64_t number = offset / CACHE_L2_FRAME_BYTES;
         uint32_t from = (uint32_t)(offset % CACHE_L2_FRAME_BYTES);
         enum tsdb_status st = cache_l2_get(c, file_id, fs, file, number, check, arg, &page, err);

@@ -68,6 +68,7 @@ static enum tsdb_status histograms_decode(struct tsdb_slice src, uint32_t n,
     if (!copy) {
         return tsdb_error_set(err, arena->failure, "no memory for %u histograms of a chunk", n);
     }
+    TSDB_ASSERT(src.data != NULL);
     memcpy(copy, src.data, src.len);
     const uint8_t *p = copy, *end = copy + src.len;
     for (uint32_t i = 0; i < n; i++) {
@@ -198,7 +199,7 @@ static enum tsdb_status layout_read(const uint8_t *src, size_t len, struct layou
 enum tsdb_status chunk_peek(const uint8_t *src, size_t len, struct chunk_info *out,
                             struct tsdb_error *err)
 {
-    struct layout layout;
+    struct layout layout = {0};
     enum tsdb_status st = layout_read(src, len, &layout, err);
     if (st == TSDB_OK) {
         *out = layout.info;
@@ -260,7 +261,7 @@ static enum tsdb_status columns_decode(const uint8_t *src, const struct layout *
 enum tsdb_status chunk_decode(const uint8_t *src, size_t len, struct tsdb_arena *arena,
                               struct chunk_samples *out, struct tsdb_error *err)
 {
-    struct layout layout;
+    struct layout layout = {0};
     enum tsdb_status st = layout_read(src, len, &layout, err);
     if (st == TSDB_OK && layout.info.times_detached) {
         st = tsdb_error_set_at(err, TSDB_CORRUPT, 1, "chunk without its times");
@@ -273,7 +274,7 @@ enum tsdb_status chunk_decode(const uint8_t *src, size_t len, struct tsdb_arena 
 enum tsdb_status chunk_detach_times(const uint8_t *src, size_t len, uint8_t *out, size_t *out_len,
                                     struct tsdb_slice *out_times, struct tsdb_error *err)
 {
-    struct layout layout;
+    struct layout layout = {0};
     enum tsdb_status st = layout_read(src, len, &layout, err);
     if (st == TSDB_OK && layout.info.times_detached) {
         st = tsdb_error_set_at(err, TSDB_CORRUPT, 1, "chunk without its times");
@@ -290,6 +291,7 @@ enum tsdb_status chunk_detach_times(const uint8_t *src, size_t len, uint8_t *out
     /* Values and starts follow each other in the source. */
     size_t columns = layout.values.len + layout.starts.len;
     TSDB_ASSERT(header_len + columns < len);
+    TSDB_ASSERT(layout.values.data != NULL);
     memcpy(out, header, header_len);
     memcpy(out + header_len, layout.values.data, columns);
     *out_len = header_len + columns;
@@ -300,7 +302,7 @@ enum tsdb_status chunk_decode_detached(const uint8_t *src, size_t len, struct ts
                                        struct tsdb_arena *arena, struct chunk_samples *out,
                                        struct tsdb_error *err)
 {
-    struct layout layout;
+    struct layout layout = {0};
     enum tsdb_status st = layout_read(src, len, &layout, err);
     if (st == TSDB_OK && !layout.info.times_detached) {
         st = tsdb_error_set_at(err, TSDB_CORRUPT, 1, "chunk has times of its own");
