@@ -346,7 +346,7 @@ enum tsdb_status time_codec_decode_any(const uint8_t *src, size_t len, uint32_t 
                                        struct tsdb_error *err)
 {
     TSDB_ASSERT(n >= 1 && n <= COLUMN_COUNT_MAX);
-    uint64_t *out = (uint64_t *)out_t, first, step;
+    uint64_t *out = (uint64_t *)out_t, first = 0, step = 0;
     struct grid g;
     const uint8_t *p;
     enum tsdb_status status;
@@ -399,7 +399,7 @@ enum tsdb_status time_codec_at(const uint8_t *src, size_t len, uint32_t n, uint3
                                struct tsdb_error *err)
 {
     TSDB_ASSERT(n <= COLUMN_COUNT_MAX && i < n);
-    uint64_t first, step, v;
+    uint64_t first = 0, step = 0, v;
     struct grid g;
     const uint8_t *p;
     switch (len > 0 ? src[0] : TIME_CODEC_COUNT) {

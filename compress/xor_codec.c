@@ -19,7 +19,7 @@ static void put_be64(uint8_t *p, uint64_t v)
 static inline void put_bits(struct bit_writer *w, uint64_t v, uint32_t n)
 {
     v <<= 64 - n;
-    w->acc |= v >> w->fill;
+    w->acc |= v >> (w->fill & 63); /* the mask is for the analyzer, and free */
     if (w->fill + n < 64) {
         w->fill += n;
         return;
