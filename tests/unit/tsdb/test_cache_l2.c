@@ -450,6 +450,48 @@ static void cache_l2_get__disk_gone__error_of_that_read_only(void **state)
     cache_l2_destroy(c);
 }
 
+/* A check that, the first time, reads the same page through the cache: what another reader would do
+ * that missed at the same time and was faster. */
+struct racer {
+    struct fixture *x;
+    struct cache_l2 *cache;
+    uint64_t id;
+    struct cache_l2_page first;
+    uint32_t calls;
+};
+
+static enum tsdb_status check_racing(void *arg, uint64_t page, const uint8_t *data, uint32_t len,
+                                     struct tsdb_error *err)
+{
+    struct racer *r = arg;
+    (void)data;
+    (void)len;
+    return r->calls++ == 0 ? cache_l2_get(r->cache, r->id, &r->x->fs, r->x->file, page,
+                                          check_racing, r, &r->first, err)
+                           : TSDB_OK;
+}
+
+static void cache_l2_get__two_miss_at_once__one_copy_stays(void **state)
+{
+    struct fixture *x = *state;
+    struct cache_l2 *c = create(4);
+    struct racer r = {.x = x, .cache = c, .id = cache_l2_file_id(c)};
+    struct cache_l2_page second;
+    struct tsdb_error err;
+    assert_ok_err(cache_l2_get(c, r.id, &x->fs, x->file, PAGES, check_racing, &r, &second, &err),
+                  &err);
+    assert_int_equal(x->preads, 2);
+    assert_ptr_equal(r.first.data, second.data);
+    assert_page(x, &second, PAGES);
+    assert_int_equal(stats(c).frames_used, 1);
+    assert_int_equal(stats(c).frames_pinned, 1);
+    cache_l2_release(c, &r.first);
+    assert_int_equal(stats(c).frames_pinned, 1);
+    cache_l2_release(c, &second);
+    assert_int_equal(stats(c).frames_pinned, 0);
+    cache_l2_destroy(c);
+}
+
 /* ---- reads, drops ---- */
 
 static void cache_l2_read__any_range__the_files_bytes(void **state)
@@ -598,6 +640,7 @@ static const struct CMUnitTest tests[] = {
     CASE(cache_l2_get__damaged_page__refused_each_time_and_not_kept),
     CASE(cache_l2_get__bits_flipped_on_disk__page_in_arena_stays_good),
     CASE(cache_l2_get__disk_gone__error_of_that_read_only),
+    CASE(cache_l2_get__two_miss_at_once__one_copy_stays),
     CASE(cache_l2_read__any_range__the_files_bytes),
     CASE(cache_l2_read__beyond_the_end__corrupt),
     CASE(cache_l2_drop__one_file__its_pages_only_and_pins_stay),
