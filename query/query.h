@@ -1,9 +1,11 @@
 /* PromQL, as the server sees it: parse, evaluate, print.
  *
- *   text -> query_parse -> tree (query/ast.h) -> operators that stream series (query/exec.h) -> struct query_result -> JSON
+ *   text -> query_parse -> tree (query/ast.h) -> operators that stream series (query/exec.h) ->
+ * struct query_result -> JSON
  *
- * Threads: an engine is immutable after create and may run any number of queries at once; a query belongs to one thread.
- * Memory: everything of a query comes from its arena, charged to request->account.
+ * Threads: an engine is immutable after create and may run any number of queries at once; a query
+ * belongs to one thread. Memory: everything of a query comes from its arena, charged to
+ * request->account.
  */
 #ifndef QUERY_QUERY_H
 #define QUERY_QUERY_H
@@ -14,9 +16,9 @@
 #include "tsdb/tsdb.h"
 
 struct query_options {
-    int64_t lookback_ms;            /* --query.lookback-delta, 5 min */
-    uint64_t samples_max;           /* --query.max-samples, 50,000,000 */
-    int64_t default_step_ms;        /* global.evaluation_interval: step of subqueries without one, 1 min */
+    int64_t lookback_ms;     /* --query.lookback-delta, 5 min */
+    uint64_t samples_max;    /* --query.max-samples, 50,000,000 */
+    int64_t default_step_ms; /* global.evaluation_interval: step of subqueries without one, 1 min */
     /* --enable-feature */
     bool experimental_functions;
     bool extended_range_selectors;
@@ -26,23 +28,35 @@ struct query_options {
 
 /* ---- parse ---- */
 struct query_expr; /* query/ast.h */
-enum query_type { QUERY_TYPE_SCALAR = 0, QUERY_TYPE_VECTOR, QUERY_TYPE_MATRIX, QUERY_TYPE_STRING };
+enum query_type {
+    QUERY_TYPE_SCALAR = 0,
+    QUERY_TYPE_VECTOR,
+    QUERY_TYPE_MATRIX,
+    QUERY_TYPE_STRING
+};
 const char *query_type_name(enum query_type t);  /* "scalar", "vector", "matrix", "string" */
-const char *query_type_words(enum query_type t); /* as in error texts: "scalar", "instant vector", "range vector", "string" */
+const char *query_type_words(enum query_type t); /* as in error texts: "scalar", "instant vector",
+                                                    "range vector", "string" */
 
-/* Parse and type-check. The tree lives in the arena. INVALID with Prometheus's text, position first:
- * "1:3: parse error: unexpected ..." (err->pos = byte offset). LIMIT beyond TSDB_QUERY_BYTES_MAX / _DEPTH_MAX. */
-enum tsdb_status query_parse(const char *text, size_t len, const struct query_options *options, struct tsdb_arena *arena,
-                             struct query_expr **out, struct tsdb_error *err) TSDB_WUR;
+/* Parse and type-check. The tree lives in the arena. INVALID with Prometheus's text, position
+ * first: "1:3: parse error: unexpected ..." (err->pos = byte offset). LIMIT beyond
+ * TSDB_QUERY_BYTES_MAX / _DEPTH_MAX. */
+enum tsdb_status query_parse(const char *text, size_t len, const struct query_options *options,
+                             struct tsdb_arena *arena, struct query_expr **out,
+                             struct tsdb_error *err) TSDB_WUR;
 enum query_type query_expr_type(const struct query_expr *e);
-/* As Prometheus prints an expression on one line (String()), and as format_query does (pretty, 2-space indent). */
+/* As Prometheus prints an expression on one line (String()), and as format_query does (pretty,
+ * 2-space indent). */
 void query_expr_print(const struct query_expr *e, struct tsdb_buf *out);
 void query_expr_pretty(const struct query_expr *e, struct tsdb_buf *out);
-/* A series selector only, as match[] takes it: "{a=~\"x\"}" or "name{...}". *out_has_non_empty: does at least one matcher refuse ""? */
-enum tsdb_status query_parse_selector(const char *text, size_t len, struct tsdb_arena *arena, struct tsdb_selector *out, bool *out_has_non_empty,
+/* A series selector only, as match[] takes it: "{a=~\"x\"}" or "name{...}". *out_has_non_empty:
+ * does at least one matcher refuse ""? */
+enum tsdb_status query_parse_selector(const char *text, size_t len, struct tsdb_arena *arena,
+                                      struct tsdb_selector *out, bool *out_has_non_empty,
                                       struct tsdb_error *err) TSDB_WUR;
 /* The selectors that occur in an expression (for query_exemplars). */
-enum tsdb_status query_expr_selectors(const struct query_expr *e, struct tsdb_arena *arena, struct tsdb_selector **out, uint32_t *out_count) TSDB_WUR;
+enum tsdb_status query_expr_selectors(const struct query_expr *e, struct tsdb_arena *arena,
+                                      struct tsdb_selector **out, uint32_t *out_count) TSDB_WUR;
 
 /* ---- evaluate ---- */
 struct query_point {
@@ -60,21 +74,22 @@ struct query_note { /* annotation: full text as the API gives it, "PromQL info: 
     bool is_info;
 };
 struct query_stats {
-    uint64_t samples_read;   /* loaded from storage */
-    uint64_t samples_peak;   /* most held at once */
+    uint64_t samples_read; /* loaded from storage */
+    uint64_t samples_peak; /* most held at once */
     int64_t prepare_ns, eval_ns, total_ns;
 };
 struct query_result {
     enum query_type type;
-    struct query_series *series; /* vector: one point each; matrix: rising points, sorted by labels */
+    struct query_series
+        *series; /* vector: one point each; matrix: rising points, sorted by labels */
     uint32_t series_count;
-    struct query_point scalar;   /* scalar */
-    const char *string;          /* string (may hold NULs) */
+    struct query_point scalar; /* scalar */
+    const char *string;        /* string (may hold NULs) */
     size_t string_len;
     int64_t string_t_ms;
     const struct query_note *notes;
     uint32_t note_count;
-    bool truncated;              /* cut by `limit` */
+    bool truncated; /* cut by `limit` */
     struct query_stats stats;
 };
 struct query_params {
@@ -83,12 +98,15 @@ struct query_params {
     uint32_t limit;                    /* most series, 0 = all */
 };
 /* Evaluate at one time (step_ms 0) or over steps. *out lives in the arena.
- * UNSUPPORTED ("... not supported yet", naming the function or feature), INVALID (evaluation errors of the user: many-to-many matching,
- * duplicate label sets), LIMIT ("query processing would load too many samples into memory in query execution"), CANCELLED
- * ("query was canceled in ..."), TIMEOUT ("query timed out in expression evaluation"), and what storage says. */
-enum tsdb_status query_eval(struct tsdb *db, const struct query_options *options, struct tsdb_request *request, const struct query_expr *expr,
-                            const struct query_params *params, struct tsdb_arena *arena, struct query_result *out,
-                            struct tsdb_error *err) TSDB_WUR;
+ * UNSUPPORTED ("... not supported yet", naming the function or feature), INVALID (evaluation errors
+ * of the user: many-to-many matching, duplicate label sets), LIMIT ("query processing would load
+ * too many samples into memory in query execution"), CANCELLED
+ * ("query was canceled in ..."), TIMEOUT ("query timed out in expression evaluation"), and what
+ * storage says. */
+enum tsdb_status query_eval(struct tsdb *db, const struct query_options *options,
+                            struct tsdb_request *request, const struct query_expr *expr,
+                            const struct query_params *params, struct tsdb_arena *arena,
+                            struct query_result *out, struct tsdb_error *err) TSDB_WUR;
 
 /* ---- JSON (query/json.h has the small pieces for the other endpoints) ---- */
 /* The `data` object: {"resultType":"vector","result":[...]} with Prometheus's number formats. */
