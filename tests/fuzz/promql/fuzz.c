@@ -111,8 +111,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     struct tsdb_selector selector;
     bool non_empty;
     tsdb_arena_init(&arena, TSDB_MEM_QUERY, 4096, NULL);
-    (void)query_parse_selector((const char *)data, len, &arena, &selector, &non_empty, NULL);
-    enum tsdb_status s = query_parse((const char *)data, len, &options, &arena, &e, &err);
+    enum tsdb_status s =
+        query_parse_selector((const char *)data, len, &arena, &selector, &non_empty, NULL);
+    TSDB_ASSERT(s == TSDB_OK || s == TSDB_INVALID || s == TSDB_LIMIT);
+    s = query_parse((const char *)data, len, &options, &arena, &e, &err);
     if (s != TSDB_OK) {
         TSDB_ASSERT(s == TSDB_INVALID || s == TSDB_LIMIT);
         TSDB_ASSERT(err.msg[0] != '\0');
