@@ -1,11 +1,11 @@
-/* Random schedules of owners, log, checkpoint and retention over the simulated disk and clock, with
- * deaths in between. A failing seed is printed; TSDB_SEED=<n> runs that one alone, TSDB_SEEDS=<n>
- * that many. */
+/* Random schedules of owners, log, sealer, checkpoint and retention over the simulated disk and
+ * clock, with deaths in between. A failing seed is printed; TSDB_SEED=<n> runs that one alone,
+ * TSDB_SEEDS=<n> that many. */
 #include "tests/support/test.h"
 
 #include "base/log.h"
 #include "tests/support/tsdb_model.h"
-#include "tsdb/tsdb_private.h"
+#include "tsdb/db_private.h"
 
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
@@ -24,6 +24,7 @@ struct run {
     uint32_t series;
     uint32_t span_s;
     bool io_faults_allowed;
+    bool seals;          /* chunks go to files */
     uint32_t opens_left; /* of a failing open: how often to try */
 };
 
@@ -56,7 +57,29 @@ static void configure(struct run *r, uint64_t seed)
     }
     r->series = 4 + (uint32_t)below(r, 60);
     r->io_faults_allowed = below(r, 3) == 0;
+    static const int64_t ranges[] = {0, 1000, 7000, 60000};
+    o->block_range_ms = ranges[below(r, TSDB_ARRAY_LEN(ranges))];
+    o->head_file_bytes_max = UINT64_C(1) << (8 + below(r, 6));
     mx_init(&r->m, &r->h);
+    r->seals = below(r, 4) != 0;
+    r->m.conflicts_pass = r->seals;
+    r->m.no_conflicts = r->seals && o->durability == TSDB_DURABILITY_MEMORY;
+}
+
+/* What the model cannot see: the heads' own structure, and that no checkpoint refers to a head file
+ * that is gone. */
+static void check_structure(struct run *r)
+{
+    struct tsdb_error err;
+    for (uint32_t i = 0; i < TSDB_PARTITIONS; i++) {
+        if (head_validate(r->h.db->heads[i], &err) != TSDB_OK) {
+            mx_fail(&r->m, "heads: %s", err.msg);
+        }
+    }
+    if (r->h.db->life->recovered.lost_chunks > 0) {
+        mx_fail(&r->m, "a checkpoint refers to %llu chunks that are not there",
+                (unsigned long long)r->h.db->life->recovered.lost_chunks);
+    }
 }
 
 /* Open; a fault that is still armed may fail it, cleanly, and then it works once the fault is used
@@ -67,6 +90,7 @@ static void open_db(struct run *r)
     tsdb_error_clear(&err);
     for (uint32_t i = 0; i < 10; i++) {
         if (hx_open(&r->h, &err) == TSDB_OK) {
+            check_structure(r);
             return;
         }
         if (!err.msg[0]) {
@@ -127,6 +151,20 @@ static void step_checkpoint(struct run *r, bool forced)
     mx_reap(&r->m);
 }
 
+/* The sealer, and now and then the flusher's wish that everything up to some window be sealed. */
+static void step_seal(struct run *r)
+{
+    if (!r->seals) {
+        return;
+    }
+    if (below(r, 3) == 0) {
+        uint32_t owner = (uint32_t)below(r, r->h.options.owner_count);
+        owner_seal_request(&r->h.db->owners[owner],
+                           r->h.clock.wall_ms - (int64_t)below(r, 20000) + 1000);
+    }
+    tsdb_seal_step(r->h.db, r->h.clock.mono_ns);
+}
+
 static void step_close(struct run *r)
 {
     struct tsdb_error err;
@@ -169,7 +207,10 @@ static void step_halt(struct run *r)
 {
     tsdb_fs_sim_fault(r->h.sim, TSDB_FAULT_HALT, 1 + below(r, 12), 1);
     for (uint32_t i = 0; i < 12; i++) {
-        switch (below(r, 5)) {
+        switch (below(r, 6)) {
+        case 5:
+            step_seal(r);
+            break;
         case 0:
             step_write(r);
             break;
@@ -216,12 +257,15 @@ static void step(struct run *r)
     } else if (dice < 900) {
         bool far = r->h.options.retention_ms > 0 && below(r, 10) == 0;
         tsdb_clock_sim_advance(&r->h.clock, far ? 20000 : (int64_t)below(r, 2000));
-    } else if (dice < 930) {
+    } else if (dice < 920) {
         step_checkpoint(r, below(r, 3) == 0);
+    } else if (dice < 930 || (dice < 960 && below(r, 2))) {
+        step_seal(r);
     } else if (dice < 940) {
         tsdb_retention_step(db, r->h.clock.mono_ns);
     } else if (dice < 955) {
         mx_check(&r->m, MX_RUNNING);
+        check_structure(r);
     } else if (dice < 965) {
         step_fault(r);
     } else if (dice < 972) {

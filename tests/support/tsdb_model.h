@@ -44,6 +44,10 @@ struct mx {
     uint8_t raws[MX_RAWS][MX_RAW_MAX];
     uint32_t raw_len[MX_RAWS];
     uint8_t raw_kind[MX_RAWS];
+    /* Chunks go to files, against which nothing is checked: a conflict may be taken, though it is
+     * never shown. What is in files of a memory mode was never logged: a conflict that is would be
+     * all that is left after a death, so none is sent there. */
+    bool conflicts_pass, no_conflicts;
     bool io_faults;    /* an EIO or ENOSPC was armed in this life of the process */
     char failure[256]; /* first one; empty: none */
 };
@@ -171,13 +175,19 @@ static inline void mx_note_done(struct mx *m, struct mx_write *w)
     }
     tsdb_write_result_sum(&w->x->w, &r);
     hx_learn(m->h, w->x);
-    if (r.rejected[TSDB_REJECT_TOO_OLD] == 0 &&
-        (r.samples_written + r.histograms_written != w->cell_count ||
-         r.rejected[TSDB_REJECT_DUPLICATE] != w->conflict_count || r.stale_refs != 0)) {
+    uint64_t written = r.samples_written + r.histograms_written;
+    uint64_t refused = r.rejected[TSDB_REJECT_DUPLICATE];
+    bool as_expected = m->conflicts_pass ? written + refused == w->cell_count + w->conflict_count
+                                         : written == w->cell_count && refused == w->conflict_count;
+    if (r.rejected[TSDB_REJECT_TOO_OLD] == 0 && (!as_expected || r.stale_refs != 0)) {
         mx_fail(m, "write: %u + %u written and %u conflicts, expected %u and %u",
                 (unsigned)r.samples_written, (unsigned)r.histograms_written,
                 (unsigned)r.rejected[TSDB_REJECT_DUPLICATE], (unsigned)w->cell_count,
                 (unsigned)w->conflict_count);
+    }
+    if (refused > w->conflict_count) {
+        return; /* a repetition was taken for a conflict, with one that had passed: which, we cannot
+                   tell */
     }
     for (uint32_t i = 0; i < w->cell_count; i++) {
         struct mx_cell *c = &m->cells[w->cells[i]];
@@ -357,7 +367,7 @@ static inline struct hx_sample mx_random_sample(struct mx *m, struct tsdb_prng *
              1000;
     *out_raw = 0;
     const struct mx_cell *c = mx_cell(m, s.series, s.t_ms);
-    if (c->used && c->sent && tsdb_prng_below(p, 4)) { /* an exact duplicate */
+    if (c->used && c->sent && (m->no_conflicts || tsdb_prng_below(p, 4))) { /* exact duplicate */
         s.kind = (enum tsdb_sample_kind)c->kind;
         s.bits = c->bits;
         s.start_ms = c->start_ms;
