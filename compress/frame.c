@@ -16,18 +16,6 @@ static uint32_t uvarint_bytes(uint64_t v)
     return v == 0 ? 1 : (bitpack_width(v) + 6) / 7;
 }
 
-static void min_max(const uint64_t *x, size_t n, int64_t *out_min, int64_t *out_max)
-{
-    int64_t lo = (int64_t)x[0], hi = lo;
-    for (size_t i = 1; i < n; i++) {
-        int64_t v = (int64_t)x[i];
-        lo = v < lo ? v : lo;
-        hi = v > hi ? v : hi;
-    }
-    *out_min = lo;
-    *out_max = hi;
-}
-
 /* The best width for a given base. Four counters per width, because incrementing one and the same
  * in a row waits for memory. */
 static void plan_width(const uint64_t *x, size_t n, uint64_t base, struct frame_plan *out)
@@ -95,7 +83,7 @@ void frame_plan(const uint64_t *x, size_t n, uint64_t base_prev, struct frame_pl
 {
     TSDB_ASSERT(n >= 1 && n <= FRAME_VALUES);
     int64_t lo, hi;
-    min_max(x, n, &lo, &hi);
+    kernels_get()->min_max((const int64_t *)x, n, &lo, &hi);
     plan_width(x, n, (uint64_t)lo, out);
     out->bytes += 1 + uvarint_bytes(tsdb_zigzag((int64_t)((uint64_t)lo - base_prev)));
     if (n >= SAMPLE && out->width > 2) {

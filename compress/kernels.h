@@ -35,6 +35,8 @@ struct kernels {
     void (*prefix_sum)(uint64_t *x, size_t n, uint64_t prev);
     /* x[i] += start + i * step. */
     void (*ramp_add)(uint64_t *x, size_t n, uint64_t start, uint64_t step);
+    /* Smallest and largest of x[0..n), signed, n >= 1. */
+    void (*min_max)(const int64_t *x, size_t n, int64_t *out_min, int64_t *out_max);
     /* Every x[i] (signed) greater than the one before, x[0] greater than prev? 1 or 0. */
     int (*rising)(const int64_t *x, size_t n, int64_t prev);
     /* out[i] = the integer whose quotient by 10^digits is bits[i], to the last bit, or

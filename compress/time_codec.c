@@ -130,11 +130,10 @@ static size_t grid_measure(struct grid *g, const int64_t *t, uint32_t n)
     for (uint32_t begin = 0; begin < n; begin += FRAME_VALUES) {
         uint32_t count = n - begin < FRAME_VALUES ? n - begin : FRAME_VALUES;
         grid_residuals(g, t, begin, count, block);
-        for (uint32_t i = 0; i < count; i++) {
-            int64_t r = (int64_t)block[i];
-            lo = r < lo ? r : lo;
-            hi = r > hi ? r : hi;
-        }
+        int64_t block_lo, block_hi;
+        kernels_get()->min_max((const int64_t *)block, count, &block_lo, &block_hi);
+        lo = block_lo < lo ? block_lo : lo;
+        hi = block_hi > hi ? block_hi : hi;
     }
     g->base = (uint64_t)lo;
     g->width = bitpack_width((uint64_t)hi - (uint64_t)lo);

@@ -120,16 +120,18 @@ static uint32_t int_source_next(struct int_source *s, uint32_t want, int64_t *ou
     return n;
 }
 
-/* Frames of differences of the given order. p->n > order. */
+/* Frames of differences of the given order. p->n > order. Gives up when their size has reached
+ * limit. */
 static void frames_plan(const struct value_source *values, struct plan *p, bool patterns,
-                        uint32_t order)
+                        uint32_t order, size_t limit)
 {
     struct int_source s;
     int64_t block[FRAME_VALUES];
     int_source_init(&s, values, p, patterns);
     int_source_next(&s, order, block);
     frame_column_init(&p->frames, order, (const uint64_t *)block);
-    for (uint32_t n; (n = int_source_next(&s, FRAME_VALUES, block)) > 0;) {
+    for (uint32_t n;
+         p->frames.bytes < limit && (n = int_source_next(&s, FRAME_VALUES, block)) > 0;) {
         frame_column_plan(&p->frames, (uint64_t *)block, n);
     }
 }
@@ -268,22 +270,20 @@ static uint32_t sample_take(const struct value_source *values, uint64_t *out)
     return count;
 }
 
-/* Integers first, then what fitted the last chunk, then a search. False if the values are no
- * decimals. */
+/* What fitted the last chunk, if it does so without exceptions: whole numbers only make its factor
+ * larger. Then integers, then a search. False if the values are no decimals. */
 static bool digits_choose(const struct value_source *values, uint32_t n, struct value_hint *hint,
                           struct plan *p)
 {
     struct plan other = {.n = n};
     uint64_t sample[SEARCH_SAMPLE];
     uint32_t known = hint->digits_known;
+    if (known >= 2 && known <= KERNELS_DIGITS_MAX + 1 && digits_try(values, known - 1, 0, p)) {
+        return true;
+    }
     bool found = digits_try(values, 0, n / 4, p);
     if (found && p->exceptions == 0) {
-        return true; /* a hint of more digits stays: the series may just be at whole numbers */
-    }
-    if (known >= 2 && known <= KERNELS_DIGITS_MAX + 1 &&
-        digits_try(values, known - 1, n / 4, &other) && other.exceptions == 0) {
-        *p = other;
-        return true;
+        return true; /* the hint stays: the series may just be at large whole numbers */
     }
     uint32_t count = sample_take(values, sample);
     count = known == VALUE_HINT_NO_DECIMAL && count > SEARCH_QUICK ? SEARCH_QUICK : count;
@@ -319,8 +319,9 @@ static void plan_decimals(const struct value_source *values, struct value_hint *
         return;
     }
     size_t parameters = p.bytes;
-    frames_plan(values, &p, false, 1);
-    if (p.frames.linear && p.exceptions == 0) {
+    frames_plan(values, &p, false, 1, best->bytes);
+    bool whole = p.frames.count == (p.n - 1 + FRAME_VALUES - 1) / FRAME_VALUES;
+    if (whole && p.frames.linear && p.exceptions == 0) {
         p.first = p.frames.seed[0] * p.factor;
         p.step = p.frames.plan[0].base * p.factor;
         plan_take(best, &p, VALUE_CODEC_LINEAR, 1 + varint_bytes(p.first) + varint_bytes(p.step));
@@ -328,11 +329,11 @@ static void plan_decimals(const struct value_source *values, struct value_hint *
     }
     size_t delta = parameters + p.frames.bytes;
     plan_take(best, &p, VALUE_CODEC_DEC_DELTA, delta);
-    frames_plan(values, &p, false, 0);
+    frames_plan(values, &p, false, 0, best->bytes);
     size_t plain = parameters + p.frames.bytes;
     plan_take(best, &p, VALUE_CODEC_DEC, plain);
     if (p.n > 2 && delta < plain) {
-        frames_plan(values, &p, false, 2);
+        frames_plan(values, &p, false, 2, best->bytes);
         plan_take(best, &p, VALUE_CODEC_DEC_DELTA2, parameters + p.frames.bytes);
     }
 }
@@ -343,9 +344,9 @@ static void plan_patterns(const struct value_source *values, uint64_t all, struc
     uint64_t buf[XOR_COUNT_MAX];
     p.shift = all == 0 ? 0 : (uint32_t)__builtin_ctzll(all);
     if (best->bytes * 8 >= (size_t)p.n * BITS_WORTH_TRYING) {
-        frames_plan(values, &p, true, 0);
+        frames_plan(values, &p, true, 0, best->bytes);
         plan_take(best, &p, VALUE_CODEC_BITS, 1 + p.frames.bytes);
-        frames_plan(values, &p, true, 1);
+        frames_plan(values, &p, true, 1, best->bytes);
         plan_take(best, &p, VALUE_CODEC_BITS_DELTA, 1 + p.frames.bytes);
     }
     if (p.n <= XOR_COUNT_MAX && best->bytes * 8 >= (size_t)p.n * XOR_WORTH_TRYING) {

@@ -19,14 +19,14 @@ static void put_be64(uint8_t *p, uint64_t v)
 static inline void put_bits(struct bit_writer *w, uint64_t v, uint32_t n)
 {
     v <<= 64 - n;
-    w->acc |= v >> (w->fill & 63); /* the mask is for the analyzer, and free */
+    w->acc |= v >> (w->fill & 63); /* masks are free, and tell the analyzer */
     if (w->fill + n < 64) {
         w->fill += n;
         return;
     }
     put_be64(w->p, w->acc);
     w->p += 8;
-    w->acc = w->fill == 0 ? 0 : v << (64 - w->fill);
+    w->acc = w->fill == 0 ? 0 : v << ((64 - w->fill) & 63);
     w->fill = w->fill + n - 64;
 }
 

@@ -85,23 +85,23 @@ struct unpack_lanes {
     __m256i shuffle, shift;
 };
 
-static struct unpack_lanes unpack_lanes_make(uint32_t first, uint32_t w)
+static inline struct unpack_lanes unpack_lanes_make(uint32_t first, uint32_t w)
 {
-    struct unpack_lanes u;
-    uint8_t control[32];
-    uint64_t shift[4];
+    uint64_t from[4], bit[4];
     for (uint32_t k = 0; k < 4; k++) {
-        uint32_t bit = (first + k) * w, pair = (first + (k & 2)) * w;
-        for (uint32_t b = 0; b < 8; b++) {
-            control[8 * k + b] = (uint8_t)(bit / 8 - pair / 8 + b);
-        }
-        shift[k] = bit % 8;
+        uint64_t pair = (first + (k & 2)) * w;
+        bit[k] = (first + k) * w;
+        from[k] = (bit[k] / 8 - pair / 8) * UINT64_C(0x0101010101010101);
     }
-    u.at_lo = first * w / 8;
-    u.at_hi = (first + 2) * w / 8;
-    u.shuffle = _mm256_loadu_si256((const __m256i_u *)control);
-    u.shift = load4(shift);
-    return u;
+    __m256i at = _mm256_set_epi64x((long long)from[3], (long long)from[2], (long long)from[1],
+                                   (long long)from[0]);
+    return (struct unpack_lanes){
+        .at_lo = first * w / 8,
+        .at_hi = (first + 2) * w / 8,
+        .shuffle = _mm256_add_epi8(at, set4(UINT64_C(0x0706050403020100))),
+        .shift = _mm256_set_epi64x((long long)(bit[3] & 7), (long long)(bit[2] & 7),
+                                   (long long)(bit[1] & 7), (long long)(bit[0] & 7)),
+    };
 }
 
 static inline __m256i unpack_lanes(const struct unpack_lanes *u, const uint8_t *src)
@@ -172,8 +172,8 @@ static void avx2_prefix_sum(uint64_t *x, size_t n, uint64_t prev)
 
 static void avx2_ramp_add(uint64_t *x, size_t n, uint64_t start, uint64_t step)
 {
-    __m256i at = _mm256_set_epi64x((long long)(start + 3 * step), (long long)(start + 2 * step),
-                                   (long long)(start + step), (long long)start);
+    const uint64_t first[4] = {start, start + step, start + 2 * step, start + 3 * step};
+    __m256i at = load4(first);
     const __m256i step4 = set4(4 * step);
     size_t i = 0;
     for (; i + 4 <= n; i += 4) {
@@ -183,6 +183,32 @@ static void avx2_ramp_add(uint64_t *x, size_t n, uint64_t start, uint64_t step)
     for (; i < n; i++) {
         x[i] += start + i * step;
     }
+}
+
+static void avx2_min_max(const int64_t *x, size_t n, int64_t *out_min, int64_t *out_max)
+{
+    int64_t lo = x[0], hi = x[0], lane[4];
+    __m256i lo4 = _mm256_set1_epi64x(x[0]), hi4 = lo4;
+    size_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+        __m256i v = _mm256_loadu_si256((const __m256i_u *)(x + i));
+        lo4 = _mm256_blendv_epi8(lo4, v, _mm256_cmpgt_epi64(lo4, v));
+        hi4 = _mm256_blendv_epi8(hi4, v, _mm256_cmpgt_epi64(v, hi4));
+    }
+    for (; i < n; i++) {
+        lo = x[i] < lo ? x[i] : lo;
+        hi = x[i] > hi ? x[i] : hi;
+    }
+    _mm256_storeu_si256((__m256i_u *)lane, lo4);
+    for (size_t k = 0; k < 4; k++) {
+        lo = lane[k] < lo ? lane[k] : lo;
+    }
+    _mm256_storeu_si256((__m256i_u *)lane, hi4);
+    for (size_t k = 0; k < 4; k++) {
+        hi = lane[k] > hi ? lane[k] : hi;
+    }
+    *out_min = lo;
+    *out_max = hi;
 }
 
 static int avx2_rising(const int64_t *x, size_t n, int64_t prev)
@@ -281,6 +307,7 @@ const struct kernels kernels_avx2 = {
     .delta = avx2_delta,
     .prefix_sum = avx2_prefix_sum,
     .ramp_add = avx2_ramp_add,
+    .min_max = avx2_min_max,
     .rising = avx2_rising,
     .ints_of_doubles = avx2_ints_of_doubles,
     .doubles_of_ints = avx2_doubles_of_ints,

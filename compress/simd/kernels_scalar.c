@@ -65,6 +65,17 @@ static void scalar_ramp_add(uint64_t *x, size_t n, uint64_t start, uint64_t step
     }
 }
 
+static void scalar_min_max(const int64_t *x, size_t n, int64_t *out_min, int64_t *out_max)
+{
+    int64_t lo = x[0], hi = x[0];
+    for (size_t i = 1; i < n; i++) {
+        lo = x[i] < lo ? x[i] : lo;
+        hi = x[i] > hi ? x[i] : hi;
+    }
+    *out_min = lo;
+    *out_max = hi;
+}
+
 static int scalar_rising(const int64_t *x, size_t n, int64_t prev)
 {
     int bad = 0;
@@ -100,6 +111,7 @@ const struct kernels kernels_scalar = {
     .delta = scalar_delta,
     .prefix_sum = scalar_prefix_sum,
     .ramp_add = scalar_ramp_add,
+    .min_max = scalar_min_max,
     .rising = scalar_rising,
     .ints_of_doubles = scalar_ints_of_doubles,
     .doubles_of_ints = scalar_doubles_of_ints,

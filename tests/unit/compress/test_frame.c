@@ -114,14 +114,15 @@ static void frame_decode__damaged_fields__null(void **state)
         size_t len;
     } bad[] = {
         {{0, 65}, 2},                  /* wider than a value */
-        {{0, 0x80 | 64, 1, 0, 0}, 5},  /* exceptions to full width have no bits left */
         {{0, 0x80, 0}, 3},             /* no exceptions, but flagged */
         {{0, 0x80, 1, 4, 1}, 5},       /* position outside of 4 values */
         {{0, 0x80, 200, 0, 1}, 5},     /* more exceptions than a frame has */
         {{0, 0x80, 2, 0, 1, 1}, 6},    /* second value missing */
         {{0xff, 0xff, 0xff, 0xff}, 4}, /* varint without end */
     };
+    uint8_t full[5 + 32] = {0, 0x80 | 64, 1, 0, 1}; /* exceptions to full width */
     uint64_t out[4], base = 7;
+    assert_null(frame_decode(full, full + sizeof full, 4, &base, out));
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         assert_null(frame_decode(bad[i].bytes, bad[i].bytes + bad[i].len, 4, &base, out));
         assert_int_equal(base, 7);

@@ -129,6 +129,27 @@ static void kernels_sums__any_level__as_scalar(void **state)
     teardown(&f);
 }
 
+static void kernels_min_max__any_level__as_scalar(void **state)
+{
+    (void)state;
+    struct fixture f;
+    int64_t want[2], got[2];
+    bool other = setup(&f, 7);
+    for (size_t round = 0; other && round < 50; round++) {
+        for (size_t n = 1; n <= N_MAX; n++) {
+            fill_random(&f, n);
+            const int64_t *x = (const int64_t *)(const void *)test_guard_at_end(&f.in, f.x, 8 * n);
+            kernels_scalar.min_max(x, n, &want[0], &want[1]);
+            f.k->min_max(x, n, &got[0], &got[1]);
+            assert_memory_equal(got, want, sizeof want);
+        }
+    }
+    const int64_t x[] = {5, INT64_MAX, -3, INT64_MIN, 7};
+    kernels_scalar.min_max(x, 5, &want[0], &want[1]);
+    assert_true(want[0] == INT64_MIN && want[1] == INT64_MAX);
+    teardown(&f);
+}
+
 static void kernels_rising__one_step_back__no(void **state)
 {
     (void)state;
@@ -234,6 +255,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(kernels_pack__any_level__as_scalar),
     cmocka_unit_test(kernels_unpack__any_level__as_scalar),
     cmocka_unit_test(kernels_sums__any_level__as_scalar),
+    cmocka_unit_test(kernels_min_max__any_level__as_scalar),
     cmocka_unit_test(kernels_rising__one_step_back__no),
     cmocka_unit_test(kernels_ints_of_doubles__any_level__as_scalar),
     cmocka_unit_test(kernels_ints_of_doubles__edges__exact_or_none),

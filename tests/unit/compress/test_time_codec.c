@@ -216,6 +216,40 @@ static void time_codec_decode__damaged__ok_or_corrupt(void **state)
     test_guard_deinit(&g);
 }
 
+/* A grid of n = 8 values by hand: first 0, step 1, shifts, base 0, width, payload. */
+static enum tsdb_status grid_decode(uint8_t shifts, uint8_t gap, uint8_t width, size_t payload)
+{
+    struct tsdb_error err;
+    size_t len = 0;
+    bytes[len++] = TIME_CODEC_GRID;
+    bytes[len++] = 0;
+    bytes[len++] = 2;
+    bytes[len++] = shifts;
+    for (uint8_t i = 0; i < shifts; i++) {
+        bytes[len++] = gap;
+        bytes[len++] = 2;
+    }
+    bytes[len++] = 0;
+    bytes[len++] = width;
+    memset(bytes + len, 0, payload);
+    return time_codec_decode_any(bytes, len + payload, shifts == 33 ? 100 : 8, t_out, &err);
+}
+
+static void time_codec_decode__grid_out_of_bounds__corrupt(void **state)
+{
+    (void)state;
+    assert_ok(grid_decode(0, 0, 8, 8));
+    assert_ok(grid_decode(1, 7, 8, 8)); /* at the last value */
+    assert_int_equal(t_out[6], 6);
+    assert_int_equal(t_out[7], 8);
+    assert_int_equal(grid_decode(1, 8, 8, 8), TSDB_CORRUPT); /* behind it */
+    assert_int_equal(grid_decode(1, 0, 8, 8), TSDB_CORRUPT);
+    assert_int_equal(grid_decode(2, 4, 8, 8), TSDB_CORRUPT);
+    assert_int_equal(grid_decode(0, 0, 8, 7), TSDB_CORRUPT);
+    assert_int_equal(grid_decode(0, 0, 65, 65), TSDB_CORRUPT);
+    assert_int_equal(grid_decode(33, 1, 0, 0), TSDB_CORRUPT); /* more shifts than any has */
+}
+
 static void time_codec_decode__bytes_left_over__corrupt(void **state)
 {
     (void)state;
@@ -252,6 +286,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(time_codec_decode__not_rising__corrupt),
     cmocka_unit_test(time_codec_at__regular_grid_raw__value_alone),
     cmocka_unit_test(time_codec_decode__damaged__ok_or_corrupt),
+    cmocka_unit_test(time_codec_decode__grid_out_of_bounds__corrupt),
     cmocka_unit_test(time_codec_decode__bytes_left_over__corrupt),
     cmocka_unit_test(time_codec_name__every_codec__named),
 };
