@@ -595,7 +595,7 @@ static void parts_discard(struct head_partition *p, struct head_sealed **parts, 
     }
 }
 
-/* A chunk for each window of a sorted block. 0: no memory. */
+/* A chunk for each window of a sorted block, which keeps its own memory. 0: no memory. */
 static uint32_t late_split(struct head_partition *p, uint32_t local, struct head_tail *sorted,
                            struct head_sealed *parts[TSDB_CHUNK_SAMPLES])
 {
@@ -788,6 +788,63 @@ static struct tsdb_raw_histogram *raw_copy(const struct tsdb_raw_histogram *h)
     copy->len = h->len;
     copy->data = data;
     return copy;
+}
+
+/* ---- a chunk from a file, back in memory ---- */
+
+/* The samples as a sorted block that owns its histograms. */
+static struct head_tail *tail_of_chunk(struct head_partition *p, const struct chunk_samples *c,
+                                       bool late)
+{
+    uint32_t flags =
+        (late ? HEAD_TAIL_LATE | HEAD_TAIL_SORTED : 0) | (c->start_ms ? HEAD_TAIL_STARTS : 0);
+    struct head_tail *t = head_tail_create(c->count, c->kind, flags);
+    for (uint32_t i = 0; t && i < c->count; i++) {
+        struct sample x = {c->t_ms[i], c->value[i], c->start_ms ? c->start_ms[i] : 0};
+        if (c->kind != TSDB_SAMPLE_FLOAT) {
+            struct tsdb_raw_histogram *copy = raw_copy(raw_of(c->value[i]));
+            if (!copy) {
+                head_tail_release(p, t, true, true);
+                return NULL;
+            }
+            x.value = (uint64_t)(uintptr_t)copy;
+        }
+        tail_put(t, i, &x);
+        head_tail_count_set(t, i + 1);
+    }
+    return t;
+}
+
+enum tsdb_status head_sealed_load_split(struct head_partition *p, uint32_t local, bool late,
+                                        const struct chunk_samples *c)
+{
+    struct head_sealed *parts[TSDB_CHUNK_SAMPLES];
+    struct head_series *s = head_hot(p, local);
+    TSDB_ASSERT(local < p->series_count && c->count > 0 && c->count <= TSDB_CHUNK_SAMPLES);
+    if (!late && !head_series_seal_tail(p, s, local)) {
+        return TSDB_NOMEM;
+    }
+    struct head_tail *whole = tail_of_chunk(p, c, late);
+    uint32_t n = whole ? late_split(p, local, whole, parts) : 0;
+    bool copied = false;
+    struct head_list *list = n > 0 ? head_list_ensure(s, n, &copied) : NULL;
+    for (uint32_t i = 0; list && i < n; i++) {
+        if (!window_add(p, parts[i]->min_ms)) {
+            if (copied) {
+                head_list_discard(list);
+            }
+            list = NULL; /* the counts do not matter any more: recovery ends */
+        }
+    }
+    if (!list) {
+        parts_discard(p, parts, n);
+        head_tail_release(p, whole, true, true);
+        return TSDB_NOMEM;
+    }
+    head_tail_release(p, whole, false, true); /* the parts own the histograms */
+    head_list_publish(p, s, list, copied, parts, n);
+    head_series_reached(s, c->t_ms[c->count - 1]);
+    return TSDB_OK;
 }
 
 static TSDB_NOINLINE enum head_append_outcome

@@ -449,7 +449,8 @@ static struct head_file *take(struct head_files *f, enum state state)
     tsdb_mutex_lock(&f->lock);
     for (struct head_file **at = &f->first; *at;) {
         struct head_file *h = *at;
-        if (h->state != (uint32_t)state || !unused(h)) {
+        bool kept = state == LIVE && atomic_load_explicit(&h->in_checkpoint, memory_order_relaxed);
+        if (h->state != (uint32_t)state || !unused(h) || kept) {
             at = &h->next;
             continue;
         }

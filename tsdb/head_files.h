@@ -52,7 +52,8 @@ void head_files_mark(struct head_files *f);
 void head_files_doom(struct head_files *f);
 /* Returns the number of files deleted. Cheap when none is doomed. */
 uint32_t head_files_collect(struct head_files *f);
-/* Recovery, when what was loaded is to stay: delete every file without a reference. */
+/* Recovery, when what was loaded is to stay: delete every file that the loaded checkpoint does not
+ * refer to (it may, and no chunk of the head: then the next checkpoint lets it go). */
 uint32_t head_files_remove_unused(struct head_files *f);
 
 struct head_files_stats {

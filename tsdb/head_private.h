@@ -70,6 +70,8 @@ struct head_series {
 #define HEAD_SERIES_HAS_SAMPLES   1u
 #define HEAD_SERIES_LABELS_LOGGED 2u
 #define HEAD_SERIES_HOLE          4u
+#define HEAD_SERIES_FROM_FILES                                                                     \
+    8u /* chunks were loaded: samples may share a time, the first counts */
 static_assert(sizeof(struct head_series) == 64, "one cache line a series");
 static_assert(TSDB_CHUNK_SAMPLES <= UINT8_MAX, "tail_cap and fast_left are bytes");
 
@@ -249,6 +251,7 @@ struct head_list *head_list_ensure(struct head_series *s, uint32_t more, bool *o
 void head_list_publish(struct head_partition *p, struct head_series *s, struct head_list *list,
                        bool copied, struct head_sealed *const *chunks, uint32_t n);
 void head_list_destroy(struct head_partition *p, struct head_list *l);
+void head_list_discard(struct head_list *l); /* a larger copy that was not published */
 /* The sealer: take all that is queued, oldest first. Any one thread. */
 struct head_sealed *head_seal_queue_take(struct head_partition *p);
 /* Give a chunk back that was taken and not sealed: the owner of the process' last steps. */
@@ -258,6 +261,20 @@ void head_sealed_swap(struct head_partition *p, struct head_sealed *item);
 /* Recovery: a chunk that lies in a file, behind what the series has already. Acquires the file. */
 enum tsdb_status head_sealed_load(struct head_partition *p,
                                   const struct head_sealed *chunk) TSDB_WUR;
+/* Recovery: samples of a chunk (at most TSDB_CHUNK_SAMPLES) that lies in several windows of today's
+ * range, as raw chunks in its place of the list; copies. NOMEM ends recovery. */
+enum tsdb_status head_sealed_load_split(struct head_partition *p, uint32_t local, bool late,
+                                        const struct chunk_samples *c) TSDB_WUR;
+/* Chunks up to max_ms have been loaded. A later sample that is not newer goes to the out-of-order
+ * buffer, and so behind them in the order of writing. */
+static inline void head_series_reached(struct head_series *s, int64_t max_ms)
+{
+    if (!(s->flags & HEAD_SERIES_HAS_SAMPLES) || s->last_t_ms < max_ms) {
+        s->last_t_ms = max_ms;
+        s->window_left_ms = 0;
+    }
+    s->flags |= HEAD_SERIES_HAS_SAMPLES | HEAD_SERIES_FROM_FILES;
+}
 /* head.c: seal the open tail, the open out-of-order buffer; true if there is none any more. */
 bool head_series_seal_tail(struct head_partition *p, struct head_series *s, uint32_t local);
 bool head_series_seal_late(struct head_partition *p, struct head_series *s, uint32_t local);

@@ -323,7 +323,7 @@ static enum tsdb_status series_validate(const struct head_partition *p, uint32_t
     snapshot_take(s, &sn);
     enum tsdb_status status = TSDB_OK;
     uint64_t samples = 0;
-    bool in_files = false;
+    bool in_files = (s->flags & HEAD_SERIES_FROM_FILES) != 0;
     for (uint32_t i = 0; status == TSDB_OK && i < sn.list_count; i++) {
         const struct head_sealed *c = head_list_at(sn.list, i);
         status = sealed_validate(p, c, i, err);

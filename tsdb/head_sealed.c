@@ -134,6 +134,11 @@ struct head_list *head_list_ensure(struct head_series *s, uint32_t more, bool *o
     return grown;
 }
 
+void head_list_discard(struct head_list *l)
+{
+    tsdb_mem_free(HEAD_CATEGORY, l, list_bytes(l->cap));
+}
+
 static void queue(struct head_partition *p, struct head_sealed *s)
 {
     s->state = SEALED_QUEUED;
@@ -260,7 +265,7 @@ enum tsdb_status head_sealed_load(struct head_partition *p, const struct head_se
     struct head_list *list = own ? head_list_ensure(s, 1, &copied) : NULL;
     if (!list || head_windows_add(&p->windows, window, 1) != TSDB_OK) {
         if (list && copied) {
-            tsdb_mem_free(HEAD_CATEGORY, list, list_bytes(list->cap));
+            head_list_discard(list);
         }
         head_sealed_discard(own);
         return TSDB_NOMEM;
@@ -277,13 +282,7 @@ enum tsdb_status head_sealed_load(struct head_partition *p, const struct head_se
     own->len = chunk->len;
     head_file_acquire(own->file);
     head_list_publish(p, s, list, copied, &own, 1);
-    /* A later sample that is not newer than this goes to the out-of-order buffer, and so behind
-     * this in the order of writing. */
-    if (!(s->flags & HEAD_SERIES_HAS_SAMPLES) || s->last_t_ms < own->max_ms) {
-        s->last_t_ms = own->max_ms;
-        s->window_left_ms = 0;
-    }
-    s->flags |= HEAD_SERIES_HAS_SAMPLES;
+    head_series_reached(s, own->max_ms);
     return TSDB_OK;
 }
 

@@ -115,17 +115,19 @@ static enum tsdb_status sink_run(void *arg, const struct checkpoint_run *c, stru
     return TSDB_OK;
 }
 
-/* A chunk that lies in two windows of today's range: its samples, one by one. */
-static enum tsdb_status append_chunk(struct replay_partition *p, const struct checkpoint_chunk *c,
-                                     struct head_file *file, struct tsdb_error *err)
+/* A chunk that lies in two windows of today's range: read, and cut anew. */
+static enum tsdb_status split_chunk(struct replay_partition *p, const struct checkpoint_chunk *c,
+                                    struct head_file *file, struct tsdb_error *err)
 {
     struct chunk_samples s;
     struct tsdb_arena arena;
     tsdb_arena_init(&arena, TSDB_MEM_OTHER, 1u << 14, NULL);
     enum tsdb_status status = head_file_read(file, c->offset, c->len, &arena, &s, err);
+    if (status == TSDB_OK && s.count != c->count) {
+        status = tsdb_error_set(err, TSDB_CORRUPT, "%u samples, expected %u", s.count, c->count);
+    }
     if (status == TSDB_OK) {
-        struct checkpoint_run run = {c->local, s.kind, s.count, s.t_ms, s.start_ms, s.value};
-        status = sink_run(p, &run, err);
+        status = head_sealed_load_split(p->partition->head, c->local, c->late, &s);
     } else if (status == TSDB_CORRUPT) {
         tsdb_log(TSDB_LOG_ERROR, "recovery", "a chunk is damaged and was left out",
                  TSDB_U("partition", p->id), TSDB_U("series", c->local), TSDB_I("from", c->min_ms),
@@ -147,8 +149,9 @@ static enum tsdb_status sink_chunk(void *arg, const struct checkpoint_chunk *c,
         p->lost_chunks++;
         return TSDB_OK;
     }
+    atomic_store_explicit(&file->in_checkpoint, true, memory_order_relaxed);
     if (p->range_ms > 0 && c->max_ms > sealed_window_last(c->min_ms, p->range_ms)) {
-        return append_chunk(p, c, file, err);
+        return split_chunk(p, c, file, err);
     }
     struct head_sealed s = {.min_ms = c->min_ms,
                             .max_ms = c->max_ms,

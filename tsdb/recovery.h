@@ -19,7 +19,7 @@
  * cache only, and what is written from now on builds upon it.
  *  5. A chunk in a head file is taken over as a reference, unread; what it holds that the log
  * repeats stands twice and is merged on read. A chunk that lies in two windows (the range was
- * another one when it was written) is read and its samples are appended. A chunk whose file is
+ * another one when it was written) is read and cut anew. A chunk whose file is
  * missing or damaged is left out and counted.
  *  6. The partitions' epochs end above every epoch and decode generation that was seen.
  * Threads: the caller and worker_count - 1 helpers of its own, each with its range of partitions;

@@ -44,6 +44,7 @@ struct head_file {
     struct cache_l2 *cache;           /* NULL: none */
     _Atomic(uint64_t) bytes;          /* durable */
     _Atomic(uint64_t) *read_failures; /* chunks that did not verify; a metric */
+    _Atomic(bool) in_checkpoint;      /* the one that was loaded refers to it */
     struct head_file *next;           /* guarded by the list's lock, as is state */
     uint32_t state;
 };

@@ -33,6 +33,12 @@ static uint64_t below(struct run *r, uint64_t n)
     return tsdb_prng_below(&r->prng, n);
 }
 
+static void choose_range(struct run *r)
+{
+    static const int64_t ranges[] = {0, 1000, 7000, 60000};
+    r->h.options.block_range_ms = ranges[below(r, TSDB_ARRAY_LEN(ranges))];
+}
+
 static void configure(struct run *r, uint64_t seed)
 {
     memset(r, 0, sizeof *r);
@@ -57,8 +63,7 @@ static void configure(struct run *r, uint64_t seed)
     }
     r->series = 4 + (uint32_t)below(r, 60);
     r->io_faults_allowed = below(r, 3) == 0;
-    static const int64_t ranges[] = {0, 1000, 7000, 60000};
-    o->block_range_ms = ranges[below(r, TSDB_ARRAY_LEN(ranges))];
+    choose_range(r);
     o->head_file_bytes_max = UINT64_C(1) << (8 + below(r, 6));
     mx_init(&r->m, &r->h);
     r->seals = below(r, 4) != 0;
@@ -88,6 +93,9 @@ static void open_db(struct run *r)
 {
     struct tsdb_error err;
     tsdb_error_clear(&err);
+    if (below(r, 4) == 0) {
+        choose_range(r); /* somebody has changed the flag */
+    }
     for (uint32_t i = 0; i < 10; i++) {
         if (hx_open(&r->h, &err) == TSDB_OK) {
             check_structure(r);

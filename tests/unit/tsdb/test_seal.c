@@ -1,0 +1,608 @@
+/* From sealed chunks to head files and back. */
+#include "tests/support/test.h"
+
+#include "tests/support/tsdb_harness.h"
+#include "tsdb/db_private.h"
+#include "tsdb/head_private.h"
+
+#define RANGE INT64_C(60000)
+#define T0    (HX_WALL_MS / RANGE * RANGE - 20 * RANGE)
+
+static void open_with(struct hx *h, int64_t range_ms)
+{
+    struct tsdb_error err = {0};
+    h->options.block_range_ms = range_ms;
+    assert_ok_err(hx_open(h, &err), &err);
+}
+
+static int setup(void **state)
+{
+    struct hx *h = test_calloc(1, sizeof *h);
+    hx_init(h, 7);
+    h->options.owner_count = 1;
+    open_with(h, RANGE);
+    *state = h;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct hx *h = *state;
+    tsdb_alloc_ops_set(NULL);
+    hx_deinit(h);
+    assert_int_equal(tsdb_mem_used(TSDB_MEM_HEAD), 0);
+    test_free(h);
+    return 0;
+}
+
+static void put(struct hx *h, uint32_t series, int64_t t_ms, double value)
+{
+    struct hx_sample s = hx_float(series, t_ms, value);
+    assert_ok(hx_put(h, &s, 1, TSDB_DURABILITY_BUFFERED, NULL));
+}
+
+static void put_many(struct hx *h, uint32_t series, int64_t from_ms, int64_t step_ms, uint32_t n)
+{
+    static struct hx_sample s[HX_SAMPLES_MAX];
+    assert_true(n <= HX_SAMPLES_MAX);
+    for (uint32_t i = 0; i < n; i++) {
+        int64_t t = from_ms + i * step_ms;
+        s[i] = hx_float(series, t, (double)t / 7);
+    }
+    assert_ok(hx_put(h, s, n, TSDB_DURABILITY_BUFFERED, NULL));
+}
+
+static struct head_partition *head_of(struct hx *h, uint32_t series)
+{
+    return h->db->heads[tsdb_series_partition(h->refs[series])];
+}
+
+static uint32_t local_of(struct hx *h, uint32_t series)
+{
+    return tsdb_series_local(h->refs[series]);
+}
+
+static void seal_all(struct hx *h)
+{
+    while (tsdb_seal_step(h->db, h->clock.mono_ns) > 0) {
+        hx_settle(h);
+    }
+}
+
+static void seal_open(struct hx *h, int64_t before_ms)
+{
+    struct owner *o = &h->db->owners[0];
+    owner_seal_request(o, before_ms);
+    while (!owner_seal_done(o)) {
+        owner_step(o, 0);
+    }
+}
+
+static void assert_valid(struct hx *h)
+{
+    struct tsdb_error err = {0};
+    for (uint32_t i = 0; i < TSDB_PARTITIONS; i++) {
+        assert_ok_err(head_validate(h->db->heads[i], &err), &err);
+    }
+}
+
+struct counted {
+    uint32_t all, in_files, late;
+};
+static struct counted count(struct hx *h, uint32_t series, uint64_t view)
+{
+    struct counted c = {0};
+    struct head_piece *pieces = NULL;
+    uint32_t n = 0;
+    struct tsdb_arena arena;
+    struct tsdb_epoch_guard guard;
+    tsdb_arena_init(&arena, TSDB_MEM_OTHER, 4096, NULL);
+    tsdb_epoch_enter(h->db->epoch, &guard);
+    assert_ok(head_pieces(head_of(h, series), local_of(h, series), view, &arena, &pieces, &n));
+    for (uint32_t i = 0; i < n; i++) {
+        c.all++;
+        c.in_files += pieces[i].in_file != NULL;
+        c.late += pieces[i].in_file && pieces[i].in_file->late;
+    }
+    tsdb_epoch_exit(h->db->epoch, &guard);
+    tsdb_arena_deinit(&arena);
+    return c;
+}
+
+/* Samples of the series that a view shows; their times rise. */
+static uint32_t samples(struct hx *h, uint32_t series, uint64_t view)
+{
+    struct tsdb_columns c = {0};
+    struct tsdb_error err = {0};
+    struct tsdb_arena arena;
+    tsdb_arena_init(&arena, TSDB_MEM_OTHER, 4096, NULL);
+    assert_ok_err(
+        head_read(head_of(h, series), local_of(h, series), TSDB_TIME_ALL, view, &arena, &c, &err),
+        &err);
+    for (uint32_t i = 1; i < c.count; i++) {
+        assert_true(c.t_ms[i - 1] < c.t_ms[i]);
+    }
+    tsdb_arena_deinit(&arena);
+    return c.count;
+}
+
+static void sealed_window__edges__floor_without_overflow(void **state)
+{
+    (void)state;
+    assert_int_equal(sealed_window(0, 1000), 0);
+    assert_int_equal(sealed_window(999, 1000), 0);
+    assert_int_equal(sealed_window(-1, 1000), -1000);
+    assert_int_equal(sealed_window(-1000, 1000), -1000);
+    assert_int_equal(sealed_window(INT64_MIN, 1000), INT64_MIN);
+    assert_int_equal(sealed_window(INT64_MAX, 1000), INT64_MAX - 807);
+    assert_int_equal(sealed_window_last(0, 1000), 999);
+    assert_int_equal(sealed_window_last(-1, 1000), -1);
+    assert_int_equal(sealed_window_last(INT64_MAX, 1000), INT64_MAX);
+    assert_int_equal(sealed_window_last(INT64_MIN, 1000), INT64_MIN + 807);
+    assert_int_equal(sealed_window_last(INT64_MIN, INT64_MAX), -INT64_MAX - 1);
+    assert_int_equal(sealed_window(-5, INT64_MAX), -INT64_MAX);
+}
+
+static void append__boundary_crossed__chunks_lie_in_one_window(void **state)
+{
+    struct hx *h = *state;
+    put_many(h, 1, T0 + RANGE - 3000, 1000, 6); /* three on each side */
+    assert_int_equal(count(h, 1, HEAD_VIEW_NONE).all, 2);
+    put(h, 1, T0 + 10 * RANGE - 1, 1); /* far ahead, the last of its window */
+    put(h, 1, T0 + 10 * RANGE, 2);
+    assert_int_equal(count(h, 1, HEAD_VIEW_NONE).all, 4);
+    assert_valid(h);
+    /* Late ones of five windows, more than a buffer holds: split when they are sealed. */
+    put_many(h, 1, T0 + RANGE + 3500, 2000, 130);
+    assert_valid(h);
+    assert_int_equal(samples(h, 1, HEAD_VIEW_NONE), 8 + 130);
+    assert_int_equal(count(h, 1, HEAD_VIEW_NONE).all, 4 + 5 + 1);
+}
+
+static void fill_all_kinds(struct hx *h, uint8_t *raw, uint32_t raw_len)
+{
+    put_many(h, 1, T0, 300, 150);       /* in order, a chunk and a tail */
+    put_many(h, 1, T0 + 100, 300, 140); /* late, a chunk and a buffer */
+    static struct hx_sample s[130];
+    for (uint32_t i = 0; i < 130; i++) {
+        s[i] = (struct hx_sample){.series = 2,
+                                  .kind = TSDB_SAMPLE_HISTOGRAM_INT,
+                                  .t_ms = T0 + i * 100,
+                                  .start_ms = i + 1,
+                                  .raw = raw,
+                                  .raw_len = raw_len};
+    }
+    assert_ok(hx_put(h, s, 130, TSDB_DURABILITY_BUFFERED, NULL));
+    for (uint32_t i = 0; i < 121; i++) {
+        s[i] = (struct hx_sample){
+            .series = 3, .t_ms = T0 + i, .bits = UINT64_C(0x7ff0000000000001) + i * 7919};
+    }
+    assert_ok(hx_put(h, s, 121, TSDB_DURABILITY_BUFFERED, NULL));
+}
+
+static void note_sample(void *arg, uint32_t series, int64_t t_ms, int64_t start_ms,
+                        enum tsdb_sample_kind kind, uint64_t bits,
+                        const struct tsdb_histogram *histogram)
+{
+    uint64_t *hash = arg;
+    uint64_t v = kind == TSDB_SAMPLE_FLOAT ? bits : tsdb_double_bits(histogram->sum);
+    uint64_t row[5] = {series, (uint64_t)t_ms, (uint64_t)start_ms, (uint64_t)kind, v};
+    *hash = *hash * 31 + tsdb_hash64_plain(row, sizeof row);
+}
+
+static uint64_t hash_all(struct hx *h)
+{
+    struct tsdb_error err = {0};
+    uint64_t hash = 0;
+    assert_ok_err(hx_visit(h, note_sample, &hash, &err), &err);
+    return hash;
+}
+
+static uint32_t make_raw(uint8_t *out)
+{
+    struct tsdb_histogram v = {.schema = 1, .sum = -0.0};
+    return (uint32_t)tsdb_histogram_encode(&v, out);
+}
+
+static void sealer_step__every_kind__reads_the_same_from_files(void **state)
+{
+    struct hx *h = *state;
+    uint8_t raw[128];
+    fill_all_kinds(h, raw, make_raw(raw));
+    uint64_t before = hash_all(h);
+    assert_true(head_raw_pending(head_of(h, 1)) >= 2);
+    assert_true(tsdb_seal_step(h->db, h->clock.mono_ns) > 0);
+    assert_int_equal(count(h, 1, HEAD_VIEW_NONE).in_files, 0); /* the owner has not looked yet */
+    hx_settle(h);
+    assert_int_equal(head_raw_pending(head_of(h, 1)), 0);
+    struct counted c = count(h, 1, HEAD_VIEW_NONE);
+    assert_int_equal(c.all, 4);
+    assert_int_equal(c.in_files, 2);
+    assert_int_equal(c.late, 1);
+    assert_int_equal(hash_all(h), before);
+    assert_valid(h);
+    seal_open(h, INT64_MAX);
+    seal_all(h);
+    assert_int_equal(count(h, 1, HEAD_VIEW_NONE).in_files, 4);
+    assert_int_equal(count(h, 3, HEAD_VIEW_NONE).in_files, 2);
+    assert_int_equal(hash_all(h), before);
+    put(h, 1, T0 + 45000, 1); /* goes on with a new tail */
+    assert_int_equal(count(h, 1, HEAD_VIEW_NONE).all, 5);
+    assert_valid(h);
+}
+
+static void owner_seal_request__before__leaves_later_windows_open(void **state)
+{
+    struct hx *h = *state;
+    put(h, 1, T0 + 5, 1);
+    put(h, 2, T0 + RANGE, 1);
+    put(h, 3, T0 + 2 * RANGE, 1);
+    put(h, 3, T0 + 1, 1); /* late */
+    seal_open(h, T0 + 2 * RANGE);
+    seal_all(h);
+    assert_int_equal(count(h, 1, HEAD_VIEW_NONE).in_files, 1);
+    assert_int_equal(count(h, 2, HEAD_VIEW_NONE).in_files, 1);
+    assert_int_equal(count(h, 3, HEAD_VIEW_NONE).in_files, 1);
+    assert_int_equal(count(h, 3, HEAD_VIEW_NONE).all, 2);
+    assert_valid(h);
+}
+
+/* The least window over all partitions. */
+static bool oldest(struct hx *h, int64_t before_ms, int64_t *out)
+{
+    bool found = false;
+    for (uint32_t i = 0; i < TSDB_PARTITIONS; i++) {
+        int64_t w;
+        if (head_oldest_window(h->db->heads[i], before_ms, &w)) {
+            *out = found ? TSDB_MIN(*out, w) : w;
+            found = true;
+        }
+    }
+    return found;
+}
+
+struct flush {
+    struct hx *h;
+    uint64_t view;
+    uint32_t flushed;
+};
+static void flush_one(void *arg, uint32_t local, struct head_sealed *s)
+{
+    struct flush *f = arg;
+    assert_int_equal(local, s->local);
+    f->flushed += head_sealed_flushed(f->h->db->heads[s->partition], s, f->view);
+}
+static uint32_t flush_window(struct hx *h, int64_t window_ms, uint64_t view)
+{
+    struct flush f = {h, view, 0};
+    for (uint32_t i = 0; i < TSDB_PARTITIONS; i++) {
+        head_sealed_visit(h->db->heads[i], h->db->epoch, 0, UINT32_MAX, window_ms, RANGE, flush_one,
+                          &f);
+    }
+    return f.flushed;
+}
+
+static void head_oldest_window__through_the_life_of_samples__follows(void **state)
+{
+    struct hx *h = *state;
+    int64_t w = 0;
+    assert_false(oldest(h, INT64_MAX, &w));
+    put(h, 1, T0 + 3 * RANGE + 5, 1);
+    assert_true(oldest(h, INT64_MAX, &w));
+    assert_int_equal(w, T0 + 3 * RANGE);
+    assert_false(oldest(h, T0 + 3 * RANGE, &w)); /* "before" leaves itself out */
+    put(h, 1, T0 + RANGE + 1, 1);                /* late */
+    put(h, 1, T0 + RANGE + 2, 1);
+    put(h, 1, T0 + 4 * RANGE, 1);
+    assert_true(oldest(h, INT64_MAX, &w));
+    assert_int_equal(w, T0 + RANGE);
+    assert_true(head_window_next(head_of(h, 1), w + 1, INT64_MAX, &w));
+    assert_int_equal(w, T0 + 3 * RANGE);
+    seal_open(h, INT64_MAX);
+    seal_all(h);
+    assert_int_equal(flush_window(h, T0 + RANGE, 2), 1);
+    assert_int_equal(flush_window(h, T0 + RANGE, 3), 0); /* once only */
+    assert_true(oldest(h, INT64_MAX, &w));
+    assert_int_equal(w, T0 + 3 * RANGE);
+    assert_int_equal(head_drop_before(head_of(h, 1), T0 + 4 * RANGE), 2);
+    assert_true(oldest(h, INT64_MAX, &w));
+    assert_int_equal(w, T0 + 4 * RANGE);
+    assert_int_equal(flush_window(h, T0 + 4 * RANGE, 3), 1);
+    assert_false(oldest(h, INT64_MAX, &w));
+}
+
+static void owner_sweep_request__flushed_chunks__go_when_no_view_needs_them(void **state)
+{
+    struct hx *h = *state;
+    put_many(h, 1, T0, 20000, 9); /* three windows */
+    seal_open(h, INT64_MAX);
+    seal_all(h);
+    assert_int_equal(flush_window(h, T0, 2), 1);
+    assert_int_equal(flush_window(h, T0 + RANGE, 5), 1);
+    assert_int_equal(samples(h, 1, HEAD_VIEW_NONE), 9);
+    assert_int_equal(samples(h, 1, 1), 9);
+    assert_int_equal(samples(h, 1, 2), 6);
+    assert_int_equal(samples(h, 1, 4), 6);
+    assert_int_equal(samples(h, 1, 5), 3);
+    assert_int_equal(samples(h, 1, HEAD_VIEW_ALL), 3);
+    struct owner *o = &h->db->owners[0];
+    owner_sweep_request(o, 4);
+    while (!owner_sweep_done(o)) {
+        owner_step(o, 0);
+    }
+    assert_int_equal(samples(h, 1, HEAD_VIEW_NONE), 6);
+    assert_valid(h);
+}
+
+static void head_drop_before__sealer_has_the_chunk__freed_when_it_comes_back(void **state)
+{
+    struct hx *h = *state;
+    put_many(h, 1, T0, 100, 130);
+    put(h, 1, T0 + 5 * RANGE, 1);
+    assert_true(tsdb_seal_step(h->db, h->clock.mono_ns) == 2); /* in the mailbox */
+    assert_int_equal(head_drop_before(head_of(h, 1), T0 + 2 * RANGE), 2);
+    assert_int_equal(samples(h, 1, HEAD_VIEW_NONE), 1);
+    hx_settle(h);
+    assert_int_equal(head_raw_pending(head_of(h, 1)), 0);
+    assert_int_equal(samples(h, 1, HEAD_VIEW_NONE), 1);
+    /* And one that is never given back: teardown finds no memory left. */
+    put_many(h, 1, T0 + 5 * RANGE + 1, 100, 130);
+    assert_int_equal(head_drop_before(head_of(h, 1), T0 + 6 * RANGE), 1);
+    assert_valid(h);
+}
+
+static void sealer_step__disk_fails__chunks_stay_and_go_to_the_next_file(void **state)
+{
+    struct hx *h = *state;
+    put_many(h, 1, T0, 100, 200);
+    uint64_t before = hash_all(h);
+    for (uint64_t op = 1; op <= 6; op++) { /* open, header, sync, sync_dir, append, sync */
+        tsdb_fs_sim_fault(h->sim, TSDB_FAULT_EIO, op, 1);
+        size_t n = tsdb_seal_step(h->db, h->clock.mono_ns);
+        tsdb_fs_sim_fault(h->sim, TSDB_FAULT_NONE, 1, 0);
+        hx_settle(h);
+        assert_int_equal(hash_all(h), before);
+        if (n > 0) {
+            assert_true(op > 2); /* each failure had a file of its own */
+            return;
+        }
+        assert_int_equal(tsdb_seal_step(h->db, h->clock.mono_ns), 0); /* the pause */
+        tsdb_clock_sim_advance(&h->clock, 5000);
+    }
+    struct sealer_stats s;
+    sealer_stats(h->db->sealer, &s);
+    assert_int_equal(s.failures, 6);
+    seal_all(h);
+    assert_int_equal(count(h, 1, HEAD_VIEW_NONE).in_files, 1);
+    assert_int_equal(hash_all(h), before);
+    struct head_files_stats fs;
+    head_files_stats(h->db->head_files, &fs);
+    assert_int_equal(fs.files, 3); /* the two whose appends failed are there, with what they have */
+    assert_ok(tsdb_checkpoint(h->db, NULL));
+    head_files_stats(h->db->head_files, &fs);
+    assert_int_equal(fs.files, 1);
+}
+
+static void head_read__chunk_damaged__corrupt_with_file_and_offset(void **state)
+{
+    struct hx *h = *state;
+    put_many(h, 1, T0, 100, 130);
+    put_many(h, 2, T0, 100, 100);
+    seal_all(h);
+    tsdb_fs_sim_flip(h->sim, "head/00000001", HEAD_FILE_HEADER_BYTES, HEAD_FILE_HEADER_BYTES + 8,
+                     1);
+    struct tsdb_columns c;
+    struct tsdb_arena arena;
+    struct tsdb_error err = {0};
+    tsdb_arena_init(&arena, TSDB_MEM_OTHER, 4096, NULL);
+    assert_int_equal(
+        head_read(head_of(h, 1), local_of(h, 1), TSDB_TIME_ALL, HEAD_VIEW_NONE, &arena, &c, &err),
+        TSDB_CORRUPT);
+    assert_non_null(strstr(err.msg, "head/00000001 at byte 32"));
+    struct tsdb_time_range newer = {T0 + 12000, INT64_MAX};
+    assert_ok(head_read(head_of(h, 1), local_of(h, 1), newer, HEAD_VIEW_NONE, &arena, &c, NULL));
+    assert_int_equal(c.count, 10);
+    tsdb_arena_deinit(&arena);
+    assert_int_equal(samples(h, 2, HEAD_VIEW_NONE), 100);
+    struct head_files_stats s;
+    head_files_stats(h->db->head_files, &s);
+    assert_int_equal(s.read_failures, 1);
+}
+
+static void put_chunks(struct hx *h, uint32_t series, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        put_many(h, series, T0 + i * RANGE, 400, 120);
+    }
+}
+
+static void restart__checkpoint_refers_to_files__all_back_and_in_files(void **state)
+{
+    struct hx *h = *state;
+    uint8_t raw[128];
+    h->options.head_file_bytes_max = 1; /* a file for each batch */
+    struct tsdb_error err = {0};
+    assert_ok(hx_close(h, NULL));
+    open_with(h, RANGE);
+    fill_all_kinds(h, raw, make_raw(raw));
+    seal_all(h);
+    put_chunks(h, 4, 4);
+    seal_all(h);
+    seal_open(h, T0 + 2 * RANGE);
+    uint64_t before = hash_all(h);
+    assert_ok(tsdb_checkpoint(h->db, NULL));
+    put_many(h, 5, T0, 100, 250); /* sealed to a file that no checkpoint knows: from the log */
+    seal_all(h);
+    uint64_t after = hash_all(h);
+    assert_true(before != after);
+    uint64_t next = head_files_next_number(h->db->head_files);
+    struct head_files_stats fs;
+    for (int crash = 0; crash < 2; crash++) {
+        hx_die(h, crash != 0);
+        assert_ok_err(hx_open(h, &err), &err);
+        for (uint32_t i = 1; i <= 5; i++) { /* learn the refs again */
+            put(h, i, T0 + i, (double)(T0 + i));
+        }
+        assert_int_equal(count(h, 4, HEAD_VIEW_NONE).in_files, 3);
+        assert_int_equal(count(h, 1, HEAD_VIEW_NONE).late, 1);
+        assert_int_equal(count(h, 5, HEAD_VIEW_NONE).in_files, 0);
+        assert_valid(h);
+        head_files_stats(h->db->head_files, &fs);
+        assert_int_equal(fs.files, 2);
+        assert_true(head_files_next_number(h->db->head_files) >= next - 1);
+    }
+    assert_int_equal(samples(h, 4, HEAD_VIEW_NONE), 481);
+    assert_int_equal(samples(h, 5, HEAD_VIEW_NONE), 251);
+}
+
+static void restart__other_block_range__chunks_of_two_windows_are_cut_anew(void **state)
+{
+    struct hx *h = *state;
+    struct tsdb_error err = {0};
+    put_chunks(h, 4, 3);
+    put_many(h, 4, T0 + 7, 900, 130); /* late, over two windows */
+    seal_open(h, INT64_MAX);
+    seal_all(h);
+    uint64_t before = hash_all(h);
+    assert_ok_err(hx_close(h, &err), &err);
+    open_with(h, RANGE / 7);
+    assert_valid(h);
+    assert_int_equal(hash_all(h), before);
+    seal_open(h, INT64_MAX);
+    seal_all(h);
+    assert_ok_err(hx_close(h, &err), &err);
+    open_with(h, RANGE * 3);
+    assert_valid(h);
+    assert_int_equal(hash_all(h), before);
+}
+
+static void restart__file_gone_or_cut__the_rest_serves_and_it_is_counted(void **state)
+{
+    struct hx *h = *state;
+    struct tsdb_error err = {0};
+    put_chunks(h, 4, 1);
+    put(h, 4, T0 + RANGE, 1);
+    seal_all(h);
+    put_chunks(h, 5, 1);
+    put(h, 5, T0 + RANGE, 1);
+    assert_ok_err(hx_close(h, &err), &err);
+    assert_ok(h->options.fs.ops->unlink(h->options.fs.ctx, "head/00000001", NULL));
+    open_with(h, RANGE);
+    assert_int_equal(h->db->life->recovered.lost_chunks, 1);
+    assert_int_equal(hx_count(h), 1 + 121);
+}
+
+/* What was accepted first is shown, wherever it lies. */
+static void head_read__conflict_against_a_file__first_written_wins(void **state)
+{
+    struct hx *h = *state;
+    put_many(h, 1, T0, 100, 100);
+    uint64_t before = hash_all(h);
+    struct hx_sample s = hx_float(1, T0 + 200, 42);
+    struct tsdb_write_result r;
+    assert_ok(hx_put(h, &s, 1, TSDB_DURABILITY_BUFFERED, &r));
+    assert_int_equal(r.rejected[TSDB_REJECT_DUPLICATE], 1);
+    seal_open(h, INT64_MAX);
+    seal_all(h);
+    assert_ok(hx_put(h, &s, 1, TSDB_DURABILITY_BUFFERED, &r)); /* nobody looks at the disk */
+    assert_int_equal(r.samples_written, 1);
+    assert_int_equal(hash_all(h), before);
+    for (int i = 0; i < 2; i++) {
+        seal_open(h, INT64_MAX);
+        seal_all(h);
+        assert_int_equal(hash_all(h), before);
+        assert_valid(h);
+        assert_ok(hx_close(h, NULL));
+        open_with(h, RANGE);
+        assert_int_equal(hash_all(h), before);
+    }
+}
+
+static void head_files__doomed__wait_for_guards_and_readers(void **state)
+{
+    struct hx *h = *state;
+    struct head_files *files = h->db->head_files;
+    put_chunks(h, 1, 1);
+    put(h, 1, T0 + 9 * RANGE, 1);
+    seal_all(h);
+    struct head_file *f = head_files_find(files, 1);
+    assert_non_null(f);
+    sealer_destroy(h->db->sealer); /* it lets go of its file */
+    struct sealer_options o = {files, h->db->heads, h->db->owners, h->db->owner_of, 1};
+    assert_ok(sealer_create(&o, &h->db->sealer));
+    assert_ok(tsdb_checkpoint(h->db, NULL));
+    assert_ptr_equal(head_files_find(files, 1), f); /* a chunk refers to it */
+    struct tsdb_epoch_guard guard;
+    tsdb_epoch_enter(h->db->epoch, &guard);
+    assert_int_equal(head_drop_before(head_of(h, 1), T0 + 2 * RANGE), 1);
+    head_files_mark(files);
+    head_files_collect(files); /* the checkpoint still refers to it */
+    assert_ptr_equal(head_files_find(files, 1), f);
+    head_files_doom(files);
+    assert_int_equal(head_files_collect(files), 0); /* the guard may have found it */
+    head_file_acquire(f);
+    tsdb_epoch_exit(h->db->epoch, &guard);
+    assert_int_equal(head_files_collect(files), 0); /* and did */
+    head_file_release(f);
+    assert_int_equal(head_files_collect(files), 1);
+    assert_null(head_files_find(files, 1));
+    struct tsdb_file_info info;
+    assert_int_equal(h->options.fs.ops->stat(h->options.fs.ctx, "head/00000001", &info, NULL),
+                     TSDB_NOT_FOUND);
+}
+
+/* Whatever allocation fails, sealing is all or nothing and the counts stay right. */
+static void seal__nth_allocation_fails__nothing_is_half_done(void **state)
+{
+    struct hx *h = *state;
+    put(h, 1, T0 + 30 * RANGE / 2, 1);
+    put_many(h, 1, T0, 7000, 100); /* late, over twelve windows */
+    uint64_t before = hash_all(h);
+    for (uint64_t nth = 1;; nth++) {
+        tsdb_alloc_fail_nth(nth, 0);
+        seal_open(h, INT64_MAX);
+        while (tsdb_seal_step(h->db, h->clock.mono_ns) > 0) {
+            owner_step(&h->db->owners[0], 0);
+        }
+        bool all = tsdb_alloc_fail_count() < nth;
+        tsdb_alloc_ops_set(NULL);
+        tsdb_clock_sim_advance(&h->clock, 5000);
+        assert_valid(h);
+        assert_int_equal(hash_all(h), before);
+        if (all) {
+            break;
+        }
+    }
+    assert_int_equal(count(h, 1, HEAD_VIEW_NONE).in_files, 13);
+    int64_t w;
+    for (int64_t at = T0; at < T0 + 12 * RANGE; at += RANGE) {
+        assert_true(oldest(h, INT64_MAX, &w));
+        assert_int_equal(w, at);
+        assert_int_equal(flush_window(h, w, 2), 1);
+    }
+    assert_true(oldest(h, INT64_MAX, &w));
+    assert_int_equal(flush_window(h, w, 2), 1);
+    assert_false(oldest(h, INT64_MAX, &w));
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(sealed_window__edges__floor_without_overflow),
+    T(append__boundary_crossed__chunks_lie_in_one_window),
+    T(sealer_step__every_kind__reads_the_same_from_files),
+    T(owner_seal_request__before__leaves_later_windows_open),
+    T(head_oldest_window__through_the_life_of_samples__follows),
+    T(owner_sweep_request__flushed_chunks__go_when_no_view_needs_them),
+    T(head_drop_before__sealer_has_the_chunk__freed_when_it_comes_back),
+    T(sealer_step__disk_fails__chunks_stay_and_go_to_the_next_file),
+    T(head_read__chunk_damaged__corrupt_with_file_and_offset),
+    T(restart__checkpoint_refers_to_files__all_back_and_in_files),
+    T(restart__other_block_range__chunks_of_two_windows_are_cut_anew),
+    T(restart__file_gone_or_cut__the_rest_serves_and_it_is_counted),
+    T(head_read__conflict_against_a_file__first_written_wins),
+    T(head_files__doomed__wait_for_guards_and_readers),
+    T(seal__nth_allocation_fails__nothing_is_half_done),
+};
+
+TEST_MAIN(tests)
