@@ -205,7 +205,7 @@ static enum MHD_Result handle_body(struct http_exchange *x, const char *data, si
         refuse_upload(x);
         return MHD_NO;
     }
-    if (!x->sink) {
+    if (!x->sink && !replied(x)) {
         s->handlers.on_body(s->handlers.arg, x, data, n);
         if (replied(x)) {
             x->sink = true;
