@@ -91,8 +91,10 @@ static size_t example_write(uint8_t *out)
     uint8_t *data;
     assert_ok_err(tsdb_file_read_all(&fs, "wal/00000001", 8192, TSDB_MEM_OTHER, &data, &size, &err),
                   &err);
+    size_t file_bytes = size;
     size = WAL_SEGMENT_HEADER_BYTES + len + WAL_END_BYTES;
     memcpy(out, data, size);
+    tsdb_mem_free(TSDB_MEM_OTHER, data, file_bytes);
     tsdb_fs_sim_destroy(sim);
     return size;
 }
