@@ -1,6 +1,7 @@
-/* What the flags set. One table (options.c) drives parsing, --help, /api/v1/status/flags and docs/config.md; every field is filled
- * and validated before anything is opened. Immutable after start, but for what --config.file sets (server/config_file.h).
- * Flag syntax as Prometheus's (kingpin): --name=value or --name value; booleans --name / --no-name; lists repeat or use commas.
+/* What the flags set. One table (options.c) drives parsing, --help, /api/v1/status/flags and
+ * docs/config.md; every field is filled and validated before anything is opened. Immutable after
+ * start, but for what --config.file sets (server/config_file.h). Flag syntax as Prometheus's
+ * (kingpin): --name=value or --name value; booleans --name / --no-name; lists repeat or use commas.
  */
 #ifndef SERVER_OPTIONS_H
 #define SERVER_OPTIONS_H
@@ -10,18 +11,20 @@
 #include "model/request.h"
 
 struct server_options {
-    char listen_address[256];        /* --web.listen-address          127.0.0.1:9494 */
-    uint64_t body_bytes_max;         /* --web.max-body-size           64MiB, of a write request, compressed */
-    uint64_t decoded_bytes_max;      /* --web.max-decoded-size        256MiB */
-    uint64_t inflight_bytes_max;     /* --web.max-inflight-bytes      1GiB over all write requests */
-    uint32_t connections_max;        /* --web.max-connections         512 */
-    int64_t read_timeout_ms;         /* --web.read-timeout            5m: an idle or slow connection is closed */
-    char cors_origin[256];           /* --web.cors.origin             .* */
-    bool admin_api;                  /* --web.enable-admin-api        false */
-    bool lifecycle;                  /* --web.enable-lifecycle        true: POST /-/reload (and /-/quit) */
-    char config_file[4096];          /* --config.file                 none */
-    char data_path[4096];            /* --storage.tsdb.path           data/ */
-    int64_t retention_ms;            /* --storage.tsdb.retention.time 15d; 0 = for ever */
+    char listen_address[256]; /* --web.listen-address          127.0.0.1:9494 */
+    uint64_t
+        body_bytes_max; /* --web.max-body-size           64MiB, of a write request, compressed */
+    uint64_t decoded_bytes_max;  /* --web.max-decoded-size        256MiB */
+    uint64_t inflight_bytes_max; /* --web.max-inflight-bytes      1GiB over all write requests */
+    uint32_t connections_max;    /* --web.max-connections         512 */
+    int64_t read_timeout_ms;     /* --web.read-timeout            5m: an idle or slow connection is
+                                    closed */
+    char cors_origin[256];       /* --web.cors.origin             .* */
+    bool admin_api;              /* --web.enable-admin-api        false */
+    bool lifecycle;         /* --web.enable-lifecycle        true: POST /-/reload (and /-/quit) */
+    char config_file[4096]; /* --config.file                 none */
+    char data_path[4096];   /* --storage.tsdb.path           data/ */
+    int64_t retention_ms;   /* --storage.tsdb.retention.time 15d; 0 = for ever */
     enum tsdb_durability durability; /* --storage.durability          buffered */
     int64_t flush_interval_ms;       /* --storage.wal.flush-interval  100ms */
     uint64_t flush_samples;          /* --storage.wal.flush-samples   1000000 */
@@ -38,7 +41,8 @@ struct server_options {
     uint32_t query_queue_max;        /* --query.max-queue             1000 waiting; beyond 503 */
     uint64_t query_bytes_max;        /* --query.max-memory            1GiB per query */
     int64_t lookback_ms;             /* --query.lookback-delta        5m */
-    bool feature_experimental_functions, feature_extended_range_selectors, feature_fill_modifiers, feature_delayed_name_removal;
+    bool feature_experimental_functions, feature_extended_range_selectors, feature_fill_modifiers,
+        feature_delayed_name_removal;
     char features[1024];             /* --enable-feature, as given */
     enum tsdb_log_level log_level;   /* --log.level                   info */
     enum tsdb_log_format log_format; /* --log.format                  logfmt */
@@ -46,10 +50,12 @@ struct server_options {
 };
 
 void server_options_default(struct server_options *o);
-/* argv without the sub-command. INVALID names the flag, the value and what it takes. *out_help: --help was asked for. */
-enum tsdb_status server_options_parse(struct server_options *o, int argc, char **argv, bool *out_help, struct tsdb_error *err) TSDB_WUR;
-void server_options_help(struct tsdb_buf *out);                                       /* --help, wrapped at 100 columns */
-void server_options_markdown(struct tsdb_buf *out);                                   /* docs/config.md */
+/* argv without the sub-command. INVALID names the flag, the value and what it takes. *out_help:
+ * --help was asked for. */
+enum tsdb_status server_options_parse(struct server_options *o, int argc, char **argv,
+                                      bool *out_help, struct tsdb_error *err) TSDB_WUR;
+void server_options_help(struct tsdb_buf *out);     /* --help, wrapped at 100 columns */
+void server_options_markdown(struct tsdb_buf *out); /* docs/config.md */
 /* Every flag as (name, value as Prometheus would print it). */
 typedef void (*server_option_fn)(void *arg, const char *name, const char *value);
 void server_options_visit(const struct server_options *o, server_option_fn fn, void *arg);

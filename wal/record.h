@@ -1,12 +1,13 @@
 /* Records: what one frame of the log holds. Encoded by owners, decoded by replay. Pure, no I/O.
  *
- * A frame on disk is a 16-byte header (wal.c fills magic and CRC) and a payload; owners write frames back to back into a
- * batch's wal_bytes with type, partition and length set. Every payload begins with
- *   uvarint log_seq     position among this partition's frames: 1, 2, 3, ... a gap means that a frame was lost
- *   varint  write_seq - log_seq; the partition's write sequence after the batch (orders duplicates and deletes)
- *   uvarint epoch       what values may be packed against: only samples of the same partition and epoch
- * Values are packed against the series' last value logged in the same epoch; a series' first sample in an epoch is raw.
- * So damage costs at most one partition's samples up to the next epoch. Exact bytes: docs/format/wal.md.
+ * A frame on disk is a 16-byte header (wal.c fills magic and CRC) and a payload; owners write
+ * frames back to back into a batch's wal_bytes with type, partition and length set. Every payload
+ * begins with uvarint log_seq     position among this partition's frames: 1, 2, 3, ... a gap means
+ * that a frame was lost varint  write_seq - log_seq; the partition's write sequence after the batch
+ * (orders duplicates and deletes) uvarint epoch       what values may be packed against: only
+ * samples of the same partition and epoch Values are packed against the series' last value logged
+ * in the same epoch; a series' first sample in an epoch is raw. So damage costs at most one
+ * partition's samples up to the next epoch. Exact bytes: docs/format/wal.md.
  */
 #ifndef WAL_RECORD_H
 #define WAL_RECORD_H
@@ -14,34 +15,38 @@
 #include "model/batch.h"
 
 enum wal_record_type {
-    WAL_RECORD_SERIES = 1,    /* new series: local id and labels */
-    WAL_RECORD_SAMPLES = 2,   /* floats and histograms of one partition */
+    WAL_RECORD_SERIES = 1,  /* new series: local id and labels */
+    WAL_RECORD_SAMPLES = 2, /* floats and histograms of one partition */
     WAL_RECORD_EXEMPLARS = 3,
 };
 #define WAL_FRAME_HEADER_BYTES 16
 
 /* Upper bounds for reserving memory before encoding. */
-#define WAL_FRAME_OVERHEAD_MAX       (WAL_FRAME_HEADER_BYTES + 3 * TSDB_VARINT64_BYTES_MAX + 16)
-#define WAL_SAMPLE_BYTES_MAX         48 /* float or histogram without its raw bytes, start timestamp included */
-#define WAL_SERIES_BYTES_OVERHEAD_MAX 24
+#define WAL_FRAME_OVERHEAD_MAX (WAL_FRAME_HEADER_BYTES + 3 * TSDB_VARINT64_BYTES_MAX + 16)
+#define WAL_SAMPLE_BYTES_MAX                                                                       \
+    48 /* float or histogram without its raw bytes, start timestamp included */
+#define WAL_SERIES_BYTES_OVERHEAD_MAX   24
 #define WAL_EXEMPLAR_BYTES_OVERHEAD_MAX 32 /* beside the labels' canonical bytes */
 
-/* ---- encoding, into [pos, end) of a batch; running out of room is a bug of the reservation and asserted ---- */
+/* ---- encoding, into [pos, end) of a batch; running out of room is a bug of the reservation and
+ * asserted ---- */
 struct wal_encoder {
     uint8_t *pos, *end;
     uint8_t *frame;      /* begin of the open frame */
     uint32_t prev_local; /* delta state within the frame */
     int64_t prev_t_ms;
-    uint8_t *run;        /* control byte of the open run of unchanged values, or NULL */
+    uint8_t *run; /* control byte of the open run of unchanged values, or NULL */
 };
 void wal_encoder_init(struct wal_encoder *e, uint8_t *begin, uint8_t *end);
-void wal_frame_begin(struct wal_encoder *e, enum wal_record_type type, uint32_t partition, uint64_t log_seq, uint64_t write_seq, uint64_t epoch);
+void wal_frame_begin(struct wal_encoder *e, enum wal_record_type type, uint32_t partition,
+                     uint64_t log_seq, uint64_t write_seq, uint64_t epoch);
 void wal_frame_end(struct wal_encoder *e);
 void wal_encode_series(struct wal_encoder *e, uint32_t local, const struct tsdb_labels *labels);
 /* base_bits: the series' last float logged in this epoch; has_base false = raw. */
-void wal_encode_float(struct wal_encoder *e, uint32_t local, int64_t t_ms, int64_t start_ms, uint64_t bits, bool has_base, uint64_t base_bits);
-void wal_encode_histogram(struct wal_encoder *e, uint32_t local, int64_t t_ms, int64_t start_ms, enum tsdb_sample_kind kind,
-                          const uint8_t *raw, uint32_t raw_len);
+void wal_encode_float(struct wal_encoder *e, uint32_t local, int64_t t_ms, int64_t start_ms,
+                      uint64_t bits, bool has_base, uint64_t base_bits);
+void wal_encode_histogram(struct wal_encoder *e, uint32_t local, int64_t t_ms, int64_t start_ms,
+                          enum tsdb_sample_kind kind, const uint8_t *raw, uint32_t raw_len);
 void wal_encode_exemplar(struct wal_encoder *e, uint32_t local, const struct tsdb_exemplar *x);
 
 /* ---- decoding untrusted payloads ---- */
@@ -55,24 +60,27 @@ struct wal_decoder {
     uint32_t run_left; /* samples of a run still to be given */
     bool failed;
 };
-enum tsdb_status wal_decode_head(const uint8_t *payload, uint32_t len, struct wal_frame_head *out_head, struct wal_decoder *out,
+enum tsdb_status wal_decode_head(const uint8_t *payload, uint32_t len,
+                                 struct wal_frame_head *out_head, struct wal_decoder *out,
                                  struct tsdb_error *err) TSDB_WUR;
 /* Each returns true with the next item, false at the end or on malformed bytes (then d->failed). */
-bool wal_decode_series(struct wal_decoder *d, uint32_t *out_local, struct tsdb_slice *out_labels /* canonical bytes, unchecked */);
+bool wal_decode_series(struct wal_decoder *d, uint32_t *out_local,
+                       struct tsdb_slice *out_labels /* canonical bytes, unchecked */);
 struct wal_sample {
     uint32_t local;
     enum tsdb_sample_kind kind;
     int64_t t_ms;
     int64_t start_ms;
-    uint64_t bits;             /* float; complete if raw, else to be finished by wal_sample_unpack */
-    struct tsdb_slice raw;     /* histogram */
-    bool needs_base;           /* packed: the caller knows the base */
+    uint64_t bits;         /* float; complete if raw, else to be finished by wal_sample_unpack */
+    struct tsdb_slice raw; /* histogram */
+    bool needs_base;       /* packed: the caller knows the base */
     uint8_t pack_mode;
     uint64_t packed;
 };
 bool wal_decode_sample(struct wal_decoder *d, struct wal_sample *out);
 /* The float's bits, given the series' last float in this epoch. */
 uint64_t wal_sample_unpack(const struct wal_sample *s, uint64_t base_bits);
-bool wal_decode_exemplar(struct wal_decoder *d, uint32_t *out_local, struct tsdb_label *items, uint32_t cap, struct tsdb_exemplar *out);
+bool wal_decode_exemplar(struct wal_decoder *d, uint32_t *out_local, struct tsdb_label *items,
+                         uint32_t cap, struct tsdb_exemplar *out);
 
 #endif

@@ -1,7 +1,8 @@
 /* The write-ahead log: one log for all owners.
  *
- * On the data path: owners hand over batches whose WAL bytes are already encoded (wal/record.h); the writer copies them
- * into one segment sequence, one write for all who wait, and one fdatasync for all who want it; then completes them.
+ * On the data path: owners hand over batches whose WAL bytes are already encoded (wal/record.h);
+ * the writer copies them into one segment sequence, one write for all who wait, and one fdatasync
+ * for all who want it; then completes them.
  *
  *   owner 0 ─ring─┐                            ┌─ buffered: complete after write(2)
  *   owner 1 ─ring─┼─ wal_write_step ─ segment ─┤
@@ -9,15 +10,17 @@
  *
  * Invariants:
  *  1. Bytes of one owner appear in the log in the order in which the owner submitted them.
- *  2. A batch is completed OK only after its bytes were accepted by write(2) (buffered) or synced (strict).
- *  3. Un-synced bytes are at most flush_interval_ms old and at most flush_samples many, plus what arrived during the
- *     sync that runs; their copy stays in memory until synced.
- *  4. A failed write or sync poisons its segment: it is never written again. The un-synced bytes go again, re-sealed,
- *     into a new segment. If that fails as well the log is read-only: every batch completes with READ_ONLY, for good.
- *  5. Segments are preallocated with zeroes; a frame's CRC is seeded with segment number and offset, so old bytes of a
- *     recycled segment never verify.
- * Threads: wal_submit: owner i only with index i. wal_write_step: one writer. wal_sync_step: one syncer, may be the same.
- * Others as said. Format: docs/format/wal.md.
+ *  2. A batch is completed OK only after its bytes were accepted by write(2) (buffered) or synced
+ * (strict).
+ *  3. Un-synced bytes are at most flush_interval_ms old and at most flush_samples many, plus what
+ * arrived during the sync that runs; their copy stays in memory until synced.
+ *  4. A failed write or sync poisons its segment: it is never written again. The un-synced bytes go
+ * again, re-sealed, into a new segment. If that fails as well the log is read-only: every batch
+ * completes with READ_ONLY, for good.
+ *  5. Segments are preallocated with zeroes; a frame's CRC is seeded with segment number and
+ * offset, so old bytes of a recycled segment never verify. Threads: wal_submit: owner i only with
+ * index i. wal_write_step: one writer. wal_sync_step: one syncer, may be the same. Others as said.
+ * Format: docs/format/wal.md.
  */
 #ifndef WAL_WAL_H
 #define WAL_WAL_H
@@ -29,59 +32,67 @@
 struct wal;
 
 struct wal_options {
-    const struct tsdb_fs *fs;        /* outlives the log */
-    const char *dir;                 /* "wal" */
+    const struct tsdb_fs *fs; /* outlives the log */
+    const char *dir;          /* "wal" */
     struct tsdb_clock clock;
     uint32_t owner_count;
-    uint32_t ring_slots;             /* batches waiting per owner */
-    uint64_t segment_bytes;          /* a batch larger than a segment gets a segment of its size */
+    uint32_t ring_slots;    /* batches waiting per owner */
+    uint64_t segment_bytes; /* a batch larger than a segment gets a segment of its size */
     uint64_t epoch_bytes;
     uint32_t flush_interval_ms;
     uint64_t flush_samples;
-    uint64_t unsynced_bytes_max;     /* beyond: sync before more is written */
-    uint64_t segment_first;          /* number of the first segment to write: after the last one on disk */
+    uint64_t unsynced_bytes_max; /* beyond: sync before more is written */
+    uint64_t segment_first; /* number of the first segment to write: after the last one on disk */
 };
 
 /* Creates the directory if need be and opens the first segment. */
-enum tsdb_status wal_open(const struct wal_options *options, struct wal **out, struct tsdb_error *err) TSDB_WUR;
-/* Writes and syncs what was submitted (unless read-only), closes. Batches still waiting are completed. NULL is fine. */
+enum tsdb_status wal_open(const struct wal_options *options, struct wal **out,
+                          struct tsdb_error *err) TSDB_WUR;
+/* Writes and syncs what was submitted (unless read-only), closes. Batches still waiting are
+ * completed. NULL is fine. */
 enum tsdb_status wal_close(struct wal *w, struct tsdb_error *err);
-/* Tests: free everything as the death of the process would: nothing is written. Waiting batches are completed with READ_ONLY, because
- * their memory is somebody's. NULL is fine. */
+/* Tests: free everything as the death of the process would: nothing is written. Waiting batches are
+ * completed with READ_ONLY, because their memory is somebody's. NULL is fine. */
 void wal_abandon(struct wal *w);
 
-/* Hand a batch with b->wal_bytes/wal_len to the log. The caller holds a credit of wal_ring(owner). A batch with
- * wal_len 0 (all rejected) or durability MEMORY needs no log: the caller completes it itself. */
+/* Hand a batch with b->wal_bytes/wal_len to the log. The caller holds a credit of wal_ring(owner).
+ * A batch with wal_len 0 (all rejected) or durability MEMORY needs no log: the caller completes it
+ * itself. */
 struct tsdb_ring *wal_ring(struct wal *w, uint32_t owner);
 void wal_submit(struct wal *w, uint32_t owner, struct tsdb_batch *b);
 
-/* The epoch that owners must use for the batches they encode from now on. Rises every epoch_bytes of log. Any thread. */
+/* The epoch that owners must use for the batches they encode from now on. Rises every epoch_bytes
+ * of log. Any thread. */
 uint64_t wal_epoch(const struct wal *w);
 
-/* Take what is in the rings, write it, complete buffered batches, pass strict ones on. Returns batches that
- * were completed or passed on; 0 with batches waiting: the bound on un-synced bytes is reached, a sync must come first. */
+/* Take what is in the rings, write it, complete buffered batches, pass strict ones on. Returns
+ * batches that were completed or passed on; 0 with batches waiting: the bound on un-synced bytes is
+ * reached, a sync must come first. */
 size_t wal_write_step(struct wal *w, int64_t now_ns);
-/* fdatasync if somebody waits for it or the window is used up. Completes strict batches. Returns 1 if it synced. */
+/* fdatasync if somebody waits for it or the window is used up. Completes strict batches. Returns 1
+ * if it synced. */
 size_t wal_sync_step(struct wal *w, int64_t now_ns);
 /* Sleep until there is work for the step, at most timeout_ns. */
 void wal_write_wait(struct wal *w, int64_t timeout_ns);
 void wal_sync_wait(struct wal *w, int64_t timeout_ns);
 void wal_wake(struct wal *w); /* both; for shutdown */
 
-/* Start a new segment at the next write step, and say its number: every batch submitted after this call returns lands in
- * a segment >= *out_segment. Any thread; waits for nothing. */
+/* Start a new segment at the next write step, and say its number: every batch submitted after this
+ * call returns lands in a segment >= *out_segment. Any thread; waits for nothing. */
 uint64_t wal_rotate(struct wal *w);
-/* Remove (or recycle) segments with a lower number. They must be covered by a durable checkpoint. Any one thread at a time. */
-enum tsdb_status wal_truncate_before(struct wal *w, uint64_t segment, struct tsdb_error *err) TSDB_WUR;
+/* Remove (or recycle) segments with a lower number. They must be covered by a durable checkpoint.
+ * Any one thread at a time. */
+enum tsdb_status wal_truncate_before(struct wal *w, uint64_t segment,
+                                     struct tsdb_error *err) TSDB_WUR;
 
 /* Is the log read-only, and why (err filled)? Any thread. */
 bool wal_read_only(const struct wal *w, struct tsdb_error *err);
 
 struct wal_stats {
-    uint64_t segment;              /* current number */
+    uint64_t segment; /* current number */
     uint64_t bytes_written, frames_written, samples_written;
     uint64_t writes, syncs, write_failures, sync_failures, segments_created, segments_poisoned;
-    uint64_t disk_bytes;           /* of all live segments, preallocation included */
+    uint64_t disk_bytes; /* of all live segments, preallocation included */
     uint64_t unsynced_bytes;
     uint64_t epoch;
 };
@@ -93,14 +104,14 @@ struct wal_replay_options {
     const char *dir;
     uint64_t segment_from; /* segments below are ignored: the checkpoint covers them */
 };
-/* After a double fault (a failed write, and the process killed while it wrote the bytes again) a frame may come twice:
- * skip a log_seq that its partition has had already. */
+/* After a double fault (a failed write, and the process killed while it wrote the bytes again) a
+ * frame may come twice: skip a log_seq that its partition has had already. */
 struct wal_frame {
-    uint8_t type;      /* enum wal_record_type */
+    uint8_t type; /* enum wal_record_type */
     uint8_t partition;
     uint32_t len;
     const uint8_t *payload; /* valid until the next wal_replay_segment or close */
-    uint64_t offset;   /* in the segment, for messages */
+    uint64_t offset;        /* in the segment, for messages */
 };
 struct wal_segment_view {
     uint64_t segment;
@@ -109,16 +120,23 @@ struct wal_segment_view {
 };
 /* A stretch of log that could not be read. Reported, never silently skipped. */
 struct wal_damage {
-    uint64_t segment, from, to; /* byte range; 0, 0: this segment, the first of a gap in the numbers, is missing */
-    bool torn_tail;             /* the tail of the last segment: an interrupted write, nothing acknowledged is lost */
+    uint64_t segment, from,
+        to; /* byte range; 0, 0: this segment, the first of a gap in the numbers, is missing */
+    bool torn_tail; /* the tail of the last segment: an interrupted write, nothing acknowledged is
+                       lost */
 };
 struct wal_replay;
-enum tsdb_status wal_replay_open(const struct wal_replay_options *options, struct wal_replay **out, struct tsdb_error *err) TSDB_WUR;
-/* Read and check the next segment whole (memory: one segment). NOT_FOUND after the last. Damage is noted and skipped. */
-enum tsdb_status wal_replay_segment(struct wal_replay *r, struct wal_segment_view *out, struct tsdb_error *err) TSDB_WUR;
+enum tsdb_status wal_replay_open(const struct wal_replay_options *options, struct wal_replay **out,
+                                 struct tsdb_error *err) TSDB_WUR;
+/* Read and check the next segment whole (memory: one segment). NOT_FOUND after the last. Damage is
+ * noted and skipped. */
+enum tsdb_status wal_replay_segment(struct wal_replay *r, struct wal_segment_view *out,
+                                    struct tsdb_error *err) TSDB_WUR;
 uint32_t wal_replay_damage(const struct wal_replay *r, const struct wal_damage **out);
-/* min, max: segment numbers found (max < min: none); current: being read. For /api/v1/status/walreplay. */
-void wal_replay_progress(const struct wal_replay *r, uint64_t *out_min, uint64_t *out_max, uint64_t *out_current);
+/* min, max: segment numbers found (max < min: none); current: being read. For
+ * /api/v1/status/walreplay. */
+void wal_replay_progress(const struct wal_replay *r, uint64_t *out_min, uint64_t *out_max,
+                         uint64_t *out_current);
 void wal_replay_close(struct wal_replay *r);
 
 #endif
