@@ -110,7 +110,21 @@ static void visit_head(const struct tsdb_stats *t, const struct visit *v)
     gauge(v, "tidalite_head_series", (double)t->series, "Series in memory.");
     counter(v, "tidalite_head_series_created_total", t->series_created,
             "Series created since start.");
-    gauge(v, "tidalite_head_chunks", (double)t->chunks, "Sealed chunks in memory.");
+    gauge(v, "tidalite_head_chunks", (double)t->chunks,
+          "Sealed chunks of the head, in memory or in head files.");
+    gauge(v, "tidalite_head_chunks_unwritten", (double)t->seal_pending,
+          "Sealed chunks in memory that are not in a head file yet.");
+    gauge(v, "tidalite_head_files", (double)t->head_files, "Files in head/.");
+    gauge(v, "tidalite_head_file_bytes", (double)t->head_file_bytes,
+          "Bytes of the files in head/.");
+    counter(v, "tidalite_head_chunk_read_failures_total", t->head_read_failures,
+            "Chunks of head files that could not be read or did not verify.");
+    counter(v, "tidalite_seal_chunks_total", t->sealed_chunks, "Chunks written to head files.");
+    counter(v, "tidalite_seal_samples_total", t->sealed_samples, "Samples in them.");
+    counter(v, "tidalite_seal_bytes_total", t->sealed_bytes, "Bytes written to head files.");
+    counter(
+        v, "tidalite_seal_failures_total", t->seal_failures,
+        "Batches of chunks that could not be written; they stay in memory and are tried again.");
     gauge(v, "tidalite_index_label_pairs", (double)t->label_pairs, "Distinct label pairs.");
     gauge(v, "tidalite_index_symbols", (double)t->symbols, "Interned strings.");
     gauge(v, "tidalite_alias_entries", (double)t->aliases, "Entries of the alias table.");

@@ -57,6 +57,24 @@ static void add_recovered(const struct db_life *life, struct tsdb_stats *out)
     out->replay_duration_ns = life->replay_duration_ns;
 }
 
+static void add_sealing(struct tsdb *db, struct tsdb_stats *out)
+{
+    struct sealer_stats s;
+    struct head_files_stats f;
+    sealer_stats(db->sealer, &s);
+    head_files_stats(db->head_files, &f);
+    out->sealed_chunks = s.chunks;
+    out->sealed_samples = s.samples;
+    out->sealed_bytes = s.bytes;
+    out->seal_failures = s.failures;
+    out->head_files = f.files;
+    out->head_file_bytes = f.bytes;
+    out->head_read_failures = f.read_failures;
+    for (uint32_t i = 0; i < TSDB_PARTITIONS; i++) {
+        out->seal_pending += head_raw_pending(db->heads[i]);
+    }
+}
+
 void tsdb_stats_read(struct tsdb *db, struct tsdb_stats *out)
 {
     struct db_life *life = db->life;
@@ -64,6 +82,7 @@ void tsdb_stats_read(struct tsdb *db, struct tsdb_stats *out)
     for (uint32_t i = 0; i < TSDB_PARTITIONS; i++) {
         add_partition(db, i, out);
     }
+    add_sealing(db, out);
     out->aliases = alias_count(db->aliases);
     out->alias_misses = relaxed(&db->alias_misses);
     out->ring_full = relaxed(&db->ring_full);

@@ -188,6 +188,30 @@ enum tsdb_status tsdb_exemplars(struct tsdb_querier *q, const struct tsdb_select
                                 struct tsdb_arena *arena, struct tsdb_exemplar_series **out,
                                 uint32_t *out_count, struct tsdb_error *err) TSDB_WUR;
 
+/* What there is much of: for each question the `limit` (> 0) greatest, greatest first, equal ones
+ * by name. Of the series that the head knows. Walks every label pair there is; memory and time are
+ * the request's (may be NULL). Strings are borrowed for the life of the db. BUSY while storage is
+ * not ready; NOMEM, LIMIT, CANCELLED, TIMEOUT. */
+struct tsdb_cardinality_item {
+    struct tsdb_slice name, value; /* value: of pairs only */
+    uint64_t count;
+};
+struct tsdb_cardinality_list {
+    const struct tsdb_cardinality_item *items; /* from the arena */
+    uint32_t count;
+};
+struct tsdb_cardinality {
+    uint64_t label_pairs;                       /* distinct ones */
+    struct tsdb_cardinality_list metric_series; /* series per metric name */
+    struct tsdb_cardinality_list name_values;   /* values per label name */
+    struct tsdb_cardinality_list name_bytes;    /* memory of the index per label name, about */
+    struct tsdb_cardinality_list pair_series;   /* series per label pair */
+};
+enum tsdb_status tsdb_cardinality_read(struct tsdb *db, struct tsdb_request *request,
+                                       uint32_t limit, struct tsdb_arena *arena,
+                                       struct tsdb_cardinality *out,
+                                       struct tsdb_error *err) TSDB_WUR;
+
 /* ---- background actors as steps; `now_ns` on the monotonic clock. Each returns the amount of work
  * it did. ---- */
 size_t tsdb_owner_step(struct tsdb *db, uint32_t owner, int64_t now_ns);
@@ -213,6 +237,9 @@ struct tsdb_stats {
     uint64_t ring_depth, ring_full;
     uint64_t wal_segment, wal_bytes_written, wal_samples_written, wal_writes, wal_syncs,
         wal_failures, wal_disk_bytes, wal_unsynced_bytes;
+    uint64_t head_files, head_file_bytes, head_read_failures;            /* of head/ */
+    uint64_t sealed_chunks, sealed_samples, sealed_bytes, seal_failures; /* written to head/ */
+    uint64_t seal_pending; /* sealed chunks in memory, not in a file yet */
     uint64_t checkpoints, checkpoint_failures, checkpoint_last_bytes;
     int64_t checkpoint_last_ms; /* wall time; 0 = never */
     uint64_t replay_frames, replay_samples, replay_damage, replay_lost_frames;

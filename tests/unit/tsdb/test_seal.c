@@ -585,6 +585,29 @@ static void seal__nth_allocation_fails__nothing_is_half_done(void **state)
     assert_false(oldest(h, INT64_MAX, &w));
 }
 
+/* docs/format/head-chunks.md shows these bytes. */
+static void sealer_step__one_chunk__golden_file(void **state)
+{
+    struct hx *h = *state;
+    for (int64_t i = 0; i < 4; i++) {
+        put(h, 1, T0 + i * 15000, 2.5);
+    }
+    seal_open(h, INT64_MAX);
+    seal_all(h);
+    uint8_t *data = NULL;
+    size_t len = 0;
+    assert_ok(tsdb_file_read_all(&h->options.fs, "head/00000001", 4096, TSDB_MEM_OTHER, &data, &len,
+                                 NULL));
+    static const uint8_t golden[] = {
+        0x54, 0x44, 0x4c, 0x48, 0x45, 0x41, 0x44, 0x43, 0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+        0x00, 0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x83, 0x21,
+        0x2f, 0xd2, 0x13, 0x00, 0x00, 0x00, 0x01, 0x00, 0x04, 0x0a, 0x04, 0x00, 0xc0, 0xa9, 0x96,
+        0xfd, 0xf9, 0x62, 0xb0, 0xea, 0x01, 0x00, 0x02, 0x04, 0x40, 0x3d, 0xd8, 0xef, 0x27};
+    assert_int_equal(len, sizeof golden);
+    assert_memory_equal(data, golden, sizeof golden);
+    tsdb_mem_free(TSDB_MEM_OTHER, data, len);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 static const struct CMUnitTest tests[] = {
@@ -602,6 +625,7 @@ static const struct CMUnitTest tests[] = {
     T(restart__file_gone_or_cut__the_rest_serves_and_it_is_counted),
     T(head_read__conflict_against_a_file__first_written_wins),
     T(head_files__doomed__wait_for_guards_and_readers),
+    T(sealer_step__one_chunk__golden_file),
     T(seal__nth_allocation_fails__nothing_is_half_done),
 };
 
