@@ -42,17 +42,17 @@ struct selection {
     uint32_t count;
 };
 
-static enum tsdb_status selection_array(struct selection *sel, size_t count, size_t bytes_each,
-                                        void *out)
+static void *selection_array(struct selection *sel, size_t count, size_t bytes_each,
+                             enum tsdb_status *out_status)
 {
     void *p =
         tsdb_arena_alloc_array(sel->arena, TSDB_MAX(count, (size_t)1), bytes_each, bytes_each);
     if (p == NULL) {
-        return tsdb_error_set(sel->err, sel->arena->failure,
-                              "select of %u series: over the memory limit", sel->ix->series_count);
+        *out_status =
+            tsdb_error_set(sel->err, sel->arena->failure,
+                           "select of %u series: over the memory limit", sel->ix->series_count);
     }
-    memcpy(out, &p, sizeof p);
-    return TSDB_OK;
+    return p;
 }
 
 static enum tsdb_status selection_check(const struct selection *sel, uint32_t turn)
@@ -134,9 +134,10 @@ static enum tsdb_status selection_spell_out(struct selection *sel)
     if (!sel->all) {
         return TSDB_OK;
     }
+    enum tsdb_status status = TSDB_OK;
     uint32_t n = sel->ix->series_count;
-    enum tsdb_status status = selection_array(sel, n, sizeof *sel->ids, &sel->ids);
-    if (status != TSDB_OK) {
+    sel->ids = selection_array(sel, n, sizeof *sel->ids, &status);
+    if (sel->ids == NULL) {
         return status;
     }
     for (uint32_t i = 0; i < n; i++) {
@@ -156,17 +157,17 @@ static enum tsdb_status run_one(struct selection *sel, const struct step *step)
         return TSDB_OK;
     }
     disk_postings_init(&p, sel->ix, &step->value);
+    enum tsdb_status status = TSDB_OK;
     if (sel->all && step->keep) {
-        enum tsdb_status status =
-            selection_array(sel, step->value.series, sizeof *sel->ids, &sel->ids);
-        if (status == TSDB_OK) {
-            status = disk_postings_all(&p, sel->ids, sel->err);
+        sel->ids = selection_array(sel, step->value.series, sizeof *sel->ids, &status);
+        if (sel->ids == NULL) {
+            return status;
         }
         sel->count = step->value.series;
         sel->all = false;
-        return status;
+        return disk_postings_all(&p, sel->ids, sel->err);
     }
-    enum tsdb_status status = selection_spell_out(sel);
+    status = selection_spell_out(sel);
     return status == TSDB_OK ? disk_postings_filter(&p, step->keep, sel->ids, &sel->count, sel->err)
                              : status;
 }
@@ -182,13 +183,14 @@ static enum tsdb_status bits_apply(struct selection *sel, const uint64_t *bits, 
     for (size_t w = 0; w < index_bits_words(n); w++) {
         set += (size_t)__builtin_popcountll(bits[w]);
     }
-    enum tsdb_status status =
-        selection_array(sel, keep ? set : n - set, sizeof *sel->ids, &sel->ids);
-    if (status == TSDB_OK) {
-        sel->count = index_bits_extract(bits, n, keep, sel->ids);
-        sel->all = false;
+    enum tsdb_status status = TSDB_OK;
+    sel->ids = selection_array(sel, keep ? set : n - set, sizeof *sel->ids, &status);
+    if (sel->ids == NULL) {
+        return status;
     }
-    return status;
+    sel->count = index_bits_extract(bits, n, keep, sel->ids);
+    sel->all = false;
+    return TSDB_OK;
 }
 
 static enum tsdb_status value_mark(struct selection *sel, const struct disk_value *value,
@@ -249,9 +251,9 @@ static enum tsdb_status mark_scan(struct selection *sel, const struct step *step
 static enum tsdb_status run_marked(struct selection *sel, const struct step *step)
 {
     size_t words = index_bits_words(sel->ix->series_count);
-    uint64_t *bits = NULL;
-    enum tsdb_status status = selection_array(sel, words, sizeof *bits, &bits);
-    if (status != TSDB_OK) {
+    enum tsdb_status status = TSDB_OK;
+    uint64_t *bits = selection_array(sel, words, sizeof *bits, &status);
+    if (bits == NULL) {
         return status;
     }
     memset(bits, 0, words * sizeof *bits);

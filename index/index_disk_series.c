@@ -90,6 +90,27 @@ static enum tsdb_status labels_copy(const struct disk_labels *l, struct disk_sym
     return TSDB_OK;
 }
 
+static enum tsdb_status labels_read(const struct index_disk *ix, const struct disk_labels *l,
+                                    struct tsdb_arena *arena, struct tsdb_labels *out,
+                                    struct tsdb_error *err)
+{
+    struct disk_symbols names;
+    struct disk_symbols values;
+    struct tsdb_label *items = TSDB_ARENA_ARRAY(arena, struct tsdb_label, (size_t)l->count + 1);
+    if (items == NULL) {
+        return tsdb_error_set(err, arena->failure, "index: labels: over the memory limit");
+    }
+    disk_symbols_init(&names, ix);
+    disk_symbols_init(&values, ix);
+    enum tsdb_status status = labels_copy(l, &names, &values, arena, items, err);
+    disk_symbols_deinit(&names);
+    disk_symbols_deinit(&values);
+    if (status == TSDB_OK) {
+        *out = (struct tsdb_labels){items, l->count};
+    }
+    return status;
+}
+
 enum tsdb_status index_disk_labels(const struct index_disk *ix, uint32_t id,
                                    struct tsdb_arena *arena, struct tsdb_labels *out,
                                    struct tsdb_error *err)
@@ -97,26 +118,7 @@ enum tsdb_status index_disk_labels(const struct index_disk *ix, uint32_t id,
     struct disk_series c;
     disk_series_init(&c, ix);
     enum tsdb_status status = disk_series_at(&c, id, err);
-    struct tsdb_label *items = NULL;
-    if (status == TSDB_OK) {
-        items = tsdb_arena_alloc_array(arena, (size_t)c.labels.count + 1, sizeof *items,
-                                       _Alignof(struct tsdb_label));
-        if (items == NULL) {
-            status = tsdb_error_set(err, arena->failure, "index: labels: over the memory limit");
-        }
-    }
-    if (status == TSDB_OK) {
-        struct disk_symbols names;
-        struct disk_symbols values;
-        disk_symbols_init(&names, ix);
-        disk_symbols_init(&values, ix);
-        status = labels_copy(&c.labels, &names, &values, arena, items, err);
-        disk_symbols_deinit(&names);
-        disk_symbols_deinit(&values);
-    }
-    if (status == TSDB_OK) {
-        *out = (struct tsdb_labels){items, c.labels.count};
-    }
+    status = status == TSDB_OK ? labels_read(ix, &c.labels, arena, out, err) : status;
     disk_series_deinit(&c);
     return status;
 }

@@ -406,7 +406,7 @@ static enum tsdb_status shared_decode(const struct block *b, const struct record
                                  "chunk at byte %" PRIu64 ": no distance to its times", offset);
     }
     struct record other = {0};
-    struct tsdb_slice times;
+    struct tsdb_slice times = {NULL, 0};
     size_t cut_len = 0;
     enum tsdb_status status = record_read_any(b, offset - distance, &other, err);
     if (status != TSDB_OK) {
@@ -480,7 +480,7 @@ static enum tsdb_status chunk_verify(const struct block *b, const struct block_c
                                      struct tsdb_arena *arena, struct totals *t,
                                      struct tsdb_error *err)
 {
-    struct chunk_samples s;
+    struct chunk_samples s = {0};
     struct chunk_summary summary;
     enum tsdb_status status = block_chunk_read(b, c, arena, &s, err);
     if (status != TSDB_OK) {
@@ -564,7 +564,7 @@ enum tsdb_status block_verify(const struct block *b, struct tsdb_error *err)
     if (status == TSDB_OK) {
         status = block_open(b->index_file.fs, b->dir, b->meta.ulid, cache, &again, err);
     }
-    status = status == TSDB_OK ? verify_run(again, err) : status;
+    status = again != NULL ? verify_run(again, err) : status;
     block_close(again);
     cache_l2_destroy(cache);
     return status;
