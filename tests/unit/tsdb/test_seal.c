@@ -606,6 +606,15 @@ static void sealer_step__one_chunk__golden_file(void **state)
     assert_int_equal(len, sizeof golden);
     assert_memory_equal(data, golden, sizeof golden);
     tsdb_mem_free(TSDB_MEM_OTHER, data, len);
+    /* And the reference in a checkpoint, as docs/format/checkpoint.md shows it. */
+    static const uint8_t reference[] = {0x00, 0x08, 0x04, 0xc0, 0xa9, 0x96, 0xfd, 0xf9,
+                                        0x62, 0xc8, 0xdf, 0x02, 0x01, 0x20, 0x13};
+    assert_ok(tsdb_checkpoint(h->db, NULL));
+    assert_ok(tsdb_file_read_all(&h->options.fs, "checkpoint/00000001", 8192, TSDB_MEM_OTHER, &data,
+                                 &len, NULL));
+    assert_memory_equal(data + CHECKPOINT_HEADER_BYTES + CHECKPOINT_PAGE_HEADER_BYTES, reference,
+                        sizeof reference);
+    tsdb_mem_free(TSDB_MEM_OTHER, data, len);
 }
 
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
