@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "tests/support/tsdb_model.h"
+#include "tsdb/tsdb_private.h"
 
 #define STEP_MAX 100000u
 
@@ -20,7 +21,9 @@ static void begin(struct scene *s)
     memset(s, 0, sizeof *s);
     hx_init(&s->h, 3);
     tsdb_prng_init(&s->prng, 3);
+    s->h.options.block_range_ms = 2000;
     mx_init(&s->m, &s->h);
+    s->m.conflicts_pass = true;
 }
 
 static void end(struct scene *s)
@@ -43,6 +46,9 @@ static void put(struct scene *s, uint32_t series_count)
         hx_settle(&s->h);
         mx_reap(&s->m);
     }
+    tsdb_clock_sim_advance(&s->h.clock, 6000); /* past the sealer's pause after a failure */
+    tsdb_seal_step(s->h.db, s->h.clock.mono_ns);
+    hx_settle(&s->h);
 }
 
 /* After the fault: whatever it hit, nothing acknowledged is lost, now and after a power cut. */
@@ -80,6 +86,7 @@ enum target {
     OPEN_EMPTY,
     INGEST,
     SELECT,
+    SEAL,
     CHECKPOINT,
     RECOVER,
     CLOSE
@@ -104,6 +111,14 @@ static bool run(struct scene *s, enum target target)
     case SELECT:
         status = hx_visit(&s->h, hx_count_one, &n, &err);
         assert_true(status == TSDB_OK || status == TSDB_NOMEM);
+        break;
+    case SEAL:
+        for (uint32_t i = 0; i < tsdb_owner_count(s->h.db); i++) {
+            owner_seal_request(&s->h.db->owners[i], INT64_MAX);
+        }
+        hx_settle(&s->h);
+        tsdb_seal_step(s->h.db, s->h.clock.mono_ns);
+        hx_settle(&s->h);
         break;
     case CHECKPOINT:
         status = tsdb_checkpoint(s->h.db, &err);
@@ -158,6 +173,11 @@ static void tsdb_select__each_allocation_fails__nomem_or_ok(void **state)
     (void)state;
     fail_each(SELECT);
 }
+static void tsdb_seal__each_allocation_fails__nothing_acknowledged_lost(void **state)
+{
+    (void)state;
+    fail_each(SEAL);
+}
 static void tsdb_checkpoint__each_allocation_fails__nomem_or_ok(void **state)
 {
     (void)state;
@@ -178,6 +198,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(tsdb_open__each_allocation_fails_on_empty_directory__nomem_or_ok),
     cmocka_unit_test(tsdb_write__each_allocation_fails__nothing_acknowledged_lost),
     cmocka_unit_test(tsdb_select__each_allocation_fails__nomem_or_ok),
+    cmocka_unit_test(tsdb_seal__each_allocation_fails__nothing_acknowledged_lost),
     cmocka_unit_test(tsdb_checkpoint__each_allocation_fails__nomem_or_ok),
     cmocka_unit_test(tsdb_open__each_allocation_of_recovery_fails__nomem_or_ok),
     cmocka_unit_test(tsdb_close__each_allocation_fails__directory_consistent),

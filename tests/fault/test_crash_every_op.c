@@ -1,6 +1,7 @@
 /* One fixed run of the engine, stopped at its 1st, 2nd, ... Nth file operation, once by a kill and
  * once by a power cut. Each time the directory must open and hold what was acknowledged. The run
- * has all kinds of samples, new series, rotation, two checkpoints, a clean close and a second life.
+ * has all kinds of samples, new series, rotation, chunks that go to head files, two checkpoints, a
+ * clean close and a second life.
  */
 #include "tests/support/test.h"
 
@@ -42,6 +43,12 @@ static bool life(struct fixed *f, uint32_t series_count)
     for (uint32_t i = 0; i < 6; i++) {
         put(f, series_count + 4 * i, (enum tsdb_durability)(i % 3));
         tsdb_clock_sim_advance(&f->h.clock, 1500);
+        for (uint32_t o = 0; i % 2 == 0 && o < tsdb_owner_count(f->h.db); o++) {
+            owner_seal_request(&f->h.db->owners[o], f->h.clock.wall_ms);
+        }
+        settle(f);
+        tsdb_seal_step(f->h.db, f->h.clock.mono_ns);
+        settle(f);
         if (i % 3 == 1 && tsdb_checkpoint(f->h.db, NULL) == TSDB_OK) {
             mx_durable(&f->m, true);
         }
@@ -67,7 +74,10 @@ static void begin(struct fixed *f)
     f->h.options.wal_segment_bytes = 1u << 12;
     f->h.options.wal_epoch_bytes = 1u << 10;
     tsdb_prng_init(&f->prng, 42);
+    f->h.options.block_range_ms = 2000;
+    f->h.options.head_file_bytes_max = 400;
     mx_init(&f->m, &f->h);
+    f->m.conflicts_pass = true;
 }
 
 static void end(struct fixed *f)
@@ -148,7 +158,7 @@ static void engine__each_file_operation_fails_once__goes_on_or_read_only(void **
     struct fixed *f = malloc(sizeof *f);
     assert_non_null(f);
     uint32_t went_on = 0;
-    for (uint64_t op = 1; op < 70; op++) {
+    for (uint64_t op = 1; op < 130; op++) {
         for (int kind = TSDB_FAULT_EIO; kind <= TSDB_FAULT_ENOSPC; kind++) {
             begin(f);
             f->m.io_faults = true;
