@@ -23,7 +23,7 @@ struct sealer {
     struct head_sealed *made[BATCH_CHUNKS]; /* of the batch under way */
     uint32_t made_count;
     int64_t retry_ns;
-    _Atomic(uint64_t) chunks, samples, bytes, failures; /* relaxed */
+    _Atomic(uint64_t) chunks, samples, bytes, failures, drained; /* relaxed */
 };
 
 enum tsdb_status sealer_create(const struct sealer_options *o, struct sealer **out)
@@ -112,12 +112,20 @@ static bool chunk_put(struct sealer *s, struct head_sealed *raw, uint64_t file_b
 static void batch_deliver(struct sealer *s)
 {
     uint64_t samples = 0;
+    bool wake[TSDB_OWNERS_MAX] = {false};
     for (uint32_t i = 0; i < s->made_count; i++) {
         struct head_sealed *item = s->made[i];
+        uint32_t owner = s->o.owner_of[item->partition];
         s->pending = item->raw->next;
         samples += item->count;
         head_file_acquire(item->file);
-        owner_mailbox_push(&s->o.owners[s->o.owner_of[item->partition]], item);
+        owner_mailbox_push(&s->o.owners[owner], item); /* from here on the owner's, as is its raw */
+        wake[owner] = true;
+    }
+    for (uint32_t i = 0; i < TSDB_OWNERS_MAX; i++) {
+        if (wake[i]) {
+            tsdb_ring_wake(&s->o.owners[i].ring);
+        }
     }
     if (!s->pending) {
         s->pending_end = &s->pending;
@@ -169,10 +177,20 @@ static enum tsdb_status batch_write(struct sealer *s, struct tsdb_error *err)
     return status;
 }
 
+static void drained(struct sealer *s)
+{
+    /* Release: partner is sealer_stats; who sees it finds the chunks in the mailboxes. */
+    atomic_fetch_add_explicit(&s->drained, 1, memory_order_release);
+}
+
 size_t sealer_step(struct sealer *s, int64_t now_ns)
 {
     take_queues(s);
-    if (!s->pending || now_ns < s->retry_ns) {
+    if (!s->pending) {
+        drained(s);
+        return 0;
+    }
+    if (now_ns < s->retry_ns) {
         return 0;
     }
     uint64_t begin = tsdb_perf_now();
@@ -189,6 +207,9 @@ size_t sealer_step(struct sealer *s, int64_t now_ns)
         return 0;
     }
     batch_deliver(s);
+    if (!s->pending) {
+        drained(s);
+    }
     if (s->buf.cap > 2 * BATCH_BYTES) { /* a chunk of large histograms */
         tsdb_buf_deinit(&s->buf);
         tsdb_buf_init(&s->buf, CATEGORY, 0);
@@ -203,4 +224,5 @@ void sealer_stats(const struct sealer *s, struct sealer_stats *out)
     out->samples = atomic_load_explicit(&s->samples, memory_order_relaxed);
     out->bytes = atomic_load_explicit(&s->bytes, memory_order_relaxed);
     out->failures = atomic_load_explicit(&s->failures, memory_order_relaxed);
+    out->drained = atomic_load_explicit(&s->drained, memory_order_acquire);
 }
