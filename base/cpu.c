@@ -1,8 +1,10 @@
 #include "base/cpu.h"
 
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* What the environment allows at most. Unknown words allow everything: a typing error must not slow
  * a server down silently, and the level in use is a metric. */
@@ -72,4 +74,24 @@ int tsdb_cpu_has_crc32(void)
         atomic_store_explicit(&crc32_cached, cached, memory_order_relaxed);
     }
     return cached - 1;
+}
+
+/* The first size holds any machine that we know; the kernel says EINVAL while the set is too small.
+ */
+#define CPU_SET_FIRST 1024
+#define CPU_SET_MAX   65536
+
+unsigned tsdb_cpu_count(void)
+{
+    for (int cpus = CPU_SET_FIRST; cpus <= CPU_SET_MAX; cpus *= 8) {
+        cpu_set_t *set = CPU_ALLOC((size_t)cpus);
+        size_t bytes = CPU_ALLOC_SIZE((size_t)cpus);
+        int count = set && sched_getaffinity(0, bytes, set) == 0 ? CPU_COUNT_S(bytes, set) : 0;
+        CPU_FREE(set);
+        if (count > 0) {
+            return (unsigned)count;
+        }
+    }
+    long online = sysconf(_SC_NPROCESSORS_ONLN);
+    return online < 1 ? 1 : (unsigned)online;
 }

@@ -1,4 +1,5 @@
-/* What the CPU can do, asked once. TSDB_KERNELS=scalar|avx2 pins the level (tests, bug hunts). */
+/* What the CPU can do, asked once, and how many of them are ours. TSDB_KERNELS=scalar|avx2 pins the
+ * level (tests, bug hunts). */
 #ifndef BASE_CPU_H
 #define BASE_CPU_H
 
@@ -10,5 +11,9 @@ enum tsdb_cpu_level {
 enum tsdb_cpu_level
 tsdb_cpu_level(void);         /* best level that the CPU has and the environment allows */
 int tsdb_cpu_has_crc32(void); /* SSE4.2; 0 when pinned to scalar */
+
+/* Cores that this process may run on (its affinity: taskset, containers with a cpuset), at least 1.
+ * Asked each time. */
+unsigned tsdb_cpu_count(void);
 
 #endif

@@ -1,11 +1,11 @@
 /* The life of a database: options, open, recovery, close. */
 #include "base/assert.h"
+#include "base/cpu.h"
 #include "base/log.h"
 #include "tsdb/db_private.h"
 
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #define OWNERS_DEFAULT_MAX   4u
 #define FLUSH_INTERVAL_MS    100u
@@ -32,8 +32,7 @@ void tsdb_options_default(struct tsdb_options *o)
 
 static uint32_t owners_default(void)
 {
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    return cores < 1 ? 1u : TSDB_MIN((uint32_t)TSDB_MIN(cores, 1024L), OWNERS_DEFAULT_MAX);
+    return TSDB_MIN(tsdb_cpu_count(), OWNERS_DEFAULT_MAX);
 }
 
 static enum tsdb_status options_fill(const struct tsdb_options *in, struct tsdb_options *out,
