@@ -27,6 +27,8 @@ size_t sealer_step(struct sealer *s, int64_t now_ns);
 
 struct sealer_stats {
     uint64_t chunks, samples, bytes, failures; /* written; bytes encoded, with their frames */
+    uint64_t drained; /* how often nothing was left: when it has risen by two, all that had been
+                         queued is on its way to the owners */
 };
 void sealer_stats(const struct sealer *s, struct sealer_stats *out); /* any thread */
 
