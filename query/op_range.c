@@ -4,6 +4,8 @@
 #include "base/assert.h"
 #include "query/labels.h"
 
+#define WORK_PER_CHECK 65536u /* samples in windows; a fraction of a millisecond to a few */
+
 struct op_range {
     struct op op;
     struct matrix *matrix;
@@ -83,6 +85,17 @@ static bool is_rising(const struct points *p)
     return falls == 0;
 }
 
+/* Look at cancel and deadline by work done, not by windows: one may hold millions of samples. */
+static enum tsdb_status poll_work(struct exec *x, const struct window *w, uint64_t *work)
+{
+    *work += 16 + w->count + UINT64_C(16) * w->h_count;
+    if (*work < WORK_PER_CHECK) {
+        return TSDB_OK;
+    }
+    *work = 0;
+    return exec_check(x);
+}
+
 static enum tsdb_status range_next(struct op *op, struct column *out)
 {
     struct op_range *r = (struct op_range *)op;
@@ -99,6 +112,7 @@ static enum tsdb_status range_next(struct op *op, struct column *out)
     uint32_t hi = 0;
     uint32_t h_lo = 0;
     uint32_t h_hi = 0;
+    uint64_t work = 0;
     bool any_float = false;
     bool rising = s == TSDB_OK && r->checks_counter && is_rising(&p);
     column_clear(out, op->grid.count);
@@ -127,9 +141,7 @@ static enum tsdb_status range_next(struct op *op, struct column *out)
             any_float |= result.h == NULL;
             s = put_result(r, i, &result, out);
         }
-        if (i % 128 == 127 && s == TSDB_OK) {
-            s = exec_poll(op->x);
-        }
+        s = s == TSDB_OK ? poll_work(op->x, &w, &work) : s;
     }
     if (any_float && r->checks_counter) {
         note_non_counter(r, &m->series[op->pos]);

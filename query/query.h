@@ -99,8 +99,9 @@ struct query_params {
 };
 /* Evaluate at one time (step_ms 0) or over steps. *out lives in the arena.
  * UNSUPPORTED ("... not supported yet", naming the function or feature), INVALID (evaluation errors
- * of the user: many-to-many matching, duplicate label sets), LIMIT ("query processing would load
- * too many samples into memory in query execution"), CANCELLED
+ * of the user: many-to-many matching, duplicate label sets; with err->pos set: a duration
+ * expression of the query gives no duration at these times and steps), LIMIT ("query processing
+ * would load too many samples into memory in query execution"), CANCELLED
  * ("query was canceled in ..."), TIMEOUT ("query timed out in expression evaluation"), and what
  * storage says. */
 enum tsdb_status query_eval(struct tsdb *db, const struct query_options *options,
