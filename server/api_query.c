@@ -106,6 +106,11 @@ static void evaluate(struct call *c, const struct query_expr *expr,
                         &err);
         tsdb_perf_end(TSDB_LAYER_EVAL, begin);
     }
+    if (st == TSDB_INVALID && err.pos > 0) { /* a duration expression: Prometheus works them out
+                                                before it evaluates */
+        call_error(c, ENVELOPE_BAD_DATA, "invalid parameter \"query\": %s", err.msg);
+        return;
+    }
     if (st != TSDB_OK) {
         call_fail(c, st, &err);
         return;

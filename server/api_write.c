@@ -53,6 +53,19 @@ static const char *retry_after(enum tsdb_status st)
     return st == TSDB_READ_ONLY ? "30" : "1";
 }
 
+static void add_counts(struct http_reply *r, const char *samples, const char *histograms,
+                       const char *exemplars)
+{
+    add_header(r, "X-Prometheus-Remote-Write-Samples-Written", samples);
+    add_header(r, "X-Prometheus-Remote-Write-Histograms-Written", histograms);
+    add_header(r, "X-Prometheus-Remote-Write-Exemplars-Written", exemplars);
+}
+
+void api_write_counts_zero(struct http_reply *r)
+{
+    add_counts(r, "0", "0", "0");
+}
+
 /* Every answer carries the three counts: senders of 2.0 take a 2xx without them for a failure. */
 static void reply(struct call *c, const struct ingest_answer *a)
 {
@@ -63,9 +76,7 @@ static void reply(struct call *c, const struct ingest_answer *a)
     tsdb_format_u64(histograms, a->histograms_written);
     tsdb_format_u64(exemplars, a->exemplars_written);
     struct http_reply r = {.status = status_of(a->status)};
-    add_header(&r, "X-Prometheus-Remote-Write-Samples-Written", samples);
-    add_header(&r, "X-Prometheus-Remote-Write-Histograms-Written", histograms);
-    add_header(&r, "X-Prometheus-Remote-Write-Exemplars-Written", exemplars);
+    add_counts(&r, samples, histograms, exemplars);
     struct tsdb_buf body;
     tsdb_buf_init(&body, TSDB_MEM_SERVER, 0);
     if (a->status != TSDB_OK) {

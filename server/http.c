@@ -13,6 +13,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#define TOO_LARGE_TEXT "request body is larger than the limit\n"
+
 static enum http_method method_from_text(const char *s)
 {
     static const struct {
@@ -130,15 +132,19 @@ static bool replied(struct http_exchange *x)
     return atomic_load_explicit(&x->state, memory_order_acquire) == HTTP_STATE_REPLIED;
 }
 
-static void reply_text(struct http_exchange *x, unsigned status, const char *text, bool close_after)
+static void refuse(struct http_exchange *x, unsigned status, const char *text)
 {
+    const struct http_handlers *h = &x->server->handlers;
     struct tsdb_buf body;
     tsdb_buf_init(&body, TSDB_MEM_SERVER, 0);
     tsdb_buf_put_str(&body, text);
     struct http_reply reply = {.status = status,
                                .content_type = "text/plain; charset=utf-8",
                                .body = &body,
-                               .close = close_after};
+                               .close = true};
+    if (h->on_refuse) {
+        h->on_refuse(h->arg, x, &reply);
+    }
     http_reply(x, &reply);
 }
 
@@ -150,17 +156,17 @@ static enum MHD_Result handle_headers(struct http_exchange *x, const char *metho
     x->method = method_from_text(method);
     snprintf(x->method_text, sizeof x->method_text, "%s", method);
     if (!parse_framing(x)) {
-        reply_text(x, MHD_HTTP_BAD_REQUEST, "the length of the body is ambiguous\n", true);
+        refuse(x, MHD_HTTP_BAD_REQUEST, "the length of the body is ambiguous\n");
         return queue_reply(x);
     }
     bool too_large = x->content_length > 0 && (uint64_t)x->content_length > s->body_bytes_max;
     if (atomic_load(&s->draining)) {
-        reply_text(x, MHD_HTTP_SERVICE_UNAVAILABLE, "server is shutting down\n", true);
+        refuse(x, MHD_HTTP_SERVICE_UNAVAILABLE, "server is shutting down\n");
         return queue_reply(x);
     }
     s->handlers.on_headers(s->handlers.arg, x);
     if (too_large && !replied(x)) {
-        reply_text(x, MHD_HTTP_CONTENT_TOO_LARGE, "request body is larger than the limit\n", true);
+        refuse(x, MHD_HTTP_CONTENT_TOO_LARGE, TOO_LARGE_TEXT);
     }
     if (!replied(x)) {
         return MHD_YES;
@@ -180,16 +186,30 @@ static enum MHD_Result handle_headers(struct http_exchange *x, const char *metho
 /* A chunked body grew over the bound. libmicrohttpd cannot queue an answer in the middle of an
  * upload, so it is written to the socket directly: nothing else is under way on this connection,
  * and it is closed afterwards. Best effort. */
-static void refuse_upload(const struct http_exchange *x)
+static void refuse_upload(struct http_exchange *x)
 {
-    static const char answer[] = "HTTP/1.1 413 Content Too Large\r\n"
-                                 "Content-Type: text/plain; charset=utf-8\r\n"
-                                 "Content-Length: 38\r\nConnection: close\r\n\r\n"
-                                 "request body is larger than the limit\n";
+    const struct http_handlers *h = &x->server->handlers;
+    struct http_reply reply = {.status = MHD_HTTP_CONTENT_TOO_LARGE};
+    char answer[1024];
+    if (h->on_refuse) {
+        h->on_refuse(h->arg, x, &reply);
+    }
+    int len = snprintf(answer, sizeof answer,
+                       "HTTP/1.1 413 Content Too Large\r\n"
+                       "Content-Type: text/plain; charset=utf-8\r\n"
+                       "Content-Length: %zu\r\nConnection: close\r\n",
+                       sizeof TOO_LARGE_TEXT - 1);
+    for (uint32_t i = 0; i < reply.header_count; i++) {
+        len += snprintf(answer + len, sizeof answer - (size_t)len, "%s: %s\r\n",
+                        reply.headers[i].name, reply.headers[i].value);
+        TSDB_ASSERT((size_t)len < sizeof answer);
+    }
+    len += snprintf(answer + len, sizeof answer - (size_t)len, "\r\n%s", TOO_LARGE_TEXT);
+    TSDB_ASSERT((size_t)len < sizeof answer);
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(x->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
     if (info) {
-        ssize_t n = send(info->connect_fd, answer, sizeof answer - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+        ssize_t n = send(info->connect_fd, answer, (size_t)len, MSG_NOSIGNAL | MSG_DONTWAIT);
         (void)n;
     }
 }
@@ -361,6 +381,9 @@ enum tsdb_status http_start(const struct http_options *o, const struct http_hand
     s->listen_fd = -1;
     s->stop_fd = -1;
     enum tsdb_status st = http_listen(o->listen_address, &s->listen_fd, &s->port, err);
+    if (st == TSDB_OK && h->on_listen) {
+        h->on_listen(h->arg, s->port);
+    }
     if (st == TSDB_OK) {
         st = http_watcher_create(o->connections_max + 1, &s->watcher, err);
     }

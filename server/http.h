@@ -27,6 +27,7 @@
 
 struct http_server;
 struct http_exchange; /* one request and its answer */
+struct http_reply;
 
 enum http_method {
     HTTP_GET = 0,
@@ -51,6 +52,12 @@ struct http_handlers {
     /* The exchange is over (answered, or the client is gone); free what http_user points to. Always
      * called, last; also when on_headers never was (http.c refused the request by itself). */
     void (*on_end)(void *arg, struct http_exchange *x);
+    /* May be NULL: the server refuses the request by itself (it is stopping, the body is too large,
+     * its length is ambiguous). May add headers to the answer, whose strings live until the call
+     * returns or longer; nothing else. Method, path and headers are known. */
+    void (*on_refuse)(void *arg, struct http_exchange *x, struct http_reply *reply);
+    /* May be NULL: in http_start, when the port is known and before any other callback. */
+    void (*on_listen)(void *arg, uint16_t port);
     void *arg;
 };
 struct http_options {

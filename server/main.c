@@ -1,5 +1,6 @@
 /* tidalite: the program. `serve` puts the parts together and takes them down in the reverse order.
  */
+#include "base/cpu.h"
 #include "base/log.h"
 #include "model/version.h"
 #include "server/config_file.h"
@@ -14,12 +15,11 @@
 #include <unistd.h>
 
 #define STOP_TIMEOUT_MS     10000 /* open requests get this long at shutdown */
-#define DEFAULT_THREADS_MAX 4
+#define DEFAULT_THREADS_MAX 4u
 
 static uint32_t default_threads(void)
 {
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    return cores < 1 ? 1 : (uint32_t)TSDB_MIN(cores, DEFAULT_THREADS_MAX);
+    return TSDB_MIN(tsdb_cpu_count(), DEFAULT_THREADS_MAX);
 }
 
 static void print_buf(struct tsdb_buf *b, FILE *to)
@@ -123,6 +123,18 @@ static enum tsdb_status open_engine(struct server *s, struct tsdb_error *err)
     return ingest_create(&io, s->db, &s->ingest, err);
 }
 
+/* "127.0.0.1:0" asked for any port: say which one it is, before anybody is served. */
+static void settle_address(void *arg, uint16_t port)
+{
+    struct server *s = arg;
+    char *colon = strrchr(s->options.listen_address, ':');
+    if (colon && strcmp(colon, ":0") == 0) {
+        size_t room =
+            sizeof s->options.listen_address - (size_t)(colon - s->options.listen_address);
+        snprintf(colon, room, ":%u", port);
+    }
+}
+
 static enum tsdb_status open_http(struct server *s, struct tsdb_error *err)
 {
     enum tsdb_status st = workers_create(s->options.query_concurrency_max,
@@ -132,6 +144,7 @@ static enum tsdb_status open_http(struct server *s, struct tsdb_error *err)
     }
     struct http_handlers handlers = server_handlers_template;
     handlers.arg = s;
+    handlers.on_listen = settle_address;
     struct http_options o = {
         .listen_address = s->options.listen_address,
         .threads = s->options.http_threads ? s->options.http_threads : default_threads(),
@@ -141,17 +154,6 @@ static enum tsdb_status open_http(struct server *s, struct tsdb_error *err)
     };
     st = http_start(&o, &handlers, &s->http, err);
     return st == TSDB_OK ? st : tsdb_error_prefix(err, st, "--web.listen-address");
-}
-
-/* "127.0.0.1:0" asked for any port: say which one it is. */
-static void settle_address(struct server *s)
-{
-    char *colon = strrchr(s->options.listen_address, ':');
-    if (colon && strcmp(colon, ":0") == 0) {
-        size_t room =
-            sizeof s->options.listen_address - (size_t)(colon - s->options.listen_address);
-        snprintf(colon, room, ":%u", http_port(s->http));
-    }
 }
 
 static void print_summary(const struct server *s)
@@ -248,9 +250,6 @@ static enum tsdb_status start_all(struct server *s, struct self_scrape **scrape,
     }
     if (st == TSDB_OK) {
         st = open_http(s, err);
-    }
-    if (st == TSDB_OK) {
-        settle_address(s);
     }
     if (st == TSDB_OK && s->options.self_scrape_interval_ms > 0) {
         st = self_scrape_start(s, scrape, err);

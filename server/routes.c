@@ -27,6 +27,15 @@ static const struct route route_table[] = {
     {GET_POST, "/api/v1/series", api_series, ROUTE_API | ROUTE_WORKER},
     {GET_POST, "/api/v1/labels", api_labels, ROUTE_API | ROUTE_WORKER},
     {GET_ONLY, "/api/v1/label/*/values", api_label_values, ROUTE_API | ROUTE_WORKER},
+    {GET_ONLY, "/api/v1/metadata", api_metadata, ROUTE_API | ROUTE_WORKER},
+    {GET_ONLY, "/api/v1/rules", api_rules, ROUTE_API | ROUTE_WORKER},
+    {GET_ONLY, "/api/v1/alerts", api_alerts, ROUTE_API},
+    {GET_ONLY, "/api/v1/targets", api_targets, ROUTE_API},
+    {GET_ONLY, "/api/v1/scrape_pools", api_scrape_pools, ROUTE_API},
+    {GET_ONLY, "/api/v1/alertmanagers", api_alertmanagers, ROUTE_API},
+    {GET_ONLY, "/api/v1/notifications", api_notifications, ROUTE_API | ROUTE_ALWAYS},
+    {GET_ONLY, "/api/v1/features", api_features, ROUTE_API},
+    {GET_ONLY, "/api/v1/status/tsdb", api_status_tsdb, ROUTE_API | ROUTE_WORKER},
     {GET_ONLY, "/api/v1/status/buildinfo", api_status_buildinfo, ROUTE_API},
     {GET_ONLY, "/api/v1/status/flags", api_status_flags, ROUTE_API},
     {GET_ONLY, "/api/v1/status/config", api_status_config, ROUTE_API},
@@ -303,11 +312,27 @@ static bool refuse(struct call *c, const struct route *route, const char *path)
     return false;
 }
 
+static bool is_write(const struct http_exchange *x, const struct route *route)
+{
+    return route && (route->flags & ROUTE_WRITE) && http_method(x) == HTTP_POST;
+}
+
+/* http.c answers by itself, without a call. */
+static void on_refuse(void *arg, struct http_exchange *x, struct http_reply *reply)
+{
+    (void)arg;
+    struct tsdb_slice segment;
+    if (is_write(x, find_route(http_path(x), &segment))) {
+        api_write_counts_zero(reply);
+    }
+}
+
 static void on_headers(void *arg, struct http_exchange *x)
 {
     struct call *c = tsdb_mem_alloc_zero(TSDB_MEM_SERVER, sizeof *c);
     if (!c) {
         struct http_reply r = {.status = 503};
+        on_refuse(arg, x, &r);
         http_reply(x, &r);
         return;
     }
@@ -317,7 +342,7 @@ static void on_headers(void *arg, struct http_exchange *x)
     http_user_set(x, c);
     const char *path = http_path(x);
     c->route = find_route(path, &c->segment);
-    if (c->route && (c->route->flags & ROUTE_WRITE) && http_method(x) == HTTP_POST) {
+    if (is_write(x, c->route)) {
         api_write_headers(c);
         return;
     }
@@ -422,4 +447,5 @@ const struct http_handlers server_handlers_template = {.on_headers = on_headers,
                                                        .on_body = on_body,
                                                        .on_complete = on_complete,
                                                        .on_wake = on_wake,
+                                                       .on_refuse = on_refuse,
                                                        .on_end = on_end};

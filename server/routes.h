@@ -92,6 +92,18 @@ void api_query_exemplars(struct call *c);
 void api_series(struct call *c);
 void api_labels(struct call *c);
 void api_label_values(struct call *c);
+/* api_metadata.c */
+void api_metadata(struct call *c);
+void api_status_tsdb(struct call *c);
+/* api_discovery.c */
+void api_rules(struct call *c);
+void api_alerts(struct call *c);
+void api_targets(struct call *c);
+void api_scrape_pools(struct call *c);
+void api_alertmanagers(struct call *c);
+void api_notifications(struct call *c);
+/* api_features.c */
+void api_features(struct call *c);
 /* api_status.c */
 void api_status_buildinfo(struct call *c);
 void api_status_flags(struct call *c);
@@ -110,6 +122,8 @@ void api_write_headers(struct call *c);
 void api_write_body(struct call *c, const void *data, size_t len);
 void api_write_complete(struct call *c);
 void api_write_wake(struct call *c);
+/* The three counts, all 0, for an answer to a write that never came to ingest/. */
+void api_write_counts_zero(struct http_reply *r);
 
 /* Is storage ready for reads? *out_stopping: the server is on its way down. */
 bool server_ready(struct server *s, bool *out_stopping);

@@ -1,4 +1,5 @@
 /* The data objects of /api/v1/status/... */
+#include "base/cpu.h"
 #include "base/format.h"
 #include "model/version.h"
 #include "query/json.h"
@@ -98,8 +99,8 @@ void server_status_runtimeinfo(struct server *s, struct tsdb_buf *out)
     put_time(out, "lastConfigTime", atomic_load(&s->config_loaded_ms));
     tsdb_buf_printf(out,
                     ",\"corruptionCount\":%" PRIu64
-                    ",\"goroutineCount\":0,\"GOMAXPROCS\":%ld,\"GOMEMLIMIT\":0",
-                    st.replay_damage, sysconf(_SC_NPROCESSORS_ONLN));
+                    ",\"goroutineCount\":0,\"GOMAXPROCS\":%u,\"GOMEMLIMIT\":0",
+                    st.replay_damage, tsdb_cpu_count());
     put_pair(out, "GOGC", "");
     put_pair(out, "GODEBUG", "");
     put_pair(out, "storageRetention", retention);

@@ -358,6 +358,77 @@ def grafana__save_and_test__works():
 
 
 @suite.case
+def grafana__session__every_request_is_answered():
+    """The order in which Grafana asks when a person opens a data source, the metrics explorer, a dashboard and the alert list."""
+    with lib.Tidalite().start() as server:
+        c = server.client
+        now = int(time.time())
+        t = now * 1000 - 30_000
+        odd = "http.requests.duration"
+        series = [wire.Series(wire.labels("http_requests_total", job="api", code=code), [(t, 5.0)]) for code in ("200", "500")]
+        series.append(wire.Series([("__name__", odd), ("k8s.ns", "default")], [(t, 1.5)]))
+        lib.expect_equal(c.write(series).status, 204, "write")
+        meta = wire.metadata_v1(1, "http_requests_total", "Requests answered.") + wire.metadata_v1(2, odd, "How long.", "seconds")
+        lib.expect_equal(c.write_raw(wire.snappy(meta)).status, 204, "metadata")
+        headers = {"Accept-Encoding": "gzip"}
+
+        def answer(a, what):
+            text = gzip.decompress(a.data) if a.headers.get("Content-Encoding") == "gzip" else a.data
+            lib.expect_equal(a.status, 200, f"{what}: {text[:300]}")
+            found = json.loads(text)
+            lib.expect_equal(found["status"], "success", what)
+            lib.expect("warnings" not in found, f"{what} warns: {found.get('warnings')}")
+            return found["data"]
+
+        # init: rules, and whether there are exemplars, with times in milliseconds
+        lib.expect_equal(answer(c.get("/api/v1/rules", None, headers), "rules"), {"groups": []}, "rules")
+        probe = {"query": "test", "start": now * 1000 - 3_600_000, "end": now * 1000}
+        lib.expect_equal(answer(c.post("/api/v1/query_exemplars", probe, headers), "exemplar probe"), [], "exemplar probe")
+        # language provider
+        span = {"start": now - 3600, "end": now + 60, "limit": 40000}
+        lib.expect_equal(answer(c.get("/api/v1/label/__name__/values", span, headers), "names"), [odd, "http_requests_total"], "names")
+        lib.expect_equal(answer(c.post("/api/v1/labels", span, headers), "labels"), ["__name__", "code", "job", "k8s.ns"], "labels")
+        lib.expect_equal(answer(c.get("/api/v1/metadata", {"limit": 40000}, headers), "metadata"),
+                         {odd: [{"type": "gauge", "unit": "seconds", "help": "How long."}],
+                          "http_requests_total": [{"type": "counter", "unit": "", "help": "Requests answered."}]}, "metadata")
+        lib.expect_equal(list(answer(c.get("/api/v1/metadata", {"metric": "http_requests_total"}), "metadata of one")),
+                         ["http_requests_total"], "metadata of one")
+        # completion and pickers
+        lib.expect_equal(answer(c.get("/api/v1/label/__name__/values", span | {"limit": 1000, "match[]": '{__name__=~"(?i).*REQUESTS_T.*"}'}), "typed"),
+                         ["http_requests_total"], "completion")
+        lib.expect_equal(answer(c.get("/api/v1/label/U__k8s_2e_ns/values", span), "U__ name"), ["default"], "values of k8s.ns")
+        lib.expect_equal(answer(c.get("/api/v1/label/code/values", span | {"match[]": '{__name__="http_requests_total",job="api"}'}), "code"),
+                         ["200", "500"], "values of code")
+        lib.expect_equal(answer(c.post("/api/v1/query", {"query": '{"http.requests.duration","k8s.ns"="default"}', "time": now}), "UTF-8")["result"],
+                         [{"metric": {"__name__": odd, "k8s.ns": "default"}, "value": [now, "1.5"]}], "a name that needs quotes")
+        found = answer(c.post("/api/v1/series", {"match[]": '{__name__!=""}', "start": now - 3600, "end": now + 60, "limit": 40000}), "series")
+        lib.expect_equal(len(found), 3, "series")
+        # a panel, its exemplars, the alert list, the cardinality page
+        panel = {"query": "sum by (code) (http_requests_total)", "start": now // 15 * 15 - 300, "end": now // 15 * 15 + 15, "step": 15}
+        lib.expect_equal(len(answer(c.post("/api/v1/query_range", panel, headers), "panel")["result"]), 2, "panel")
+        lib.expect_equal(answer(c.post("/api/v1/query_exemplars", panel), "exemplars"), [], "exemplars")
+        listed = {"file[]": "x", "rule_group[]": "y", "rule_name[]": "z", "exclude_alerts": "true", "group_limit": 40}
+        lib.expect_equal(answer(c.get("/api/v1/rules", listed), "rule list"), {"groups": []}, "rule list")
+        lib.expect_equal(answer(c.get("/api/v1/alerts"), "alerts"), {"alerts": []}, "alerts")
+        status = answer(c.get("/api/v1/status/tsdb", {"limit": 2}), "status/tsdb")
+        lib.expect_equal((status["headStats"]["numSeries"], status["headStats"]["numLabelPairs"]), (3, 6), f"head: {status}")
+        lib.expect_equal(status["seriesCountByMetricName"],
+                         [{"name": "http_requests_total", "value": 2}, {"name": odd, "value": 1}], "series by metric")
+        for path in ("targets", "scrape_pools", "alertmanagers", "features", "notifications"):
+            answer(c.get(f"/api/v1/{path}", None, headers), path)
+
+
+@suite.case
+def query_timeout__heavy_query__the_work_stops():
+    with lib.Tidalite(None, "--query.max-concurrency=1").start() as server:
+        now = int(time.time())
+        heavy = {"query": "quantile_over_time(0.5, vector(time())[55h:1s])", "start": now, "end": now + 11000, "step": 1, "timeout": "100ms"}
+        a = server.client.get("/api/v1/query_range", heavy)
+        lib.expect_equal((a.status, a.json["errorType"]), (503, "timeout"), f"a query of hours: {a}")
+        lib.expect_equal(server.client.query("1 + 1", 4), [4, "2"], "the next query on the only worker")
+
+
+@suite.case
 def cors__any_origin__allowed():
     with lib.Tidalite().start() as server:
         a = server.client.get("/api/v1/query", {"query": "1"}, {"Origin": "http://grafana.example"})

@@ -219,6 +219,21 @@ static void on_end(void *arg, struct http_exchange *x)
     }
 }
 
+static void on_listen(void *arg, uint16_t port)
+{
+    struct rig *rig = arg;
+    rig->port = rig->server ? 0 : port; /* nobody is served yet */
+}
+
+static void on_refuse(void *arg, struct http_exchange *x, struct http_reply *reply)
+{
+    (void)arg;
+    (void)x;
+    reply->headers[0].name = "X-Refused";
+    reply->headers[0].value = "yes";
+    reply->header_count = 1;
+}
+
 static void rig_start(struct rig *rig, uint32_t threads, uint32_t connections_max,
                       int64_t timeout_ms)
 {
@@ -235,11 +250,13 @@ static void rig_start(struct rig *rig, uint32_t threads, uint32_t connections_ma
                               .on_complete = on_complete,
                               .on_wake = on_wake,
                               .on_end = on_end,
+                              .on_refuse = on_refuse,
+                              .on_listen = on_listen,
                               .arg = rig};
     struct tsdb_error err = {0};
     assert_ok_err(http_start(&o, &h, &rig->server, &err), &err);
-    rig->port = http_port(rig->server);
     assert_true(rig->port != 0);
+    assert_int_equal(rig->port, http_port(rig->server));
     assert_int_equal(pthread_create(&rig->replier, NULL, replier_main, rig), 0);
 }
 
@@ -744,6 +761,10 @@ static void stop__exchange_open__finishes_it_and_refuses_new_ones(void **state)
         }
     }
     assert_true(a.status == 503 || a.status == 0);
+    char v[8];
+    if (a.status == 503) {
+        assert_true(http_answer_header(&a, "X-Refused", v, sizeof v));
+    }
     http_answer_free(&a);
     /* what was begun is finished */
     assert_true(http_client_send_text(&upload, "half"));
