@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 static void data_text(struct call *c, const char *json)
 {
@@ -18,7 +19,8 @@ static void data_text(struct call *c, const char *json)
 static bool is_word(struct tsdb_slice v, const char *const *words, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        if (v.len == strlen(words[i]) && strncasecmp((const char *)v.data, words[i], v.len) == 0) {
+        bool same_len = v.len == strlen(words[i]);
+        if (same_len && (v.len == 0 || strncasecmp((const char *)v.data, words[i], v.len) == 0)) {
             return true;
         }
     }
