@@ -19,7 +19,7 @@
 #define METRIC_NAME        "__name__"
 #define METRIC_NAME_LENGTH 8u
 
-/* Of the table of pairs, or of that of names (value_len 0). Free: name NULL. */
+/* Of the table of pairs, or of that of names (value NULL). Free: name NULL. */
 struct entry {
     uint64_t hash;
     const char *name, *value;
@@ -58,7 +58,7 @@ static bool same(const struct entry *a, const struct entry *b)
 {
     return a->hash == b->hash && a->name_len == b->name_len && a->value_len == b->value_len &&
            memcmp(a->name, b->name, a->name_len) == 0 &&
-           (a->value_len == 0 || memcmp(a->value, b->value, a->value_len) == 0);
+           (!a->value || !b->value || memcmp(a->value, b->value, a->value_len) == 0);
 }
 
 static struct entry *table_slot(const struct table *t, const struct entry *e)
@@ -114,7 +114,7 @@ static enum tsdb_status table_add(struct table *t, const struct entry *e)
 static int slice_compare(struct tsdb_slice a, struct tsdb_slice b)
 {
     size_t n = TSDB_MIN(a.len, b.len);
-    int order = n > 0 ? memcmp(a.data, b.data, n) : 0;
+    int order = a.data && b.data ? memcmp(a.data, b.data, n) : 0;
     return order != 0 ? order : (a.len > b.len) - (a.len < b.len);
 }
 
