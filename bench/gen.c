@@ -23,7 +23,7 @@
 #define COUNTER_COUNT  35u
 #define BUCKET_COUNT   12u /* the first counters */
 #define DECIMAL_COUNT  15u
-#define LABELS_MAX     11u
+#define LABELS_MAX     12u
 #define JITTER_MS      5u
 
 struct options {
@@ -33,6 +33,7 @@ struct options {
     int64_t start_ms;
     int64_t interval_ms;
     uint64_t seed;
+    bool numbered; /* a label `series`, so that rate() may take all names at once */
     const char *out;
 };
 
@@ -152,6 +153,10 @@ static void make_labels(struct generator *g, uint32_t target, uint32_t i)
     if (kind_of(i) == KIND_DECIMAL) {
         snprintf(text, sizeof text, "queue-%02u", i % 15);
         add_label(g, s, "queue", text);
+    }
+    if (g->o.numbered) {
+        snprintf(text, sizeof text, "%02u", i);
+        add_label(g, s, "series", text);
     }
     snprintf(text, sizeof text, "eu-west-%u%c", target % 3 + 1, 'a' + (int)(target % 3));
     add_label(g, s, "zone", text);
@@ -304,7 +309,7 @@ static int64_t number(const char *flag, const char *text, int64_t min, int64_t m
 
 static const char usage[] =
     "usage: gen --out FILE [--targets 1000] [--scrapes 60] [--start-ms 0] [--interval-ms 15000]\n"
-    "           [--targets-per-request 20] [--seed 1]\n";
+    "           [--targets-per-request 20] [--seed 1] [--numbered]\n";
 
 static void parse(int argc, char **argv, struct options *o)
 {
@@ -315,11 +320,14 @@ static void parse(int argc, char **argv, struct options *o)
                                           {"interval-ms", required_argument, NULL, 'i'},
                                           {"targets-per-request", required_argument, NULL, 'r'},
                                           {"seed", required_argument, NULL, 'e'},
+                                          {"numbered", no_argument, NULL, 'n'},
                                           {NULL, 0, NULL, 0}};
     int c = 0;
     while ((c = getopt_long(argc, argv, "", names, NULL)) != -1) {
         if (c == 'o') {
             o->out = optarg;
+        } else if (c == 'n') {
+            o->numbered = true;
         } else if (c == 't') {
             o->targets = (uint32_t)number("targets", optarg, 1, 1000000);
         } else if (c == 'k') {

@@ -4,6 +4,7 @@ Every process is started through Process and ended by its id; what is left over 
 asserts a time; waits have generous limits and say what they waited for.
 """
 import atexit
+import functools
 import http.client
 import json
 import math
@@ -12,6 +13,7 @@ import pathlib
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -296,6 +298,38 @@ def run_binary(*args, timeout=WAIT_SECONDS, cwd=None):
     done = subprocess.run([BINARY, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
                           timeout=timeout, cwd=cwd)
     return done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
+
+
+BLOCK_RANGE_FLAG = "storage.tsdb.min-block-duration"
+
+
+@functools.cache
+def has_flag(name):
+    """Whether `tidalite serve` has a flag."""
+    return f"--{name}" in run_binary("serve", "--help")[1]
+
+
+def block_count(server):
+    """Blocks on disk, as the server counts them."""
+    return find_text(server.client.get("/metrics").text, "tidalite_blocks") or 0
+
+
+ODD = [math.nan, math.inf, -math.inf, -0.0, 0.0, 5e-324, -1.7976931348623157e308, 0.1, 1e21, 1e-7]
+
+
+def any_value(rng):
+    """Mostly arbitrary bit patterns: whatever codec the server picks, the bits have to survive."""
+    kind = rng.randrange(4)
+    if kind == 0:
+        return rng.choice(ODD)
+    if kind == 1:
+        return float(rng.randrange(-1000, 1000))
+    if kind == 2:
+        return rng.randrange(10**9) / 1000
+    while True:
+        value = struct.unpack("<d", rng.randbytes(8))[0]
+        if not math.isnan(value):  # NaN payloads cannot be seen over the API; unit tests look at their bits
+            return value
 
 
 def now_ms():

@@ -1,5 +1,6 @@
-"""The main job, end to end: a real Prometheus scrapes, remote-writes to Tidalite, Tidalite is killed in the middle and started
-again on its directory, and then both are asked the same questions.  demo.py and test_prometheus.py share this.
+"""The main job, end to end: a real Prometheus scrapes, remote-writes to Tidalite, Tidalite is killed in the middle, started again
+on its directory, stopped and started once more, all with blocks cut every few seconds, and then both are asked the same
+questions.  demo.py and test_prometheus.py share this.
 """
 import math
 import signal
@@ -11,6 +12,7 @@ import peers
 RELATIVE = 1e-9
 WINDOW = 20          # seconds: range of the rates below
 WARM_UP = 6          # seconds after the first scrape that no question reaches back to
+BLOCK_RANGE = 5      # seconds: so short that most of what is asked about lies in blocks
 
 CONFIG = """\
 global:
@@ -26,45 +28,143 @@ remote_write:
     queue_config: {{max_backoff: 500ms}}
 """
 
-# Asked as instant queries at several times and as range queries.  {w} is the window.
+# Asked as instant queries at several times and as range queries.  {w} is the window, {h} half of it, {last} and {begin} the ends of
+# the range asked about, {o} an offset that moves the whole seconds, at which subqueries evaluate, to where no sample lies.
 QUERIES = [
+    # selectors
     "up",
     'up{{job="node"}}',
     "scrape_samples_scraped",
     'node_cpu_seconds_total{{mode="idle"}}',
     'node_cpu_seconds_total{{mode!~"idle|iowait|steal"}}',
     "node_load1",
-    "node_memory_MemAvailable_bytes / node_memory_MemTotal_bytes",
-    "1 - node_memory_MemAvailable_bytes / node_memory_MemTotal_bytes",
     "prometheus_tsdb_head_samples_appended_total",
     'prometheus_http_requests_total{{handler="/metrics",code="200"}}',
+    'prometheus_tsdb_head_series{{instance=~"127.0.0.1:.*"}}',
+    '{{__name__="node_load5"}}',
+    # regular expressions
+    'count by (__name__) ({{__name__=~"node_network_.*_total"}})',
+    'count({{__name__=~".+",job="node"}})',
+    '{{__name__=~"node_load(1|5|15)"}}',
+    '{{__name__=~"(?i:NODE_MEMORY_MEM.*_bytes)"}}',
+    'node_cpu_seconds_total{{mode=~"[a-i].*",mode!~".*q"}}',
+    'go_memstats_alloc_bytes{{job=~"node|prometheus"}}',
+    'prometheus_http_requests_total{{handler=~"/(metrics|api/v1/.+)"}}',
+    'count({{__name__!~"node_.*|go_.*",job=~"n?o?d?e?",instance!=""}})',
+    'sum({{__name__=~".*_seconds_bucket",le="+Inf"}})',
+    # arithmetic and comparison
+    "node_memory_MemAvailable_bytes / node_memory_MemTotal_bytes",
+    "1 - node_memory_MemAvailable_bytes / node_memory_MemTotal_bytes",
+    "node_filesystem_avail_bytes > 1e6",
+    "go_memstats_alloc_bytes >= bool 1e7",
+    "process_resident_memory_bytes / 2 ^ 20",
+    "(node_memory_MemTotal_bytes - node_memory_MemFree_bytes) * 2 % 1e9",
+    "-node_load1 + 3 * node_load5",
+    "sum(node_load1 atan2 node_load5)",
+    "node_load1 != bool node_load15",
+    "2 ^ node_load1 ^ 0.5",
+    "node_cpu_seconds_total == node_cpu_seconds_total",
+    "process_resident_memory_bytes < on(job, instance) process_virtual_memory_bytes",
+    # joins and sets
+    "node_filesystem_avail_bytes / on(instance, device, mountpoint) node_filesystem_size_bytes",
+    "node_filesystem_avail_bytes / ignoring(fstype) group_left node_filesystem_size_bytes",
+    'rate(node_cpu_seconds_total{{mode!="idle"}}[{w}]) / ignoring(mode) group_left sum without (mode) (rate(node_cpu_seconds_total[{w}]))',
+    "node_cpu_seconds_total * on(instance) group_left(nodename, release) node_uname_info",
+    "node_uname_info * on(instance) group_right(machine) node_cpu_seconds_total",
+    "go_goroutines * on(job, instance) group_left(version) go_info",
+    "rate(prometheus_http_request_duration_seconds_sum[{w}]) / rate(prometheus_http_request_duration_seconds_count[{w}])",
+    "sum by (job) (go_goroutines) / on(job) max by (job) (process_open_fds)",
+    "go_goroutines and on(job) node_load1",
+    'go_goroutines unless on(job) node_load1',
+    "node_load1 or node_load5 or node_load15",
+    "go_goroutines > on(job, instance) process_open_fds or process_open_fds",
+    'up and {{job="node"}} == 1',
+    # rates and counters
     "rate(node_cpu_seconds_total[{w}])",
-    'sum by (mode) (rate(node_cpu_seconds_total{{mode!="idle"}}[{w}]))',
-    "sum without (cpu, mode) (rate(node_cpu_seconds_total[{w}]))",
     "rate(prometheus_tsdb_head_samples_appended_total[{w}])",
     "increase(prometheus_http_requests_total[{w}])",
-    'increase(prometheus_http_request_duration_seconds_bucket{{handler="/metrics"}}[{w}])',
-    "sum by (le) (rate(prometheus_http_request_duration_seconds_bucket[{w}]))",
-    "sum(rate(process_cpu_seconds_total[{w}]))",
+    "irate(node_context_switches_total[{w}])",
+    "delta(process_resident_memory_bytes[{w}])",
+    "idelta(node_intr_total[{w}])",
+    "deriv(node_memory_MemFree_bytes[{w}])",
+    "predict_linear(node_memory_MemFree_bytes[{w}], 3600)",
+    "changes(node_load1[{w}])",
+    "resets(go_goroutines[{w}])",
+    # over time
     "avg_over_time(node_load1[{w}])",
     "min_over_time(process_resident_memory_bytes[{w}])",
     "max_over_time(process_resident_memory_bytes[{w}])",
     "sum_over_time(scrape_duration_seconds[{w}])",
     "count_over_time(up[{w}])",
     "last_over_time(go_goroutines[{w}])",
+    "present_over_time(up[{w}])",
+    "quantile_over_time(0.9, scrape_duration_seconds[{w}])",
+    "stddev_over_time(scrape_duration_seconds[{w}])",
+    "stdvar_over_time(scrape_duration_seconds[{w}])",
+    "absent_over_time(no_such_metric[{w}])",
+    'last_over_time({{__name__=~"node_(load|memory_Mem).*"}}[{w}])',
+    # aggregations
+    'sum by (mode) (rate(node_cpu_seconds_total{{mode!="idle"}}[{w}]))',
+    "sum without (cpu, mode) (rate(node_cpu_seconds_total[{w}]))",
+    "sum(rate(process_cpu_seconds_total[{w}]))",
     "avg(go_goroutines)",
     "min by (job) (scrape_duration_seconds)",
     "max by (job, instance) (process_open_fds)",
-    'count by (__name__) ({{__name__=~"node_network_.*_total"}})',
-    'count({{__name__=~".+",job="node"}})',
+    "topk(3, node_cpu_seconds_total)",
+    "topk by (job) (1, scrape_samples_scraped)",
+    'topk(2, rate(node_cpu_seconds_total{{mode="idle"}}[{w}]))',
+    'topk(4, {{__name__=~"node_memory_Mem.*_bytes"}})',
+    'bottomk(1, node_filesystem_avail_bytes{{fstype!="tmpfs"}} > 0)',
+    'bottomk by (instance) (2, {{__name__=~"node_memory_Mem.*_bytes"}})',
+    "quantile(0.75, node_cpu_seconds_total)",
+    "quantile by (mode) (0.5, node_cpu_seconds_total)",
+    "stddev(node_cpu_seconds_total)",
+    "stdvar by (mode) (node_cpu_seconds_total)",
+    'count_values("goroutines", go_goroutines)',
+    "group by (job) (up)",
+    "count by (mode) (node_cpu_seconds_total > 0)",
+    # histograms
+    'increase(prometheus_http_request_duration_seconds_bucket{{handler="/metrics"}}[{w}])',
+    "sum by (le) (rate(prometheus_http_request_duration_seconds_bucket[{w}]))",
+    "histogram_quantile(0.9, sum by (le) (rate(prometheus_http_request_duration_seconds_bucket[{w}])))",
+    "histogram_quantile(0.5, prometheus_http_request_duration_seconds_bucket)",
+    "histogram_quantile(0.99, sum by (le, handler) (prometheus_http_response_size_bytes_bucket))",
+    "histogram_quantile(0.25, sum by (le, job) (rate(prometheus_tsdb_compaction_chunk_size_bytes_bucket[{w}]))) or up",
+    # subqueries
+    "max_over_time(node_load1[{w}:1s] offset {o})",
+    "avg_over_time((node_memory_MemFree_bytes offset {o})[{w}:2s])",
+    "max_over_time(rate(node_context_switches_total[{h}] offset {o})[{h}:1s])",
+    "sum_over_time((sum by (job) (scrape_samples_scraped offset {o}))[{h}:3s])",
+    "min_over_time(sum(rate(node_cpu_seconds_total[{h}] offset {o}))[{h}:2s])",
+    "quantile_over_time(0.5, (go_goroutines offset {o})[{w}:1s])",
+    "max_over_time(avg_over_time((node_load1 offset {o})[9s500ms:1s])[{h}:2s])",
+    "rate((node_intr_total offset {o})[{w}:2s])",
+    # offsets and @
     "node_load1 offset 10s",
     "rate(node_context_switches_total[{w}] offset 5s)",
-    "node_filesystem_avail_bytes > 1e6",
-    "go_memstats_alloc_bytes >= bool 1e7",
-    "process_resident_memory_bytes / 2 ^ 20",
-    "(node_memory_MemTotal_bytes - node_memory_MemFree_bytes) * 2 % 1e9",
-    "-node_load1 + 3 * node_load5",
-    'prometheus_tsdb_head_series{{instance=~"127.0.0.1:.*"}}',
+    "go_goroutines - go_goroutines offset 7s",
+    "node_memory_MemFree_bytes @ {last}",
+    "rate(node_context_switches_total[{w}] @ {last})",
+    "sum(rate(node_cpu_seconds_total[{w}] @ start())) / sum(rate(node_cpu_seconds_total[{w}] @ end()))",
+    "node_load1 @ {begin} offset 3s",
+    "avg_over_time(node_load1[{w}] @ end() offset 2s)",
+    # functions of values, labels and time
+    "abs(delta(node_memory_MemFree_bytes[{w}]))",
+    "clamp(node_load1, 0.1, 0.5) + clamp_min(node_load5, 1) - clamp_max(node_load15, 0.3)",
+    "ceil(node_load1) + floor(node_load5) + round(node_load15, 0.1)",
+    "sqrt(node_load1) + ln(process_resident_memory_bytes) + log2(go_goroutines) + exp(node_load1)",
+    "sgn(node_load1 - node_load15)",
+    'label_replace(up, "port", "$1", "instance", ".*:(.*)")',
+    'label_join(node_load1, "both", "-", "job", "instance")',
+    'sum by (port) (label_replace(scrape_samples_scraped, "port", "$1", "instance", ".*:(.*)"))',
+    "time() - process_start_time_seconds",
+    "timestamp(node_load1)",
+    "time() - timestamp(up) > bool 0.5",
+    "vector(1) + scalar(sum(up))",
+    "absent(no_such_metric{{job=\"x\"}})",
+    "hour() * 60 + minute()",
+    "day_of_week(process_start_time_seconds) + on() group_left() days_in_month()",
+    "sort_desc(node_cpu_seconds_total)",
 ]
 
 
@@ -72,7 +172,9 @@ class Scenario:
     """Use as a context; say(text) hears what happens."""
 
     def __init__(self, seconds=70, say=print, flags=()):
-        self.seconds, self.say = seconds, say
+        self.seconds, self.say, self.has_blocks = seconds, say, lib.has_flag(lib.BLOCK_RANGE_FLAG)
+        if self.has_blocks:
+            flags = (f"--{lib.BLOCK_RANGE_FLAG}={BLOCK_RANGE}s", *flags)
         self.node_port, self.prometheus_port = lib.free_port(), lib.free_port()
         self.tidalite = lib.Tidalite(None, *flags)
         work = lib.folder("prometheus")
@@ -85,6 +187,7 @@ class Scenario:
                                                     f"--web.listen-address=127.0.0.1:{self.prometheus_port}"],
                                      self.prometheus_port, "/-/ready")
         self.first = self.last = self.fraction = None
+        self.blocks = 0
 
     def __enter__(self):
         return self
@@ -123,10 +226,19 @@ class Scenario:
     def received(self):
         return lib.find_text(self.tidalite.client.get("/metrics").text, "tidalite_head_samples_appended_total") or 0
 
+    def restart(self):
+        """A clean stop, and the same directory again."""
+        lib.expect_equal(self.tidalite.terminate(), 0, "exit status after SIGTERM")
+        begin = time.monotonic()
+        self.tidalite.start()
+        self.say(f"stopped Tidalite (SIGTERM) and started it again; ready in {(time.monotonic() - begin) * 1000:.0f} ms")
+
     def run(self):
-        """Scrape for `seconds`, with the kill in the middle, and wait until all of a past range is sent."""
+        """Scrape for `seconds`, with a kill and a clean restart in the middle, and wait until all of a past range is sent."""
         time.sleep(max(self.seconds / 2, 5))
         self.kill_and_restart()
+        time.sleep(max(self.first + self.seconds * 3 / 4 - time.time(), 3))
+        self.restart()
         time.sleep(max(self.first + self.seconds - time.time(), 5))
         self.choose_times()
         lib.wait_for("Prometheus to have sent everything", self.all_sent)
@@ -135,6 +247,9 @@ class Scenario:
             lib.expect_equal(lib.find_text(metrics, name), 0.0, name)
         sent = lib.find_text(metrics, "prometheus_remote_storage_samples_total")
         retried = lib.find_text(metrics, "prometheus_remote_storage_samples_retried_total")
+        if self.has_blocks:
+            self.blocks = lib.wait_for("blocks", lambda: lib.block_count(self.tidalite))
+            self.say(f"{self.blocks:.0f} blocks on disk, of {BLOCK_RANGE} s and more")
         self.say(f"Prometheus has sent {sent:.0f} samples ({retried:.0f} of them again, because of the kill), none dropped, none refused")
 
     def all_sent(self):
@@ -154,8 +269,8 @@ class Scenario:
         width, left = max(gaps)
         lib.expect(width >= 4, f"scrapes lie all over the second; no time without samples: {taken}")
         self.fraction = ((left + width // 2) % 1000) / 1000
-        self.last = math.floor(now) - 2 + self.fraction
-        self.begin = math.ceil(self.first) + WARM_UP + WINDOW + 10 + self.fraction
+        self.last = round(math.floor(now) - 2 + self.fraction, 3)
+        self.begin = round(math.ceil(self.first) + WARM_UP + WINDOW + 10 + self.fraction, 3)
         lib.expect(self.last - self.begin >= 5, f"only {self.last - self.begin:.0f} s to ask about")
 
     # ---- the questions ----
@@ -167,11 +282,12 @@ class Scenario:
         step = 1
         span = self.last - self.begin
         times = [round(self.begin + math.floor(span * k / 3), 3) for k in range(4)]
+        words = {"w": f"{WINDOW}s", "h": f"{WINDOW // 2}s", "last": self.last, "begin": self.begin, "o": f"{1000 - round(self.fraction * 1000)}ms"}
         for text in QUERIES:
-            expr = text.format(w=f"{WINDOW}s")
+            expr = text.format(**words)
             asked = [("/api/v1/query", {"query": expr, "time": t}) for t in times]
             asked.append(("/api/v1/query_range", {"query": expr, "start": self.begin, "end": self.last, "step": step}))
-            asked.append(("/api/v1/query", {"query": f"{expr} @ {self.last}" if expr.isidentifier() else expr, "time": self.last}))
+            asked.append(("/api/v1/query", {"query": expr, "time": self.last}))
             for path, params in asked:
                 count += 1
                 try:

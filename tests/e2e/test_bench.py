@@ -35,13 +35,31 @@ def gen__same_seed__same_requests():
 @suite.case
 def bench__quick__every_sample_taken():
     out = pathlib.Path(lib.folder()) / "quick.json"
-    code, text, err = run(sys.executable, lib.ROOT / "bench/bench.py", "--quick", "--out", out)
+    code, text, err = run(sys.executable, lib.ROOT / "bench/bench.py", "--quick", "--parts", "ingest,memory", "--out", out)
     lib.expect_equal(code, 0, f"exit status of bench.py --quick ({text}{err})")
     result = json.loads(out.read_text())
     for r in result["runs"]:
         lib.expect_equal(r["new_series"]["samples"] + r["steady"]["samples"], 40 * 100 * 10, f"samples that {r['server']} took")
     for kind, row in result["summary"].items():
         print(f"{kind}: {row['steady']['per_cpu_second']:,.0f} samples per CPU second (a smoke run, not a measurement)")
+    lib.expect(result["memory"]["servers"]["tidalite"]["bytes_per_series_20"] > 0, "no memory for 20 samples of 2000 series")
+
+
+@suite.case
+def bench__quick_beside_peers__same_answers_and_every_sample_on_disk():
+    out = pathlib.Path(lib.folder()) / "quick.json"
+    code, text, err = run(sys.executable, lib.ROOT / "bench/bench.py", "--quick", "--parts", "disk,real",
+                          "--servers", "tidalite,victoria-metrics,prometheus", "--out", out)
+    lib.expect_equal(code, 0, f"exit status of bench.py --quick ({text}{err})")
+    result = json.loads(out.read_text())
+    samples = result["disk"]["corpus"]["samples"]
+    lib.expect_equal({k: r["samples"] for k, r in result["disk"]["servers"].items()}, dict.fromkeys(("tidalite", "victoria-metrics", "prometheus"), samples),
+                     "samples that were weighed")
+    agrees = [q["agrees"] for rows in result["queries"]["servers"].values() for q in rows.values()]
+    lib.expect(False not in agrees and agrees.count(True) >= 30, f"{agrees.count(True)} answers compared")
+    if lib.has_flag(lib.BLOCK_RANGE_FLAG):
+        lib.expect(result["disk"]["servers"]["tidalite"]["bytes"]["samples"] > 0, "Tidalite has written no block")
+    print(text[text.index("disk, generated data:"):])
 
 
 if __name__ == "__main__":
