@@ -205,6 +205,7 @@ enum tsdb_status block_refs_open(const struct tsdb_fs *fs, const char *ulid,
     }
     tsdb_mem_free(TSDB_MEM_OTHER, page, PAGE_BYTES);
     if (st != TSDB_OK) {
+        /* A count that the file does not have ends in CORRUPT at the first page that is missing. */
         tsdb_mem_free(TSDB_MEM_INDEX, r, refs_bytes(pages));
         fs->ops->close(fs->ctx, f);
         return st;
@@ -283,6 +284,31 @@ enum tsdb_status block_refs_find(const struct block_refs *r, tsdb_series_ref ref
     bool found = find_in(page.data, n, ref, out_id);
     cache_l2_release(r->cache, &page);
     return found ? TSDB_OK : TSDB_NOT_FOUND;
+}
+
+enum tsdb_status block_refs_read(const struct block_refs *r, struct block_ref_pair *out,
+                                 struct tsdb_error *err)
+{
+    uint8_t *page = tsdb_mem_alloc(TSDB_MEM_OTHER, PAGE_BYTES);
+    if (!page) {
+        return tsdb_error_set(err, TSDB_NOMEM, "no memory to read series references");
+    }
+    enum tsdb_status st = TSDB_OK;
+    for (uint32_t at = 0, number = 1; at < r->count && st == TSDB_OK; number++) {
+        size_t len = 0;
+        st = r->fs->ops->pread(r->fs->ctx, r->file, page, PAGE_BYTES, (uint64_t)number * PAGE_BYTES,
+                               &len, err);
+        if (st == TSDB_OK) {
+            st = check_page(NULL, number, page, (uint32_t)len, err);
+        }
+        uint32_t n = TSDB_MIN(r->count - at, PAIRS_A_PAGE);
+        for (uint32_t i = 0; st == TSDB_OK && i < n; i++) {
+            out[at++] = (struct block_ref_pair){tsdb_load_le32(page + i * 8),
+                                                tsdb_load_le32(page + i * 8 + 4)};
+        }
+    }
+    tsdb_mem_free(TSDB_MEM_OTHER, page, PAGE_BYTES);
+    return st;
 }
 
 enum tsdb_status block_refs_remove(const struct tsdb_fs *fs, const char *ulid,

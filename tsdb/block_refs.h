@@ -41,6 +41,9 @@ void block_refs_close(struct block_refs *r); /* NULL is fine */
 /* NOT_FOUND without touching err: the block has no samples of the series. */
 enum tsdb_status block_refs_find(const struct block_refs *r, tsdb_series_ref ref, uint32_t *out_id,
                                  struct tsdb_error *err) TSDB_WUR;
+/* All pairs, rising by ref, into out[block_refs_count]; past the cache. */
+enum tsdb_status block_refs_read(const struct block_refs *r, struct block_ref_pair *out,
+                                 struct tsdb_error *err) TSDB_WUR;
 uint32_t block_refs_count(const struct block_refs *r);
 /* Remove the file of a deleted block. */
 enum tsdb_status block_refs_remove(const struct tsdb_fs *fs, const char *ulid,

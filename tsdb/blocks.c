@@ -12,57 +12,6 @@
 
 /* ---- opening ---- */
 
-struct names {
-    char (*items)[BLOCK_ULID_CHARS + 1];
-    uint32_t count, cap;
-};
-
-static bool is_ulid(const char *s)
-{
-    return strlen(s) == BLOCK_ULID_CHARS &&
-           strspn(s, "0123456789ABCDEFGHJKMNPQRSTVWXYZ") == BLOCK_ULID_CHARS;
-}
-
-static enum tsdb_status on_name(void *arg, const char *name, bool is_dir)
-{
-    struct names *n = arg;
-    if (!is_dir || !is_ulid(name)) {
-        return TSDB_OK;
-    }
-    if (n->count == n->cap) {
-        uint32_t cap = n->cap ? n->cap * 2 : 64;
-        void *p = tsdb_mem_realloc(TSDB_MEM_OTHER, n->items, n->cap * sizeof *n->items,
-                                   cap * sizeof *n->items);
-        if (!p) {
-            return TSDB_NOMEM;
-        }
-        n->items = p;
-        n->cap = cap;
-    }
-    memcpy(n->items[n->count++], name, BLOCK_ULID_CHARS + 1);
-    return TSDB_OK;
-}
-
-static int compare_names(const void *a, const void *b)
-{
-    return strcmp(a, b);
-}
-
-/* Names in order of creation, so that a run does the same whatever order the directory gives. */
-static enum tsdb_status list_blocks(const struct tsdb_fs *fs, struct names *out,
-                                    struct tsdb_error *err)
-{
-    memset(out, 0, sizeof *out);
-    enum tsdb_status st = fs->ops->mkdir(fs->ctx, BLOCKS_DIR, err);
-    if (st == TSDB_OK) {
-        st = fs->ops->list(fs->ctx, BLOCKS_DIR, on_name, out, err);
-    }
-    if (st == TSDB_OK && out->count > 0) {
-        qsort(out->items, out->count, sizeof *out->items, compare_names);
-    }
-    return st;
-}
-
 static int compare_pairs(const void *a, const void *b)
 {
     const struct block_ref_pair *x = a;
@@ -89,10 +38,15 @@ static enum tsdb_status resolve_all(const struct blocks_options *o, const struct
         }
     }
     tsdb_arena_deinit(&arena);
-    if (st == TSDB_OK) {
-        qsort(pairs, count, sizeof *pairs, compare_pairs);
-    }
     return st;
+}
+
+static enum tsdb_status refs_write(struct blocks *b, const char *ulid, struct block_ref_pair *pairs,
+                                   uint32_t count, struct tsdb_error *err)
+{
+    qsort(pairs, count, sizeof *pairs, compare_pairs);
+    enum tsdb_status st = b->commit ? b->commit(b->commit_arg, err) : TSDB_OK;
+    return st == TSDB_OK ? block_refs_write(b->fs, ulid, b->identity, pairs, count, err) : st;
 }
 
 static enum tsdb_status rebuild_refs(struct blocks *b, const struct blocks_options *o,
@@ -111,7 +65,7 @@ static enum tsdb_status rebuild_refs(struct blocks *b, const struct blocks_optio
     }
     enum tsdb_status st = resolve_all(o, block, pairs, count, err);
     if (st == TSDB_OK) {
-        st = block_refs_write(b->fs, m->ulid, b->identity, pairs, count, err);
+        st = refs_write(b, m->ulid, pairs, count, err);
     }
     tsdb_mem_free(TSDB_MEM_OTHER, pairs, count * sizeof *pairs);
     return st;
@@ -180,21 +134,23 @@ static enum tsdb_status quarantine(struct blocks *b, const char *ulid, const str
 }
 
 static enum tsdb_status open_all(struct blocks *b, const struct blocks_options *o,
-                                 const struct names *names, struct live_block **live,
-                                 uint32_t *out_count, struct tsdb_error *err)
+                                 const struct block_name *names, uint32_t name_count,
+                                 struct live_block **live, uint32_t *out_count,
+                                 struct tsdb_error *err)
 {
-    for (uint32_t i = 0; i < names->count; i++) {
+    for (uint32_t i = 0; i < name_count; i++) {
         struct tsdb_error why = {0};
-        enum tsdb_status st = open_one(b, o, names->items[i], &live[*out_count], &why);
+        const char *ulid = names[i].ulid;
+        enum tsdb_status st = open_one(b, o, ulid, &live[*out_count], &why);
         if (st == TSDB_CORRUPT || st == TSDB_UNSUPPORTED || st == TSDB_NOT_FOUND) {
-            st = quarantine(b, names->items[i], &why, err);
+            st = quarantine(b, ulid, &why, err);
             if (st != TSDB_OK) {
                 return st;
             }
             continue;
         }
         if (st != TSDB_OK) {
-            return tsdb_error_set(err, st, "block %s: %s", names->items[i], why.msg);
+            return tsdb_error_set(err, st, "block %s: %s", ulid, why.msg);
         }
         b->next_sequence =
             TSDB_MAX(b->next_sequence, block_meta(live[*out_count]->block)->sequence + 1);
@@ -215,17 +171,41 @@ static void count_blocks(struct blocks *b)
     view_release(&b->views, v);
 }
 
+/* What a process before this one renamed may not be durable yet. */
+static enum tsdb_status dir_prepare(struct blocks *b, struct tsdb_error *err)
+{
+    uint32_t removed = 0;
+    enum tsdb_status st = b->fs->ops->mkdir(b->fs->ctx, BLOCKS_DIR, err);
+    if (st == TSDB_OK) {
+        st = block_dir_clean(b->fs, BLOCKS_DIR, &removed, err);
+    }
+    if (st == TSDB_OK && removed > 0) {
+        tsdb_log(TSDB_LOG_INFO, "tsdb", "blocks that were not finished are removed",
+                 TSDB_U("blocks", removed));
+    }
+    if (st == TSDB_OK) {
+        st = b->fs->ops->sync_dir(b->fs->ctx, "", err);
+    }
+    return st == TSDB_OK ? b->fs->ops->sync_dir(b->fs->ctx, BLOCKS_DIR, err) : st;
+}
+
 static enum tsdb_status load(struct blocks *b, const struct blocks_options *o,
                              struct tsdb_error *err)
 {
-    struct names names;
+    struct block_name *names = NULL;
     struct live_block **live = NULL;
+    uint32_t name_count = 0;
     uint32_t count = 0;
-    enum tsdb_status st = list_blocks(b->fs, &names, err);
-    if (st == TSDB_OK && names.count > 0) {
-        live = tsdb_mem_alloc_zero(TSDB_MEM_OTHER, names.count * sizeof(struct live_block *));
-        st = live ? open_all(b, o, &names, live, &count, err)
-                  : tsdb_error_set(err, TSDB_NOMEM, "no memory for %u blocks", names.count);
+    struct tsdb_arena arena;
+    tsdb_arena_init(&arena, TSDB_MEM_OTHER, ARENA_FIRST_BYTES, NULL);
+    enum tsdb_status st = dir_prepare(b, err);
+    if (st == TSDB_OK) {
+        st = block_dir_list(b->fs, BLOCKS_DIR, &arena, &names, &name_count, err);
+    }
+    if (st == TSDB_OK && name_count > 0) {
+        live = TSDB_ARENA_ARRAY(&arena, struct live_block *, name_count);
+        st = live ? open_all(b, o, names, name_count, live, &count, err)
+                  : tsdb_error_set(err, TSDB_NOMEM, "no memory for %u blocks", name_count);
     }
     if (st == TSDB_OK && count > 0) {
         st = blocks_publish(b, live, count, NULL, 0, NULL, NULL, err);
@@ -234,8 +214,7 @@ static enum tsdb_status load(struct blocks *b, const struct blocks_options *o,
     for (uint32_t i = 0; i < count; i++) {
         live_block_free(live[i]);
     }
-    tsdb_mem_free(TSDB_MEM_OTHER, live, names.count * sizeof(struct live_block *));
-    tsdb_mem_free(TSDB_MEM_OTHER, names.items, names.cap * sizeof *names.items);
+    tsdb_arena_deinit(&arena);
     return st;
 }
 
@@ -246,17 +225,20 @@ enum tsdb_status blocks_open(struct blocks *b, const struct blocks_options *o,
     b->fs = o->fs;
     b->random = o->random;
     b->clock = o->clock;
+    b->l2 = o->l2;
+    b->commit = o->commit;
+    b->commit_arg = o->commit_arg;
     b->next_sequence = 1;
     /* One way: the seed stays secret, and another directory has another identity. */
     struct tsdb_hash128 id = tsdb_hash128(o->hash_key, "identity", 8);
     memcpy(b->identity, &id, sizeof b->identity);
     static_assert(sizeof id == BLOCK_REFS_IDENTITY_BYTES, "an identity is a 128-bit hash");
-    enum tsdb_status st = cache_l2_create(o->l2_bytes, &b->l2, err);
-    if (st == TSDB_OK) {
-        st = cache_l1_create(o->l1_bytes, &b->l1);
-    }
+    enum tsdb_status st = cache_l1_create(o->l1_bytes, &b->l1);
     if (st == TSDB_OK) {
         st = view_set_init(&b->views);
+    }
+    if (st != TSDB_OK) {
+        st = tsdb_error_set(err, st, "no memory to open the blocks");
     }
     if (st == TSDB_OK) {
         st = load(b, o, err);
@@ -273,7 +255,6 @@ void blocks_close(struct blocks *b)
     if (b->l1) {
         cache_l1_destroy(b->l1);
     }
-    cache_l2_destroy(b->l2);
     memset(b, 0, sizeof *b);
 }
 
@@ -297,27 +278,55 @@ struct block_writer_options blocks_writer_options(struct blocks *b, uint32_t lev
     };
 }
 
-enum tsdb_status blocks_adopt(struct blocks *b, const char *ulid,
-                              const struct block_ref_pair *pairs, uint32_t pair_count,
-                              struct live_block **out, struct tsdb_error *err)
+static enum tsdb_status delete_block(struct blocks *b, const char *ulid, struct tsdb_error *err)
+{
+    enum tsdb_status st = block_remove(b->fs, BLOCKS_DIR, ulid, err);
+    return st == TSDB_OK ? block_refs_remove(b->fs, ulid, err) : st;
+}
+
+static enum tsdb_status adopt(struct blocks *b, const char *ulid, struct block_ref_pair *pairs,
+                              uint32_t pair_count, struct live_block **out, struct tsdb_error *err)
 {
     struct block *block = NULL;
     struct block_refs *refs = NULL;
-    enum tsdb_status st = block_refs_write(b->fs, ulid, b->identity, pairs, pair_count, err);
+    enum tsdb_status st = refs_write(b, ulid, pairs, pair_count, err);
     if (st == TSDB_OK) {
         st = block_open(b->fs, BLOCKS_DIR, ulid, b->l2, &block, err);
     }
     if (st == TSDB_OK) {
         st = block_refs_open(b->fs, ulid, b->identity, b->l2, &refs, err);
     }
-    if (st == TSDB_OK) {
-        st = live_block_make(block, refs, out);
+    if (st == TSDB_OK && live_block_make(block, refs, out) != TSDB_OK) {
+        st = tsdb_error_set(err, TSDB_NOMEM, "no memory for block %s", ulid);
     }
     if (st != TSDB_OK) {
         block_refs_close(refs);
         block_close(block);
     }
     return st;
+}
+
+enum tsdb_status blocks_adopt(struct blocks *b, const char *ulid, struct block_ref_pair *pairs,
+                              uint32_t pair_count, struct live_block **out, struct tsdb_error *err)
+{
+    enum tsdb_status st = adopt(b, ulid, pairs, pair_count, out, err);
+    if (st != TSDB_OK) {
+        blocks_disown(b, ulid);
+    }
+    return st;
+}
+
+void blocks_disown(struct blocks *b, const char *ulid)
+{
+    struct tsdb_error err = {0};
+    if (delete_block(b, ulid, &err) != TSDB_OK) {
+        /* It is read again at the next start, and its samples are merged by time: nothing is
+         * wrong but the space. */
+        tsdb_log(TSDB_LOG_WARN, "tsdb", "block could not be deleted", TSDB_S("block", ulid),
+                 TSDB_S("err", err.msg));
+    } else {
+        atomic_fetch_add(&b->deleted, 1);
+    }
 }
 
 enum tsdb_status blocks_publish(struct blocks *b, struct live_block *const *added,
@@ -337,44 +346,6 @@ enum tsdb_status blocks_publish(struct blocks *b, struct live_block *const *adde
     return TSDB_OK;
 }
 
-static enum tsdb_status delete_name(void *arg, const char *name, bool is_dir)
-{
-    struct names *n = arg;
-    (void)is_dir;
-    return strlen(name) <= BLOCK_ULID_CHARS
-               ? (n->count < n->cap
-                      ? (memcpy(n->items[n->count++], name, strlen(name) + 1), TSDB_OK)
-                      : TSDB_LIMIT)
-               : TSDB_LIMIT;
-}
-
-/* Rename first, so that a crash in the middle leaves no half block with a whole one's name. */
-static enum tsdb_status delete_block(struct blocks *b, const char *ulid, struct tsdb_error *err)
-{
-    char path[64];
-    char dead[64];
-    char file[128];
-    char found[16][BLOCK_ULID_CHARS + 1];
-    struct names names = {.items = found, .cap = 16};
-    snprintf(path, sizeof path, BLOCKS_DIR "/%s", ulid);
-    snprintf(dead, sizeof dead, BLOCKS_DIR "/%s.tmp", ulid);
-    enum tsdb_status st = b->fs->ops->rename(b->fs->ctx, path, dead, err);
-    if (st == TSDB_OK) {
-        st = b->fs->ops->sync_dir(b->fs->ctx, BLOCKS_DIR, err);
-    }
-    if (st == TSDB_OK) {
-        st = b->fs->ops->list(b->fs->ctx, dead, delete_name, &names, err);
-    }
-    for (uint32_t i = 0; i < names.count && st == TSDB_OK; i++) {
-        snprintf(file, sizeof file, "%s/%s", dead, found[i]);
-        st = b->fs->ops->unlink(b->fs->ctx, file, err);
-    }
-    if (st == TSDB_OK) {
-        st = b->fs->ops->rmdir(b->fs->ctx, dead, err);
-    }
-    return st == TSDB_OK ? block_refs_remove(b->fs, ulid, err) : st;
-}
-
 size_t blocks_collect(struct blocks *b)
 {
     size_t n = 0;
@@ -384,14 +355,8 @@ size_t blocks_collect(struct blocks *b)
         char ulid[BLOCK_ULID_CHARS + 1];
         memcpy(ulid, block_meta(dead->block)->ulid, sizeof ulid);
         live_block_free(dead);
-        struct tsdb_error err = {0};
-        if (doomed && delete_block(b, ulid, &err) != TSDB_OK) {
-            /* It is read again at the next start, and its samples are merged by time: nothing is
-             * wrong but the space. */
-            tsdb_log(TSDB_LOG_WARN, "tsdb", "old block could not be deleted", TSDB_S("block", ulid),
-                     TSDB_S("err", err.msg));
-        } else if (doomed) {
-            atomic_fetch_add(&b->deleted, 1);
+        if (doomed) {
+            blocks_disown(b, ulid);
         }
         dead = next;
     }
@@ -481,7 +446,7 @@ static enum tsdb_status read_chunk(struct blocks *b, const struct block *block,
 static bool overlaps(const struct live_block *l, struct tsdb_time_range range)
 {
     const struct block_meta *m = block_meta(l->block);
-    return m->min_ms <= range.max_ms && range.min_ms < m->max_ms;
+    return m->min_ms <= range.max_ms && (range.min_ms < m->max_ms || m->max_ms == INT64_MAX);
 }
 
 bool blocks_overlap(const struct view *v, struct tsdb_time_range range)

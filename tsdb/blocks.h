@@ -20,11 +20,13 @@
 #define BLOCKS_DIR_QUARANTINE "quarantine"
 
 struct blocks {
-    const struct tsdb_fs *fs; /* immutable, as are the next four */
+    const struct tsdb_fs *fs; /* immutable, as is all above views */
     struct tsdb_random random;
     struct tsdb_clock clock;
     struct cache_l1 *l1;
-    struct cache_l2 *l2;
+    struct cache_l2 *l2; /* borrowed */
+    enum tsdb_status (*commit)(void *arg, struct tsdb_error *err);
+    void *commit_arg;
     uint8_t identity[BLOCK_REFS_IDENTITY_BYTES];
     struct view_set views;
     uint64_t next_sequence; /* block thread */
@@ -41,13 +43,17 @@ struct blocks_options {
     struct tsdb_random random;
     struct tsdb_clock clock;
     const struct tsdb_hash_key *hash_key;
-    const uint8_t *hash_seed; /* TSDB_HASH_SEED_BYTES: the identity is made of it, one way */
-    uint64_t l1_bytes, l2_bytes;
+    struct cache_l2 *l2; /* outlives the blocks */
+    uint64_t l1_bytes;
     blocks_resolve_fn resolve;
     void *resolve_arg;
+    /* Make the refs that were handed out durable: called before a file with refs is written, so
+     * that no ref on the disk ever comes to mean another series. */
+    enum tsdb_status (*commit)(void *arg, struct tsdb_error *err);
+    void *commit_arg;
 };
-/* Opens every block. A damaged one is moved to quarantine/, with a line in the log, and the rest
- * serves. NOMEM, IO. */
+/* Removes what was left unfinished and opens every block. A damaged one is moved to quarantine/,
+ * with a line in the log, and the rest serves. NOMEM, IO. */
 enum tsdb_status blocks_open(struct blocks *b, const struct blocks_options *o,
                              struct tsdb_error *err) TSDB_WUR;
 void blocks_close(struct blocks *b); /* no view may be pinned; a zeroed struct is fine */
@@ -56,10 +62,13 @@ void blocks_close(struct blocks *b); /* no view may be pinned; a zeroed struct i
 struct block_writer_options blocks_writer_options(struct blocks *b, uint32_t level,
                                                   uint64_t sequence);
 uint64_t blocks_sequence(struct blocks *b); /* a fresh one, later than all */
-/* Open a block that was just finished and write its refs. */
-enum tsdb_status blocks_adopt(struct blocks *b, const char *ulid,
-                              const struct block_ref_pair *pairs, uint32_t pair_count,
-                              struct live_block **out, struct tsdb_error *err) TSDB_WUR;
+/* Write the refs of a block that was just finished (pairs are sorted here) and open it. After a
+ * failure the block is gone again. */
+enum tsdb_status blocks_adopt(struct blocks *b, const char *ulid, struct block_ref_pair *pairs,
+                              uint32_t pair_count, struct live_block **out,
+                              struct tsdb_error *err) TSDB_WUR;
+/* Delete the files of a block that no view lists; a failure is logged. */
+void blocks_disown(struct blocks *b, const char *ulid);
 /* Swap in a view with `added` and without `removed`. on_publish (may be NULL) runs with the number
  * of the new view just before it becomes current: whoever marks what moved into the added blocks
  * does it there. NOMEM: nothing changed. */

@@ -165,6 +165,7 @@ static struct tsdb *db_create(void)
     tsdb_mutex_init(&life->pause_lock, TSDB_RANK_TSDB_METADATA, "tsdb pause");
     tsdb_cond_init(&life->pause_cond);
     tsdb_mutex_init(&life->admin, TSDB_RANK_TSDB_ADMIN, "tsdb admin");
+    tsdb_mutex_init(&life->block_work, TSDB_RANK_TSDB_BLOCKS, "tsdb blocks");
     atomic_init(&life->progress.min, 1);
     atomic_init(&life->progress.max, 0);
     return db;
@@ -185,12 +186,14 @@ static void db_destroy(struct tsdb *db)
         head_partition_destroy(db->heads[i]);
     }
     head_files_destroy(db->head_files);
+    blocks_close(&db->blocks);
     cache_l2_destroy(db->cache_l2);
     metadata_table_destroy(db->metadata);
     alias_table_destroy(db->aliases);
     tsdb_epoch_destroy(db->epoch);
     series_log_deinit(&life->series_log);
     datadir_close(&life->dir);
+    tsdb_mutex_deinit(&life->block_work);
     tsdb_mutex_deinit(&life->admin);
     tsdb_cond_deinit(&life->pause_cond);
     tsdb_mutex_deinit(&life->pause_lock);
@@ -238,6 +241,9 @@ static enum tsdb_status load(struct tsdb *db, struct tsdb_error *err)
         .progress = &life->progress,
     };
     enum tsdb_status status = recovery_run(&r, &life->recovered, err);
+    if (status == TSDB_OK) {
+        status = db_blocks_open(db, err);
+    }
     if (status != TSDB_OK) {
         return status;
     }
@@ -431,6 +437,7 @@ enum tsdb_status tsdb_close(struct tsdb *db, struct tsdb_error *err)
         }
         wal_status = wal_close(db->wal, status == TSDB_OK ? err : NULL);
         db->wal = NULL;
+        (void)blocks_collect(&db->blocks);
     }
     db_destroy(db);
     return status != TSDB_OK ? status : wal_status;

@@ -89,17 +89,21 @@ static TSDB_NOINLINE enum tsdb_status log_partition_series(struct tsdb *db, uint
     return status;
 }
 
-static enum tsdb_status log_new_series(struct tsdb *db, struct checkpoint_info *info,
-                                       struct tsdb_error *err)
+enum tsdb_status db_series_commit(struct tsdb *db, struct tsdb_error *err)
 {
     struct series_log *log = &db->life->series_log;
     enum tsdb_status status = TSDB_OK;
     for (uint32_t i = 0; status == TSDB_OK && i < TSDB_PARTITIONS; i++) {
         status = log_partition_series(db, i, err);
     }
-    if (status == TSDB_OK) {
-        status = series_log_commit(log, err);
-    }
+    return status == TSDB_OK ? series_log_commit(log, err) : status;
+}
+
+static enum tsdb_status log_new_series(struct tsdb *db, struct checkpoint_info *info,
+                                       struct tsdb_error *err)
+{
+    const struct series_log *log = &db->life->series_log;
+    enum tsdb_status status = db_series_commit(db, err);
     if (status == TSDB_OK) {
         info->series_log_bytes = log->bytes_durable;
         memcpy(info->series, log->durable, sizeof info->series);
@@ -154,14 +158,20 @@ enum tsdb_status db_checkpoint_write(struct tsdb *db, bool inline_owners, struct
     wal_stats(db->wal, &before);
     struct checkpoint_info info = {.created_ms = tsdb_clock_wall_ms(&db->options.clock)};
     uint64_t bytes = 0;
+    /* Before the heads are looked at: what is flushed meanwhile asks for another one. Acquire:
+     * partner is the flush. */
+    uint64_t flushed = atomic_load_explicit(&life->flushed_view, memory_order_acquire);
+    atomic_store_explicit(&life->checkpoint_wanted, 0, memory_order_relaxed);
     enum tsdb_status status = write_steps(db, inline_owners, &info, &bytes, err);
     if (status != TSDB_OK) {
         atomic_fetch_add_explicit(&life->checkpoint_failures, 1, memory_order_relaxed);
         life->retry_ns = tsdb_clock_mono_ns(&db->options.clock) + RETRY_NS;
+        atomic_store_explicit(&life->checkpoint_wanted, 1, memory_order_relaxed);
         return status;
     }
     life->last = info;
     life->dirty = false;
+    atomic_store_explicit(&life->checkpoint_view, flushed, memory_order_relaxed);
     life->wal_bytes_covered = before.bytes_written;
     atomic_fetch_add_explicit(&life->checkpoints, 1, memory_order_relaxed);
     atomic_store_explicit(&life->checkpoint_last_bytes, bytes, memory_order_relaxed);
@@ -175,7 +185,8 @@ enum tsdb_status db_checkpoint_write(struct tsdb *db, bool inline_owners, struct
 bool db_checkpoint_wanted(struct tsdb *db)
 {
     const struct db_life *life = db->life;
-    if (life->dirty) {
+    if (life->dirty || atomic_load_explicit(&life->flushed_view, memory_order_relaxed) !=
+                           atomic_load_explicit(&life->checkpoint_view, memory_order_relaxed)) {
         return true;
     }
     for (uint32_t i = 0; i < TSDB_PARTITIONS; i++) {
@@ -195,6 +206,9 @@ static bool due(struct tsdb *db, int64_t now_ns)
     struct db_life *life = db->life;
     if (now_ns < life->retry_ns || !db->wal) {
         return false;
+    }
+    if (atomic_load_explicit(&life->checkpoint_wanted, memory_order_acquire) != 0) {
+        return true;
     }
     struct wal_stats s;
     wal_stats(db->wal, &s);

@@ -1,5 +1,5 @@
 /* What the files of the database's life share: db.c (open, close, state), db_threads.c,
- * db_checkpoint.c, db_stats.c. */
+ * db_checkpoint.c, db_blocks.c, db_stats.c. */
 #ifndef TSDB_DB_PRIVATE_H
 #define TSDB_DB_PRIVATE_H
 
@@ -35,8 +35,9 @@ struct db_life {
 
     /* threads; touched by whoever opens, recovers, closes: one after the other */
     struct db_owner_thread owners[TSDB_OWNERS_MAX];
-    pthread_t recovery, writer, syncer, background, seal;
-    bool recovery_started, writer_started, syncer_started, background_started, seal_started;
+    pthread_t recovery, writer, syncer, background, seal, block;
+    bool recovery_started, writer_started, syncer_started, background_started, seal_started,
+        block_started;
     _Atomic(uint32_t) stop_background, stop_owners, stop_wal;
     _Atomic(uint32_t) abandoned;  /* threads leave at once, draining nothing */
     struct tsdb_mutex pause_lock; /* guards nothing but the wait of db_pause */
@@ -50,6 +51,17 @@ struct db_life {
     uint64_t wal_bytes_covered; /* of wal_stats.bytes_written, when `last` was written */
     int64_t retry_ns;           /* after a failure no earlier than this */
     bool dirty; /* the log holds frames that `last` does not cover, from before this process */
+
+    /* Flush, compaction and retention of blocks: one at a time. Guarded by block_work, or owned by
+     * whoever opens or closes. */
+    struct tsdb_mutex block_work;
+    int64_t flush_next_ns, compact_next_ns; /* not before that: a round, or a failure */
+    uint64_t swept_view;               /* chunks in blocks of views up to this have left the head */
+    _Atomic(uint64_t) flushed_view;    /* the last one that has a block from the head */
+    _Atomic(uint64_t) checkpoint_view; /* flushed_view, when the last checkpoint was written */
+    _Atomic(uint32_t) checkpoint_wanted; /* head files and log can go */
+    _Atomic(uint64_t) flushes, flush_failures, flush_samples, flush_chunks_lost;
+    _Atomic(uint64_t) compactions, compaction_failures, blocks_expired;
 
     /* figures, relaxed atomics */
     _Atomic(uint64_t) checkpoints, checkpoint_failures, checkpoint_last_bytes;
@@ -75,5 +87,12 @@ enum tsdb_status db_checkpoint_write(struct tsdb *db, bool inline_owners,
 void db_checkpoint_remove_old(struct tsdb *db);
 /* Is there anything that the last checkpoint lacks? Caller is alone. */
 bool db_checkpoint_wanted(struct tsdb *db);
+
+/* Make every series known so far durable in series.log. Caller holds admin, or is alone. */
+enum tsdb_status db_series_commit(struct tsdb *db, struct tsdb_error *err) TSDB_WUR;
+
+/* ---- db_blocks.c ---- */
+/* Open the blocks; recovery has loaded the heads, nobody else runs. */
+enum tsdb_status db_blocks_open(struct tsdb *db, struct tsdb_error *err) TSDB_WUR;
 
 #endif

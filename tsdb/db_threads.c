@@ -12,6 +12,7 @@
 #define BACKGROUND_IDLE_NS (INT64_C(250) * 1000 * 1000)
 #define SEAL_BUSY_CHUNKS   1024u /* more in one batch: do not wait for the next */
 #define SEAL_IDLE_NS       (INT64_C(1000) * 1000 * 1000) /* chunks gather: a sync for many */
+#define BLOCK_IDLE_NS      (INT64_C(1000) * 1000 * 1000)
 #define RETENTION_EVERY_NS (INT64_C(10) * 1000 * 1000 * 1000)
 
 static bool is_set(const _Atomic(uint32_t) *flag)
@@ -139,6 +140,20 @@ static void *seal_main(void *arg)
     return NULL;
 }
 
+static void *block_main(void *arg)
+{
+    struct tsdb *db = arg;
+    while (!is_set(&db->life->stop_background)) {
+        int64_t now_ns = tsdb_clock_mono_ns(&db->options.clock);
+        size_t work = tsdb_flush_step(db, now_ns);
+        work += tsdb_compact_step(db, now_ns);
+        if (work == 0 && !is_set(&db->life->stop_background)) {
+            db_pause(db, BLOCK_IDLE_NS);
+        }
+    }
+    return NULL;
+}
+
 static enum tsdb_status start_one(struct tsdb *db, pthread_t *thread, bool *started,
                                   const char *name, void *(*fn)(void *), struct tsdb_error *err)
 {
@@ -173,6 +188,9 @@ enum tsdb_status db_threads_start(struct tsdb *db, struct tsdb_error *err)
     if (status == TSDB_OK) {
         status = start_one(db, &life->seal, &life->seal_started, "tsdb-seal", seal_main, err);
     }
+    if (status == TSDB_OK) {
+        status = start_one(db, &life->block, &life->block_started, "tsdb-block", block_main, err);
+    }
     return status;
 }
 
@@ -189,6 +207,7 @@ void db_threads_stop(struct tsdb *db)
     struct db_life *life = db->life;
     atomic_store(&life->stop_background, 1);
     db_wake_all(db);
+    join(life->block, &life->block_started);
     join(life->background, &life->background_started);
     join(life->seal, &life->seal_started);
     atomic_store(&life->stop_owners, 1);

@@ -145,8 +145,8 @@ enum tsdb_status head_file_append(struct head_file *f, const void *data, size_t 
     return status;
 }
 
-static enum tsdb_status bytes_read(const struct head_file *f, uint64_t offset, void *out,
-                                   size_t len, struct tsdb_error *err)
+static enum tsdb_status bytes_read(const struct head_file *f, bool cached, uint64_t offset,
+                                   void *out, size_t len, struct tsdb_error *err)
 {
     uint64_t bytes = atomic_load_explicit(&f->bytes, memory_order_acquire);
     uint64_t end = offset + len;
@@ -156,7 +156,7 @@ static enum tsdb_status bytes_read(const struct head_file *f, uint64_t offset, v
     /* The cache keeps pages as they are, so only those that the file has grown past. */
     uint64_t page_end =
         (end + CACHE_L2_FRAME_BYTES - 1) / CACHE_L2_FRAME_BYTES * (uint64_t)CACHE_L2_FRAME_BYTES;
-    if (f->cache && page_end <= bytes) {
+    if (cached && f->cache && page_end <= bytes) {
         return cache_l2_read(f->cache, f->cache_id, f->fs, f->file, offset, out, len, NULL, NULL,
                              err);
     }
@@ -168,9 +168,9 @@ static enum tsdb_status bytes_read(const struct head_file *f, uint64_t offset, v
     return status;
 }
 
-static enum tsdb_status chunk_check(const struct head_file *f, uint64_t offset, uint32_t len,
-                                    struct tsdb_arena *arena, struct chunk_samples *out,
-                                    struct tsdb_error *err)
+static enum tsdb_status chunk_check(const struct head_file *f, bool cached, uint64_t offset,
+                                    uint32_t len, struct tsdb_arena *arena,
+                                    struct chunk_samples *out, struct tsdb_error *err)
 {
     if (len > UINT32_MAX - HEAD_FILE_FRAME_BYTES ||
         len > atomic_load_explicit(&f->bytes, memory_order_relaxed)) {
@@ -181,7 +181,7 @@ static enum tsdb_status chunk_check(const struct head_file *f, uint64_t offset, 
         return tsdb_error_set(err, arena->failure, "no memory for a chunk of %u bytes", len);
     }
     enum tsdb_status status =
-        bytes_read(f, offset, frame, (size_t)len + HEAD_FILE_FRAME_BYTES, err);
+        bytes_read(f, cached, offset, frame, (size_t)len + HEAD_FILE_FRAME_BYTES, err);
     if (status != TSDB_OK) {
         return status;
     }
@@ -193,11 +193,11 @@ static enum tsdb_status chunk_check(const struct head_file *f, uint64_t offset, 
     return chunk_decode(frame + 4, len, arena, out, err);
 }
 
-enum tsdb_status head_file_read(const struct head_file *f, uint64_t offset, uint32_t len,
-                                struct tsdb_arena *arena, struct chunk_samples *out,
-                                struct tsdb_error *err)
+static enum tsdb_status chunk_read(const struct head_file *f, bool cached, uint64_t offset,
+                                   uint32_t len, struct tsdb_arena *arena,
+                                   struct chunk_samples *out, struct tsdb_error *err)
 {
-    enum tsdb_status status = chunk_check(f, offset, len, arena, out, err);
+    enum tsdb_status status = chunk_check(f, cached, offset, len, arena, out, err);
     if (status == TSDB_CORRUPT || status == TSDB_IO) {
         atomic_fetch_add_explicit(f->read_failures, 1, memory_order_relaxed);
     }
@@ -206,6 +206,20 @@ enum tsdb_status head_file_read(const struct head_file *f, uint64_t offset, uint
                                  f->number, offset);
     }
     return TSDB_OK;
+}
+
+enum tsdb_status head_file_read(const struct head_file *f, uint64_t offset, uint32_t len,
+                                struct tsdb_arena *arena, struct chunk_samples *out,
+                                struct tsdb_error *err)
+{
+    return chunk_read(f, true, offset, len, arena, out, err);
+}
+
+enum tsdb_status head_file_read_once(const struct head_file *f, uint64_t offset, uint32_t len,
+                                     struct tsdb_arena *arena, struct chunk_samples *out,
+                                     struct tsdb_error *err)
+{
+    return chunk_read(f, false, offset, len, arena, out, err);
 }
 
 /* ---- the list ---- */

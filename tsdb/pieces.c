@@ -64,13 +64,32 @@ static void columns_put(struct piece_columns *c, const struct head_piece *p, uin
     c->count += n;
 }
 
+/* The samples of a sorted piece that lie in the range: [*begin, *end). */
+static void range_find(const struct head_piece *p, struct tsdb_time_range range, uint32_t *begin,
+                       uint32_t *end)
+{
+    *begin = lower_bound(p->t_ms, p->count, range.min_ms);
+    *end = range.max_ms == INT64_MAX ? p->count : lower_bound(p->t_ms, p->count, range.max_ms + 1);
+}
+
+/* At most so many samples of the piece lie in the range. */
+static uint32_t count_max(const struct head_piece *p, struct tsdb_time_range range)
+{
+    uint32_t begin = 0;
+    uint32_t end = p->count;
+    if (p->sorted) {
+        range_find(p, range, &begin, &end);
+    }
+    return begin < end ? end - begin : 0;
+}
+
 static void columns_gather(struct piece_columns *c, const struct head_piece *p,
                            struct tsdb_time_range range)
 {
     if (p->sorted) {
-        uint32_t begin = lower_bound(p->t_ms, p->count, range.min_ms);
-        uint32_t end =
-            range.max_ms == INT64_MAX ? p->count : lower_bound(p->t_ms, p->count, range.max_ms + 1);
+        uint32_t begin = 0;
+        uint32_t end = 0;
+        range_find(p, range, &begin, &end);
         if (begin < end) {
             columns_put(c, p, begin, end);
         }
@@ -175,7 +194,7 @@ enum tsdb_status pieces_merge(const struct head_piece *pieces, uint32_t count,
     bool kinds = false;
     bool starts = false;
     for (uint32_t i = 0; i < count; i++) {
-        cap += pieces[i].count;
+        cap += count_max(&pieces[i], range);
         kinds = kinds || pieces[i].kind != TSDB_SAMPLE_FLOAT;
         starts = starts || pieces[i].start_ms;
     }

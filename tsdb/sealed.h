@@ -55,6 +55,10 @@ void head_file_release(struct head_file *f);
 enum tsdb_status head_file_read(const struct head_file *f, uint64_t offset, uint32_t len,
                                 struct tsdb_arena *arena, struct chunk_samples *out,
                                 struct tsdb_error *err) TSDB_WUR;
+/* The same past the cache: for who reads everything once. */
+enum tsdb_status head_file_read_once(const struct head_file *f, uint64_t offset, uint32_t len,
+                                     struct tsdb_arena *arena, struct chunk_samples *out,
+                                     struct tsdb_error *err) TSDB_WUR;
 
 #define SEALED_GONE UINT64_MAX /* flushed_in of a chunk that retention has dropped */
 

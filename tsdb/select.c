@@ -22,6 +22,7 @@ struct tsdb_querier {
     struct tsdb_request *request;
     struct tsdb_time_range range;
     struct tsdb_arena arena; /* refs of the sets */
+    struct view *view;       /* pinned */
 };
 
 static struct tsdb_account *account_of(struct tsdb_request *r)
@@ -74,6 +75,7 @@ enum tsdb_status tsdb_querier_open(struct tsdb *db, struct tsdb_request *request
     q->db = db;
     q->request = request;
     q->range = range;
+    q->view = view_acquire(&db->blocks.views);
     tsdb_arena_init(&q->arena, TSDB_MEM_QUERY, QUERIER_ARENA_BYTES, account_of(request));
     *out = q;
     return TSDB_OK;
@@ -84,6 +86,7 @@ void tsdb_querier_close(struct tsdb_querier *q)
     if (!q) {
         return;
     }
+    view_release(&q->db->blocks.views, q->view);
     tsdb_arena_deinit(&q->arena);
     tsdb_mem_free(TSDB_MEM_QUERY, q, sizeof *q);
 }
@@ -324,13 +327,60 @@ enum tsdb_status tsdb_series_labels(struct tsdb_querier *q, tsdb_series_ref ref,
     return status;
 }
 
+/* Pieces of the view's blocks, then of the head: in the order in which they were written. */
+static enum tsdb_status pieces_gather(struct tsdb_querier *q, tsdb_series_ref ref,
+                                      struct tsdb_time_range range, struct piece_list *l,
+                                      struct tsdb_error *err)
+{
+    enum tsdb_status status = blocks_read(&q->db->blocks, q->view, ref, range, l, err);
+    if (status != TSDB_OK) {
+        return status;
+    }
+    struct head_piece *pieces = NULL;
+    uint32_t n = 0;
+    status = head_collect(head_of(q, ref), tsdb_series_local(ref), range, q->view->number, l->arena,
+                          &pieces, &n, err);
+    for (uint32_t i = 0; status == TSDB_OK && i < n; i++) {
+        status = piece_list_add(l, &pieces[i], NULL);
+        if (status != TSDB_OK) {
+            status = exhausted(l->arena, err);
+        }
+    }
+    return status;
+}
+
+/* Pieces live in an arena of their own: what stays with the caller is the merged columns. */
+static enum tsdb_status series_read_blocks(struct tsdb_querier *q, tsdb_series_ref ref,
+                                           struct tsdb_time_range range, struct tsdb_arena *arena,
+                                           struct tsdb_columns *out, struct tsdb_error *err)
+{
+    struct tsdb_arena scratch;
+    struct piece_list l;
+    struct piece_columns c;
+    tsdb_arena_init(&scratch, TSDB_MEM_QUERY, SCRATCH_ARENA_BYTES, account_of(q->request));
+    piece_list_init(&l, &scratch);
+    enum tsdb_status status = pieces_gather(q, ref, range, &l, err);
+    if (status == TSDB_OK) {
+        status = pieces_merge(l.items, l.count, range, arena, &c, err);
+    }
+    if (status == TSDB_OK) {
+        status = pieces_decode(&c, arena, out, err);
+    }
+    piece_list_release(&l, &q->db->blocks);
+    tsdb_arena_deinit(&scratch);
+    return status;
+}
+
 enum tsdb_status tsdb_series_read(struct tsdb_querier *q, tsdb_series_ref ref,
                                   struct tsdb_time_range range, struct tsdb_arena *arena,
                                   struct tsdb_columns *out, struct tsdb_error *err)
 {
     TSDB_ASSERT(q->range.min_ms <= range.min_ms);
     TSDB_ASSERT(range.max_ms <= q->range.max_ms);
-    return head_read(head_of(q, ref), tsdb_series_local(ref), range, HEAD_VIEW_NONE, arena, out,
+    if (blocks_overlap(q->view, range)) {
+        return series_read_blocks(q, ref, range, arena, out, err);
+    }
+    return head_read(head_of(q, ref), tsdb_series_local(ref), range, q->view->number, arena, out,
                      err);
 }
 

@@ -219,10 +219,18 @@ size_t tsdb_wal_write_step(struct tsdb *db, int64_t now_ns);
 size_t tsdb_wal_sync_step(struct tsdb *db, int64_t now_ns);
 size_t tsdb_checkpoint_step(struct tsdb *db,
                             int64_t now_ns); /* a whole checkpoint when one is due */
-size_t tsdb_retention_step(struct tsdb *db, int64_t now_ns);
+size_t tsdb_retention_step(struct tsdb *db, int64_t now_ns); /* of the head */
 /* Encode what owners have sealed and write it to a head file, one batch; owners swap it in with
  * their next step. */
 size_t tsdb_seal_step(struct tsdb *db, int64_t now_ns);
+/* Write the block of the oldest window that is due (it ended half a block range ago), and let what
+ * is in blocks leave the head. With manual_steps it runs the owner and seal steps that it needs. */
+size_t tsdb_flush_step(struct tsdb *db, int64_t now_ns);
+/* Delete blocks older than the retention, merge blocks (one merge), delete files that no reader
+ * needs any more. */
+size_t tsdb_compact_step(struct tsdb *db, int64_t now_ns);
+/* Write everything that was answered until now to blocks, open windows too (tests, tools). */
+enum tsdb_status tsdb_flush(struct tsdb *db, struct tsdb_error *err) TSDB_WUR;
 /* Write a checkpoint now (also: tests, admin). With manual_steps it runs the owner steps that it
  * needs. */
 enum tsdb_status tsdb_checkpoint(struct tsdb *db, struct tsdb_error *err) TSDB_WUR;

@@ -17,6 +17,7 @@
 #include "base/epoch.h"
 #include "base/mutex.h"
 #include "tsdb/alias.h"
+#include "tsdb/blocks.h"
 #include "tsdb/head.h"
 #include "tsdb/owner.h"
 #include "tsdb/sealer.h"
@@ -41,6 +42,7 @@ struct tsdb {
     struct cache_l2 *cache_l2;
     struct head_files *head_files;
     struct sealer *sealer;
+    struct blocks blocks;
     struct wal *wal;         /* NULL while recovering */
     _Atomic(uint32_t) state; /* enum tsdb_state */
     _Atomic(uint64_t) series_total;

@@ -17,6 +17,7 @@ struct live_block {
     struct block_refs *refs;
     uint32_t views; /* guarded by the set's lock */
     bool doomed;    /* guarded: delete the files when the last view goes */
+    bool damaged;   /* block thread: a compaction found it unreadable, no other is to try */
     struct live_block *next_dead;
 };
 struct view {

@@ -33,6 +33,7 @@ static int setup(void **state)
     assert_non_null(f);
     tsdb_hash_key_init(&f->db.hash_key, seed);
     assert_ok(tsdb_epoch_create(8, &f->db.epoch));
+    assert_ok(view_set_init(&f->db.blocks.views));
     for (uint32_t i = 0; i < TSDB_PARTITIONS; i++) {
         assert_ok(head_partition_create(i, f->db.epoch, 8, &f->db.heads[i]));
     }
@@ -55,6 +56,7 @@ static int teardown(void **state)
     for (uint32_t i = 0; i < TSDB_PARTITIONS; i++) {
         head_partition_destroy(f->db.heads[i]);
     }
+    view_set_deinit(&f->db.blocks.views);
     metadata_table_destroy(f->db.metadata);
     tsdb_epoch_destroy(f->db.epoch);
     free(f);

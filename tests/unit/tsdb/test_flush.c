@@ -1,0 +1,535 @@
+/* From the head to blocks, and reading both. */
+#include "tests/support/test.h"
+
+#include "base/log.h"
+#include "tests/support/tsdb_harness.h"
+#include "tsdb/db_private.h"
+#include "tsdb/head_private.h"
+
+#define RANGE INT64_C(60000)
+#define T0    (HX_WALL_MS / RANGE * RANGE - 20 * RANGE)
+
+static void open_again(struct hx *h)
+{
+    struct tsdb_error err = {0};
+    assert_ok_err(hx_open(h, &err), &err);
+}
+
+static int setup(void **state)
+{
+    struct hx *h = test_calloc(1, sizeof *h);
+    tsdb_log_configure(TSDB_LOG_ERROR + 1, TSDB_LOG_LOGFMT);
+    hx_init(h, 11);
+    h->options.block_range_ms = RANGE;
+    h->options.cache_l1_bytes = 1u << 20;
+    open_again(h);
+    *state = h;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct hx *h = *state;
+    tsdb_alloc_ops_set(NULL);
+    hx_deinit(h);
+    assert_int_equal(tsdb_mem_used(TSDB_MEM_HEAD), 0);
+    assert_int_equal(tsdb_mem_used(TSDB_MEM_QUERY), 0);
+    test_free(h);
+    return 0;
+}
+
+static void put_many(struct hx *h, uint32_t series, int64_t from_ms, int64_t step_ms, uint32_t n)
+{
+    static struct hx_sample s[HX_SAMPLES_MAX];
+    assert_true(n <= HX_SAMPLES_MAX);
+    for (uint32_t i = 0; i < n; i++) {
+        int64_t t = from_ms + i * step_ms;
+        s[i] = hx_float(series, t, (double)t / 7 + series);
+    }
+    assert_ok(hx_put(h, s, n, TSDB_DURABILITY_BUFFERED, NULL));
+}
+
+static void put_histograms(struct hx *h, uint32_t series, int64_t from_ms, uint32_t n)
+{
+    static struct hx_sample s[HX_SAMPLES_MAX];
+    struct tsdb_histogram v = {.schema = 1, .sum = -0.0};
+    uint8_t raw[128];
+    uint32_t len = (uint32_t)tsdb_histogram_encode(&v, raw);
+    for (uint32_t i = 0; i < n; i++) {
+        s[i] = (struct hx_sample){.series = series,
+                                  .kind = TSDB_SAMPLE_HISTOGRAM_INT,
+                                  .t_ms = from_ms + i * 100,
+                                  .start_ms = i + 1,
+                                  .raw = raw,
+                                  .raw_len = len};
+    }
+    assert_ok(hx_put(h, s, n, TSDB_DURABILITY_BUFFERED, NULL));
+}
+
+static void note_sample(void *arg, uint32_t series, int64_t t_ms, int64_t start_ms,
+                        enum tsdb_sample_kind kind, uint64_t bits,
+                        const struct tsdb_histogram *histogram)
+{
+    uint64_t *hash = arg;
+    uint64_t v = kind == TSDB_SAMPLE_FLOAT ? bits : tsdb_double_bits(histogram->sum);
+    uint64_t row[5] = {series, (uint64_t)t_ms, (uint64_t)start_ms, (uint64_t)kind, v};
+    *hash = *hash * 31 + tsdb_hash64_plain(row, sizeof row);
+}
+
+static uint64_t hash_all(struct hx *h)
+{
+    struct tsdb_error err = {0};
+    uint64_t hash = 0;
+    assert_ok_err(hx_visit(h, note_sample, &hash, &err), &err);
+    return hash;
+}
+
+static void flush(struct hx *h)
+{
+    struct tsdb_error err = {0};
+    assert_ok_err(tsdb_flush(h->db, &err), &err);
+}
+
+static uint64_t blocks(struct hx *h)
+{
+    return atomic_load(&h->db->blocks.count);
+}
+
+/* Samples of the series that are in the head only. */
+static uint32_t in_head(struct hx *h, uint32_t series)
+{
+    struct tsdb_columns c = {0};
+    struct tsdb_arena arena;
+    tsdb_arena_init(&arena, TSDB_MEM_OTHER, 4096, NULL);
+    assert_ok(head_read(h->db->heads[tsdb_series_partition(h->refs[series])],
+                        tsdb_series_local(h->refs[series]), TSDB_TIME_ALL, HEAD_VIEW_NONE, &arena,
+                        &c, NULL));
+    uint32_t n = c.count;
+    tsdb_arena_deinit(&arena);
+    return n;
+}
+
+static void fill(struct hx *h)
+{
+    for (uint32_t i = 0; i < 40; i++) {
+        put_many(h, i, T0 + i, 1000, 150);      /* three windows */
+        put_many(h, i, T0 + i + 500, 3000, 40); /* late */
+    }
+    put_histograms(h, 100, T0, 130);
+    put_many(h, 100, T0 + 20000, 100, 10);
+    struct hx_sample odd[4] = {hx_float(101, T0 + 1, 0)};
+    for (uint32_t i = 0; i < 4; i++) {
+        static const uint64_t bits[] = {TSDB_STALE_NAN_BITS, UINT64_C(0x7ff0000000000001),
+                                        UINT64_C(0x8000000000000000), UINT64_C(0xfff8000000000123)};
+        odd[i] = (struct hx_sample){.series = 101, .t_ms = T0 + 1 + i, .bits = bits[i]};
+    }
+    assert_ok(hx_put(h, odd, 4, TSDB_DURABILITY_BUFFERED, NULL));
+}
+
+static void tsdb_flush__every_kind__reads_the_same_from_blocks(void **state)
+{
+    struct hx *h = *state;
+    fill(h);
+    uint64_t before = hash_all(h);
+    flush(h);
+    assert_int_equal(blocks(h), 3);
+    assert_int_equal(in_head(h, 1), 0);
+    assert_int_equal(in_head(h, 100), 0);
+    assert_int_equal(hash_all(h), before);
+    assert_int_equal(hash_all(h), before); /* from the cache */
+    struct cache_l1_stats l1;
+    cache_l1_stats(h->db->blocks.l1, &l1);
+    assert_true(l1.hits > 0);
+    for (int i = 0; i < 2; i++) {
+        assert_ok(hx_close(h, NULL));
+        open_again(h);
+        assert_int_equal(blocks(h), 3);
+        assert_int_equal(hash_all(h), before);
+    }
+}
+
+static void tsdb_flush__again_and_late__further_blocks_hold_what_is_new(void **state)
+{
+    struct hx *h = *state;
+    fill(h);
+    flush(h);
+    flush(h);
+    assert_int_equal(blocks(h), 3); /* there was nothing */
+    put_many(h, 1, T0 + 250, 7000, 3);
+    uint64_t before = hash_all(h);
+    flush(h);
+    assert_int_equal(blocks(h), 4);
+    assert_int_equal(hash_all(h), before);
+}
+
+/* A conflict with a block is accepted, and never shown. */
+static void tsdb_series_read__conflict_with_a_block__first_written_wins(void **state)
+{
+    struct hx *h = *state;
+    fill(h);
+    uint64_t before = hash_all(h);
+    flush(h);
+    struct hx_sample s = hx_float(1, T0 + 1 + 3000, 42);
+    struct tsdb_write_result r;
+    assert_ok(hx_put(h, &s, 1, TSDB_DURABILITY_BUFFERED, &r));
+    assert_int_equal(r.samples_written, 1);
+    assert_int_equal(hash_all(h), before);
+    flush(h);
+    assert_int_equal(blocks(h), 4);
+    assert_int_equal(hash_all(h), before);
+    assert_ok(hx_close(h, NULL));
+    open_again(h);
+    assert_int_equal(hash_all(h), before);
+}
+
+/* Every window, read through ranges that cut blocks in the middle. */
+static void tsdb_series_read__ranges__exactly_their_samples(void **state)
+{
+    struct hx *h = *state;
+    fill(h);
+    flush(h);
+    put_many(h, 1, T0 + 3 * RANGE, 1000, 50);
+    struct tsdb_arena arena;
+    tsdb_arena_init(&arena, TSDB_MEM_OTHER, 4096, NULL);
+    struct tsdb_querier *q = NULL;
+    assert_ok(tsdb_querier_open(h->db, NULL, TSDB_TIME_ALL, &q, NULL));
+    struct tsdb_columns all;
+    assert_ok(tsdb_series_read(q, h->refs[1], TSDB_TIME_ALL, &arena, &all, NULL));
+    assert_int_equal(all.count, 240);
+    for (uint32_t i = 0; i < all.count; i += 7) {
+        for (uint32_t k = i; k < all.count; k += 31) {
+            struct tsdb_columns c;
+            struct tsdb_time_range range = {all.t_ms[i], all.t_ms[k]};
+            assert_ok(tsdb_series_read(q, h->refs[1], range, &arena, &c, NULL));
+            assert_int_equal(c.count, k - i + 1);
+            assert_memory_equal(c.t_ms, all.t_ms + i, c.count * sizeof c.t_ms[0]);
+            assert_memory_equal(c.bits, all.bits + i, c.count * sizeof c.bits[0]);
+        }
+    }
+    tsdb_querier_close(q);
+    tsdb_arena_deinit(&arena);
+}
+
+static void tsdb_querier__across_a_flush__sees_each_sample_once(void **state)
+{
+    struct hx *h = *state;
+    fill(h);
+    struct tsdb_querier *q = NULL;
+    struct tsdb_columns c;
+    struct tsdb_arena arena;
+    tsdb_arena_init(&arena, TSDB_MEM_OTHER, 4096, NULL);
+    assert_ok(tsdb_querier_open(h->db, NULL, TSDB_TIME_ALL, &q, NULL));
+    flush(h);
+    assert_ok(tsdb_series_read(q, h->refs[1], TSDB_TIME_ALL, &arena, &c, NULL));
+    assert_int_equal(c.count, 190);
+    assert_int_equal(in_head(h, 1), 190); /* held back by the reader */
+    tsdb_querier_close(q);
+    tsdb_flush_step(h->db, h->clock.mono_ns);
+    assert_int_equal(in_head(h, 1), 0);
+    tsdb_arena_deinit(&arena);
+}
+
+static void tsdb_flush_step__clock__only_what_is_due(void **state)
+{
+    struct hx *h = *state;
+    int64_t now = HX_WALL_MS / RANGE * RANGE;
+    h->clock.wall_ms = now + RANGE / 2 - 1;
+    put_many(h, 1, now - 2 * RANGE, 1000, 120);
+    put_many(h, 1, now, 1000, 1);
+    assert_int_equal(tsdb_flush_step(h->db, h->clock.mono_ns), 1);
+    assert_int_equal(tsdb_flush_step(h->db, h->clock.mono_ns), 0);
+    assert_int_equal(blocks(h), 1);
+    tsdb_clock_sim_advance(&h->clock, 1);
+    assert_int_equal(tsdb_flush_step(h->db, h->clock.mono_ns), 0); /* the round is over */
+    tsdb_clock_sim_advance(&h->clock, RANGE / 8);
+    assert_int_equal(tsdb_flush_step(h->db, h->clock.mono_ns), 1);
+    assert_int_equal(tsdb_flush_step(h->db, h->clock.mono_ns), 0);
+    assert_int_equal(blocks(h), 2);
+    assert_int_equal(in_head(h, 1), 1);
+    assert_int_equal(hx_count(h), 121);
+}
+
+/* The head files and the log that blocks made superfluous go with the checkpoint that follows. */
+static void tsdb_flush_step__afterwards__checkpoint_lets_head_files_go(void **state)
+{
+    struct hx *h = *state;
+    h->options.head_file_bytes_max = 1;
+    assert_ok(hx_close(h, NULL));
+    open_again(h);
+    for (uint32_t i = 0; i < 4; i++) { /* a file for each batch */
+        put_many(h, i, T0, 100, 200);
+        while (tsdb_seal_step(h->db, h->clock.mono_ns) > 0) {
+            hx_settle(h);
+        }
+    }
+    flush(h);
+    struct head_files_stats s;
+    head_files_stats(h->db->head_files, &s);
+    assert_true(s.files > 1);
+    uint64_t files = s.files;
+    assert_int_equal(tsdb_checkpoint_step(h->db, h->clock.mono_ns), 1);
+    assert_int_equal(tsdb_checkpoint_step(h->db, h->clock.mono_ns), 0);
+    head_files_stats(h->db->head_files, &s);
+    assert_true(s.files < files && s.files <= 1);
+    assert_ok(hx_close(h, NULL));
+    open_again(h);
+    assert_int_equal(h->db->life->recovered.samples, 0);
+}
+
+/* A death between the block and the checkpoint: the samples are in both. */
+static void tsdb_flush__killed_before_the_checkpoint__merged_by_time(void **state)
+{
+    struct hx *h = *state;
+    fill(h);
+    uint64_t before = hash_all(h);
+    flush(h);
+    for (int cut = 0; cut < 2; cut++) {
+        hx_settle(h);
+        hx_die(h, cut != 0);
+        open_again(h);
+        assert_int_equal(blocks(h), 3);
+        assert_int_equal(hash_all(h), before);
+    }
+    flush(h);
+    assert_int_equal(blocks(h), 6);
+    assert_int_equal(hash_all(h), before);
+}
+
+static void first_block(struct hx *h, char ulid[BLOCK_ULID_CHARS + 1])
+{
+    struct view *v = view_acquire(&h->db->blocks.views);
+    assert_true(v->block_count > 0);
+    memcpy(ulid, block_meta(v->blocks[0]->block)->ulid, BLOCK_ULID_CHARS + 1);
+    view_release(&h->db->blocks.views, v);
+}
+
+static void blocks_open__index_damaged__in_quarantine_the_rest_serves(void **state)
+{
+    struct hx *h = *state;
+    fill(h);
+    flush(h);
+    uint32_t all = hx_count(h);
+    char ulid[BLOCK_ULID_CHARS + 1];
+    char path[128];
+    first_block(h, ulid);
+    assert_ok(hx_close(h, NULL));
+    snprintf(path, sizeof path, "blocks/%s/meta.json", ulid);
+    tsdb_fs_sim_flip(h->sim, path, 0, 40, 3);
+    open_again(h);
+    assert_int_equal(blocks(h), 2);
+    assert_int_equal(atomic_load(&h->db->blocks.quarantined), 1);
+    uint32_t rest = hx_count(h);
+    assert_true(rest > 0 && rest < all);
+    struct tsdb_file_info info;
+    snprintf(path, sizeof path, "quarantine/%s/meta.json", ulid);
+    assert_ok(h->options.fs.ops->stat(h->options.fs.ctx, path, &info, NULL));
+}
+
+/* refs/ is derived: missing, damaged, or of another directory, it is made again by labels. */
+static void blocks_open__refs_gone_or_damaged__made_again(void **state)
+{
+    struct hx *h = *state;
+    fill(h);
+    flush(h);
+    uint64_t before = hash_all(h);
+    char ulid[BLOCK_ULID_CHARS + 1];
+    char path[128];
+    first_block(h, ulid);
+    snprintf(path, sizeof path, "refs/%s", ulid);
+    for (int i = 0; i < 3; i++) {
+        assert_ok(hx_close(h, NULL));
+        if (i == 0) {
+            assert_ok(h->options.fs.ops->unlink(h->options.fs.ctx, path, NULL));
+        } else {
+            tsdb_fs_sim_flip(h->sim, path, i == 1 ? 0 : 65536, i == 1 ? 65536 : 131072, 1);
+        }
+        open_again(h);
+        assert_int_equal(blocks(h), 3);
+        assert_int_equal(hash_all(h), before);
+    }
+}
+
+/* Copy a directory's files, as somebody does who brings a block from elsewhere. */
+struct copy {
+    struct hx *from, *to;
+    char dir[64];
+};
+static enum tsdb_status copy_file(void *arg, const char *name, bool is_dir)
+{
+    struct copy *c = arg;
+    char path[128];
+    uint8_t *data = NULL;
+    size_t len = 0;
+    (void)is_dir;
+    snprintf(path, sizeof path, "%s/%s", c->dir, name);
+    assert_ok(tsdb_file_read_all(&c->from->options.fs, path, 1u << 24, TSDB_MEM_OTHER, &data, &len,
+                                 NULL));
+    assert_ok(tsdb_file_replace(&c->to->options.fs, path, data, len, NULL));
+    tsdb_mem_free(TSDB_MEM_OTHER, data, len);
+    return TSDB_OK;
+}
+
+static void blocks_open__block_from_elsewhere__its_series_become_known(void **state)
+{
+    struct hx *h = *state;
+    fill(h);
+    flush(h);
+    char ulid[BLOCK_ULID_CHARS + 1];
+    first_block(h, ulid);
+    uint32_t all = hx_count(h);
+    struct hx *other = test_calloc(1, sizeof *other);
+    hx_init(other, 99);
+    other->options.block_range_ms = RANGE;
+    open_again(other);
+    put_many(other, 3, T0 + 10 * RANGE, 1000, 5);
+    assert_ok(hx_close(other, NULL));
+    struct copy c = {.from = h, .to = other};
+    snprintf(c.dir, sizeof c.dir, "blocks/%s", ulid);
+    assert_ok(other->options.fs.ops->mkdir(other->options.fs.ctx, c.dir, NULL));
+    struct tsdb_error err = {0};
+    assert_ok_err(h->options.fs.ops->list(h->options.fs.ctx, c.dir, copy_file, &c, &err), &err);
+    open_again(other);
+    uint32_t n = hx_count(other);
+    assert_true(n > 100 && n < all);
+    put_many(other, 4, T0 + 10 * RANGE, 1000, 5);
+    struct hx_sample s = hx_float(200, T0 + 10 * RANGE, 5); /* new after the foreign ones */
+    assert_ok(hx_put(other, &s, 1, TSDB_DURABILITY_STRICT, NULL));
+    uint64_t before = hash_all(other);
+    hx_die(other, true); /* refs on the disk still mean the same series */
+    open_again(other);
+    assert_int_equal(hash_all(other), before);
+    hx_deinit(other);
+    test_free(other);
+}
+
+static void tsdb_compact_step__blocks_older_than_retention__deleted(void **state)
+{
+    struct hx *h = *state;
+    h->options.retention_ms = 30 * RANGE;
+    assert_ok(hx_close(h, NULL));
+    open_again(h);
+    put_many(h, 1, T0, 1000, 120);
+    put_many(h, 1, T0 + 20 * RANGE, 1000, 10);
+    flush(h);
+    assert_int_equal(blocks(h), 3);
+    struct tsdb_querier *q = NULL;
+    assert_ok(tsdb_querier_open(h->db, NULL, TSDB_TIME_ALL, &q, NULL));
+    char ulid[BLOCK_ULID_CHARS + 1];
+    char path[64];
+    struct tsdb_file_info info;
+    first_block(h, ulid);
+    snprintf(path, sizeof path, "blocks/%s", ulid);
+    h->clock.wall_ms = T0 + 31 * RANGE;
+    assert_true(tsdb_compact_step(h->db, h->clock.mono_ns) > 0);
+    assert_int_equal(blocks(h), 2);
+    assert_ok(h->options.fs.ops->stat(h->options.fs.ctx, path, &info, NULL)); /* q reads it */
+    tsdb_querier_close(q);
+    assert_int_equal(tsdb_compact_step(h->db, h->clock.mono_ns), 1);
+    assert_int_equal(h->options.fs.ops->stat(h->options.fs.ctx, path, &info, NULL), TSDB_NOT_FOUND);
+    assert_int_equal(hx_count(h), 70);
+}
+
+static void flush__disk_fails__nothing_changes_and_the_next_works(void **state)
+{
+    struct hx *h = *state;
+    fill(h);
+    uint64_t before = hash_all(h);
+    bool failed = true;
+    uint64_t op = 1;
+    for (; failed; op += 1) {
+        struct tsdb_error err = {0};
+        tsdb_fs_sim_fault(h->sim, TSDB_FAULT_EIO, op, 1);
+        failed = tsdb_flush(h->db, &err) != TSDB_OK;
+        tsdb_fs_sim_fault(h->sim, TSDB_FAULT_NONE, 1, 0);
+        assert_int_equal(hash_all(h), before);
+        tsdb_clock_sim_advance(&h->clock, 5000); /* the sealer's pause */
+    }
+    assert_true(op > 15);
+    flush(h);
+    assert_int_equal(in_head(h, 1), 0);
+    assert_int_equal(hash_all(h), before);
+    assert_ok(hx_close(h, NULL));
+    tsdb_fs_sim_crash(h->sim);
+    open_again(h);
+    assert_int_equal(hash_all(h), before);
+}
+
+static void flush__nth_allocation_fails__nothing_changes(void **state)
+{
+    struct hx *h = *state;
+    put_many(h, 1, T0, 1000, 100);
+    put_many(h, 2, T0, 900, 100);
+    put_histograms(h, 100, T0, 20);
+    flush(h); /* a block to read from as well */
+    put_many(h, 1, T0 + 500, 1000, 100);
+    uint64_t before = hash_all(h);
+    uint32_t failures = 0;
+    for (uint64_t nth = 1;; nth++) {
+        tsdb_alloc_fail_nth(nth, 0);
+        failures += tsdb_flush(h->db, NULL) != TSDB_OK;
+        bool all = tsdb_alloc_fail_count() < nth;
+        tsdb_alloc_ops_set(NULL);
+        tsdb_clock_sim_advance(&h->clock, 5000);
+        assert_int_equal(hash_all(h), before);
+        if (all) {
+            break;
+        }
+    }
+    assert_true(failures > 10);
+    put_many(h, 1, T0 + RANGE, 1000, 1); /* whatever found no memory to leave the head leaves now */
+    flush(h);
+    before = hash_all(h);
+    assert_int_equal(in_head(h, 1), 0);
+    struct tsdb_error err = {0};
+    for (uint64_t nth = 1;; nth++) { /* reading from blocks and heads */
+        uint64_t hash = 0;
+        tsdb_alloc_fail_nth(nth, 0);
+        enum tsdb_status status = hx_visit(h, note_sample, &hash, &err);
+        bool all = tsdb_alloc_fail_count() < nth;
+        tsdb_alloc_ops_set(NULL);
+        assert_true(status == TSDB_NOMEM || (status == TSDB_OK && hash == before));
+        if (all) {
+            break;
+        }
+    }
+}
+
+/* A chunk of the head that does not verify is lost, and holds nothing up. */
+static void flush__chunk_of_the_head_damaged__the_rest_goes_on(void **state)
+{
+    struct hx *h = *state;
+    put_many(h, 1, T0, 100, 200);
+    put_many(h, 2, T0, 100, 200);
+    while (tsdb_seal_step(h->db, h->clock.mono_ns) > 0) {
+        hx_settle(h);
+    }
+    tsdb_fs_sim_flip(h->sim, "head/00000001", 40, 48, 1);
+    assert_int_not_equal(hx_visit(h, note_sample, &(uint64_t){0}, NULL), TSDB_OK);
+    flush(h);
+    assert_int_equal(atomic_load(&h->db->life->flush_chunks_lost), 1);
+    assert_int_equal(hx_count(h), 400 - 120);
+    flush(h);
+    assert_int_equal(blocks(h), 1);
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+static const struct CMUnitTest tests[] = {
+    T(tsdb_flush__every_kind__reads_the_same_from_blocks),
+    T(tsdb_flush__again_and_late__further_blocks_hold_what_is_new),
+    T(tsdb_series_read__conflict_with_a_block__first_written_wins),
+    T(tsdb_series_read__ranges__exactly_their_samples),
+    T(tsdb_querier__across_a_flush__sees_each_sample_once),
+    T(tsdb_flush_step__clock__only_what_is_due),
+    T(tsdb_flush_step__afterwards__checkpoint_lets_head_files_go),
+    T(tsdb_flush__killed_before_the_checkpoint__merged_by_time),
+    T(blocks_open__index_damaged__in_quarantine_the_rest_serves),
+    T(blocks_open__refs_gone_or_damaged__made_again),
+    T(blocks_open__block_from_elsewhere__its_series_become_known),
+    T(tsdb_compact_step__blocks_older_than_retention__deleted),
+    T(flush__disk_fails__nothing_changes_and_the_next_works),
+    T(flush__nth_allocation_fails__nothing_changes),
+    T(flush__chunk_of_the_head_damaged__the_rest_goes_on),
+};
+
+TEST_MAIN(tests)
