@@ -52,9 +52,11 @@ static enum tsdb_status read_header(struct checkpoint_reader *r, uint64_t number
     if (memcmp(h, CHECKPOINT_MAGIC, 8) != 0 || tsdb_load_le32(h + 60) != tsdb_crc32c(0, h, 60)) {
         return corrupt(r, 0, err, "no valid header");
     }
-    if (tsdb_load_le32(h + 8) != TSDB_FORMAT_CHECKPOINT) {
-        return tsdb_error_set(err, TSDB_UNSUPPORTED, "%s: format version %u; this version knows %d",
-                              r->path, (unsigned)tsdb_load_le32(h + 8), TSDB_FORMAT_CHECKPOINT);
+    /* Version 1 had no references to head files, and zeroes where the next one's number stands. */
+    if (tsdb_load_le32(h + 8) < 1 || tsdb_load_le32(h + 8) > TSDB_FORMAT_CHECKPOINT) {
+        return tsdb_error_set(err, TSDB_UNSUPPORTED,
+                              "%s: format version %u; this version knows 1 to %d", r->path,
+                              (unsigned)tsdb_load_le32(h + 8), TSDB_FORMAT_CHECKPOINT);
     }
     if (tsdb_load_le32(h + 12) != TSDB_PARTITIONS || tsdb_load_le64(h + 16) != number) {
         return corrupt(r, 12, err, "partition count or number is not as expected");
