@@ -98,6 +98,9 @@ static void fill_tsdb_options(const struct server *s, struct tsdb_options *o)
     o->wal_segment_bytes = s->options.wal_segment_bytes;
     o->checkpoint_wal_bytes = s->options.checkpoint_wal_bytes;
     o->retention_ms = s->options.retention_ms;
+    o->block_range_ms = s->options.block_range_ms;
+    o->cache_l1_bytes = s->options.cache_l1_bytes;
+    o->cache_l2_bytes = s->options.cache_l2_bytes;
     o->series_max = s->options.series_max;
     o->exemplars_max = s->options.exemplars_max;
 }

@@ -13,6 +13,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#define CACHE_FRAME_BYTES 65536.0 /* of the L2 arena; tsdb/cache_l2.h is not for this folder */
+
 struct visit {
     metric_fn fn;
     void *arg;
@@ -192,6 +194,68 @@ static void visit_wal(const struct tsdb_stats *t, const struct visit *v)
           "Time that recovery took at start.");
 }
 
+static void visit_blocks(const struct tsdb_stats *t, const struct visit *v)
+{
+    gauge(v, "tidalite_blocks", (double)t->blocks, "Blocks that queries read.");
+    gauge(v, "tidalite_block_bytes", (double)t->block_bytes, "Size of the blocks on disk.");
+    counter(v, "tidalite_blocks_deleted_total", t->blocks_deleted,
+            "Blocks deleted after they were merged or too old.");
+    counter(v, "tidalite_blocks_expired_total", t->blocks_expired, "Blocks dropped by retention.");
+    counter(v, "tidalite_blocks_quarantined_total", t->blocks_quarantined,
+            "Damaged blocks moved to quarantine.");
+    counter(v, "tidalite_flushes_total", t->flushes, "Blocks written from the head.");
+    counter(v, "tidalite_flush_failures_total", t->flush_failures,
+            "Flushes that failed and are tried again.");
+    counter(v, "tidalite_flush_samples_total", t->flush_samples,
+            "Samples written to blocks from the head.");
+    counter(v, "tidalite_flush_lost_chunks_total", t->flush_chunks_lost,
+            "Damaged chunks that could not be flushed.");
+    counter(v, "tidalite_compactions_total", t->compactions, "Merges of blocks.");
+    counter(v, "tidalite_compaction_failures_total", t->compaction_failures,
+            "Merges that failed and are tried again.");
+}
+
+/* Samples of one family stand together, as the text form wants it. */
+static void visit_caches(const struct tsdb_stats *t, const struct visit *v)
+{
+    static const char *const levels[] = {"l1", "l2"};
+    const struct {
+        const char *name;
+        enum tsdb_metric_type type;
+        double values[2];
+        const char *help;
+    } families[] = {
+        {"tidalite_cache_size_bytes",
+         TSDB_METRIC_GAUGE,
+         {(double)t->l1_bytes, (double)t->l2_bytes},
+         "Limit of the cache."},
+        {"tidalite_cache_used_bytes",
+         TSDB_METRIC_GAUGE,
+         {(double)t->l1_bytes_used, (double)t->l2_frames_used * CACHE_FRAME_BYTES},
+         "What the cache holds."},
+        {"tidalite_cache_hits_total",
+         TSDB_METRIC_COUNTER,
+         {(double)t->l1_hits, (double)t->l2_hits},
+         "Look-ups that found their entry."},
+        {"tidalite_cache_misses_total",
+         TSDB_METRIC_COUNTER,
+         {(double)t->l1_misses, (double)t->l2_misses},
+         "Look-ups that did not."},
+        {"tidalite_cache_evictions_total",
+         TSDB_METRIC_COUNTER,
+         {(double)t->l1_evictions, (double)t->l2_evictions},
+         "Entries that made room."},
+    };
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(families); i++) {
+        for (size_t k = 0; k < TSDB_ARRAY_LEN(levels); k++) {
+            labelled(v, families[i].type, families[i].name, "cache", levels[k],
+                     families[i].values[k], families[i].help);
+        }
+    }
+    counter(v, "tidalite_cache_l2_bypasses_total", t->l2_bypasses,
+            "Reads beside the L2 arena because all its frames were pinned.");
+}
+
 static void visit_ingest(const struct server *s, const struct visit *v)
 {
     struct ingest_stats i;
@@ -283,6 +347,8 @@ void server_metrics_visit(struct server *s, metric_fn fn, void *arg)
     visit_process(s, &v);
     visit_head(&t, &v);
     visit_wal(&t, &v);
+    visit_blocks(&t, &v);
+    visit_caches(&t, &v);
     visit_ingest(s, &v);
     visit_http(s, &v);
 #if TSDB_PERF

@@ -72,6 +72,14 @@ static const struct flag flags[] = {
      "Data directory. Created if absent; one server at a time."},
     {NULL, "storage.tsdb.retention.time", FLAG_DURATION, NUM(retention_ms), 0, INT64_MAX, "15d",
      "How long samples are kept. Older ones are dropped, and refused on arrival. 0 = for ever."},
+    {NULL, "storage.tsdb.min-block-duration", FLAG_DURATION, NUM(block_range_ms), 1000, 31 * DAY,
+     "2h",
+     "Time range of the first blocks. Data that is older by half of it is written to a block; "
+     "compaction merges blocks to larger ranges."},
+    {NULL, "storage.cache.l1-size", FLAG_BYTES, NUM(cache_l1_bytes), 1, INT64_C(1) << 40, "64MiB",
+     "Memory for decoded chunks of blocks."},
+    {NULL, "storage.cache.l2-size", FLAG_BYTES, NUM(cache_l2_bytes), 1 << 20, INT64_C(1) << 44,
+     "256MiB", "Memory for pages of block files: one arena of this size, mapped once, never more."},
     {NULL, "storage.durability", FLAG_DURABILITY, NUM(durability), 0, 0, "buffered",
      "What an acknowledged sample survives. memory: nothing but a clean stop. buffered: kill -9; a "
      "power cut loses at most the flush window. "

@@ -30,6 +30,9 @@ struct server_options {
     uint64_t flush_samples;          /* --storage.wal.flush-samples   1000000 */
     uint64_t wal_segment_bytes;      /* --storage.wal.segment-size    64MiB */
     uint64_t checkpoint_wal_bytes;   /* --storage.wal.checkpoint-size 256MiB */
+    int64_t block_range_ms;          /* --storage.tsdb.min-block-duration 2h */
+    uint64_t cache_l1_bytes;         /* --storage.cache.l1-size       64MiB */
+    uint64_t cache_l2_bytes;         /* --storage.cache.l2-size       256MiB */
     uint64_t series_max;             /* --storage.head.max-series     0 = no limit */
     uint32_t exemplars_max;          /* --storage.exemplars.max       100000 */
     uint32_t owner_count;            /* --storage.owners              0 = from the cores */

@@ -75,6 +75,38 @@ static void add_sealing(struct tsdb *db, struct tsdb_stats *out)
     }
 }
 
+static void add_blocks(struct tsdb *db, struct tsdb_stats *out)
+{
+    struct db_life *life = db->life;
+    struct cache_l1_stats l1;
+    struct cache_l2_stats l2;
+    cache_l1_stats(db->blocks.l1, &l1);
+    cache_l2_stats(db->blocks.l2, &l2);
+    out->blocks = relaxed(&db->blocks.count);
+    out->block_bytes = relaxed(&db->blocks.bytes);
+    out->blocks_deleted = relaxed(&db->blocks.deleted);
+    out->blocks_quarantined = relaxed(&db->blocks.quarantined);
+    out->blocks_expired = relaxed(&life->blocks_expired);
+    out->flushes = relaxed(&life->flushes);
+    out->flush_failures = relaxed(&life->flush_failures);
+    out->flush_samples = relaxed(&life->flush_samples);
+    out->flush_chunks_lost = relaxed(&life->flush_chunks_lost);
+    out->compactions = relaxed(&life->compactions);
+    out->compaction_failures = relaxed(&life->compaction_failures);
+    out->l1_bytes = l1.bytes;
+    out->l1_bytes_used = l1.bytes_used;
+    out->l1_hits = l1.hits;
+    out->l1_misses = l1.misses;
+    out->l1_evictions = l1.evictions;
+    out->l2_bytes = l2.bytes;
+    out->l2_frames_used = l2.frames_used;
+    out->l2_frames_pinned = l2.frames_pinned;
+    out->l2_hits = l2.hits;
+    out->l2_misses = l2.misses;
+    out->l2_evictions = l2.evictions;
+    out->l2_bypasses = l2.bypasses;
+}
+
 void tsdb_stats_read(struct tsdb *db, struct tsdb_stats *out)
 {
     struct db_life *life = db->life;
@@ -98,6 +130,9 @@ void tsdb_stats_read(struct tsdb *db, struct tsdb_stats *out)
     uint32_t state = atomic_load_explicit(&db->state, memory_order_acquire);
     if (state != TSDB_STATE_RECOVERING) {
         add_recovered(life, out);
+        if (db->blocks.l2) {
+            add_blocks(db, out);
+        }
         if (db->wal) {
             add_wal(db, out);
         }

@@ -248,6 +248,12 @@ struct tsdb_stats {
     uint64_t head_files, head_file_bytes, head_read_failures;            /* of head/ */
     uint64_t sealed_chunks, sealed_samples, sealed_bytes, seal_failures; /* written to head/ */
     uint64_t seal_pending; /* sealed chunks in memory, not in a file yet */
+    uint64_t blocks, block_bytes, blocks_deleted, blocks_expired, blocks_quarantined;
+    uint64_t flushes, flush_failures, flush_samples, flush_chunks_lost;
+    uint64_t compactions, compaction_failures;
+    uint64_t l1_bytes, l1_bytes_used, l1_hits, l1_misses, l1_evictions;
+    uint64_t l2_bytes, l2_frames_used, l2_frames_pinned, l2_hits, l2_misses, l2_evictions,
+        l2_bypasses;
     uint64_t checkpoints, checkpoint_failures, checkpoint_last_bytes;
     int64_t checkpoint_last_ms; /* wall time; 0 = never */
     uint64_t replay_frames, replay_samples, replay_damage, replay_lost_frames;
