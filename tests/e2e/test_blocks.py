@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Blocks under kill -9: what was acknowledged is found bit for bit, and once, wherever it lies by then.
 
-The block range is a minute and the samples are hours old, so that windows are flushed and compacted while they are written.
+The block range is ten seconds and the samples are hours old, so that windows are flushed and compacted while they are written.
 Writers go forward through the windows and now and then write late, into windows that lie in blocks already; in every round the
 server is killed at a random moment and then asked for everything, also for cut-outs that begin and end inside blocks.
 """
@@ -15,17 +15,16 @@ import time
 import lib
 import wire
 
-RANGE_MS = 60_000
+RANGE_MS = 10_000
 ROUNDS = 8
 WRITERS = 3
 SERIES = 8            # per writer and round, one of them histograms
 SPAN_MS = 6 * 3_600_000
 COMPACTIONS = "tidalite_compactions_total"
-PAUSE_SECONDS = 0.02 # between the requests of a writer: what is sent has to be read back, many times
+PAUSE_SECONDS = 0.02  # between the requests of a writer: what is sent has to be read back, many times
 LATE = 0.15           # share of requests with late samples
 
 suite = lib.Suite()
-
 
 HAS_BLOCKS = lib.has_flag(lib.BLOCK_RANGE_FLAG)
 FLAGS = [f"--{lib.BLOCK_RANGE_FLAG}={RANGE_MS // 1000}s"] if HAS_BLOCKS else []
@@ -83,7 +82,7 @@ class Writer:
             late = {self.rng.randrange(self.start, self.t) | 1 for _ in range(3)}
             return sorted(t for t in late if (0, t) not in self.sent)
         out = [self.t + 2 * k for k in range(self.rng.randint(1, 20))]
-        self.t = out[-1] + 2 * self.rng.randint(1, 3000)
+        self.t = out[-1] + 2 * self.rng.randint(1, 600)
         return out
 
     def send_one(self):
