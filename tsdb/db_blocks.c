@@ -86,6 +86,7 @@ static struct sealer_stats sealed(const struct tsdb *db)
 static bool others_step(struct tsdb *db)
 {
     if (!db->options.manual_steps) {
+        db_wake_all(db); /* the sealer may be waiting for more */
         db_pause(db, PAUSE_NS);
         return true;
     }
