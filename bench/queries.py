@@ -39,7 +39,7 @@ QUESTIONS = [
      {"query": 'sum by (namespace) ({__name__=~"service_operations_[45]._processed_total",pod=~"checkout-service-(1|2|3).-.*"})'}, ()),
     ("join, 1 h", "/api/v1/query_range",
      {"query": "service_operations_47_processed_total / on(instance) service_operations_49_processed_total"} | HOUR, ()),
-    ("topk(5) of 100, 1 h", "/api/v1/query_range", {"query": "topk(5, service_queue_70_utilisation_percent)"} | HOUR, ("victoria-metrics",)),
+    ("topk(5) of 100, 1 h", "/api/v1/query_range", {"query": "topk(5, service_queue_70_utilisation_percent)"} | HOUR, ()),
     ("label values", "/api/v1/label/instance/values", {}, ()),
     ("series of one metric", "/api/v1/series", {"match[]": "service_operations_47_processed_total"}, ()),
 ]
@@ -136,18 +136,17 @@ def run(args, folder):
     # No sample lies in the last milliseconds of an interval: windows that include their left end mean the same as others.
     end = info["last_ms"] / 1000
     cpus, loader_cpus = common.cores()
-    has_blocks = lib.has_flag(lib.BLOCK_RANGE_FLAG)
-    labels = [k for kind in args.store_kinds for k in ((HEAD, kind) if kind == "tidalite" and has_blocks else (HEAD,) if kind == "tidalite" else (kind,))]
+    labels = [k for kind in args.store_kinds for k in ((HEAD, kind) if kind == "tidalite" else (kind,))]
     answers, disk = {}, {}
     mine = os.sched_getaffinity(0)
     for label in labels:
         kind = "tidalite" if label == HEAD else label
-        extra = storage.flags_for(kind) + ([f"--{lib.BLOCK_RANGE_FLAG}=31d"] if label == HEAD and has_blocks else [])
+        extra = storage.flags_for(kind) + ([f"--{lib.BLOCK_RANGE_FLAG}=31d"] if label == HEAD else [])
         with common.folder(args.dir) as work, common.make_server(kind, work, cpus, extra).start() as server:
             # One connection: of several, one may get ahead by more than the hour that prometheus takes back.
             common.load(server, kind, corpus, 1, loader_cpus)
             storage.wait_stored(server, kind, info)
-            form = storage.finish(server, kind) if label != HEAD or not has_blocks else "head"
+            form = storage.finish(server, kind) if label != HEAD else "head"
             common.wait_idle(server)
             os.sched_setaffinity(0, loader_cpus)
             try:
@@ -155,7 +154,7 @@ def run(args, folder):
             finally:
                 os.sched_setaffinity(0, mine)
             print(f"queries: {label:16} done, {sum(r['ms'] for r in answers[label].values()):.1f} ms for one of each", flush=True)
-            if label != HEAD or not has_blocks:
+            if label != HEAD:
                 disk[kind] = storage.measure_stopped(server, kind, info, form, work)
                 print(f"disk, generated data: {kind:16} {disk[kind]['bytes_per_sample']:.3f} bytes per sample", flush=True)
     wrong = compare(answers)

@@ -45,8 +45,6 @@ def finish(server, kind):
         answer = server.client.request("POST", "/api/v1/admin/tsdb/snapshot")
         lib.expect_equal(answer.status, 200, f"status of a snapshot ({answer})")
         return "snapshot block"
-    if not lib.has_flag(lib.BLOCK_RANGE_FLAG):
-        return "log and checkpoint (no blocks in this version)"
     # Windows that are over become blocks right after a start; a running server looks every quarter of an hour.
     lib.expect_equal(server.terminate(), 0, "exit status after SIGTERM")
     server.start()
@@ -85,8 +83,7 @@ def measure_stopped(server, kind, info, form, work):
     lib.expect(server.terminate() == 0, f"{kind} did not stop cleanly:\n{server.log_tail()}")
     size = measure_folder(kind, f"{work}/data")
     total = size["samples"] + size["index"]
-    if total == 0:   # Tidalite without blocks
-        total = size["rest"]
+    lib.expect(size["samples"] > 0, f"{kind} has no samples where they were looked for, below {work}/data")
     return {"form": form, "samples": kept, "bytes": size, "bytes_per_sample": total / kept,
             "samples_bytes_per_sample": size["samples"] / kept, "index_bytes_per_sample": size["index"] / kept}
 

@@ -4,7 +4,6 @@ Every process is started through Process and ended by its id; what is left over 
 asserts a time; waits have generous limits and say what they waited for.
 """
 import atexit
-import functools
 import http.client
 import json
 import math
@@ -301,12 +300,6 @@ def run_binary(*args, timeout=WAIT_SECONDS, cwd=None):
 
 
 BLOCK_RANGE_FLAG = "storage.tsdb.min-block-duration"
-
-
-@functools.cache
-def has_flag(name):
-    """Whether `tidalite serve` has a flag."""
-    return f"--{name}" in run_binary("serve", "--help")[1]
 
 
 def block_count(server):

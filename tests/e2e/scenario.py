@@ -172,11 +172,9 @@ class Scenario:
     """Use as a context; say(text) hears what happens."""
 
     def __init__(self, seconds=70, say=print, flags=()):
-        self.seconds, self.say, self.has_blocks = seconds, say, lib.has_flag(lib.BLOCK_RANGE_FLAG)
-        if self.has_blocks:
-            flags = (f"--{lib.BLOCK_RANGE_FLAG}={BLOCK_RANGE}s", *flags)
+        self.seconds, self.say = seconds, say
         self.node_port, self.prometheus_port = lib.free_port(), lib.free_port()
-        self.tidalite = lib.Tidalite(None, *flags)
+        self.tidalite = lib.Tidalite(None, f"--{lib.BLOCK_RANGE_FLAG}={BLOCK_RANGE}s", *flags)
         work = lib.folder("prometheus")
         config = f"{work}/prometheus.yml"
         with open(config, "w", encoding="utf-8") as f:
@@ -247,9 +245,8 @@ class Scenario:
             lib.expect_equal(lib.find_text(metrics, name), 0.0, name)
         sent = lib.find_text(metrics, "prometheus_remote_storage_samples_total")
         retried = lib.find_text(metrics, "prometheus_remote_storage_samples_retried_total")
-        if self.has_blocks:
-            self.blocks = lib.wait_for("blocks", lambda: lib.block_count(self.tidalite))
-            self.say(f"{self.blocks:.0f} blocks on disk, of {BLOCK_RANGE} s and more")
+        self.blocks = lib.wait_for("blocks", lambda: lib.block_count(self.tidalite))
+        self.say(f"{self.blocks:.0f} blocks on disk, of {BLOCK_RANGE} s and more")
         self.say(f"Prometheus has sent {sent:.0f} samples ({retried:.0f} of them again, because of the kill), none dropped, none refused")
 
     def all_sent(self):

@@ -26,8 +26,7 @@ LATE = 0.15           # share of requests with late samples
 
 suite = lib.Suite()
 
-HAS_BLOCKS = lib.has_flag(lib.BLOCK_RANGE_FLAG)
-FLAGS = [f"--{lib.BLOCK_RANGE_FLAG}={RANGE_MS // 1000}s"] if HAS_BLOCKS else []
+FLAGS = [f"--{lib.BLOCK_RANGE_FLAG}={RANGE_MS // 1000}s"]
 
 
 def metric(server, name):
@@ -152,7 +151,7 @@ def one_round(server, round_index, rng, start_ms):
     for w in writers:
         w.thread.start()
     lib.wait_for("first acknowledgements", lambda: all(w.acknowledged or w.problem or not w.thread.is_alive() for w in writers))
-    if round_index % 2 and HAS_BLOCKS:
+    if round_index % 2:
         # Not by the clock, but while blocks are being written: any moment after the next one appears.
         before = lib.block_count(server)
         lib.wait_for("another number of blocks", lambda: lib.block_count(server) != before, pause=0.001)
@@ -184,7 +183,7 @@ def kill9__while_blocks_are_written__every_acknowledged_sample_found_once():
     with lib.Tidalite(data, *FLAGS).start() as server:
         for i, writers in enumerate(history):
             check_round(server, i, writers, rng)
-        blocks = lib.wait_for("blocks", lambda: lib.block_count(server)) if HAS_BLOCKS else 0
+        blocks = lib.wait_for("blocks", lambda: lib.block_count(server))
         lib.expect_equal(server.terminate(), 0, "exit status after SIGTERM")
     total = sum(len(w.acked) for writers in history for w in writers)
     print(f"{ROUNDS} kills, {total} samples acknowledged, all found once; {blocks:.0f} blocks")
@@ -210,15 +209,14 @@ def blocks__flushed_and_compacted__same_samples_before_and_after():
             w.sent.update(batch)
             w.acked.update(batch)
             check_round(server, 0, [w], rng)
-        if HAS_BLOCKS:
-            lib.wait_for("blocks", lambda: lib.block_count(server))
-            check_round(server, 0, [w], rng)
-            lib.wait_for("a compaction", lambda: metric(server, COMPACTIONS) > 0)
+        lib.wait_for("blocks", lambda: lib.block_count(server))
+        check_round(server, 0, [w], rng)
+        lib.wait_for("a compaction", lambda: metric(server, COMPACTIONS) > 0)
         check_round(server, 0, [w], rng)
         lib.expect_equal(server.terminate(), 0, "exit status after SIGTERM")
     for _ in range(2):
         with lib.Tidalite(data, *FLAGS).start() as server:
-            lib.expect(lib.block_count(server) > 0 or not HAS_BLOCKS, "no block is there after a restart")
+            lib.expect(lib.block_count(server) > 0, "no block is there after a restart")
             check_round(server, 0, [w], rng)
             labels = server.client.data("/api/v1/series", {"match[]": "blocks_test", "start": base / 1000, "end": (base + windows * RANGE_MS) / 1000})
             lib.expect_equal(len(labels), SERIES, "series by /api/v1/series")
