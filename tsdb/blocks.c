@@ -121,6 +121,9 @@ static enum tsdb_status quarantine(struct blocks *b, const char *ulid, const str
              TSDB_S("err", why->msg));
     enum tsdb_status st = b->fs->ops->mkdir(b->fs->ctx, BLOCKS_DIR_QUARANTINE, err);
     if (st == TSDB_OK) {
+        st = b->fs->ops->sync_dir(b->fs->ctx, "", err);
+    }
+    if (st == TSDB_OK) {
         st = b->fs->ops->rename(b->fs->ctx, from, to, err);
     }
     if (st == TSDB_OK) {
