@@ -194,7 +194,7 @@ enum tsdb_status block_refs_open(const struct tsdb_fs *fs, const char *ulid,
                                 refs_bytes(pages)); /* at most 2 MiB, whatever the count says */
         st = r ? TSDB_OK : tsdb_error_set(err, TSDB_NOMEM, "%s: out of memory", path);
     }
-    if (st == TSDB_OK) {
+    if (st == TSDB_OK && r) {
         *r = (struct block_refs){.fs = fs,
                                  .file = f,
                                  .cache = cache,

@@ -234,7 +234,10 @@ static enum tsdb_status refs_invert(struct cursor *c, struct tsdb_error *err)
 {
     uint32_t n = block_refs_count(c->live->refs);
     struct block_ref_pair *pairs = tsdb_mem_alloc(CATEGORY, n * sizeof *pairs);
-    enum tsdb_status status = pairs ? block_refs_read(c->live->refs, pairs, err) : no_memory(err);
+    if (!pairs) {
+        return no_memory(err);
+    }
+    enum tsdb_status status = block_refs_read(c->live->refs, pairs, err);
     for (uint32_t i = 0; status == TSDB_OK && i < n; i++) {
         if (pairs[i].id >= c->count) {
             status = tsdb_error_set(err, TSDB_CORRUPT, "reference to series %u of %u", pairs[i].id,
