@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""make demo: a real Prometheus writes to Tidalite for a minute, Tidalite is killed in the middle, the answers are compared."""
+"""make demo: a real Prometheus writes to Tidalite for a minute, Tidalite cuts blocks, is killed and restarted, the answers are compared."""
 import argparse
 import os
 import sys
@@ -27,9 +27,10 @@ def say(text):
 def show(run):
     say("a few answers, Prometheus | Tidalite:")
     for expr in ("count(up)", "node_load1", f"sum(rate(node_cpu_seconds_total{{mode!='idle'}}[{scenario.WINDOW}s]))",
+                 f"histogram_quantile(0.9, sum by (le) (rate(prometheus_http_request_duration_seconds_bucket[{scenario.WINDOW}s])))",
                  f"rate(prometheus_tsdb_head_samples_appended_total[{scenario.WINDOW}s])"):
         a, b = (s.client.query(expr, run.last)[0]["value"][1] for s in (run.prometheus, run.tidalite))
-        print(f"           {expr:<66} {a:>22} | {b}")
+        print(f"           {expr:<105} {a:>22} | {b}")
 
 
 def main():
@@ -37,7 +38,7 @@ def main():
         say("unpacking Debian's prometheus and prometheus-node-exporter into build/peers, where they are not yet (nothing is installed)")
         with scenario.Scenario(seconds=args.seconds, say=say) as run:
             run.start()
-            say(f"scraping for {args.seconds} s; in the middle Tidalite gets a SIGKILL")
+            say(f"scraping for {args.seconds} s; Tidalite cuts blocks of {scenario.BLOCK_RANGE} s, gets a SIGKILL in the middle and a clean restart later")
             run.run()
             show(run)
             count, values, wrong = run.compare_all()
