@@ -143,7 +143,7 @@ static void send_round(struct ingest *in, const struct tsdb_buf *bodies, uint32_
 
 int main(int argc, char **argv)
 {
-    if (argc < 2) {
+    if (argc < 2 || argv[1][0] == '-') {
         fprintf(stderr, "usage: pipeline DIR [targets] [rounds]\n");
         return 2;
     }
