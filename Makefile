@@ -91,7 +91,7 @@ below_tools := query ingest tsdb wal index compress model base
 ALL_DOWN := server tools query ingest tsdb wal index compress model base
 
 src_c = $(filter-out server/main.c,$(wildcard $(1)/*.c $(1)/*/*.c))
-src_cc = $(wildcard $(1)/*.cc)
+src_cc = $(wildcard $(1)/*.cc $(1)/*/*.cc)
 proto := $(wildcard ingest/proto/*.proto)
 gen_c := $(patsubst ingest/proto/%.proto,$(BUILD)/gen/ingest/proto/%.pb-c.c,$(proto))
 gen_h := $(gen_c:.c=.h)
@@ -134,7 +134,7 @@ define folder_rules
 $$(call lib,$(1)): $$(call objs,$(1))
 	@mkdir -p $$(@D)
 	@rm -f $$@
-	$$(Q)ar rcs $$@ $$(filter %.o,$$^) 
+	$$(Q)ar qcs $$@ $$(filter %.o,$$^) 
 $$(patsubst %.c,$$(BUILD)/obj/%.o,$$(call src_c,$(1))): | $$(if $$(filter ingest server tools,$(1)),$$(gen_h))
 endef
 $(foreach f,$(FOLDERS),$(eval $(call folder_rules,$(f))))

@@ -20,10 +20,10 @@ enum tsdb_lock_rank {
     TSDB_RANK_INGEST_POOL,
     TSDB_RANK_TSDB_BLOCKS, /* flush, compaction, retention of blocks: one at a time */
     TSDB_RANK_TSDB_ADMIN,  /* checkpoint, close, snapshot: one at a time */
-    TSDB_RANK_TSDB_VIEW,   /* the current view and who pins which: tsdb/view.h */
+    TSDB_RANK_TSDB_VIEW,   /* the current view and who pins which: tsdb/block/view.h */
     TSDB_RANK_TSDB_METADATA,
-    TSDB_RANK_TSDB_WINDOWS,    /* counts per window of a partition: tsdb/head_private.h */
-    TSDB_RANK_TSDB_HEAD_FILES, /* the list of head files: tsdb/head_files.h */
+    TSDB_RANK_TSDB_WINDOWS,    /* counts per window of a partition: tsdb/head/head_private.h */
+    TSDB_RANK_TSDB_HEAD_FILES, /* the list of head files: tsdb/head/files.h */
     TSDB_RANK_ALIAS_STRIPE,
     TSDB_RANK_INDEX_REGEX_CACHE,
     TSDB_RANK_WAL_CONTROL,

@@ -1,7 +1,7 @@
 /* Timestamps to a column of bytes and back.
  *
- * On the data path: tsdb/chunk.c puts one such column into each chunk; all series of a scrape have
- * the same times, hence the same bytes, which the block writer stores once.
+ * On the data path: tsdb/chunk/chunk.c puts one such column into each chunk; all series of a scrape
+ * have the same times, hence the same bytes, which the block writer stores once.
  *
  * A column is u8 codec, parameters, payload; the encoder takes the smallest:
  *   REGULAR  first and step, no payload

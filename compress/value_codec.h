@@ -1,6 +1,6 @@
 /* Floats to a column of bytes and back, to the last bit.
  *
- * On the data path: tsdb/chunk.c puts one such column into each float chunk.
+ * On the data path: tsdb/chunk/chunk.c puts one such column into each float chunk.
  *
  * A column is u8 codec + flags, then what the flags say, parameters, payload:
  *   flag STALE  stale markers stand in a list of runs; the codec sees the other values only

@@ -1,9 +1,9 @@
 #include "query/json.h"
 
 #include "base/format.h"
-#include "query/buckets.h"
+#include "query/eval/buckets.h"
+#include "query/lang/text.h"
 #include "query/query.h"
-#include "query/text.h"
 
 static bool is_plain(uint8_t c)
 {

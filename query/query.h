@@ -1,7 +1,7 @@
 /* PromQL, as the server sees it: parse, evaluate, print.
  *
- *   text -> query_parse -> tree (query/ast.h) -> operators that stream series (query/exec.h) ->
- * struct query_result -> JSON
+ *   text -> query_parse -> tree (query/lang/ast.h) -> operators that stream series
+ * (query/eval/exec.h) -> struct query_result -> JSON
  *
  * Threads: an engine is immutable after create and may run any number of queries at once; a query
  * belongs to one thread. Memory: everything of a query comes from its arena, charged to
@@ -27,7 +27,7 @@ struct query_options {
 };
 
 /* ---- parse ---- */
-struct query_expr; /* query/ast.h */
+struct query_expr; /* query/lang/ast.h */
 enum query_type {
     QUERY_TYPE_SCALAR = 0,
     QUERY_TYPE_VECTOR,

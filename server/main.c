@@ -3,10 +3,10 @@
 #include "base/cpu.h"
 #include "base/log.h"
 #include "model/version.h"
+#include "server/api/workers.h"
 #include "server/config_file.h"
 #include "server/metrics.h"
 #include "server/server.h"
-#include "server/workers.h"
 
 #include <errno.h>
 #include <signal.h>

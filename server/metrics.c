@@ -4,8 +4,8 @@
 #include "base/format.h"
 #include "base/latency.h"
 #include "model/version.h"
+#include "server/api/workers.h"
 #include "server/server.h"
-#include "server/workers.h"
 
 #include <dirent.h>
 #include <stdio.h>
@@ -13,7 +13,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#define CACHE_FRAME_BYTES 65536.0 /* of the L2 arena; tsdb/cache_l2.h is not for this folder */
+#define CACHE_FRAME_BYTES                                                                          \
+    65536.0 /* of the L2 arena; tsdb/chunk/cache_l2.h is not for this folder */
 
 struct visit {
     metric_fn fn;

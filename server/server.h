@@ -10,13 +10,13 @@
 #include "base/mutex.h"
 #include "ingest/ingest.h"
 #include "query/query.h"
-#include "server/http.h"
+#include "server/http/http.h"
 #include "server/options.h"
 #include "tsdb/tsdb.h"
 
 #include <stdatomic.h>
 
-struct workers;     /* server/workers.h: threads that evaluate queries */
+struct workers;     /* server/api/workers.h: threads that evaluate queries */
 struct config_file; /* server/config_file.h: what --config.file says */
 
 struct server {
@@ -43,13 +43,14 @@ enum tsdb_status server_reload(struct server *s, struct tsdb_error *err) TSDB_WU
 /* server/metrics.c: the text exposition format of our own metrics, and the same as samples for the
  * self-scrape. */
 void server_metrics_text(struct server *s, struct tsdb_buf *out);
-/* server/status_api.c: data objects of the /api/v1/status endpoints (JSON, without envelope). */
+/* server/api/status_server.c: data objects of the /api/v1/status endpoints (JSON, without
+ * envelope). */
 void server_status_buildinfo(struct server *s, struct tsdb_buf *out);
 void server_status_flags(struct server *s, struct tsdb_buf *out);
 void server_status_config(struct server *s, struct tsdb_buf *out);
 void server_status_runtimeinfo(struct server *s, struct tsdb_buf *out);
 void server_status_walreplay(struct server *s, struct tsdb_buf *out);
-/* server/routes.c */
+/* server/api/routes.c */
 extern const struct http_handlers server_handlers_template; /* .arg to be set to the server */
 /* server/self_scrape.c: a thread that writes our own metrics through the ordinary ingest path; the
  * first at once. */

@@ -6,7 +6,7 @@
 
 #include "base/log.h"
 #include "tests/support/tsdb_model.h"
-#include "tsdb/db_private.h"
+#include "tsdb/engine/db_private.h"
 
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)

@@ -7,7 +7,7 @@
 
 #include "base/log.h"
 #include "tests/support/tsdb_model.h"
-#include "tsdb/tsdb_private.h"
+#include "tsdb/engine/tsdb_private.h"
 
 struct fixed {
     struct hx h;

@@ -4,7 +4,7 @@
 #include "tests/support/test.h"
 
 #include "base/file.h"
-#include "tsdb/block_private.h"
+#include "tsdb/block/block_private.h"
 
 #include <stdio.h>
 #include <stdlib.h>

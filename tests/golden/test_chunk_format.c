@@ -3,7 +3,7 @@
  * repository's root. */
 #include "tests/support/test.h"
 
-#include "tsdb/chunk.h"
+#include "tsdb/chunk/chunk.h"
 
 #include <stdio.h>
 #include <stdlib.h>

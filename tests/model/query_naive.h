@@ -6,8 +6,8 @@
 
 #include "tests/support/query_fixture.h"
 
-#include "query/functions.h"
-#include "query/labels.h"
+#include "query/eval/labels.h"
+#include "query/lang/functions.h"
 
 #include <math.h>
 

@@ -11,8 +11,8 @@
 
 #include "base/assert.h"
 #include "base/format.h"
-#include "index/regex.h"
-#include "query/exec.h"
+#include "index/match/regex.h"
+#include "query/eval/exec.h"
 
 #include <stdio.h>
 #include <stdlib.h>

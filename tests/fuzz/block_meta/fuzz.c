@@ -1,7 +1,7 @@
 /* meta.json: the parser never reads out of bounds, and what it accepts is printed and read back as
  * the same. Run as it is, and once more with the CRC put right. */
 #include "base/crc32c.h"
-#include "tsdb/block_private.h"
+#include "tsdb/block/block_private.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -4,7 +4,7 @@
  * verifies. */
 #include "base/assert.h"
 #include "model/version.h"
-#include "tsdb/checkpoint_private.h"
+#include "tsdb/recovery/checkpoint_private.h"
 
 #include <stdlib.h>
 #include <string.h>

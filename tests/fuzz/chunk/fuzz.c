@@ -1,6 +1,6 @@
 /* Chunks: never out of bounds, never more memory than the samples need; what decodes encodes to
  * something that decodes to the same samples. */
-#include "tsdb/chunk.h"
+#include "tsdb/chunk/chunk.h"
 
 #include <stdlib.h>
 

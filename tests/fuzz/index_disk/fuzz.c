@@ -2,7 +2,7 @@
  * Invariants checked: ids rise and exist, labels are canonical in order, chunks rise in time and
  * lie in the range asked for, what verify passes is found again. Run with the pages' CRCs put
  * right, so that the readers behind them are reached. */
-#include "index/index_disk.h"
+#include "index/disk/index_disk.h"
 
 #include <stdlib.h>
 #include <string.h>

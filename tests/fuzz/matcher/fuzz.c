@@ -7,8 +7,8 @@
  */
 #include "base/assert.h"
 #include "base/bytes.h"
-#include "index/matcher.h"
-#include "index/regex.h"
+#include "index/match/matcher.h"
+#include "index/match/regex.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 

@@ -2,7 +2,7 @@
  * parses is printed (on one line and pretty) to text that parses again and prints the same;
  * evaluation over no series at all ends without a crash. */
 #include "base/assert.h"
-#include "query/exec.h"
+#include "query/eval/exec.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 

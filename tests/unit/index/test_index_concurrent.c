@@ -2,7 +2,7 @@
  * whole: no hole, nothing from beyond, labels as they were given. Run under tsan and asan. */
 #include "tests/support/test.h"
 
-#include "index/index_mem.h"
+#include "index/mem/index_mem.h"
 
 #include <pthread.h>
 #include <sched.h>

@@ -4,8 +4,8 @@
 #include "tests/support/test.h"
 
 #include "base/random.h"
-#include "index/index_disk_private.h"
-#include "index/index_disk_writer_private.h"
+#include "index/disk/index_disk_private.h"
+#include "index/disk/index_disk_writer_private.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -4,7 +4,7 @@
 #include "tests/support/test.h"
 
 #include "base/random.h"
-#include "index/index_mem_private.h"
+#include "index/mem/index_mem_private.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -3,8 +3,8 @@
 #include "tests/support/test.h"
 
 #include "base/random.h"
-#include "index/matcher_private.h"
-#include "index/regex.h"
+#include "index/match/matcher_private.h"
+#include "index/match/regex.h"
 
 #include <stdio.h>
 #include <stdlib.h>

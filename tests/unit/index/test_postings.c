@@ -4,7 +4,7 @@
 
 #include "base/limits.h"
 #include "base/random.h"
-#include "index/postings.h"
+#include "index/postings/postings.h"
 
 #include <stdlib.h>
 

@@ -1,6 +1,6 @@
 #include "tests/support/test.h"
 
-#include "index/regex.h"
+#include "index/match/regex.h"
 
 static struct index_regex *compiled(const char *pattern)
 {

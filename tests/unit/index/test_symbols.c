@@ -4,7 +4,7 @@
 
 #include "base/limits.h"
 #include "base/random.h"
-#include "index/symbols.h"
+#include "index/mem/symbols.h"
 
 #include <stdio.h>
 #include <stdlib.h>

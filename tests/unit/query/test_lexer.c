@@ -1,6 +1,6 @@
 #include "tests/support/test.h"
 
-#include "query/lexer.h"
+#include "query/lang/lexer.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -2,8 +2,8 @@
  * those of Prometheus's own tests (3.14, promql/parser: parse_test.go, printer_test.go). */
 #include "tests/support/test.h"
 
-#include "query/ast.h"
-#include "query/functions.h"
+#include "query/lang/ast.h"
+#include "query/lang/functions.h"
 
 #include <stdlib.h>
 

@@ -1,6 +1,6 @@
 #include "tests/support/test.h"
 
-#include "server/api_args.h"
+#include "server/api/args.h"
 
 static struct tsdb_slice text(const char *s)
 {

@@ -1,6 +1,6 @@
 #include "tests/support/test.h"
 
-#include "server/envelope.h"
+#include "server/api/envelope.h"
 
 #include <zlib.h>
 

@@ -1,7 +1,7 @@
 /* server/http*.c over real sockets on the loopback. */
 #include "tests/support/test.h"
 
-#include "server/http.h"
+#include "server/http/http.h"
 #include "tests/support/http_client.h"
 
 #include <pthread.h>

@@ -1,7 +1,7 @@
 #include "tests/support/test.h"
 
 #include "base/random.h"
-#include "server/params.h"
+#include "server/api/params.h"
 #include "tests/support/guard.h"
 
 #include <stdlib.h>

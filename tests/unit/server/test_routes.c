@@ -3,8 +3,8 @@
 
 #include "base/format.h"
 #include "ingest/encode.h"
+#include "server/api/routes.h"
 #include "server/config_file.h"
-#include "server/routes.h"
 #include "tests/support/http_client.h"
 
 #include <stdio.h>

@@ -1,6 +1,6 @@
 #include "tests/support/test.h"
 
-#include "server/workers.h"
+#include "server/api/workers.h"
 
 #include <pthread.h>
 #include <stdatomic.h>

@@ -4,7 +4,7 @@
 #define TESTS_UNIT_TSDB_BUILDER_H
 
 #include "base/assert.h"
-#include "tsdb/alias.h"
+#include "tsdb/engine/alias.h"
 #include "tsdb/tsdb.h"
 
 #include <stdio.h>

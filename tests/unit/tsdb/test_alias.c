@@ -1,7 +1,7 @@
 #include "tests/support/test.h"
 
 #include "base/random.h"
-#include "tsdb/alias.h"
+#include "tsdb/engine/alias.h"
 
 #include <pthread.h>
 #include <stdlib.h>

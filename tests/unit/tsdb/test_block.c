@@ -5,9 +5,9 @@
 
 #include "base/crc32c.h"
 #include "base/random.h"
-#include "tsdb/block_private.h"
-#include "tsdb/bloom.h"
-#include "tsdb/ulid.h"
+#include "tsdb/block/block_private.h"
+#include "tsdb/block/bloom.h"
+#include "tsdb/block/ulid.h"
 
 #include <math.h>
 #include <stdio.h>

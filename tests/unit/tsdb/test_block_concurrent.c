@@ -3,7 +3,7 @@
 #include "tests/support/test.h"
 
 #include "base/random.h"
-#include "tsdb/block.h"
+#include "tsdb/block/block.h"
 
 #include <pthread.h>
 #include <stdio.h>

@@ -4,8 +4,8 @@
 
 #include "base/mutex.h"
 #include "base/random.h"
-#include "tsdb/cache_l1.h"
-#include "tsdb/cache_l2.h"
+#include "tsdb/chunk/cache_l1.h"
+#include "tsdb/chunk/cache_l2.h"
 
 #include <pthread.h>
 #include <stdlib.h>

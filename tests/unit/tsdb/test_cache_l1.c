@@ -2,7 +2,7 @@
 #include "tests/support/test.h"
 
 #include "base/random.h"
-#include "tsdb/cache_l1.h"
+#include "tsdb/chunk/cache_l1.h"
 
 #define SAMPLES_MAX 512u
 /* What an entry takes beside its samples: not known here, less than this. */

@@ -4,7 +4,7 @@
 
 #include "base/crc32c.h"
 #include "base/random.h"
-#include "tsdb/cache_l2.h"
+#include "tsdb/chunk/cache_l2.h"
 
 #include <stdlib.h>
 

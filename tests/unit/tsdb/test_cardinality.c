@@ -2,7 +2,7 @@
 #include "tests/support/test.h"
 
 #include "base/random.h"
-#include "tsdb/tsdb_private.h"
+#include "tsdb/engine/tsdb_private.h"
 
 #include <stdio.h>
 #include <stdlib.h>

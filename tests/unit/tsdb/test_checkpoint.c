@@ -3,7 +3,7 @@
 #include "base/crc32c.h"
 #include "base/random.h"
 #include "model/version.h"
-#include "tsdb/checkpoint.h"
+#include "tsdb/recovery/checkpoint.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -6,7 +6,7 @@
 
 #include "base/random.h"
 #include "compress/time_codec.h"
-#include "tsdb/chunk.h"
+#include "tsdb/chunk/chunk.h"
 
 #include <inttypes.h>
 #include <math.h>

@@ -3,8 +3,8 @@
 
 #include "base/log.h"
 #include "tests/support/tsdb_model.h"
-#include "tsdb/compact.h"
-#include "tsdb/db_private.h"
+#include "tsdb/block/compact.h"
+#include "tsdb/engine/db_private.h"
 
 #define RANGE INT64_C(60000)
 #define T0    (HX_WALL_MS / (27 * RANGE) * (27 * RANGE) - 27 * RANGE)

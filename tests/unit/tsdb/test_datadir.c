@@ -1,6 +1,6 @@
 #include "tests/support/test.h"
 
-#include "tsdb/datadir.h"
+#include "tsdb/recovery/datadir.h"
 
 #include <stdio.h>
 

@@ -3,8 +3,8 @@
 
 #include "base/log.h"
 #include "tests/support/tsdb_harness.h"
-#include "tsdb/db_private.h"
-#include "tsdb/head_private.h"
+#include "tsdb/engine/db_private.h"
+#include "tsdb/head/head_private.h"
 
 #define RANGE INT64_C(60000)
 #define T0    (HX_WALL_MS / RANGE * RANGE - 20 * RANGE)

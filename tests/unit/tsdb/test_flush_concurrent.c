@@ -4,7 +4,7 @@
 
 #include "base/log.h"
 #include "tests/support/tsdb_harness.h"
-#include "tsdb/db_private.h"
+#include "tsdb/engine/db_private.h"
 
 #include <pthread.h>
 #include <semaphore.h>

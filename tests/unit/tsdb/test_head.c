@@ -1,7 +1,7 @@
 #include "tests/support/test.h"
 
 #include "base/random.h"
-#include "tsdb/head_private.h"
+#include "tsdb/head/head_private.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -4,8 +4,8 @@
 
 #include "base/random.h"
 #include "tests/unit/tsdb/builder.h"
-#include "tsdb/head_private.h"
-#include "tsdb/owner.h"
+#include "tsdb/engine/owner.h"
+#include "tsdb/head/head_private.h"
 #include "wal/record.h"
 
 #define NOW_MS INT64_C(1700000000000)

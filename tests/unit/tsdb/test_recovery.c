@@ -4,8 +4,8 @@
 
 #include "base/log.h"
 #include "tests/support/tsdb_harness.h"
-#include "tsdb/datadir.h"
-#include "tsdb/tsdb_private.h"
+#include "tsdb/engine/tsdb_private.h"
+#include "tsdb/recovery/datadir.h"
 
 static int setup(void **state)
 {

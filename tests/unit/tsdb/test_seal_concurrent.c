@@ -2,9 +2,9 @@
 #include "tests/support/test.h"
 
 #include "base/random.h"
-#include "tsdb/datadir.h"
-#include "tsdb/head_private.h"
-#include "tsdb/sealer.h"
+#include "tsdb/engine/sealer.h"
+#include "tsdb/head/head_private.h"
+#include "tsdb/recovery/datadir.h"
 
 #include <pthread.h>
 #include <sched.h>

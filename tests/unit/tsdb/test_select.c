@@ -2,8 +2,8 @@
 #include "tests/support/test.h"
 
 #include "base/random.h"
-#include "index/matcher.h"
-#include "tsdb/tsdb_private.h"
+#include "index/match/matcher.h"
+#include "tsdb/engine/tsdb_private.h"
 
 #include <stdio.h>
 #include <stdlib.h>

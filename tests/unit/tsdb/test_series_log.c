@@ -1,6 +1,6 @@
 #include "tests/support/test.h"
 
-#include "tsdb/series_log.h"
+#include "tsdb/recovery/series_log.h"
 
 #include <stdio.h>
 

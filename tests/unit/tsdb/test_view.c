@@ -1,7 +1,7 @@
 /* Views over real, tiny blocks: who sees what, and when a block may go. */
 #include "tests/support/test.h"
 
-#include "tsdb/view.h"
+#include "tsdb/block/view.h"
 
 #include <stdlib.h>
 

@@ -2,7 +2,7 @@
 #include "tests/support/test.h"
 
 #include "tests/unit/tsdb/builder.h"
-#include "tsdb/tsdb_private.h"
+#include "tsdb/engine/tsdb_private.h"
 
 #define NOW_MS INT64_C(1700000000000)
 #define OWNERS 4u

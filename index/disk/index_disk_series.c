@@ -1,0 +1,290 @@
+/* What the index file says of one series: its labels, its chunks; and which series has given
+ * labels. */
+#include "index/disk/index_disk_private.h"
+
+#include "base/assert.h"
+
+#include <stdio.h>
+
+void disk_series_init(struct disk_series *c, const struct index_disk *ix)
+{
+    c->ix = ix;
+    c->group = UINT32_MAX;
+    c->next = 0;
+    c->labels.count = 0;
+    disk_scratch_init(&c->bytes);
+}
+
+void disk_series_deinit(struct disk_series *c)
+{
+    disk_scratch_deinit(&c->bytes);
+}
+
+enum tsdb_status disk_series_at(struct disk_series *c, uint32_t id, struct tsdb_error *err)
+{
+    uint32_t group = id / DISK_GROUP;
+    uint32_t i = id % DISK_GROUP;
+    TSDB_ASSERT(id < c->ix->series_count);
+    if (group != c->group || i + 1 < c->next) {
+        c->group = UINT32_MAX;
+        c->next = 0;
+        c->labels.count = 0;
+        enum tsdb_status status =
+            disk_group_read(c->ix, DISK_LABEL_GROUPS, group, &c->bytes, &c->r, err);
+        if (status != TSDB_OK) {
+            return status;
+        }
+        c->group = group;
+    }
+    for (; c->next <= i; c->next++) {
+        if (!disk_labels_get(&c->r, &c->labels, c->ix->name_count, c->ix->symbol_count)) {
+            c->group = UINT32_MAX;
+            return disk_corrupt(c->ix, DISK_LABEL_GROUPS, 0, "labels of a series are malformed",
+                                err);
+        }
+    }
+    return TSDB_OK;
+}
+
+/* ---- labels ---- */
+
+static enum tsdb_status symbol_copy(struct disk_symbols *c, uint32_t symbol,
+                                    struct tsdb_arena *arena, const char **out, uint32_t *out_len,
+                                    struct tsdb_error *err)
+{
+    enum tsdb_status status = disk_symbols_at(c, symbol, err);
+    if (status != TSDB_OK) {
+        return status;
+    }
+    char *copy = tsdb_arena_strndup(arena, (const char *)c->string.data, c->len);
+    if (copy == NULL) {
+        return tsdb_error_set(err, arena->failure, "index: labels: over the memory limit");
+    }
+    *out = copy;
+    *out_len = c->len;
+    return TSDB_OK;
+}
+
+/* Names and values are far apart among the symbols, so each kind has its own cursor. */
+static enum tsdb_status labels_copy(const struct disk_labels *l, struct disk_symbols *names,
+                                    struct disk_symbols *values, struct tsdb_arena *arena,
+                                    struct tsdb_label *items, struct tsdb_error *err)
+{
+    for (uint32_t i = 0; i < l->count; i++) {
+        struct disk_name n = {0};
+        struct tsdb_label *to = &items[i];
+        enum tsdb_status status = disk_name_at(names->ix, l->name[i], &n, err);
+        if (status == TSDB_OK) {
+            status = symbol_copy(names, n.symbol, arena, &to->name, &to->name_len, err);
+        }
+        if (status == TSDB_OK) {
+            status = symbol_copy(values, l->value[i], arena, &to->value, &to->value_len, err);
+        }
+        if (status != TSDB_OK) {
+            return status;
+        }
+        if (i > 0 && tsdb_str_compare(to[-1].name, to[-1].name_len, to->name, to->name_len) >= 0) {
+            return disk_corrupt(names->ix, DISK_NAMES, 0, "names do not rise", err);
+        }
+    }
+    return TSDB_OK;
+}
+
+static enum tsdb_status labels_read(const struct index_disk *ix, const struct disk_labels *l,
+                                    struct tsdb_arena *arena, struct tsdb_labels *out,
+                                    struct tsdb_error *err)
+{
+    struct disk_symbols names;
+    struct disk_symbols values;
+    struct tsdb_label *items = TSDB_ARENA_ARRAY(arena, struct tsdb_label, (size_t)l->count + 1);
+    if (items == NULL) {
+        return tsdb_error_set(err, arena->failure, "index: labels: over the memory limit");
+    }
+    disk_symbols_init(&names, ix);
+    disk_symbols_init(&values, ix);
+    enum tsdb_status status = labels_copy(l, &names, &values, arena, items, err);
+    disk_symbols_deinit(&names);
+    disk_symbols_deinit(&values);
+    if (status == TSDB_OK) {
+        *out = (struct tsdb_labels){items, l->count};
+    }
+    return status;
+}
+
+enum tsdb_status index_disk_labels(const struct index_disk *ix, uint32_t id,
+                                   struct tsdb_arena *arena, struct tsdb_labels *out,
+                                   struct tsdb_error *err)
+{
+    struct disk_series c;
+    disk_series_init(&c, ix);
+    enum tsdb_status status = disk_series_at(&c, id, err);
+    status = status == TSDB_OK ? labels_read(ix, &c.labels, arena, out, err) : status;
+    disk_series_deinit(&c);
+    return status;
+}
+
+/* ---- find ---- */
+
+/* Labels as numbers; NOT_FOUND when the index lacks one of the strings. */
+static enum tsdb_status labels_number(const struct index_disk *ix, const struct tsdb_labels *labels,
+                                      struct disk_labels *out, struct tsdb_error *err)
+{
+    struct disk_symbols c;
+    enum tsdb_status status = TSDB_OK;
+    if (labels->count > TSDB_LABELS_MAX) {
+        return TSDB_NOT_FOUND;
+    }
+    disk_symbols_init(&c, ix);
+    out->count = labels->count;
+    for (uint32_t i = 0; i < labels->count && status == TSDB_OK; i++) {
+        const struct tsdb_label *l = &labels->items[i];
+        struct disk_name n;
+        status = disk_name_find(&c, l->name, l->name_len, &out->name[i], &n, err);
+        if (status == TSDB_OK) {
+            status = disk_symbols_find(&c, l->value, l->value_len, &out->value[i], err);
+        }
+    }
+    disk_symbols_deinit(&c);
+    return status;
+}
+
+/* As tsdb_labels_compare: ranks and symbols are in the order of their strings. */
+static int labels_order(const struct disk_labels *a, const struct disk_labels *b)
+{
+    uint32_t n = TSDB_MIN(a->count, b->count);
+    for (uint32_t i = 0; i < n; i++) {
+        if (a->name[i] != b->name[i]) {
+            return a->name[i] < b->name[i] ? -1 : 1;
+        }
+        if (a->value[i] != b->value[i]) {
+            return a->value[i] < b->value[i] ? -1 : 1;
+        }
+    }
+    return (a->count > b->count) - (a->count < b->count);
+}
+
+static enum tsdb_status series_search(struct disk_series *c, const struct disk_labels *want,
+                                      uint32_t *out_id, struct tsdb_error *err)
+{
+    uint32_t low = 0; /* the last group that begins at or below the labels is >= low, < high */
+    uint32_t high = disk_groups(c->ix->series_count);
+    while (high - low > 1) {
+        uint32_t mid = low + (high - low) / 2;
+        enum tsdb_status status = disk_series_at(c, mid * DISK_GROUP, err);
+        if (status != TSDB_OK) {
+            return status;
+        }
+        *(labels_order(&c->labels, want) <= 0 ? &low : &high) = mid;
+    }
+    uint32_t end = TSDB_MIN(c->ix->series_count, (low + 1) * DISK_GROUP);
+    for (uint32_t id = low * DISK_GROUP; id < end; id++) {
+        enum tsdb_status status = disk_series_at(c, id, err);
+        if (status != TSDB_OK) {
+            return status;
+        }
+        if (labels_order(&c->labels, want) == 0) {
+            *out_id = id;
+            return TSDB_OK;
+        }
+    }
+    return TSDB_NOT_FOUND;
+}
+
+enum tsdb_status index_disk_find(const struct index_disk *ix, const struct tsdb_labels *labels,
+                                 uint32_t *out_id, struct tsdb_error *err)
+{
+    struct disk_labels want;
+    enum tsdb_status status = labels_number(ix, labels, &want, err);
+    if (status == TSDB_OK) {
+        struct disk_series c;
+        disk_series_init(&c, ix);
+        status = series_search(&c, &want, out_id, err);
+        disk_series_deinit(&c);
+    }
+    return status == TSDB_NOT_FOUND
+               ? tsdb_error_set(err, TSDB_NOT_FOUND, "index: no series has these labels")
+               : status;
+}
+
+/* ---- chunks ---- */
+
+/* Go to the series in its group: how many chunks it has, and their bytes in r. */
+static bool chunks_seek(struct tsdb_reader *r, uint32_t i, uint64_t *out_offset,
+                        uint64_t *out_count)
+{
+    *out_offset = tsdb_reader_uvarint(r);
+    for (uint32_t k = 0;; k++) {
+        uint64_t count = tsdb_reader_uvarint(r);
+        struct tsdb_slice bytes = {NULL, 0};
+        if (count > 0) {
+            uint64_t len = tsdb_reader_count(r, 1);
+            bytes = tsdb_reader_bytes(r, (size_t)len);
+        }
+        if (r->failed || count > bytes.len / DISK_CHUNK_BYTES_MIN) {
+            return false;
+        }
+        if (k == i) {
+            *out_count = count;
+            tsdb_reader_init(r, bytes.data, bytes.len);
+            return true;
+        }
+    }
+}
+
+static enum tsdb_status chunks_malformed(const struct index_disk *ix, uint32_t id,
+                                         struct tsdb_error *err)
+{
+    char what[64];
+    (void)snprintf(what, sizeof what, "chunks of series %u are malformed", id);
+    return disk_corrupt(ix, DISK_CHUNK_GROUPS, 0, what, err);
+}
+
+static enum tsdb_status chunks_decode(const struct index_disk *ix, struct tsdb_reader *r,
+                                      uint32_t id, struct tsdb_time_range range,
+                                      struct tsdb_arena *arena, struct index_disk_chunk **out,
+                                      uint32_t *out_count, struct tsdb_error *err)
+{
+    uint64_t offset = 0;
+    uint64_t count = 0;
+    struct disk_chunk_state st;
+    if (!chunks_seek(r, id % DISK_GROUP, &offset, &count) || count > UINT32_MAX) {
+        return chunks_malformed(ix, id, err);
+    }
+    struct index_disk_chunk *chunks = tsdb_arena_alloc_array(
+        arena, (size_t)count + 1, sizeof *chunks, _Alignof(struct index_disk_chunk));
+    if (chunks == NULL) {
+        return tsdb_error_set(err, arena->failure, "index: chunks: over the memory limit");
+    }
+    uint32_t n = 0;
+    disk_chunk_state_init(&st, ix->time_base, offset);
+    for (uint64_t i = 0; i < count; i++) {
+        if (!disk_chunk_get(r, &st, &chunks[n])) {
+            return chunks_malformed(ix, id, err);
+        }
+        if (chunks[n].min_ms > range.max_ms) {
+            break;
+        }
+        n += chunks[n].max_ms >= range.min_ms;
+    }
+    *out = chunks;
+    *out_count = n;
+    return TSDB_OK;
+}
+
+enum tsdb_status index_disk_chunks(const struct index_disk *ix, uint32_t id,
+                                   struct tsdb_time_range range, struct tsdb_arena *arena,
+                                   struct index_disk_chunk **out, uint32_t *out_count,
+                                   struct tsdb_error *err)
+{
+    struct disk_scratch bytes;
+    struct tsdb_reader r;
+    TSDB_ASSERT(id < ix->series_count);
+    disk_scratch_init(&bytes);
+    enum tsdb_status status =
+        disk_group_read(ix, DISK_CHUNK_GROUPS, id / DISK_GROUP, &bytes, &r, err);
+    if (status == TSDB_OK) {
+        status = chunks_decode(ix, &r, id, range, arena, out, out_count, err);
+    }
+    disk_scratch_deinit(&bytes);
+    return status;
+}

@@ -1,0 +1,32 @@
+/* Compiled matchers: run on distinct label values, never per series.
+ *
+ * A regular expression is taken apart first: a literal, an alternation of literals ("a|b|c", also
+ * grouped), a prefix, a suffix, a "contains", everything/nothing empty (".*", ".+"); only the rest
+ * asks RE2. All shortcuts must agree with RE2 on every input (a test fuzzes that).
+ *
+ * Threads: immutable after compile.
+ */
+#ifndef INDEX_MATCH_MATCHER_H
+#define INDEX_MATCH_MATCHER_H
+
+#include "model/matcher.h"
+
+#include "base/arena.h"
+
+struct index_matcher; /* one compiled matcher */
+
+/* out borrows name and value of `m`. Owned by the caller: index_matcher_destroy. INVALID for a bad
+ * pattern. */
+enum tsdb_status index_matcher_compile(const struct tsdb_matcher *m, struct index_matcher **out,
+                                       struct tsdb_error *err) TSDB_WUR;
+void index_matcher_destroy(struct index_matcher *m);
+bool index_matcher_matches(const struct index_matcher *m, const char *value, size_t len);
+bool index_matcher_matches_empty(const struct index_matcher *m);
+const struct tsdb_matcher *index_matcher_source(const struct index_matcher *m);
+/* If the matcher can only match values from a small set ("=", "a|b|c"), that set: then postings are
+ * looked up, not scanned. Sorted, unique; may hold the empty value, which means "no label". Only
+ * for positive operators. */
+bool index_matcher_set(const struct index_matcher *m, const struct tsdb_slice **out_values,
+                       uint32_t *out_count);
+
+#endif

@@ -1,0 +1,209 @@
+/* What readers see of an in-memory index beside select: labels of a series, names, values, sizes;
+ * and the check of the whole. */
+#include "base/assert.h"
+#include "index/mem/index_mem_private.h"
+
+uint32_t index_mem_series_count(const struct index_mem *ix)
+{
+    return atomic_load_explicit(&ix->series_count, memory_order_acquire);
+}
+
+static struct tsdb_label label_view(const struct index_mem *ix, const struct index_pair *p)
+{
+    const struct index_symbol *name =
+        index_symbols_at(&ix->symbols, index_name_at(ix, p->name)->symbol);
+    const struct index_symbol *value = index_symbols_at(&ix->symbols, p->value);
+    return (struct tsdb_label){name->bytes, value->bytes, name->len, value->len};
+}
+
+uint32_t index_mem_labels(const struct index_mem *ix, uint32_t local, struct tsdb_label *items,
+                          uint32_t cap)
+{
+    TSDB_ASSERT(local < index_mem_series_count(ix));
+    const struct index_series *s = index_series_at(ix, local);
+    uint32_t n = TSDB_MIN(s->label_count, cap);
+    const uint32_t *pairs = n > 0 ? index_series_pairs(ix, s) : NULL;
+    for (uint32_t i = 0; i < n; i++) {
+        items[i] = label_view(ix, index_pair_at(ix, pairs[i]));
+    }
+    return n;
+}
+
+uint64_t index_mem_hash(const struct index_mem *ix, uint32_t local)
+{
+    TSDB_ASSERT(local < index_mem_series_count(ix));
+    return index_series_at(ix, local)->hash;
+}
+
+/* ---- names and values ---- */
+
+static bool name_is_used(const struct index_mem *ix, const struct index_name *n, uint32_t bound)
+{
+    uint32_t pair = atomic_load_explicit(&n->newest, memory_order_acquire);
+    while (pair != INDEX_NONE) {
+        const struct index_pair *p = index_pair_at(ix, pair);
+        if (index_postings_any(&p->postings, bound)) {
+            return true;
+        }
+        pair = p->next;
+    }
+    return false;
+}
+
+void index_mem_names(const struct index_mem *ix, index_string_fn fn, void *arg)
+{
+    uint32_t bound = index_mem_series_count(ix);
+    uint32_t name = atomic_load_explicit(&ix->names_newest, memory_order_acquire);
+    while (name != INDEX_NONE) {
+        const struct index_name *n = index_name_at(ix, name);
+        const struct index_symbol *s = index_symbols_at(&ix->symbols, n->symbol);
+        if (name_is_used(ix, n, bound) && !fn(arg, s->bytes, s->len)) {
+            return;
+        }
+        name = n->next;
+    }
+}
+
+void index_mem_values(const struct index_mem *ix, const char *name, uint32_t name_len,
+                      index_string_fn fn, void *arg)
+{
+    uint32_t bound = index_mem_series_count(ix);
+    uint32_t handle = index_name_find(ix, name, name_len);
+    if (handle == INDEX_NONE) {
+        return;
+    }
+    uint32_t pair = atomic_load_explicit(&index_name_at(ix, handle)->newest, memory_order_acquire);
+    while (pair != INDEX_NONE) {
+        const struct index_pair *p = index_pair_at(ix, pair);
+        const struct index_symbol *s = index_symbols_at(&ix->symbols, p->value);
+        if (index_postings_any(&p->postings, bound) && !fn(arg, s->bytes, s->len)) {
+            return;
+        }
+        pair = p->next;
+    }
+}
+
+void index_mem_pairs(const struct index_mem *ix, index_pair_fn fn, void *arg)
+{
+    uint32_t bound = index_mem_series_count(ix);
+    uint32_t scratch[INDEX_POSTINGS_INLINE_MAX];
+    uint32_t name = atomic_load_explicit(&ix->names_newest, memory_order_acquire);
+    while (name != INDEX_NONE) {
+        const struct index_name *n = index_name_at(ix, name);
+        uint32_t pair = atomic_load_explicit(&n->newest, memory_order_acquire);
+        while (pair != INDEX_NONE) {
+            const struct index_pair *p = index_pair_at(ix, pair);
+            struct tsdb_label l = label_view(ix, p);
+            uint32_t count = index_postings_get(&p->postings, bound, scratch).count;
+            if (count > 0 && !fn(arg, l.name, l.name_len, l.value, l.value_len, count)) {
+                return;
+            }
+            pair = p->next;
+        }
+        name = n->next;
+    }
+}
+
+/* ---- sizes ---- */
+
+void index_mem_stats(const struct index_mem *ix, struct index_mem_stats *out)
+{
+    out->series = index_mem_series_count(ix);
+    out->symbols = index_counter_get(&ix->symbols.count);
+    out->label_pairs = index_counter_get(&ix->pair_count);
+    out->symbol_bytes = index_counter_get(&ix->symbols.pages.bytes);
+    out->postings_bytes = index_counter_get(&ix->names.bytes) +
+                          index_counter_get(&ix->pairs.bytes) +
+                          index_counter_get(&ix->owner.postings_bytes);
+    out->labels_bytes = index_counter_get(&ix->labels.bytes) + index_counter_get(&ix->series.bytes);
+    out->table_bytes =
+        index_counter_get(&ix->symbols.slots.bytes) + index_counter_get(&ix->name_slots.bytes) +
+        index_counter_get(&ix->pair_slots.bytes) + index_counter_get(&ix->series_slots.bytes);
+}
+
+/* ---- check ---- */
+
+static enum tsdb_status series_validate(const struct index_mem *ix, uint32_t local, uint32_t bound,
+                                        struct tsdb_error *err)
+{
+    struct tsdb_label items[TSDB_LABELS_MAX];
+    uint32_t scratch[INDEX_POSTINGS_INLINE_MAX];
+    struct tsdb_labels labels = {items, index_mem_labels(ix, local, items, TSDB_LABELS_MAX)};
+    const uint32_t *pairs =
+        labels.count > 0 ? index_series_pairs(ix, index_series_at(ix, local)) : NULL;
+    for (uint32_t i = 0; i < labels.count; i++) {
+        const struct tsdb_label *l = &items[i];
+        if (l->name_len == 0 || l->value_len == 0) {
+            return tsdb_error_set(err, TSDB_CORRUPT, "index: series %u label %u is empty", local,
+                                  i);
+        }
+        if (i > 0 && tsdb_str_compare(l[-1].name, l[-1].name_len, l->name, l->name_len) >= 0) {
+            return tsdb_error_set(err, TSDB_CORRUPT, "index: series %u label %u is out of order",
+                                  local, i);
+        }
+        struct index_postings_view v =
+            index_postings_get(&index_pair_at(ix, pairs[i])->postings, bound, scratch);
+        uint32_t pos = index_ids_seek(v.ids, v.count, 0, local);
+        if (pos == v.count || v.ids[pos] != local) {
+            return tsdb_error_set(err, TSDB_CORRUPT,
+                                  "index: series %u is not in the postings of label %u", local, i);
+        }
+    }
+    uint32_t found = index_mem_find(ix, &labels, index_mem_hash(ix, local));
+    if (found != local) {
+        return tsdb_error_set(err, TSDB_CORRUPT, "index: series %u is found as %u", local, found);
+    }
+    return TSDB_OK;
+}
+
+struct pairs_check {
+    const struct index_mem *ix;
+    uint64_t ids;
+    struct tsdb_error *err;
+    enum tsdb_status status;
+};
+
+static void pair_validate(struct pairs_check *check, uint32_t handle)
+{
+    const struct index_pair *p = index_pair_at(check->ix, handle);
+    uint32_t bound = index_mem_series_count(check->ix);
+    uint32_t scratch[INDEX_POSTINGS_INLINE_MAX];
+    struct index_postings_view v = index_postings_get(&p->postings, UINT32_MAX, scratch);
+    for (uint32_t i = 0; i < v.count; i++) {
+        if (v.ids[i] >= bound || (i > 0 && v.ids[i - 1] >= v.ids[i])) {
+            check->status = tsdb_error_set(check->err, TSDB_CORRUPT,
+                                           "index: pair %u, posting %u of %u is series %u", handle,
+                                           i, v.count, v.ids[i]);
+            return;
+        }
+    }
+    check->ids += v.count;
+}
+
+enum tsdb_status index_mem_validate(const struct index_mem *ix, struct tsdb_error *err)
+{
+    uint32_t bound = index_mem_series_count(ix);
+    uint64_t labels = 0;
+    for (uint32_t local = 0; local < bound; local++) {
+        enum tsdb_status status = series_validate(ix, local, bound, err);
+        if (status != TSDB_OK) {
+            return status;
+        }
+        labels += index_series_at(ix, local)->label_count;
+    }
+    struct pairs_check check = {.ix = ix, .err = err};
+    uint32_t name = atomic_load_explicit(&ix->names_newest, memory_order_acquire);
+    for (; name != INDEX_NONE; name = index_name_at(ix, name)->next) {
+        uint32_t pair =
+            atomic_load_explicit(&index_name_at(ix, name)->newest, memory_order_acquire);
+        for (; pair != INDEX_NONE && check.status == TSDB_OK;
+             pair = index_pair_at(ix, pair)->next) {
+            pair_validate(&check, pair);
+        }
+    }
+    if (check.status == TSDB_OK && check.ids != labels) {
+        return tsdb_error_set(err, TSDB_CORRUPT, "index: %llu postings for %llu labels",
+                              (unsigned long long)check.ids, (unsigned long long)labels);
+    }
+    return check.status;
+}

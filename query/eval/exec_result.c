@@ -1,0 +1,321 @@
+/* From the operator tree to a result, and the life of one evaluation. */
+#include "query/eval/exec_private.h"
+
+#include "query/eval/labels.h"
+
+#include <stdlib.h>
+
+/* ---- results ---- */
+
+static bool order_matters(void *arg, const struct query_expr *e)
+{
+    bool *matters = arg;
+    if (e->kind == EXPR_AGGREGATE) {
+        *matters |= e->u.aggregate.op == TOKEN_TOPK || e->u.aggregate.op == TOKEN_BOTTOMK;
+    } else if (e->kind == EXPR_CALL) {
+        *matters |= strncmp(e->u.call.function->name, "sort", 4) == 0;
+    }
+    return true;
+}
+
+static int series_compare(const void *a, const void *b)
+{
+    const struct query_series *x = a;
+    const struct query_series *y = b;
+    return tsdb_labels_compare(&x->labels, &y->labels);
+}
+
+static enum tsdb_status result_series(struct exec *x, const struct op_series *series,
+                                      const struct column *c, const struct grid *grid,
+                                      struct query_series *out)
+{
+    uint32_t n = column_count(c, grid->count);
+    struct query_point *points = TSDB_ARENA_ARRAY(x->arena, struct query_point, TSDB_MAX(n, 1));
+    if (!points) {
+        return exec_nomem(x);
+    }
+    uint32_t k = 0;
+    for (uint32_t i = 0; i < grid->count; i++) {
+        if (c->kind[i] == POINT_NONE) {
+            continue;
+        }
+        points[k] = (struct query_point){grid_time(grid, i), c->v[i], NULL};
+        if (c->kind[i] == POINT_HISTOGRAM) {
+            points[k].value = 0;
+            points[k].histogram = exec_keep_histogram(x, c->h[i]);
+            if (!points[k].histogram) {
+                return exec_nomem(x);
+            }
+        }
+        k++;
+    }
+    *out = (struct query_series){series->labels, points, n};
+    return exec_hold(x, n);
+}
+
+/* With delayed name removal the names go here. */
+static enum tsdb_status finish_names(struct op **op)
+{
+    struct exec *x = (*op)->x;
+    if (!x->options->delayed_name_removal) {
+        return TSDB_OK;
+    }
+    bool any = false;
+    for (uint32_t i = 0; i < (*op)->series_count; i++) {
+        struct op_series *s = &(*op)->series[i];
+        if (s->drop_name) {
+            any = true;
+            if (!labels_without_metadata(x->arena, &s->labels, &s->labels)) {
+                return exec_nomem(x);
+            }
+        }
+    }
+    return any ? op_merge_equal(op, false) : TSDB_OK;
+}
+
+static enum tsdb_status result_vectors(struct exec *x, const struct query_expr *e,
+                                       const struct grid *grid, struct query_result *out)
+{
+    struct op *op;
+    struct column c;
+    enum tsdb_status s = exec_build(x, e, grid, &op);
+    s = s == TSDB_OK ? finish_names(&op) : s;
+    s = s == TSDB_OK ? column_init(x, &c, grid->count) : s;
+    if (s != TSDB_OK) {
+        return s;
+    }
+    out->series = TSDB_ARENA_ARRAY(x->arena, struct query_series, TSDB_MAX(op->series_count, 1));
+    if (!out->series) {
+        return exec_nomem(x);
+    }
+    for (uint32_t i = 0; i < op->series_count && s == TSDB_OK; i++) {
+        s = op_next(op, &c);
+        if (s == TSDB_OK && column_count(&c, grid->count) > 0) {
+            s = result_series(x, &op->series[i], &c, grid, &out->series[out->series_count++]);
+        }
+    }
+    return s;
+}
+
+/* Floats and histograms of one series in the order of their times. */
+static enum tsdb_status merge_points(struct exec *x, const struct points *p,
+                                     struct query_series *out)
+{
+    uint32_t n = p->count + p->h_count;
+    struct query_point *points = TSDB_ARENA_ARRAY(x->arena, struct query_point, n);
+    if (!points) {
+        return exec_nomem(x);
+    }
+    uint32_t f = 0;
+    uint32_t h = 0;
+    for (uint32_t k = 0; k < n; k++) {
+        if (h == p->h_count || (f < p->count && p->t[f] < p->ht[h])) {
+            points[k] = (struct query_point){p->t[f], p->v[f], NULL};
+            f++;
+            continue;
+        }
+        points[k] = (struct query_point){p->ht[h], 0, exec_keep_histogram(x, p->h[h])};
+        if (!points[k].histogram) {
+            return exec_nomem(x);
+        }
+        h++;
+    }
+    out->points = points;
+    out->point_count = n;
+    return exec_hold(x, n);
+}
+
+/* A range vector as the result of an instant query: the samples themselves. */
+static enum tsdb_status result_matrix(struct exec *x, const struct query_expr *e,
+                                      const struct grid *grid, struct query_result *out)
+{
+    struct matrix *m;
+    enum tsdb_status s = matrix_build(x, e, grid, &m);
+    if (s != TSDB_OK) {
+        return s;
+    }
+    out->series = TSDB_ARENA_ARRAY(x->arena, struct query_series, TSDB_MAX(m->series_count, 1));
+    if (!out->series) {
+        return exec_nomem(x);
+    }
+    for (uint32_t i = 0; i < m->series_count && s == TSDB_OK; i++) {
+        struct points p;
+        s = matrix_next(m, &p);
+        if (s == TSDB_OK && (m->before_ms != 0 || m->after_ms != 0)) {
+            s = matrix_extend(m, &p);
+        }
+        if (s != TSDB_OK || p.count + p.h_count == 0) {
+            continue;
+        }
+        struct query_series *series = &out->series[out->series_count++];
+        series->labels = m->series[i].labels;
+        if (m->series[i].drop_name &&
+            !labels_without_metadata(x->arena, &series->labels, &series->labels)) {
+            return exec_nomem(x);
+        }
+        s = merge_points(x, &p, series);
+    }
+    return s;
+}
+
+static void limit_series(struct query_result *out, uint32_t limit)
+{
+    if (limit > 0 && out->series_count > limit) {
+        out->series_count = limit;
+        out->truncated = true;
+    }
+}
+
+static enum tsdb_status run(struct exec *x, const struct query_expr *e,
+                            const struct query_params *params, struct query_result *out)
+{
+    bool instant = params->step_ms == 0;
+    uint64_t steps =
+        instant ? 1 : (uint64_t)((params->end_ms - params->start_ms) / params->step_ms) + 1;
+    if (x->options->samples_max > 0 && steps > x->options->samples_max) {
+        return exec_hold(x, steps);
+    }
+    if (steps > UINT32_MAX) {
+        return tsdb_error_set(x->err, TSDB_LIMIT, "query has too many steps");
+    }
+    const struct grid grid = {params->start_ms, instant ? 1 : params->step_ms, (uint32_t)steps};
+    const struct query_expr *bare = query_expr_unwrap(e);
+    out->type = instant ? e->type : QUERY_TYPE_MATRIX;
+    enum tsdb_status s;
+    if (e->type == QUERY_TYPE_STRING) {
+        out->string = bare->u.string.data;
+        out->string_len = bare->u.string.len;
+        out->string_t_ms = params->start_ms;
+        return TSDB_OK;
+    }
+    if (e->type == QUERY_TYPE_MATRIX) {
+        s = result_matrix(x, bare, &grid, out);
+    } else if (e->type == QUERY_TYPE_SCALAR && instant) {
+        const double *v;
+        s = exec_scalar(x, bare, &grid, &v);
+        if (s == TSDB_OK) {
+            out->scalar = (struct query_point){params->start_ms, v[0], NULL};
+        }
+        return s;
+    } else {
+        s = result_vectors(x, bare, &grid, out);
+    }
+    if (s != TSDB_OK) {
+        return s;
+    }
+    bool keep_order = false;
+    if (out->type == QUERY_TYPE_VECTOR) {
+        query_expr_visit(e, order_matters, &keep_order);
+    }
+    if (!keep_order && out->series_count > 1) {
+        qsort(out->series, out->series_count, sizeof *out->series, series_compare);
+    }
+    limit_series(out, params->limit);
+    return TSDB_OK;
+}
+
+/* "PromQL info: <text> (1:6)" */
+static enum tsdb_status notes_finish(struct exec *x, struct query_result *out)
+{
+    struct query_note *notes =
+        x->note_count > 0 ? TSDB_ARENA_ARRAY(x->arena, struct query_note, x->note_count) : NULL;
+    if (x->note_count > 0 && !notes) {
+        return exec_nomem(x);
+    }
+    uint32_t i = x->note_count;
+    for (struct exec_note *n = x->notes; n; n = n->next) {
+        struct tsdb_buf b;
+        tsdb_buf_init(&b, TSDB_MEM_QUERY, 0);
+        tsdb_buf_printf(&b, "PromQL %s: ", n->note.is_info ? "info" : "warning");
+        tsdb_buf_put_str(&b, n->note.text);
+        tsdb_buf_put_str(&b, " (");
+        query_position_print(x->text, n->pos, &b);
+        tsdb_buf_put_str(&b, ")");
+        const char *text =
+            b.failed ? NULL : tsdb_arena_strndup(x->arena, (const char *)b.data, b.len);
+        tsdb_buf_deinit(&b);
+        if (!text) {
+            return exec_nomem(x);
+        }
+        notes[--i] = (struct query_note){text, n->note.is_info};
+    }
+    out->notes = notes;
+    out->note_count = x->note_count;
+    return TSDB_OK;
+}
+
+static enum tsdb_status open_source(struct exec *x, const struct query_expr *e,
+                                    const struct query_params *params)
+{
+    struct tsdb_time_range range = {INT64_MAX, INT64_MIN};
+    bool any = false;
+    enum tsdb_status s = exec_time_range(x, e, params->start_ms, params->end_ms, &range, &any);
+    if (s != TSDB_OK || !any) {
+        return s;
+    }
+    return x->source->ops->open(x->source->ctx, range, x->err);
+}
+
+static enum tsdb_status check_params(struct exec *x, const struct query_expr *e,
+                                     const struct query_params *p)
+{
+    if (p->step_ms < 0 || p->end_ms < p->start_ms ||
+        (p->step_ms == 0 && p->end_ms != p->start_ms)) {
+        return tsdb_error_set(x->err, TSDB_INVALID, "invalid time range of the query");
+    }
+    if (p->step_ms > 0 && e->type != QUERY_TYPE_SCALAR && e->type != QUERY_TYPE_VECTOR) {
+        return tsdb_error_set(
+            x->err, TSDB_INVALID,
+            "invalid expression type \"%s\" for range query, must be Scalar or instant Vector",
+            query_type_words(e->type));
+    }
+    return exec_check(x);
+}
+
+enum tsdb_status query_eval_source(const struct query_source *source,
+                                   const struct query_options *options,
+                                   struct tsdb_request *request, const struct query_expr *expr,
+                                   const struct query_params *params, struct tsdb_arena *arena,
+                                   struct query_result *out, struct tsdb_error *err)
+{
+    struct exec x = {
+        .options = options,
+        .source = source,
+        .request = request,
+        .arena = arena,
+        .err = err,
+        .text = expr->text,
+        .start_ms = params->start_ms,
+        .end_ms = params->end_ms,
+        .step_ms = params->step_ms,
+        .lookback_ms = params->lookback_ms > 0 ? params->lookback_ms : options->lookback_ms,
+    };
+    struct query_result r = {0};
+    int64_t begin = tsdb_clock_mono_ns(request->clock);
+    enum tsdb_status s = check_params(&x, expr, params);
+    s = s == TSDB_OK ? open_source(&x, expr, params) : s;
+    int64_t prepared = tsdb_clock_mono_ns(request->clock);
+    s = s == TSDB_OK ? run(&x, expr, params, &r) : s;
+    s = s == TSDB_OK ? notes_finish(&x, &r) : s;
+    source->ops->close(source->ctx);
+    for (struct exec_scratch *sc = x.scratches; sc; sc = sc->next) {
+        tsdb_arena_deinit(&sc->arena);
+    }
+    int64_t end = tsdb_clock_mono_ns(request->clock);
+    if (s == TSDB_OK) {
+        r.stats = (struct query_stats){x.samples_read, x.samples_peak, prepared - begin,
+                                       end - prepared, end - begin};
+        *out = r;
+    }
+    return s;
+}
+
+enum tsdb_status query_eval(struct tsdb *db, const struct query_options *options,
+                            struct tsdb_request *request, const struct query_expr *expr,
+                            const struct query_params *params, struct tsdb_arena *arena,
+                            struct query_result *out, struct tsdb_error *err)
+{
+    struct query_source_tsdb s;
+    struct query_source source = query_source_tsdb(&s, db, request);
+    return query_eval_source(&source, options, request, expr, params, arena, out, err);
+}

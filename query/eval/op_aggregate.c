@@ -1,0 +1,356 @@
+/* sum, avg, min, max, count, group, stddev, stdvar, quantile: many series into one per group. Only
+ * the groups are held. */
+#include "query/eval/func_private.h"
+
+#include "query/eval/labels.h"
+#include "query/eval/num.h"
+
+/* What a group has seen at one step. */
+struct cell {
+    double a, b; /* sum and compensation; mean and sum of squares; extreme value */
+    double count;
+    uint8_t seen;  /* 0 nothing yet */
+    uint8_t flags; /* CELL_* */
+};
+enum {
+    CELL_FLOAT = 1,
+    CELL_HISTOGRAM = 2,
+    CELL_INCREMENTAL = 4
+};
+
+/* quantile keeps the values themselves. */
+struct values {
+    double *items;
+    uint32_t count, cap;
+};
+
+struct op_aggregate {
+    struct op op;
+    struct op *child;
+    uint32_t *group;       /* per child series */
+    struct cell *cells;    /* group by group, step by step */
+    struct values *values; /* the same, for quantile */
+    const double *param;   /* quantile: per step */
+    struct column scratch;
+    bool done;
+};
+
+/* ---- one sample into a cell ---- */
+
+static void add_variance(struct cell *c, double v)
+{
+    c->count++;
+    if (!c->seen) {
+        c->seen = 1;
+        c->a = v;
+        c->b = isnan(v) || isinf(v) ? (double)NAN : 0;
+        return;
+    }
+    double delta = v - c->a;
+    c->a += delta / c->count;
+    c->b += delta * (v - c->a);
+}
+
+static void add_mean(struct cell *c, double v)
+{
+    if (!c->seen) {
+        *c = (struct cell){v, 0, 1, 1, CELL_FLOAT};
+        return;
+    }
+    struct num_mean m = {c->a, c->b, c->count, c->flags & CELL_INCREMENTAL};
+    num_mean_add(&m, v);
+    c->a = m.sum;
+    c->b = m.c;
+    c->count = m.count;
+    c->flags |= CELL_FLOAT | (m.incremental ? CELL_INCREMENTAL : 0);
+}
+
+static void add_sum(struct cell *c, double v)
+{
+    c->flags |= CELL_FLOAT;
+    if (!c->seen) {
+        c->seen = 1;
+        c->a = v;
+    } else {
+        num_kahan(v, &c->a, &c->b);
+    }
+}
+
+static void add_float(enum token_type op, struct cell *c, double v)
+{
+    switch ((int)op) {
+    case TOKEN_SUM:
+        add_sum(c, v);
+        break;
+    case TOKEN_AVG:
+        add_mean(c, v);
+        break;
+    case TOKEN_MIN:
+        c->a = !c->seen || c->a > v || isnan(c->a) ? v : c->a;
+        c->seen = 1;
+        break;
+    case TOKEN_MAX:
+        c->a = !c->seen || c->a < v || isnan(c->a) ? v : c->a;
+        c->seen = 1;
+        break;
+    case TOKEN_STDDEV:
+    case TOKEN_STDVAR:
+        add_variance(c, v);
+        break;
+    default: /* count, group */
+        c->seen = 1;
+        c->count++;
+        break;
+    }
+}
+
+/* A histogram: counted by some, ignored with a note by others. */
+static enum tsdb_status add_histogram(struct op_aggregate *o, struct cell *c)
+{
+    struct exec *x = o->op.x;
+    enum token_type op = o->op.expr->u.aggregate.op;
+    if (op == TOKEN_COUNT || op == TOKEN_GROUP) {
+        c->seen = 1;
+        c->count++;
+        return TSDB_OK;
+    }
+    if (op == TOKEN_SUM || op == TOKEN_AVG) {
+        return tsdb_error_set(x->err, TSDB_UNSUPPORTED,
+                              "aggregation \"%s\" of native histograms is not supported yet",
+                              token_type_text(op));
+    }
+    exec_note(x, true, o->op.expr->u.aggregate.body->start, "ignored histogram in %s aggregation",
+              token_type_text(op));
+    return TSDB_OK;
+}
+
+static enum tsdb_status add_value(struct op_aggregate *o, struct values *vs, double v)
+{
+    struct exec *x = o->op.x;
+    if (vs->count == vs->cap) {
+        uint32_t cap = vs->cap == 0 ? 4 : vs->cap * 2;
+        double *grown = TSDB_ARENA_ARRAY(x->arena, double, cap);
+        if (!grown) {
+            return exec_nomem(x);
+        }
+        if (vs->count > 0) {
+            memcpy(grown, vs->items, vs->count * sizeof *grown);
+        }
+        vs->items = grown;
+        vs->cap = cap;
+    }
+    vs->items[vs->count++] = v;
+    return TSDB_OK;
+}
+
+static enum tsdb_status add_column(struct op_aggregate *o, uint32_t group, const struct column *c)
+{
+    enum token_type op = o->op.expr->u.aggregate.op;
+    size_t base = (size_t)group * o->op.grid.count;
+    enum tsdb_status s = TSDB_OK;
+    for (uint32_t i = 0; i < o->op.grid.count && s == TSDB_OK; i++) {
+        struct cell *cell = &o->cells[base + i];
+        if (c->kind[i] == POINT_HISTOGRAM) {
+            s = add_histogram(o, cell);
+        } else if (c->kind[i] == POINT_FLOAT && op == TOKEN_QUANTILE) {
+            s = add_value(o, &o->values[base + i], c->v[i]);
+        } else if (c->kind[i] == POINT_FLOAT) {
+            add_float(op, cell, c->v[i]);
+        }
+    }
+    if (s == TSDB_OK && op == TOKEN_QUANTILE) {
+        s = exec_hold(o->op.x, column_count(c, o->op.grid.count));
+    }
+    return s;
+}
+
+/* ---- output ---- */
+
+static double cell_value(enum token_type op, const struct cell *c)
+{
+    switch ((int)op) {
+    case TOKEN_SUM:
+        return c->a + c->b;
+    case TOKEN_AVG: {
+        struct num_mean m = {c->a, c->b, c->count, c->flags & CELL_INCREMENTAL};
+        return num_mean_value(&m);
+    }
+    case TOKEN_COUNT:
+        return c->count;
+    case TOKEN_GROUP:
+        return 1;
+    case TOKEN_STDVAR:
+        return c->b / c->count;
+    case TOKEN_STDDEV:
+        return sqrt(c->b / c->count);
+    default:
+        return c->a;
+    }
+}
+
+static enum tsdb_status aggregate_all(struct op_aggregate *o)
+{
+    enum tsdb_status s = TSDB_OK;
+    o->done = true;
+    for (uint32_t i = 0; i < o->child->series_count && s == TSDB_OK; i++) {
+        s = op_next(o->child, &o->scratch);
+        s = s == TSDB_OK ? add_column(o, o->group[i], &o->scratch) : s;
+    }
+    return s;
+}
+
+static enum tsdb_status aggregate_next(struct op *op, struct column *out)
+{
+    struct op_aggregate *o = (struct op_aggregate *)op;
+    enum token_type type = op->expr->u.aggregate.op;
+    enum tsdb_status s = o->done ? TSDB_OK : aggregate_all(o);
+    size_t base = (size_t)op->pos * op->grid.count;
+    for (uint32_t i = 0; i < op->grid.count && s == TSDB_OK; i++) {
+        out->kind[i] = POINT_NONE;
+        if (type == TOKEN_QUANTILE) {
+            struct values *vs = &o->values[base + i];
+            if (vs->count > 0) {
+                out->kind[i] = POINT_FLOAT;
+                out->v[i] = num_quantile(o->param[i], vs->items, vs->count);
+            }
+        } else if (o->cells[base + i].seen) {
+            out->kind[i] = POINT_FLOAT;
+            out->v[i] = cell_value(type, &o->cells[base + i]);
+        }
+    }
+    return s;
+}
+
+/* ---- building ---- */
+
+enum tsdb_status exec_group_series(struct exec *x, const struct query_expr *e,
+                                   const struct op *child, uint32_t **out_group,
+                                   struct op_series **out_series, uint32_t *out_count)
+{
+    const struct query_names names = e->u.aggregate.grouping;
+    bool without = e->u.aggregate.without;
+    const struct label_key key = {.only = !without, .drop_name = without, .names = names};
+    struct label_map map;
+    label_map_init(&map, x->arena);
+    uint32_t n = TSDB_MAX(child->series_count, 1);
+    uint32_t *group = TSDB_ARENA_ARRAY(x->arena, uint32_t, n);
+    uint32_t cap = 0;
+    struct op_series *series = NULL;
+    if (!group) {
+        return exec_nomem(x);
+    }
+    for (uint32_t i = 0; i < child->series_count; i++) {
+        const struct tsdb_labels *labels = &child->series[i].labels;
+        bool is_new;
+        if (!label_map_put(&map, labels, &key, &group[i], &is_new)) {
+            return exec_nomem(x);
+        }
+        if (is_new && group[i] == cap) {
+            cap = cap == 0 ? 16 : cap * 2;
+            struct op_series *grown = TSDB_ARENA_ARRAY(x->arena, struct op_series, cap);
+            if (!grown) {
+                return exec_nomem(x);
+            }
+            if (series) {
+                memcpy(grown, series, group[i] * sizeof *grown);
+            }
+            series = grown;
+        }
+        struct op_series *g = &series[group[i]];
+        if (is_new) {
+            *g = (struct op_series){0};
+            bool ok = without ? labels_drop(x->arena, labels, names, true, &g->labels)
+                              : labels_keep(x->arena, labels, names, &g->labels);
+            if (!ok) {
+                return exec_nomem(x);
+            }
+        }
+        g->drop_name |= child->series[i].drop_name;
+    }
+    *out_group = group;
+    *out_series = series;
+    *out_count = map.count;
+    return TSDB_OK;
+}
+
+static enum tsdb_status alloc_cells(struct op_aggregate *o)
+{
+    struct exec *x = o->op.x;
+    uint64_t count = (uint64_t)o->op.series_count * o->op.grid.count;
+    enum tsdb_status s = exec_hold(x, count);
+    if (s != TSDB_OK) {
+        return s;
+    }
+    size_t n = TSDB_MAX(count, 1);
+    o->cells = TSDB_ARENA_ARRAY(x->arena, struct cell, n);
+    if (!o->cells) {
+        return exec_nomem(x);
+    }
+    memset(o->cells, 0, n * sizeof *o->cells);
+    if (o->op.expr->u.aggregate.op == TOKEN_QUANTILE) {
+        o->values = TSDB_ARENA_ARRAY(x->arena, struct values, n);
+        if (!o->values) {
+            return exec_nomem(x);
+        }
+        memset(o->values, 0, n * sizeof *o->values);
+    }
+    return column_init(x, &o->scratch, o->op.grid.count);
+}
+
+static enum tsdb_status quantile_param(struct op_aggregate *o)
+{
+    struct exec *x = o->op.x;
+    const struct query_expr *e = o->op.expr;
+    if (e->u.aggregate.op != TOKEN_QUANTILE) {
+        return TSDB_OK;
+    }
+    enum tsdb_status s = exec_scalar(x, e->u.aggregate.param, &o->op.grid, &o->param);
+    double min = (double)INFINITY;
+    double max = (double)-INFINITY;
+    bool nan = false;
+    for (uint32_t i = 0; i < o->op.grid.count && s == TSDB_OK; i++) {
+        nan |= isnan(o->param[i]) != 0;
+        min = o->param[i] < min ? o->param[i] : min;
+        max = o->param[i] > max ? o->param[i] : max;
+    }
+    if (s == TSDB_OK && o->op.grid.count > 0) {
+        uint32_t pos = e->u.aggregate.param->start;
+        if (nan) {
+            func_note_quantile(x, (double)NAN, pos);
+        }
+        if (max > 1) {
+            func_note_quantile(x, max, pos);
+        }
+        if (min < 0) {
+            func_note_quantile(x, min, pos);
+        }
+    }
+    return s;
+}
+
+enum tsdb_status op_aggregate_build(struct exec *x, const struct query_expr *e,
+                                    const struct grid *grid, struct op **out)
+{
+    switch ((int)e->u.aggregate.op) {
+    case TOKEN_TOPK:
+    case TOKEN_BOTTOMK:
+    case TOKEN_LIMITK:
+    case TOKEN_LIMIT_RATIO:
+        return op_topk_build(x, e, grid, out);
+    case TOKEN_COUNT_VALUES:
+        return op_count_values_build(x, e, grid, out);
+    default:
+        break;
+    }
+    struct op_aggregate *o = (struct op_aggregate *)op_new(x, sizeof *o, e, grid, aggregate_next);
+    if (!o) {
+        return exec_nomem(x);
+    }
+    *out = &o->op;
+    enum tsdb_status s = quantile_param(o);
+    s = s == TSDB_OK ? exec_build(x, e->u.aggregate.body, grid, &o->child) : s;
+    s = s == TSDB_OK
+            ? exec_group_series(x, e, o->child, &o->group, &o->op.series, &o->op.series_count)
+            : s;
+    return s == TSDB_OK ? alloc_cells(o) : s;
+}

@@ -1,0 +1,154 @@
+/* label_replace and label_join: values pass through, labels change. */
+#include "query/eval/func_private.h"
+
+#include "index/match/regex.h"
+#include "query/eval/labels.h"
+
+struct op_relabel {
+    struct op op;
+    struct op *child;
+};
+
+static enum tsdb_status relabel_next(struct op *op, struct column *out)
+{
+    return op_next(((struct op_relabel *)op)->child, out);
+}
+
+static struct query_str string_arg(const struct query_expr *e, uint32_t i)
+{
+    return query_expr_unwrap(e->u.call.args[i])->u.string;
+}
+
+static bool valid_label_name(struct query_str s)
+{
+    return s.len > 0 && tsdb_utf8_valid(s.data, s.len);
+}
+
+static enum tsdb_status relabel_start(struct exec *x, const struct query_expr *e,
+                                      const struct grid *grid, struct op_relabel **out)
+{
+    struct op_relabel *r = (struct op_relabel *)op_new(x, sizeof *r, e, grid, relabel_next);
+    if (!r) {
+        return exec_nomem(x);
+    }
+    enum tsdb_status s = exec_build(x, e->u.call.args[0], grid, &r->child);
+    if (s != TSDB_OK) {
+        return s;
+    }
+    r->op.series_count = r->child->series_count;
+    r->op.series = TSDB_ARENA_ARRAY(x->arena, struct op_series, TSDB_MAX(r->op.series_count, 1));
+    if (!r->op.series) {
+        return exec_nomem(x);
+    }
+    *out = r;
+    return TSDB_OK;
+}
+
+/* Sets dst of series i; a metric that gets a new name keeps it. */
+static enum tsdb_status relabel_set(struct op_relabel *r, uint32_t i, struct query_str dst,
+                                    const struct tsdb_buf *value)
+{
+    struct exec *x = r->op.x;
+    struct op_series *series = &r->op.series[i];
+    if (value->failed) {
+        return exec_nomem(x);
+    }
+    char *copy =
+        tsdb_arena_strndup(x->arena, value->data ? (const char *)value->data : "", value->len);
+    if (!copy || !labels_set(x->arena, &r->child->series[i].labels, dst,
+                             (struct query_str){copy, (uint32_t)value->len}, &series->labels)) {
+        return exec_nomem(x);
+    }
+    if (query_str_equal(dst, TSDB_METRIC_NAME)) {
+        series->drop_name = false;
+    }
+    return TSDB_OK;
+}
+
+enum tsdb_status op_label_replace_build(struct exec *x, const struct query_expr *e,
+                                        const struct grid *grid, struct op **out)
+{
+    struct query_str dst = string_arg(e, 1);
+    struct query_str replacement = string_arg(e, 2);
+    struct query_str src = string_arg(e, 3);
+    struct query_str pattern = string_arg(e, 4);
+    struct index_regex *re = NULL;
+    enum tsdb_status s = index_regex_compile(pattern.data, pattern.len, &re, NULL);
+    if (s == TSDB_INVALID) {
+        return tsdb_error_set(x->err, s, "invalid regular expression in label_replace(): %.*s",
+                              (int)pattern.len, pattern.data);
+    }
+    if (s != TSDB_OK) {
+        return exec_nomem(x);
+    }
+    struct op_relabel *r = NULL;
+    if (!valid_label_name(dst)) {
+        s = tsdb_error_set(x->err, TSDB_INVALID,
+                           "invalid destination label name in label_replace(): %.*s", (int)dst.len,
+                           dst.data);
+    } else {
+        s = relabel_start(x, e, grid, &r);
+    }
+    struct tsdb_buf value;
+    tsdb_buf_init(&value, TSDB_MEM_QUERY, 0);
+    for (uint32_t i = 0; s == TSDB_OK && i < r->op.series_count; i++) {
+        r->op.series[i] = r->child->series[i];
+        struct query_str from = labels_value(&r->child->series[i].labels, src.data, src.len);
+        tsdb_buf_clear(&value);
+        if (index_regex_expand(re, from.data, from.len, replacement.data, replacement.len,
+                               &value)) {
+            s = relabel_set(r, i, dst, &value);
+        }
+    }
+    tsdb_buf_deinit(&value);
+    index_regex_destroy(re);
+    if (s != TSDB_OK) {
+        return s;
+    }
+    *out = &r->op;
+    return op_merge_equal(out, false);
+}
+
+enum tsdb_status op_label_join_build(struct exec *x, const struct query_expr *e,
+                                     const struct grid *grid, struct op **out)
+{
+    struct query_str dst = string_arg(e, 1);
+    struct query_str separator = string_arg(e, 2);
+    for (uint32_t i = 3; i < e->u.call.arg_count; i++) {
+        struct query_str src = string_arg(e, i);
+        if (!valid_label_name(src)) {
+            return tsdb_error_set(x->err, TSDB_INVALID,
+                                  "invalid source label name in label_join(): %.*s", (int)src.len,
+                                  src.data);
+        }
+    }
+    if (!valid_label_name(dst)) {
+        return tsdb_error_set(x->err, TSDB_INVALID,
+                              "invalid destination label name in label_join(): %.*s", (int)dst.len,
+                              dst.data);
+    }
+    struct op_relabel *r;
+    enum tsdb_status s = relabel_start(x, e, grid, &r);
+    if (s != TSDB_OK) {
+        return s;
+    }
+    struct tsdb_buf value;
+    tsdb_buf_init(&value, TSDB_MEM_QUERY, 0);
+    for (uint32_t i = 0; s == TSDB_OK && i < r->op.series_count; i++) {
+        r->op.series[i] = r->child->series[i];
+        tsdb_buf_clear(&value);
+        for (uint32_t k = 3; k < e->u.call.arg_count; k++) {
+            struct query_str src = string_arg(e, k);
+            struct query_str v = labels_value(&r->child->series[i].labels, src.data, src.len);
+            tsdb_buf_put(&value, separator.data, k > 3 ? separator.len : 0);
+            tsdb_buf_put(&value, v.data, v.len);
+        }
+        s = relabel_set(r, i, dst, &value);
+    }
+    tsdb_buf_deinit(&value);
+    if (s != TSDB_OK) {
+        return s;
+    }
+    *out = &r->op;
+    return op_merge_equal(out, false);
+}

@@ -1,0 +1,229 @@
+/* Functions over range vectors: one series at a time, one window per step. */
+#include "query/eval/exec_private.h"
+
+#include "base/assert.h"
+#include "query/eval/labels.h"
+
+#define WORK_PER_CHECK 65536u /* samples in windows; a fraction of a millisecond to a few */
+
+struct op_range {
+    struct op op;
+    struct matrix *matrix;
+    const struct query_function *function;
+    const double *scalars[QUERY_FUNCTION_ARGS]; /* per scalar argument its values at all steps */
+    uint32_t scalar_count;
+    bool whole; /* last_over_time and first_over_time: the name stays */
+    bool checks_counter;
+    struct tsdb_arena *scratch;
+};
+
+bool range_unsupported(struct range_call *call)
+{
+    call->status = tsdb_error_set(call->x->err, TSDB_UNSUPPORTED,
+                                  "function \"%s\" over native histograms is not supported yet",
+                                  call->call->u.call.function->name);
+    return false;
+}
+
+/* rate(requests[5m]): the name does not look like a counter's. */
+static void note_non_counter(const struct op_range *r, const struct op_series *series)
+{
+    static const struct {
+        char text[8];
+        uint32_t len;
+    } suffixes[] = {{"_total", 6}, {"_sum", 4}, {"_count", 6}, {"_bucket", 7}};
+    struct query_str name = labels_metric_name(&series->labels);
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(suffixes); i++) {
+        uint32_t n = suffixes[i].len;
+        if (name.len >= n && memcmp(name.data + name.len - n, suffixes[i].text, n) == 0) {
+            return;
+        }
+    }
+    if (name.len > 0) {
+        exec_note_metric(
+            r->op.x, true, r->matrix->expr->start,
+            "metric might not be a counter, name does not end in _total/_sum/_count/_bucket:",
+            &series->labels);
+    }
+}
+
+/* Moves [*lo, *hi) to the samples in (begin, end]; both only grow. */
+static void slide(const int64_t *t, uint32_t count, int64_t begin, int64_t end, uint32_t *lo,
+                  uint32_t *hi)
+{
+    while (*lo < count && t[*lo] <= begin) {
+        (*lo)++;
+    }
+    *hi = TSDB_MAX(*hi, *lo);
+    while (*hi < count && t[*hi] <= end) {
+        (*hi)++;
+    }
+}
+
+static enum tsdb_status put_result(struct op_range *r, uint32_t step, const struct point *p,
+                                   struct column *out)
+{
+    out->kind[step] = p->h ? POINT_HISTOGRAM : POINT_FLOAT;
+    out->v[step] = p->v;
+    if (p->h) {
+        enum tsdb_status s = column_histograms(r->op.x, out, r->op.grid.count);
+        if (s != TSDB_OK) {
+            return s;
+        }
+        out->h[step] = p->h;
+    }
+    return TSDB_OK;
+}
+
+/* One look at the series spares a look at every sample of every window. */
+static bool is_rising(const struct points *p)
+{
+    uint32_t falls = 0;
+    for (uint32_t i = 1; i < p->count; i++) {
+        falls += p->v[i] < p->v[i - 1];
+    }
+    return falls == 0;
+}
+
+/* Look at cancel and deadline by work done, not by windows: one may hold millions of samples. */
+static enum tsdb_status poll_work(struct exec *x, const struct window *w, uint64_t *work)
+{
+    *work += 16 + w->count + UINT64_C(16) * w->h_count;
+    if (*work < WORK_PER_CHECK) {
+        return TSDB_OK;
+    }
+    *work = 0;
+    return exec_check(x);
+}
+
+static enum tsdb_status range_next(struct op *op, struct column *out)
+{
+    struct op_range *r = (struct op_range *)op;
+    const struct matrix *m = r->matrix;
+    struct points p;
+    struct range_call call = {.x = op->x,
+                              .call = op->expr,
+                              .arg = m->expr,
+                              .series = &m->series[op->pos],
+                              .range_ms = m->range_ms,
+                              .scratch = r->scratch};
+    enum tsdb_status s = matrix_next(r->matrix, &p);
+    uint32_t lo = 0;
+    uint32_t hi = 0;
+    uint32_t h_lo = 0;
+    uint32_t h_hi = 0;
+    uint64_t work = 0;
+    bool any_float = false;
+    bool rising = s == TSDB_OK && r->checks_counter && is_rising(&p);
+    column_clear(out, op->grid.count);
+    for (uint32_t i = 0; i < op->grid.count && s == TSDB_OK; i++) {
+        double args[QUERY_FUNCTION_ARGS] = {0};
+        call.t_ms = grid_time(&op->grid, i);
+        call.end_ms = matrix_window_end(m, i);
+        call.begin_ms = call.end_ms - m->range_ms;
+        slide(p.t, p.count, call.begin_ms - m->before_ms, call.end_ms + m->after_ms, &lo, &hi);
+        slide(p.ht, p.h_count, call.begin_ms - m->before_ms, call.end_ms + m->after_ms, &h_lo,
+              &h_hi);
+        if (lo == hi && h_lo == h_hi) {
+            continue;
+        }
+        for (uint32_t a = 0; a < r->scalar_count; a++) {
+            args[a] = r->scalars[a][i];
+        }
+        call.args = args;
+        const struct window w = {p.t + lo,    p.v + lo,    p.start ? p.start + lo : NULL,
+                                 hi - lo,     p.ht + h_lo, p.h + h_lo,
+                                 h_hi - h_lo, rising};
+        struct point result = {0};
+        bool has = r->function->range(&call, &w, &result);
+        s = call.status;
+        if (s == TSDB_OK && has) {
+            any_float |= result.h == NULL;
+            s = put_result(r, i, &result, out);
+        }
+        s = s == TSDB_OK ? poll_work(op->x, &w, &work) : s;
+    }
+    if (any_float && r->checks_counter) {
+        note_non_counter(r, &m->series[op->pos]);
+    }
+    return s;
+}
+
+/* The range argument and the values of the scalar ones. */
+static enum tsdb_status range_args(struct op_range *r, const struct query_expr *e,
+                                   const struct grid *grid)
+{
+    struct exec *x = r->op.x;
+    for (uint32_t i = 0; i < e->u.call.arg_count; i++) {
+        const struct query_expr *a = e->u.call.args[i];
+        enum tsdb_status s;
+        if (a->type == QUERY_TYPE_MATRIX) {
+            s = matrix_build(x, a, grid, &r->matrix);
+        } else {
+            TSDB_ASSERT(r->scalar_count < QUERY_FUNCTION_ARGS);
+            s = exec_scalar(x, a, grid, &r->scalars[r->scalar_count++]);
+        }
+        if (s != TSDB_OK) {
+            return s;
+        }
+    }
+    TSDB_ASSERT(r->matrix != NULL);
+    return TSDB_OK;
+}
+
+static bool name_is(const struct op_range *r, const char *name)
+{
+    return strcmp(r->function->name, name) == 0;
+}
+
+static enum tsdb_status check_extension(const struct op_range *r)
+{
+    struct exec *x = r->op.x;
+    const struct query_expr *e = r->matrix->expr;
+    if (e->kind != EXPR_MATRIX) {
+        return TSDB_OK;
+    }
+    const struct query_expr *v = e->u.matrix.selector;
+    bool rates = name_is(r, "rate") || name_is(r, "increase") || name_is(r, "delta");
+    if (v->u.vector.anchored && !rates && !name_is(r, "changes") && !name_is(r, "resets")) {
+        return tsdb_error_set(x->err, TSDB_INVALID,
+                              "anchored modifier can only be used with: changes, delta, increase, "
+                              "rate, resets - not with %s",
+                              r->function->name);
+    }
+    if (v->u.vector.smoothed && !rates) {
+        return tsdb_error_set(
+            x->err, TSDB_INVALID,
+            "smoothed modifier can only be used with: delta, increase, rate - not with %s",
+            r->function->name);
+    }
+    return TSDB_OK;
+}
+
+enum tsdb_status op_range_build(struct exec *x, const struct query_expr *e, const struct grid *grid,
+                                struct op **out)
+{
+    struct op_range *r = (struct op_range *)op_new(x, sizeof *r, e, grid, range_next);
+    struct tsdb_arena *scratch = exec_scratch(x);
+    if (!r || !scratch) {
+        return exec_nomem(x);
+    }
+    r->function = e->u.call.function;
+    r->scratch = scratch;
+    r->whole = name_is(r, "last_over_time") || name_is(r, "first_over_time");
+    r->checks_counter = name_is(r, "rate") || name_is(r, "increase");
+    enum tsdb_status s = range_args(r, e, grid);
+    s = s == TSDB_OK ? check_extension(r) : s;
+    if (s != TSDB_OK) {
+        return s;
+    }
+    *out = &r->op;
+    if (r->whole) {
+        r->op.series = r->matrix->series;
+        r->op.series_count = r->matrix->series_count;
+        return TSDB_OK;
+    }
+    const struct op child = {.series = r->matrix->series, .series_count = r->matrix->series_count};
+    s = op_series_drop_name(&r->op, &child);
+    return s == TSDB_OK && !x->options->delayed_name_removal ? op_merge_equal(out, true) : s;
+}

@@ -1,0 +1,50 @@
+/* Where the evaluator gets its series from: storage in production (source_tsdb.c), arrays in tests.
+ * One source serves one evaluation. Threads: as the evaluation, one. */
+#ifndef QUERY_EVAL_SOURCE_H
+#define QUERY_EVAL_SOURCE_H
+
+#include "base/arena.h"
+#include "model/labels.h"
+#include "model/matcher.h"
+#include "model/sample.h"
+
+struct query_series_set {
+    const uint32_t *refs; /* in the order in which aggregations accumulate */
+    uint32_t count;
+};
+
+struct query_source_ops {
+    /* Called once, before the others, with a range that covers every read. */
+    enum tsdb_status (*open)(void *ctx, struct tsdb_time_range range, struct tsdb_error *err);
+    enum tsdb_status (*select)(void *ctx, const struct tsdb_matcher *matchers,
+                               uint32_t matcher_count, struct query_series_set *out,
+                               struct tsdb_error *err);
+    /* Canonical; strings live as long as the source. */
+    enum tsdb_status (*labels)(void *ctx, uint32_t ref, struct tsdb_arena *arena,
+                               struct tsdb_labels *out, struct tsdb_error *err);
+    /* Samples with range.min_ms <= t <= range.max_ms, strictly rising, stale markers included. */
+    enum tsdb_status (*read)(void *ctx, uint32_t ref, struct tsdb_time_range range,
+                             struct tsdb_arena *arena, struct tsdb_columns *out,
+                             struct tsdb_error *err);
+    void (*close)(void *ctx); /* also without open */
+};
+struct query_source {
+    const struct query_source_ops *ops;
+    void *ctx;
+};
+
+struct tsdb;
+struct tsdb_request;
+struct tsdb_querier;
+
+/* The storage engine as a source; the querier is opened on `open` only, so that expressions without
+ * selectors need no storage. */
+struct query_source_tsdb {
+    struct tsdb *db;
+    struct tsdb_request *request;
+    struct tsdb_querier *querier;
+};
+struct query_source query_source_tsdb(struct query_source_tsdb *s, struct tsdb *db,
+                                      struct tsdb_request *request);
+
+#endif

@@ -1,0 +1,53 @@
+#include "query/eval/source.h"
+
+#include "tsdb/tsdb.h"
+
+static enum tsdb_status source_open(void *ctx, struct tsdb_time_range range, struct tsdb_error *err)
+{
+    struct query_source_tsdb *s = ctx;
+    return tsdb_querier_open(s->db, s->request, range, &s->querier, err);
+}
+
+static enum tsdb_status source_select(void *ctx, const struct tsdb_matcher *matchers,
+                                      uint32_t matcher_count, struct query_series_set *out,
+                                      struct tsdb_error *err)
+{
+    struct query_source_tsdb *s = ctx;
+    struct tsdb_series_set set;
+    enum tsdb_status status = tsdb_select(s->querier, matchers, matcher_count, &set, err);
+    if (status == TSDB_OK) {
+        *out = (struct query_series_set){set.refs, set.count};
+    }
+    return status;
+}
+
+static enum tsdb_status source_labels(void *ctx, uint32_t ref, struct tsdb_arena *arena,
+                                      struct tsdb_labels *out, struct tsdb_error *err)
+{
+    struct query_source_tsdb *s = ctx;
+    return tsdb_series_labels(s->querier, ref, arena, out, err);
+}
+
+static enum tsdb_status source_read(void *ctx, uint32_t ref, struct tsdb_time_range range,
+                                    struct tsdb_arena *arena, struct tsdb_columns *out,
+                                    struct tsdb_error *err)
+{
+    struct query_source_tsdb *s = ctx;
+    return tsdb_series_read(s->querier, ref, range, arena, out, err);
+}
+
+static void source_close(void *ctx)
+{
+    struct query_source_tsdb *s = ctx;
+    tsdb_querier_close(s->querier);
+    s->querier = NULL;
+}
+
+struct query_source query_source_tsdb(struct query_source_tsdb *s, struct tsdb *db,
+                                      struct tsdb_request *request)
+{
+    static const struct query_source_ops ops = {source_open, source_select, source_labels,
+                                                source_read, source_close};
+    *s = (struct query_source_tsdb){db, request, NULL};
+    return (struct query_source){&ops, s};
+}

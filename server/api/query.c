@@ -1,0 +1,305 @@
+/* /api/v1/query, /query_range, /query_exemplars, /format_query. */
+#include "base/assert.h"
+#include "base/format.h"
+#include "base/latency.h"
+#include "query/json.h"
+#include "server/api/args.h"
+
+#include <inttypes.h>
+
+#define POINTS_MAX                                                                                 \
+    11000 /* steps of a range query, as Prometheus: 11001 points are still allowed                 \
+           */
+
+static void truncated_note(struct call *c, const struct query_result *r)
+{
+    static const char text[] = "results truncated due to limit";
+    if (!r->truncated) {
+        envelope_success_end(&c->out, r->notes, r->note_count);
+        return;
+    }
+    struct query_note *notes = TSDB_ARENA_ARRAY(&c->arena, struct query_note, r->note_count + 1);
+    if (!notes) {
+        call_fail(c, TSDB_NOMEM, NULL);
+        return;
+    }
+    notes[0] = (struct query_note){.text = text, .is_info = false};
+    for (uint32_t i = 0; i < r->note_count; i++) {
+        notes[i + 1] = r->notes[i];
+    }
+    envelope_success_end(&c->out, notes, r->note_count + 1);
+}
+
+static void put_seconds(struct tsdb_buf *out, const char *key, int64_t ns)
+{
+    char text[TSDB_FORMAT_FLOAT_MAX];
+    tsdb_format_float_json(text, (double)ns / 1e9);
+    tsdb_buf_printf(out, "\"%s\":%s", key, text);
+}
+
+/* `stats` of the data object, behind the result. */
+static void put_stats(struct call *c, const struct query_stats *s, int64_t queue_ns)
+{
+    struct tsdb_buf *out = &c->out;
+    if (out->failed) {
+        return;
+    }
+    TSDB_ASSERT(out->len > 0 && out->data[out->len - 1] == '}');
+    out->len--;
+    tsdb_buf_put_str(out, ",\"stats\":{\"timings\":{");
+    put_seconds(out, "evalTotalTime", s->prepare_ns + s->eval_ns);
+    tsdb_buf_put_u8(out, ',');
+    put_seconds(out, "resultSortTime", 0);
+    tsdb_buf_put_u8(out, ',');
+    put_seconds(out, "queryPreparationTime", s->prepare_ns);
+    tsdb_buf_put_u8(out, ',');
+    put_seconds(out, "innerEvalTime", s->eval_ns);
+    tsdb_buf_put_u8(out, ',');
+    put_seconds(out, "execQueueTime", queue_ns);
+    tsdb_buf_put_u8(out, ',');
+    put_seconds(out, "execTotalTime", queue_ns + s->total_ns);
+    tsdb_buf_printf(out,
+                    "},\"samples\":{\"totalQueryableSamples\":%" PRIu64 ",\"samplesRead\":%" PRIu64
+                    ",\"peakSamples\":%" PRIu64 "}}}",
+                    s->samples_read, s->samples_read, s->samples_peak);
+}
+
+/* What reload changes is read under its lock, once per query. Workers only: a daemon's thread waits
+ * for no lock of other people's. */
+static void keep_query_options(struct call *c)
+{
+    struct server *s = c->server;
+    tsdb_mutex_lock(&s->config_lock);
+    c->query_options = s->query_options;
+    tsdb_mutex_unlock(&s->config_lock);
+}
+
+static struct query_expr *parse_query(struct call *c, const char *wrap)
+{
+    keep_query_options(c);
+    struct tsdb_slice text = params_get(&c->params, "query");
+    struct query_expr *expr = NULL;
+    struct tsdb_error err = {0};
+    uint64_t begin = tsdb_perf_now();
+    enum tsdb_status st =
+        query_parse((const char *)text.data, text.len, &c->query_options, &c->arena, &expr, &err);
+    tsdb_perf_end(TSDB_LAYER_PARSE, begin);
+    if (st == TSDB_INVALID || st == TSDB_LIMIT) {
+        call_error(c, ENVELOPE_BAD_DATA, "%s%s", wrap, err.msg);
+    } else if (st != TSDB_OK) {
+        call_fail(c, st, &err);
+    }
+    return st == TSDB_OK ? expr : NULL;
+}
+
+static void evaluate(struct call *c, const struct query_expr *expr,
+                     const struct query_params *params)
+{
+    struct server *s = c->server;
+    struct query_result result = {0};
+    struct tsdb_error err = {0};
+    int64_t queue_ns = tsdb_clock_mono_ns(&s->clock) - c->begin_ns;
+    enum tsdb_status st = tsdb_request_check(&c->request);
+    if (st == TSDB_OK) {
+        uint64_t begin = tsdb_perf_now();
+        st = query_eval(s->db, &c->query_options, &c->request, expr, params, &c->arena, &result,
+                        &err);
+        tsdb_perf_end(TSDB_LAYER_EVAL, begin);
+    }
+    if (st == TSDB_INVALID && err.pos > 0) { /* a duration expression: Prometheus works them out
+                                                before it evaluates */
+        call_error(c, ENVELOPE_BAD_DATA, "invalid parameter \"query\": %s", err.msg);
+        return;
+    }
+    if (st != TSDB_OK) {
+        call_fail(c, st, &err);
+        return;
+    }
+    uint64_t encode_begin = tsdb_perf_now();
+    call_success(c);
+    query_result_json(&result, &c->out);
+    tsdb_perf_end(TSDB_LAYER_ENCODE, encode_begin);
+    if (params_get(&c->params, "stats").len > 0) {
+        put_stats(c, &result.stats, queue_ns);
+    }
+    truncated_note(c, &result);
+}
+
+/* timeout, limit and lookback_delta: what instant and range queries share. */
+static bool common_args(struct call *c, struct query_params *p)
+{
+    int64_t timeout_ms = c->server->options.query_timeout_ms;
+    if (!api_arg_limit(c, &p->limit) || !api_arg_duration(c, "timeout", false, &timeout_ms)) {
+        return false;
+    }
+    timeout_ms = TSDB_MIN(timeout_ms, c->server->options.query_timeout_ms);
+    c->request.deadline_ns = c->begin_ns + TSDB_MAX(timeout_ms, 0) * 1000000;
+    struct tsdb_slice v = params_get(&c->params, "lookback_delta");
+    int rc = v.len == 0 ? 1 : api_duration_parse(v, &p->lookback_ms);
+    if (rc <= 0) {
+        char quoted[256];
+        api_quote(v, quoted, sizeof quoted);
+        call_error(c, ENVELOPE_BAD_DATA,
+                   "error parsing lookback delta duration: cannot parse %s to a valid duration%s",
+                   quoted, rc < 0 ? ". It overflows int64" : "");
+        return false;
+    }
+    p->lookback_ms = TSDB_MAX(p->lookback_ms, 0); /* 0 or less: the engine's */
+    return true;
+}
+
+void api_query(struct call *c)
+{
+    struct query_params p = {.start_ms = tsdb_clock_wall_ms(&c->server->clock)};
+    if (!api_arg_time(c, "time", false, &p.start_ms) || !common_args(c, &p)) {
+        return;
+    }
+    p.end_ms = p.start_ms;
+    const struct query_expr *expr = parse_query(c, "invalid parameter \"query\": ");
+    if (expr) {
+        evaluate(c, expr, &p);
+    }
+}
+
+/* start, end and step; the checks come in Prometheus's order. */
+static bool range_args(struct call *c, struct query_params *p)
+{
+    if (!api_arg_time(c, "start", true, &p->start_ms) ||
+        !api_arg_time(c, "end", true, &p->end_ms)) {
+        return false;
+    }
+    if (p->end_ms < p->start_ms) {
+        call_error(c, ENVELOPE_BAD_DATA,
+                   "invalid parameter \"end\": end timestamp must not be before start time");
+        return false;
+    }
+    if (!api_arg_duration(c, "step", true, &p->step_ms)) {
+        return false;
+    }
+    if (p->step_ms <= 0) { /* also what is less than a millisecond: the engine counts in those */
+        call_error(c, ENVELOPE_BAD_DATA,
+                   "invalid parameter \"step\": zero or negative query resolution step widths are "
+                   "not accepted. Try a positive integer");
+        return false;
+    }
+    uint64_t span_ms = (uint64_t)p->end_ms - (uint64_t)p->start_ms;
+    if (span_ms / (uint64_t)p->step_ms > POINTS_MAX) {
+        call_error(c, ENVELOPE_BAD_DATA,
+                   "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing "
+                   "the query resolution (?step=XX)");
+        return false;
+    }
+    return true;
+}
+
+void api_query_range(struct call *c)
+{
+    struct query_params p = {0};
+    if (!range_args(c, &p) || !common_args(c, &p)) {
+        return;
+    }
+    const struct query_expr *expr = parse_query(c, "invalid parameter \"query\": ");
+    if (!expr) {
+        return;
+    }
+    enum query_type type = query_expr_type(expr);
+    if (type != QUERY_TYPE_SCALAR && type != QUERY_TYPE_VECTOR) {
+        call_error(c, ENVELOPE_BAD_DATA,
+                   "invalid parameter \"query\": invalid expression type \"%s\" for range query, "
+                   "must be Scalar or instant Vector",
+                   query_type_words(type));
+        return;
+    }
+    evaluate(c, expr, &p);
+}
+
+void api_format_query(struct call *c)
+{
+    const struct query_expr *expr = parse_query(c, "invalid parameter \"query\": ");
+    if (!expr) {
+        return;
+    }
+    struct tsdb_buf text;
+    tsdb_buf_init(&text, TSDB_MEM_QUERY, c->server->options.query_bytes_max);
+    query_expr_pretty(expr, &text);
+    if (text.failed) {
+        call_fail(c, TSDB_NOMEM, NULL);
+    } else {
+        call_success(c);
+        json_string(&c->out, (const char *)text.data, text.len);
+        envelope_success_end(&c->out, NULL, 0);
+    }
+    tsdb_buf_deinit(&text);
+}
+
+static void put_exemplars(struct tsdb_buf *out, const struct tsdb_exemplar_series *s)
+{
+    tsdb_buf_put_str(out, "{\"seriesLabels\":");
+    json_labels(out, &s->labels);
+    tsdb_buf_put_str(out, ",\"exemplars\":[");
+    for (uint32_t i = 0; i < s->count; i++) {
+        tsdb_buf_put_str(out, i ? ",{\"labels\":" : "{\"labels\":");
+        json_labels(out, &s->items[i].labels);
+        tsdb_buf_put_str(out, ",\"value\":");
+        json_float(out, tsdb_bits_double(s->items[i].bits));
+        tsdb_buf_put_str(out, ",\"timestamp\":");
+        json_timestamp(out, s->items[i].t_ms);
+        tsdb_buf_put_u8(out, '}');
+    }
+    tsdb_buf_put_str(out, "]}");
+}
+
+static void select_exemplars(struct call *c, const struct tsdb_selector *selectors,
+                             uint32_t selector_count, struct tsdb_time_range range)
+{
+    struct tsdb_querier *q = NULL;
+    struct tsdb_exemplar_series *list = NULL;
+    uint32_t count = 0;
+    struct tsdb_error err = {0};
+    enum tsdb_status st = tsdb_querier_open(c->server->db, &c->request, range, &q, &err);
+    if (st == TSDB_OK) {
+        st = tsdb_exemplars(q, selectors, selector_count, range, &c->arena, &list, &count, &err);
+    }
+    if (st != TSDB_OK) {
+        call_fail(c, st, &err);
+    } else {
+        call_success(c);
+        tsdb_buf_put_u8(&c->out, '[');
+        for (uint32_t i = 0; i < count; i++) {
+            if (i > 0) {
+                tsdb_buf_put_u8(&c->out, ',');
+            }
+            put_exemplars(&c->out, &list[i]);
+        }
+        tsdb_buf_put_u8(&c->out, ']');
+        envelope_success_end(&c->out, NULL, 0);
+    }
+    tsdb_querier_close(q);
+}
+
+void api_query_exemplars(struct call *c)
+{
+    struct tsdb_time_range range;
+    if (!api_arg_range(c, &range)) {
+        return;
+    }
+    if (range.max_ms < range.min_ms) {
+        call_error(c, ENVELOPE_BAD_DATA, "end timestamp must not be before start timestamp");
+        return;
+    }
+    const struct query_expr *expr = parse_query(c, "");
+    if (!expr) {
+        return;
+    }
+    struct tsdb_selector *selectors = NULL;
+    uint32_t count = 0;
+    enum tsdb_status st = query_expr_selectors(expr, &c->arena, &selectors, &count);
+    if (st != TSDB_OK) {
+        call_fail(c, st, NULL);
+    } else if (count == 0) {
+        c->status = 204;
+        c->content_type = NULL;
+    } else {
+        select_exemplars(c, selectors, count, range);
+    }
+}

@@ -1,0 +1,223 @@
+/* POST /api/v1/write: headers decide, the body goes straight into ingest/, engine threads only
+ * wake.
+ *
+ *   headers -> ingest_begin -> body -> ingest_body... -> complete -> ingest_submit
+ *     -> (engine: done -> http_wake) -> wake, in the daemon's thread: ingest_answer -> http_reply
+ *
+ * Nothing here waits, and nothing is allocated per request but the call itself (ingest/ pools its
+ * requests). */
+#include "base/format.h"
+#include "base/latency.h"
+#include "server/api/routes.h"
+
+#include <string.h>
+#include <strings.h>
+
+static void add_header(struct http_reply *r, const char *name, const char *value)
+{
+    r->headers[r->header_count].name = name;
+    r->headers[r->header_count].value = value;
+    r->header_count++;
+}
+
+static unsigned status_of(enum tsdb_status st)
+{
+    switch (st) {
+    case TSDB_OK:
+        return 204;
+    case TSDB_LIMIT:
+        return 413;
+    case TSDB_UNSUPPORTED:
+        return 415;
+    case TSDB_BUSY:
+    case TSDB_READ_ONLY:
+    case TSDB_NOMEM:
+    case TSDB_CANCELLED:
+    case TSDB_TIMEOUT:
+        return 503; /* nothing was stored: the sender repeats */
+    case TSDB_INVALID:
+    case TSDB_CORRUPT:
+    case TSDB_OUT_OF_ORDER:
+    case TSDB_NOT_FOUND:
+        return 400;
+    case TSDB_IO:
+    case TSDB_STATUS_COUNT:
+        break;
+    }
+    return 500;
+}
+
+/* Seconds until a repeat may do better. A log that failed needs a person. */
+static const char *retry_after(enum tsdb_status st)
+{
+    return st == TSDB_READ_ONLY ? "30" : "1";
+}
+
+static void add_counts(struct http_reply *r, const char *samples, const char *histograms,
+                       const char *exemplars)
+{
+    add_header(r, "X-Prometheus-Remote-Write-Samples-Written", samples);
+    add_header(r, "X-Prometheus-Remote-Write-Histograms-Written", histograms);
+    add_header(r, "X-Prometheus-Remote-Write-Exemplars-Written", exemplars);
+}
+
+void api_write_counts_zero(struct http_reply *r)
+{
+    add_counts(r, "0", "0", "0");
+}
+
+/* Every answer carries the three counts: senders of 2.0 take a 2xx without them for a failure. */
+static void reply(struct call *c, const struct ingest_answer *a)
+{
+    char samples[24];
+    char histograms[24];
+    char exemplars[24];
+    tsdb_format_u64(samples, a->samples_written);
+    tsdb_format_u64(histograms, a->histograms_written);
+    tsdb_format_u64(exemplars, a->exemplars_written);
+    struct http_reply r = {.status = status_of(a->status)};
+    add_counts(&r, samples, histograms, exemplars);
+    struct tsdb_buf body;
+    tsdb_buf_init(&body, TSDB_MEM_SERVER, 0);
+    if (a->status != TSDB_OK) {
+        tsdb_buf_put_str(&body, a->text);
+        tsdb_buf_put_u8(&body, '\n');
+        r.content_type = "text/plain; charset=utf-8";
+        r.body = &body;
+    }
+    if (r.status == 503) {
+        add_header(&r, "Retry-After", retry_after(a->status));
+    }
+    ingest_end(c->ingest);
+    c->ingest = NULL;
+    tsdb_perf_end(TSDB_LAYER_HTTP_WRITE, c->perf_begin);
+    http_reply(c->x, &r);
+}
+
+static void refuse(struct call *c, enum tsdb_status st, const char *text)
+{
+    struct ingest_answer a = {.status = st};
+    size_t len = TSDB_MIN(strlen(text), sizeof a.text - 1);
+    memcpy(a.text, text, len);
+    reply(c, &a);
+}
+
+/* A token of a header value: blanks around are cut off. */
+static struct tsdb_slice trim(const char *s, size_t len)
+{
+    while (len > 0 && (s[0] == ' ' || s[0] == '\t')) {
+        s++;
+        len--;
+    }
+    while (len > 0 && (s[len - 1] == ' ' || s[len - 1] == '\t')) {
+        len--;
+    }
+    return (struct tsdb_slice){(const uint8_t *)s, len};
+}
+
+static bool equals(struct tsdb_slice s, const char *text)
+{
+    return s.len == strlen(text) && memcmp(s.data, text, s.len) == 0;
+}
+
+static bool equals_nocase(struct tsdb_slice s, const char *text)
+{
+    return s.len == strlen(text) && strncasecmp((const char *)s.data, text, s.len) == 0;
+}
+
+/* Which message a Content-Type announces; absent is 1.0. Message names are case-sensitive. */
+static bool parse_content_type(const char *s, enum ingest_protocol *out)
+{
+    *out = INGEST_REMOTE_WRITE_1;
+    if (!s || s[0] == '\0') {
+        return true;
+    }
+    size_t len = strcspn(s, ";");
+    if (!equals_nocase(trim(s, len), "application/x-protobuf")) {
+        return false;
+    }
+    for (s += len; *s == ';'; s += len) {
+        s++;
+        len = strcspn(s, ";");
+        size_t eq = strcspn(s, "=;");
+        if (eq >= len || !equals_nocase(trim(s, eq), "proto")) {
+            continue; /* another parameter: none of our business */
+        }
+        struct tsdb_slice name = trim(s + eq + 1, len - eq - 1);
+        if (equals(name, "io.prometheus.write.v2.Request")) {
+            *out = INGEST_REMOTE_WRITE_2;
+        } else if (equals(name, "prometheus.WriteRequest")) {
+            *out = INGEST_REMOTE_WRITE_1;
+        } else {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool parse_content_encoding(const char *s, enum ingest_encoding *out)
+{
+    struct tsdb_slice v = trim(s ? s : "", s ? strlen(s) : 0);
+    *out = v.len == 0 ? INGEST_ENCODING_NONE : INGEST_ENCODING_SNAPPY;
+    return v.len == 0 || equals_nocase(v, "snappy");
+}
+
+void api_write_headers(struct call *c)
+{
+    struct http_exchange *x = c->x;
+    if (!parse_content_type(http_header(x, "Content-Type"), &c->protocol)) {
+        refuse(c, TSDB_UNSUPPORTED,
+               "unsupported Content-Type: expected application/x-protobuf with proto absent, "
+               "prometheus.WriteRequest or io.prometheus.write.v2.Request");
+        return;
+    }
+    if (!parse_content_encoding(http_header(x, "Content-Encoding"), &c->encoding)) {
+        refuse(c, TSDB_UNSUPPORTED, "unsupported Content-Encoding: expected snappy");
+        return;
+    }
+    enum tsdb_durability durability = TSDB_DURABILITY_MEMORY;
+    const char *wanted = http_header(x, "X-Tidalite-Durability");
+    if (wanted && !tsdb_durability_parse(wanted, strlen(wanted), &durability)) {
+        refuse(c, TSDB_INVALID, "X-Tidalite-Durability: expected memory, buffered or strict");
+        return;
+    }
+    int64_t length = http_content_length(x);
+    struct tsdb_error err = {0};
+    enum tsdb_status st =
+        ingest_begin(c->server->ingest, length > 0 ? (uint64_t)length : 0, &c->ingest, &err);
+    if (st != TSDB_OK) {
+        refuse(c, st, err.msg);
+        return;
+    }
+    if (wanted) {
+        ingest_context(c->ingest)->durability = durability;
+    }
+}
+
+void api_write_body(struct call *c, const void *data, size_t len)
+{
+    struct tsdb_error err = {0};
+    enum tsdb_status st = ingest_body(c->ingest, data, len, &err);
+    if (st != TSDB_OK) {
+        refuse(c, st, err.msg);
+    }
+}
+
+/* On an engine thread, or in ingest_submit: only wake. */
+static void write_done(void *arg)
+{
+    http_wake(arg);
+}
+
+void api_write_complete(struct call *c)
+{
+    ingest_submit(c->ingest, c->protocol, c->encoding, write_done, c->x);
+}
+
+void api_write_wake(struct call *c)
+{
+    struct ingest_answer a;
+    if (ingest_answer(c->ingest, &a)) {
+        reply(c, &a);
+    }
+}

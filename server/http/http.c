@@ -1,0 +1,558 @@
+/* Daemons and exchanges. See http.h for the life of an exchange, http_private.h for the hand-over
+ * between threads. */
+#include "server/http/http_private.h"
+
+#include "base/assert.h"
+#include "base/format.h"
+#include "base/log.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#define TOO_LARGE_TEXT "request body is larger than the limit\n"
+
+static enum http_method method_from_text(const char *s)
+{
+    static const struct {
+        const char *text;
+        enum http_method method;
+    } table[] = {{"GET", HTTP_GET}, {"HEAD", HTTP_HEAD},     {"POST", HTTP_POST},
+                 {"PUT", HTTP_PUT}, {"DELETE", HTTP_DELETE}, {"OPTIONS", HTTP_OPTIONS}};
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(table); i++) {
+        if (strcmp(s, table[i].text) == 0) {
+            return table[i].method;
+        }
+    }
+    return HTTP_OTHER;
+}
+
+/* First sight of a request: only the request line is known. Its return value becomes *con_cls. */
+static void *on_uri(void *cls, const char *uri, struct MHD_Connection *connection)
+{
+    struct http_server *s = cls;
+    size_t len = strlen(uri);
+    struct http_exchange *x = tsdb_mem_alloc_zero(TSDB_MEM_SERVER, sizeof *x);
+    char *copy = tsdb_mem_alloc(TSDB_MEM_SERVER, len + 2);
+    if (!x || !copy) {
+        tsdb_mem_free(TSDB_MEM_SERVER, x, sizeof *x);
+        tsdb_mem_free(TSDB_MEM_SERVER, copy, len + 2);
+        return NULL;
+    }
+    memcpy(copy, uri, len + 1);
+    copy[len + 1] = '\0';
+    x->server = s;
+    x->connection = connection;
+    x->uri = copy;
+    x->uri_bytes = len + 2;
+    x->watch_slot = -1;
+    char *mark = strchr(copy, '?');
+    if (mark) {
+        *mark = '\0';
+        x->query = mark + 1;
+    } else {
+        x->query = copy + len + 1;
+    }
+    atomic_fetch_add(&s->exchanges_open, 1);
+    atomic_fetch_add_explicit(&s->requests, 1, memory_order_relaxed);
+    return x;
+}
+
+/* What the headers say about the body's length. */
+struct framing {
+    const char *length;
+    bool chunked;
+    bool ambiguous; /* two lengths, or a length beside Transfer-Encoding */
+};
+
+static enum MHD_Result look_at_header(void *cls, enum MHD_ValueKind kind, const char *name,
+                                      const char *value)
+{
+    (void)kind;
+    struct framing *f = cls;
+    if (strcasecmp(name, "Content-Length") == 0) {
+        f->ambiguous = f->ambiguous || f->length || f->chunked;
+        f->length = value;
+    } else if (strcasecmp(name, "Transfer-Encoding") == 0) {
+        f->ambiguous = f->ambiguous || f->length || f->chunked;
+        f->chunked = true;
+    }
+    return MHD_YES;
+}
+
+/* False: where the next request begins is a matter of opinion, and a proxy in front of us may have
+ * another one. */
+static bool parse_framing(struct http_exchange *x)
+{
+    struct framing f = {0};
+    uint64_t v = 0;
+    (void)MHD_get_connection_values(x->connection, MHD_HEADER_KIND, look_at_header, &f);
+    if (f.chunked) {
+        x->content_length = -1;
+    } else if (f.length) {
+        bool fits = tsdb_parse_u64(f.length, strlen(f.length), &v) && v <= INT64_MAX;
+        x->content_length = fits ? (int64_t)v : INT64_MAX;
+    }
+    return !f.ambiguous;
+}
+
+static enum MHD_Result queue_reply(struct http_exchange *x)
+{
+    size_t len = x->has_body ? x->body.len : 0;
+    /* The exchange outlives the answer (on_end comes after it was sent), so the response may borrow
+     * the body. */
+    struct MHD_Response *r = MHD_create_response_from_buffer(len, len ? (void *)x->body.data : NULL,
+                                                             MHD_RESPMEM_PERSISTENT);
+    if (!r) {
+        return MHD_NO;
+    }
+    if (x->content_type) {
+        MHD_add_response_header(r, "Content-Type", x->content_type_text);
+    }
+    for (uint32_t i = 0; i < x->header_count; i++) {
+        MHD_add_response_header(r, x->header_bytes + x->header_name[i],
+                                x->header_bytes + x->header_value[i]);
+    }
+    if (x->close || atomic_load_explicit(&x->server->draining, memory_order_relaxed)) {
+        MHD_add_response_header(r, "Connection", "close");
+    }
+    atomic_fetch_add_explicit(&x->server->bytes_out, len, memory_order_relaxed);
+    enum MHD_Result ok = MHD_queue_response(x->connection, x->status, r);
+    MHD_destroy_response(r);
+    x->queued = true;
+    return ok;
+}
+
+static bool replied(struct http_exchange *x)
+{
+    /* Acquire: pairs with the exchange in http_reply, which publishes the answer's fields. */
+    return atomic_load_explicit(&x->state, memory_order_acquire) == HTTP_STATE_REPLIED;
+}
+
+static void refuse(struct http_exchange *x, unsigned status, const char *text)
+{
+    const struct http_handlers *h = &x->server->handlers;
+    struct tsdb_buf body;
+    tsdb_buf_init(&body, TSDB_MEM_SERVER, 0);
+    tsdb_buf_put_str(&body, text);
+    struct http_reply reply = {.status = status,
+                               .content_type = "text/plain; charset=utf-8",
+                               .body = &body,
+                               .close = true};
+    if (h->on_refuse) {
+        h->on_refuse(h->arg, x, &reply);
+    }
+    http_reply(x, &reply);
+}
+
+/* The headers are there. Returns MHD_YES to go on reading. */
+static enum MHD_Result handle_headers(struct http_exchange *x, const char *method)
+{
+    struct http_server *s = x->server;
+    x->headers_done = true;
+    x->method = method_from_text(method);
+    snprintf(x->method_text, sizeof x->method_text, "%s", method);
+    if (!parse_framing(x)) {
+        refuse(x, MHD_HTTP_BAD_REQUEST, "the length of the body is ambiguous\n");
+        return queue_reply(x);
+    }
+    bool too_large = x->content_length > 0 && (uint64_t)x->content_length > s->body_bytes_max;
+    if (atomic_load(&s->draining)) {
+        refuse(x, MHD_HTTP_SERVICE_UNAVAILABLE, "server is shutting down\n");
+        return queue_reply(x);
+    }
+    s->handlers.on_headers(s->handlers.arg, x);
+    if (too_large && !replied(x)) {
+        refuse(x, MHD_HTTP_CONTENT_TOO_LARGE, TOO_LARGE_TEXT);
+    }
+    if (!replied(x)) {
+        return MHD_YES;
+    }
+    const char *expect = MHD_lookup_connection_value(x->connection, MHD_HEADER_KIND, "Expect");
+    bool waits = expect && strcasecmp(expect, "100-continue") == 0;
+    if (too_large || waits) {
+        /* Not worth reading; or whether the client goes on to send the body is its choice, and we
+         * do not guess where the next request starts. */
+        x->close = true;
+        return queue_reply(x);
+    }
+    x->sink = x->content_length != 0;
+    return MHD_YES; /* without a body the next call comes at once, and queues */
+}
+
+/* A chunked body grew over the bound. libmicrohttpd cannot queue an answer in the middle of an
+ * upload, so it is written to the socket directly: nothing else is under way on this connection,
+ * and it is closed afterwards. Best effort. */
+static void refuse_upload(struct http_exchange *x)
+{
+    const struct http_handlers *h = &x->server->handlers;
+    struct http_reply reply = {.status = MHD_HTTP_CONTENT_TOO_LARGE};
+    char answer[1024];
+    if (h->on_refuse) {
+        h->on_refuse(h->arg, x, &reply);
+    }
+    int len = snprintf(answer, sizeof answer,
+                       "HTTP/1.1 413 Content Too Large\r\n"
+                       "Content-Type: text/plain; charset=utf-8\r\n"
+                       "Content-Length: %zu\r\nConnection: close\r\n",
+                       sizeof TOO_LARGE_TEXT - 1);
+    for (uint32_t i = 0; i < reply.header_count; i++) {
+        len += snprintf(answer + len, sizeof answer - (size_t)len, "%s: %s\r\n",
+                        reply.headers[i].name, reply.headers[i].value);
+        TSDB_ASSERT((size_t)len < sizeof answer);
+    }
+    len += snprintf(answer + len, sizeof answer - (size_t)len, "\r\n%s", TOO_LARGE_TEXT);
+    TSDB_ASSERT((size_t)len < sizeof answer);
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(x->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    if (info) {
+        ssize_t n = send(info->connect_fd, answer, (size_t)len, MSG_NOSIGNAL | MSG_DONTWAIT);
+        (void)n;
+    }
+}
+
+static enum MHD_Result handle_body(struct http_exchange *x, const char *data, size_t *len)
+{
+    struct http_server *s = x->server;
+    size_t n = *len;
+    *len = 0;
+    x->body_bytes += n;
+    atomic_fetch_add_explicit(&s->bytes_in, n, memory_order_relaxed);
+    if (x->body_bytes > s->body_bytes_max) {
+        refuse_upload(x);
+        return MHD_NO;
+    }
+    if (!x->sink && !replied(x)) {
+        s->handlers.on_body(s->handlers.arg, x, data, n);
+        if (replied(x)) {
+            x->sink = true;
+        }
+    }
+    return MHD_YES;
+}
+
+/* The request is whole: hand it over once. False when the server has no time left for it. */
+static bool complete_once(struct http_exchange *x)
+{
+    struct http_server *s = x->server;
+    if (x->completed || replied(x)) {
+        return true;
+    }
+    /* First count, then look: http_stop first halts, then waits for the count, so that one of us
+     * sees the other (both are seq_cst). */
+    atomic_fetch_add(&s->unanswered, 1);
+    if (atomic_load(&s->halted)) {
+        atomic_fetch_sub(&s->unanswered, 1);
+        return false;
+    }
+    x->completed = true;
+    s->handlers.on_complete(s->handlers.arg, x);
+    return true;
+}
+
+static enum MHD_Result handle_complete(struct http_exchange *x)
+{
+    struct http_server *s = x->server;
+    if (!complete_once(x)) {
+        return MHD_NO;
+    }
+    for (;;) {
+        /* Acquire: pairs with the exchange in publish. */
+        uint32_t state = atomic_load_explicit(&x->state, memory_order_acquire);
+        if (state == HTTP_STATE_REPLIED) {
+            return queue_reply(x);
+        }
+        if (state == HTTP_STATE_WOKEN) {
+            atomic_store(&x->state, HTTP_STATE_RUNNING);
+            s->handlers.on_wake(s->handlers.arg, x);
+            continue;
+        }
+        /* Suspend first, then say so: whoever replies from now on resumes. If the answer came in
+         * between, resume ourselves: then we are called again. */
+        MHD_suspend_connection(x->connection);
+        uint32_t running = HTTP_STATE_RUNNING;
+        if (!atomic_compare_exchange_strong(&x->state, &running, HTTP_STATE_SUSPENDED)) {
+            MHD_resume_connection(x->connection);
+        }
+        return MHD_YES;
+    }
+}
+
+static enum MHD_Result on_access(void *cls, struct MHD_Connection *connection, const char *url,
+                                 const char *method, const char *version, const char *upload_data,
+                                 size_t *upload_len, void **con_cls)
+{
+    (void)cls;
+    (void)connection;
+    (void)url;
+    (void)version;
+    struct http_exchange *x = *con_cls;
+    if (!x) {
+        return MHD_NO; /* out of memory at the first sight */
+    }
+    if (!x->headers_done) {
+        return handle_headers(x, method);
+    }
+    if (*upload_len > 0) {
+        return handle_body(x, upload_data, upload_len);
+    }
+    return x->queued ? MHD_YES : handle_complete(x);
+}
+
+static void on_completed(void *cls, struct MHD_Connection *connection, void **con_cls,
+                         enum MHD_RequestTerminationCode why)
+{
+    (void)connection;
+    (void)why;
+    struct http_server *s = cls;
+    struct http_exchange *x = *con_cls;
+    if (!x) {
+        return;
+    }
+    *con_cls = NULL;
+    http_watcher_remove(s->watcher, x->watch_slot);
+    s->handlers.on_end(s->handlers.arg, x);
+    if (x->has_body) {
+        tsdb_buf_deinit(&x->body);
+    }
+    tsdb_mem_free(TSDB_MEM_SERVER, x->uri, x->uri_bytes);
+    tsdb_mem_free(TSDB_MEM_SERVER, x, sizeof *x);
+    atomic_fetch_sub(&s->exchanges_open, 1);
+}
+
+static void on_connection(void *cls, struct MHD_Connection *connection, void **socket_context,
+                          enum MHD_ConnectionNotificationCode code)
+{
+    (void)socket_context;
+    struct http_server *s = cls;
+    if (code != MHD_CONNECTION_NOTIFY_CLOSED) {
+        return;
+    }
+    atomic_fetch_sub(&s->connections_open, 1);
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_DAEMON);
+    for (uint32_t i = 0; info && i < s->daemon_count; i++) {
+        if (s->daemons[i].mhd == info->daemon) {
+            atomic_fetch_sub(&s->daemons[i].connections, 1);
+        }
+    }
+}
+
+/* Paths are routed as sent; routes decode the segments that they want. */
+static size_t keep_escaped(void *cls, struct MHD_Connection *connection, char *s)
+{
+    (void)cls;
+    (void)connection;
+    return strlen(s);
+}
+
+static enum tsdb_status daemon_start(struct http_server *s, const struct http_options *o,
+                                     struct http_daemon *d, struct tsdb_error *err)
+{
+    unsigned timeout_s = (unsigned)TSDB_MAX(o->read_timeout_ms / 1000, 1);
+    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME |
+                     MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ITC;
+    d->mhd = MHD_start_daemon(
+        flags, 0, NULL, NULL, on_access, s, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        (size_t)HTTP_CONNECTION_BYTES, /* the accept thread enforces the limit over all daemons; a
+           closing connection is counted here a little longer than there */
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)o->connections_max + 64,
+        MHD_OPTION_CONNECTION_TIMEOUT, timeout_s, MHD_OPTION_NOTIFY_COMPLETED, on_completed, s,
+        MHD_OPTION_NOTIFY_CONNECTION, on_connection, s, MHD_OPTION_URI_LOG_CALLBACK, on_uri, s,
+        MHD_OPTION_UNESCAPE_CALLBACK, keep_escaped, NULL, MHD_OPTION_END);
+    return d->mhd ? TSDB_OK
+                  : tsdb_error_set(err, TSDB_IO, "libmicrohttpd could not start a daemon");
+}
+
+enum tsdb_status http_start(const struct http_options *o, const struct http_handlers *h,
+                            struct http_server **out, struct tsdb_error *err)
+{
+    TSDB_ASSERT(o->threads >= 1);
+    struct http_server *s = tsdb_mem_alloc_zero(TSDB_MEM_SERVER, sizeof *s);
+    if (!s) {
+        return tsdb_error_set(err, TSDB_NOMEM, "http: out of memory");
+    }
+    s->handlers = *h;
+    s->connections_max = o->connections_max;
+    s->body_bytes_max = o->body_bytes_max;
+    s->listen_fd = -1;
+    s->stop_fd = -1;
+    enum tsdb_status st = http_listen(o->listen_address, &s->listen_fd, &s->port, err);
+    if (st == TSDB_OK && h->on_listen) {
+        h->on_listen(h->arg, s->port);
+    }
+    if (st == TSDB_OK) {
+        st = http_watcher_create(o->connections_max + 1, &s->watcher, err);
+    }
+    uint32_t threads = TSDB_MIN(o->threads, HTTP_DAEMONS_MAX);
+    for (uint32_t i = 0; st == TSDB_OK && i < threads; i++) {
+        st = daemon_start(s, o, &s->daemons[i], err);
+        s->daemon_count += st == TSDB_OK;
+    }
+    struct http_server *before = *out;
+    *out = s; /* handlers may look there as soon as the first connection is accepted */
+    if (st == TSDB_OK) {
+        st = http_accept_start(s, err);
+    }
+    if (st != TSDB_OK) {
+        *out = before;
+        http_stop(s, 0);
+    }
+    return st;
+}
+
+uint16_t http_port(const struct http_server *s)
+{
+    return s->port;
+}
+
+static void nap(void)
+{
+    nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
+}
+
+void http_stop(struct http_server *s, int64_t timeout_ms)
+{
+    if (!s) {
+        return;
+    }
+    http_accept_stop(s);
+    atomic_store(&s->draining, 1);
+    for (int64_t waited_ms = 0; atomic_load(&s->exchanges_open) > 0 && waited_ms < timeout_ms;
+         waited_ms += 2) {
+        nap();
+    }
+    /* A suspended connection must not be cut while somebody still holds its exchange
+     * (libmicrohttpd would panic), so those are waited for whatever it takes; their flags tell them
+     * to hurry. */
+    atomic_store(&s->halted, 1);
+    if (atomic_load(&s->unanswered) > 0) {
+        http_watcher_fire_all(s->watcher);
+    }
+    while (atomic_load(&s->unanswered) > 0) {
+        nap();
+    }
+    for (uint32_t i = 0; i < s->daemon_count; i++) {
+        MHD_stop_daemon(s->daemons[i].mhd);
+    }
+    http_watcher_destroy(s->watcher);
+    tsdb_mem_free(TSDB_MEM_SERVER, s, sizeof *s);
+}
+
+enum http_method http_method(const struct http_exchange *x)
+{
+    return x->method;
+}
+
+const char *http_method_text(const struct http_exchange *x)
+{
+    return x->method_text;
+}
+
+const char *http_path(const struct http_exchange *x)
+{
+    return x->uri;
+}
+
+const char *http_query(const struct http_exchange *x)
+{
+    return x->query;
+}
+
+const char *http_header(const struct http_exchange *x, const char *name)
+{
+    return MHD_lookup_connection_value(x->connection, MHD_HEADER_KIND, name);
+}
+
+int64_t http_content_length(const struct http_exchange *x)
+{
+    return x->content_length;
+}
+
+void http_user_set(struct http_exchange *x, void *user)
+{
+    x->user = user;
+}
+
+void *http_user(struct http_exchange *x)
+{
+    return x->user;
+}
+
+void http_watch(struct http_exchange *x, _Atomic(uint32_t) *flag)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(x->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    if (info && x->watch_slot < 0) {
+        x->watch_slot = http_watcher_add(x->server->watcher, info->connect_fd, flag);
+    }
+}
+
+static void copy_headers(struct http_exchange *x, const struct http_reply *reply)
+{
+    size_t used = 0;
+    for (uint32_t i = 0; i < reply->header_count && i < HTTP_REPLY_HEADERS_MAX; i++) {
+        size_t name = strlen(reply->headers[i].name) + 1;
+        size_t value = strlen(reply->headers[i].value) + 1;
+        TSDB_ASSERT(used + name + value <= sizeof x->header_bytes);
+        memcpy(x->header_bytes + used, reply->headers[i].name, name);
+        x->header_name[i] = (uint16_t)used;
+        memcpy(x->header_bytes + used + name, reply->headers[i].value, value);
+        x->header_value[i] = (uint16_t)(used + name);
+        used += name + value;
+        x->header_count = i + 1;
+    }
+}
+
+/* Publish a state to the daemon's thread. From then on the exchange may be gone, unless it was
+ * suspended, and then only until it is resumed. */
+static void publish(struct http_exchange *x, enum http_state state)
+{
+    struct MHD_Connection *connection = x->connection;
+    uint32_t before = atomic_exchange(&x->state, (uint32_t)state);
+    TSDB_ASSERT(before == HTTP_STATE_RUNNING || before == HTTP_STATE_SUSPENDED);
+    if (before == HTTP_STATE_SUSPENDED) {
+        MHD_resume_connection(connection);
+    }
+}
+
+void http_wake(struct http_exchange *x)
+{
+    publish(x, HTTP_STATE_WOKEN);
+}
+
+void http_reply(struct http_exchange *x, const struct http_reply *reply)
+{
+    struct http_server *s = x->server;
+    bool counted = x->completed;
+    x->status = reply->status;
+    x->close = reply->close;
+    if (reply->content_type) {
+        snprintf(x->content_type_text, sizeof x->content_type_text, "%s", reply->content_type);
+        x->content_type = x->content_type_text;
+    }
+    copy_headers(x, reply);
+    if (reply->body) {
+        x->body = *reply->body;
+        x->has_body = true;
+        reply->body->data = NULL;
+        reply->body->len = reply->body->cap = 0;
+    }
+    publish(x, HTTP_STATE_REPLIED);
+    if (counted) {
+        atomic_fetch_sub(&s->unanswered, 1); /* the last touch: http_stop may go on now */
+    }
+}
+
+void http_stats_read(const struct http_server *s, struct http_stats *out)
+{
+    out->connections = atomic_load_explicit(&s->connections, memory_order_relaxed);
+    out->connections_refused = atomic_load_explicit(&s->connections_refused, memory_order_relaxed);
+    out->requests = atomic_load_explicit(&s->requests, memory_order_relaxed);
+    out->bytes_in = atomic_load_explicit(&s->bytes_in, memory_order_relaxed);
+    out->bytes_out = atomic_load_explicit(&s->bytes_out, memory_order_relaxed);
+    out->connections_open = atomic_load_explicit(&s->connections_open, memory_order_relaxed);
+}

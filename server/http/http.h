@@ -1,0 +1,116 @@
+/* HTTP, and the only file pair that knows libmicrohttpd (http.c).
+ *
+ * N single-thread epoll daemons (the maintainer: no more than cores), fed by an accept thread of
+ * our own (backlog 1024, TCP_NODELAY) that gives each connection to the least loaded daemon. A
+ * handler runs in the daemon's thread and must not block: it answers at once, or suspends the
+ * connection and somebody calls http_reply later from any thread. Refused bodies up to
+ * body_bytes_max are read into a sink and answered on the living connection; larger ones are
+ * answered and closed.
+ *
+ * Life of an exchange: on_headers (method, path, headers known; may answer early) -> on_body* ->
+ * on_complete -> ... (http_wake -> on_wake)* ... http_reply once -> on_end. Threads: the callbacks
+ * of one exchange come from one daemon thread, on_end too. http_reply and http_wake: any thread;
+ * http_reply once.
+ */
+#ifndef SERVER_HTTP_HTTP_H
+#define SERVER_HTTP_HTTP_H
+
+#include "base/alloc.h"
+#include "base/bytes.h"
+#include "base/status.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define HTTP_REPLY_HEADERS_MAX  12
+#define HTTP_REPLY_HEADER_BYTES 640 /* all added headers of one answer, with their NULs */
+
+struct http_server;
+struct http_exchange; /* one request and its answer */
+struct http_reply;
+
+enum http_method {
+    HTTP_GET = 0,
+    HTTP_HEAD,
+    HTTP_POST,
+    HTTP_PUT,
+    HTTP_DELETE,
+    HTTP_OPTIONS,
+    HTTP_OTHER
+};
+
+struct http_handlers {
+    /* Path, query and headers are known. May call http_reply (early answer; the body then goes to
+     * the sink). */
+    void (*on_headers)(void *arg, struct http_exchange *x);
+    void (*on_body)(void *arg, struct http_exchange *x, const void *data, size_t len);
+    /* The whole body has come. Must call http_reply now or later. */
+    void (*on_complete)(void *arg, struct http_exchange *x);
+    /* After http_wake, in the daemon's thread. Must call http_reply now or later, or see to it that
+     * http_wake is called again. */
+    void (*on_wake)(void *arg, struct http_exchange *x);
+    /* The exchange is over (answered, or the client is gone); free what http_user points to. Always
+     * called, last; also when on_headers never was (http.c refused the request by itself). */
+    void (*on_end)(void *arg, struct http_exchange *x);
+    /* May be NULL: the server refuses the request by itself (it is stopping, the body is too large,
+     * its length is ambiguous). May add headers to the answer, whose strings live until the call
+     * returns or longer; nothing else. Method, path and headers are known. */
+    void (*on_refuse)(void *arg, struct http_exchange *x, struct http_reply *reply);
+    /* May be NULL: in http_start, when the port is known and before any other callback. */
+    void (*on_listen)(void *arg, uint16_t port);
+    void *arg;
+};
+struct http_options {
+    const char *listen_address; /* host:port; port 0 = any free one */
+    uint32_t threads;
+    uint32_t connections_max;
+    int64_t read_timeout_ms;
+    uint64_t body_bytes_max; /* hard bound of any body */
+};
+/* *out is set before the first connection is accepted, for handlers that look there. INVALID
+ * (listen address), IO, NOMEM. */
+enum tsdb_status http_start(const struct http_options *o, const struct http_handlers *h,
+                            struct http_server **out, struct tsdb_error *err) TSDB_WUR;
+uint16_t http_port(const struct http_server *s);
+/* Stop accepting and answer 503 to what still comes, let open exchanges finish (at most
+ * timeout_ms), then set the flags of all watched exchanges, wait for those that were handed to
+ * on_complete (their owners always reply in the end), and stop the daemons. NULL is fine. */
+void http_stop(struct http_server *s, int64_t timeout_ms);
+
+enum http_method http_method(const struct http_exchange *x);
+const char *http_method_text(const struct http_exchange *x);
+const char *http_path(const struct http_exchange *x);  /* as sent, percent-encoded, without query */
+const char *http_query(const struct http_exchange *x); /* after '?', raw; "" if none */
+const char *
+http_header(const struct http_exchange *x,
+            const char *name); /* case-insensitive; NULL if absent. Only valid in callbacks */
+int64_t http_content_length(const struct http_exchange *x); /* -1: unknown (chunked) */
+void http_user_set(struct http_exchange *x, void *user);
+void *http_user(struct http_exchange *x);
+/* Have on_wake called in the daemon's thread. After on_complete was called and before http_reply;
+ * not again before on_wake came. The cheap way to take a hand-over from an engine thread. */
+void http_wake(struct http_exchange *x);
+/* Set *flag to 1 when the client goes away while the exchange is suspended (libmicrohttpd does not
+ * see that itself: a watcher thread epolls for EPOLLRDHUP). Until on_end. */
+void http_watch(struct http_exchange *x, _Atomic(uint32_t) *flag);
+
+struct http_reply {
+    unsigned status;
+    const char *content_type; /* NULL: none */
+    struct tsdb_buf *body;    /* moved: the exchange owns and frees it; NULL: empty */
+    struct {
+        const char *name, *value;      /* copied */
+    } headers[HTTP_REPLY_HEADERS_MAX]; /* names and values with their NULs: at most
+                                          HTTP_REPLY_HEADER_BYTES */
+    uint32_t header_count;
+    bool close; /* close the connection afterwards */
+};
+void http_reply(struct http_exchange *x, const struct http_reply *reply);
+
+struct http_stats {
+    uint64_t connections, connections_refused, requests, bytes_in, bytes_out;
+    uint32_t connections_open;
+};
+void http_stats_read(const struct http_server *s, struct http_stats *out);
+
+#endif

@@ -1,0 +1,106 @@
+/* Shared by http.c (daemons, exchanges), http_accept.c (listener) and http_watch.c (clients that go
+ * away). */
+#ifndef SERVER_HTTP_HTTP_PRIVATE_H
+#define SERVER_HTTP_HTTP_PRIVATE_H
+
+#include "base/limits.h"
+#include "base/mutex.h"
+#include "server/http/http.h"
+
+#include <microhttpd.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define HTTP_DAEMONS_MAX      32
+#define HTTP_CONNECTION_BYTES (96u << 10) /* headers and the read buffer of one connection */
+#define HTTP_LISTEN_BACKLOG   1024
+
+/* What an exchange is doing. The hand-over between the daemon's thread and the thread that replies
+ * or wakes is one atomic exchange: RUNNING   --on_complete came back without an answer--> SUSPENDED
+ *   SUSPENDED --http_reply--> REPLIED, --http_wake--> WOKEN   (and the connection is resumed)
+ *   RUNNING   --http_reply--> REPLIED, --http_wake--> WOKEN   (the daemon's thread sees it by
+ * itself) WOKEN     --daemon's thread, before on_wake--> RUNNING */
+enum http_state {
+    HTTP_STATE_RUNNING = 0,
+    HTTP_STATE_SUSPENDED,
+    HTTP_STATE_WOKEN,
+    HTTP_STATE_REPLIED
+};
+
+struct http_exchange {
+    /* owned by the daemon thread */
+    struct http_server *server;
+    struct MHD_Connection *connection;
+    enum http_method method;
+    char method_text[16];
+    char *uri; /* path NUL query NUL */
+    size_t uri_bytes;
+    const char *query;
+    int64_t content_length;
+    uint64_t body_bytes;
+    void *user;
+    bool headers_done;
+    bool completed; /* on_complete was called: counted in server->unanswered until http_reply */
+    bool sink;      /* answered early: the rest of the body is read and thrown away */
+    bool queued;
+    int32_t watch_slot; /* -1: none */
+    /* written by the replier before state becomes REPLIED (release), read by the daemon thread
+     * after it saw that (acquire) */
+    _Atomic(uint32_t) state;
+    unsigned status;
+    const char *content_type;
+    struct tsdb_buf body;
+    bool has_body;
+    bool close;
+    uint32_t header_count;
+    uint16_t header_name[HTTP_REPLY_HEADERS_MAX];
+    uint16_t header_value[HTTP_REPLY_HEADERS_MAX];
+    char content_type_text[96];
+    char header_bytes[HTTP_REPLY_HEADER_BYTES];
+};
+
+struct http_daemon {
+    struct MHD_Daemon *mhd;
+    _Atomic(uint32_t) connections;
+};
+
+struct http_watcher;
+
+struct http_server {
+    struct http_handlers handlers; /* immutable after start */
+    uint32_t connections_max;
+    uint64_t body_bytes_max;
+    struct http_daemon daemons[HTTP_DAEMONS_MAX];
+    uint32_t daemon_count;
+    int listen_fd;
+    int stop_fd; /* eventfd: wakes the accept thread */
+    uint16_t port;
+    pthread_t accept_thread;
+    bool accept_running;
+    struct http_watcher *watcher;
+    _Atomic(uint32_t) exchanges_open;
+    _Atomic(uint32_t) unanswered; /* on_complete was called, http_reply has not come back */
+    _Atomic(uint32_t) draining;   /* http_stop began: new requests get 503 */
+    _Atomic(uint32_t) halted;     /* time is up: on_complete is not called any more */
+    _Atomic(uint32_t) connections_open;
+    _Atomic(uint64_t) connections, connections_refused, requests, bytes_in, bytes_out;
+};
+
+/* http_accept.c */
+enum tsdb_status http_listen(const char *address, int *out_fd, uint16_t *out_port,
+                             struct tsdb_error *err) TSDB_WUR;
+enum tsdb_status http_accept_start(struct http_server *s, struct tsdb_error *err) TSDB_WUR;
+void http_accept_stop(struct http_server *s);
+
+/* http_watch.c. One thread; slots guarded by its lock (rank SERVER_WATCH). */
+enum tsdb_status http_watcher_create(uint32_t slots, struct http_watcher **out,
+                                     struct tsdb_error *err) TSDB_WUR;
+void http_watcher_destroy(struct http_watcher *w);
+/* -1 when no slot is free: the exchange is then not watched, its deadline still holds. */
+int32_t http_watcher_add(struct http_watcher *w, int fd, _Atomic(uint32_t) *flag);
+/* Set the flags of all who are watched. */
+void http_watcher_fire_all(struct http_watcher *w);
+/* After return the flag is not written any more. slot -1 is fine. */
+void http_watcher_remove(struct http_watcher *w, int32_t slot);
+
+#endif

@@ -1,0 +1,490 @@
+#include "tsdb/block/blocks.h"
+
+#include "base/hash.h"
+#include "base/log.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ARENA_FIRST_BYTES 65536u
+
+/* ---- opening ---- */
+
+static int compare_pairs(const void *a, const void *b)
+{
+    const struct block_ref_pair *x = a;
+    const struct block_ref_pair *y = b;
+    return (x->ref > y->ref) - (x->ref < y->ref);
+}
+
+/* One pair per series of the block, by labels. */
+static enum tsdb_status resolve_all(const struct blocks_options *o, const struct block *block,
+                                    struct block_ref_pair *pairs, uint32_t count,
+                                    struct tsdb_error *err)
+{
+    struct tsdb_arena arena;
+    tsdb_arena_init(&arena, TSDB_MEM_OTHER, ARENA_FIRST_BYTES, NULL);
+    enum tsdb_status st = TSDB_OK;
+    for (uint32_t id = 0; id < count && st == TSDB_OK; id++) {
+        struct tsdb_labels labels;
+        tsdb_arena_reset(&arena);
+        st = block_labels(block, id, &arena, &labels, err);
+        if (st == TSDB_OK) {
+            pairs[id].id = id;
+            st = o->resolve(o->resolve_arg, &labels, tsdb_labels_hash(o->hash_key, &labels),
+                            &pairs[id].ref, err);
+        }
+    }
+    tsdb_arena_deinit(&arena);
+    return st;
+}
+
+static enum tsdb_status refs_write(struct blocks *b, const char *ulid, struct block_ref_pair *pairs,
+                                   uint32_t count, struct tsdb_error *err)
+{
+    qsort(pairs, count, sizeof *pairs, compare_pairs);
+    enum tsdb_status st = b->commit ? b->commit(b->commit_arg, err) : TSDB_OK;
+    return st == TSDB_OK ? block_refs_write(b->fs, ulid, b->identity, pairs, count, err) : st;
+}
+
+static enum tsdb_status rebuild_refs(struct blocks *b, const struct blocks_options *o,
+                                     const struct block *block, struct tsdb_error *err)
+{
+    const struct block_meta *m = block_meta(block);
+    if (m->series == 0 || m->series > UINT32_MAX) {
+        return tsdb_error_set(err, TSDB_CORRUPT, "block %s: %" PRIu64 " series", m->ulid,
+                              m->series);
+    }
+    uint32_t count = (uint32_t)m->series;
+    struct block_ref_pair *pairs = tsdb_mem_alloc(TSDB_MEM_OTHER, count * sizeof *pairs);
+    if (!pairs) {
+        return tsdb_error_set(err, TSDB_NOMEM, "block %s: no memory for %u series references",
+                              m->ulid, count);
+    }
+    enum tsdb_status st = resolve_all(o, block, pairs, count, err);
+    if (st == TSDB_OK) {
+        st = refs_write(b, m->ulid, pairs, count, err);
+    }
+    tsdb_mem_free(TSDB_MEM_OTHER, pairs, count * sizeof *pairs);
+    return st;
+}
+
+static enum tsdb_status open_refs(struct blocks *b, const struct blocks_options *o,
+                                  const struct block *block, struct block_refs **out,
+                                  struct tsdb_error *err)
+{
+    const char *ulid = block_meta(block)->ulid;
+    enum tsdb_status st = block_refs_open(b->fs, ulid, b->identity, b->l2, out, err);
+    if (st == TSDB_OK && block_refs_count(*out) == block_meta(block)->series) {
+        return TSDB_OK;
+    }
+    if (st == TSDB_OK) {
+        block_refs_close(*out);
+    } else if (st == TSDB_NOMEM) {
+        return st;
+    }
+    tsdb_error_clear(err);
+    st = rebuild_refs(b, o, block, err);
+    return st == TSDB_OK ? block_refs_open(b->fs, ulid, b->identity, b->l2, out, err) : st;
+}
+
+static enum tsdb_status open_one(struct blocks *b, const struct blocks_options *o, const char *ulid,
+                                 struct live_block **out, struct tsdb_error *err)
+{
+    struct block *block = NULL;
+    struct block_refs *refs = NULL;
+    enum tsdb_status st = block_open(b->fs, BLOCKS_DIR, ulid, b->l2, &block, err);
+    if (st == TSDB_OK) {
+        st = open_refs(b, o, block, &refs, err);
+    }
+    if (st == TSDB_OK) {
+        st = live_block_make(block, refs, out);
+    }
+    if (st != TSDB_OK) {
+        block_refs_close(refs);
+        block_close(block);
+    }
+    return st;
+}
+
+/* Out of the way, but kept for a person to look at. */
+static enum tsdb_status quarantine(struct blocks *b, const char *ulid, const struct tsdb_error *why,
+                                   struct tsdb_error *err)
+{
+    char from[64];
+    char to[64];
+    snprintf(from, sizeof from, BLOCKS_DIR "/%s", ulid);
+    snprintf(to, sizeof to, BLOCKS_DIR_QUARANTINE "/%s", ulid);
+    tsdb_log(TSDB_LOG_ERROR, "tsdb", "damaged block is moved to quarantine", TSDB_S("block", ulid),
+             TSDB_S("err", why->msg));
+    enum tsdb_status st = b->fs->ops->mkdir(b->fs->ctx, BLOCKS_DIR_QUARANTINE, err);
+    if (st == TSDB_OK) {
+        st = b->fs->ops->sync_dir(b->fs->ctx, "", err);
+    }
+    if (st == TSDB_OK) {
+        st = b->fs->ops->rename(b->fs->ctx, from, to, err);
+    }
+    if (st == TSDB_OK) {
+        st = b->fs->ops->sync_dir(b->fs->ctx, BLOCKS_DIR_QUARANTINE, err);
+    }
+    if (st == TSDB_OK) {
+        st = b->fs->ops->sync_dir(b->fs->ctx, BLOCKS_DIR, err);
+    }
+    atomic_fetch_add(&b->quarantined, 1);
+    return st;
+}
+
+static enum tsdb_status open_all(struct blocks *b, const struct blocks_options *o,
+                                 const struct block_name *names, uint32_t name_count,
+                                 struct live_block **live, uint32_t *out_count,
+                                 struct tsdb_error *err)
+{
+    for (uint32_t i = 0; i < name_count; i++) {
+        struct tsdb_error why = {0};
+        const char *ulid = names[i].ulid;
+        enum tsdb_status st = open_one(b, o, ulid, &live[*out_count], &why);
+        if (st == TSDB_CORRUPT || st == TSDB_UNSUPPORTED || st == TSDB_NOT_FOUND) {
+            st = quarantine(b, ulid, &why, err);
+            if (st != TSDB_OK) {
+                return st;
+            }
+            continue;
+        }
+        if (st != TSDB_OK) {
+            return tsdb_error_set(err, st, "block %s: %s", ulid, why.msg);
+        }
+        b->next_sequence =
+            TSDB_MAX(b->next_sequence, block_meta(live[*out_count]->block)->sequence + 1);
+        (*out_count)++;
+    }
+    return TSDB_OK;
+}
+
+static void count_blocks(struct blocks *b)
+{
+    struct view *v = view_acquire(&b->views);
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < v->block_count; i++) {
+        bytes += block_meta(v->blocks[i]->block)->bytes;
+    }
+    atomic_store(&b->count, v->block_count);
+    atomic_store(&b->bytes, bytes);
+    view_release(&b->views, v);
+}
+
+/* What a process before this one renamed may not be durable yet. */
+static enum tsdb_status dir_prepare(struct blocks *b, struct tsdb_error *err)
+{
+    uint32_t removed = 0;
+    enum tsdb_status st = b->fs->ops->mkdir(b->fs->ctx, BLOCKS_DIR, err);
+    if (st == TSDB_OK) {
+        st = block_dir_clean(b->fs, BLOCKS_DIR, &removed, err);
+    }
+    if (st == TSDB_OK && removed > 0) {
+        tsdb_log(TSDB_LOG_INFO, "tsdb", "blocks that were not finished are removed",
+                 TSDB_U("blocks", removed));
+    }
+    if (st == TSDB_OK) {
+        st = b->fs->ops->sync_dir(b->fs->ctx, "", err);
+    }
+    return st == TSDB_OK ? b->fs->ops->sync_dir(b->fs->ctx, BLOCKS_DIR, err) : st;
+}
+
+static enum tsdb_status load(struct blocks *b, const struct blocks_options *o,
+                             struct tsdb_error *err)
+{
+    struct block_name *names = NULL;
+    struct live_block **live = NULL;
+    uint32_t name_count = 0;
+    uint32_t count = 0;
+    struct tsdb_arena arena;
+    tsdb_arena_init(&arena, TSDB_MEM_OTHER, ARENA_FIRST_BYTES, NULL);
+    enum tsdb_status st = dir_prepare(b, err);
+    if (st == TSDB_OK) {
+        st = block_dir_list(b->fs, BLOCKS_DIR, &arena, &names, &name_count, err);
+    }
+    if (st == TSDB_OK && name_count > 0) {
+        live = TSDB_ARENA_ARRAY(&arena, struct live_block *, name_count);
+        st = live ? open_all(b, o, names, name_count, live, &count, err)
+                  : tsdb_error_set(err, TSDB_NOMEM, "no memory for %u blocks", name_count);
+    }
+    if (st == TSDB_OK && count > 0) {
+        st = blocks_publish(b, live, count, NULL, 0, NULL, NULL, err);
+        count = st == TSDB_OK ? 0 : count;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        live_block_free(live[i]);
+    }
+    tsdb_arena_deinit(&arena);
+    return st;
+}
+
+enum tsdb_status blocks_open(struct blocks *b, const struct blocks_options *o,
+                             struct tsdb_error *err)
+{
+    memset(b, 0, sizeof *b);
+    b->fs = o->fs;
+    b->random = o->random;
+    b->clock = o->clock;
+    b->l2 = o->l2;
+    b->commit = o->commit;
+    b->commit_arg = o->commit_arg;
+    b->next_sequence = 1;
+    /* One way: the seed stays secret, and another directory has another identity. */
+    struct tsdb_hash128 id = tsdb_hash128(o->hash_key, "identity", 8);
+    memcpy(b->identity, &id, sizeof b->identity);
+    static_assert(sizeof id == BLOCK_REFS_IDENTITY_BYTES, "an identity is a 128-bit hash");
+    enum tsdb_status st = cache_l1_create(o->l1_bytes, &b->l1);
+    if (st == TSDB_OK) {
+        st = view_set_init(&b->views);
+    }
+    if (st != TSDB_OK) {
+        st = tsdb_error_set(err, st, "no memory to open the blocks");
+    }
+    if (st == TSDB_OK) {
+        st = load(b, o, err);
+    }
+    if (st != TSDB_OK) {
+        blocks_close(b);
+    }
+    return st;
+}
+
+void blocks_close(struct blocks *b)
+{
+    view_set_deinit(&b->views);
+    if (b->l1) {
+        cache_l1_destroy(b->l1);
+    }
+    memset(b, 0, sizeof *b);
+}
+
+/* ---- publishing ---- */
+
+uint64_t blocks_sequence(struct blocks *b)
+{
+    return b->next_sequence++;
+}
+
+struct block_writer_options blocks_writer_options(struct blocks *b, uint32_t level,
+                                                  uint64_t sequence)
+{
+    return (struct block_writer_options){
+        .fs = b->fs,
+        .dir = BLOCKS_DIR,
+        .wall_ms = (uint64_t)tsdb_clock_wall_ms(&b->clock),
+        .random = {b->random.next(b->random.ctx), b->random.next(b->random.ctx)},
+        .level = level,
+        .sequence = sequence,
+    };
+}
+
+static enum tsdb_status delete_block(struct blocks *b, const char *ulid, struct tsdb_error *err)
+{
+    enum tsdb_status st = block_remove(b->fs, BLOCKS_DIR, ulid, err);
+    return st == TSDB_OK ? block_refs_remove(b->fs, ulid, err) : st;
+}
+
+static enum tsdb_status adopt(struct blocks *b, const char *ulid, struct block_ref_pair *pairs,
+                              uint32_t pair_count, struct live_block **out, struct tsdb_error *err)
+{
+    struct block *block = NULL;
+    struct block_refs *refs = NULL;
+    enum tsdb_status st = refs_write(b, ulid, pairs, pair_count, err);
+    if (st == TSDB_OK) {
+        st = block_open(b->fs, BLOCKS_DIR, ulid, b->l2, &block, err);
+    }
+    if (st == TSDB_OK) {
+        st = block_refs_open(b->fs, ulid, b->identity, b->l2, &refs, err);
+    }
+    if (st == TSDB_OK && live_block_make(block, refs, out) != TSDB_OK) {
+        st = tsdb_error_set(err, TSDB_NOMEM, "no memory for block %s", ulid);
+    }
+    if (st != TSDB_OK) {
+        block_refs_close(refs);
+        block_close(block);
+    }
+    return st;
+}
+
+enum tsdb_status blocks_adopt(struct blocks *b, const char *ulid, struct block_ref_pair *pairs,
+                              uint32_t pair_count, struct live_block **out, struct tsdb_error *err)
+{
+    enum tsdb_status st = adopt(b, ulid, pairs, pair_count, out, err);
+    if (st != TSDB_OK) {
+        blocks_disown(b, ulid);
+    }
+    return st;
+}
+
+void blocks_disown(struct blocks *b, const char *ulid)
+{
+    struct tsdb_error err = {0};
+    if (delete_block(b, ulid, &err) != TSDB_OK) {
+        /* It is read again at the next start, and its samples are merged by time: nothing is
+         * wrong but the space. */
+        tsdb_log(TSDB_LOG_WARN, "tsdb", "block could not be deleted", TSDB_S("block", ulid),
+                 TSDB_S("err", err.msg));
+    } else {
+        atomic_fetch_add(&b->deleted, 1);
+    }
+}
+
+enum tsdb_status blocks_publish(struct blocks *b, struct live_block *const *added,
+                                uint32_t added_count, struct live_block *const *removed,
+                                uint32_t removed_count, blocks_publish_fn on_publish, void *arg,
+                                struct tsdb_error *err)
+{
+    struct view *v = NULL;
+    if (view_prepare(&b->views, added, added_count, removed, removed_count, &v) != TSDB_OK) {
+        return tsdb_error_set(err, TSDB_NOMEM, "no memory for a view of the blocks");
+    }
+    if (on_publish) {
+        on_publish(arg, v->number);
+    }
+    view_publish(&b->views, v);
+    count_blocks(b);
+    return TSDB_OK;
+}
+
+size_t blocks_collect(struct blocks *b)
+{
+    size_t n = 0;
+    for (struct live_block *dead = view_collect(&b->views); dead; n++) {
+        struct live_block *next = dead->next_dead;
+        bool doomed = dead->doomed;
+        char ulid[BLOCK_ULID_CHARS + 1];
+        memcpy(ulid, block_meta(dead->block)->ulid, sizeof ulid);
+        live_block_free(dead);
+        if (doomed) {
+            blocks_disown(b, ulid);
+        }
+        dead = next;
+    }
+    return n;
+}
+
+/* ---- reading ---- */
+
+void piece_list_init(struct piece_list *l, struct tsdb_arena *arena)
+{
+    *l = (struct piece_list){.arena = arena};
+}
+
+void piece_list_release(struct piece_list *l, struct blocks *b)
+{
+    for (uint32_t i = 0; i < l->count; i++) {
+        if (l->pins[i]) {
+            cache_l1_release(b->l1, l->pins[i]);
+        }
+    }
+    l->count = 0;
+}
+
+static enum tsdb_status piece_list_grow(struct piece_list *l)
+{
+    uint32_t cap = l->cap ? l->cap * 2 : 16;
+    struct head_piece *items = TSDB_ARENA_ARRAY(l->arena, struct head_piece, cap);
+    if (!items) {
+        return l->arena->failure != TSDB_OK ? l->arena->failure : TSDB_NOMEM;
+    }
+    struct cache_l1_entry **pins = TSDB_ARENA_ARRAY(l->arena, struct cache_l1_entry *, cap);
+    if (!pins) {
+        return l->arena->failure != TSDB_OK ? l->arena->failure : TSDB_NOMEM;
+    }
+    if (l->count > 0) {
+        memcpy(items, l->items, l->count * sizeof *items);
+        memcpy(pins, l->pins, l->count * sizeof(struct cache_l1_entry *));
+    }
+    l->items = items;
+    l->pins = pins;
+    l->cap = cap;
+    return TSDB_OK;
+}
+
+enum tsdb_status piece_list_add(struct piece_list *l, const struct head_piece *p,
+                                struct cache_l1_entry *pin)
+{
+    if (l->count == l->cap) {
+        enum tsdb_status st = piece_list_grow(l);
+        if (st != TSDB_OK) {
+            return st;
+        }
+    }
+    l->items[l->count] = *p;
+    l->pins[l->count++] = pin;
+    return TSDB_OK;
+}
+
+static enum tsdb_status read_chunk(struct blocks *b, const struct block *block,
+                                   const struct block_chunk *c, struct piece_list *out,
+                                   struct tsdb_error *err)
+{
+    const struct chunk_samples *samples = NULL;
+    struct chunk_samples decoded;
+    struct cache_l1_entry *pin = cache_l1_get(b->l1, block_id(block), c->offset, &samples);
+    if (!pin) {
+        enum tsdb_status st = block_chunk_read(block, c, out->arena, &decoded, err);
+        if (st != TSDB_OK) {
+            return st;
+        }
+        samples = &decoded;
+        if (decoded.kind == TSDB_SAMPLE_FLOAT) {
+            const struct chunk_samples *cached = NULL;
+            pin = cache_l1_put(b->l1, block_id(block), c->offset, &decoded, &cached);
+            samples = pin ? cached : &decoded;
+        }
+    }
+    struct head_piece piece = piece_of_chunk(samples);
+    enum tsdb_status st = piece_list_add(out, &piece, pin);
+    if (st != TSDB_OK) {
+        cache_l1_release(b->l1, pin);
+        return tsdb_error_set(err, st, "no memory to read a series");
+    }
+    return TSDB_OK;
+}
+
+static bool overlaps(const struct live_block *l, struct tsdb_time_range range)
+{
+    const struct block_meta *m = block_meta(l->block);
+    return m->min_ms <= range.max_ms && (range.min_ms < m->max_ms || m->max_ms == INT64_MAX);
+}
+
+bool blocks_overlap(const struct view *v, struct tsdb_time_range range)
+{
+    for (uint32_t i = 0; i < v->block_count; i++) {
+        if (overlaps(v->blocks[i], range)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+enum tsdb_status blocks_read(struct blocks *b, const struct view *v, tsdb_series_ref ref,
+                             struct tsdb_time_range range, struct piece_list *out,
+                             struct tsdb_error *err)
+{
+    for (uint32_t i = 0; i < v->block_count; i++) {
+        struct live_block *l = v->blocks[i];
+        uint32_t id = 0;
+        enum tsdb_status st =
+            overlaps(l, range) ? block_refs_find(l->refs, ref, &id, err) : TSDB_NOT_FOUND;
+        if (st == TSDB_NOT_FOUND) {
+            continue;
+        }
+        struct block_chunk *chunks = NULL;
+        uint32_t n = 0;
+        if (st == TSDB_OK) {
+            st = block_chunks(l->block, id, range, out->arena, &chunks, &n, err);
+        }
+        for (uint32_t k = 0; k < n && st == TSDB_OK; k++) {
+            st = read_chunk(b, l->block, &chunks[k], out, err);
+        }
+        if (st != TSDB_OK) {
+            return tsdb_error_prefix(err, st, "block %s", block_meta(l->block)->ulid);
+        }
+    }
+    return TSDB_OK;
+}

@@ -1,0 +1,103 @@
+/* The blocks of a data directory: opening them, reading a series out of a view, publishing and
+ * deleting.
+ *
+ * On the read path: tsdb_series_read -> blocks_read (pieces of the view's blocks, then of the head)
+ * -> pieces_merge. Opening also maps every series of a block to a ref of this directory: from
+ * refs/<ULID>, or by labels when that is missing or foreign.
+ *
+ * Threads: blocks_open, _publish, _collect: one at a time (the opener, then the block thread).
+ * blocks_read: any, with a pinned view. Counters atomic.
+ */
+#ifndef TSDB_BLOCK_BLOCKS_H
+#define TSDB_BLOCK_BLOCKS_H
+
+#include "base/random.h"
+#include "tsdb/block/view.h"
+#include "tsdb/chunk/cache_l1.h"
+#include "tsdb/chunk/pieces.h"
+
+#define BLOCKS_DIR            "blocks"
+#define BLOCKS_DIR_QUARANTINE "quarantine"
+
+struct blocks {
+    const struct tsdb_fs *fs; /* immutable, as is all above views */
+    struct tsdb_random random;
+    struct tsdb_clock clock;
+    struct cache_l1 *l1;
+    struct cache_l2 *l2; /* borrowed */
+    enum tsdb_status (*commit)(void *arg, struct tsdb_error *err);
+    void *commit_arg;
+    uint8_t identity[BLOCK_REFS_IDENTITY_BYTES];
+    struct view_set views;
+    uint64_t next_sequence; /* block thread */
+    _Atomic(uint64_t) count, bytes, quarantined, deleted;
+};
+
+/* Find the series with these labels, or make it known: called while opening, before anybody else
+ * looks. */
+typedef enum tsdb_status (*blocks_resolve_fn)(void *arg, const struct tsdb_labels *labels,
+                                              uint64_t hash, tsdb_series_ref *out_ref,
+                                              struct tsdb_error *err);
+struct blocks_options {
+    const struct tsdb_fs *fs;
+    struct tsdb_random random;
+    struct tsdb_clock clock;
+    const struct tsdb_hash_key *hash_key;
+    struct cache_l2 *l2; /* outlives the blocks */
+    uint64_t l1_bytes;
+    blocks_resolve_fn resolve;
+    void *resolve_arg;
+    /* Make the refs that were handed out durable: called before a file with refs is written, so
+     * that no ref on the disk ever comes to mean another series. */
+    enum tsdb_status (*commit)(void *arg, struct tsdb_error *err);
+    void *commit_arg;
+};
+/* Removes what was left unfinished and opens every block. A damaged one is moved to quarantine/,
+ * with a line in the log, and the rest serves. NOMEM, IO. */
+enum tsdb_status blocks_open(struct blocks *b, const struct blocks_options *o,
+                             struct tsdb_error *err) TSDB_WUR;
+void blocks_close(struct blocks *b); /* no view may be pinned; a zeroed struct is fine */
+
+/* Options for a writer of the next block. */
+struct block_writer_options blocks_writer_options(struct blocks *b, uint32_t level,
+                                                  uint64_t sequence);
+uint64_t blocks_sequence(struct blocks *b); /* a fresh one, later than all */
+/* Write the refs of a block that was just finished (pairs are sorted here) and open it. After a
+ * failure the block is gone again. */
+enum tsdb_status blocks_adopt(struct blocks *b, const char *ulid, struct block_ref_pair *pairs,
+                              uint32_t pair_count, struct live_block **out,
+                              struct tsdb_error *err) TSDB_WUR;
+/* Delete the files of a block that no view lists; a failure is logged. */
+void blocks_disown(struct blocks *b, const char *ulid);
+/* Swap in a view with `added` and without `removed`. on_publish (may be NULL) runs with the number
+ * of the new view just before it becomes current: whoever marks what moved into the added blocks
+ * does it there. NOMEM: nothing changed. */
+typedef void (*blocks_publish_fn)(void *arg, uint64_t view_number);
+enum tsdb_status blocks_publish(struct blocks *b, struct live_block *const *added,
+                                uint32_t added_count, struct live_block *const *removed,
+                                uint32_t removed_count, blocks_publish_fn on_publish, void *arg,
+                                struct tsdb_error *err) TSDB_WUR;
+/* Close blocks that no view lists any more and delete the doomed ones. Returns how many. */
+size_t blocks_collect(struct blocks *b);
+
+/* Pieces being gathered, and the cache entries that they borrow from. */
+struct piece_list {
+    struct tsdb_arena *arena;
+    struct head_piece *items;
+    struct cache_l1_entry **pins; /* parallel to items, NULL where nothing is pinned */
+    uint32_t count, cap;
+};
+void piece_list_init(struct piece_list *l, struct tsdb_arena *arena);
+void piece_list_release(struct piece_list *l,
+                        struct blocks *b); /* unpins; the pieces are then not to be touched */
+enum tsdb_status piece_list_add(struct piece_list *l, const struct head_piece *p,
+                                struct cache_l1_entry *pin) TSDB_WUR;
+/* Add the pieces of a series in the view's blocks that overlap the range, in block order. CORRUPT,
+ * IO, NOMEM, LIMIT. */
+enum tsdb_status blocks_read(struct blocks *b, const struct view *v, tsdb_series_ref ref,
+                             struct tsdb_time_range range, struct piece_list *out,
+                             struct tsdb_error *err) TSDB_WUR;
+/* Does any block of the view overlap the range? */
+bool blocks_overlap(const struct view *v, struct tsdb_time_range range);
+
+#endif

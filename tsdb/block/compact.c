@@ -1,0 +1,467 @@
+#include "tsdb/block/compact.h"
+
+#include "base/assert.h"
+#include "base/latency.h"
+#include "base/log.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define CATEGORY     TSDB_MEM_OTHER
+#define ARENA_BYTES  (1u << 18)
+#define LABELS_BYTES 4096u
+#define CHECK_EVERY  256u /* series between two looks at the cancel flag */
+
+/* ---- what to do ---- */
+
+/* Rewriting is worth it when the small blocks of a group are at least this part of the largest:
+ * each byte of the largest is then written a bounded number of times while the group grows. */
+#define SMALL_PART 8u
+#define SMALL_MANY 8u /* so many small ones slow every query of the range down */
+
+struct planner {
+    struct live_block **blocks; /* not damaged, by min_ms */
+    uint32_t count;
+    const struct compact_limits *limits;
+    struct compact_plan *out;
+};
+
+static const struct block_meta *meta(const struct live_block *b)
+{
+    return block_meta(b->block);
+}
+
+static int by_min(const void *a, const void *b)
+{
+    const struct live_block *const *x = a;
+    const struct live_block *const *y = b;
+    int64_t l = meta(*x)->min_ms;
+    int64_t r = meta(*y)->min_ms;
+    return (l > r) - (l < r);
+}
+
+static int by_sequence(const void *a, const void *b)
+{
+    const struct live_block *const *x = a;
+    const struct live_block *const *y = b;
+    uint64_t l = meta(*x)->sequence;
+    uint64_t r = meta(*y)->sequence;
+    return (l > r) - (l < r);
+}
+
+/* The plan: these blocks, sorted by sequence; more than a plan takes: the first of them. */
+static void choose(struct planner *p, struct live_block *const *blocks, uint32_t count)
+{
+    struct compact_plan *out = p->out;
+    out->count = TSDB_MIN(count, COMPACT_SOURCES_MAX);
+    out->min_ms = INT64_MAX;
+    out->max_ms = INT64_MIN;
+    for (uint32_t i = 0; i < out->count; i++) {
+        out->sources[i] = blocks[i];
+        out->min_ms = TSDB_MIN(out->min_ms, meta(blocks[i])->min_ms);
+        out->max_ms = TSDB_MAX(out->max_ms, meta(blocks[i])->max_ms);
+    }
+}
+
+/* A group of blocks that overlap, directly or through others. */
+static bool choose_overlap(struct planner *p, struct live_block **group, uint32_t count)
+{
+    qsort(group, count, sizeof(struct live_block *), by_sequence);
+    uint32_t largest = 0;
+    uint64_t total = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        total += meta(group[i])->bytes;
+        largest = meta(group[i])->bytes > meta(group[largest])->bytes ? i : largest;
+    }
+    uint64_t small = total - meta(group[largest])->bytes;
+    if (small >= meta(group[largest])->bytes / SMALL_PART) {
+        choose(p, group, count);
+    } else if (count - largest - 1 >= SMALL_MANY) {
+        choose(p, group + largest + 1, count - largest - 1);
+    } else if (largest >= SMALL_MANY) {
+        choose(p, group, largest);
+    } else {
+        return false;
+    }
+    return true;
+}
+
+/* Where the run of blocks that overlap, from `begin` on, ends. */
+static uint32_t overlap_end(const struct planner *p, uint32_t begin)
+{
+    int64_t reach = meta(p->blocks[begin])->max_ms;
+    uint32_t end = begin + 1;
+    while (end < p->count && meta(p->blocks[end])->min_ms < reach) {
+        reach = TSDB_MAX(reach, meta(p->blocks[end])->max_ms);
+        end++;
+    }
+    return end;
+}
+
+static bool plan_overlap(struct planner *p)
+{
+    for (uint32_t begin = 0; begin < p->count;) {
+        uint32_t end = overlap_end(p, begin);
+        if (end - begin > 1) {
+            struct live_block *group[COMPACT_SOURCES_MAX * 4];
+            uint32_t n = TSDB_MIN(end - begin, TSDB_ARRAY_LEN(group));
+            /* Of more blocks than that the first by sequence: those that are left out come after
+             * all that are taken. */
+            qsort(p->blocks + begin, end - begin, sizeof(struct live_block *), by_sequence);
+            memcpy(group, p->blocks + begin, n * sizeof group[0]);
+            qsort(p->blocks + begin, end - begin, sizeof(struct live_block *), by_min);
+            if (choose_overlap(p, group, n)) {
+                return true;
+            }
+        }
+        begin = end;
+    }
+    return false;
+}
+
+/* Begin of the aligned range; INT64_MIN stands for everything before the first whole one. */
+static int64_t range_begin(int64_t t_ms, int64_t range_ms)
+{
+    int64_t r = t_ms % range_ms;
+    r = r < 0 ? r + range_ms : r;
+    return t_ms < INT64_MIN + r ? INT64_MIN : t_ms - r;
+}
+
+/* The blocks that begin in one aligned range; are they to become one? */
+static bool choose_range(struct planner *p, uint32_t begin, uint32_t end, int64_t range_ms)
+{
+    int64_t from = range_begin(meta(p->blocks[begin])->min_ms, range_ms);
+    if (end - begin < 2 || end - begin > COMPACT_SOURCES_MAX || end == p->count ||
+        from > INT64_MAX - range_ms || from == INT64_MIN) {
+        return false;
+    }
+    int64_t before = begin > 0 ? meta(p->blocks[begin - 1])->max_ms : INT64_MIN;
+    if (before > from) {
+        return false; /* one reaches in from before */
+    }
+    for (uint32_t i = begin; i < end; i++) {
+        const struct block_meta *m = meta(p->blocks[i]);
+        /* One that is as long already has been through this: late blocks beside it are a matter of
+         * overlaps. */
+        if (m->max_ms > from + range_ms || m->max_ms - m->min_ms >= range_ms) {
+            return false;
+        }
+    }
+    struct live_block *group[COMPACT_SOURCES_MAX];
+    memcpy(group, p->blocks + begin, (end - begin) * sizeof group[0]);
+    qsort(group, end - begin, sizeof group[0], by_sequence);
+    choose(p, group, end - begin);
+    return true;
+}
+
+static bool plan_range(struct planner *p, int64_t range_ms)
+{
+    for (uint32_t begin = 0; begin < p->count;) {
+        int64_t from = range_begin(meta(p->blocks[begin])->min_ms, range_ms);
+        uint32_t end = begin + 1;
+        while (end < p->count && range_begin(meta(p->blocks[end])->min_ms, range_ms) == from) {
+            end++;
+        }
+        if (choose_range(p, begin, end, range_ms)) {
+            return true;
+        }
+        begin = end;
+    }
+    return false;
+}
+
+static bool plan_ranges(struct planner *p)
+{
+    int64_t range = p->limits->range_ms;
+    while (range <= p->limits->range_max_ms / 3) {
+        range *= 3;
+        if (plan_range(p, range)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+enum tsdb_status compact_plan(const struct view *v, const struct compact_limits *l,
+                              struct compact_plan *out, struct tsdb_error *err)
+{
+    TSDB_ASSERT(l->range_ms > 0);
+    size_t bytes = (v->block_count + 1) * sizeof(struct live_block *);
+    struct planner p = {.limits = l, .out = out};
+    p.blocks = tsdb_mem_alloc(CATEGORY, bytes);
+    if (!p.blocks) {
+        return tsdb_error_set(err, TSDB_NOMEM, "no memory to plan a compaction");
+    }
+    for (uint32_t i = 0; i < v->block_count; i++) {
+        if (!v->blocks[i]->damaged) {
+            p.blocks[p.count++] = v->blocks[i];
+        }
+    }
+    qsort(p.blocks, p.count, sizeof(struct live_block *), by_min);
+    bool found = plan_overlap(&p) || plan_ranges(&p);
+    tsdb_mem_free(CATEGORY, p.blocks, bytes);
+    return found ? TSDB_OK : TSDB_NOT_FOUND;
+}
+
+/* ---- doing it ---- */
+
+struct cursor {
+    struct live_block *live;
+    uint32_t id, count; /* the series at hand, how many there are */
+    uint32_t *refs;     /* [count] */
+    struct tsdb_labels labels;
+    struct tsdb_arena arena; /* of the labels */
+};
+struct run {
+    const struct compact_source *s;
+    const struct compact_plan *plan;
+    struct cursor cursors[COMPACT_SOURCES_MAX];
+    struct block_writer *writer;
+    struct block_ref_pair *pairs;
+    uint64_t pair_cap;
+    uint32_t pair_count;
+    struct tsdb_arena arena;   /* of the series at hand */
+    struct live_block *failed; /* NULL: no source's fault */
+};
+
+static enum tsdb_status no_memory(struct tsdb_error *err)
+{
+    return tsdb_error_set(err, TSDB_NOMEM, "no memory to merge blocks");
+}
+
+/* The ref of every series of the block, by id. */
+static enum tsdb_status refs_invert(struct cursor *c, struct tsdb_error *err)
+{
+    uint32_t n = block_refs_count(c->live->refs);
+    struct block_ref_pair *pairs = tsdb_mem_alloc(CATEGORY, n * sizeof *pairs);
+    if (!pairs) {
+        return no_memory(err);
+    }
+    enum tsdb_status status = block_refs_read(c->live->refs, pairs, err);
+    for (uint32_t i = 0; status == TSDB_OK && i < n; i++) {
+        if (pairs[i].id >= c->count) {
+            status = tsdb_error_set(err, TSDB_CORRUPT, "reference to series %u of %u", pairs[i].id,
+                                    c->count);
+        } else {
+            c->refs[pairs[i].id] = pairs[i].ref;
+        }
+    }
+    tsdb_mem_free(CATEGORY, pairs, n * sizeof *pairs);
+    return status;
+}
+
+static enum tsdb_status cursor_load(struct run *r, struct cursor *c, struct tsdb_error *err)
+{
+    tsdb_arena_reset(&c->arena);
+    if (c->id == c->count) {
+        return TSDB_OK;
+    }
+    enum tsdb_status status = block_labels(c->live->block, c->id, &c->arena, &c->labels, err);
+    r->failed = status == TSDB_CORRUPT ? c->live : r->failed;
+    return status;
+}
+
+static enum tsdb_status cursor_open(struct run *r, struct cursor *c, struct live_block *live,
+                                    struct tsdb_error *err)
+{
+    c->live = live;
+    tsdb_arena_init(&c->arena, CATEGORY, LABELS_BYTES, NULL);
+    c->count = block_refs_count(live->refs);
+    r->pair_cap += c->count;
+    c->refs = tsdb_mem_alloc_zero(CATEGORY, c->count * sizeof *c->refs);
+    if (!c->refs) {
+        return no_memory(err);
+    }
+    enum tsdb_status status = refs_invert(c, err);
+    if (status != TSDB_OK) {
+        r->failed = status == TSDB_CORRUPT ? live : r->failed;
+        return status;
+    }
+    return cursor_load(r, c, err);
+}
+
+static void cursor_close(struct cursor *c)
+{
+    if (c->live) {
+        tsdb_mem_free(CATEGORY, c->refs, c->count * sizeof *c->refs);
+        tsdb_arena_deinit(&c->arena);
+    }
+}
+
+/* The least labels that any cursor stands at; NULL: all are at their end. */
+static const struct cursor *least(const struct run *r)
+{
+    const struct cursor *best = NULL;
+    for (uint32_t i = 0; i < r->plan->count; i++) {
+        const struct cursor *c = &r->cursors[i];
+        if (c->id < c->count && (!best || tsdb_labels_compare(&c->labels, &best->labels) < 0)) {
+            best = c;
+        }
+    }
+    return best;
+}
+
+/* Add the samples of the series that the cursor stands at. */
+static enum tsdb_status cursor_read(struct run *r, const struct cursor *c, struct piece_list *l,
+                                    struct tsdb_error *err)
+{
+    struct block_chunk *chunks = NULL;
+    uint32_t n = 0;
+    enum tsdb_status status =
+        block_chunks(c->live->block, c->id, TSDB_TIME_ALL, &r->arena, &chunks, &n, err);
+    for (uint32_t i = 0; status == TSDB_OK && i < n; i++) {
+        struct chunk_samples samples;
+        status = block_chunk_read(c->live->block, &chunks[i], &r->arena, &samples, err);
+        if (status == TSDB_OK) {
+            struct head_piece piece = piece_of_chunk(&samples);
+            status = piece_list_add(l, &piece, NULL) == TSDB_OK ? TSDB_OK : no_memory(err);
+        }
+    }
+    if (status != TSDB_OK) {
+        r->failed = status == TSDB_CORRUPT ? c->live : r->failed;
+        return tsdb_error_prefix(err, status, "block %s", meta(c->live)->ulid);
+    }
+    return TSDB_OK;
+}
+
+static enum tsdb_status series_write(struct run *r, const struct tsdb_labels *labels,
+                                     tsdb_series_ref ref, const struct piece_list *l,
+                                     struct tsdb_error *err)
+{
+    struct piece_columns c = {0};
+    enum tsdb_status status = pieces_merge(l->items, l->count, TSDB_TIME_ALL, &r->arena, &c, err);
+    if (status != TSDB_OK || c.count == 0) {
+        return status;
+    }
+    status = block_writer_series(r->writer, labels, tsdb_labels_hash(r->s->hash_key, labels), err);
+    if (status == TSDB_OK) {
+        status = pieces_write(&c, r->writer, err);
+    }
+    if (status == TSDB_OK) {
+        TSDB_ASSERT(r->pair_count < r->pair_cap);
+        r->pairs[r->pair_count] = (struct block_ref_pair){ref, r->pair_count};
+        r->pair_count++;
+    }
+    return status;
+}
+
+/* One series: from every source that has it, in the order of sequences. */
+static enum tsdb_status series_merge(struct run *r, const struct cursor *first,
+                                     struct tsdb_error *err)
+{
+    struct piece_list l;
+    bool at[COMPACT_SOURCES_MAX] = {false};
+    tsdb_arena_reset(&r->arena);
+    piece_list_init(&l, &r->arena);
+    enum tsdb_status status = TSDB_OK;
+    for (uint32_t i = 0; status == TSDB_OK && i < r->plan->count; i++) {
+        const struct cursor *c = &r->cursors[i];
+        at[i] = c->id < c->count && tsdb_labels_compare(&c->labels, &first->labels) == 0;
+        if (at[i]) {
+            status = cursor_read(r, c, &l, err);
+        }
+    }
+    if (status == TSDB_OK) {
+        status = series_write(r, &first->labels, first->refs[first->id], &l, err);
+    }
+    for (uint32_t i = 0; status == TSDB_OK && i < r->plan->count; i++) {
+        if (at[i]) {
+            r->cursors[i].id++;
+            status = cursor_load(r, &r->cursors[i], err);
+        }
+    }
+    return status;
+}
+
+static enum tsdb_status merge_all(struct run *r, struct tsdb_error *err)
+{
+    enum tsdb_status status = TSDB_OK;
+    uint32_t turn = 0;
+    for (const struct cursor *c = least(r); status == TSDB_OK && c; c = least(r)) {
+        if (turn++ % CHECK_EVERY == 0 && r->s->cancel &&
+            atomic_load_explicit(r->s->cancel, memory_order_relaxed) != 0) {
+            return tsdb_error_set(err, TSDB_CANCELLED, "compaction: cancelled");
+        }
+        status = series_merge(r, c, err);
+    }
+    return status;
+}
+
+/* The merged block, durable and open. */
+static enum tsdb_status block_make(struct run *r, struct block_meta *out_meta,
+                                   struct live_block **out, struct tsdb_error *err)
+{
+    uint32_t level = 0;
+    for (uint32_t i = 0; i < r->plan->count; i++) {
+        level = TSDB_MAX(level, meta(r->plan->sources[i])->level);
+    }
+    struct block_writer_options o =
+        blocks_writer_options(r->s->blocks, level + 1, meta(r->plan->sources[0])->sequence);
+    enum tsdb_status status = block_writer_open(&o, &r->writer, err);
+    if (status != TSDB_OK) {
+        return status;
+    }
+    status = merge_all(r, err);
+    if (status != TSDB_OK) {
+        block_writer_abort(r->writer);
+        return status;
+    }
+    status = block_writer_finish(r->writer, r->plan->min_ms, r->plan->max_ms, out_meta, err);
+    if (status == TSDB_OK) {
+        status = blocks_adopt(r->s->blocks, out_meta->ulid, r->pairs, r->pair_count, out, err);
+    }
+    return status;
+}
+
+static enum tsdb_status run_steps(struct run *r, struct block_meta *out, struct tsdb_error *err)
+{
+    enum tsdb_status status = TSDB_OK;
+    for (uint32_t i = 0; status == TSDB_OK && i < r->plan->count; i++) {
+        status = cursor_open(r, &r->cursors[i], r->plan->sources[i], err);
+    }
+    if (status != TSDB_OK) {
+        return status;
+    }
+    r->pairs = tsdb_mem_alloc(CATEGORY, r->pair_cap * sizeof *r->pairs);
+    struct live_block *live = NULL;
+    status = r->pairs ? block_make(r, out, &live, err) : no_memory(err);
+    if (status != TSDB_OK) {
+        return status;
+    }
+    status =
+        blocks_publish(r->s->blocks, &live, 1, r->plan->sources, r->plan->count, NULL, NULL, err);
+    if (status != TSDB_OK) {
+        live_block_free(live);
+        blocks_disown(r->s->blocks, out->ulid);
+    }
+    return status;
+}
+
+enum tsdb_status compact_run(const struct compact_source *s, const struct compact_plan *plan,
+                             struct block_meta *out, struct tsdb_error *err)
+{
+    struct block_meta result = {0};
+    struct run *r = tsdb_mem_alloc_zero(CATEGORY, sizeof *r);
+    if (!r) {
+        return no_memory(err);
+    }
+    uint64_t begin = tsdb_perf_now();
+    r->s = s;
+    r->plan = plan;
+    tsdb_arena_init(&r->arena, CATEGORY, ARENA_BYTES, NULL);
+    enum tsdb_status status = run_steps(r, &result, err);
+    if (r->failed) {
+        r->failed->damaged = true;
+    }
+    for (uint32_t i = 0; i < plan->count; i++) {
+        cursor_close(&r->cursors[i]);
+    }
+    tsdb_arena_deinit(&r->arena);
+    tsdb_mem_free(CATEGORY, r->pairs, r->pair_cap * sizeof *r->pairs);
+    tsdb_mem_free(CATEGORY, r, sizeof *r);
+    tsdb_perf_end(TSDB_LAYER_PERSIST, begin);
+    if (status == TSDB_OK) {
+        *out = result;
+    }
+    return status;
+}

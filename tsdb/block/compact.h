@@ -1,0 +1,48 @@
+/* Compaction: blocks that overlap become one, neighbours become longer ones.
+ *
+ * Which blocks (compact_plan), over the blocks of a view:
+ *  1. A group of blocks whose times overlap, when what is small in it is worth it: more than an
+ *     eighth of the largest, or many. Where rewriting a large block for a few late samples is not,
+ *     the small ones are merged among themselves.
+ *  2. Else the blocks of an aligned range three times the base range, then nine times, ... up to
+ *     range_max_ms, when all of it has been flushed (there is a later block).
+ * How (compact_run): the sources are walked side by side in label order; the samples of a series
+ * are merged by time and written as long chunks. The new block is durable before the view without
+ * the sources is published; their files go when the last reader of an older view is done.
+ *
+ * Invariant: the sources of a merge are neighbours in sequence among the blocks that overlap them,
+ * so that "the first written wins" means the same after as before; the result has the sequence of
+ * the first. Threads: one at a time (struct blocks).
+ */
+#ifndef TSDB_BLOCK_COMPACT_H
+#define TSDB_BLOCK_COMPACT_H
+
+#include "tsdb/block/blocks.h"
+
+#define COMPACT_SOURCES_MAX 64u
+
+struct compact_limits {
+    int64_t range_ms;     /* of blocks that come from the head */
+    int64_t range_max_ms; /* of blocks that are merged without overlap */
+};
+struct compact_plan {
+    struct live_block *sources[COMPACT_SOURCES_MAX]; /* by sequence */
+    uint32_t count;
+    int64_t min_ms, max_ms; /* [min, max) of the result */
+};
+/* What to do next. NOT_FOUND: nothing (err untouched); NOMEM. The sources stay valid as long as the
+ * view is pinned. */
+enum tsdb_status compact_plan(const struct view *v, const struct compact_limits *l,
+                              struct compact_plan *out, struct tsdb_error *err) TSDB_WUR;
+
+struct compact_source {
+    struct blocks *blocks;
+    const struct tsdb_hash_key *hash_key;
+    const _Atomic(uint32_t) *cancel; /* not 0: stop with CANCELLED */
+};
+/* Do it. A source that is CORRUPT is marked as damaged: no plan has it again. IO, NOMEM, CANCELLED.
+ * After a failure the view is as it was. */
+enum tsdb_status compact_run(const struct compact_source *s, const struct compact_plan *plan,
+                             struct block_meta *out, struct tsdb_error *err) TSDB_WUR;
+
+#endif

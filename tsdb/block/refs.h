@@ -1,0 +1,52 @@
+/* From series refs of this data directory to series ids of a block.
+ *
+ * A block knows its series by labels, so that it can be carried elsewhere; here a series is known
+ * by its ref, which is stable for the life of the directory. refs/<ULID> holds the pairs, sorted by
+ * ref, beside the block and not in it: it is derived, tagged with the directory's identity, and
+ * made again by labels when it is missing, foreign or damaged.
+ *
+ *   page 0: u32 magic | u32 version | u8 identity[16] | u64 pair count | zeroes | u32 crc32c
+ *   page 1..: up to 8190 pairs {u32 ref, u32 id}, unused ones 0xff | 12 zero bytes | u32 crc32c
+ * every page 65536 bytes, little-endian The CRC covers the page before it, continued from the
+ * page's number.
+ *
+ * In memory: the first ref of each page. Threads: immutable after open, any. Cost of a look-up: a
+ * page of the L2 cache and a binary search.
+ */
+#ifndef TSDB_BLOCK_REFS_H
+#define TSDB_BLOCK_REFS_H
+
+#include "model/batch.h"
+#include "tsdb/chunk/cache_l2.h"
+
+#define BLOCK_REFS_DIR            "refs"
+#define BLOCK_REFS_IDENTITY_BYTES 16
+
+struct block_ref_pair {
+    uint32_t ref, id;
+};
+struct block_refs;
+
+/* Write and sync refs/<ulid> (directory made and synced). pairs sorted by ref, refs unique. */
+enum tsdb_status block_refs_write(const struct tsdb_fs *fs, const char *ulid,
+                                  const uint8_t identity[BLOCK_REFS_IDENTITY_BYTES],
+                                  const struct block_ref_pair *pairs, uint32_t count,
+                                  struct tsdb_error *err) TSDB_WUR;
+/* NOT_FOUND: missing, or of another directory. CORRUPT, IO, NOMEM. */
+enum tsdb_status block_refs_open(const struct tsdb_fs *fs, const char *ulid,
+                                 const uint8_t identity[BLOCK_REFS_IDENTITY_BYTES],
+                                 struct cache_l2 *cache, struct block_refs **out,
+                                 struct tsdb_error *err) TSDB_WUR;
+void block_refs_close(struct block_refs *r); /* NULL is fine */
+/* NOT_FOUND without touching err: the block has no samples of the series. */
+enum tsdb_status block_refs_find(const struct block_refs *r, tsdb_series_ref ref, uint32_t *out_id,
+                                 struct tsdb_error *err) TSDB_WUR;
+/* All pairs, rising by ref, into out[block_refs_count]; past the cache. */
+enum tsdb_status block_refs_read(const struct block_refs *r, struct block_ref_pair *out,
+                                 struct tsdb_error *err) TSDB_WUR;
+uint32_t block_refs_count(const struct block_refs *r);
+/* Remove the file of a deleted block. */
+enum tsdb_status block_refs_remove(const struct tsdb_fs *fs, const char *ulid,
+                                   struct tsdb_error *err) TSDB_WUR;
+
+#endif

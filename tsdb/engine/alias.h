@@ -1,0 +1,31 @@
+/* The alias table: 128-bit keyed hash of the raw label bytes as senders write them -> series ref
+ * and generation.
+ *
+ * 128 bits with a secret key are trusted: at 10^7 series a collision has probability 10^-25. Cut
+ * into 256 stripes by hash; each an open-addressing table of 24-byte entries, three atomic words:
+ * {ref | generation << 32, hi, lo}, lo written last with release (0 = free; a hash with lo 0 is
+ * stored as 1). Entries are never moved or removed within a table; growing builds a new one,
+ * publishes it and retires the old (epoch). An alias whose generation is out of date is overwritten
+ * in place. Threads: find/prefetch any, under a guard; put any, under the stripe's lock (rank
+ * ALIAS_STRIPE).
+ */
+#ifndef TSDB_ENGINE_ALIAS_H
+#define TSDB_ENGINE_ALIAS_H
+
+#include "base/epoch.h"
+#include "base/hash.h"
+#include "tsdb/tsdb.h"
+
+struct alias_table;
+/* aliases_max: beyond, new aliases are not entered (the slow path still finds the series). */
+enum tsdb_status alias_table_create(struct tsdb_epoch *epoch, uint64_t aliases_max,
+                                    struct alias_table **out) TSDB_WUR;
+void alias_table_destroy(struct alias_table *t);
+void alias_prefetch(const struct alias_table *t, struct tsdb_hash128 h);
+struct tsdb_alias_hit alias_find(const struct alias_table *t, struct tsdb_hash128 h);
+/* Enter or overwrite. Failing for lack of memory is harmless and silent: the slow path remains. */
+void alias_put(struct alias_table *t, struct tsdb_hash128 h, tsdb_series_ref ref,
+               uint32_t generation);
+uint64_t alias_count(const struct alias_table *t);
+
+#endif

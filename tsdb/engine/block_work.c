@@ -1,0 +1,397 @@
+/* Flush, compaction and retention of blocks as steps: when, and what stands around them.
+ *
+ * A flush asks the owners to seal what they have of the due windows, waits until the sealer has
+ * written that, and makes a block of each window. Chunks that are in blocks leave the head when no
+ * reader of an older view is left; then a checkpoint is due, so that head files and log can go.
+ */
+#include "base/assert.h"
+#include "base/log.h"
+#include "tsdb/block/compact.h"
+#include "tsdb/engine/db_private.h"
+#include "tsdb/engine/flush.h"
+
+#define RETRY_NS         (INT64_C(30) * 1000 * 1000 * 1000)
+#define PAUSE_NS         (INT64_C(2) * 1000 * 1000)
+#define SEAL_PATIENCE_NS (INT64_C(60) * 1000 * 1000 * 1000) /* a disk in trouble: then later */
+#define ROUND_MS_MAX     (INT64_C(15) * 60 * 1000)
+#define RANGE_MS_MAX     (INT64_C(31) * 24 * 60 * 60 * 1000)
+
+/* ---- opening ---- */
+
+static enum tsdb_status resolve(void *arg, const struct tsdb_labels *labels, uint64_t hash,
+                                tsdb_series_ref *out_ref, struct tsdb_error *err)
+{
+    struct tsdb *db = arg;
+    uint32_t partition = (uint32_t)(hash >> 58);
+    uint32_t local = 0;
+    bool created = false;
+    enum tsdb_status status =
+        head_series_find_or_create(db->heads[partition], labels, hash, &local, &created, err);
+    if (status == TSDB_OK) {
+        *out_ref = tsdb_series_make(partition, local);
+        /* Before the log names the next new series, a checkpoint has to know this one. */
+        db->life->recovered.ids_moved = db->life->recovered.ids_moved || created;
+    }
+    return status;
+}
+
+static enum tsdb_status commit(void *arg, struct tsdb_error *err)
+{
+    struct tsdb *db = arg;
+    tsdb_mutex_lock(&db->life->admin);
+    enum tsdb_status status = db_series_commit(db, err);
+    tsdb_mutex_unlock(&db->life->admin);
+    return status;
+}
+
+enum tsdb_status db_blocks_open(struct tsdb *db, struct tsdb_error *err)
+{
+    struct blocks_options o = {
+        .fs = &db->options.fs,
+        .random = db->options.random,
+        .clock = db->options.clock,
+        .hash_key = &db->hash_key,
+        .l2 = db->cache_l2,
+        .l1_bytes = db->options.cache_l1_bytes,
+        .resolve = resolve,
+        .resolve_arg = db,
+        .commit = commit,
+        .commit_arg = db,
+    };
+    return blocks_open(&db->blocks, &o, err);
+}
+
+/* ---- what a step needs of others ---- */
+
+static bool ready(const struct tsdb *db)
+{
+    return atomic_load_explicit(&db->state, memory_order_acquire) == TSDB_STATE_READY;
+}
+
+static bool stopping(const struct tsdb *db)
+{
+    return atomic_load_explicit(&db->life->stop_background, memory_order_acquire) != 0 ||
+           atomic_load_explicit(&db->life->cancel, memory_order_relaxed) != 0;
+}
+
+static struct sealer_stats sealed(const struct tsdb *db)
+{
+    struct sealer_stats s;
+    sealer_stats(db->sealer, &s);
+    return s;
+}
+
+/* Let the owners and the sealer get on: here, or in their threads. False: the sealer rests, and
+ * here is nobody to wait for. */
+static bool others_step(struct tsdb *db)
+{
+    if (!db->options.manual_steps) {
+        db_wake_all(db); /* the sealer may be waiting for more */
+        db_pause(db, PAUSE_NS);
+        return true;
+    }
+    int64_t now_ns = tsdb_clock_mono_ns(&db->options.clock);
+    uint64_t drained = sealed(db).drained;
+    for (uint32_t i = 0; i < db->owner_count; i++) {
+        owner_step(&db->owners[i], now_ns);
+    }
+    return sealer_step(db->sealer, now_ns) > 0 || sealed(db).drained > drained;
+}
+
+static bool all_done(const struct tsdb *db, bool (*done)(const struct owner *))
+{
+    for (uint32_t i = 0; i < db->owner_count; i++) {
+        if (!done(&db->owners[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static enum tsdb_status owners_wait(struct tsdb *db, bool (*done)(const struct owner *),
+                                    struct tsdb_error *err)
+{
+    while (!all_done(db, done)) {
+        if (stopping(db)) {
+            return tsdb_error_set(err, TSDB_CANCELLED, "flush: cancelled");
+        }
+        others_step(db);
+    }
+    return TSDB_OK;
+}
+
+static enum tsdb_status owners_seal(struct tsdb *db, int64_t before_ms, struct tsdb_error *err)
+{
+    for (uint32_t i = 0; i < db->owner_count; i++) {
+        owner_seal_request(&db->owners[i], before_ms);
+    }
+    return owners_wait(db, owner_seal_done, err);
+}
+
+/* All samples of windows that begin before before_ms, of writes answered until now, are in head
+ * files and in the owners' lists. */
+static enum tsdb_status seal_before(struct tsdb *db, int64_t before_ms, struct tsdb_error *err)
+{
+    uint64_t failures = sealed(db).failures;
+    enum tsdb_status status = owners_seal(db, before_ms, err);
+    /* A drain that is under way may have begun before the owners were done; the second has not. */
+    uint64_t until = sealed(db).drained + 2;
+    int64_t deadline_ns = tsdb_clock_mono_ns(&db->options.clock) + SEAL_PATIENCE_NS;
+    while (status == TSDB_OK && sealed(db).drained < until) {
+        if (stopping(db)) {
+            status = tsdb_error_set(err, TSDB_CANCELLED, "flush: cancelled");
+        } else if (!others_step(db) || sealed(db).failures > failures ||
+                   tsdb_clock_mono_ns(&db->options.clock) > deadline_ns) {
+            status = tsdb_error_set(err, TSDB_IO, "flush: the sealer cannot write");
+        }
+    }
+    /* A step of every owner takes what is in its mailbox. */
+    return status == TSDB_OK ? owners_seal(db, before_ms, err) : status;
+}
+
+/* ---- flush ---- */
+
+static bool window_next(const struct tsdb *db, int64_t from_ms, int64_t before_ms, int64_t *out)
+{
+    bool found = false;
+    for (uint32_t i = 0; i < TSDB_PARTITIONS; i++) {
+        int64_t w = 0;
+        if (head_window_next(db->heads[i], from_ms, before_ms, &w)) {
+            *out = found ? TSDB_MIN(*out, w) : w;
+            found = true;
+        }
+    }
+    return found;
+}
+
+/* What is older than that is about to be dropped. */
+static int64_t retention_min(const struct tsdb *db)
+{
+    int64_t keep_ms = db->options.retention_ms;
+    return keep_ms > 0 ? tsdb_clock_wall_ms(&db->options.clock) - keep_ms : INT64_MIN;
+}
+
+static enum tsdb_status flush_one(struct tsdb *db, int64_t window_ms, struct tsdb_error *err)
+{
+    struct db_life *life = db->life;
+    struct flush_source s = {
+        .blocks = &db->blocks,
+        .heads = db->heads,
+        .epoch = db->epoch,
+        .hash_key = &db->hash_key,
+        .range_ms = db->options.block_range_ms,
+        .cancel = &life->stop_background,
+    };
+    struct flush_result r = {0};
+    int64_t begin_ns = tsdb_clock_mono_ns(&db->options.clock);
+    enum tsdb_status status = flush_window(&s, window_ms, &r, err);
+    if (status != TSDB_OK || r.view == 0) {
+        return status;
+    }
+    /* Release: partner is the checkpoint that is to leave the chunks out. */
+    atomic_store_explicit(&life->flushed_view, r.view, memory_order_release);
+    atomic_fetch_add_explicit(&life->flushes, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&life->flush_chunks_lost, r.damaged, memory_order_relaxed);
+    atomic_fetch_add_explicit(&life->flush_samples, r.block.samples, memory_order_relaxed);
+    tsdb_log(TSDB_LOG_INFO, "flush", "block written", TSDB_S("block", r.block.ulid),
+             TSDB_I("from_ms", r.block.min_ms), TSDB_I("to_ms", r.block.max_ms),
+             TSDB_U("series", r.block.series), TSDB_U("samples", r.block.samples),
+             TSDB_U("bytes", r.block.bytes),
+             TSDB_I("duration_ms", (tsdb_clock_mono_ns(&db->options.clock) - begin_ns) / 1000000));
+    return TSDB_OK;
+}
+
+/* Every window that begins before before_ms, oldest first; at most `limit`. */
+static enum tsdb_status flush_before(struct tsdb *db, int64_t before_ms, size_t limit,
+                                     size_t *out_count, struct tsdb_error *err)
+{
+    int64_t from_ms = sealed_window(retention_min(db), db->options.block_range_ms);
+    int64_t window_ms = 0;
+    if (!window_next(db, from_ms, before_ms, &window_ms)) {
+        return TSDB_OK;
+    }
+    enum tsdb_status status = seal_before(db, before_ms, err);
+    while (status == TSDB_OK && *out_count < limit &&
+           window_next(db, from_ms, before_ms, &window_ms)) {
+        status = flush_one(db, window_ms, err);
+        *out_count += status == TSDB_OK;
+        if (window_ms == INT64_MAX) {
+            break;
+        }
+        from_ms = window_ms + 1;
+    }
+    return status;
+}
+
+/* Chunks that are in blocks leave the head, as far as no reader needs them. */
+static enum tsdb_status sweep(struct tsdb *db, struct tsdb_error *err)
+{
+    struct db_life *life = db->life;
+    uint64_t oldest = view_oldest(&db->blocks.views);
+    uint64_t flushed = atomic_load_explicit(&life->flushed_view, memory_order_relaxed);
+    if (life->swept_view >= flushed || oldest <= life->swept_view) {
+        return TSDB_OK;
+    }
+    for (uint32_t i = 0; i < db->owner_count; i++) {
+        owner_sweep_request(&db->owners[i], oldest);
+    }
+    enum tsdb_status status = owners_wait(db, owner_sweep_done, err);
+    if (status == TSDB_OK) {
+        life->swept_view = oldest;
+        if (oldest >= flushed) {
+            /* Release: partner is the checkpoint step. */
+            atomic_store_explicit(&life->checkpoint_wanted, 1, memory_order_release);
+        }
+    }
+    return status;
+}
+
+/* A window is due half a range after its end; late samples of older ones gather until the next
+ * round. */
+static int64_t due_before(const struct tsdb *db)
+{
+    int64_t range = db->options.block_range_ms;
+    return tsdb_clock_wall_ms(&db->options.clock) - range - range / 2 + 1;
+}
+
+static void failed(struct tsdb *db, const char *what, const struct tsdb_error *err,
+                   _Atomic(uint64_t) *counter, int64_t *retry_ns)
+{
+    *retry_ns = tsdb_clock_mono_ns(&db->options.clock) + RETRY_NS;
+    if (err->status != TSDB_CANCELLED) {
+        atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
+        tsdb_log(TSDB_LOG_ERROR, what, "failed; nothing is lost, next try in 30 s",
+                 TSDB_S("err", err->msg));
+    }
+}
+
+size_t tsdb_flush_step(struct tsdb *db, int64_t now_ns)
+{
+    struct db_life *life = db->life;
+    struct tsdb_error err = {0};
+    size_t count = 0;
+    if (!ready(db)) {
+        return 0;
+    }
+    tsdb_mutex_lock(&life->block_work);
+    enum tsdb_status status = sweep(db, &err);
+    if (status == TSDB_OK && now_ns >= life->flush_next_ns) {
+        status = flush_before(db, due_before(db), 1, &count, &err);
+        if (status == TSDB_OK && count == 0) {
+            int64_t round_ms = TSDB_MIN(db->options.block_range_ms / 8, ROUND_MS_MAX);
+            life->flush_next_ns = now_ns + round_ms * 1000000;
+        }
+    }
+    if (status != TSDB_OK) {
+        failed(db, "flush", &err, &life->flush_failures, &life->flush_next_ns);
+    }
+    tsdb_mutex_unlock(&life->block_work);
+    return count;
+}
+
+enum tsdb_status tsdb_flush(struct tsdb *db, struct tsdb_error *err)
+{
+    size_t count = 0;
+    if (!ready(db)) {
+        return tsdb_error_set(err, TSDB_BUSY, "flush: the database is not ready");
+    }
+    tsdb_mutex_lock(&db->life->block_work);
+    enum tsdb_status status = flush_before(db, INT64_MAX, SIZE_MAX, &count, err);
+    if (status == TSDB_OK) {
+        status = sweep(db, err);
+    }
+    tsdb_mutex_unlock(&db->life->block_work);
+    return status;
+}
+
+/* ---- retention, compaction ---- */
+
+/* Blocks that end before what is kept leave the view; their files go with their last reader. */
+static enum tsdb_status drop_old(struct tsdb *db, size_t *out_count, struct tsdb_error *err)
+{
+    int64_t min_ms = retention_min(db);
+    struct live_block *old[COMPACT_SOURCES_MAX];
+    uint32_t n = 0;
+    struct view *v = view_acquire(&db->blocks.views);
+    for (uint32_t i = 0; i < v->block_count && n < TSDB_ARRAY_LEN(old); i++) {
+        if (block_meta(v->blocks[i]->block)->max_ms <= min_ms) {
+            old[n++] = v->blocks[i];
+        }
+    }
+    enum tsdb_status status =
+        n > 0 ? blocks_publish(&db->blocks, NULL, 0, old, n, NULL, NULL, err) : TSDB_OK;
+    view_release(&db->blocks.views, v);
+    if (status == TSDB_OK && n > 0) {
+        *out_count += n;
+        atomic_fetch_add_explicit(&db->life->blocks_expired, n, memory_order_relaxed);
+        tsdb_log(TSDB_LOG_INFO, "tsdb", "blocks older than the retention are deleted",
+                 TSDB_U("blocks", n));
+    }
+    return status;
+}
+
+static struct compact_limits limits_of(const struct tsdb *db)
+{
+    int64_t most = RANGE_MS_MAX;
+    if (db->options.retention_ms > 0) {
+        most = TSDB_MIN(most, db->options.retention_ms / 10);
+    }
+    return (struct compact_limits){db->options.block_range_ms, most};
+}
+
+static enum tsdb_status compact_one(struct tsdb *db, size_t *out_count, struct tsdb_error *err)
+{
+    struct db_life *life = db->life;
+    struct compact_plan plan = {0};
+    struct block_meta made;
+    struct compact_limits limits = limits_of(db);
+    struct compact_source s = {
+        .blocks = &db->blocks,
+        .hash_key = &db->hash_key,
+        .cancel = &life->stop_background,
+    };
+    int64_t begin_ns = tsdb_clock_mono_ns(&db->options.clock);
+    struct view *v = view_acquire(&db->blocks.views);
+    enum tsdb_status status = compact_plan(v, &limits, &plan, err);
+    if (status == TSDB_OK) {
+        status = compact_run(&s, &plan, &made, err);
+    } else if (status == TSDB_NOT_FOUND) {
+        plan.count = 0;
+        status = TSDB_OK;
+    }
+    view_release(&db->blocks.views, v);
+    if (status != TSDB_OK || plan.count == 0) {
+        return status;
+    }
+    ++*out_count;
+    atomic_fetch_add_explicit(&life->compactions, 1, memory_order_relaxed);
+    tsdb_log(TSDB_LOG_INFO, "compact", "blocks merged", TSDB_U("sources", plan.count),
+             TSDB_S("block", made.ulid), TSDB_I("from_ms", made.min_ms),
+             TSDB_I("to_ms", made.max_ms), TSDB_U("series", made.series),
+             TSDB_U("samples", made.samples), TSDB_U("bytes", made.bytes),
+             TSDB_I("duration_ms", (tsdb_clock_mono_ns(&db->options.clock) - begin_ns) / 1000000));
+    return TSDB_OK;
+}
+
+size_t tsdb_compact_step(struct tsdb *db, int64_t now_ns)
+{
+    struct db_life *life = db->life;
+    struct tsdb_error err = {0};
+    size_t count = 0;
+    if (!ready(db)) {
+        return 0;
+    }
+    tsdb_mutex_lock(&life->block_work);
+    if (now_ns >= life->compact_next_ns) {
+        enum tsdb_status status = drop_old(db, &count, &err);
+        if (status == TSDB_OK) {
+            status = compact_one(db, &count, &err);
+        }
+        if (status != TSDB_OK) {
+            failed(db, "compact", &err, &life->compaction_failures, &life->compact_next_ns);
+        }
+    }
+    count += blocks_collect(&db->blocks);
+    tsdb_mutex_unlock(&life->block_work);
+    return count;
+}

@@ -1,0 +1,284 @@
+/* Checkpoint and retention: the procedure over owners, log, series.log and the checkpoint file.
+ *
+ *   1. rotate the log: what is submitted from now on lands in segment S or later
+ *   2. owners note their sequences (marks) and begin a new packing epoch: a frame after the mark
+ * was encoded, and so submitted, after 1., and needs nothing from before
+ *   3. append new series to series.log, sync
+ *   4. write the heads (possibly newer than the marks: replaying those frames is a no-op), sync,
+ * rename, sync the directory
+ *   5. remove older checkpoints, then segments below S: an older checkpoint never outlives the log
+ * it needs; then head files that were not referred to any more before 4.
+ */
+#include "base/assert.h"
+#include "base/log.h"
+#include "tsdb/engine/db_private.h"
+
+#include <string.h>
+
+#define RETRY_NS      (INT64_C(30) * 1000 * 1000 * 1000)
+#define MARK_PAUSE_NS (INT64_C(200) * 1000)
+
+/* ---- 2. ---- */
+static bool marks_done(const struct tsdb *db)
+{
+    for (uint32_t i = 0; i < db->owner_count; i++) {
+        struct owner *o = &db->owners[i];
+        /* Acquire: partner is the owner's release after it wrote its marks. */
+        if (atomic_load_explicit(&o->mark_done, memory_order_acquire) !=
+            atomic_load_explicit(&o->mark_requested, memory_order_relaxed)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static enum tsdb_status take_marks(struct tsdb *db, bool inline_owners,
+                                   struct checkpoint_info *info, struct tsdb_error *err)
+{
+    for (uint32_t i = 0; i < db->owner_count; i++) {
+        owner_mark_request(&db->owners[i]);
+        tsdb_ring_wake(&db->owners[i].ring);
+    }
+    while (!marks_done(db)) {
+        if (inline_owners) {
+            for (uint32_t i = 0; i < db->owner_count; i++) {
+                owner_step(&db->owners[i], tsdb_clock_mono_ns(&db->options.clock));
+            }
+        } else if (atomic_load_explicit(&db->life->cancel, memory_order_relaxed) != 0) {
+            return tsdb_error_set(err, TSDB_CANCELLED, "checkpoint: cancelled");
+        } else {
+            db_pause(db, MARK_PAUSE_NS);
+        }
+    }
+    for (uint32_t i = 0; i < TSDB_PARTITIONS; i++) {
+        info->marks[i] = db->owners[db->owner_of[i]].marks[i];
+    }
+    return TSDB_OK;
+}
+
+/* ---- 3. ---- */
+static uint32_t series_count(struct tsdb *db, uint32_t partition)
+{
+    struct tsdb_epoch_guard guard;
+    tsdb_epoch_enter(db->epoch, &guard);
+    uint32_t count = index_mem_series_count(head_index(db->heads[partition]));
+    tsdb_epoch_exit(db->epoch, &guard);
+    return count;
+}
+
+static TSDB_NOINLINE enum tsdb_status log_partition_series(struct tsdb *db, uint32_t partition,
+                                                           struct tsdb_error *err)
+{
+    struct series_log *log = &db->life->series_log;
+    struct tsdb_label items[TSDB_LABELS_MAX];
+    struct index_mem *index = head_index(db->heads[partition]);
+    uint32_t count = series_count(db, partition);
+    enum tsdb_status status = TSDB_OK;
+    while (status == TSDB_OK && log->appended[partition] < count) {
+        struct tsdb_epoch_guard guard;
+        tsdb_epoch_enter(db->epoch, &guard);
+        uint32_t n = index_mem_labels(index, log->appended[partition], items, TSDB_LABELS_MAX);
+        tsdb_epoch_exit(db->epoch, &guard);
+        /* The strings live as long as the index: only the array is copied. */
+        struct tsdb_labels labels = {items, n};
+        if (head_series_is_hole(db->heads[partition], log->appended[partition])) {
+            labels.count = 0;
+        }
+        status = series_log_append(log, partition, &labels, err);
+    }
+    return status;
+}
+
+enum tsdb_status db_series_commit(struct tsdb *db, struct tsdb_error *err)
+{
+    struct series_log *log = &db->life->series_log;
+    enum tsdb_status status = TSDB_OK;
+    for (uint32_t i = 0; status == TSDB_OK && i < TSDB_PARTITIONS; i++) {
+        status = log_partition_series(db, i, err);
+    }
+    return status == TSDB_OK ? series_log_commit(log, err) : status;
+}
+
+static enum tsdb_status log_new_series(struct tsdb *db, struct checkpoint_info *info,
+                                       struct tsdb_error *err)
+{
+    const struct series_log *log = &db->life->series_log;
+    enum tsdb_status status = db_series_commit(db, err);
+    if (status == TSDB_OK) {
+        info->series_log_bytes = log->bytes_durable;
+        memcpy(info->series, log->durable, sizeof info->series);
+    }
+    return status;
+}
+
+/* ---- 5. ---- */
+void db_checkpoint_remove_old(struct tsdb *db)
+{
+    const struct checkpoint_info *info = &db->life->last;
+    struct tsdb_error err;
+    enum tsdb_status status = checkpoint_remove_before(&db->options.fs, info->number, &err);
+    if (status == TSDB_OK) {
+        status = wal_truncate_before(db->wal, info->wal_segment, &err);
+    }
+    if (status != TSDB_OK) {
+        /* Harmless: the next checkpoint tries again. */
+        tsdb_log(TSDB_LOG_WARN, "checkpoint", "old files stay for now", TSDB_S("err", err.msg));
+    }
+}
+
+/* ---- the whole ---- */
+static enum tsdb_status write_steps(struct tsdb *db, bool inline_owners,
+                                    struct checkpoint_info *info, uint64_t *out_bytes,
+                                    struct tsdb_error *err)
+{
+    struct db_life *life = db->life;
+    info->wal_segment = wal_rotate(db->wal);
+    enum tsdb_status status = take_marks(db, inline_owners, info, err);
+    if (status == TSDB_OK) {
+        status = log_new_series(db, info, err);
+    }
+    if (status != TSDB_OK) {
+        return status;
+    }
+    /* Before the heads are looked at: a file without references now is not in this checkpoint. */
+    head_files_mark(db->head_files);
+    info->head_file_next = head_files_next_number(db->head_files);
+    info->number = life->next_number++; /* a failed number is not used again */
+    struct checkpoint_source source = {&db->options.fs, db->epoch, db->heads, &life->cancel};
+    return checkpoint_write(&source, info, out_bytes, err);
+}
+
+enum tsdb_status db_checkpoint_write(struct tsdb *db, bool inline_owners, struct tsdb_error *err)
+{
+    struct db_life *life = db->life;
+    if (!db->wal) {
+        return tsdb_error_set(err, TSDB_READ_ONLY, "checkpoint: storage is read-only");
+    }
+    struct wal_stats before;
+    wal_stats(db->wal, &before);
+    struct checkpoint_info info = {.created_ms = tsdb_clock_wall_ms(&db->options.clock)};
+    uint64_t bytes = 0;
+    /* Before the heads are looked at: what is flushed meanwhile asks for another one. Acquire:
+     * partner is the flush. */
+    uint64_t flushed = atomic_load_explicit(&life->flushed_view, memory_order_acquire);
+    atomic_store_explicit(&life->checkpoint_wanted, 0, memory_order_relaxed);
+    enum tsdb_status status = write_steps(db, inline_owners, &info, &bytes, err);
+    if (status != TSDB_OK) {
+        atomic_fetch_add_explicit(&life->checkpoint_failures, 1, memory_order_relaxed);
+        life->retry_ns = tsdb_clock_mono_ns(&db->options.clock) + RETRY_NS;
+        atomic_store_explicit(&life->checkpoint_wanted, 1, memory_order_relaxed);
+        return status;
+    }
+    life->last = info;
+    life->dirty = false;
+    atomic_store_explicit(&life->checkpoint_view, flushed, memory_order_relaxed);
+    life->wal_bytes_covered = before.bytes_written;
+    atomic_fetch_add_explicit(&life->checkpoints, 1, memory_order_relaxed);
+    atomic_store_explicit(&life->checkpoint_last_bytes, bytes, memory_order_relaxed);
+    atomic_store_explicit(&life->checkpoint_last_ms, info.created_ms, memory_order_relaxed);
+    db_checkpoint_remove_old(db);
+    head_files_doom(db->head_files);
+    head_files_collect(db->head_files);
+    return TSDB_OK;
+}
+
+bool db_checkpoint_wanted(struct tsdb *db)
+{
+    const struct db_life *life = db->life;
+    if (life->dirty || atomic_load_explicit(&life->flushed_view, memory_order_relaxed) !=
+                           atomic_load_explicit(&life->checkpoint_view, memory_order_relaxed)) {
+        return true;
+    }
+    for (uint32_t i = 0; i < TSDB_PARTITIONS; i++) {
+        uint64_t write_seq =
+            atomic_load_explicit(&db->owner_partitions[i].write_seq, memory_order_relaxed);
+        if (write_seq != life->last.marks[i].write_seq ||
+            series_count(db, i) != life->last.series[i]) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* ---- steps ---- */
+static bool due(struct tsdb *db, int64_t now_ns)
+{
+    struct db_life *life = db->life;
+    if (now_ns < life->retry_ns || !db->wal) {
+        return false;
+    }
+    if (atomic_load_explicit(&life->checkpoint_wanted, memory_order_acquire) != 0) {
+        return true;
+    }
+    struct wal_stats s;
+    wal_stats(db->wal, &s);
+    uint64_t replayed = life->dirty ? life->recovered.wal_bytes : 0;
+    uint64_t grown = s.bytes_written - life->wal_bytes_covered + replayed;
+    uint64_t last_bytes = atomic_load_explicit(&life->checkpoint_last_bytes, memory_order_relaxed);
+    return grown >= TSDB_MAX(db->options.checkpoint_wal_bytes, last_bytes / 2);
+}
+
+static bool ready(const struct tsdb *db)
+{
+    return atomic_load_explicit(&db->state, memory_order_acquire) == TSDB_STATE_READY;
+}
+
+size_t tsdb_checkpoint_step(struct tsdb *db, int64_t now_ns)
+{
+    struct db_life *life = db->life;
+    if (!ready(db)) {
+        return 0;
+    }
+    struct tsdb_error err;
+    enum tsdb_status status = TSDB_NOT_FOUND;
+    tsdb_mutex_lock(&life->admin);
+    head_files_collect(db->head_files);
+    if (due(db, now_ns)) {
+        status = db_checkpoint_write(db, db->options.manual_steps, &err);
+    }
+    tsdb_mutex_unlock(&life->admin);
+    if (status == TSDB_NOT_FOUND || status == TSDB_CANCELLED) {
+        return 0;
+    }
+    if (status != TSDB_OK) {
+        tsdb_log(TSDB_LOG_ERROR, "checkpoint", "failed; the log is kept, next try in 30 s",
+                 TSDB_S("err", err.msg));
+        return 0;
+    }
+    return 1;
+}
+
+enum tsdb_status tsdb_checkpoint(struct tsdb *db, struct tsdb_error *err)
+{
+    if (!ready(db)) {
+        return tsdb_error_set(err, TSDB_BUSY, "checkpoint: the database is not ready");
+    }
+    tsdb_mutex_lock(&db->life->admin);
+    enum tsdb_status status = db_checkpoint_write(db, db->options.manual_steps, err);
+    tsdb_mutex_unlock(&db->life->admin);
+    return status;
+}
+
+size_t tsdb_retention_step(struct tsdb *db, int64_t now_ns)
+{
+    (void)now_ns;
+    if (db->options.retention_ms <= 0 || !ready(db)) {
+        return 0;
+    }
+    int64_t min_ms = tsdb_clock_wall_ms(&db->options.clock) - db->options.retention_ms;
+    size_t work = 0;
+    for (uint32_t i = 0; i < db->owner_count; i++) {
+        struct owner *o = &db->owners[i];
+        if (db->options.manual_steps) {
+            for (uint32_t p = o->partition_begin; p < o->partition_end; p++) {
+                work += head_drop_before(db->heads[p], min_ms);
+            }
+        } else {
+            atomic_store_explicit(&db->life->owners[i].drop_before_ms, min_ms,
+                                  memory_order_relaxed);
+            tsdb_ring_wake(&o->ring);
+            work++;
+        }
+    }
+    return work;
+}

@@ -1,0 +1,543 @@
+/* The life of a database: options, open, recovery, close. */
+#include "base/assert.h"
+#include "base/cpu.h"
+#include "base/log.h"
+#include "tsdb/engine/db_private.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define OWNERS_DEFAULT_MAX   4u
+#define FLUSH_INTERVAL_MS    100u
+#define FLUSH_SAMPLES        UINT64_C(1000000)
+#define CHECKPOINT_WAL_BYTES (UINT64_C(256) << 20)
+#define BLOCK_RANGE_MS       (INT64_C(2) * 60 * 60 * 1000)
+#define CACHE_L1_BYTES       (UINT64_C(64) << 20)
+#define CACHE_L2_BYTES       (UINT64_C(256) << 20)
+#define HEAD_FILE_BYTES_MAX  (UINT64_C(128) << 20)
+#define WAL_UNSYNCED_BYTES_MAX                                                                     \
+    (UINT64_C(64) << 20)       /* copies kept in memory while a slow disk syncs */
+#define EPOCH_READERS_MAX 256u /* guards open at once: HTTP workers, queries, checkpoint */
+#define ALIASES_MAX                                                                                \
+    (UINT64_C(1) << 25) /* 24 bytes each; beyond, the slow path still finds a series */
+
+void tsdb_options_default(struct tsdb_options *o)
+{
+    *o = (struct tsdb_options){
+        .clock = tsdb_clock_real,
+        .random = tsdb_random_system,
+        .durability = TSDB_DURABILITY_BUFFERED,
+    };
+}
+
+static uint32_t owners_default(void)
+{
+    return TSDB_MIN(tsdb_cpu_count(), OWNERS_DEFAULT_MAX);
+}
+
+static enum tsdb_status options_fill(const struct tsdb_options *in, struct tsdb_options *out,
+                                     struct tsdb_error *err)
+{
+    *out = *in;
+    out->owner_count = in->owner_count ? in->owner_count : owners_default();
+    out->ring_slots = in->ring_slots ? in->ring_slots : TSDB_RING_SLOTS;
+    out->flush_interval_ms = in->flush_interval_ms ? in->flush_interval_ms : FLUSH_INTERVAL_MS;
+    out->flush_samples = in->flush_samples ? in->flush_samples : FLUSH_SAMPLES;
+    out->wal_segment_bytes = in->wal_segment_bytes ? in->wal_segment_bytes : TSDB_WAL_SEGMENT_BYTES;
+    out->wal_epoch_bytes = in->wal_epoch_bytes ? in->wal_epoch_bytes : TSDB_WAL_EPOCH_BYTES;
+    out->checkpoint_wal_bytes =
+        in->checkpoint_wal_bytes ? in->checkpoint_wal_bytes : CHECKPOINT_WAL_BYTES;
+    out->block_range_ms = in->block_range_ms ? in->block_range_ms : BLOCK_RANGE_MS;
+    out->cache_l1_bytes = in->cache_l1_bytes ? in->cache_l1_bytes : CACHE_L1_BYTES;
+    out->cache_l2_bytes = in->cache_l2_bytes ? in->cache_l2_bytes : CACHE_L2_BYTES;
+    out->head_file_bytes_max =
+        in->head_file_bytes_max ? in->head_file_bytes_max : HEAD_FILE_BYTES_MAX;
+    if (out->owner_count > TSDB_OWNERS_MAX) {
+        return tsdb_error_set(err, TSDB_INVALID, "%u owners, at most %d",
+                              (unsigned)out->owner_count, TSDB_OWNERS_MAX);
+    }
+    if (!out->fs.ops || !out->clock.mono_ns || !out->random.next || out->retention_ms < 0 ||
+        out->block_range_ms < 0) {
+        return tsdb_error_set(
+            err, TSDB_INVALID,
+            "options need files, clock and randomness, and no negative retention or block range");
+    }
+    return TSDB_OK;
+}
+
+/* ---- building and taking apart ---- */
+static enum tsdb_status out_of_memory(struct tsdb_error *err)
+{
+    return tsdb_error_set(err, TSDB_NOMEM, "no memory to open the database");
+}
+
+static enum tsdb_status owners_create(struct tsdb *db)
+{
+    uint32_t n = db->options.owner_count;
+    size_t bytes = n * sizeof *db->owners;
+    db->owners = tsdb_mem_alloc_aligned(TSDB_MEM_OTHER, TSDB_CACHELINE, bytes);
+    if (!db->owners) {
+        return TSDB_NOMEM;
+    }
+    memset(db->owners, 0, bytes);
+    db->owner_count = n;
+    for (uint32_t i = 0; i < n; i++) {
+        struct owner *o = &db->owners[i];
+        o->index = i;
+        o->aliases = db->aliases;
+        o->partitions = db->owner_partitions;
+        o->partition_begin = (i * TSDB_PARTITIONS + n - 1) / n;
+        o->partition_end = ((i + 1) * TSDB_PARTITIONS + n - 1) / n;
+        o->options = &db->options;
+        o->clock = db->options.clock;
+        o->series_total = &db->series_total;
+        for (uint32_t p = o->partition_begin; p < o->partition_end; p++) {
+            TSDB_ASSERT(p * n / TSDB_PARTITIONS == i);
+            db->owner_of[p] = (uint8_t)i;
+        }
+        db->life->owners[i].db = db;
+        db->life->owners[i].index = i;
+        atomic_init(&db->life->owners[i].drop_before_ms, DB_NO_DROP);
+        enum tsdb_status status = tsdb_ring_init(&o->ring, db->options.ring_slots);
+        if (status != TSDB_OK) {
+            return status;
+        }
+    }
+    return TSDB_OK;
+}
+
+/* The arena of L2 is address space until pages are read. */
+static enum tsdb_status sealing_create(struct tsdb *db)
+{
+    enum tsdb_status status = cache_l2_create(db->options.cache_l2_bytes, &db->cache_l2, NULL);
+    if (status == TSDB_OK) {
+        status = head_files_create(&db->options.fs, db->cache_l2, db->epoch, &db->head_files);
+    }
+    if (status == TSDB_OK) {
+        struct sealer_options o = {
+            .files = db->head_files,
+            .heads = db->heads,
+            .owners = db->owners,
+            .owner_of = db->owner_of,
+            .file_bytes_max = db->options.head_file_bytes_max,
+        };
+        status = sealer_create(&o, &db->sealer);
+    }
+    return status;
+}
+
+static enum tsdb_status parts_create(struct tsdb *db)
+{
+    enum tsdb_status status = tsdb_epoch_create(EPOCH_READERS_MAX, &db->epoch);
+    if (status == TSDB_OK) {
+        status = alias_table_create(db->epoch, ALIASES_MAX, &db->aliases);
+    }
+    if (status == TSDB_OK) {
+        status = metadata_table_create(&db->hash_key, METADATA_ENTRIES_MAX, METADATA_BYTES_MAX,
+                                       &db->metadata);
+    }
+    /* The ring of a partition takes its share; rounded up, so that a small limit still keeps one
+     * each. */
+    uint32_t exemplars = (db->options.exemplars_max + TSDB_PARTITIONS - 1) / TSDB_PARTITIONS;
+    for (uint32_t i = 0; status == TSDB_OK && i < TSDB_PARTITIONS; i++) {
+        status = head_partition_create(i, db->epoch, exemplars, &db->heads[i]);
+        if (status == TSDB_OK) {
+            db->owner_partitions[i].head = db->heads[i];
+            head_partition_configure(db->heads[i], db->options.block_range_ms, true);
+        }
+    }
+    if (status == TSDB_OK) {
+        status = owners_create(db);
+    }
+    return status == TSDB_OK ? sealing_create(db) : status;
+}
+
+static struct tsdb *db_create(void)
+{
+    struct tsdb *db = tsdb_mem_alloc_zero(TSDB_MEM_OTHER, sizeof *db);
+    struct db_life *life = tsdb_mem_alloc_zero(TSDB_MEM_OTHER, sizeof *life);
+    if (!db || !life) {
+        tsdb_mem_free(TSDB_MEM_OTHER, db, sizeof *db);
+        tsdb_mem_free(TSDB_MEM_OTHER, life, sizeof *life);
+        return NULL;
+    }
+    db->life = life;
+    tsdb_mutex_init(&life->pause_lock, TSDB_RANK_TSDB_METADATA, "tsdb pause");
+    tsdb_cond_init(&life->pause_cond);
+    tsdb_mutex_init(&life->admin, TSDB_RANK_TSDB_ADMIN, "tsdb admin");
+    tsdb_mutex_init(&life->block_work, TSDB_RANK_TSDB_BLOCKS, "tsdb blocks");
+    atomic_init(&life->progress.min, 1);
+    atomic_init(&life->progress.max, 0);
+    return db;
+}
+
+/* No thread runs any more and the log is closed. */
+static void db_destroy(struct tsdb *db)
+{
+    struct db_life *life = db->life;
+    TSDB_ASSERT(!db->wal);
+    sealer_destroy(db->sealer);
+    for (uint32_t i = 0; i < db->owner_count; i++) {
+        owner_mailbox_apply(&db->owners[i]);
+        tsdb_ring_deinit(&db->owners[i].ring);
+    }
+    tsdb_mem_free(TSDB_MEM_OTHER, db->owners, db->options.owner_count * sizeof *db->owners);
+    for (uint32_t i = 0; i < TSDB_PARTITIONS; i++) {
+        head_partition_destroy(db->heads[i]);
+    }
+    head_files_destroy(db->head_files);
+    blocks_close(&db->blocks);
+    cache_l2_destroy(db->cache_l2);
+    metadata_table_destroy(db->metadata);
+    alias_table_destroy(db->aliases);
+    tsdb_epoch_destroy(db->epoch);
+    series_log_deinit(&life->series_log);
+    datadir_close(&life->dir);
+    tsdb_mutex_deinit(&life->block_work);
+    tsdb_mutex_deinit(&life->admin);
+    tsdb_cond_deinit(&life->pause_cond);
+    tsdb_mutex_deinit(&life->pause_lock);
+    tsdb_mem_free(TSDB_MEM_OTHER, life, sizeof *life);
+    tsdb_mem_free(TSDB_MEM_OTHER, db, sizeof *db);
+}
+
+/* ---- recovery ---- */
+static enum tsdb_status open_wal(struct tsdb *db, struct tsdb_error *err)
+{
+    const struct tsdb_options *o = &db->options;
+    struct wal_options options = {
+        .fs = &o->fs,
+        .dir = DATADIR_WAL,
+        .clock = o->clock,
+        .owner_count = db->owner_count,
+        .ring_slots = o->ring_slots,
+        .segment_bytes = o->wal_segment_bytes,
+        .epoch_bytes = o->wal_epoch_bytes,
+        .flush_interval_ms = o->flush_interval_ms,
+        .flush_samples = o->flush_samples,
+        .unsynced_bytes_max = WAL_UNSYNCED_BYTES_MAX,
+        .segment_first = db->life->recovered.wal_segment_next,
+    };
+    enum tsdb_status status = wal_open(&options, &db->wal, err);
+    for (uint32_t i = 0; status == TSDB_OK && i < db->owner_count; i++) {
+        db->owners[i].wal = db->wal;
+    }
+    return status;
+}
+
+static enum tsdb_status load(struct tsdb *db, struct tsdb_error *err)
+{
+    struct db_life *life = db->life;
+    int64_t begin_ns = tsdb_clock_mono_ns(&db->options.clock);
+    struct recovery r = {
+        .fs = &db->options.fs,
+        .hash_key = &db->hash_key,
+        .partitions = db->owner_partitions,
+        .series_log = &life->series_log,
+        .head_files = db->head_files,
+        .range_ms = db->options.block_range_ms,
+        .worker_count = db->options.manual_steps ? 1 : db->owner_count,
+        .cancel = &life->cancel,
+        .progress = &life->progress,
+    };
+    enum tsdb_status status = recovery_run(&r, &life->recovered, err);
+    if (status == TSDB_OK) {
+        status = db_blocks_open(db, err);
+    }
+    if (status != TSDB_OK) {
+        return status;
+    }
+    uint64_t series = 0;
+    for (uint32_t i = 0; i < TSDB_PARTITIONS; i++) {
+        series += index_mem_series_count(head_index(db->heads[i]));
+    }
+    atomic_store_explicit(&db->series_total, series, memory_order_relaxed);
+    life->last = life->recovered.base;
+    life->next_number = life->recovered.checkpoint_number_max + 1;
+    life->dirty = life->recovered.frames > 0 || life->recovered.ids_moved;
+    atomic_store_explicit(&life->checkpoint_last_bytes, life->recovered.checkpoint_bytes,
+                          memory_order_relaxed);
+    atomic_store_explicit(&life->checkpoint_last_ms, life->last.created_ms, memory_order_relaxed);
+    life->replay_duration_ns = tsdb_clock_mono_ns(&db->options.clock) - begin_ns;
+    return TSDB_OK;
+}
+
+/* What a crash between a checkpoint and its clean-up left behind. Best effort: the next checkpoint
+ * tries again. */
+static void clean_up(struct tsdb *db)
+{
+    head_files_remove_unused(db->head_files);
+    if (db->life->last.number > 0) {
+        db_checkpoint_remove_old(db);
+    }
+}
+
+/* Make the loaded heads writable. A failure of the disk leaves the database readable: READ_ONLY,
+ * not FAILED. */
+static enum tsdb_status start_writing(struct tsdb *db, struct tsdb_error *err)
+{
+    struct db_life *life = db->life;
+    enum tsdb_status status = open_wal(db, err);
+    if (status == TSDB_OK && life->recovered.ids_moved) {
+        tsdb_log(TSDB_LOG_INFO, "tsdb",
+                 "series ids differ from those in the log; writing a checkpoint first");
+        status = db_checkpoint_write(db, true, err);
+        if (status != TSDB_OK) {
+            (void)wal_close(db->wal, NULL);
+            db->wal = NULL;
+        }
+    } else if (status == TSDB_OK) {
+        clean_up(db);
+    }
+    return status;
+}
+
+static void log_recovered(const struct tsdb *db)
+{
+    const struct recovery_result *r = &db->life->recovered;
+    tsdb_log(TSDB_LOG_INFO, "tsdb", "recovered", TSDB_U("checkpoint", r->base.number),
+             TSDB_U("log_from", r->base.wal_segment), TSDB_U("log_next", r->wal_segment_next),
+             TSDB_U("series", atomic_load_explicit(&db->series_total, memory_order_relaxed)),
+             TSDB_U("replayed_frames", r->frames), TSDB_U("replayed_samples", r->samples),
+             TSDB_U("lost_frames", r->lost_frames), TSDB_U("conflicts", r->conflicts),
+             TSDB_I("duration_ms", db->life->replay_duration_ns / 1000000));
+}
+
+/* Recover and become READY, READ_ONLY or FAILED. Runs in open (manual steps) or in its own thread.
+ */
+static enum tsdb_status recover(struct tsdb *db, struct tsdb_error *err)
+{
+    enum tsdb_state state = TSDB_STATE_READY;
+    enum tsdb_status status = load(db, err);
+    if (status == TSDB_OK) {
+        log_recovered(db);
+        status = start_writing(db, err);
+        if (status == TSDB_IO) {
+            tsdb_log(TSDB_LOG_ERROR, "tsdb", "the log cannot be written; reads only",
+                     TSDB_S("err", err->msg));
+            db->life->error = *err;
+            state = TSDB_STATE_READ_ONLY;
+            status = TSDB_OK;
+        }
+    }
+    if (status == TSDB_OK && !db->options.manual_steps && db->wal) {
+        status = db_threads_start(db, err);
+    }
+    if (status != TSDB_OK) {
+        db->life->error = *err;
+        state = TSDB_STATE_FAILED;
+    }
+    /* Release: partner is every load of state; whoever sees it sees all that recovery wrote. */
+    atomic_store_explicit(&db->state, state, memory_order_release);
+    return status;
+}
+
+static void *recovery_main(void *arg)
+{
+    struct tsdb *db = arg;
+    struct tsdb_error err;
+    tsdb_error_clear(&err);
+    enum tsdb_status status = recover(db, &err);
+    if (status != TSDB_OK && status != TSDB_CANCELLED) {
+        tsdb_log(TSDB_LOG_ERROR, "tsdb", "recovery failed", TSDB_S("err", err.msg));
+    }
+    return NULL;
+}
+
+/* ---- open ---- */
+static enum tsdb_status open_steps(struct tsdb *db, struct tsdb_error *err)
+{
+    struct db_life *life = db->life;
+    enum tsdb_status status = datadir_open(&db->options.fs, &db->options.random, &life->dir, err);
+    if (status != TSDB_OK) {
+        return status;
+    }
+    tsdb_hash_key_init(&db->hash_key, life->dir.hash_seed);
+    series_log_init(&life->series_log, &db->options.fs);
+    if (parts_create(db) != TSDB_OK) {
+        return out_of_memory(err);
+    }
+    if (db->options.manual_steps) {
+        return recover(db, err);
+    }
+    status = tsdb_thread_start(&life->recovery, "tsdb-recovery", recovery_main, db, err);
+    life->recovery_started = status == TSDB_OK;
+    return status;
+}
+
+enum tsdb_status tsdb_open(const struct tsdb_options *options, struct tsdb **out,
+                           struct tsdb_error *err)
+{
+    struct tsdb_error own;
+    struct tsdb_error *e = err ? err : &own; /* recovery keeps a copy of it */
+    struct tsdb *db = db_create();
+    if (!db) {
+        return out_of_memory(e);
+    }
+    db->life->open_ms = 0;
+    enum tsdb_status status = options_fill(options, &db->options, e);
+    if (status == TSDB_OK) {
+        db->life->open_ms = tsdb_clock_wall_ms(&db->options.clock);
+        status = open_steps(db, e);
+    }
+    if (status != TSDB_OK) {
+        if (db->wal) {
+            wal_abandon(db->wal);
+            db->wal = NULL;
+        }
+        db_destroy(db);
+        return status;
+    }
+    *out = db;
+    return TSDB_OK;
+}
+
+/* ---- close ---- */
+static void recovery_stop(struct tsdb *db)
+{
+    struct db_life *life = db->life;
+    if (life->recovery_started) {
+        atomic_store(&life->cancel, 1);
+        pthread_join(life->recovery, NULL);
+        life->recovery_started = false;
+    }
+}
+
+/* Apply what is in the rings and let the log take it, with nobody else running. */
+static void drain(struct tsdb *db)
+{
+    size_t work = 1;
+    while (work > 0) {
+        int64_t now_ns = tsdb_clock_mono_ns(&db->options.clock);
+        work = 0;
+        for (uint32_t i = 0; i < db->owner_count; i++) {
+            work += owner_step(&db->owners[i], now_ns);
+        }
+        work += wal_write_step(db->wal, now_ns);
+    }
+}
+
+enum tsdb_status tsdb_close(struct tsdb *db, struct tsdb_error *err)
+{
+    if (!db) {
+        return TSDB_OK;
+    }
+    struct db_life *life = db->life;
+    recovery_stop(db);
+    atomic_store_explicit(&db->state, TSDB_STATE_CLOSING, memory_order_release);
+    atomic_store(&life->cancel,
+                 1); /* a checkpoint that runs is cut short: a later one follows here */
+    db_threads_stop(db);
+    atomic_store(&life->cancel, 0);
+    enum tsdb_status status = TSDB_OK, wal_status = TSDB_OK;
+    if (db->wal) {
+        drain(db);
+        if (db_checkpoint_wanted(db)) {
+            status = db_checkpoint_write(db, true, err);
+        }
+        wal_status = wal_close(db->wal, status == TSDB_OK ? err : NULL);
+        db->wal = NULL;
+        (void)blocks_collect(&db->blocks);
+    }
+    db_destroy(db);
+    return status != TSDB_OK ? status : wal_status;
+}
+
+/* Batches that no owner has taken: their memory is the sender's, who must learn that they are over.
+ */
+static void give_back_batches(struct owner *o)
+{
+    void *b = NULL;
+    for (uint32_t i = 0; i < o->backlog_count; i++) {
+        tsdb_batch_complete(o->backlog[o->backlog_begin + i], TSDB_READ_ONLY);
+    }
+    while (tsdb_ring_drain(&o->ring, &b, 1) > 0) {
+        tsdb_batch_complete(b, TSDB_READ_ONLY);
+    }
+}
+
+void tsdb_abandon(struct tsdb *db)
+{
+    if (!db) {
+        return;
+    }
+    atomic_store(&db->life->abandoned, 1);
+    atomic_store(&db->life->cancel, 1);
+    recovery_stop(db);
+    db_threads_stop(db);
+    for (uint32_t i = 0; i < db->owner_count; i++) {
+        give_back_batches(&db->owners[i]);
+    }
+    wal_abandon(db->wal);
+    db->wal = NULL;
+    db_destroy(db);
+}
+
+/* ---- state ---- */
+enum tsdb_state tsdb_state(const struct tsdb *db, struct tsdb_error *err)
+{
+    /* Acquire: partner is the release at the end of recovery. */
+    enum tsdb_state state = (enum tsdb_state)atomic_load_explicit(&db->state, memory_order_acquire);
+    if (state == TSDB_STATE_READY && wal_read_only(db->wal, err)) {
+        return TSDB_STATE_READ_ONLY;
+    }
+    if ((state == TSDB_STATE_READ_ONLY || state == TSDB_STATE_FAILED) && err) {
+        *err = db->life->error;
+    }
+    return state;
+}
+
+void tsdb_replay_progress(const struct tsdb *db, uint64_t *out_min, uint64_t *out_max,
+                          uint64_t *out_current)
+{
+    const struct recovery_progress *p = &db->life->progress;
+    *out_min = atomic_load_explicit(&p->min, memory_order_relaxed);
+    *out_max = atomic_load_explicit(&p->max, memory_order_relaxed);
+    *out_current = atomic_load_explicit(&p->current, memory_order_relaxed);
+}
+
+const struct tsdb_hash_key *tsdb_hash_key(const struct tsdb *db)
+{
+    return &db->hash_key;
+}
+
+uint32_t tsdb_owner_count(const struct tsdb *db)
+{
+    return db->owner_count;
+}
+
+uint32_t tsdb_owner_of(const struct tsdb *db, uint32_t partition)
+{
+    TSDB_ASSERT(partition < TSDB_PARTITIONS);
+    return db->owner_of[partition];
+}
+
+enum tsdb_durability tsdb_durability(const struct tsdb *db)
+{
+    return db->options.durability;
+}
+
+/* ---- steps ---- */
+size_t tsdb_owner_step(struct tsdb *db, uint32_t owner, int64_t now_ns)
+{
+    TSDB_ASSERT(owner < db->owner_count);
+    return owner_step(&db->owners[owner], now_ns);
+}
+
+size_t tsdb_seal_step(struct tsdb *db, int64_t now_ns)
+{
+    /* Acquire: partner is the release at the end of recovery. */
+    return atomic_load_explicit(&db->state, memory_order_acquire) == TSDB_STATE_READY
+               ? sealer_step(db->sealer, now_ns)
+               : 0;
+}
+
+size_t tsdb_wal_write_step(struct tsdb *db, int64_t now_ns)
+{
+    return db->wal ? wal_write_step(db->wal, now_ns) : 0;
+}
+
+size_t tsdb_wal_sync_step(struct tsdb *db, int64_t now_ns)
+{
+    return db->wal ? wal_sync_step(db->wal, now_ns) : 0;
+}

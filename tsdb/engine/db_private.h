@@ -1,0 +1,98 @@
+/* What the files of the database's life share: db.c (open, close, state), db_threads.c,
+ * db_checkpoint.c, db_blocks.c, db_stats.c. */
+#ifndef TSDB_ENGINE_DB_PRIVATE_H
+#define TSDB_ENGINE_DB_PRIVATE_H
+
+#include "base/mutex.h"
+#include "tsdb/engine/tsdb_private.h"
+#include "tsdb/recovery/datadir.h"
+#include "tsdb/recovery/recovery.h"
+
+#include <pthread.h>
+
+#define DB_NO_DROP INT64_MIN
+
+struct db_owner_thread {
+    struct tsdb *db;
+    uint32_t index;
+    pthread_t thread;
+    bool started;
+    _Atomic(int64_t) drop_before_ms; /* retention asks; the owner takes it and stores DB_NO_DROP */
+};
+
+struct db_life {
+    /* immutable once open returned */
+    struct datadir dir;
+    int64_t open_ms;
+
+    /* written by recovery before `state` is stored (release) */
+    struct recovery_result recovered;
+    int64_t replay_duration_ns;
+    struct tsdb_error error; /* cause of FAILED, or of READ_ONLY without a log */
+
+    struct recovery_progress progress; /* atomics */
+    _Atomic(uint32_t) cancel;          /* recovery and checkpoints stop early */
+
+    /* threads; touched by whoever opens, recovers, closes: one after the other */
+    struct db_owner_thread owners[TSDB_OWNERS_MAX];
+    pthread_t recovery, writer, syncer, background, seal, block;
+    bool recovery_started, writer_started, syncer_started, background_started, seal_started,
+        block_started;
+    _Atomic(uint32_t) stop_background, stop_owners, stop_wal;
+    _Atomic(uint32_t) abandoned;  /* threads leave at once, draining nothing */
+    struct tsdb_mutex pause_lock; /* guards nothing but the wait of db_pause */
+    struct tsdb_cond pause_cond;
+
+    /* checkpoints: one at a time. Guarded by admin, or owned by whoever opens or closes. */
+    struct tsdb_mutex admin;
+    struct series_log series_log;
+    struct checkpoint_info last; /* the newest durable one; number 0: none */
+    uint64_t next_number;
+    uint64_t wal_bytes_covered; /* of wal_stats.bytes_written, when `last` was written */
+    int64_t retry_ns;           /* after a failure no earlier than this */
+    bool dirty; /* the log holds frames that `last` does not cover, from before this process */
+
+    /* Flush, compaction and retention of blocks: one at a time. Guarded by block_work, or owned by
+     * whoever opens or closes. */
+    struct tsdb_mutex block_work;
+    int64_t flush_next_ns, compact_next_ns; /* not before that: a round, or a failure */
+    uint64_t swept_view;               /* chunks in blocks of views up to this have left the head */
+    _Atomic(uint64_t) flushed_view;    /* the last one that has a block from the head */
+    _Atomic(uint64_t) checkpoint_view; /* flushed_view, when the last checkpoint was written */
+    _Atomic(uint32_t) checkpoint_wanted; /* head files and log can go */
+    _Atomic(uint64_t) flushes, flush_failures, flush_samples, flush_chunks_lost;
+    _Atomic(uint64_t) compactions, compaction_failures, blocks_expired;
+
+    /* figures, relaxed atomics */
+    _Atomic(uint64_t) checkpoints, checkpoint_failures, checkpoint_last_bytes;
+    _Atomic(int64_t) checkpoint_last_ms;
+};
+
+/* ---- db_threads.c ---- */
+/* Sleep, or until db_wake_all. */
+void db_pause(struct tsdb *db, int64_t ns);
+void db_wake_all(struct tsdb *db);
+enum tsdb_status db_threads_start(struct tsdb *db, struct tsdb_error *err) TSDB_WUR;
+/* Ask them to finish what is queued and join them: background, owners, log. Those that were not
+ * started are skipped. */
+void db_threads_stop(struct tsdb *db);
+
+/* ---- db_checkpoint.c ---- */
+/* Write a checkpoint. Caller holds admin, or is alone. inline_owners: run the owners' steps here
+ * (no owner threads). */
+enum tsdb_status db_checkpoint_write(struct tsdb *db, bool inline_owners,
+                                     struct tsdb_error *err) TSDB_WUR;
+/* Remove what the last checkpoint makes superfluous: older ones, and the log before it. Logs a
+ * failure; the next one tries again. */
+void db_checkpoint_remove_old(struct tsdb *db);
+/* Is there anything that the last checkpoint lacks? Caller is alone. */
+bool db_checkpoint_wanted(struct tsdb *db);
+
+/* Make every series known so far durable in series.log. Caller holds admin, or is alone. */
+enum tsdb_status db_series_commit(struct tsdb *db, struct tsdb_error *err) TSDB_WUR;
+
+/* ---- db_blocks.c ---- */
+/* Open the blocks; recovery has loaded the heads, nobody else runs. */
+enum tsdb_status db_blocks_open(struct tsdb *db, struct tsdb_error *err) TSDB_WUR;
+
+#endif

@@ -1,0 +1,176 @@
+#include "base/assert.h"
+#include "base/latency.h"
+#include "tsdb/engine/tsdb_private.h"
+#include "wal/record.h"
+
+/* Beside samples, a run of one partition may bring new series and exemplars: a frame each. */
+#define FRAMES_PER_RUN 3u
+
+static_assert(sizeof(struct tsdb_epoch_guard) <= sizeof(struct tsdb_alias_guard),
+              "an alias guard holds an epoch guard");
+
+/* ---- aliases ---- */
+
+void tsdb_alias_begin(struct tsdb *db, struct tsdb_alias_guard *out)
+{
+    struct tsdb_epoch_guard guard;
+    tsdb_epoch_enter(db->epoch, &guard);
+    out->opaque[0] = guard.slot;
+    out->opaque[1] = 0;
+}
+
+void tsdb_alias_end(struct tsdb *db, struct tsdb_alias_guard *g)
+{
+    struct tsdb_epoch_guard guard = {.slot = (uint32_t)g->opaque[0]};
+    tsdb_epoch_exit(db->epoch, &guard);
+}
+
+void tsdb_alias_prefetch(struct tsdb *db, struct tsdb_hash128 alias)
+{
+    alias_prefetch(db->aliases, alias);
+}
+
+struct tsdb_alias_hit tsdb_alias_find(struct tsdb *db, struct tsdb_hash128 alias)
+{
+    return alias_find(db->aliases, alias);
+}
+
+void tsdb_series_prefetch(struct tsdb *db, tsdb_series_ref ref)
+{
+    TSDB_ASSERT(ref != TSDB_SERIES_NEW);
+    head_prefetch(db->heads[tsdb_series_partition(ref)], tsdb_series_local(ref));
+}
+
+/* ---- submit ---- */
+
+static size_t new_series_bytes(const struct tsdb_write *w, uint32_t partition_min,
+                               uint32_t partition_max)
+{
+    size_t bytes = 0;
+    for (uint32_t i = 0; i < w->new_series_count; i++) {
+        const struct tsdb_new_series *ns = &w->new_series[i];
+        /* The hash's top bits choose the partition (model/labels.h). */
+        uint32_t partition = (uint32_t)(ns->hash >> 58);
+        static_assert(TSDB_PARTITIONS == 1u << 6, "six bits of the hash");
+        if (partition_min <= partition && partition <= partition_max) {
+            bytes += tsdb_labels_encoded_bytes(&ns->labels) + WAL_SERIES_BYTES_OVERHEAD_MAX;
+        }
+    }
+    return bytes;
+}
+
+size_t tsdb_batch_wal_bytes_max(const struct tsdb_write *w, const struct tsdb_batch *b)
+{
+    size_t bytes = 0;
+    uint32_t runs = 0;
+    uint32_t partition_min = TSDB_PARTITIONS;
+    uint32_t partition_max = 0;
+    for (uint32_t i = b->entry_begin; i < b->entry_end; i++) {
+        const struct tsdb_entry *e = &w->entries[i];
+        bytes += WAL_SAMPLE_BYTES_MAX;
+        if (e->kind != TSDB_SAMPLE_FLOAT) {
+            bytes += ((const struct tsdb_raw_histogram *)(uintptr_t)e->value)->len;
+        }
+        runs += i == b->entry_begin || e->partition != w->entries[i - 1].partition;
+        partition_min = TSDB_MIN(partition_min, e->partition);
+        partition_max = TSDB_MAX(partition_max, e->partition);
+    }
+    for (uint32_t i = b->exemplar_begin; i < b->exemplar_end; i++) {
+        const struct tsdb_write_exemplar *x = &w->exemplars[i];
+        bytes += tsdb_labels_encoded_bytes(&x->exemplar.labels) + WAL_EXEMPLAR_BYTES_OVERHEAD_MAX;
+        runs += i == b->exemplar_begin || x->partition != w->exemplars[i - 1].partition;
+        partition_min = TSDB_MIN(partition_min, x->partition);
+        partition_max = TSDB_MAX(partition_max, x->partition);
+    }
+    runs = TSDB_MIN(runs, (uint32_t)TSDB_PARTITIONS);
+    return bytes + (size_t)runs * FRAMES_PER_RUN * WAL_FRAME_OVERHEAD_MAX +
+           new_series_bytes(w, partition_min, partition_max);
+}
+
+static enum tsdb_status read_only(struct tsdb_error *err)
+{
+    if (err) {
+        err->status = TSDB_READ_ONLY;
+    }
+    return TSDB_READ_ONLY;
+}
+
+static enum tsdb_status submit_check(const struct tsdb *db, struct tsdb_error *err)
+{
+    /* Acquire: partner is recovery's release; what it made ready is there. */
+    switch ((enum tsdb_state)atomic_load_explicit(&db->state, memory_order_acquire)) {
+    case TSDB_STATE_READY:
+        break;
+    case TSDB_STATE_RECOVERING:
+        return tsdb_error_set(err, TSDB_BUSY, "recovering, try again later");
+    case TSDB_STATE_CLOSING:
+        return tsdb_error_set(err, TSDB_BUSY, "shutting down");
+    case TSDB_STATE_FAILED:
+    case TSDB_STATE_READ_ONLY:
+        (void)tsdb_state(db, err); /* knows the cause */
+        return read_only(err);
+    }
+    return wal_read_only(db->wal, err) ? read_only(err) : TSDB_OK;
+}
+
+static void release_credits(struct tsdb *db, const struct tsdb_write *w, uint32_t batches)
+{
+    for (uint32_t i = 0; i < batches; i++) {
+        tsdb_ring_release(&db->owners[w->batches[i].owner].ring, 1);
+    }
+}
+
+static enum tsdb_status take_credits(struct tsdb *db, const struct tsdb_write *w,
+                                     struct tsdb_error *err)
+{
+    for (uint32_t i = 0; i < w->batch_count; i++) {
+        uint32_t owner = w->batches[i].owner;
+        TSDB_ASSERT(owner < db->owner_count);
+        if (!tsdb_ring_reserve(&db->owners[owner].ring, 1)) {
+            release_credits(db, w, i);
+            atomic_fetch_add_explicit(&db->ring_full, 1, memory_order_relaxed);
+            return tsdb_error_set(err, TSDB_BUSY, "the queue of owner %u is full", owner);
+        }
+    }
+    return TSDB_OK;
+}
+
+enum tsdb_status tsdb_write_submit(struct tsdb *db, struct tsdb_write *w, struct tsdb_error *err)
+{
+    TSDB_ASSERT(w->batch_count <= TSDB_OWNERS_MAX);
+    enum tsdb_status status = submit_check(db, err);
+    if (status == TSDB_OK) {
+        status = take_credits(db, w, err);
+    }
+    if (status != TSDB_OK) {
+        return status;
+    }
+    atomic_store_explicit(&w->status, TSDB_OK, memory_order_relaxed);
+    if (w->batch_count == 0) {
+        w->done(w);
+        return TSDB_OK;
+    }
+    for (uint32_t i = 0; i < w->new_series_count; i++) {
+        w->new_series[i].ref = TSDB_SERIES_NEW;
+        w->new_series[i].generation = 0;
+    }
+    if (w->new_series_count > 0) {
+        atomic_fetch_add_explicit(&db->alias_misses, w->new_series_count, memory_order_relaxed);
+    }
+    uint64_t now_ns = tsdb_perf_now();
+    uint32_t n = w->batch_count;
+    for (uint32_t i = 0; i < n; i++) {
+        struct tsdb_batch *b = &w->batches[i];
+        b->write = w;
+        b->next = NULL;
+        b->published_ns = now_ns;
+        TSDB_ASSERT(b->durability == TSDB_DURABILITY_MEMORY || b->wal_bytes);
+    }
+    /* Relaxed, like all of w: the rings' publish hands it over. After the last publish w may be
+     * gone. */
+    atomic_store_explicit(&w->pending, n, memory_order_relaxed);
+    for (uint32_t i = 0; i < n; i++) {
+        tsdb_ring_publish(&db->owners[w->batches[i].owner].ring, &w->batches[i]);
+    }
+    return TSDB_OK;
+}

@@ -1,0 +1,530 @@
+#include "tsdb/head/files.h"
+
+#include "base/assert.h"
+#include "base/bytes.h"
+#include "base/crc32c.h"
+#include "base/log.h"
+#include "base/mutex.h"
+#include "model/version.h"
+#include "tsdb/recovery/datadir.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CATEGORY       TSDB_MEM_OTHER
+#define MAGIC          "TDLHEADC"
+#define PATH_MAX_BYTES 48
+
+enum state {
+    LIVE = 0,
+    MARKED,
+    DOOMED
+};
+
+struct head_files {
+    const struct tsdb_fs *fs;
+    struct cache_l2 *cache;
+    struct tsdb_epoch *epoch;
+    _Atomic(uint64_t) read_failures;
+    struct tsdb_epoch_limbo limbo; /* owned by whoever checkpoints: stands for guards of the past */
+    struct tsdb_mutex lock;        /* rank TSDB_HEAD_FILES; guards the rest */
+    struct head_file *first TSDB_GUARDED;
+    uint64_t next_number TSDB_GUARDED;
+    uint32_t doomed TSDB_GUARDED;
+};
+
+static void path_of(uint64_t number, char *out)
+{
+    int n = snprintf(out, PATH_MAX_BYTES, DATADIR_HEAD "/%08" PRIu64, number);
+    TSDB_ASSERT(n > 0 && n < PATH_MAX_BYTES);
+}
+
+enum tsdb_status head_files_create(const struct tsdb_fs *fs, struct cache_l2 *cache,
+                                   struct tsdb_epoch *epoch, struct head_files **out)
+{
+    struct head_files *f = tsdb_mem_alloc_zero(CATEGORY, sizeof *f);
+    if (!f) {
+        return TSDB_NOMEM;
+    }
+    f->fs = fs;
+    f->cache = cache;
+    f->epoch = epoch;
+    tsdb_epoch_limbo_init(&f->limbo);
+    tsdb_mutex_init(&f->lock, TSDB_RANK_TSDB_HEAD_FILES, "head files");
+    tsdb_mutex_lock(&f->lock);
+    f->next_number = 1;
+    tsdb_mutex_unlock(&f->lock);
+    *out = f;
+    return TSDB_OK;
+}
+
+static void file_close(struct head_file *h)
+{
+    h->fs->ops->close(h->fs->ctx, h->file);
+    tsdb_mem_free(CATEGORY, h, sizeof *h);
+}
+
+void head_files_destroy(struct head_files *f)
+{
+    if (!f) {
+        return;
+    }
+    tsdb_mutex_lock(&f->lock);
+    struct head_file *h = f->first;
+    f->first = NULL;
+    tsdb_mutex_unlock(&f->lock);
+    while (h) {
+        struct head_file *next = h->next;
+        file_close(h);
+        h = next;
+    }
+    tsdb_epoch_limbo_deinit(&f->limbo);
+    tsdb_mutex_deinit(&f->lock);
+    tsdb_mem_free(CATEGORY, f, sizeof *f);
+}
+
+/* ---- references ---- */
+
+void head_file_acquire(struct head_file *f)
+{
+    atomic_fetch_add_explicit(&f->refs, 1, memory_order_relaxed);
+}
+
+void head_file_release(struct head_file *f)
+{
+    /* Release: partner is the load in head_files_mark and collect; the holder's reads are over. */
+    uint64_t before = atomic_fetch_sub_explicit(&f->refs, 1, memory_order_release);
+    TSDB_ASSERT(before > 0);
+}
+
+static bool unused(const struct head_file *h)
+{
+    return atomic_load_explicit(&h->refs, memory_order_acquire) == 0;
+}
+
+/* ---- one file ---- */
+
+static void header_put(uint64_t number, uint8_t out[HEAD_FILE_HEADER_BYTES])
+{
+    memset(out, 0, HEAD_FILE_HEADER_BYTES);
+    memcpy(out, MAGIC, 8);
+    tsdb_store_le32(out + 8, TSDB_FORMAT_HEAD_CHUNKS);
+    tsdb_store_le64(out + 16, number);
+    tsdb_store_le32(out + 28, tsdb_crc32c(0, out, 28));
+}
+
+/* Seeded by number and offset: bytes that belong elsewhere do not verify. */
+static uint32_t chunk_crc(uint64_t number, uint64_t offset, const uint8_t *frame, uint32_t len)
+{
+    uint8_t seed[16];
+    tsdb_store_le64(seed, number);
+    tsdb_store_le64(seed + 8, offset);
+    return tsdb_crc32c(tsdb_crc32c(0, seed, sizeof seed), frame, 4 + (size_t)len);
+}
+
+void head_file_frame_end(const struct head_file *f, uint64_t offset, uint8_t *frame, uint32_t len)
+{
+    tsdb_store_le32(frame, len);
+    tsdb_store_le32(frame + 4 + len, chunk_crc(f->number, offset, frame, len));
+}
+
+enum tsdb_status head_file_append(struct head_file *f, const void *data, size_t len,
+                                  struct tsdb_error *err)
+{
+    uint64_t at = atomic_load_explicit(&f->bytes, memory_order_relaxed); /* own store */
+    enum tsdb_status status = f->fs->ops->pwrite(f->fs->ctx, f->file, data, len, at, err);
+    if (status == TSDB_OK) {
+        status = f->fs->ops->sync(f->fs->ctx, f->file, err);
+    }
+    if (status == TSDB_OK) {
+        /* Release: partner is the load in head_file_read. */
+        atomic_store_explicit(&f->bytes, at + len, memory_order_release);
+    }
+    return status;
+}
+
+static enum tsdb_status bytes_read(const struct head_file *f, bool cached, uint64_t offset,
+                                   void *out, size_t len, struct tsdb_error *err)
+{
+    uint64_t bytes = atomic_load_explicit(&f->bytes, memory_order_acquire);
+    uint64_t end = offset + len;
+    if (end < offset || end > bytes) {
+        return tsdb_error_set(err, TSDB_CORRUPT, "the file ends before byte %" PRIu64, end);
+    }
+    /* The cache keeps pages as they are, so only those that the file has grown past. */
+    uint64_t page_end =
+        (end + CACHE_L2_FRAME_BYTES - 1) / CACHE_L2_FRAME_BYTES * (uint64_t)CACHE_L2_FRAME_BYTES;
+    if (cached && f->cache && page_end <= bytes) {
+        return cache_l2_read(f->cache, f->cache_id, f->fs, f->file, offset, out, len, NULL, NULL,
+                             err);
+    }
+    size_t got = 0;
+    enum tsdb_status status = f->fs->ops->pread(f->fs->ctx, f->file, out, len, offset, &got, err);
+    if (status == TSDB_OK && got < len) {
+        status = tsdb_error_set(err, TSDB_CORRUPT, "the file ends before byte %" PRIu64, end);
+    }
+    return status;
+}
+
+static enum tsdb_status chunk_check(const struct head_file *f, bool cached, uint64_t offset,
+                                    uint32_t len, struct tsdb_arena *arena,
+                                    struct chunk_samples *out, struct tsdb_error *err)
+{
+    if (len > UINT32_MAX - HEAD_FILE_FRAME_BYTES ||
+        len > atomic_load_explicit(&f->bytes, memory_order_relaxed)) {
+        return tsdb_error_set(err, TSDB_CORRUPT, "a chunk of %u bytes", len);
+    }
+    uint8_t *frame = tsdb_arena_alloc(arena, (size_t)len + HEAD_FILE_FRAME_BYTES, 8);
+    if (!frame) {
+        return tsdb_error_set(err, arena->failure, "no memory for a chunk of %u bytes", len);
+    }
+    enum tsdb_status status =
+        bytes_read(f, cached, offset, frame, (size_t)len + HEAD_FILE_FRAME_BYTES, err);
+    if (status != TSDB_OK) {
+        return status;
+    }
+    uint32_t crc = chunk_crc(f->number, offset, frame, len);
+    if (tsdb_load_le32(frame) != len || tsdb_load_le32(frame + 4 + len) != crc) {
+        return tsdb_error_set(err, TSDB_CORRUPT, "length %u crc %08x, expected %u %08x",
+                              tsdb_load_le32(frame), tsdb_load_le32(frame + 4 + len), len, crc);
+    }
+    return chunk_decode(frame + 4, len, arena, out, err);
+}
+
+static enum tsdb_status chunk_read(const struct head_file *f, bool cached, uint64_t offset,
+                                   uint32_t len, struct tsdb_arena *arena,
+                                   struct chunk_samples *out, struct tsdb_error *err)
+{
+    enum tsdb_status status = chunk_check(f, cached, offset, len, arena, out, err);
+    if (status == TSDB_CORRUPT || status == TSDB_IO) {
+        atomic_fetch_add_explicit(f->read_failures, 1, memory_order_relaxed);
+    }
+    if (status != TSDB_OK) {
+        return tsdb_error_prefix(err, status, DATADIR_HEAD "/%08" PRIu64 " at byte %" PRIu64,
+                                 f->number, offset);
+    }
+    return TSDB_OK;
+}
+
+enum tsdb_status head_file_read(const struct head_file *f, uint64_t offset, uint32_t len,
+                                struct tsdb_arena *arena, struct chunk_samples *out,
+                                struct tsdb_error *err)
+{
+    return chunk_read(f, true, offset, len, arena, out, err);
+}
+
+enum tsdb_status head_file_read_once(const struct head_file *f, uint64_t offset, uint32_t len,
+                                     struct tsdb_arena *arena, struct chunk_samples *out,
+                                     struct tsdb_error *err)
+{
+    return chunk_read(f, false, offset, len, arena, out, err);
+}
+
+/* ---- the list ---- */
+
+static struct head_file *file_make(struct head_files *f, uint64_t number, struct tsdb_file *file,
+                                   uint64_t bytes)
+{
+    struct head_file *h = tsdb_mem_alloc_zero(CATEGORY, sizeof *h);
+    if (!h) {
+        return NULL;
+    }
+    h->number = number;
+    h->cache = f->cache;
+    h->cache_id = f->cache ? cache_l2_file_id(f->cache) : 0;
+    h->fs = f->fs;
+    h->file = file;
+    h->read_failures = &f->read_failures;
+    atomic_init(&h->bytes, bytes);
+    return h;
+}
+
+static void list_add(struct head_files *f, struct head_file *h)
+{
+    tsdb_mutex_lock(&f->lock);
+    h->next = f->first;
+    f->first = h;
+    tsdb_mutex_unlock(&f->lock);
+}
+
+struct head_file *head_files_find(struct head_files *f, uint64_t number)
+{
+    tsdb_mutex_lock(&f->lock);
+    struct head_file *h = f->first;
+    while (h && h->number != number) {
+        h = h->next;
+    }
+    tsdb_mutex_unlock(&f->lock);
+    return h;
+}
+
+uint64_t head_files_next_number(struct head_files *f)
+{
+    tsdb_mutex_lock(&f->lock);
+    uint64_t number = f->next_number;
+    tsdb_mutex_unlock(&f->lock);
+    return number;
+}
+
+static void number_at_least(struct head_files *f, uint64_t number)
+{
+    tsdb_mutex_lock(&f->lock);
+    f->next_number = TSDB_MAX(f->next_number, number);
+    tsdb_mutex_unlock(&f->lock);
+}
+
+static enum tsdb_status begin_file(struct head_files *f, struct tsdb_file *file, uint64_t number,
+                                   struct tsdb_error *err)
+{
+    uint8_t header[HEAD_FILE_HEADER_BYTES];
+    header_put(number, header);
+    enum tsdb_status status = f->fs->ops->pwrite(f->fs->ctx, file, header, sizeof header, 0, err);
+    if (status == TSDB_OK) {
+        status = f->fs->ops->sync(f->fs->ctx, file, err);
+    }
+    return status == TSDB_OK ? f->fs->ops->sync_dir(f->fs->ctx, DATADIR_HEAD, err) : status;
+}
+
+enum tsdb_status head_files_next(struct head_files *f, struct head_file **out,
+                                 struct tsdb_error *err)
+{
+    char path[PATH_MAX_BYTES];
+    tsdb_mutex_lock(&f->lock);
+    uint64_t number = f->next_number++; /* one that failed is not used again */
+    tsdb_mutex_unlock(&f->lock);
+    path_of(number, path);
+    struct tsdb_file *file = NULL;
+    unsigned flags = TSDB_OPEN_READ | TSDB_OPEN_WRITE | TSDB_OPEN_CREATE | TSDB_OPEN_TRUNCATE;
+    enum tsdb_status status = f->fs->ops->open(f->fs->ctx, path, flags, &file, err);
+    if (status != TSDB_OK) {
+        return status;
+    }
+    status = begin_file(f, file, number, err);
+    struct head_file *h = NULL;
+    if (status == TSDB_OK) {
+        h = file_make(f, number, file, HEAD_FILE_HEADER_BYTES);
+        status = h ? TSDB_OK : tsdb_error_set(err, TSDB_NOMEM, "no memory for a head file");
+    }
+    if (status != TSDB_OK) {
+        f->fs->ops->close(f->fs->ctx, file);
+        (void)f->fs->ops->unlink(f->fs->ctx, path, NULL); /* else the next start does */
+        return status;
+    }
+    head_file_acquire(h);
+    list_add(f, h);
+    *out = h;
+    return TSDB_OK;
+}
+
+/* ---- loading ---- */
+
+struct listing {
+    uint64_t above, least; /* least: UINT64_MAX: none */
+};
+
+static enum tsdb_status listed(void *arg, const char *name, bool is_dir)
+{
+    struct listing *l = arg;
+    size_t len = strlen(name);
+    if (is_dir || len < 8 || len > 19 || strspn(name, "0123456789") != len) {
+        return TSDB_OK;
+    }
+    uint64_t number = strtoull(name, NULL, 10);
+    char path[PATH_MAX_BYTES];
+    path_of(number, path);
+    bool ours = strcmp(path + sizeof DATADIR_HEAD, name) == 0;
+    if (ours && number > l->above && number < l->least) {
+        l->least = number;
+    }
+    return TSDB_OK;
+}
+
+static enum tsdb_status header_check(struct head_files *f, struct tsdb_file *file, uint64_t number,
+                                     struct tsdb_error *err)
+{
+    uint8_t have[HEAD_FILE_HEADER_BYTES];
+    uint8_t want[HEAD_FILE_HEADER_BYTES];
+    size_t got = 0;
+    enum tsdb_status status = f->fs->ops->pread(f->fs->ctx, file, have, sizeof have, 0, &got, err);
+    if (status != TSDB_OK) {
+        return status;
+    }
+    if (got == sizeof have && memcmp(have, MAGIC, 8) == 0 &&
+        tsdb_load_le32(have + 28) == tsdb_crc32c(0, have, 28) &&
+        tsdb_load_le32(have + 8) != TSDB_FORMAT_HEAD_CHUNKS) {
+        return tsdb_error_set(err, TSDB_UNSUPPORTED, "format version %u; this version knows %d",
+                              tsdb_load_le32(have + 8), TSDB_FORMAT_HEAD_CHUNKS);
+    }
+    header_put(number, want);
+    if (got != sizeof have || memcmp(have, want, sizeof want) != 0) {
+        return tsdb_error_set(err, TSDB_CORRUPT, "no valid header");
+    }
+    return TSDB_OK;
+}
+
+static enum tsdb_status load_one(struct head_files *f, uint64_t number, struct tsdb_error *err)
+{
+    char path[PATH_MAX_BYTES];
+    path_of(number, path);
+    struct tsdb_file *file = NULL;
+    struct tsdb_file_info info;
+    enum tsdb_status status = f->fs->ops->open(f->fs->ctx, path, TSDB_OPEN_READ, &file, err);
+    if (status != TSDB_OK) {
+        return status;
+    }
+    status = header_check(f, file, number, err);
+    if (status == TSDB_OK) {
+        status = f->fs->ops->stat(f->fs->ctx, path, &info, err);
+    }
+    struct head_file *h = status == TSDB_OK ? file_make(f, number, file, info.size_bytes) : NULL;
+    if (!h) {
+        f->fs->ops->close(f->fs->ctx, file);
+        return status != TSDB_OK ? tsdb_error_prefix(err, status, "%s", path)
+                                 : tsdb_error_set(err, TSDB_NOMEM, "no memory for a head file");
+    }
+    list_add(f, h);
+    return TSDB_OK;
+}
+
+enum tsdb_status head_files_load(struct head_files *f, uint64_t number_min, uint32_t *out_damaged,
+                                 struct tsdb_error *err)
+{
+    struct listing l = {.above = 0};
+    *out_damaged = 0;
+    number_at_least(f, number_min);
+    for (;;) {
+        l.least = UINT64_MAX;
+        enum tsdb_status status = f->fs->ops->list(f->fs->ctx, DATADIR_HEAD, listed, &l, err);
+        if (status != TSDB_OK || l.least == UINT64_MAX) {
+            return status;
+        }
+        struct tsdb_error why;
+        status = load_one(f, l.least, &why);
+        if (status == TSDB_CORRUPT) {
+            /* A header is synced before anything refers to the file: most likely it was being made
+             * when the power went. If not, whoever looks for its chunks will tell. */
+            ++*out_damaged;
+            tsdb_log(TSDB_LOG_WARN, "head files", "not readable", TSDB_S("err", why.msg));
+        } else if (status != TSDB_OK) {
+            if (err) {
+                *err = why;
+            }
+            return status;
+        }
+        l.above = l.least;
+        number_at_least(f, l.least + 1);
+    }
+}
+
+/* ---- going ---- */
+
+void head_files_mark(struct head_files *f)
+{
+    tsdb_mutex_lock(&f->lock);
+    for (struct head_file *h = f->first; h; h = h->next) {
+        if (h->state == LIVE && unused(h)) {
+            h->state = MARKED;
+        }
+    }
+    tsdb_mutex_unlock(&f->lock);
+}
+
+void head_files_doom(struct head_files *f)
+{
+    uint32_t doomed = 0;
+    /* When this is freed, no guard is open any more that was when the files were doomed. Without
+     * memory for it they stay marked, and the next checkpoint dooms them. */
+    void *token = tsdb_mem_alloc(CATEGORY, 16);
+    if (!token) {
+        return;
+    }
+    tsdb_mutex_lock(&f->lock);
+    for (struct head_file *h = f->first; h; h = h->next) {
+        if (h->state == MARKED) {
+            h->state = DOOMED;
+            doomed++;
+        }
+    }
+    f->doomed += doomed;
+    tsdb_mutex_unlock(&f->lock);
+    if (doomed > 0) {
+        tsdb_epoch_retire(f->epoch, &f->limbo, CATEGORY, token, 16);
+    } else {
+        tsdb_mem_free(CATEGORY, token, 16);
+    }
+}
+
+/* Take the files off the list that may go, or NULL. */
+static struct head_file *take(struct head_files *f, enum state state)
+{
+    struct head_file *gone = NULL;
+    tsdb_mutex_lock(&f->lock);
+    for (struct head_file **at = &f->first; *at;) {
+        struct head_file *h = *at;
+        bool kept = state == LIVE && atomic_load_explicit(&h->in_checkpoint, memory_order_relaxed);
+        if (h->state != (uint32_t)state || !unused(h) || kept) {
+            at = &h->next;
+            continue;
+        }
+        *at = h->next;
+        h->next = gone;
+        gone = h;
+        f->doomed -= state == DOOMED;
+    }
+    tsdb_mutex_unlock(&f->lock);
+    return gone;
+}
+
+static uint32_t delete_all(struct head_files *f, struct head_file *h)
+{
+    uint32_t n = 0;
+    while (h) {
+        struct head_file *next = h->next;
+        struct tsdb_error err;
+        char path[PATH_MAX_BYTES];
+        path_of(h->number, path);
+        if (h->cache) {
+            cache_l2_drop(h->cache, h->cache_id);
+        }
+        file_close(h);
+        if (f->fs->ops->unlink(f->fs->ctx, path, &err) != TSDB_OK) {
+            /* Harmless: the next start deletes it. */
+            tsdb_log(TSDB_LOG_WARN, "head files", "an unused file stays for now",
+                     TSDB_S("err", err.msg));
+        }
+        n++;
+        h = next;
+    }
+    return n;
+}
+
+uint32_t head_files_collect(struct head_files *f)
+{
+    tsdb_mutex_lock(&f->lock);
+    uint32_t doomed = f->doomed;
+    tsdb_mutex_unlock(&f->lock);
+    if (doomed == 0) {
+        return 0;
+    }
+    tsdb_epoch_reclaim(f->epoch, &f->limbo);
+    return f->limbo.count == 0 ? delete_all(f, take(f, DOOMED)) : 0;
+}
+
+uint32_t head_files_remove_unused(struct head_files *f)
+{
+    return delete_all(f, take(f, LIVE));
+}
+
+void head_files_stats(struct head_files *f, struct head_files_stats *out)
+{
+    *out = (struct head_files_stats){
+        .read_failures = atomic_load_explicit(&f->read_failures, memory_order_relaxed)};
+    tsdb_mutex_lock(&f->lock);
+    for (struct head_file *h = f->first; h; h = h->next) {
+        out->files++;
+        out->bytes += atomic_load_explicit(&h->bytes, memory_order_relaxed);
+    }
+    tsdb_mutex_unlock(&f->lock);
+}

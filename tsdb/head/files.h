@@ -1,0 +1,64 @@
+/* The head files of a data directory: who has which open, and when they go.
+ *
+ *   sealer: head_files_next ─ appends, syncs ─▶ head_sealed refer to it ─▶ references drop to 0
+ *   checkpoint: head_files_mark (before it looks at the heads) ─ durable ─ head_files_doom ─ ...
+ *   when every guard of then is closed: head_files_collect closes and deletes
+ *
+ * Invariants:
+ *  1. Numbers rise and are never used twice in the life of a data directory: the next one stands in
+ *     every checkpoint.
+ *  2. A file without references never gets one again, but from readers that found it before; those
+ *     hold a guard or a reference. So: marked at 0 references, doomed when a checkpoint that was
+ *     begun after is durable (nothing durable refers to it any more), deleted when the guards open
+ * at that time are closed and no reader holds it. Format: docs/format/head-chunks.md. Locks: one
+ * (rank TSDB_HEAD_FILES) around the list; never held over I/O. Threads: next by the sealer; mark,
+ * doom, collect, next_number under the admin lock (or alone); find, read any.
+ */
+#ifndef TSDB_HEAD_FILES_H
+#define TSDB_HEAD_FILES_H
+
+#include "base/epoch.h"
+#include "tsdb/head/sealed.h"
+
+#define HEAD_FILE_HEADER_BYTES 32u
+#define HEAD_FILE_FRAME_BYTES  8u /* length before a chunk, CRC behind it */
+
+struct head_files;
+enum tsdb_status head_files_create(const struct tsdb_fs *fs, struct cache_l2 *cache,
+                                   struct tsdb_epoch *epoch, struct head_files **out) TSDB_WUR;
+/* Closes all; no reader is left. NULL is fine. Deletes nothing. */
+void head_files_destroy(struct head_files *f);
+
+/* Recovery: open every file of the directory that has a valid header; others are reported in the
+ * log and counted. number_min: the next number is at least this. IO, NOMEM. */
+enum tsdb_status head_files_load(struct head_files *f, uint64_t number_min, uint32_t *out_damaged,
+                                 struct tsdb_error *err) TSDB_WUR;
+/* NULL: none with that number (or it is not readable). Adds no reference. */
+struct head_file *head_files_find(struct head_files *f, uint64_t number);
+/* A new file, header written, its name durable. The caller (the sealer) has a reference. IO, NOMEM.
+ */
+enum tsdb_status head_files_next(struct head_files *f, struct head_file **out,
+                                 struct tsdb_error *err) TSDB_WUR;
+/* Append bytes that the caller framed (head_file_frame_end) and make them durable. After a failure
+ * the file takes no more; what it had stays readable. */
+enum tsdb_status head_file_append(struct head_file *f, const void *data, size_t len,
+                                  struct tsdb_error *err) TSDB_WUR;
+/* Fill in length and CRC around the chunk of `len` bytes at frame + 4, which will lie at `offset`.
+ */
+void head_file_frame_end(const struct head_file *f, uint64_t offset, uint8_t *frame, uint32_t len);
+
+uint64_t head_files_next_number(struct head_files *f);
+void head_files_mark(struct head_files *f);
+void head_files_doom(struct head_files *f);
+/* Returns the number of files deleted. Cheap when none is doomed. */
+uint32_t head_files_collect(struct head_files *f);
+/* Recovery, when what was loaded is to stay: delete every file that the loaded checkpoint does not
+ * refer to (it may, and no chunk of the head: then the next checkpoint lets it go). */
+uint32_t head_files_remove_unused(struct head_files *f);
+
+struct head_files_stats {
+    uint64_t files, bytes, read_failures;
+};
+void head_files_stats(struct head_files *f, struct head_files_stats *out);
+
+#endif

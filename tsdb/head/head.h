@@ -1,0 +1,147 @@
+/* The head of one partition: its series and their recent samples, in memory.
+ *
+ * Per series a hot struct of one cache line (open tail and its count, chunk list, newest time, last
+ * float logged and its epoch, generation) and an append-only tail of columns. A tail grows 4, 9, 39
+ * up to TSDB_CHUNK_SAMPLES, then becomes a sealed chunk as it is; the sealer replaces that by a
+ * reference into a head file (tsdb/head/sealed.h). Samples older than the series' newest go to its
+ * out-of-order buffer: append-only, unsorted, sealed (sorted, split by window) at
+ * TSDB_CHUNK_SAMPLES. A tail or chunk holds one sample kind; a change of kind, or of "has start
+ * timestamps", seals early, and so does a sample of another window of range_ms.
+ *
+ * Invariants:
+ *  1. Only the owner changes anything. Readers hold an epoch guard.
+ *  2. Data is written before the count that covers it is published (release); readers load the
+ * count (acquire) and read no further. Tail and count are one word.
+ *  3. Sealing publishes the chunk list first, then the new tail. Readers load the tail first, then
+ *     the list, and skip a tail that they also find in the list: a sample is never seen twice and
+ *     never missed. Out-of-order buffers likewise, known by a number.
+ *  4. Replaced memory goes to the partition's limbo list.
+ *  5. No two samples of a series in memory have the same time: exact duplicates are no-ops, others
+ *     are refused. Against chunks in files nothing is checked; the first written wins on read.
+ * Hot structs live in slabs that never move, found by local id >> 12 in a directory.
+ */
+#ifndef TSDB_HEAD_HEAD_H
+#define TSDB_HEAD_HEAD_H
+
+#include "base/arena.h"
+#include "base/epoch.h"
+#include "index/mem/index_mem.h"
+#include "model/batch.h"
+#include "model/matcher.h"
+
+struct head_partition;
+struct head_sealed;
+
+struct head_counters { /* relaxed atomics: written by the owner, read by stats */
+    _Atomic(uint64_t) series_created, chunks, samples, histograms, exemplars, duplicates,
+        out_of_order;
+    _Atomic(uint64_t) rejected[TSDB_REJECT_COUNT];
+    _Atomic(int64_t) min_time_ms, max_time_ms;
+};
+
+enum tsdb_status head_partition_create(uint32_t id, struct tsdb_epoch *epoch,
+                                       uint32_t exemplars_max,
+                                       struct head_partition **out) TSDB_WUR;
+/* Before the first sample. range_ms: length of the windows (0: one window for all time). seal:
+ * somebody takes sealed chunks to files (tsdb/engine/sealer.h); else they stay as they are. */
+void head_partition_configure(struct head_partition *p, int64_t range_ms, bool seal);
+void head_partition_destroy(struct head_partition *p);
+
+struct index_mem *head_index(struct head_partition *p);
+struct tsdb_epoch_limbo *head_limbo(struct head_partition *p);
+const struct head_counters *head_counters(const struct head_partition *p);
+/* Free what readers have let go of, if more than bytes_min wait for it. Owner. Returns bytes freed.
+ */
+uint64_t head_reclaim(struct head_partition *p, uint64_t bytes_min);
+
+/* ---- the owner ---- */
+enum tsdb_status head_series_find_or_create(struct head_partition *p,
+                                            const struct tsdb_labels *labels, uint64_t hash,
+                                            uint32_t *out_local, bool *out_created,
+                                            struct tsdb_error *err) TSDB_WUR;
+/* Recovery: a local id whose labels were lost. Takes the next id; never found, never selected. */
+enum tsdb_status head_series_hole(struct head_partition *p, uint32_t *out_local) TSDB_WUR;
+/* Is it one of those? In the index it stands under a label whose name is no UTF-8
+ * (head_name_is_hole): readers of labels, names and the checkpoint leave it out. Any thread, under
+ * a guard. */
+bool head_series_is_hole(const struct head_partition *p, uint32_t local);
+bool head_name_is_hole(const char *name, uint32_t len);
+uint32_t head_generation(const struct head_partition *p,
+                         uint32_t local); /* 0 for every series so far: ids are not reused */
+void head_prefetch(const struct head_partition *p, uint32_t local);
+/* Time of the newest sample; false without one. */
+bool head_last_time(const struct head_partition *p, uint32_t local, int64_t *out_ms);
+
+enum head_append_outcome {
+    HEAD_APPENDED = 0,
+    HEAD_APPENDED_OUT_OF_ORDER,
+    HEAD_DUPLICATE_SAME,     /* same time, same bits: counts as written, not logged */
+    HEAD_DUPLICATE_CONFLICT, /* refused */
+    HEAD_NOMEM,
+};
+/* value: float bits, or pointer to struct tsdb_raw_histogram (the raw bytes are copied). start_ms 0
+ * = none. */
+enum head_append_outcome head_append(struct head_partition *p, uint32_t local, int64_t t_ms,
+                                     int64_t start_ms, enum tsdb_sample_kind kind, uint64_t value);
+/* The base for WAL packing: the last float of the series logged in `epoch`. head_logged records
+ * one. Also used by replay, with its own decode generation as `epoch`. */
+bool head_wal_base(const struct head_partition *p, uint32_t local, uint64_t epoch,
+                   uint64_t *out_bits);
+void head_wal_logged(struct head_partition *p, uint32_t local, uint64_t epoch, uint64_t bits);
+/* Have the labels of the series been written to the log or to series.log? (memory mode logs lazily)
+ */
+bool head_labels_logged(const struct head_partition *p, uint32_t local);
+void head_labels_logged_set(struct head_partition *p, uint32_t local);
+enum tsdb_status head_exemplar_append(struct head_partition *p, uint32_t local,
+                                      const struct tsdb_exemplar *x) TSDB_WUR;
+/* Drop sealed chunks whose newest sample is older than min_ms. Returns chunks dropped. */
+uint64_t head_drop_before(struct head_partition *p, int64_t min_ms);
+/* Slices over the series [from, from + count): seal tails and out-of-order buffers with samples of
+ * windows that begin before before_ms (what finds no memory stays open); drop the chunks that are
+ * in the blocks of every open view, 0 < flushed_in <= view. Return the chunks sealed or dropped. */
+uint64_t head_seal_before(struct head_partition *p, uint32_t from, uint32_t count,
+                          int64_t before_ms);
+uint64_t head_sweep(struct head_partition *p, uint32_t from, uint32_t count, uint64_t view);
+uint32_t head_series_count(const struct head_partition *p);
+
+/* ---- readers, under a guard ---- */
+/* A run of samples as it lies in memory: borrowed, immutable up to count. */
+struct head_piece {
+    enum tsdb_sample_kind kind;
+    bool sorted; /* false: out-of-order buffer */
+    bool sealed;
+    uint32_t count;
+    const int64_t *t_ms;
+    const uint64_t *value;       /* float bits, or pointer to struct tsdb_raw_histogram */
+    const int64_t *start_ms;     /* NULL: none */
+    struct head_sealed *in_file; /* the columns are NULL then; valid under the guard */
+};
+/* Which chunks a reader leaves out because its blocks have them: those with 0 < flushed_in <= view.
+ * HEAD_VIEW_NONE: a reader without blocks, leaves out nothing. HEAD_VIEW_ALL: all that are in any
+ * block. */
+#define HEAD_VIEW_NONE UINT64_C(0)
+#define HEAD_VIEW_ALL  (UINT64_MAX - 1)
+/* All pieces of a series, sealed ones first, in order; into arena memory. Under a guard. */
+enum tsdb_status head_pieces(const struct head_partition *p, uint32_t local, uint64_t view,
+                             struct tsdb_arena *arena, struct head_piece **out,
+                             uint32_t *out_count) TSDB_WUR;
+/* The pieces that may have samples in the range, in the order of head_pieces, copied and decoded:
+ * all in arena memory. Takes a guard of its own and reads files after it. CORRUPT, IO, NOMEM,
+ * LIMIT. */
+enum tsdb_status head_collect(const struct head_partition *p, uint32_t local,
+                              struct tsdb_time_range range, uint64_t view, struct tsdb_arena *arena,
+                              struct head_piece **out, uint32_t *out_count,
+                              struct tsdb_error *err) TSDB_WUR;
+/* Merged, sorted, within the range, decoded to columns; copies. Takes a guard of its own; without
+ * chunks in files nothing is copied twice. (select) */
+enum tsdb_status head_read(const struct head_partition *p, uint32_t local,
+                           struct tsdb_time_range range, uint64_t view, struct tsdb_arena *arena,
+                           struct tsdb_columns *out, struct tsdb_error *err) TSDB_WUR;
+typedef bool (*head_exemplar_fn)(void *arg, uint32_t local, const struct tsdb_exemplar *x);
+/* Exemplars of the partition, oldest first. Takes the partition's exemplar lock (rank
+ * TSDB_METADATA), shared with the owner's rare head_exemplar_append. */
+void head_exemplars(struct head_partition *p, head_exemplar_fn fn, void *arg);
+enum tsdb_status head_validate(const struct head_partition *p,
+                               struct tsdb_error *err) TSDB_WUR; /* owner */
+
+#endif

@@ -1,0 +1,424 @@
+/* The sealed chunks of a series: their list, the way to the sealer and back, and how they go. */
+#include "tsdb/head/head_private.h"
+
+#include "base/assert.h"
+
+#include <string.h>
+
+#define HEAD_CATEGORY  TSDB_MEM_HEAD
+#define LIST_CAP_FIRST 2u
+
+static size_t list_bytes(uint32_t cap)
+{
+    return sizeof(struct head_list) + cap * sizeof(struct head_sealed *);
+}
+
+static uint32_t list_count(const struct head_list *l)
+{
+    return l ? atomic_load_explicit(&l->count, memory_order_relaxed) : 0; /* own store */
+}
+
+static uint64_t flushed_in(const struct head_sealed *s)
+{
+    /* Relaxed: it is compared with a view's number only, and the lock that guards views orders. */
+    return atomic_load_explicit(&s->flushed_in, memory_order_relaxed);
+}
+
+/* ---- one chunk ---- */
+
+struct head_sealed *head_sealed_create(struct head_partition *p, uint32_t local,
+                                       struct head_tail *tail, uint32_t count)
+{
+    struct head_sealed *s = tsdb_mem_alloc_zero(HEAD_CATEGORY, sizeof *s);
+    if (!s) {
+        return NULL;
+    }
+    TSDB_ASSERT(count > 0);
+    s->min_ms = head_tail_t(tail)[0];
+    s->max_ms = head_tail_t(tail)[count - 1];
+    s->count = count;
+    s->local = local;
+    s->seq = tail->seq;
+    s->partition = (uint8_t)p->id;
+    s->kind = tail->kind;
+    s->late = (tail->flags & HEAD_TAIL_LATE) != 0;
+    s->tail = tail;
+    return s;
+}
+
+void head_sealed_discard(struct head_sealed *s)
+{
+    if (s) {
+        tsdb_mem_free(HEAD_CATEGORY, s, sizeof *s);
+    }
+}
+
+/* Free what no list has any more. */
+static void sealed_free(struct head_partition *p, struct head_sealed *s, bool at_once)
+{
+    if (s->file) {
+        head_file_release(s->file);
+    } else {
+        head_tail_release(p, s->tail, true, at_once);
+    }
+    if (at_once) {
+        tsdb_mem_free(HEAD_CATEGORY, s, sizeof *s);
+    } else {
+        tsdb_epoch_retire(p->epoch, &p->limbo, HEAD_CATEGORY, s, sizeof *s);
+    }
+}
+
+/* Free a chunk that was just taken off its list; the sealer gives back what it has. */
+static void sealed_drop(struct head_partition *p, struct head_sealed *s)
+{
+    uint64_t expected = 0;
+    if (atomic_compare_exchange_strong_explicit(&s->flushed_in, &expected, SEALED_GONE,
+                                                memory_order_relaxed, memory_order_relaxed)) {
+        head_windows_sub(&p->windows, sealed_window(s->min_ms, p->range_ms), 1);
+    }
+    if (s->state == SEALED_QUEUED) {
+        s->state = SEALED_ORPHAN;
+    } else {
+        sealed_free(p, s, false);
+    }
+}
+
+bool head_sealed_flushed(struct head_partition *p, struct head_sealed *s, uint64_t view)
+{
+    uint64_t expected = 0;
+    TSDB_ASSERT(view > 0 && view <= HEAD_VIEW_ALL && s->file);
+    if (!atomic_compare_exchange_strong_explicit(&s->flushed_in, &expected, view,
+                                                 memory_order_relaxed, memory_order_relaxed)) {
+        return false;
+    }
+    head_windows_sub(&p->windows, sealed_window(s->min_ms, p->range_ms), 1);
+    return true;
+}
+
+/* ---- the list ---- */
+
+static struct head_list *list_create(uint32_t cap)
+{
+    struct head_list *l = tsdb_mem_alloc(HEAD_CATEGORY, list_bytes(cap));
+    if (l) {
+        atomic_init(&l->count, 0);
+        l->cap = cap;
+    }
+    return l;
+}
+
+/* Not published yet, or covered by a count that is stored later. */
+static void list_put(struct head_list *l, uint32_t at, struct head_sealed *s)
+{
+    atomic_store_explicit(&l->items[at], s, memory_order_relaxed);
+}
+
+struct head_list *head_list_ensure(struct head_series *s, uint32_t more, bool *out_copied)
+{
+    struct head_list *l = atomic_load_explicit(&s->chunks, memory_order_relaxed);
+    uint32_t n = list_count(l);
+    *out_copied = false;
+    if (l && more <= l->cap - n) {
+        return l;
+    }
+    uint32_t cap = TSDB_MAX(l ? l->cap * 2 : LIST_CAP_FIRST, n + more);
+    struct head_list *grown = list_create(cap);
+    if (!grown) {
+        return NULL;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        list_put(grown, i, head_list_at(l, i));
+    }
+    atomic_store_explicit(&grown->count, n, memory_order_relaxed);
+    *out_copied = true;
+    return grown;
+}
+
+void head_list_discard(struct head_list *l)
+{
+    tsdb_mem_free(HEAD_CATEGORY, l, list_bytes(l->cap));
+}
+
+static void queue(struct head_partition *p, struct head_sealed *s)
+{
+    s->state = SEALED_QUEUED;
+    atomic_fetch_add_explicit(&p->raw_pending, 1, memory_order_relaxed);
+    head_seal_queue_push(p, s);
+}
+
+/* Put a new list (or none) in the place of the series' own. */
+static void list_replace(struct head_partition *p, struct head_series *s, struct head_list *l)
+{
+    struct head_list *old = atomic_load_explicit(&s->chunks, memory_order_relaxed);
+    atomic_store_explicit(&s->chunks, l, memory_order_release); /* partner: head_read.c */
+    if (old) {
+        tsdb_epoch_retire(p->epoch, &p->limbo, HEAD_CATEGORY, old, list_bytes(old->cap));
+    }
+}
+
+void head_list_publish(struct head_partition *p, struct head_series *s, struct head_list *list,
+                       bool copied, struct head_sealed *const *chunks, uint32_t n)
+{
+    uint32_t have = list_count(list);
+    TSDB_ASSERT(n > 0 && n <= list->cap - have);
+    for (uint32_t i = 0; i < n; i++) {
+        list_put(list, have + i, chunks[i]);
+    }
+    /* Release, both: partners are the loads of chunks and count in head_read.c. */
+    atomic_store_explicit(&list->count, have + n, memory_order_release);
+    if (copied) {
+        list_replace(p, s, list);
+    }
+    head_count(&p->counters.chunks, n);
+    for (uint32_t i = 0; p->seal && i < n; i++) {
+        if (!chunks[i]->file) {
+            queue(p, chunks[i]);
+        }
+    }
+}
+
+void head_list_destroy(struct head_partition *p, struct head_list *l)
+{
+    for (uint32_t i = 0; i < list_count(l); i++) {
+        sealed_free(p, head_list_at(l, i), true);
+    }
+    if (l) {
+        tsdb_mem_free(HEAD_CATEGORY, l, list_bytes(l->cap));
+    }
+}
+
+/* ---- to the sealer and back ---- */
+
+void head_seal_queue_push(struct head_partition *p, struct head_sealed *s)
+{
+    struct head_sealed *first = atomic_load_explicit(&p->seal_queue, memory_order_relaxed);
+    do {
+        s->next = first;
+        /* Release: partner is head_seal_queue_take. */
+    } while (!atomic_compare_exchange_weak_explicit(&p->seal_queue, &first, s, memory_order_release,
+                                                    memory_order_relaxed));
+}
+
+struct head_sealed *head_seal_queue_take(struct head_partition *p)
+{
+    if (!atomic_load_explicit(&p->seal_queue, memory_order_relaxed)) {
+        return NULL;
+    }
+    /* Acquire: partner is the push; who takes a chunk sees its samples. */
+    struct head_sealed *s = atomic_exchange_explicit(&p->seal_queue, NULL, memory_order_acquire);
+    struct head_sealed *oldest = NULL;
+    while (s) {
+        struct head_sealed *next = s->next;
+        s->next = oldest;
+        oldest = s;
+        s = next;
+    }
+    return oldest;
+}
+
+uint32_t head_raw_pending(const struct head_partition *p)
+{
+    /* Acquire: partner is the swap's release; who reads 0 finds the chunks in files. */
+    return atomic_load_explicit(&p->raw_pending, memory_order_acquire);
+}
+
+static uint32_t list_find(struct head_list *l, const struct head_sealed *s)
+{
+    for (uint32_t i = list_count(l); i-- > 0;) {
+        if (head_list_at(l, i) == s) {
+            return i;
+        }
+    }
+    return UINT32_MAX;
+}
+
+void head_sealed_swap(struct head_partition *p, struct head_sealed *item)
+{
+    struct head_sealed *raw = item->raw;
+    item->raw = NULL;
+    item->next = NULL;
+    if (raw->state == SEALED_ORPHAN) {
+        sealed_free(p, item, true); /* nobody has seen it */
+    } else {
+        struct head_list *l =
+            atomic_load_explicit(&head_hot(p, raw->local)->chunks, memory_order_relaxed);
+        uint32_t at = list_find(l, raw);
+        TSDB_ASSERT(raw->state == SEALED_QUEUED && at != UINT32_MAX);
+        /* Release: partner is head_list_at. */
+        atomic_store_explicit(&l->items[at], item, memory_order_release);
+    }
+    sealed_free(p, raw, false);
+    atomic_fetch_sub_explicit(&p->raw_pending, 1, memory_order_release);
+}
+
+enum tsdb_status head_sealed_load(struct head_partition *p, const struct head_sealed *chunk)
+{
+    TSDB_ASSERT(chunk->local < p->series_count && chunk->file && chunk->count > 0);
+    struct head_series *s = head_hot(p, chunk->local);
+    /* What is in order lies before what comes after it in the list, never open beside it. */
+    if (!chunk->late && !head_series_seal_tail(p, s, chunk->local)) {
+        return TSDB_NOMEM;
+    }
+    int64_t window = sealed_window(chunk->min_ms, p->range_ms);
+    bool copied = false;
+    struct head_sealed *own = tsdb_mem_alloc_zero(HEAD_CATEGORY, sizeof *own);
+    struct head_list *list = own ? head_list_ensure(s, 1, &copied) : NULL;
+    if (!list || head_windows_add(&p->windows, window, 1) != TSDB_OK) {
+        if (list && copied) {
+            head_list_discard(list);
+        }
+        head_sealed_discard(own);
+        return TSDB_NOMEM;
+    }
+    own->min_ms = chunk->min_ms;
+    own->max_ms = chunk->max_ms;
+    own->count = chunk->count;
+    own->local = chunk->local;
+    own->partition = (uint8_t)p->id;
+    own->kind = chunk->kind;
+    own->late = chunk->late;
+    own->file = chunk->file;
+    own->offset = chunk->offset;
+    own->len = chunk->len;
+    head_file_acquire(own->file);
+    head_list_publish(p, s, list, copied, &own, 1);
+    head_series_reached(s, own->max_ms);
+    return TSDB_OK;
+}
+
+/* ---- taking chunks away ---- */
+
+typedef bool (*gone_fn)(const struct head_sealed *s, uint64_t value);
+
+static bool is_older(const struct head_sealed *s, uint64_t min_ms)
+{
+    return s->max_ms < (int64_t)min_ms;
+}
+
+static bool is_flushed(const struct head_sealed *s, uint64_t view)
+{
+    uint64_t in = flushed_in(s);
+    return 0 < in && in <= view;
+}
+
+/* What is_gone says must not change from yes to no meanwhile; from no to yes is found out here. */
+static uint32_t series_remove(struct head_partition *p, struct head_series *s, gone_fn is_gone,
+                              uint64_t value)
+{
+    struct head_list *old = atomic_load_explicit(&s->chunks, memory_order_relaxed);
+    uint32_t n = list_count(old);
+    uint32_t stay = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        stay += !is_gone(head_list_at(old, i), value);
+    }
+    if (stay == n) {
+        return 0;
+    }
+    struct head_list *kept = list_create(stay + 1);
+    struct head_list *gone = list_create(n - stay + 1);
+    if (!kept || !gone) { /* the next round tries again */
+        tsdb_mem_free(HEAD_CATEGORY, kept, list_bytes(stay + 1));
+        tsdb_mem_free(HEAD_CATEGORY, gone, list_bytes(n - stay + 1));
+        return 0;
+    }
+    uint32_t kept_count = 0;
+    uint32_t gone_count = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        struct head_sealed *c = head_list_at(old, i);
+        if (kept_count == stay || (gone_count < n - stay && is_gone(c, value))) {
+            list_put(gone, gone_count++, c);
+        } else {
+            list_put(kept, kept_count++, c);
+        }
+    }
+    atomic_store_explicit(&kept->count, kept_count, memory_order_relaxed);
+    list_replace(p, s, kept);
+    for (uint32_t i = 0; i < gone_count; i++) {
+        sealed_drop(p, head_list_at(gone, i));
+    }
+    tsdb_mem_free(HEAD_CATEGORY, gone, list_bytes(gone->cap));
+    return gone_count;
+}
+
+static uint64_t remove_slice(struct head_partition *p, uint32_t from, uint32_t count,
+                             gone_fn is_gone, uint64_t value)
+{
+    uint64_t gone = 0;
+    for (uint32_t i = from; i < p->series_count && i - from < count; i++) {
+        gone += series_remove(p, head_hot(p, i), is_gone, value);
+    }
+    /* Subtraction in the counter's own arithmetic. */
+    head_count(&p->counters.chunks, (uint64_t)0 - gone);
+    return gone;
+}
+
+uint64_t head_drop_before(struct head_partition *p, int64_t min_ms)
+{
+    return remove_slice(p, 0, UINT32_MAX, is_older, (uint64_t)min_ms);
+}
+
+uint64_t head_sweep(struct head_partition *p, uint32_t from, uint32_t count, uint64_t view)
+{
+    return remove_slice(p, from, count, is_flushed, view);
+}
+
+/* ---- sealing on request ---- */
+
+/* Any sample of a window that begins before before_ms? */
+static bool reaches_before(const struct head_partition *p, struct head_tail *t, uint32_t n,
+                           int64_t before_ms)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        if (sealed_window(head_tail_t(t)[i], p->range_ms) < before_ms) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static uint64_t series_seal_before(struct head_partition *p, uint32_t local, int64_t before_ms)
+{
+    struct head_series *s = head_hot(p, local);
+    uint64_t sealed = 0;
+    uint64_t word = atomic_load_explicit(&s->tail, memory_order_relaxed);
+    if (word && reaches_before(p, head_word_tail(word), 1, before_ms)) {
+        sealed += head_series_seal_tail(p, s, local);
+    }
+    struct head_tail *late = atomic_load_explicit(&s->ooo, memory_order_relaxed);
+    if (late && reaches_before(p, late, head_tail_count(late), before_ms)) {
+        sealed += head_series_seal_late(p, s, local);
+    }
+    return sealed;
+}
+
+uint64_t head_seal_before(struct head_partition *p, uint32_t from, uint32_t count,
+                          int64_t before_ms)
+{
+    uint64_t sealed = 0;
+    for (uint32_t i = from; i < p->series_count && i - from < count; i++) {
+        sealed += series_seal_before(p, i, before_ms);
+    }
+    return sealed;
+}
+
+/* ---- the flusher ---- */
+
+void head_sealed_visit(struct head_partition *p, struct tsdb_epoch *epoch, uint32_t from,
+                       uint32_t to, int64_t window_ms, int64_t range_ms, sealed_fn fn, void *arg)
+{
+    struct tsdb_epoch_guard guard;
+    tsdb_epoch_enter(epoch, &guard);
+    uint32_t count = index_mem_series_count(p->index);
+    for (uint32_t local = from; local < to && local < count; local++) {
+        struct head_list *l =
+            atomic_load_explicit(&head_hot(p, local)->chunks, memory_order_acquire);
+        uint32_t n = l ? atomic_load_explicit(&l->count, memory_order_acquire) : 0;
+        for (uint32_t i = 0; i < n; i++) {
+            struct head_sealed *s = head_list_at(l, i);
+            if (s->file && flushed_in(s) == 0 && sealed_window(s->min_ms, range_ms) == window_ms) {
+                fn(arg, local, s);
+            }
+        }
+    }
+    tsdb_epoch_exit(epoch, &guard);
+}

@@ -1,0 +1,140 @@
+/* Sealed chunks of the head: first raw in memory, then encoded in a head file, then in a block.
+ *
+ *   tail full ─ owner seals ─▶ head_sealed {raw} ─ sealer encodes, appends to head/NNNNNN ─▶ owner
+ * swaps in head_sealed {file} ─ flusher writes the window's block ─▶ flushed_in = view ─ sweep,
+ * when no older view is open ─▶ gone from the head
+ *
+ * Invariants:
+ *  1. A sealed chunk lies in one window of block_range_ms (floor division of time): tails are
+ * sealed when a sample crosses a boundary, out-of-order buffers are split when they are sealed.
+ *  2. Only the owner changes a series' list of sealed chunks. The sealer and the flusher ask
+ * through the owner's mailbox.
+ *  3. A head_sealed is immutable but for flushed_in; what is replaced or dropped goes to the
+ * partition's limbo list.
+ *  4. A querier with view V reads the chunks with flushed_in == 0 or flushed_in > V, and the blocks
+ * of V: a sample is never in both, never in neither.
+ *  5. A head file's chunks are durable (file synced, name synced) before a head_sealed refers to
+ * them: until the swap the samples stay in memory, so that a failed sync loses nothing. A head file
+ * is deleted when no chunk of the head and no checkpoint refers to it.
+ *  6. The raw chunk that waits for the sealer is the sealer's to read and the owner's to free: the
+ * owner that drops it marks it as an orphan and frees it when the sealer gives it back.
+ *  7. Chunks of a series stand in its list in the order in which their samples were accepted where
+ * they share a time: the first one wins. Conflicts are refused against what is in memory only.
+ */
+#ifndef TSDB_HEAD_SEALED_H
+#define TSDB_HEAD_SEALED_H
+
+#include "tsdb/chunk/cache_l2.h"
+#include "tsdb/chunk/chunk.h"
+#include "tsdb/head/head.h"
+
+struct head_tail;
+
+/* head/NNNNNNNN: header, then chunks: u32 length | chunk bytes | u32 CRC32C
+ * (docs/format/head-chunks.md). Append-only, one writer (the sealer). Counted references: one per
+ * head_sealed that points in, one per reader that copied such a reference, one while it is the
+ * sealer's current. A count of zero frees nothing: tsdb/head/files.h closes and deletes, when no
+ * guard is open any more that may have found the file. */
+struct head_file {
+    _Atomic(uint64_t) refs;
+    uint64_t number;
+    uint64_t cache_id; /* in the L2 cache */
+    const struct tsdb_fs *fs;
+    struct tsdb_file *file;
+    struct cache_l2 *cache;           /* NULL: none */
+    _Atomic(uint64_t) bytes;          /* durable */
+    _Atomic(uint64_t) *read_failures; /* chunks that did not verify; a metric */
+    _Atomic(bool) in_checkpoint;      /* the one that was loaded refers to it */
+    struct head_file *next;           /* guarded by the list's lock, as is state */
+    uint32_t state;
+};
+void head_file_acquire(struct head_file *f);
+void head_file_release(struct head_file *f);
+/* Read, check and decode a chunk (through the L2 cache where the page is full); arrays from the
+ * arena. Not under an epoch guard: it may read the disk. CORRUPT names file and offset. */
+enum tsdb_status head_file_read(const struct head_file *f, uint64_t offset, uint32_t len,
+                                struct tsdb_arena *arena, struct chunk_samples *out,
+                                struct tsdb_error *err) TSDB_WUR;
+/* The same past the cache: for who reads everything once. */
+enum tsdb_status head_file_read_once(const struct head_file *f, uint64_t offset, uint32_t len,
+                                     struct tsdb_arena *arena, struct chunk_samples *out,
+                                     struct tsdb_error *err) TSDB_WUR;
+
+#define SEALED_GONE UINT64_MAX /* flushed_in of a chunk that retention has dropped */
+
+enum sealed_state {
+    SEALED_IDLE = 0,
+    SEALED_QUEUED, /* raw: the sealer has it, or will */
+    SEALED_ORPHAN, /* raw: dropped by the owner while the sealer had it */
+};
+struct head_sealed {
+    struct head_sealed *next; /* link of the queue to the sealer (raw), or of the owner's mailbox */
+    _Atomic(uint64_t) flushed_in; /* 0: not in a block */
+    int64_t min_ms, max_ms;
+    uint32_t count;
+    uint32_t local;
+    uint32_t seq; /* late: number of the out-of-order buffer that it was; 0 after a restart */
+    uint8_t partition;
+    uint8_t kind;  /* enum tsdb_sample_kind */
+    bool late;     /* from the out-of-order buffer: may overlap other chunks */
+    uint8_t state; /* owner: enum sealed_state */
+    union {
+        struct head_tail *tail;  /* file NULL: the samples */
+        struct head_sealed *raw; /* in the mailbox: what this replaces */
+    };
+    struct head_file *file; /* holds a reference; NULL: raw */
+    uint64_t offset;        /* of the length field */
+    uint32_t len;           /* of the chunk bytes */
+};
+
+/* How far into its window a time lies. */
+static inline int64_t sealed_window_offset(int64_t t_ms, int64_t range_ms)
+{
+    int64_t r = t_ms % range_ms;
+    return r < 0 ? r + range_ms : r;
+}
+/* Begin of the window, also for negative times; the first window begins at INT64_MIN. */
+static inline int64_t sealed_window(int64_t t_ms, int64_t range_ms)
+{
+    int64_t r = sealed_window_offset(t_ms, range_ms);
+    return t_ms < INT64_MIN + r ? INT64_MIN : t_ms - r;
+}
+/* Last time of the window that t_ms lies in; the last window ends at INT64_MAX. */
+static inline int64_t sealed_window_last(int64_t t_ms, int64_t range_ms)
+{
+    int64_t room = range_ms - 1 - sealed_window_offset(t_ms, range_ms);
+    return t_ms > INT64_MAX - room ? INT64_MAX : t_ms + room;
+}
+
+/* A reference that a reader copied under a guard and may use after it. */
+struct sealed_ref {
+    struct head_file *file; /* acquired */
+    uint64_t offset;
+    uint32_t len, count;
+    int64_t min_ms, max_ms;
+    bool late;
+};
+/* ---- the flusher's view of a partition (any thread; takes guards of its own, short ones) ---- */
+/* Visit every sealed chunk that is in a file, not flushed, and lies in the window that begins at
+ * window_ms; `from` .. `to` are local ids. fn runs under the guard and must not block. */
+typedef void (*sealed_fn)(void *arg, uint32_t local, struct head_sealed *s);
+void head_sealed_visit(struct head_partition *p, struct tsdb_epoch *epoch, uint32_t from,
+                       uint32_t to, int64_t window_ms, int64_t range_ms, sealed_fn fn, void *arg);
+/* The chunk's samples are in the blocks of view `view` (> 0). False: retention has dropped it
+ * meanwhile, or it was marked before. Under the guard of head_sealed_visit. */
+bool head_sealed_flushed(struct head_partition *p, struct head_sealed *s, uint64_t view);
+/* The smallest window with a begin in [from_ms, before_ms) that has an unflushed sealed chunk, tail
+ * or out-of-order sample; false: none. From counts per window, so that it touches no series. Any
+ * thread. */
+bool head_window_next(struct head_partition *p, int64_t from_ms, int64_t before_ms,
+                      int64_t *out_window_ms);
+static inline bool head_oldest_window(struct head_partition *p, int64_t before_ms,
+                                      int64_t *out_window_ms)
+{
+    return head_window_next(p, INT64_MIN, before_ms, out_window_ms);
+}
+/* Raw sealed chunks on their way through the sealer and back: 0 = all that was sealed is in files.
+ * Any thread. */
+uint32_t head_raw_pending(const struct head_partition *p);
+
+#endif

@@ -1,0 +1,119 @@
+/* Counts per window of a partition: what the flusher asks before it looks at any series. */
+#include "tsdb/head/head_private.h"
+
+#include "base/assert.h"
+
+#include <string.h>
+
+#define CAP_FIRST 8u
+
+void head_windows_init(struct head_windows *w)
+{
+    tsdb_mutex_init(&w->lock, TSDB_RANK_TSDB_WINDOWS, "head windows");
+    tsdb_mutex_lock(&w->lock);
+    w->items = NULL;
+    w->cap = 0;
+    w->used = 0;
+    tsdb_mutex_unlock(&w->lock);
+}
+
+void head_windows_deinit(struct head_windows *w)
+{
+    tsdb_mutex_lock(&w->lock);
+    tsdb_mem_free(TSDB_MEM_HEAD, w->items, w->cap * sizeof w->items[0]);
+    w->items = NULL;
+    tsdb_mutex_unlock(&w->lock);
+    tsdb_mutex_deinit(&w->lock);
+}
+
+/* The window's place, or the free one where it would go. cap > used. */
+static struct head_window *place(struct head_window *items, uint32_t cap, int64_t begin_ms)
+{
+    uint64_t x = (uint64_t)begin_ms * UINT64_C(0x9e3779b97f4a7c15);
+    uint32_t at = (uint32_t)(x >> 32) & (cap - 1);
+    while (items[at].used && items[at].begin_ms != begin_ms) {
+        at = (at + 1) & (cap - 1);
+    }
+    return &items[at];
+}
+
+/* Make room for one more; windows that are empty by now are left behind. */
+static enum tsdb_status grow_locked(struct head_windows *w) TSDB_REQUIRES(w->lock)
+{
+    uint32_t live = 0;
+    for (uint32_t i = 0; i < w->cap; i++) {
+        live += w->items[i].count > 0;
+    }
+    uint32_t cap = TSDB_MAX(w->cap, CAP_FIRST);
+    while (live >= cap / 2) {
+        cap *= 2;
+    }
+    struct head_window *items = tsdb_mem_alloc_zero(TSDB_MEM_HEAD, cap * sizeof items[0]);
+    if (!items) {
+        return TSDB_NOMEM;
+    }
+    for (uint32_t i = 0; i < w->cap; i++) {
+        if (w->items[i].count > 0) {
+            *place(items, cap, w->items[i].begin_ms) = w->items[i];
+        }
+    }
+    tsdb_mem_free(TSDB_MEM_HEAD, w->items, w->cap * sizeof w->items[0]);
+    w->items = items;
+    w->cap = cap;
+    w->used = live;
+    return TSDB_OK;
+}
+
+enum tsdb_status head_windows_add(struct head_windows *w, int64_t begin_ms, uint32_t n)
+{
+    enum tsdb_status status = TSDB_OK;
+    tsdb_mutex_lock(&w->lock);
+    struct head_window *x = w->cap > 0 ? place(w->items, w->cap, begin_ms) : NULL;
+    if (!x || (!x->used && w->used + 1 > w->cap / 4 * 3)) {
+        status = grow_locked(w);
+        x = status == TSDB_OK ? place(w->items, w->cap, begin_ms) : NULL;
+    }
+    if (x) {
+        w->used += !x->used;
+        x->used = true;
+        x->begin_ms = begin_ms;
+        x->count += n;
+    }
+    tsdb_mutex_unlock(&w->lock);
+    return status;
+}
+
+void head_windows_sub(struct head_windows *w, int64_t begin_ms, uint32_t n)
+{
+    if (n == 0) {
+        return;
+    }
+    tsdb_mutex_lock(&w->lock);
+    TSDB_ASSERT(w->cap > 0);
+    struct head_window *x = place(w->items, w->cap, begin_ms);
+    TSDB_ASSERT(x->used && x->count >= n);
+    x->count -= n;
+    tsdb_mutex_unlock(&w->lock);
+}
+
+bool head_window_next(struct head_partition *p, int64_t from_ms, int64_t before_ms,
+                      int64_t *out_window_ms)
+{
+    struct head_windows *w = &p->windows;
+    bool found = false;
+    int64_t least = 0;
+    tsdb_mutex_lock(&w->lock);
+    for (uint32_t i = 0; i < w->cap; i++) {
+        const struct head_window *x = &w->items[i];
+        if (x->count > 0 && from_ms <= x->begin_ms && x->begin_ms < before_ms &&
+            (!found || x->begin_ms < least)) {
+            found = true;
+            least = x->begin_ms;
+        }
+    }
+    tsdb_mutex_unlock(&w->lock);
+    if (found) {
+        *out_window_ms = least;
+    }
+    return found;
+}

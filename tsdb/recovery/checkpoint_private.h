@@ -1,0 +1,39 @@
+/* What writer and reader of checkpoints share: section layouts (docs/format/checkpoint.md). */
+#ifndef TSDB_RECOVERY_CHECKPOINT_PRIVATE_H
+#define TSDB_RECOVERY_CHECKPOINT_PRIVATE_H
+
+#include "base/bytes.h"
+#include "base/crc32c.h"
+#include "tsdb/recovery/checkpoint.h"
+
+#define CHECKPOINT_MAGIC        "TDLCHKPT"
+#define CHECKPOINT_FOOTER_MAGIC "TDLCKEND"
+#define CHECKPOINT_PAGE_MAGIC   0x47415054u /* "TPAG" */
+#define CHECKPOINT_PATH_MAX     64
+
+enum checkpoint_page_kind {
+    CHECKPOINT_PAGE_SAMPLES = 1,
+    CHECKPOINT_PAGE_EXEMPLARS = 2
+};
+#define CHECKPOINT_RUN_KIND_MASK  3u
+#define CHECKPOINT_RUN_HAS_STARTS 4u
+#define CHECKPOINT_RUN_IN_FILE    8u  /* a reference instead of columns */
+#define CHECKPOINT_RUN_LATE       16u /* of a reference */
+
+/* CRC of a section at `offset`: bytes that belong elsewhere, or to another checkpoint, do not
+ * verify. */
+static inline uint32_t checkpoint_crc(uint64_t number, uint64_t offset, const uint8_t *a,
+                                      size_t a_len, const uint8_t *b, size_t b_len)
+{
+    uint8_t seed[16];
+    tsdb_store_le64(seed, number);
+    tsdb_store_le64(seed + 8, offset);
+    uint32_t crc = tsdb_crc32c(0, seed, sizeof seed);
+    crc = tsdb_crc32c(crc, a, a_len);
+    return tsdb_crc32c(crc, b, b_len);
+}
+
+/* "checkpoint/00000012"; out has CHECKPOINT_PATH_MAX bytes. */
+void checkpoint_path(uint64_t number, char *out);
+
+#endif

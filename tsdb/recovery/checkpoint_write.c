@@ -1,0 +1,472 @@
+#include "tsdb/recovery/checkpoint.h"
+
+#include "base/assert.h"
+#include "base/latency.h"
+#include "compress/value_pack.h"
+#include "model/version.h"
+#include "tsdb/head/sealed.h"
+#include "tsdb/recovery/checkpoint_private.h"
+#include "tsdb/recovery/datadir.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SYNC_EVERY_BYTES                                                                           \
+    (32u << 20) /* so that the last sync, and the log's syncs beside it, stay short */
+
+void checkpoint_path(uint64_t number, char *out)
+{
+    int n = snprintf(out, CHECKPOINT_PATH_MAX, DATADIR_CHECKPOINT "/%08" PRIu64, number);
+    TSDB_ASSERT(n > 0 && n < CHECKPOINT_PATH_MAX);
+}
+
+/* ---- the writer ---- */
+struct partition_entry {
+    uint64_t offset, bytes, samples;
+    uint32_t pages;
+};
+struct writer {
+    const struct checkpoint_source *source;
+    const struct checkpoint_info *info;
+    struct tsdb_file *file;
+    uint64_t offset; /* of buf.data[0] in the file */
+    uint64_t unsynced_bytes;
+    struct tsdb_buf buf; /* whole pages, then the open one */
+    bool page_open;
+    size_t page_begin; /* in buf */
+    uint32_t page_items;
+    enum checkpoint_page_kind page_kind;
+    uint32_t partition;
+    struct partition_entry entries[TSDB_PARTITIONS];
+    struct tsdb_arena arena; /* pieces of one series */
+};
+
+static enum tsdb_status out_of_memory(struct tsdb_error *err)
+{
+    return tsdb_error_set(err, TSDB_NOMEM, "checkpoint: no memory for a page");
+}
+
+static enum tsdb_status flush(struct writer *w, struct tsdb_error *err)
+{
+    const struct tsdb_fs *fs = w->source->fs;
+    TSDB_ASSERT(!w->page_open);
+    if (w->buf.failed) {
+        return out_of_memory(err);
+    }
+    if (w->buf.len == 0) {
+        return TSDB_OK;
+    }
+    enum tsdb_status status =
+        fs->ops->pwrite(fs->ctx, w->file, w->buf.data, w->buf.len, w->offset, err);
+    if (status != TSDB_OK) {
+        return status;
+    }
+    w->offset += w->buf.len;
+    w->unsynced_bytes += w->buf.len;
+    tsdb_buf_clear(&w->buf);
+    if (w->unsynced_bytes >= SYNC_EVERY_BYTES) {
+        w->unsynced_bytes = 0;
+        status = fs->ops->sync(fs->ctx, w->file, err);
+    }
+    return status;
+}
+
+static void page_begin(struct writer *w, enum checkpoint_page_kind kind)
+{
+    static const uint8_t zeroes[CHECKPOINT_PAGE_HEADER_BYTES];
+    w->page_open = true;
+    w->page_begin = w->buf.len;
+    w->page_items = 0;
+    w->page_kind = kind;
+    tsdb_buf_put(&w->buf, zeroes, sizeof zeroes);
+}
+
+/* Fill the header in. Nothing is written here: this runs under a guard. */
+static void page_end(struct writer *w)
+{
+    w->page_open = false;
+    if (w->buf.failed) {
+        return;
+    }
+    uint8_t *head = w->buf.data + w->page_begin;
+    size_t len = w->buf.len - w->page_begin - CHECKPOINT_PAGE_HEADER_BYTES;
+    TSDB_ASSERT(len <= CHECKPOINT_PAGE_BYTES_MAX);
+    tsdb_store_le32(head, CHECKPOINT_PAGE_MAGIC);
+    head[4] = (uint8_t)w->page_kind;
+    head[5] = (uint8_t)w->partition;
+    tsdb_store_le32(head + 8, (uint32_t)len);
+    tsdb_store_le32(head + 12, w->page_items);
+    uint32_t crc = checkpoint_crc(w->info->number, w->offset + w->page_begin, head, 20,
+                                  head + CHECKPOINT_PAGE_HEADER_BYTES, len);
+    tsdb_store_le32(head + 20, crc);
+    w->entries[w->partition].pages++;
+}
+
+static void item_begin(struct writer *w, enum checkpoint_page_kind kind)
+{
+    if (!w->page_open) {
+        page_begin(w, kind);
+    }
+}
+
+static void item_end(struct writer *w)
+{
+    w->page_items++;
+    if (w->buf.len - w->page_begin >= CHECKPOINT_PAGE_BYTES) {
+        page_end(w);
+    }
+}
+
+/* ---- runs ---- */
+/* Differences wrap: any two times have one, and the reader adds it back the same way. */
+static uint8_t *put_times(uint8_t *p, const int64_t *t, uint32_t count)
+{
+    uint64_t previous = 0, delta = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        uint64_t d = (uint64_t)t[i] - previous;
+        uint64_t coded = i < 2 ? d : d - delta;
+        p = tsdb_put_varint(p, (int64_t)coded);
+        previous = (uint64_t)t[i];
+        delta = d;
+    }
+    return p;
+}
+
+static uint8_t *put_starts(uint8_t *p, const int64_t *start, uint32_t count)
+{
+    uint64_t previous = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        p = tsdb_put_varint(p, (int64_t)((uint64_t)start[i] - previous));
+        previous = (uint64_t)start[i];
+    }
+    return p;
+}
+
+static uint8_t *put_floats(uint8_t *p, const uint64_t *bits, uint32_t count)
+{
+    uint64_t base = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        struct value_packed v = value_pack(bits[i], i > 0, base);
+        *p++ = (uint8_t)v.mode;
+        for (uint32_t k = 0; k < v.bytes; k++) {
+            *p++ = (uint8_t)(v.packed >> (8 * k));
+        }
+        base = bits[i];
+    }
+    return p;
+}
+
+static const struct tsdb_raw_histogram *raw_of(uint64_t value)
+{
+    return (const struct tsdb_raw_histogram *)(uintptr_t)value;
+}
+
+/* How many samples of the piece from `begin` go into one run. */
+static uint32_t run_count(const struct head_piece *piece, uint32_t begin, size_t *out_raw_bytes)
+{
+    uint32_t count = piece->count - begin;
+    if (count > CHECKPOINT_RUN_SAMPLES_MAX) {
+        count = CHECKPOINT_RUN_SAMPLES_MAX;
+    }
+    *out_raw_bytes = 0;
+    if (piece->kind == TSDB_SAMPLE_FLOAT) {
+        return count;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        *out_raw_bytes += raw_of(piece->value[begin + i])->len;
+        if (*out_raw_bytes >= CHECKPOINT_RUN_RAW_BYTES) {
+            return i + 1;
+        }
+    }
+    return count;
+}
+
+static void put_run(struct writer *w, uint32_t local, const struct head_piece *piece,
+                    uint32_t begin, uint32_t count, size_t raw_bytes)
+{
+    item_begin(w, CHECKPOINT_PAGE_SAMPLES);
+    uint8_t *room = tsdb_buf_reserve(&w->buf, 3 * TSDB_VARINT64_BYTES_MAX + raw_bytes +
+                                                  (size_t)count * (3 * TSDB_VARINT64_BYTES_MAX));
+    if (!room) {
+        return;
+    }
+    uint8_t *p = tsdb_put_uvarint(room, local);
+    *p++ = (uint8_t)((unsigned)piece->kind | (piece->start_ms ? CHECKPOINT_RUN_HAS_STARTS : 0));
+    p = tsdb_put_uvarint(p, count);
+    p = put_times(p, piece->t_ms + begin, count);
+    if (piece->start_ms) {
+        p = put_starts(p, piece->start_ms + begin, count);
+    }
+    if (piece->kind == TSDB_SAMPLE_FLOAT) {
+        p = put_floats(p, piece->value + begin, count);
+    }
+    for (uint32_t i = 0; piece->kind != TSDB_SAMPLE_FLOAT && i < count; i++) {
+        const struct tsdb_raw_histogram *h = raw_of(piece->value[begin + i]);
+        p = tsdb_put_uvarint(p, h->len);
+        memcpy(p, h->data, h->len);
+        p += h->len;
+    }
+    w->buf.len += (size_t)(p - room);
+    w->entries[w->partition].samples += count;
+    item_end(w);
+}
+
+/* Where the samples are, instead of the samples. */
+static void put_chunk(struct writer *w, const struct head_sealed *c)
+{
+    item_begin(w, CHECKPOINT_PAGE_SAMPLES);
+    unsigned flags = c->kind | CHECKPOINT_RUN_IN_FILE | (c->late ? CHECKPOINT_RUN_LATE : 0);
+    tsdb_buf_put_uvarint(&w->buf, c->local);
+    tsdb_buf_put_u8(&w->buf, (uint8_t)flags);
+    tsdb_buf_put_uvarint(&w->buf, c->count);
+    tsdb_buf_put_varint(&w->buf, c->min_ms);
+    tsdb_buf_put_uvarint(&w->buf, (uint64_t)c->max_ms - (uint64_t)c->min_ms);
+    tsdb_buf_put_uvarint(&w->buf, c->file->number);
+    tsdb_buf_put_uvarint(&w->buf, c->offset);
+    tsdb_buf_put_uvarint(&w->buf, c->len);
+    w->entries[w->partition].samples += c->count;
+    item_end(w);
+}
+
+/* Encode one series under a guard. */
+static enum tsdb_status put_series(struct writer *w, uint32_t local, struct tsdb_error *err)
+{
+    struct head_piece *pieces = NULL;
+    uint32_t piece_count = 0;
+    struct tsdb_epoch_guard guard;
+    tsdb_arena_reset(&w->arena);
+    tsdb_epoch_enter(w->source->epoch, &guard);
+    enum tsdb_status status = head_pieces(w->source->heads[w->partition], local, HEAD_VIEW_ALL,
+                                          &w->arena, &pieces, &piece_count);
+    for (uint32_t i = 0; status == TSDB_OK && i < piece_count; i++) {
+        if (pieces[i].in_file) {
+            put_chunk(w, pieces[i].in_file);
+            continue;
+        }
+        for (uint32_t begin = 0; begin < pieces[i].count && !w->buf.failed;) {
+            size_t raw_bytes = 0;
+            uint32_t count = run_count(&pieces[i], begin, &raw_bytes);
+            put_run(w, local, &pieces[i], begin, count, raw_bytes);
+            begin += count;
+        }
+    }
+    tsdb_epoch_exit(w->source->epoch, &guard);
+    return status == TSDB_OK && !w->buf.failed ? TSDB_OK : out_of_memory(err);
+}
+
+/* ---- exemplars ---- */
+static bool put_exemplar(void *arg, uint32_t local, const struct tsdb_exemplar *x)
+{
+    struct writer *w = arg;
+    if (local >= w->info->series[w->partition]) {
+        return true;
+    }
+    item_begin(w, CHECKPOINT_PAGE_EXEMPLARS);
+    tsdb_buf_put_uvarint(&w->buf, local);
+    tsdb_buf_put_varint(&w->buf, x->t_ms);
+    tsdb_buf_put_le64(&w->buf, x->bits);
+    tsdb_buf_put_uvarint(&w->buf, x->labels.count);
+    for (uint32_t i = 0; i < x->labels.count; i++) {
+        const struct tsdb_label *l = &x->labels.items[i];
+        tsdb_buf_put_uvarint(&w->buf, l->name_len);
+        tsdb_buf_put(&w->buf, l->name, l->name_len);
+        tsdb_buf_put_uvarint(&w->buf, l->value_len);
+        tsdb_buf_put(&w->buf, l->value, l->value_len);
+    }
+    item_end(w);
+    return !w->buf.failed;
+}
+
+static enum tsdb_status put_partition(struct writer *w, struct tsdb_error *err)
+{
+    struct partition_entry *entry = &w->entries[w->partition];
+    entry->offset = w->offset + w->buf.len;
+    enum tsdb_status status = TSDB_OK;
+    uint32_t series = w->info->series[w->partition];
+    for (uint32_t local = 0; status == TSDB_OK && local < series; local++) {
+        if (w->source->cancel && atomic_load_explicit(w->source->cancel, memory_order_relaxed)) {
+            return tsdb_error_set(err, TSDB_CANCELLED, "checkpoint: cancelled");
+        }
+        status = put_series(w, local, err);
+        if (status == TSDB_OK && !w->page_open && w->buf.len >= CHECKPOINT_PAGE_BYTES) {
+            status = flush(w, err);
+        }
+    }
+    if (w->page_open) {
+        page_end(w);
+    }
+    if (status == TSDB_OK) {
+        head_exemplars(w->source->heads[w->partition], put_exemplar, w);
+        if (w->page_open) {
+            page_end(w);
+        }
+        status = w->buf.failed ? out_of_memory(err) : TSDB_OK;
+    }
+    entry->bytes = w->offset + w->buf.len - entry->offset;
+    return status;
+}
+
+/* ---- the frame around the pages ---- */
+static void put_header(struct writer *w)
+{
+    uint8_t header[CHECKPOINT_HEADER_BYTES] = {0};
+    memcpy(header, CHECKPOINT_MAGIC, 8);
+    tsdb_store_le32(header + 8, TSDB_FORMAT_CHECKPOINT);
+    tsdb_store_le32(header + 12, TSDB_PARTITIONS);
+    tsdb_store_le64(header + 16, w->info->number);
+    tsdb_store_le64(header + 24, w->info->wal_segment);
+    tsdb_store_le64(header + 32, w->info->series_log_bytes);
+    tsdb_store_le64(header + 40, (uint64_t)w->info->created_ms);
+    tsdb_store_le64(header + 48, w->info->head_file_next);
+    tsdb_store_le32(header + 60, tsdb_crc32c(0, header, 60));
+    tsdb_buf_put(&w->buf, header, sizeof header);
+}
+
+static void put_directory(struct writer *w)
+{
+    uint64_t offset = w->offset + w->buf.len;
+    uint8_t *dir = tsdb_buf_reserve(&w->buf, CHECKPOINT_DIRECTORY_BYTES + CHECKPOINT_FOOTER_BYTES);
+    if (!dir) {
+        return;
+    }
+    memset(dir, 0, CHECKPOINT_DIRECTORY_BYTES + CHECKPOINT_FOOTER_BYTES);
+    for (uint32_t i = 0; i < TSDB_PARTITIONS; i++) {
+        uint8_t *e = dir + (size_t)i * CHECKPOINT_ENTRY_BYTES;
+        tsdb_store_le64(e, w->info->marks[i].write_seq);
+        tsdb_store_le64(e + 8, w->info->marks[i].log_seq);
+        tsdb_store_le64(e + 16, w->info->marks[i].epoch);
+        tsdb_store_le64(e + 24, w->entries[i].offset);
+        tsdb_store_le64(e + 32, w->entries[i].bytes);
+        tsdb_store_le64(e + 40, w->entries[i].samples);
+        tsdb_store_le32(e + 48, w->info->series[i]);
+        tsdb_store_le32(e + 52, w->entries[i].pages);
+    }
+    uint8_t *footer = dir + CHECKPOINT_DIRECTORY_BYTES;
+    memcpy(footer, CHECKPOINT_FOOTER_MAGIC, 8);
+    tsdb_store_le64(footer + 8, offset);
+    tsdb_store_le32(footer + 16, CHECKPOINT_DIRECTORY_BYTES);
+    tsdb_store_le32(footer + 20, checkpoint_crc(w->info->number, offset, dir,
+                                                CHECKPOINT_DIRECTORY_BYTES, NULL, 0));
+    tsdb_store_le32(footer + 28, tsdb_crc32c(0, footer, 28));
+    w->buf.len += CHECKPOINT_DIRECTORY_BYTES + CHECKPOINT_FOOTER_BYTES;
+}
+
+static enum tsdb_status write_all(struct writer *w, struct tsdb_error *err)
+{
+    const struct tsdb_fs *fs = w->source->fs;
+    enum tsdb_status status = TSDB_OK;
+    put_header(w);
+    for (uint32_t i = 0; status == TSDB_OK && i < TSDB_PARTITIONS; i++) {
+        w->partition = i;
+        status = put_partition(w, err);
+    }
+    if (status == TSDB_OK) {
+        put_directory(w);
+        status = flush(w, err);
+    }
+    return status == TSDB_OK ? fs->ops->sync(fs->ctx, w->file, err) : status;
+}
+
+enum tsdb_status checkpoint_write(const struct checkpoint_source *source,
+                                  const struct checkpoint_info *info, uint64_t *out_bytes,
+                                  struct tsdb_error *err)
+{
+    const struct tsdb_fs *fs = source->fs;
+    char path[CHECKPOINT_PATH_MAX], tmp[CHECKPOINT_PATH_MAX + sizeof DATADIR_TMP_SUFFIX];
+    checkpoint_path(info->number, path);
+    snprintf(tmp, sizeof tmp, "%s" DATADIR_TMP_SUFFIX, path);
+    struct writer *w = tsdb_mem_alloc_zero(TSDB_MEM_OTHER, sizeof *w);
+    if (!w) {
+        return out_of_memory(err);
+    }
+    uint64_t begin = tsdb_perf_now();
+    w->source = source;
+    w->info = info;
+    tsdb_buf_init(&w->buf, TSDB_MEM_OTHER, 0);
+    tsdb_arena_init(&w->arena, TSDB_MEM_OTHER, 16u << 10, NULL);
+    enum tsdb_status status = fs->ops->open(
+        fs->ctx, tmp, TSDB_OPEN_WRITE | TSDB_OPEN_CREATE | TSDB_OPEN_TRUNCATE, &w->file, err);
+    if (status == TSDB_OK) {
+        status = write_all(w, err);
+        fs->ops->close(fs->ctx, w->file);
+        if (status == TSDB_OK) {
+            status = fs->ops->rename(fs->ctx, tmp, path, err);
+        }
+        if (status != TSDB_OK) {
+            /* Best effort: the next open removes what stays. The first error is the one to report.
+             */
+            (void)fs->ops->unlink(fs->ctx, tmp, NULL);
+        }
+    }
+    if (status == TSDB_OK) {
+        status = fs->ops->sync_dir(fs->ctx, DATADIR_CHECKPOINT, err);
+        *out_bytes = w->offset;
+    }
+    tsdb_arena_deinit(&w->arena);
+    tsdb_buf_deinit(&w->buf);
+    tsdb_mem_free(TSDB_MEM_OTHER, w, sizeof *w);
+    tsdb_perf_end(TSDB_LAYER_CHECKPOINT, begin);
+    return status == TSDB_OK ? TSDB_OK : tsdb_error_prefix(err, status, "checkpoint %s", path);
+}
+
+/* ---- the directory of checkpoints ---- */
+struct listing {
+    uint64_t below;
+    uint64_t newest; /* 0: none */
+};
+
+static enum tsdb_status listed(void *arg, const char *name, bool is_dir)
+{
+    struct listing *l = arg;
+    size_t len = strlen(name);
+    if (is_dir || len < 8 || len > 19 || strspn(name, "0123456789") != len) {
+        return TSDB_OK;
+    }
+    uint64_t number = strtoull(name, NULL, 10);
+    char path[CHECKPOINT_PATH_MAX];
+    checkpoint_path(number, path);
+    bool ours = strcmp(path + sizeof DATADIR_CHECKPOINT, name) == 0;
+    if (ours && number < l->below && number > l->newest) {
+        l->newest = number;
+    }
+    return TSDB_OK;
+}
+
+enum tsdb_status checkpoint_newest(const struct tsdb_fs *fs, uint64_t below, uint64_t *out_number,
+                                   struct tsdb_error *err)
+{
+    struct listing l = {.below = below};
+    enum tsdb_status status = fs->ops->list(fs->ctx, DATADIR_CHECKPOINT, listed, &l, err);
+    if (status != TSDB_OK) {
+        return status;
+    }
+    if (l.newest == 0) {
+        return TSDB_NOT_FOUND;
+    }
+    *out_number = l.newest;
+    return TSDB_OK;
+}
+
+enum tsdb_status checkpoint_remove_before(const struct tsdb_fs *fs, uint64_t number,
+                                          struct tsdb_error *err)
+{
+    bool removed = false;
+    for (;;) {
+        uint64_t old = 0;
+        enum tsdb_status status = checkpoint_newest(fs, number, &old, err);
+        if (status == TSDB_NOT_FOUND) {
+            return removed ? fs->ops->sync_dir(fs->ctx, DATADIR_CHECKPOINT, err) : TSDB_OK;
+        }
+        char path[CHECKPOINT_PATH_MAX];
+        checkpoint_path(old, path);
+        if (status == TSDB_OK) {
+            status = fs->ops->unlink(fs->ctx, path, err);
+        }
+        if (status != TSDB_OK) {
+            return status;
+        }
+        removed = true;
+    }
+}

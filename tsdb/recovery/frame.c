@@ -1,0 +1,266 @@
+/* Replay of one partition's frames: recovery.h, invariants 1 to 3. */
+#include "base/assert.h"
+#include "base/log.h"
+#include "tsdb/recovery/recovery_private.h"
+
+#include <string.h>
+
+#define GAPS_LOGGED_MAX 8 /* per partition; the total is logged at the end */
+#define MAP_FREE        UINT32_MAX
+
+/* ---- id map ---- */
+static uint32_t map_slot(const struct replay_map *m, uint32_t key)
+{
+    uint32_t i = (key * 2654435761u) & (m->cap - 1);
+    while (m->entries[i].key != MAP_FREE && m->entries[i].key != key) {
+        i = (i + 1) & (m->cap - 1);
+    }
+    return i;
+}
+
+uint32_t replay_map_find(const struct replay_map *m, uint32_t key)
+{
+    if (m->count == 0) {
+        return MAP_FREE;
+    }
+    const struct replay_map_entry *e = &m->entries[map_slot(m, key)];
+    return e->key == key ? e->value : MAP_FREE;
+}
+
+static enum tsdb_status map_grow(struct replay_map *m)
+{
+    struct replay_map grown = {.cap = m->cap ? m->cap * 2 : 64, .count = m->count};
+    grown.entries = tsdb_mem_alloc(TSDB_MEM_OTHER, grown.cap * sizeof *grown.entries);
+    if (!grown.entries) {
+        return TSDB_NOMEM;
+    }
+    memset(grown.entries, 0xff, grown.cap * sizeof *grown.entries);
+    for (uint32_t i = 0; i < m->cap; i++) {
+        if (m->entries[i].key != MAP_FREE) {
+            grown.entries[map_slot(&grown, m->entries[i].key)] = m->entries[i];
+        }
+    }
+    replay_map_deinit(m);
+    *m = grown;
+    return TSDB_OK;
+}
+
+enum tsdb_status replay_map_put(struct replay_map *m, uint32_t key, uint32_t value)
+{
+    TSDB_ASSERT(key != MAP_FREE);
+    if (m->count >= m->cap / 2 && map_grow(m) != TSDB_OK) {
+        return TSDB_NOMEM;
+    }
+    struct replay_map_entry *e = &m->entries[map_slot(m, key)];
+    m->count += e->key == MAP_FREE;
+    *e = (struct replay_map_entry){key, value};
+    return TSDB_OK;
+}
+
+void replay_map_deinit(struct replay_map *m)
+{
+    tsdb_mem_free(TSDB_MEM_OTHER, m->entries, m->cap * sizeof *m->entries);
+    *m = (struct replay_map){0};
+}
+
+/* ---- series ---- */
+enum tsdb_status recovery_series(struct head_partition *head, uint32_t partition,
+                                 const struct tsdb_hash_key *hash_key, struct tsdb_slice labels,
+                                 uint32_t *out_local, struct tsdb_error *err)
+{
+    struct tsdb_label items[TSDB_LABELS_MAX];
+    struct tsdb_labels view = {.items = items};
+    enum tsdb_status status =
+        tsdb_labels_decode(labels.data, labels.len, items, TSDB_LABELS_MAX, &view.count, err);
+    if (status != TSDB_OK) {
+        return TSDB_CORRUPT;
+    }
+    uint64_t hash = tsdb_labels_hash(hash_key, &view);
+    if (hash >> 58 != partition || view.count == 0) {
+        return tsdb_error_set(err, TSDB_CORRUPT, "a series of partition %u has labels of %u",
+                              (unsigned)partition, (unsigned)(hash >> 58));
+    }
+    bool created = false;
+    return head_series_find_or_create(head, &view, hash, out_local, &created, err);
+}
+
+static void apply_series(struct replay_partition *p, struct wal_decoder *d)
+{
+    uint32_t local;
+    struct tsdb_slice labels;
+    while (p->status == TSDB_OK && wal_decode_series(d, &local, &labels)) {
+        uint32_t mine = 0;
+        enum tsdb_status status =
+            recovery_series(p->partition->head, p->id, p->hash_key, labels, &mine, &p->err);
+        if (status == TSDB_CORRUPT || local >= TSDB_SERIES_LOCAL_MAX - 1) {
+            continue; /* its samples will be counted as dropped */
+        }
+        if (status != TSDB_OK) {
+            p->status = status;
+            return;
+        }
+        head_labels_logged_set(p->partition->head, mine);
+        if (mine == local && local == p->identity) {
+            p->identity++;
+        } else if (mine != local || local > p->identity) {
+            p->status = replay_map_put(&p->map, local, mine) == TSDB_OK
+                            ? TSDB_OK
+                            : tsdb_error_set(&p->err, TSDB_NOMEM, "recovery: no memory for ids");
+        }
+    }
+}
+
+/* The head's id of a series of the log, or UINT32_MAX. */
+static uint32_t local_find(const struct replay_partition *p, uint32_t local)
+{
+    uint32_t mapped = replay_map_find(&p->map, local);
+    return mapped != MAP_FREE || local >= p->identity ? mapped : local;
+}
+
+/* ---- samples ---- */
+static void apply_sample(struct replay_partition *p, const struct wal_sample *s)
+{
+    struct head_partition *head = p->partition->head;
+    uint32_t local = local_find(p, s->local);
+    uint64_t base = 0, bits = s->bits;
+    if (local == MAP_FREE ||
+        (s->needs_base && !head_wal_base(head, local, p->decode_epoch, &base))) {
+        p->dropped_samples++;
+        return;
+    }
+    struct tsdb_raw_histogram raw = {(uint32_t)s->raw.len, s->raw.data};
+    uint64_t value = (uint64_t)(uintptr_t)&raw;
+    if (s->kind == TSDB_SAMPLE_FLOAT) {
+        bits = s->needs_base ? wal_sample_unpack(s, base) : bits;
+        value = bits;
+        head_wal_logged(head, local, p->decode_epoch, bits);
+    }
+    switch (head_append(head, local, s->t_ms, s->start_ms, s->kind, value)) {
+    case HEAD_APPENDED:
+    case HEAD_APPENDED_OUT_OF_ORDER:
+    case HEAD_DUPLICATE_SAME:
+        p->samples++;
+        break;
+    case HEAD_DUPLICATE_CONFLICT:
+        p->conflicts++;
+        break;
+    case HEAD_NOMEM:
+        p->status = tsdb_error_set(&p->err, TSDB_NOMEM, "recovery: no memory for samples");
+        break;
+    }
+}
+
+static void apply_samples(struct replay_partition *p, struct wal_decoder *d)
+{
+    struct wal_sample s;
+    while (p->status == TSDB_OK && wal_decode_sample(d, &s)) {
+        apply_sample(p, &s);
+    }
+}
+
+static void apply_exemplars(struct replay_partition *p, struct wal_decoder *d)
+{
+    struct tsdb_label items[TSDB_LABELS_MAX];
+    struct tsdb_exemplar x;
+    uint32_t local;
+    while (p->status == TSDB_OK && wal_decode_exemplar(d, &local, items, TSDB_LABELS_MAX, &x)) {
+        uint32_t mine = local_find(p, local);
+        if (mine != MAP_FREE && head_exemplar_append(p->partition->head, mine, &x) == TSDB_NOMEM) {
+            p->status = tsdb_error_set(&p->err, TSDB_NOMEM, "recovery: no memory for exemplars");
+        }
+    }
+}
+
+/* ---- frames ---- */
+static void note_gap(struct replay_partition *p, uint64_t segment, uint64_t offset, uint64_t to)
+{
+    p->lost_frames += to - p->log_seq - 1;
+    if (p->gaps++ < GAPS_LOGGED_MAX) {
+        tsdb_log(TSDB_LOG_WARN, "recovery", "frames of a partition are missing in the log",
+                 TSDB_U("partition", p->id), TSDB_U("from", p->log_seq + 1), TSDB_U("to", to - 1),
+                 TSDB_U("segment", segment), TSDB_U("offset", offset));
+    }
+}
+
+/* Keep bases apart: one generation per epoch of the log, and a new one after a gap. */
+static void enter_frame(struct replay_partition *p, uint64_t segment, uint64_t offset,
+                        const struct wal_frame_head *head)
+{
+    bool gap = head->log_seq > p->log_seq + 1;
+    if (gap) {
+        note_gap(p, segment, offset, head->log_seq);
+    }
+    if (gap || head->epoch != p->frame_epoch) {
+        p->decode_epoch = TSDB_MAX(p->decode_epoch + 1, head->epoch);
+    }
+    p->frame_epoch = head->epoch;
+    p->log_seq = head->log_seq;
+    p->write_seq = TSDB_MAX(p->write_seq, head->write_seq);
+}
+
+static void note_malformed(struct replay_partition *p, uint64_t segment,
+                           const struct wal_frame *frame)
+{
+    p->lost_frames++;
+    p->decode_epoch++; /* what it would have changed is unknown */
+    tsdb_log(TSDB_LOG_WARN, "recovery", "a frame of the log has a good crc and makes no sense",
+             TSDB_U("partition", p->id), TSDB_U("segment", segment),
+             TSDB_U("offset", frame->offset));
+}
+
+void replay_frame(struct replay_partition *p, uint64_t segment, const struct wal_frame *frame)
+{
+    struct wal_frame_head head;
+    struct wal_decoder d;
+    if (p->status != TSDB_OK) {
+        return;
+    }
+    if (wal_decode_head(frame->payload, frame->len, &head, &d, NULL) != TSDB_OK) {
+        note_malformed(p, segment, frame);
+        return;
+    }
+    if (head.log_seq <= p->log_seq) {
+        return;
+    }
+    enter_frame(p, segment, frame->offset, &head);
+    p->frames++;
+    p->bytes += WAL_FRAME_HEADER_BYTES + frame->len;
+    switch (frame->type) {
+    case WAL_RECORD_SERIES:
+        apply_series(p, &d);
+        break;
+    case WAL_RECORD_SAMPLES:
+        apply_samples(p, &d);
+        break;
+    case WAL_RECORD_EXEMPLARS:
+        apply_exemplars(p, &d);
+        break;
+    default: /* untrusted: a type of a later version */
+        d.failed = true;
+        break;
+    }
+    if (d.failed && p->status == TSDB_OK) {
+        note_malformed(p, segment, frame);
+    }
+}
+
+void replay_partition_init(struct replay_partition *p, uint32_t id,
+                           struct owner_partition *partition, const struct tsdb_hash_key *hash_key,
+                           const struct checkpoint_info *base)
+{
+    *p = (struct replay_partition){
+        .id = id,
+        .partition = partition,
+        .hash_key = hash_key,
+        .log_seq = base->marks[id].log_seq,
+        .write_seq = base->marks[id].write_seq,
+        .frame_epoch = base->marks[id].epoch,
+        .decode_epoch = base->marks[id].epoch,
+        .identity = base->series[id],
+    };
+}
+
+void replay_partition_deinit(struct replay_partition *p)
+{
+    replay_map_deinit(&p->map);
+}

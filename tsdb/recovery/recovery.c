@@ -1,0 +1,485 @@
+#include "tsdb/recovery/recovery.h"
+
+#include "base/assert.h"
+#include "base/log.h"
+#include "tsdb/head/head_private.h"
+#include "tsdb/recovery/datadir.h"
+#include "tsdb/recovery/recovery_private.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* The state of one run. */
+struct run {
+    const struct recovery *r;
+    struct recovery_result *result;
+    struct recovery_pool *pool;
+    struct checkpoint_reader *checkpoint; /* NULL: none */
+    struct replay_partition partitions[TSDB_PARTITIONS];
+    const struct series_log_record *records; /* of the window being applied */
+    uint32_t record_count;
+    const struct wal_segment_view *view; /* of the segment being applied */
+};
+
+static bool cancelled(const struct run *run)
+{
+    return run->r->cancel && atomic_load_explicit(run->r->cancel, memory_order_relaxed) != 0;
+}
+
+static uint32_t range_begin(const struct run *run, uint32_t worker)
+{
+    uint32_t n = run->r->worker_count;
+    return (worker * TSDB_PARTITIONS + n - 1) / n;
+}
+
+/* Run fn on every partition, in parallel, and report the first failure. */
+static enum tsdb_status run_all(struct run *run, recovery_work_fn fn, struct tsdb_error *err)
+{
+    recovery_pool_run(run->pool, fn, run);
+    for (uint32_t i = 0; i < TSDB_PARTITIONS; i++) {
+        const struct replay_partition *p = &run->partitions[i];
+        if (p->status != TSDB_OK) {
+            if (err) {
+                *err = p->err;
+            }
+            return p->status;
+        }
+    }
+    return cancelled(run) ? tsdb_error_set(err, TSDB_CANCELLED, "recovery: cancelled") : TSDB_OK;
+}
+
+/* ---- the checkpoint ---- */
+/* Open the newest checkpoint that is whole. With none at all run->checkpoint stays NULL. */
+static enum tsdb_status choose_checkpoint(struct run *run, struct tsdb_error *err)
+{
+    const struct tsdb_fs *fs = run->r->fs;
+    uint64_t number = UINT64_MAX;
+    struct tsdb_error first;
+    tsdb_error_clear(&first);
+    for (;;) {
+        enum tsdb_status status = checkpoint_newest(fs, number, &number, err);
+        if (status == TSDB_NOT_FOUND && first.status == TSDB_OK) {
+            return TSDB_OK;
+        }
+        if (status == TSDB_NOT_FOUND) {
+            return tsdb_error_set(err, TSDB_CORRUPT, "%s; there is no older checkpoint", first.msg);
+        }
+        if (status != TSDB_OK) {
+            return status;
+        }
+        run->result->checkpoint_number_max = TSDB_MAX(run->result->checkpoint_number_max, number);
+        struct checkpoint_reader *c = NULL;
+        struct tsdb_error why;
+        status = checkpoint_open(fs, number, &c, &why);
+        if (status == TSDB_OK) {
+            status = checkpoint_verify(c, &why);
+        }
+        if (status == TSDB_OK) {
+            run->checkpoint = c;
+            run->result->base = *checkpoint_info(c);
+            run->result->checkpoint_bytes = checkpoint_bytes(c);
+            return TSDB_OK;
+        }
+        checkpoint_close(c);
+        if (status != TSDB_CORRUPT) {
+            if (err) {
+                *err = why;
+            }
+            return status;
+        }
+        run->result->damage++;
+        tsdb_log(TSDB_LOG_ERROR, "recovery", "checkpoint is damaged, looking for an older one",
+                 TSDB_U("checkpoint", number), TSDB_S("err", why.msg));
+        first = first.status == TSDB_OK ? why : first;
+    }
+}
+
+static enum tsdb_status sink_run(void *arg, const struct checkpoint_run *c, struct tsdb_error *err)
+{
+    struct replay_partition *p = arg;
+    for (uint32_t i = 0; i < c->count; i++) {
+        int64_t start = c->start_ms ? c->start_ms[i] : 0;
+        switch (
+            head_append(p->partition->head, c->local, c->t_ms[i], start, c->kind, c->value[i])) {
+        case HEAD_APPENDED:
+        case HEAD_APPENDED_OUT_OF_ORDER:
+        case HEAD_DUPLICATE_SAME:
+            break;
+        case HEAD_DUPLICATE_CONFLICT:
+            p->conflicts++;
+            break;
+        case HEAD_NOMEM:
+            return tsdb_error_set(err, TSDB_NOMEM, "recovery: no memory for samples");
+        }
+    }
+    return TSDB_OK;
+}
+
+/* A chunk that lies in two windows of today's range: read, and cut anew. */
+static enum tsdb_status split_chunk(struct replay_partition *p, const struct checkpoint_chunk *c,
+                                    struct head_file *file, struct tsdb_error *err)
+{
+    struct chunk_samples s;
+    struct tsdb_arena arena;
+    tsdb_arena_init(&arena, TSDB_MEM_OTHER, 1u << 14, NULL);
+    enum tsdb_status status = head_file_read(file, c->offset, c->len, &arena, &s, err);
+    if (status == TSDB_OK && s.count != c->count) {
+        status = tsdb_error_set(err, TSDB_CORRUPT, "%u samples, expected %u", s.count, c->count);
+    }
+    if (status == TSDB_OK) {
+        status = head_sealed_load_split(p->partition->head, c->local, c->late, &s);
+    } else if (status == TSDB_CORRUPT) {
+        tsdb_log(TSDB_LOG_ERROR, "recovery", "a chunk is damaged and was left out",
+                 TSDB_U("partition", p->id), TSDB_U("series", c->local), TSDB_I("from", c->min_ms),
+                 TSDB_I("to", c->max_ms), TSDB_S("err", err ? err->msg : ""));
+        p->lost_chunks++;
+        status = TSDB_OK;
+    }
+    tsdb_arena_deinit(&arena);
+    return status;
+}
+
+static enum tsdb_status sink_chunk(void *arg, const struct checkpoint_chunk *c,
+                                   struct tsdb_error *err)
+{
+    struct replay_partition *p = arg;
+    struct head_file *file = p->head_files ? head_files_find(p->head_files, c->file) : NULL;
+    if (!file || c->offset + c->len + HEAD_FILE_FRAME_BYTES >
+                     atomic_load_explicit(&file->bytes, memory_order_relaxed)) {
+        p->lost_chunks++;
+        return TSDB_OK;
+    }
+    atomic_store_explicit(&file->in_checkpoint, true, memory_order_relaxed);
+    if (p->range_ms > 0 && c->max_ms > sealed_window_last(c->min_ms, p->range_ms)) {
+        return split_chunk(p, c, file, err);
+    }
+    struct head_sealed s = {.min_ms = c->min_ms,
+                            .max_ms = c->max_ms,
+                            .count = c->count,
+                            .local = c->local,
+                            .kind = (uint8_t)c->kind,
+                            .late = c->late,
+                            .file = file,
+                            .offset = c->offset,
+                            .len = c->len};
+    return head_sealed_load(p->partition->head, &s) == TSDB_OK
+               ? TSDB_OK
+               : tsdb_error_set(err, TSDB_NOMEM, "recovery: no memory for chunks");
+}
+
+static enum tsdb_status sink_exemplar(void *arg, uint32_t local, const struct tsdb_exemplar *x,
+                                      struct tsdb_error *err)
+{
+    struct replay_partition *p = arg;
+    return head_exemplar_append(p->partition->head, local, x) == TSDB_NOMEM
+               ? tsdb_error_set(err, TSDB_NOMEM, "recovery: no memory for exemplars")
+               : TSDB_OK;
+}
+
+static void load_partitions(void *arg, uint32_t worker)
+{
+    struct run *run = arg;
+    uint32_t end = range_begin(run, worker + 1);
+    for (uint32_t i = range_begin(run, worker); i < end && !cancelled(run); i++) {
+        struct replay_partition *p = &run->partitions[i];
+        struct checkpoint_sink sink = {p, sink_run, sink_chunk, sink_exemplar};
+        p->status = checkpoint_load(run->checkpoint, i, &sink, &p->err);
+    }
+}
+
+static enum tsdb_status load_head_files(struct run *run, struct tsdb_error *err)
+{
+    uint32_t damaged = 0;
+    if (!run->r->head_files) {
+        return TSDB_OK;
+    }
+    return head_files_load(run->r->head_files, run->result->base.head_file_next, &damaged, err);
+}
+
+/* ---- series.log ---- */
+static enum tsdb_status apply_record(const struct run *run, const struct series_log_record *record,
+                                     struct tsdb_error *err)
+{
+    struct head_partition *head = run->r->partitions[record->partition].head;
+    uint32_t local = UINT32_MAX;
+    enum tsdb_status status = record->labels.len > 0
+                                  ? recovery_series(head, record->partition, run->r->hash_key,
+                                                    record->labels, &local, err)
+                                  : head_series_hole(head, &local);
+    if (status == TSDB_OK && local != record->local) {
+        status = tsdb_error_set(err, TSDB_CORRUPT, "the same labels twice");
+    }
+    /* A record beyond that is not relied upon: the log has the labels, or must get them with the
+     * next sample. */
+    if (status == TSDB_OK && local < run->result->base.series[record->partition]) {
+        head_labels_logged_set(head, local);
+    }
+    return status == TSDB_OK
+               ? TSDB_OK
+               : tsdb_error_prefix(err, status, DATADIR_SERIES_LOG ": partition %u, series %u",
+                                   (unsigned)record->partition, (unsigned)record->local);
+}
+
+static void load_records(void *arg, uint32_t worker)
+{
+    struct run *run = arg;
+    uint32_t begin = range_begin(run, worker), end = range_begin(run, worker + 1);
+    for (uint32_t i = 0; i < run->record_count; i++) {
+        const struct series_log_record *record = &run->records[i];
+        if (record->partition < begin || record->partition >= end) {
+            continue;
+        }
+        struct replay_partition *p = &run->partitions[record->partition];
+        if (p->status == TSDB_OK) {
+            p->status = apply_record(run, record, &p->err);
+        }
+    }
+}
+
+static enum tsdb_status load_window(void *arg, const struct series_log_record *records,
+                                    uint32_t count, struct tsdb_error *err)
+{
+    struct run *run = arg;
+    run->records = records;
+    run->record_count = count;
+    return run_all(run, load_records, err);
+}
+
+static enum tsdb_status load_series_log(struct run *run, struct tsdb_error *err)
+{
+    struct series_log *log = run->r->series_log;
+    uint64_t cut = 0;
+    enum tsdb_status status =
+        series_log_load(log, run->result->base.series_log_bytes, load_window, run, &cut, err);
+    if (status != TSDB_OK) {
+        return status;
+    }
+    if (cut > 0) {
+        tsdb_log(TSDB_LOG_INFO, "recovery", "series.log: cut off an interrupted append",
+                 TSDB_U("bytes", cut));
+    }
+    for (uint32_t i = 0; i < TSDB_PARTITIONS; i++) {
+        if (log->appended[i] < run->result->base.series[i]) {
+            return tsdb_error_set(
+                err, TSDB_CORRUPT,
+                DATADIR_SERIES_LOG ": partition %u has %u series, the checkpoint relies on %u",
+                (unsigned)i, (unsigned)log->appended[i], (unsigned)run->result->base.series[i]);
+        }
+    }
+    return TSDB_OK;
+}
+
+/* ---- the log ---- */
+static void apply_frames(void *arg, uint32_t worker)
+{
+    struct run *run = arg;
+    uint32_t begin = range_begin(run, worker), end = range_begin(run, worker + 1);
+    const struct wal_segment_view *view = run->view;
+    for (uint32_t i = 0; i < view->frame_count; i++) {
+        uint32_t partition = view->frames[i].partition;
+        if (begin <= partition && partition < end) {
+            replay_frame(&run->partitions[partition], view->segment, &view->frames[i]);
+        }
+        if (i % 1024 == 0 && cancelled(run)) {
+            return;
+        }
+    }
+}
+
+static void show_progress(struct recovery_progress *p, const struct wal_replay *replay)
+{
+    uint64_t min, max, current;
+    wal_replay_progress(replay, &min, &max, &current);
+    atomic_store_explicit(&p->min, min, memory_order_relaxed);
+    atomic_store_explicit(&p->max, max, memory_order_relaxed);
+    atomic_store_explicit(&p->current, current, memory_order_relaxed);
+}
+
+static void report_damage(struct run *run, const struct wal_replay *replay)
+{
+    const struct wal_damage *damage = NULL;
+    uint32_t count = wal_replay_damage(replay, &damage);
+    for (uint32_t i = 0; i < count; i++) {
+        run->result->damage += !damage[i].torn_tail;
+        tsdb_log(damage[i].torn_tail ? TSDB_LOG_INFO : TSDB_LOG_WARN, "recovery",
+                 damage[i].torn_tail ? "the log ends with an interrupted write"
+                                     : "a stretch of the log is damaged and was skipped",
+                 TSDB_U("segment", damage[i].segment), TSDB_U("from", damage[i].from),
+                 TSDB_U("to", damage[i].to));
+    }
+}
+
+static enum tsdb_status replay_segments(struct run *run, struct wal_replay *replay,
+                                        struct tsdb_error *err)
+{
+    struct recovery_progress *progress = run->r->progress;
+    show_progress(progress, replay);
+    uint64_t max = atomic_load_explicit(&progress->max, memory_order_relaxed);
+    bool any = atomic_load_explicit(&progress->min, memory_order_relaxed) <= max;
+    run->result->wal_segment_next = TSDB_MAX(run->result->base.wal_segment, any ? max + 1 : 1);
+    for (;;) {
+        struct wal_segment_view view;
+        enum tsdb_status status = wal_replay_segment(replay, &view, err);
+        if (status == TSDB_NOT_FOUND) {
+            return TSDB_OK;
+        }
+        if (status != TSDB_OK) {
+            return status;
+        }
+        show_progress(progress, replay);
+        run->view = &view;
+        status = run_all(run, apply_frames, err);
+        run->view = NULL;
+        if (status != TSDB_OK) {
+            return status;
+        }
+    }
+}
+
+static enum tsdb_status replay_log(struct run *run, struct tsdb_error *err)
+{
+    struct wal_replay_options options = {
+        .fs = run->r->fs,
+        .dir = DATADIR_WAL,
+        .segment_from = run->result->base.wal_segment,
+    };
+    struct wal_replay *replay = NULL;
+    enum tsdb_status status = wal_replay_open(&options, &replay, err);
+    if (status != TSDB_OK) {
+        return status;
+    }
+    status = replay_segments(run, replay, err);
+    report_damage(run, replay);
+    wal_replay_close(replay);
+    return status;
+}
+
+/* ---- making durable what was read ---- */
+struct sync_all {
+    const struct tsdb_fs *fs;
+    const char *dir;
+    struct tsdb_error *err;
+};
+
+static enum tsdb_status sync_one(void *arg, const char *name, bool is_dir)
+{
+    const struct sync_all *s = arg;
+    char path[512];
+    int n = snprintf(path, sizeof path, "%s/%s", s->dir, name);
+    if (is_dir || n < 0 || (size_t)n >= sizeof path) {
+        return TSDB_OK;
+    }
+    struct tsdb_file *f = NULL;
+    enum tsdb_status status =
+        s->fs->ops->open(s->fs->ctx, path, TSDB_OPEN_READ | TSDB_OPEN_WRITE, &f, s->err);
+    if (status == TSDB_OK) {
+        status = s->fs->ops->sync(s->fs->ctx, f, s->err);
+        s->fs->ops->close(s->fs->ctx, f);
+    }
+    return status;
+}
+
+static enum tsdb_status make_durable(const struct run *run, struct tsdb_error *err)
+{
+    const struct tsdb_fs *fs = run->r->fs;
+    enum tsdb_status status = TSDB_OK;
+    if (run->checkpoint) {
+        status = fs->ops->sync_dir(fs->ctx, DATADIR_CHECKPOINT, err);
+    }
+    if (status == TSDB_OK && run->result->frames > 0) {
+        struct sync_all s = {fs, DATADIR_WAL, err};
+        status = fs->ops->list(fs->ctx, DATADIR_WAL, sync_one, &s, err);
+        if (status == TSDB_OK) {
+            status = fs->ops->sync_dir(fs->ctx, DATADIR_WAL, err);
+        }
+    }
+    return status;
+}
+
+/* ---- the whole ---- */
+static void sum_up(struct run *run)
+{
+    struct recovery_result *out = run->result;
+    for (uint32_t i = 0; i < TSDB_PARTITIONS; i++) {
+        const struct replay_partition *p = &run->partitions[i];
+        struct owner_partition *partition = &run->r->partitions[i];
+        out->wal_bytes += p->bytes;
+        out->frames += p->frames;
+        out->samples += p->samples;
+        out->lost_frames += p->lost_frames;
+        out->dropped_samples += p->dropped_samples;
+        out->conflicts += p->conflicts;
+        out->lost_chunks += p->lost_chunks;
+        out->ids_moved = out->ids_moved || p->map.count > 0;
+        atomic_store_explicit(&partition->write_seq, p->write_seq, memory_order_relaxed);
+        partition->log_seq = p->log_seq;
+        partition->epoch = TSDB_MAX(p->decode_epoch, p->frame_epoch) + 1;
+    }
+    out->damage += out->lost_chunks;
+    if (out->lost_chunks > 0) {
+        tsdb_log(TSDB_LOG_ERROR, "recovery",
+                 "chunks were lost: their files in " DATADIR_HEAD " are missing or damaged",
+                 TSDB_U("chunks", out->lost_chunks));
+    }
+    if (out->lost_frames > 0 || out->dropped_samples > 0) {
+        tsdb_log(TSDB_LOG_WARN, "recovery", "parts of the log were lost",
+                 TSDB_U("frames", out->lost_frames),
+                 TSDB_U("samples_without_base_or_series", out->dropped_samples));
+    }
+}
+
+static enum tsdb_status run_phases(struct run *run, struct tsdb_error *err)
+{
+    enum tsdb_status status = choose_checkpoint(run, err);
+    if (status != TSDB_OK) {
+        return status;
+    }
+    for (uint32_t i = 0; i < TSDB_PARTITIONS; i++) {
+        replay_partition_init(&run->partitions[i], i, &run->r->partitions[i], run->r->hash_key,
+                              &run->result->base);
+        run->partitions[i].head_files = run->r->head_files;
+        run->partitions[i].range_ms = run->r->range_ms;
+    }
+    status = load_head_files(run, err);
+    if (status == TSDB_OK) {
+        status = load_series_log(run, err);
+    }
+    if (status == TSDB_OK && run->checkpoint) {
+        status = run_all(run, load_partitions, err);
+    }
+    if (status == TSDB_OK) {
+        status = replay_log(run, err);
+    }
+    if (status == TSDB_OK) {
+        sum_up(run);
+        status = make_durable(run, err);
+    }
+    return status;
+}
+
+enum tsdb_status recovery_run(const struct recovery *r, struct recovery_result *out,
+                              struct tsdb_error *err)
+{
+    TSDB_ASSERT(r->worker_count >= 1 && r->worker_count <= TSDB_OWNERS_MAX);
+    struct recovery_result result = {0};
+    struct run *run = tsdb_mem_alloc_zero(TSDB_MEM_OTHER, sizeof *run);
+    if (!run) {
+        return tsdb_error_set(err, TSDB_NOMEM, "recovery: no memory to begin");
+    }
+    run->r = r;
+    run->result = &result;
+    enum tsdb_status status = recovery_pool_create(r->worker_count, &run->pool, err);
+    if (status == TSDB_OK) {
+        status = run_phases(run, err);
+    }
+    recovery_pool_destroy(run->pool);
+    checkpoint_close(run->checkpoint);
+    for (uint32_t i = 0; i < TSDB_PARTITIONS; i++) {
+        replay_partition_deinit(&run->partitions[i]);
+    }
+    tsdb_mem_free(TSDB_MEM_OTHER, run, sizeof *run);
+    if (status == TSDB_OK) {
+        *out = result;
+    }
+    return status;
+}
