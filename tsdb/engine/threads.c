@@ -4,7 +4,8 @@
 #include <stdio.h>
 
 #define OWNER_IDLE_NS                                                                              \
-    (INT64_C(200) * 1000 * 1000) /* retired memory is freed at least this often                    \
+    (INT64_C(200) * 1000 *                                                                         \
+     1000) /* retired memory is freed at least this often                    \
                                   */
 #define OWNER_BLOCKED_NS                                                                           \
     (INT64_C(500) * 1000) /* no room in the log's ring: the writer is about to make some */
