@@ -161,7 +161,7 @@ void *tsdb_mem_realloc(enum tsdb_mem_category category, void *p, size_t bytes_ol
 {
     TSDB_ASSERT(p != NULL || bytes_old == 0);
     TSDB_ASSERT(bytes_new > 0);
-    if (p == NULL) {
+    if (!p) {
         return alloc_and_note(category, 0, bytes_new);
     }
     if (bytes_new > PTRDIFF_MAX) {

@@ -43,7 +43,7 @@ static struct tsdb_arena_chunk *chunk_create(struct tsdb_arena *a, size_t bytes)
         return NULL;
     }
     struct tsdb_arena_chunk *c = tsdb_mem_alloc_aligned(a->category, sizeof *c, bytes);
-    if (c == NULL) {
+    if (!c) {
         tsdb_account_release(a->account, bytes);
         a->failure = TSDB_NOMEM;
         return NULL;
@@ -82,7 +82,7 @@ void tsdb_arena_reset(struct tsdb_arena *a)
         struct tsdb_arena_chunk *c = a->chunks;
         a->chunks = c->next;
         if (c->is_first) {
-            TSDB_ASSERT(keep == NULL);
+            TSDB_ASSERT(!keep);
             keep = c;
         } else {
             chunk_destroy(a, c);
@@ -108,7 +108,7 @@ void tsdb_arena_reset(struct tsdb_arena *a)
 static void *alloc_dedicated(struct tsdb_arena *a, size_t bytes)
 {
     struct tsdb_arena_chunk *c = chunk_create(a, bytes + sizeof *c);
-    if (c == NULL) {
+    if (!c) {
         return NULL;
     }
     if (a->chunks != NULL) {
@@ -138,7 +138,7 @@ void *tsdb_arena_alloc_slow(struct tsdb_arena *a, size_t bytes, size_t align)
         return alloc_dedicated(a, bytes);
     }
     struct tsdb_arena_chunk *c = chunk_create(a, room + sizeof *c);
-    if (c == NULL) {
+    if (!c) {
         return NULL;
     }
     c->is_first = !has_current;

@@ -21,7 +21,7 @@ struct tsdb_arena {
     enum tsdb_mem_category category;
     struct tsdb_account *account; /* may be NULL */
     enum tsdb_status
-        failure; /* TSDB_OK, or why the last NULL was returned: TSDB_NOMEM or TSDB_LIMIT */
+        failure; /* why the last NULL was returned: TSDB_NOMEM or TSDB_LIMIT; or TSDB_OK */
 };
 
 /* first_bytes: size of the chunk that reset keeps; allocated on first use. Cannot fail. */
@@ -34,7 +34,7 @@ void *tsdb_arena_alloc_slow(struct tsdb_arena *a, size_t bytes, size_t align);
 static inline void *tsdb_arena_alloc(struct tsdb_arena *a, size_t bytes, size_t align)
 {
     uintptr_t p = ((uintptr_t)a->pos + (align - 1)) & ~(uintptr_t)(align - 1);
-    if (TSDB_LIKELY(a->pos != NULL && p <= (uintptr_t)a->end && bytes <= (uintptr_t)a->end - p)) {
+    if (TSDB_LIKELY(a->pos && p <= (uintptr_t)a->end && bytes <= (uintptr_t)a->end - p)) {
         a->pos = (uint8_t *)p + bytes;
         return (void *)p;
     }
@@ -42,6 +42,11 @@ static inline void *tsdb_arena_alloc(struct tsdb_arena *a, size_t bytes, size_t 
 }
 /* count * bytes_each with the multiplication checked. */
 void *tsdb_arena_alloc_array(struct tsdb_arena *a, size_t count, size_t bytes_each, size_t align);
+/* Why an allocation just returned NULL. */
+static inline enum tsdb_status tsdb_arena_status(const struct tsdb_arena *a)
+{
+    return a->failure != TSDB_OK ? a->failure : TSDB_NOMEM;
+}
 /* NUL-terminated copy. */
 char *tsdb_arena_strndup(struct tsdb_arena *a, const char *s, size_t len);
 #define TSDB_ARENA_NEW(a, type) ((type *)tsdb_arena_alloc((a), sizeof(type), _Alignof(type)))

@@ -32,7 +32,7 @@ static bool buf_grow(struct tsdb_buf *b, size_t need)
         cap = cap > SIZE_MAX / 2 ? need : cap * 2;
     }
     uint8_t *data = tsdb_mem_realloc(b->category, b->data, b->cap, cap);
-    if (data == NULL) {
+    if (!data) {
         return false;
     }
     b->data = data;
@@ -52,7 +52,7 @@ uint8_t *tsdb_buf_reserve(struct tsdb_buf *b, size_t extra)
         return NULL;
     }
     size_t need = b->len + extra;
-    if ((need > b->cap || b->data == NULL) && !buf_grow(b, need)) {
+    if ((need > b->cap || !b->data) && !buf_grow(b, need)) {
         b->failed = true;
         return NULL;
     }
@@ -202,7 +202,7 @@ uint64_t tsdb_reader_uvarint(struct tsdb_reader *r)
         return 0;
     }
     const uint8_t *p = tsdb_get_uvarint(r->pos, r->end, &v);
-    if (p == NULL) {
+    if (!p) {
         r->failed = true;
         return 0;
     }

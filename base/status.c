@@ -129,11 +129,16 @@ enum tsdb_status tsdb_error_set_errno(struct tsdb_error *err, int sys_errno, con
     return status;
 }
 
+enum tsdb_status tsdb_error_nomem(struct tsdb_error *err, const char *what)
+{
+    return tsdb_error_set(err, TSDB_NOMEM, "no memory for %s", what);
+}
+
 enum tsdb_status tsdb_error_prefix(struct tsdb_error *err, enum tsdb_status status,
                                    const char *format, ...)
 {
     TSDB_ASSERT(status != TSDB_OK);
-    if (err == NULL) {
+    if (!err) {
         return status;
     }
     char text[512];

@@ -14,11 +14,10 @@
 
 enum tsdb_status {
     TSDB_OK = 0,
-    TSDB_NOMEM,   /* an allocation failed or an account is exhausted by the process, not the request
-                   */
-    TSDB_IO,      /* the operating system said no; sys_errno says why */
-    TSDB_CORRUPT, /* bytes that were stored fail their check */
-    TSDB_INVALID, /* the caller's input is wrong; a retry cannot help */
+    TSDB_NOMEM,        /* an allocation failed; of the process, not of the request */
+    TSDB_IO,           /* the operating system said no; sys_errno says why */
+    TSDB_CORRUPT,      /* bytes that were stored fail their check */
+    TSDB_INVALID,      /* the caller's input is wrong; a retry cannot help */
     TSDB_NOT_FOUND,    /* the named thing does not exist */
     TSDB_LIMIT,        /* a configured bound was reached */
     TSDB_CANCELLED,    /* the request's cancel token was set */
@@ -49,6 +48,8 @@ enum tsdb_status tsdb_error_set_at(struct tsdb_error *err, enum tsdb_status stat
 /* TSDB_IO (TSDB_NOMEM for ENOMEM, TSDB_NOT_FOUND for ENOENT); appends ": <strerror>". */
 enum tsdb_status tsdb_error_set_errno(struct tsdb_error *err, int sys_errno, const char *format,
                                       ...) TSDB_PRINTF(3, 4);
+/* TSDB_NOMEM, "no memory for <what>": the one text for it. what: a noun with its article, "a block". */
+enum tsdb_status tsdb_error_nomem(struct tsdb_error *err, const char *what);
 /* Put "<context>: " in front of the message, on the way up. Returns err->status. err may be NULL,
  * then returns `status`. */
 enum tsdb_status tsdb_error_prefix(struct tsdb_error *err, enum tsdb_status status,

@@ -189,7 +189,7 @@ int main(int argc, char **argv)
     b.in = malloc(8 * (size_t)COLUMNS * COLUMN_COUNT_MAX);
     b.out = malloc(8 * (size_t)COLUMN_COUNT_MAX);
     b.bytes = malloc(b.stride * COLUMNS);
-    if (b.in == NULL || b.out == NULL || b.bytes == NULL) {
+    if (!b.in || !b.out || !b.bytes) {
         fprintf(stderr, "codec: no memory\n");
         return 1;
     }

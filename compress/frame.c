@@ -141,7 +141,7 @@ static const uint8_t *exceptions_read(const uint8_t *p, const uint8_t *end, size
     p += *count;
     for (uint32_t i = 0; i < *count; i++) {
         p = (*positions)[i] < n ? tsdb_get_uvarint(p, end, &high[i]) : NULL;
-        if (p == NULL) {
+        if (!p) {
             return NULL;
         }
     }
@@ -157,14 +157,14 @@ const uint8_t *frame_decode(const uint8_t *p, const uint8_t *end, size_t n, uint
     int64_t base_delta;
     TSDB_ASSERT(n <= FRAME_VALUES);
     p = tsdb_get_varint(p, end, &base_delta);
-    if (p == NULL || p >= end) {
+    if (!p || p >= end) {
         return NULL;
     }
     uint32_t width = *p & ~WIDTH_HAS_EXCEPTIONS;
     if (*p++ & WIDTH_HAS_EXCEPTIONS) {
         p = width < BITPACK_WIDTH_MAX ? exceptions_read(p, end, n, &positions, &count, high) : NULL;
     }
-    if (p == NULL || width > BITPACK_WIDTH_MAX || (size_t)(end - p) < bitpack_bytes(n, width)) {
+    if (!p || width > BITPACK_WIDTH_MAX || (size_t)(end - p) < bitpack_bytes(n, width)) {
         return NULL;
     }
     *base += (uint64_t)base_delta;

@@ -90,7 +90,7 @@ int frame_column_open(struct frame_column_reader *r, const uint8_t *p, const uin
     int64_t v[FRAME_ORDER_MAX] = {0};
     for (uint32_t i = 0; i < seeds; i++) {
         p = tsdb_get_varint(p, end, &v[i]);
-        if (p == NULL) {
+        if (!p) {
             return -1;
         }
         out[i] = (i == 0 ? 0 : out[0]) + (uint64_t)v[i];
@@ -112,7 +112,7 @@ int frame_column_next(struct frame_column_reader *r, uint64_t *out)
         return 0;
     }
     const uint8_t *p = frame_decode(r->p, r->end, n, &r->base, out);
-    if (p == NULL) {
+    if (!p) {
         return -1;
     }
     if (r->order >= 2) {

@@ -271,13 +271,13 @@ static const uint8_t *grid_read(const uint8_t *p, const uint8_t *end, uint32_t n
     p = tsdb_get_varint(p, end, &first);
     p = p != NULL ? tsdb_get_varint(p, end, &step) : NULL;
     p = p != NULL ? tsdb_get_uvarint(p, end, &count) : NULL;
-    if (p == NULL || count > SHIFTS_MAX) {
+    if (!p || count > SHIFTS_MAX) {
         return NULL;
     }
     for (uint32_t i = 0; i < count; i++) {
         p = tsdb_get_uvarint(p, end, &gap);
         p = p != NULL ? tsdb_get_varint(p, end, &by) : NULL;
-        if (p == NULL || gap == 0 || gap >= n - at) {
+        if (!p || gap == 0 || gap >= n - at) {
             return NULL;
         }
         at += gap;
@@ -285,7 +285,7 @@ static const uint8_t *grid_read(const uint8_t *p, const uint8_t *end, uint32_t n
         g->shift_by[i] = (uint64_t)by;
     }
     p = tsdb_get_varint(p, end, &base);
-    if (p == NULL || p >= end || *p > BITPACK_WIDTH_MAX) {
+    if (!p || p >= end || *p > BITPACK_WIDTH_MAX) {
         return NULL;
     }
     g->first = (uint64_t)first;
@@ -317,7 +317,7 @@ static enum tsdb_status regular_read(const uint8_t *src, size_t len, uint64_t *f
     const uint8_t *p = tsdb_get_varint(src + 1, end, &t0);
     p = p != NULL ? tsdb_get_varint(p, end, &by) : NULL;
     if (p != end) {
-        return corrupt(err, p == NULL ? 1 : (size_t)(p - src), "damaged first or step");
+        return corrupt(err, !p ? 1 : (size_t)(p - src), "damaged first or step");
     }
     *first = (uint64_t)t0;
     *step = (uint64_t)by;
@@ -362,7 +362,7 @@ enum tsdb_status time_codec_decode_any(const uint8_t *src, size_t len, uint32_t 
         return status;
     case TIME_CODEC_GRID:
         p = grid_read(src + 1, src + len, n, &g);
-        if (p == NULL) {
+        if (!p) {
             return corrupt(err, 1, "damaged grid");
         }
         grid_decode(&g, p, n, out);
@@ -410,7 +410,7 @@ enum tsdb_status time_codec_at(const uint8_t *src, size_t len, uint32_t n, uint3
         return TSDB_OK;
     case TIME_CODEC_GRID:
         p = grid_read(src + 1, src + len, n, &g);
-        if (p == NULL) {
+        if (!p) {
             return corrupt(err, 1, "damaged grid");
         }
         v = g.first + i * g.step + g.base + bitpack_get(p, (size_t)(src + len - p), i, g.width);

@@ -24,7 +24,7 @@ static bool list_open(struct column *c, struct column *list)
 {
     uint64_t bytes;
     const uint8_t *p = tsdb_get_uvarint(c->p, c->end, &bytes);
-    if (p == NULL || bytes > (uint64_t)(c->end - p)) {
+    if (!p || bytes > (uint64_t)(c->end - p)) {
         return false;
     }
     *list = *c;
@@ -143,7 +143,7 @@ static enum tsdb_status linear_decode(struct column *c, uint32_t n, uint64_t *ou
     uint32_t digits = *c->p++;
     const uint8_t *p = tsdb_get_varint(c->p, c->end, &first);
     p = p != NULL ? tsdb_get_varint(p, c->end, &step) : NULL;
-    if (p == NULL) {
+    if (!p) {
         return corrupt(c, "damaged first or step");
     }
     c->p = p;

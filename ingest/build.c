@@ -88,9 +88,9 @@ enum tsdb_status ingest_build_new(struct ingest_request *r, struct tsdb_label *i
                                   uint32_t count, struct tsdb_hash128 alias,
                                   struct ingest_target *out, struct tsdb_error *err)
 {
-    enum tsdb_status st = tsdb_labels_canonicalize(items, &count, true, err);
-    if (st != TSDB_OK) {
-        return st;
+    enum tsdb_status status = tsdb_labels_canonicalize(items, &count, true, err);
+    if (status != TSDB_OK) {
+        return status;
     }
     if (r->new_count == r->new_cap) {
         struct tsdb_new_series *p =
@@ -118,15 +118,15 @@ static enum tsdb_status add_histogram(struct ingest_request *r, const struct ing
                                       struct tsdb_histogram *h, int64_t t_ms, int64_t start_ms,
                                       struct tsdb_error *err)
 {
-    enum tsdb_status st = tsdb_histogram_reduce(h, &r->arena);
-    if (st == TSDB_OK) {
-        st = tsdb_histogram_validate(h, err);
+    enum tsdb_status status = tsdb_histogram_reduce(h, &r->arena);
+    if (status == TSDB_OK) {
+        status = tsdb_histogram_validate(h, err);
     }
-    if (st == TSDB_OK) {
-        st = ingest_build_reserve(r, 1);
+    if (status == TSDB_OK) {
+        status = ingest_build_reserve(r, 1);
     }
-    if (st != TSDB_OK) {
-        return st;
+    if (status != TSDB_OK) {
+        return status;
     }
     struct tsdb_raw_histogram *raw = TSDB_ARENA_NEW(&r->arena, struct tsdb_raw_histogram);
     uint8_t *bytes = tsdb_arena_alloc(&r->arena, tsdb_histogram_encoded_bytes_max(h), 1);
@@ -154,17 +154,17 @@ enum tsdb_status ingest_build_histogram_wire(struct ingest_request *r,
     struct tsdb_histogram h;
     int64_t t_ms = 0;
     int64_t start_ms = 0;
-    enum tsdb_status st =
+    enum tsdb_status status =
         histogram_wire_decode(message, has_start, &r->arena, &h, &t_ms, &start_ms, err);
-    if (st == TSDB_OK) {
-        st = add_histogram(r, target, &h, t_ms, start_ms, err);
+    if (status == TSDB_OK) {
+        status = add_histogram(r, target, &h, t_ms, start_ms, err);
     }
-    if (st == TSDB_INVALID) {
+    if (status == TSDB_INVALID) {
         ingest_build_reject(r, 1, err);
         tsdb_error_clear(err);
-        st = TSDB_OK;
+        status = TSDB_OK;
     }
-    return st;
+    return status;
 }
 
 enum tsdb_status ingest_build_exemplar(struct ingest_request *r, const struct ingest_target *target,
@@ -267,9 +267,9 @@ static enum tsdb_status cut_batch(struct ingest_request *r, uint32_t owner, uint
 enum tsdb_status ingest_build_finish(struct ingest_request *r)
 {
     uint32_t begin[TSDB_PARTITIONS + 1];
-    enum tsdb_status st = sort_entries(r, begin);
-    if (st != TSDB_OK) {
-        return st;
+    enum tsdb_status status = sort_entries(r, begin);
+    if (status != TSDB_OK) {
+        return status;
     }
     sort_exemplars(r);
     struct tsdb_write *w = &r->write;
@@ -284,7 +284,7 @@ enum tsdb_status ingest_build_finish(struct ingest_request *r)
     w->batch_count = 0;
     uint32_t p = 0;
     uint32_t x = 0;
-    while (p < TSDB_PARTITIONS && st == TSDB_OK) {
+    while (p < TSDB_PARTITIONS && status == TSDB_OK) {
         uint32_t owner = tsdb_owner_of(r->in->db, p);
         uint32_t p_end = p;
         uint32_t x_end = x;
@@ -293,10 +293,10 @@ enum tsdb_status ingest_build_finish(struct ingest_request *r)
             }
         }
         if (begin[p] < begin[p_end] || x < x_end) {
-            st = cut_batch(r, owner, begin[p], begin[p_end], x, x_end);
+            status = cut_batch(r, owner, begin[p], begin[p_end], x, x_end);
         }
         p = p_end;
         x = x_end;
     }
-    return st;
+    return status;
 }

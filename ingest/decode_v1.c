@@ -13,21 +13,21 @@ static enum tsdb_status slow_target(struct ingest_request *r, const struct remot
         return TSDB_NOMEM;
     }
     uint32_t count = 0;
-    enum tsdb_status st = remote_write_read_labels(w, s, items, cap, &count, err);
-    if (st == TSDB_LIMIT) {
+    enum tsdb_status status = remote_write_read_labels(w, s, items, cap, &count, err);
+    if (status == TSDB_LIMIT) {
         return tsdb_error_set(err, TSDB_INVALID, "series has %u labels, at most %u are taken",
                               s->label_count, TSDB_LABELS_MAX);
     }
-    return st == TSDB_OK ? ingest_build_new(r, items, count, alias, out, err) : st;
+    return status == TSDB_OK ? ingest_build_new(r, items, count, alias, out, err) : status;
 }
 
 static enum tsdb_status add_floats(struct ingest_request *r, const struct remote_write_walker *w,
                                    const struct remote_write_series *s,
                                    const struct ingest_target *target, struct tsdb_error *err)
 {
-    enum tsdb_status st = ingest_build_reserve(r, s->sample_count);
-    if (st != TSDB_OK) {
-        return st;
+    enum tsdb_status status = ingest_build_reserve(r, s->sample_count);
+    if (status != TSDB_OK) {
+        return status;
     }
     struct remote_write_cursor c = remote_write_samples(s);
     int64_t t_ms;
@@ -46,9 +46,9 @@ static enum tsdb_status add_histograms(struct ingest_request *r,
     struct remote_write_cursor c = remote_write_histograms(s);
     struct tsdb_slice message;
     while (remote_write_next_histogram(&c, &message)) {
-        enum tsdb_status st = ingest_build_histogram_wire(r, target, message, false, err);
-        if (st != TSDB_OK) {
-            return st;
+        enum tsdb_status status = ingest_build_histogram_wire(r, target, message, false, err);
+        if (status != TSDB_OK) {
+            return status;
         }
     }
     return c.failed ? remote_write_fault(w, c.pos, "histogram", err) : TSDB_OK;
@@ -68,15 +68,15 @@ static enum tsdb_status add_exemplars(struct ingest_request *r, const struct rem
             return TSDB_NOMEM;
         }
         struct tsdb_exemplar x;
-        enum tsdb_status st =
+        enum tsdb_status status =
             remote_write_read_exemplar(w, message, items, INGEST_EXEMPLAR_LABELS_MAX, &x, err);
-        if (st == TSDB_CORRUPT) {
-            return st;
+        if (status == TSDB_CORRUPT) {
+            return status;
         }
-        if (st == TSDB_OK && tsdb_exemplar_validate(&x, NULL) == TSDB_OK) {
-            st = ingest_build_exemplar(r, target, &x);
-            if (st != TSDB_OK) {
-                return st;
+        if (status == TSDB_OK && tsdb_exemplar_validate(&x, NULL) == TSDB_OK) {
+            status = ingest_build_exemplar(r, target, &x);
+            if (status != TSDB_OK) {
+                return status;
             }
         }
     }
@@ -98,25 +98,25 @@ static enum tsdb_status add_series(struct ingest_request *r, const struct remote
     } else {
         struct tsdb_hash128 none = {0, 0};
         r->misses++;
-        enum tsdb_status st =
+        enum tsdb_status status =
             slow_target(r, w, s, s->labels_contiguous ? alias : none, &target, err);
-        if (st == TSDB_INVALID) {
+        if (status == TSDB_INVALID) {
             ingest_build_reject(r, s->sample_count + s->histogram_count, err);
             tsdb_error_clear(err);
             return TSDB_OK;
         }
-        if (st != TSDB_OK) {
-            return st;
+        if (status != TSDB_OK) {
+            return status;
         }
     }
-    enum tsdb_status st = add_floats(r, w, s, &target, err);
-    if (TSDB_UNLIKELY(st == TSDB_OK && s->histogram_count > 0)) {
-        st = add_histograms(r, w, s, &target, err);
+    enum tsdb_status status = add_floats(r, w, s, &target, err);
+    if (TSDB_UNLIKELY(status == TSDB_OK && s->histogram_count > 0)) {
+        status = add_histograms(r, w, s, &target, err);
     }
-    if (TSDB_UNLIKELY(st == TSDB_OK && s->exemplar_count > 0)) {
-        st = add_exemplars(r, w, s, &target, err);
+    if (TSDB_UNLIKELY(status == TSDB_OK && s->exemplar_count > 0)) {
+        status = add_exemplars(r, w, s, &target, err);
     }
-    return st;
+    return status;
 }
 
 /* Metadata is advice: one that is not valid is passed over, and so is one for which the table has
@@ -125,11 +125,11 @@ static enum tsdb_status take_metadata(struct ingest_request *r, struct tsdb_slic
                                       struct tsdb_error *err)
 {
     struct tsdb_metadata m;
-    enum tsdb_status st = metadata_wire_decode(message, &r->arena, &m, err);
-    if (st == TSDB_OK) {
+    enum tsdb_status status = metadata_wire_decode(message, &r->arena, &m, err);
+    if (status == TSDB_OK) {
         r->metadata_count += tsdb_metadata_put(r->in->db, &m) == TSDB_OK;
     }
-    return st == TSDB_INVALID ? TSDB_OK : st;
+    return status == TSDB_INVALID ? TSDB_OK : status;
 }
 
 enum tsdb_status ingest_decode_v1(struct ingest_request *r, const uint8_t *data, size_t len,
@@ -138,16 +138,16 @@ enum tsdb_status ingest_decode_v1(struct ingest_request *r, const uint8_t *data,
     struct remote_write_walker w;
     remote_write_init(&w, data, len);
     enum remote_write_item item = REMOTE_WRITE_SERIES;
-    enum tsdb_status st = TSDB_OK;
-    while (item > REMOTE_WRITE_END && st == TSDB_OK) {
+    enum tsdb_status status = TSDB_OK;
+    while (item > REMOTE_WRITE_END && status == TSDB_OK) {
         uint32_t n = 0;
         struct tsdb_alias_guard guard;
         tsdb_alias_begin(r->in->db, &guard);
         while (n < INGEST_GROUP &&
                (item = remote_write_next(&w, &r->group[n])) > REMOTE_WRITE_END) {
             if (TSDB_UNLIKELY(item == REMOTE_WRITE_METADATA)) {
-                st = take_metadata(r, r->group[n].message, err);
-                if (st != TSDB_OK) {
+                status = take_metadata(r, r->group[n].message, err);
+                if (status != TSDB_OK) {
                     break;
                 }
                 continue;
@@ -157,13 +157,13 @@ enum tsdb_status ingest_decode_v1(struct ingest_request *r, const uint8_t *data,
             tsdb_alias_prefetch(r->in->db, r->group_hash[n]);
             n++;
         }
-        for (uint32_t i = 0; i < n && st == TSDB_OK; i++) {
-            st = add_series(r, &w, &r->group[i], r->group_hash[i], err);
+        for (uint32_t i = 0; i < n && status == TSDB_OK; i++) {
+            status = add_series(r, &w, &r->group[i], r->group_hash[i], err);
         }
         tsdb_alias_end(r->in->db, &guard);
     }
-    if (st == TSDB_OK && item == REMOTE_WRITE_MALFORMED) {
-        st = remote_write_fault(&w, w.pos, w.fault, err);
+    if (status == TSDB_OK && item == REMOTE_WRITE_MALFORMED) {
+        status = remote_write_fault(&w, w.pos, w.fault, err);
     }
-    return st;
+    return status;
 }

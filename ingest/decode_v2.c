@@ -26,13 +26,14 @@ static enum tsdb_status hash_series(struct ingest_request *r,
                                     const struct remote_write_v2_walker *w, struct v2_scratch *v,
                                     uint32_t i, struct tsdb_error *err)
 {
-    enum tsdb_status st = remote_write_v2_read_labels(w, &v->group[i], v->items, TSDB_LABELS_MAX,
-                                                      &v->item_count, err);
-    if (st == TSDB_LIMIT) {
-        st = tsdb_error_set(err, TSDB_INVALID, "series has more than %u labels", TSDB_LABELS_MAX);
+    enum tsdb_status status = remote_write_v2_read_labels(w, &v->group[i], v->items,
+                                                          TSDB_LABELS_MAX, &v->item_count, err);
+    if (status == TSDB_LIMIT) {
+        status =
+            tsdb_error_set(err, TSDB_INVALID, "series has more than %u labels", TSDB_LABELS_MAX);
     }
-    if (st != TSDB_OK) {
-        return st;
+    if (status != TSDB_OK) {
+        return status;
     }
     tsdb_buf_clear(&v->key);
     for (uint32_t k = 0; k < v->item_count; k++) {
@@ -51,18 +52,18 @@ static enum tsdb_status add_floats(struct ingest_request *r, const struct remote
                                    const struct remote_write_v2_series *s,
                                    const struct ingest_target *target, struct tsdb_error *err)
 {
-    enum tsdb_status st = ingest_build_reserve(r, s->sample_count);
+    enum tsdb_status status = ingest_build_reserve(r, s->sample_count);
     struct remote_write_cursor c = remote_write_v2_samples(s);
     int64_t t_ms;
     int64_t start_ms;
     uint64_t bits;
-    while (st == TSDB_OK && remote_write_v2_next_sample(&c, &t_ms, &start_ms, &bits)) {
+    while (status == TSDB_OK && remote_write_v2_next_sample(&c, &t_ms, &start_ms, &bits)) {
         ingest_build_add(r, target, TSDB_SAMPLE_FLOAT, t_ms, bits);
         if (start_ms != 0) {
-            st = ingest_build_start(r, start_ms);
+            status = ingest_build_start(r, start_ms);
         }
     }
-    return c.failed ? remote_write_fault(&w->at, c.pos, "sample", err) : st;
+    return c.failed ? remote_write_fault(&w->at, c.pos, "sample", err) : status;
 }
 
 static enum tsdb_status add_histograms(struct ingest_request *r,
@@ -73,9 +74,9 @@ static enum tsdb_status add_histograms(struct ingest_request *r,
     struct remote_write_cursor c = remote_write_v2_histograms(s);
     struct tsdb_slice message;
     while (remote_write_v2_next_histogram(&c, &message)) {
-        enum tsdb_status st = ingest_build_histogram_wire(r, target, message, true, err);
-        if (st != TSDB_OK) {
-            return st;
+        enum tsdb_status status = ingest_build_histogram_wire(r, target, message, true, err);
+        if (status != TSDB_OK) {
+            return status;
         }
     }
     return c.failed ? remote_write_fault(&w->at, c.pos, "histogram", err) : TSDB_OK;
@@ -95,19 +96,19 @@ static enum tsdb_status add_exemplars(struct ingest_request *r,
             return TSDB_NOMEM;
         }
         struct tsdb_exemplar x;
-        enum tsdb_status st =
+        enum tsdb_status status =
             remote_write_v2_read_exemplar(w, message, items, INGEST_EXEMPLAR_LABELS_MAX, &x, err);
-        if (st == TSDB_OK) {
-            st = tsdb_exemplar_validate(&x, err);
+        if (status == TSDB_OK) {
+            status = tsdb_exemplar_validate(&x, err);
         }
-        if (st == TSDB_OK) {
-            st = ingest_build_exemplar(r, target, &x);
+        if (status == TSDB_OK) {
+            status = ingest_build_exemplar(r, target, &x);
         }
-        if (st == TSDB_INVALID || st == TSDB_LIMIT) {
+        if (status == TSDB_INVALID || status == TSDB_LIMIT) {
             tsdb_error_clear(
                 err); /* an exemplar that is not valid is left out and not counted as written */
-        } else if (st != TSDB_OK) {
-            return st;
+        } else if (status != TSDB_OK) {
+            return status;
         }
     }
     return c.failed ? remote_write_fault(&w->at, c.pos, "exemplar", err) : TSDB_OK;
@@ -123,16 +124,16 @@ static enum tsdb_status take_metadata(struct ingest_request *r,
     struct tsdb_metadata m;
     const struct tsdb_label *name =
         tsdb_labels_find(labels, TSDB_METRIC_NAME, strlen(TSDB_METRIC_NAME));
-    enum tsdb_status st = remote_write_v2_read_metadata(w, s, &m, err);
-    if (st == TSDB_OK && name) {
+    enum tsdb_status status = remote_write_v2_read_metadata(w, s, &m, err);
+    if (status == TSDB_OK && name) {
         m.metric = (struct tsdb_slice){(const uint8_t *)name->value, name->value_len};
         r->metadata_count += tsdb_metadata_put(r->in->db, &m) == TSDB_OK;
     }
-    if (st == TSDB_INVALID) {
+    if (status == TSDB_INVALID) {
         tsdb_error_clear(err);
-        st = TSDB_OK;
+        status = TSDB_OK;
     }
-    return st;
+    return status;
 }
 
 static enum tsdb_status slow_target(struct ingest_request *r,
@@ -148,14 +149,14 @@ static enum tsdb_status slow_target(struct ingest_request *r,
     if (!items) {
         return TSDB_NOMEM;
     }
-    enum tsdb_status st = remote_write_v2_read_labels(w, s, items, cap, &count, err);
-    if (st == TSDB_OK) {
-        st = ingest_build_new(r, items, count, alias, out, err);
+    enum tsdb_status status = remote_write_v2_read_labels(w, s, items, cap, &count, err);
+    if (status == TSDB_OK) {
+        status = ingest_build_new(r, items, count, alias, out, err);
     }
-    if (st == TSDB_OK && s->metadata_count > 0) {
-        st = take_metadata(r, w, s, &r->new_series[out->aux].labels, err);
+    if (status == TSDB_OK && s->metadata_count > 0) {
+        status = take_metadata(r, w, s, &r->new_series[out->aux].labels, err);
     }
-    return st;
+    return status;
 }
 
 static enum tsdb_status find_target(struct ingest_request *r,
@@ -186,77 +187,78 @@ static enum tsdb_status add_series(struct ingest_request *r, const struct remote
 {
     const struct remote_write_v2_series *s = &v->group[i];
     struct ingest_target target;
-    enum tsdb_status st = v->labels_status[i];
-    if (st == TSDB_INVALID) {
+    enum tsdb_status status = v->labels_status[i];
+    if (status == TSDB_INVALID) {
         tsdb_error_set(
             err, TSDB_INVALID,
             "labels_refs are malformed: an odd number, out of range of the symbols, or too many");
     } else {
-        st = find_target(r, w, s, v->hash[i], &target, err);
+        status = find_target(r, w, s, v->hash[i], &target, err);
     }
-    if (st == TSDB_INVALID) {
+    if (status == TSDB_INVALID) {
         ingest_build_reject(r, TSDB_MAX(s->sample_count + s->histogram_count, 1u), err);
         tsdb_error_clear(err);
         return TSDB_OK;
     }
-    if (st == TSDB_OK) {
-        st = add_floats(r, w, s, &target, err);
+    if (status == TSDB_OK) {
+        status = add_floats(r, w, s, &target, err);
     }
-    if (st == TSDB_OK && s->histogram_count > 0) {
-        st = add_histograms(r, w, s, &target, err);
+    if (status == TSDB_OK && s->histogram_count > 0) {
+        status = add_histograms(r, w, s, &target, err);
     }
-    if (st == TSDB_OK && s->exemplar_count > 0) {
-        st = add_exemplars(r, w, s, &target, err);
+    if (status == TSDB_OK && s->exemplar_count > 0) {
+        status = add_exemplars(r, w, s, &target, err);
     }
-    return st;
+    return status;
 }
 
 static enum tsdb_status decode_series(struct ingest_request *r, struct remote_write_v2_walker *w,
                                       struct v2_scratch *v, struct tsdb_error *err)
 {
     enum remote_write_item item = REMOTE_WRITE_SERIES;
-    enum tsdb_status st = TSDB_OK;
-    while (item > REMOTE_WRITE_END && st == TSDB_OK) {
+    enum tsdb_status status = TSDB_OK;
+    while (item > REMOTE_WRITE_END && status == TSDB_OK) {
         struct tsdb_alias_guard guard;
         uint32_t n = 0;
         tsdb_alias_begin(r->in->db, &guard);
-        while (n < INGEST_GROUP && st == TSDB_OK &&
+        while (n < INGEST_GROUP && status == TSDB_OK &&
                (item = remote_write_v2_next(w, &v->group[n])) > REMOTE_WRITE_END) {
-            st = hash_series(r, w, v, n, err);
-            v->labels_status[n] = st;
-            if (st == TSDB_OK) {
+            status = hash_series(r, w, v, n, err);
+            v->labels_status[n] = status;
+            if (status == TSDB_OK) {
                 tsdb_alias_prefetch(r->in->db, v->hash[n]);
-            } else if (st == TSDB_INVALID) {
+            } else if (status == TSDB_INVALID) {
                 tsdb_error_clear(err);
-                st = TSDB_OK;
+                status = TSDB_OK;
             }
             n++;
         }
-        for (uint32_t i = 0; i < n && st == TSDB_OK; i++) {
-            st = add_series(r, w, v, i, err);
+        for (uint32_t i = 0; i < n && status == TSDB_OK; i++) {
+            status = add_series(r, w, v, i, err);
         }
         tsdb_alias_end(r->in->db, &guard);
     }
-    if (st == TSDB_OK && item == REMOTE_WRITE_MALFORMED) {
-        st = remote_write_fault(&w->at, w->at.pos, w->at.fault, err);
+    if (status == TSDB_OK && item == REMOTE_WRITE_MALFORMED) {
+        status = remote_write_fault(&w->at, w->at.pos, w->at.fault, err);
     }
-    return st;
+    return status;
 }
 
 enum tsdb_status ingest_decode_v2(struct ingest_request *r, const uint8_t *data, size_t len,
                                   struct tsdb_error *err)
 {
     struct remote_write_v2_walker w;
-    enum tsdb_status st = remote_write_v2_open(&w, data, len, &r->arena, err);
-    if (st != TSDB_OK) {
-        return st == TSDB_LIMIT ? tsdb_error_prefix(err, TSDB_INVALID, "remote write 2.0") : st;
+    enum tsdb_status status = remote_write_v2_open(&w, data, len, &r->arena, err);
+    if (status != TSDB_OK) {
+        return status == TSDB_LIMIT ? tsdb_error_prefix(err, TSDB_INVALID, "remote write 2.0")
+                                    : status;
     }
     struct v2_scratch *v = TSDB_ARENA_NEW(&r->arena, struct v2_scratch);
     if (!v) {
         return TSDB_NOMEM;
     }
     tsdb_buf_init(&v->key, TSDB_MEM_INGEST, TSDB_LABELS_BYTES_MAX * 2);
-    st = decode_series(r, &w, v, err);
+    status = decode_series(r, &w, v, err);
     tsdb_buf_deinit(&v->key);
-    return st;
+    return status;
 }

@@ -248,7 +248,7 @@ static bool symbols_grow(struct symbols *t)
     struct symbols bigger = {.count = t->count, .cap = t->cap == 0 ? 256 : t->cap * 2};
     bigger.items = tsdb_mem_alloc(TSDB_MEM_OTHER, bigger.cap * sizeof *bigger.items);
     bigger.slots = tsdb_mem_alloc_zero(TSDB_MEM_OTHER, sizeof *bigger.slots * 2 * bigger.cap);
-    if (bigger.items == NULL || bigger.slots == NULL) {
+    if (!bigger.items || !bigger.slots) {
         symbols_deinit(&bigger);
         return false;
     }
@@ -337,10 +337,10 @@ enum tsdb_status encode_v2_request(const struct encode_series *series, uint32_t 
         put_bytes_field(out, 4, t.items[i].data, t.items[i].len);
     }
     tsdb_buf_put(out, body.data, body.len);
-    enum tsdb_status s = body.failed || t.failed || out->failed ? TSDB_NOMEM : TSDB_OK;
+    enum tsdb_status status = body.failed || t.failed || out->failed ? TSDB_NOMEM : TSDB_OK;
     tsdb_buf_deinit(&body);
     symbols_deinit(&t);
-    return s;
+    return status;
 }
 
 enum tsdb_status ingest_snappy_encode(const struct tsdb_buf *raw, struct tsdb_buf *out)
@@ -350,7 +350,7 @@ enum tsdb_status ingest_snappy_encode(const struct tsdb_buf *raw, struct tsdb_bu
     }
     size_t len = snappy_max_compressed_length(raw->len);
     uint8_t *to = tsdb_buf_reserve(out, len);
-    if (to == NULL) {
+    if (!to) {
         return TSDB_NOMEM;
     }
     snappy_status s =

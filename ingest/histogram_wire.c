@@ -94,7 +94,7 @@ static bool read_span(struct tsdb_slice message, struct tsdb_span *out)
     while (p < end) {
         struct wire_field f;
         p = wire_field_read(p, end, &f);
-        if (p == NULL) {
+        if (!p) {
             return false;
         }
         bool known = f.number == SPAN_OFFSET || f.number == SPAN_LENGTH;
@@ -193,7 +193,7 @@ static enum tsdb_status scan_fields(struct tsdb_slice message, struct scan *s,
         struct wire_field f;
         const uint8_t *begin = p;
         p = wire_field_read(p, end, &f);
-        if (p == NULL) {
+        if (!p) {
             return malformed(message, begin, err);
         }
         if (f.number == 0 || f.number > s->last_field) {
@@ -220,7 +220,7 @@ struct fill {
 
 static bool fill_varints(int64_t **next, const struct wire_field *f)
 {
-    if (*next == NULL) {
+    if (!*next) {
         return true;
     }
     if (f->type == WIRE_VARINT) {
@@ -239,7 +239,7 @@ static bool fill_varints(int64_t **next, const struct wire_field *f)
 
 static void fill_doubles(double **next, const struct wire_field *f)
 {
-    if (*next == NULL) {
+    if (!*next) {
         return;
     }
     if (f->type == WIRE_FIXED64) {
@@ -297,7 +297,7 @@ static void *array_of(struct tsdb_arena *arena, uint32_t count, size_t bytes_eac
         return NULL;
     }
     void *p = tsdb_arena_alloc_array(arena, count, bytes_each, 8);
-    *failed |= p == NULL;
+    *failed |= !p;
     return p;
 }
 

@@ -143,9 +143,9 @@ enum tsdb_status ingest_begin(struct ingest *in, uint64_t body_bytes_hint,
                               struct ingest_request **out, struct tsdb_error *err)
 {
     atomic_fetch_add_explicit(&in->requests, 1, memory_order_relaxed);
-    enum tsdb_status st = check_db(in, err);
-    if (st != TSDB_OK) {
-        return st;
+    enum tsdb_status status = check_db(in, err);
+    if (status != TSDB_OK) {
+        return status;
     }
     if (body_bytes_hint > in->options.body_bytes_max) {
         return tsdb_error_set(err, TSDB_LIMIT,
@@ -169,13 +169,13 @@ enum tsdb_status ingest_begin(struct ingest *in, uint64_t body_bytes_hint,
     ingest_build_reset(r);
     tsdb_request_init(&r->context, &in->options.clock, TSDB_SCOPE_WRITE);
     r->context.durability = TSDB_DURABILITY_MEMORY; /* "at least": the server's mode is the floor */
-    st = charge(r, body_bytes_hint, err);
-    if (st == TSDB_OK) {
-        st = buffer_reserve(&r->body, body_bytes_hint);
+    status = charge(r, body_bytes_hint, err);
+    if (status == TSDB_OK) {
+        status = buffer_reserve(&r->body, body_bytes_hint);
     }
-    if (st != TSDB_OK) {
+    if (status != TSDB_OK) {
         ingest_end(r);
-        return st;
+        return status;
     }
     *out = r;
     return TSDB_OK;
@@ -197,9 +197,9 @@ enum tsdb_status ingest_body(struct ingest_request *r, const void *data, size_t 
                               r->in->options.body_bytes_max);
     }
     if (total > r->charged_bytes) {
-        enum tsdb_status st = charge(r, total - r->charged_bytes, err);
-        if (st != TSDB_OK) {
-            return st;
+        enum tsdb_status status = charge(r, total - r->charged_bytes, err);
+        if (status != TSDB_OK) {
+            return status;
         }
     }
     if (buffer_reserve(&r->body, total) != TSDB_OK) {
@@ -216,42 +216,43 @@ static enum tsdb_status unpack_body(struct ingest_request *r, struct tsdb_slice 
 {
     struct ingest *in = r->in;
     size_t decoded = 0;
-    enum tsdb_status st = ingest_snappy_decoded_bytes(r->body.data, r->body.len,
-                                                      in->options.decoded_bytes_max, &decoded, err);
-    if (st == TSDB_OK) {
-        st = charge(r, (uint64_t)decoded * DECODE_FACTOR, err);
+    enum tsdb_status status = ingest_snappy_decoded_bytes(
+        r->body.data, r->body.len, in->options.decoded_bytes_max, &decoded, err);
+    if (status == TSDB_OK) {
+        status = charge(r, (uint64_t)decoded * DECODE_FACTOR, err);
     }
-    if (st == TSDB_OK) {
-        st = buffer_reserve(&r->decoded, TSDB_MAX(decoded, (size_t)1));
+    if (status == TSDB_OK) {
+        status = buffer_reserve(&r->decoded, TSDB_MAX(decoded, (size_t)1));
     }
-    if (st == TSDB_OK) {
-        st = ingest_snappy_decode(r->body.data, r->body.len, r->decoded.data, decoded, err);
+    if (status == TSDB_OK) {
+        status = ingest_snappy_decode(r->body.data, r->body.len, r->decoded.data, decoded, err);
     }
-    if (st == TSDB_OK) {
+    if (status == TSDB_OK) {
         r->decoded.len = decoded;
         *out = (struct tsdb_slice){r->decoded.data, decoded};
-    } else if (st == TSDB_INVALID && r->encoding == INGEST_ENCODING_NONE) {
+    } else if (status == TSDB_INVALID && r->encoding == INGEST_ENCODING_NONE) {
         tsdb_error_clear(err);
         *out = (struct tsdb_slice){r->body.data, r->body.len};
-        st = TSDB_OK;
+        status = TSDB_OK;
     }
-    return st;
+    return status;
 }
 
 static enum tsdb_status decode(struct ingest_request *r, struct tsdb_error *err)
 {
     struct tsdb_slice body = {r->decoded.data, r->decoded.len};
-    enum tsdb_status st = TSDB_OK;
+    enum tsdb_status status = TSDB_OK;
     if (r->use_aliases) {
-        st =
+        status =
             r->body.len == 0 ? TSDB_OK : unpack_body(r, &body, err); /* an empty request is legal */
         atomic_fetch_add_explicit(&r->in->decoded_bytes, body.len, memory_order_relaxed);
     }
-    if (st == TSDB_OK && body.len > 0) {
-        st = r->protocol == INGEST_REMOTE_WRITE_1 ? ingest_decode_v1(r, body.data, body.len, err)
-                                                  : ingest_decode_v2(r, body.data, body.len, err);
+    if (status == TSDB_OK && body.len > 0) {
+        status = r->protocol == INGEST_REMOTE_WRITE_1
+                     ? ingest_decode_v1(r, body.data, body.len, err)
+                     : ingest_decode_v2(r, body.data, body.len, err);
     }
-    return st;
+    return status;
 }
 
 static void write_done(struct tsdb_write *w)
@@ -270,12 +271,12 @@ static void hand_over(struct ingest_request *r)
         atomic_store(&r->write.status, TSDB_OK);
         if (r->status == TSDB_OK) {
             r->submitted = true;
-            enum tsdb_status st = tsdb_write_submit(r->in->db, &r->write, &r->error);
-            if (st == TSDB_OK) {
+            enum tsdb_status status = tsdb_write_submit(r->in->db, &r->write, &r->error);
+            if (status == TSDB_OK) {
                 return; /* r may already belong to somebody else */
             }
             r->submitted = false;
-            r->status = st;
+            r->status = status;
         }
     }
     r->done(r->done_arg);
@@ -301,9 +302,9 @@ enum tsdb_status ingest_add(struct ingest_request *r, const struct tsdb_labels *
     r->added = true;
     struct tsdb_label *items =
         TSDB_ARENA_ARRAY(&r->arena, struct tsdb_label, TSDB_MAX(labels->count, 1u));
-    enum tsdb_status st = items ? ingest_build_reserve(r, 1) : TSDB_NOMEM;
-    if (st != TSDB_OK) {
-        return tsdb_error_set(err, st, "out of memory for a sample");
+    enum tsdb_status status = items ? ingest_build_reserve(r, 1) : TSDB_NOMEM;
+    if (status != TSDB_OK) {
+        return tsdb_error_set(err, status, "out of memory for a sample");
     }
     for (uint32_t i = 0; i < labels->count; i++) {
         const struct tsdb_label *l = &labels->items[i];
@@ -316,11 +317,11 @@ enum tsdb_status ingest_add(struct ingest_request *r, const struct tsdb_labels *
     }
     struct tsdb_hash128 none = {0, 0};
     struct ingest_target target;
-    st = ingest_build_new(r, items, labels->count, none, &target, err);
-    if (st == TSDB_OK) {
+    status = ingest_build_new(r, items, labels->count, none, &target, err);
+    if (status == TSDB_OK) {
         ingest_build_add(r, &target, TSDB_SAMPLE_FLOAT, t_ms, bits);
     }
-    return st;
+    return status;
 }
 
 void ingest_submit_added(struct ingest_request *r, ingest_done_fn done, void *arg)
@@ -376,13 +377,15 @@ static void count_answer(struct ingest *in, const struct ingest_request *r,
 }
 
 /* A failure of the whole request. */
-static void answer_failure(struct ingest_request *r, enum tsdb_status st, struct ingest_answer *out)
+static void answer_failure(struct ingest_request *r, enum tsdb_status status,
+                           struct ingest_answer *out)
 {
-    out->status = st == TSDB_CORRUPT ? TSDB_INVALID : st;
-    const char *fallback = st == TSDB_READ_ONLY ? "storage is read-only: the write-ahead log failed"
-                           : st == TSDB_NOMEM   ? "out of memory, try again later"
-                           : st == TSDB_BUSY    ? "overloaded, try again later"
-                                                : tsdb_status_name(st);
+    out->status = status == TSDB_CORRUPT ? TSDB_INVALID : status;
+    const char *fallback = status == TSDB_READ_ONLY
+                               ? "storage is read-only: the write-ahead log failed"
+                           : status == TSDB_NOMEM ? "out of memory, try again later"
+                           : status == TSDB_BUSY  ? "overloaded, try again later"
+                                                  : tsdb_status_name(status);
     snprintf(out->text, sizeof out->text, "%s", r->error.msg[0] ? r->error.msg : fallback);
 }
 
@@ -390,12 +393,12 @@ bool ingest_answer(struct ingest_request *r, struct ingest_answer *out)
 {
     memset(out, 0, sizeof *out);
     struct tsdb_write_result sum = {0};
-    enum tsdb_status st = r->status;
+    enum tsdb_status status = r->status;
     if (r->submitted) {
         tsdb_write_result_sum(&r->write, &sum);
-        st = (enum tsdb_status)atomic_load(&r->write.status);
+        status = (enum tsdb_status)atomic_load(&r->write.status);
     }
-    if (st == TSDB_OK && sum.stale_refs > 0 && r->use_aliases) {
+    if (status == TSDB_OK && sum.stale_refs > 0 && r->use_aliases) {
         /* A series was dropped between look-up and append. Go again by labels; what was stored is a
          * no-op then. */
         ingest_build_reset(r);
@@ -404,8 +407,8 @@ bool ingest_answer(struct ingest_request *r, struct ingest_answer *out)
         hand_over(r);
         return false;
     }
-    if (st != TSDB_OK) {
-        answer_failure(r, st, out);
+    if (status != TSDB_OK) {
+        answer_failure(r, status, out);
         count_answer(r->in, r, out);
         return true;
     }

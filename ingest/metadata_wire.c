@@ -12,7 +12,7 @@ static void *allocator_alloc(void *ctx, size_t bytes)
     struct arena_allocator *a = ctx;
     /* Nothing is asked for after a failure, so that arena->failure keeps saying why. */
     void *p = a->failed ? NULL : tsdb_arena_alloc(a->arena, bytes > 0 ? bytes : 1, 16);
-    a->failed |= p == NULL;
+    a->failed |= !p;
     return p;
 }
 
@@ -37,10 +37,10 @@ enum tsdb_status metadata_wire_decode(struct tsdb_slice message, struct tsdb_are
     struct arena_allocator a = {arena, false};
     ProtobufCAllocator allocator = {allocator_alloc, allocator_free, &a};
     Rw1__MetricMetadata *m = rw1__metric_metadata__unpack(&allocator, message.len, message.data);
-    if (m == NULL && a.failed) {
+    if (!m && a.failed) {
         return tsdb_error_set(err, arena->failure, "metadata: no memory");
     }
-    if (m == NULL) {
+    if (!m) {
         return tsdb_error_set(err, TSDB_CORRUPT, "remote write: malformed metadata");
     }
     struct tsdb_metadata md = {.metric = slice_of(m->metric_family_name),

@@ -62,9 +62,9 @@ enum remote_write_item remote_write_frame_rest(struct remote_write_walker *w, co
         uint32_t field = 0;
         enum wire_type type = WIRE_VARINT;
         const uint8_t *p = wire_tag(pos, end, &field, &type);
-        pos = p == NULL ? NULL : wire_skip(p, end, type);
+        pos = !p ? NULL : wire_skip(p, end, type);
         bool known = field >= SERIES_LABEL && field <= SERIES_HISTOGRAM;
-        if (pos == NULL || (known && type != WIRE_LEN)) {
+        if (!pos || (known && type != WIRE_LEN)) {
             return malformed(w, begin, "field of a time series");
         }
         if (field == SERIES_LABEL) {
@@ -102,7 +102,7 @@ enum remote_write_item remote_write_next_slow(struct remote_write_walker *w,
         const uint8_t *begin = w->pos;
         const uint8_t *after = wire_field_read(begin, w->end, &f);
         bool known = f.number == REQUEST_SERIES || f.number == REQUEST_METADATA;
-        if (after == NULL || (known && f.type != WIRE_LEN)) {
+        if (!after || (known && f.type != WIRE_LEN)) {
             return malformed(w, begin, "field of the request");
         }
         w->pos = after;
@@ -125,7 +125,7 @@ bool remote_write_next_message(struct remote_write_cursor *c, uint32_t number,
     while (!c->failed && c->pos < c->end) {
         struct wire_field f;
         const uint8_t *after = wire_field_read(c->pos, c->end, &f);
-        if (after == NULL || (f.number == number && f.type != WIRE_LEN)) {
+        if (!after || (f.number == number && f.type != WIRE_LEN)) {
             c->failed = true;
             return false;
         }
@@ -147,7 +147,7 @@ static bool read_sample(struct tsdb_slice message, int64_t *out_t_ms, uint64_t *
     while (p < end) {
         struct wire_field f;
         p = wire_field_read(p, end, &f);
-        if (p == NULL) {
+        if (!p) {
             return false;
         }
         if (f.number == SAMPLE_VALUE) {
@@ -219,12 +219,11 @@ static bool read_label_plain(struct tsdb_slice message, struct tsdb_label *out)
         return false;
     }
     const uint8_t *name = wire_len(p + 1, end, &name_len);
-    if (name == NULL || name + name_len == end ||
-        name[name_len] != WIRE_TAG(LABEL_VALUE, WIRE_LEN)) {
+    if (!name || name + name_len == end || name[name_len] != WIRE_TAG(LABEL_VALUE, WIRE_LEN)) {
         return false;
     }
     const uint8_t *value = wire_len(name + name_len + 1, end, &value_len);
-    if (value == NULL || value + value_len != end) {
+    if (!value || value + value_len != end) {
         return false;
     }
     *out = (struct tsdb_label){(const char *)name, (const char *)value, (uint32_t)name_len,
@@ -243,7 +242,7 @@ static bool read_label(struct tsdb_slice message, struct tsdb_label *out)
     while (p < end) {
         struct wire_field f;
         p = wire_field_read(p, end, &f);
-        if (p == NULL) {
+        if (!p) {
             return false;
         }
         if (f.number != LABEL_NAME && f.number != LABEL_VALUE) {

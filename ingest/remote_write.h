@@ -95,7 +95,7 @@ static inline enum remote_write_item remote_write_next(struct remote_write_walke
         return remote_write_next_slow(w, out);
     }
     p = wire_len(p + 1, w->end, &len);
-    if (TSDB_UNLIKELY(p == NULL)) {
+    if (TSDB_UNLIKELY(!p)) {
         return remote_write_next_slow(w, out);
     }
     const uint8_t *end = p + len;

@@ -42,7 +42,7 @@ static bool collect_symbols(struct remote_write_walker *w, struct remote_write_s
         struct wire_field f;
         const uint8_t *after = wire_field_read(p, w->end, &f);
         bool known = f.number == REQUEST_SYMBOL || f.number == REQUEST_SERIES;
-        if (after == NULL || (known && f.type != WIRE_LEN)) {
+        if (!after || (known && f.type != WIRE_LEN)) {
             w->pos = p;
             return false;
         }
@@ -77,7 +77,7 @@ enum tsdb_status remote_write_v2_open(struct remote_write_v2_walker *w, const ui
         return TSDB_OK;
     }
     struct remote_write_symbol *table = TSDB_ARENA_ARRAY(arena, struct remote_write_symbol, count);
-    if (table == NULL) {
+    if (!table) {
         return tsdb_error_set(err, arena->failure, "remote write: no memory for %u symbols", count);
     }
     uint32_t again = 0;
@@ -112,8 +112,8 @@ static bool frame_series(struct remote_write_walker *w, struct remote_write_v2_s
         uint32_t field = 0;
         enum wire_type type = WIRE_VARINT;
         const uint8_t *value = wire_tag(p, end, &field, &type);
-        p = value == NULL ? NULL : wire_skip(value, end, type);
-        if (p == NULL || !series_field_type_ok(field, type)) {
+        p = !value ? NULL : wire_skip(value, end, type);
+        if (!p || !series_field_type_ok(field, type)) {
             w->pos = begin;
             w->fault = "field of a time series";
             return false;
@@ -194,7 +194,7 @@ static bool read_sample(struct tsdb_slice message, int64_t *out_t_ms, int64_t *o
     while (p < end) {
         struct wire_field f;
         p = wire_field_read(p, end, &f);
-        if (p == NULL) {
+        if (!p) {
             return false;
         }
         bool ok = true;
@@ -286,12 +286,12 @@ static enum tsdb_status pairs_add_field(struct pairs *a, const struct wire_field
     while (p < end) {
         uint64_t ref = 0;
         const uint8_t *after = wire_varint(p, end, &ref);
-        if (after == NULL) {
+        if (!after) {
             return remote_write_fault(&a->w->at, p, "label reference", err);
         }
-        enum tsdb_status s = pairs_add(a, ref, err);
-        if (s != TSDB_OK) {
-            return s;
+        enum tsdb_status status = pairs_add(a, ref, err);
+        if (status != TSDB_OK) {
+            return status;
         }
         p = after;
     }
@@ -348,9 +348,9 @@ enum tsdb_status remote_write_v2_read_exemplar(const struct remote_write_v2_walk
         bool ok = p != NULL;
         if (ok && f.number == EXEMPLAR_REFS) {
             ok = f.type == WIRE_LEN || f.type == WIRE_VARINT;
-            enum tsdb_status s = ok ? pairs_add_field(&a, &f, err) : TSDB_OK;
-            if (s != TSDB_OK) {
-                return s;
+            enum tsdb_status status = ok ? pairs_add_field(&a, &f, err) : TSDB_OK;
+            if (status != TSDB_OK) {
+                return status;
             }
         } else if (ok && f.number == EXEMPLAR_VALUE) {
             ok = f.type == WIRE_FIXED64;
@@ -363,11 +363,11 @@ enum tsdb_status remote_write_v2_read_exemplar(const struct remote_write_v2_walk
             return remote_write_fault(&w->at, begin, "exemplar", err);
         }
     }
-    enum tsdb_status s = pairs_finish(&a, &e.labels.count, err);
-    if (s == TSDB_OK) {
+    enum tsdb_status status = pairs_finish(&a, &e.labels.count, err);
+    if (status == TSDB_OK) {
         *out = e;
     }
-    return s;
+    return status;
 }
 
 /* ---- metadata ---- */
@@ -385,7 +385,7 @@ static bool read_metadata(struct tsdb_slice message, struct metadata_refs *m)
     while (p < end) {
         struct wire_field f;
         p = wire_field_read(p, end, &f);
-        if (p == NULL) {
+        if (!p) {
             return false;
         }
         bool known =

@@ -19,7 +19,7 @@ const uint8_t *wire_tag(const uint8_t *p, const uint8_t *end, uint32_t *out_fiel
 {
     uint64_t tag = 0;
     p = wire_varint(p, end, &tag);
-    if (p == NULL) {
+    if (!p) {
         return NULL;
     }
     unsigned type = tag & 7;
@@ -42,7 +42,7 @@ const uint8_t *wire_skip(const uint8_t *p, const uint8_t *end, enum wire_type ty
         return end - p >= 8 ? p + 8 : NULL;
     case WIRE_LEN:
         p = wire_len(p, end, &len);
-        return p == NULL ? NULL : p + len;
+        return !p ? NULL : p + len;
     case WIRE_FIXED32:
         return end - p >= 4 ? p + 4 : NULL;
     }
@@ -53,11 +53,11 @@ const uint8_t *wire_field_read(const uint8_t *p, const uint8_t *end, struct wire
 {
     *out = (struct wire_field){0};
     p = wire_tag(p, end, &out->number, &out->type);
-    if (p == NULL) {
+    if (!p) {
         return NULL;
     }
     const uint8_t *after = wire_skip(p, end, out->type);
-    if (after == NULL) {
+    if (!after) {
         return NULL;
     }
     switch (out->type) {

@@ -47,7 +47,7 @@ static inline const uint8_t *wire_len(const uint8_t *p, const uint8_t *end, size
 {
     uint64_t len = 0;
     p = wire_varint(p, end, &len);
-    if (TSDB_UNLIKELY(p == NULL || len > (uint64_t)(end - p))) {
+    if (TSDB_UNLIKELY(!p || len > (uint64_t)(end - p))) {
         return NULL;
     }
     *out = (size_t)len;

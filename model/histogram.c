@@ -147,12 +147,12 @@ static enum tsdb_status check_custom_values(const struct tsdb_histogram *h, stru
 static enum tsdb_status check_custom(const struct tsdb_histogram *h, struct tsdb_error *err)
 {
     struct side positive = side_positive(h);
-    enum tsdb_status s = check_custom_values(h, err);
-    if (s == TSDB_OK) {
-        s = check_spans(&positive, true, err);
+    enum tsdb_status status = check_custom_values(h, err);
+    if (status == TSDB_OK) {
+        status = check_spans(&positive, true, err);
     }
-    if (s != TSDB_OK) {
-        return s;
+    if (status != TSDB_OK) {
+        return status;
     }
     uint64_t reach = 0;
     for (uint32_t i = 0; i < h->positive_span_count; i++) {
@@ -206,15 +206,15 @@ static enum tsdb_status check_layout(const struct tsdb_histogram *h, struct tsdb
     }
     struct side positive = side_positive(h);
     struct side negative = side_negative(h);
-    enum tsdb_status s = check_spans(&positive, false, err);
-    if (s == TSDB_OK) {
-        s = check_spans(&negative, false, err);
+    enum tsdb_status status = check_spans(&positive, false, err);
+    if (status == TSDB_OK) {
+        status = check_spans(&negative, false, err);
     }
-    if (s == TSDB_OK && h->custom_count > 0) {
-        s = tsdb_error_set(err, TSDB_INVALID,
-                           "histogram with exponential schema must not have custom bounds");
+    if (status == TSDB_OK && h->custom_count > 0) {
+        status = tsdb_error_set(err, TSDB_INVALID,
+                                "histogram with exponential schema must not have custom bounds");
     }
-    return s;
+    return status;
 }
 
 static enum tsdb_status check_counts_int(const struct tsdb_histogram *h, struct tsdb_error *err)
@@ -222,12 +222,12 @@ static enum tsdb_status check_counts_int(const struct tsdb_histogram *h, struct 
     struct side positive = side_positive(h);
     struct side negative = side_negative(h);
     uint64_t total = h->zero_count_int;
-    enum tsdb_status s = check_buckets_int(&negative, &total, err);
-    if (s == TSDB_OK) {
-        s = check_buckets_int(&positive, &total, err);
+    enum tsdb_status status = check_buckets_int(&negative, &total, err);
+    if (status == TSDB_OK) {
+        status = check_buckets_int(&positive, &total, err);
     }
-    if (s != TSDB_OK) {
-        return s;
+    if (status != TSDB_OK) {
+        return status;
     }
     bool nan_sum = isnan(h->sum); /* observations of NaN count, and lie in no bucket */
     if (nan_sum ? total > h->count_int : total != h->count_int) {
@@ -245,12 +245,12 @@ static enum tsdb_status check_counts_float(const struct tsdb_histogram *h, struc
 {
     struct side positive = side_positive(h);
     struct side negative = side_negative(h);
-    enum tsdb_status s = check_buckets_float(&negative, err);
-    if (s == TSDB_OK) {
-        s = check_buckets_float(&positive, err);
+    enum tsdb_status status = check_buckets_float(&negative, err);
+    if (status == TSDB_OK) {
+        status = check_buckets_float(&positive, err);
     }
-    if (s != TSDB_OK) {
-        return s;
+    if (status != TSDB_OK) {
+        return status;
     }
     if (h->zero_count_float < 0) {
         return tsdb_error_set(
@@ -279,9 +279,9 @@ enum tsdb_status tsdb_histogram_validate(const struct tsdb_histogram *h, struct 
                               "histogram has %llu spans, buckets and custom bounds, at most %u",
                               (unsigned long long)elements, (unsigned)TSDB_HISTOGRAM_BUCKETS_MAX);
     }
-    enum tsdb_status s = check_layout(h, err);
-    if (s != TSDB_OK) {
-        return s;
+    enum tsdb_status status = check_layout(h, err);
+    if (status != TSDB_OK) {
+        return status;
     }
     return h->is_float ? check_counts_float(h, err) : check_counts_int(h, err);
 }
@@ -365,11 +365,11 @@ static enum tsdb_status reduce_side(const struct side *s, bool is_float, unsigne
     }
     /* A span of the result begins with a bucket of its own: as many spans as buckets at most. */
     out->spans = TSDB_ARENA_ARRAY(arena, struct tsdb_span, s->bucket_count);
-    if (out->spans == NULL) {
+    if (!out->spans) {
         return arena->failure;
     }
     void *counts = tsdb_arena_alloc_array(arena, s->bucket_count, 8, 8);
-    if (counts == NULL) {
+    if (!counts) {
         return arena->failure;
     }
     if (is_float) {
@@ -407,12 +407,12 @@ enum tsdb_status tsdb_histogram_reduce(struct tsdb_histogram *h, struct tsdb_are
     if (spans_fit_buckets(&positive) && spans_fit_buckets(&negative)) {
         struct reduced p;
         struct reduced n;
-        enum tsdb_status s = reduce_side(&positive, h->is_float, shift, arena, &p);
-        if (s == TSDB_OK) {
-            s = reduce_side(&negative, h->is_float, shift, arena, &n);
+        enum tsdb_status status = reduce_side(&positive, h->is_float, shift, arena, &p);
+        if (status == TSDB_OK) {
+            status = reduce_side(&negative, h->is_float, shift, arena, &n);
         }
-        if (s != TSDB_OK) {
-            return s;
+        if (status != TSDB_OK) {
+            return status;
         }
         h->positive_spans = p.spans;
         h->positive_span_count = p.span_count;
@@ -509,7 +509,7 @@ static enum tsdb_status get_spans(struct tsdb_reader *r, struct tsdb_arena *aren
         return TSDB_OK;
     }
     struct tsdb_span *spans = TSDB_ARENA_ARRAY(arena, struct tsdb_span, count);
-    if (spans == NULL) {
+    if (!spans) {
         return arena->failure;
     }
     uint64_t buckets = 0;
@@ -542,7 +542,7 @@ static enum tsdb_status get_doubles(struct tsdb_reader *r, struct tsdb_arena *ar
         return TSDB_OK;
     }
     double *values = TSDB_ARENA_ARRAY(arena, double, count);
-    if (values == NULL) {
+    if (!values) {
         return arena->failure;
     }
     for (uint64_t i = 0; i < count; i++) {
@@ -559,7 +559,7 @@ static enum tsdb_status get_deltas(struct tsdb_reader *r, struct tsdb_arena *are
         return TSDB_OK;
     }
     int64_t *deltas = TSDB_ARENA_ARRAY(arena, int64_t, count);
-    if (deltas == NULL) {
+    if (!deltas) {
         return arena->failure;
     }
     for (uint32_t i = 0; i < count; i++) {
@@ -596,28 +596,28 @@ static enum tsdb_status get_arrays(struct tsdb_reader *r, struct tsdb_arena *are
                                    struct tsdb_histogram *h)
 {
     size_t min = h->is_float ? 8 : 1;
-    enum tsdb_status s = get_spans(r, arena, min, &h->positive_spans, &h->positive_span_count,
-                                   &h->positive_bucket_count);
-    if (s == TSDB_OK) {
-        s = get_spans(r, arena, min, &h->negative_spans, &h->negative_span_count,
-                      &h->negative_bucket_count);
+    enum tsdb_status status = get_spans(r, arena, min, &h->positive_spans, &h->positive_span_count,
+                                        &h->positive_bucket_count);
+    if (status == TSDB_OK) {
+        status = get_spans(r, arena, min, &h->negative_spans, &h->negative_span_count,
+                           &h->negative_bucket_count);
     }
     if ((uint64_t)h->positive_bucket_count + h->negative_bucket_count > tsdb_reader_left(r) / min) {
         r->failed = true;
     }
-    if (s == TSDB_OK) {
-        s = h->is_float ? get_doubles(r, arena, h->positive_bucket_count, &h->positive_counts)
-                        : get_deltas(r, arena, h->positive_bucket_count, &h->positive_deltas);
+    if (status == TSDB_OK) {
+        status = h->is_float ? get_doubles(r, arena, h->positive_bucket_count, &h->positive_counts)
+                             : get_deltas(r, arena, h->positive_bucket_count, &h->positive_deltas);
     }
-    if (s == TSDB_OK) {
-        s = h->is_float ? get_doubles(r, arena, h->negative_bucket_count, &h->negative_counts)
-                        : get_deltas(r, arena, h->negative_bucket_count, &h->negative_deltas);
+    if (status == TSDB_OK) {
+        status = h->is_float ? get_doubles(r, arena, h->negative_bucket_count, &h->negative_counts)
+                             : get_deltas(r, arena, h->negative_bucket_count, &h->negative_deltas);
     }
-    if (s == TSDB_OK) {
+    if (status == TSDB_OK) {
         h->custom_count = (uint32_t)tsdb_reader_count(r, 8);
-        s = get_doubles(r, arena, h->custom_count, &h->custom_values);
+        status = get_doubles(r, arena, h->custom_count, &h->custom_values);
     }
-    return s;
+    return status;
 }
 
 enum tsdb_status tsdb_histogram_decode(const uint8_t *src, size_t len, struct tsdb_arena *arena,
@@ -636,9 +636,9 @@ enum tsdb_status tsdb_histogram_decode(const uint8_t *src, size_t len, struct ts
                               version, (unsigned)TSDB_FORMAT_HISTOGRAM);
     }
     get_scalars(&r, &h);
-    enum tsdb_status s = r.failed ? TSDB_OK : get_arrays(&r, arena, &h);
-    if (s != TSDB_OK) {
-        return tsdb_error_set(err, s, "raw histogram: no memory for its buckets");
+    enum tsdb_status status = r.failed ? TSDB_OK : get_arrays(&r, arena, &h);
+    if (status != TSDB_OK) {
+        return tsdb_error_set(err, status, "raw histogram: no memory for its buckets");
     }
     if (r.failed || tsdb_reader_left(&r) != 0) {
         uint64_t at = (uint64_t)(r.pos - r.begin);

@@ -319,9 +319,9 @@ static enum tsdb_status check_set(const struct tsdb_label *items, uint32_t count
 {
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < count; i++) {
-        enum tsdb_status s = check_label(&items[i], err);
-        if (s != TSDB_OK) {
-            return s;
+        enum tsdb_status status = check_label(&items[i], err);
+        if (status != TSDB_OK) {
+            return status;
         }
         if (i > 0 && label_name_compare(&items[i - 1], &items[i]) == 0) {
             char quoted[QUOTE_BYTES];
@@ -346,13 +346,13 @@ enum tsdb_status tsdb_labels_canonicalize(struct tsdb_label *items, uint32_t *co
                               (unsigned)TSDB_LABELS_MAX);
     }
     sort_by_name(items, n);
-    enum tsdb_status s = check_set(items, n, err);
-    if (s != TSDB_OK) {
-        return s;
+    enum tsdb_status status = check_set(items, n, err);
+    if (status != TSDB_OK) {
+        return status;
     }
     struct tsdb_labels set = {items, n};
     if (need_metric_name &&
-        tsdb_labels_find(&set, TSDB_METRIC_NAME, sizeof TSDB_METRIC_NAME - 1) == NULL) {
+        !tsdb_labels_find(&set, TSDB_METRIC_NAME, sizeof TSDB_METRIC_NAME - 1)) {
         return tsdb_error_set(err, TSDB_INVALID,
                               "invalid metric name or label names: series without __name__");
     }
@@ -397,7 +397,7 @@ static const uint8_t *get_string(const uint8_t *p, const uint8_t *end, uint64_t 
 {
     uint64_t len = 0;
     p = tsdb_get_uvarint(p, end, &len);
-    if (p == NULL || len == 0 || len > max || len > (uint64_t)(end - p)) {
+    if (!p || len == 0 || len > max || len > (uint64_t)(end - p)) {
         return NULL;
     }
     if (!tsdb_utf8_valid(p, len)) {
@@ -430,7 +430,7 @@ enum tsdb_status tsdb_labels_decode(const uint8_t *src, size_t len, struct tsdb_
             p = get_string(p, end, TSDB_LABEL_VALUE_BYTES_MAX, &l->value, &l->value_len);
         }
         uint64_t at = (uint64_t)(begin - src);
-        if (p == NULL) {
+        if (!p) {
             return tsdb_error_set_at(err, TSDB_CORRUPT, at,
                                      "labels: label %u at byte %llu is malformed or truncated", n,
                                      (unsigned long long)at);

@@ -87,9 +87,9 @@ static enum tsdb_status each_key(struct walk *w, const yaml_node_t *node, const 
     if (node->type != YAML_MAPPING_NODE) {
         return complain(w, node, "expected a mapping for", what);
     }
-    enum tsdb_status st = TSDB_OK;
+    enum tsdb_status status = TSDB_OK;
     const yaml_node_pair_t *begin = node->data.mapping.pairs.start;
-    for (const yaml_node_pair_t *p = begin; st == TSDB_OK && p < node->data.mapping.pairs.top;
+    for (const yaml_node_pair_t *p = begin; status == TSDB_OK && p < node->data.mapping.pairs.top;
          p++) {
         const yaml_node_t *key = yaml_document_get_node(w->doc, p->key);
         const yaml_node_t *value = yaml_document_get_node(w->doc, p->value);
@@ -101,9 +101,9 @@ static enum tsdb_status each_key(struct walk *w, const yaml_node_t *node, const 
                 return complain(w, key, "duplicate key", scalar(key));
             }
         }
-        st = fn(w, scalar(key), key, value);
+        status = fn(w, scalar(key), key, value);
     }
-    return st;
+    return status;
 }
 
 static enum tsdb_status on_external_label(struct walk *w, const char *key,
@@ -177,9 +177,9 @@ static enum tsdb_status parse_document(const char *name, yaml_parser_t *parser,
     }
     struct walk w = {name, &doc, c, err};
     const yaml_node_t *root = yaml_document_get_root_node(&doc);
-    enum tsdb_status st = root ? each_key(&w, root, "the file", on_section) : TSDB_OK;
+    enum tsdb_status status = root ? each_key(&w, root, "the file", on_section) : TSDB_OK;
     yaml_document_delete(&doc);
-    return st;
+    return status;
 }
 
 enum tsdb_status config_file_parse(const char *name, const char *text, size_t len,
@@ -197,11 +197,11 @@ enum tsdb_status config_file_parse(const char *name, const char *text, size_t le
     }
     c->evaluation_interval_ms = 60000;
     yaml_parser_set_input_string(&parser, (const unsigned char *)text, len);
-    enum tsdb_status st = parse_document(name, &parser, c, err);
+    enum tsdb_status status = parse_document(name, &parser, c, err);
     yaml_parser_delete(&parser);
-    if (st != TSDB_OK) {
+    if (status != TSDB_OK) {
         config_file_destroy(c);
-        return st;
+        return status;
     }
     *out = c;
     return TSDB_OK;
@@ -222,10 +222,10 @@ enum tsdb_status config_file_load(const char *path, struct config_file **out,
     size_t len = fread(text, 1, CONFIG_FILE_BYTES_MAX + 1, f);
     bool failed = ferror(f) != 0;
     fclose(f);
-    enum tsdb_status st = failed ? tsdb_error_set(err, TSDB_IO, "%s: cannot be read", path)
-                                 : config_file_parse(path, text, len, out, err);
+    enum tsdb_status status = failed ? tsdb_error_set(err, TSDB_IO, "%s: cannot be read", path)
+                                     : config_file_parse(path, text, len, out, err);
     tsdb_mem_free(TSDB_MEM_SERVER, text, CONFIG_FILE_BYTES_MAX + 1);
-    return st;
+    return status;
 }
 
 void config_file_destroy(struct config_file *c)

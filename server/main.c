@@ -107,15 +107,15 @@ static void fill_tsdb_options(const struct server *s, struct tsdb_options *o)
 
 static enum tsdb_status open_engine(struct server *s, struct tsdb_error *err)
 {
-    enum tsdb_status st = tsdb_fs_real_create(s->options.data_path, &s->fs, err);
-    if (st != TSDB_OK) {
-        return tsdb_error_prefix(err, st, "--storage.tsdb.path");
+    enum tsdb_status status = tsdb_fs_real_create(s->options.data_path, &s->fs, err);
+    if (status != TSDB_OK) {
+        return tsdb_error_prefix(err, status, "--storage.tsdb.path");
     }
     struct tsdb_options o;
     fill_tsdb_options(s, &o);
-    st = tsdb_open(&o, &s->db, err);
-    if (st != TSDB_OK) {
-        return tsdb_error_prefix(err, st, "data directory %s", s->options.data_path);
+    status = tsdb_open(&o, &s->db, err);
+    if (status != TSDB_OK) {
+        return tsdb_error_prefix(err, status, "data directory %s", s->options.data_path);
     }
     struct ingest_options io;
     ingest_options_default(&io);
@@ -140,10 +140,10 @@ static void settle_address(void *arg, uint16_t port)
 
 static enum tsdb_status open_http(struct server *s, struct tsdb_error *err)
 {
-    enum tsdb_status st = workers_create(s->options.query_concurrency_max,
-                                         s->options.query_queue_max, &s->workers, err);
-    if (st != TSDB_OK) {
-        return st;
+    enum tsdb_status status = workers_create(s->options.query_concurrency_max,
+                                             s->options.query_queue_max, &s->workers, err);
+    if (status != TSDB_OK) {
+        return status;
     }
     struct http_handlers handlers = server_handlers_template;
     handlers.arg = s;
@@ -155,8 +155,8 @@ static enum tsdb_status open_http(struct server *s, struct tsdb_error *err)
         .read_timeout_ms = s->options.read_timeout_ms,
         .body_bytes_max = s->options.body_bytes_max,
     };
-    st = http_start(&o, &handlers, &s->http, err);
-    return st == TSDB_OK ? st : tsdb_error_prefix(err, st, "--web.listen-address");
+    status = http_start(&o, &handlers, &s->http, err);
+    return status == TSDB_OK ? status : tsdb_error_prefix(err, status, "--web.listen-address");
 }
 
 static void print_summary(const struct server *s)
@@ -231,33 +231,33 @@ static enum tsdb_status close_all(struct server *s, struct self_scrape *scrape,
     http_stop(s->http, STOP_TIMEOUT_MS);
     workers_destroy(s->workers);
     ingest_destroy(s->ingest);
-    enum tsdb_status st = tsdb_close(s->db, err);
+    enum tsdb_status status = tsdb_close(s->db, err);
     config_file_destroy(s->config);
     if (s->fs.ops) {
         tsdb_fs_real_destroy(&s->fs);
     }
     tsdb_mutex_deinit(&s->config_lock);
-    return st;
+    return status;
 }
 
 static enum tsdb_status start_all(struct server *s, struct self_scrape **scrape,
                                   struct tsdb_error *err)
 {
-    enum tsdb_status st = TSDB_OK;
+    enum tsdb_status status = TSDB_OK;
     if (s->options.config_file[0]) {
-        st = server_reload(s, err);
+        status = server_reload(s, err);
     }
     atomic_store(&s->config_ok, 1);
-    if (st == TSDB_OK) {
-        st = open_engine(s, err);
+    if (status == TSDB_OK) {
+        status = open_engine(s, err);
     }
-    if (st == TSDB_OK) {
-        st = open_http(s, err);
+    if (status == TSDB_OK) {
+        status = open_http(s, err);
     }
-    if (st == TSDB_OK && s->options.self_scrape_interval_ms > 0) {
-        st = self_scrape_start(s, scrape, err);
+    if (status == TSDB_OK && s->options.self_scrape_interval_ms > 0) {
+        status = self_scrape_start(s, scrape, err);
     }
-    return st;
+    return status;
 }
 
 static void init_server(struct server *s)

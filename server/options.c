@@ -347,8 +347,8 @@ void server_options_default(struct server_options *o)
 {
     memset(o, 0, sizeof *o);
     for (size_t i = 0; i < TSDB_ARRAY_LEN(flags); i++) {
-        enum tsdb_status st = set_flag(o, &flags[i], flags[i].initial, NULL);
-        (void)st; /* a test sets every default through the table and looks */
+        enum tsdb_status status = set_flag(o, &flags[i], flags[i].initial, NULL);
+        (void)status; /* a test sets every default through the table and looks */
     }
 }
 

@@ -7,10 +7,10 @@ enum tsdb_status server_reload(struct server *s, struct tsdb_error *err)
 {
     struct config_file *fresh = NULL;
     if (s->options.config_file[0]) {
-        enum tsdb_status st = config_file_load(s->options.config_file, &fresh, err);
-        if (st != TSDB_OK) {
+        enum tsdb_status status = config_file_load(s->options.config_file, &fresh, err);
+        if (status != TSDB_OK) {
             atomic_store(&s->config_ok, 0);
-            return st;
+            return status;
         }
         if (fresh->ignored[0]) {
             tsdb_log(TSDB_LOG_WARN, "config", "keys without a meaning here are ignored",

@@ -152,12 +152,13 @@ enum tsdb_status self_scrape_start(struct server *s, struct self_scrape **out,
     ss->server = s;
     tsdb_mutex_init(&ss->lock, TSDB_RANK_SERVER_QUEUE, "self-scrape");
     tsdb_cond_init(&ss->changed);
-    enum tsdb_status st = tsdb_thread_start(&ss->thread, "self-scrape", self_scrape_main, ss, err);
-    if (st != TSDB_OK) {
+    enum tsdb_status status =
+        tsdb_thread_start(&ss->thread, "self-scrape", self_scrape_main, ss, err);
+    if (status != TSDB_OK) {
         tsdb_cond_deinit(&ss->changed);
         tsdb_mutex_deinit(&ss->lock);
         tsdb_mem_free(TSDB_MEM_SERVER, ss, sizeof *ss);
-        return st;
+        return status;
     }
     *out = ss;
     return TSDB_OK;

@@ -52,7 +52,7 @@ enum tsdb_status disk_scratch_reserve(struct disk_scratch *s, size_t bytes, size
     }
     size_t cap = bytes + bytes / 2;
     uint8_t *data = tsdb_mem_alloc(TSDB_MEM_QUERY, cap);
-    if (data == NULL) {
+    if (!data) {
         return tsdb_error_set(err, TSDB_NOMEM, "index: no memory for %zu bytes", bytes);
     }
     memcpy(data, s->data, keep);
@@ -147,7 +147,7 @@ enum tsdb_status index_disk_open(struct paged_source source, struct index_disk *
                                  struct tsdb_error *err)
 {
     struct index_disk *ix = tsdb_mem_alloc_zero(TSDB_MEM_INDEX, sizeof *ix);
-    if (ix == NULL) {
+    if (!ix) {
         return tsdb_error_set(err, TSDB_NOMEM, "index: out of memory");
     }
     ix->source = source;

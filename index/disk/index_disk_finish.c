@@ -78,7 +78,7 @@ static enum tsdb_status group_put(struct finish *f, enum disk_section_id section
         return status;
     }
     uint64_t *end = writer_array_push(ends);
-    if (end == NULL) {
+    if (!end) {
         return finish_nomem(f);
     }
     *end = paged_offset(&f->w->out) - f->w->sections[section];
@@ -151,7 +151,7 @@ static enum tsdb_status sort_pairs(struct finish *f)
     f->pairs_order = finish_alloc(f->pair_count, sizeof *f->pairs_order);
     f->cursors = finish_alloc(f->pair_count, sizeof *f->cursors);
     f->ids = finish_alloc(f->w->label_pairs.count, sizeof *f->ids);
-    if (f->pairs_order == NULL || f->cursors == NULL || f->ids == NULL) {
+    if (!f->pairs_order || !f->cursors || !f->ids) {
         return finish_nomem(f);
     }
     for (uint32_t i = 0; i < f->pair_count; i++) {

@@ -47,7 +47,7 @@ static void *selection_array(struct selection *sel, size_t count, size_t bytes_e
 {
     void *p =
         tsdb_arena_alloc_array(sel->arena, TSDB_MAX(count, (size_t)1), bytes_each, bytes_each);
-    if (p == NULL) {
+    if (!p) {
         *out_status =
             tsdb_error_set(sel->err, sel->arena->failure,
                            "select of %u series: over the memory limit", sel->ix->series_count);
@@ -57,7 +57,7 @@ static void *selection_array(struct selection *sel, size_t count, size_t bytes_e
 
 static enum tsdb_status selection_check(const struct selection *sel, uint32_t turn)
 {
-    if (sel->request == NULL || turn % CHECK_EVERY != 0) {
+    if (!sel->request || turn % CHECK_EVERY != 0) {
         return TSDB_OK;
     }
     enum tsdb_status status = tsdb_request_check(sel->request);
@@ -137,7 +137,7 @@ static enum tsdb_status selection_spell_out(struct selection *sel)
     enum tsdb_status status = TSDB_OK;
     uint32_t n = sel->ix->series_count;
     sel->ids = selection_array(sel, n, sizeof *sel->ids, &status);
-    if (sel->ids == NULL) {
+    if (!sel->ids) {
         return status;
     }
     for (uint32_t i = 0; i < n; i++) {
@@ -160,7 +160,7 @@ static enum tsdb_status run_one(struct selection *sel, const struct step *step)
     enum tsdb_status status = TSDB_OK;
     if (sel->all && step->keep) {
         sel->ids = selection_array(sel, step->value.series, sizeof *sel->ids, &status);
-        if (sel->ids == NULL) {
+        if (!sel->ids) {
             return status;
         }
         sel->count = step->value.series;
@@ -185,7 +185,7 @@ static enum tsdb_status bits_apply(struct selection *sel, const uint64_t *bits, 
     }
     enum tsdb_status status = TSDB_OK;
     sel->ids = selection_array(sel, keep ? set : n - set, sizeof *sel->ids, &status);
-    if (sel->ids == NULL) {
+    if (!sel->ids) {
         return status;
     }
     sel->count = index_bits_extract(bits, n, keep, sel->ids);
@@ -253,7 +253,7 @@ static enum tsdb_status run_marked(struct selection *sel, const struct step *ste
     size_t words = index_bits_words(sel->ix->series_count);
     enum tsdb_status status = TSDB_OK;
     uint64_t *bits = selection_array(sel, words, sizeof *bits, &status);
-    if (bits == NULL) {
+    if (!bits) {
         return status;
     }
     memset(bits, 0, words * sizeof *bits);
@@ -325,7 +325,7 @@ static enum tsdb_status select_run(struct selection *sel,
     struct step *steps = tsdb_arena_alloc_array(sel->arena, (size_t)matcher_count + 1,
                                                 sizeof *steps, _Alignof(struct step));
     enum tsdb_status status = selection_check(sel, 0);
-    if (steps == NULL) {
+    if (!steps) {
         return tsdb_error_set(sel->err, sel->arena->failure,
                               "select with %u matchers: over the memory limit", matcher_count);
     }

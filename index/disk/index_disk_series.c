@@ -57,7 +57,7 @@ static enum tsdb_status symbol_copy(struct disk_symbols *c, uint32_t symbol,
         return status;
     }
     char *copy = tsdb_arena_strndup(arena, (const char *)c->string.data, c->len);
-    if (copy == NULL) {
+    if (!copy) {
         return tsdb_error_set(err, arena->failure, "index: labels: over the memory limit");
     }
     *out = copy;
@@ -97,7 +97,7 @@ static enum tsdb_status labels_read(const struct index_disk *ix, const struct di
     struct disk_symbols names;
     struct disk_symbols values;
     struct tsdb_label *items = TSDB_ARENA_ARRAY(arena, struct tsdb_label, (size_t)l->count + 1);
-    if (items == NULL) {
+    if (!items) {
         return tsdb_error_set(err, arena->failure, "index: labels: over the memory limit");
     }
     disk_symbols_init(&names, ix);
@@ -252,7 +252,7 @@ static enum tsdb_status chunks_decode(const struct index_disk *ix, struct tsdb_r
     }
     struct index_disk_chunk *chunks = tsdb_arena_alloc_array(
         arena, (size_t)count + 1, sizeof *chunks, _Alignof(struct index_disk_chunk));
-    if (chunks == NULL) {
+    if (!chunks) {
         return tsdb_error_set(err, arena->failure, "index: chunks: over the memory limit");
     }
     uint32_t n = 0;

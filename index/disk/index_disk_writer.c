@@ -19,7 +19,7 @@ void *writer_array_push(struct writer_array *a)
         size_t cap = a->cap == 0 ? ARRAY_FIRST : a->cap + a->cap / 2;
         void *data =
             tsdb_mem_realloc(TSDB_MEM_INDEX, a->data, a->cap * a->bytes_each, cap * a->bytes_each);
-        if (data == NULL) {
+        if (!data) {
             return NULL;
         }
         a->data = data;
@@ -59,10 +59,10 @@ static bool slots_grow(struct writer_slots *t, const struct index_disk_writer *w
     if (t->slots != NULL && t->used < t->mask / 2) {
         return true;
     }
-    size_t count = t->slots == NULL ? SLOTS_FIRST : ((size_t)t->mask + 1) * 2;
+    size_t count = !t->slots ? SLOTS_FIRST : ((size_t)t->mask + 1) * 2;
     struct writer_slots next = {.mask = (uint32_t)(count - 1)};
     next.slots = tsdb_mem_alloc_zero(TSDB_MEM_INDEX, count * sizeof *next.slots);
-    if (next.slots == NULL) {
+    if (!next.slots) {
         return false;
     }
     for (uint32_t id = 0; id < t->used; id++) {
@@ -96,7 +96,7 @@ enum tsdb_status index_disk_writer_create(struct paged_sink sink, struct index_d
 {
     uint8_t seed[TSDB_HASH_SEED_BYTES];
     struct index_disk_writer *w = tsdb_mem_alloc_zero(TSDB_MEM_INDEX, sizeof *w);
-    if (w == NULL || paged_writer_init(&w->out, sink) != TSDB_OK) {
+    if (!w || paged_writer_init(&w->out, sink) != TSDB_OK) {
         tsdb_mem_free(TSDB_MEM_INDEX, w, sizeof *w);
         return tsdb_error_set(err, TSDB_NOMEM, "index writer: out of memory");
     }
@@ -125,7 +125,7 @@ enum tsdb_status index_disk_writer_create(struct paged_sink sink, struct index_d
 
 void index_disk_writer_destroy(struct index_disk_writer *w)
 {
-    if (w == NULL) {
+    if (!w) {
         return;
     }
     paged_writer_deinit(&w->out);
@@ -170,8 +170,8 @@ static uint32_t symbol_intern(struct index_disk_writer *w, const char *s, uint32
         }
     }
     char *copy = tsdb_arena_alloc(&w->strings, len, 1);
-    struct writer_symbol *sym = copy == NULL ? NULL : writer_array_push(&w->symbols);
-    if (sym == NULL) {
+    struct writer_symbol *sym = !copy ? NULL : writer_array_push(&w->symbols);
+    if (!sym) {
         return UINT32_MAX;
     }
     memcpy(copy, s, len);
@@ -198,7 +198,7 @@ static uint32_t pair_intern(struct index_disk_writer *w, const struct tsdb_label
         }
     }
     struct writer_pair *p = writer_array_push(&w->pairs);
-    if (p == NULL) {
+    if (!p) {
         return UINT32_MAX;
     }
     *p = (struct writer_pair){name, value, 0};
@@ -258,7 +258,7 @@ static enum tsdb_status labels_put(struct index_disk_writer *w, const struct tsd
         order = order == 0 ? c : order;
         pair = c == 0 ? pair : pair_intern(w, &labels->items[i]);
         uint32_t *slot = pair == UINT32_MAX ? NULL : writer_array_push(&w->label_pairs);
-        if (slot == NULL) {
+        if (!slot) {
             return writer_nomem(w, err);
         }
         *slot = pair;
@@ -291,7 +291,7 @@ enum tsdb_status index_disk_writer_series(struct index_disk_writer *w,
         return status;
     }
     uint16_t *count = writer_array_push(&w->label_counts);
-    if (count == NULL) {
+    if (!count) {
         return writer_nomem(w, err);
     }
     *count = (uint16_t)labels->count;
@@ -327,7 +327,7 @@ enum tsdb_status writer_group_close(struct index_disk_writer *w, bool last, stru
         status = paged_put(&w->out, w->group.data, w->group.len, err);
     }
     uint64_t *end = status == TSDB_OK ? writer_array_push(&w->chunk_ends) : NULL;
-    if (status == TSDB_OK && end == NULL) {
+    if (status == TSDB_OK && !end) {
         return writer_nomem(w, err);
     }
     if (end != NULL) {

@@ -49,7 +49,7 @@ enum tsdb_status index_matcher_compile(const struct tsdb_matcher *m, struct inde
                                        struct tsdb_error *err)
 {
     struct index_matcher *c = tsdb_mem_alloc_zero(TSDB_MEM_QUERY, sizeof *c);
-    if (c == NULL) {
+    if (!c) {
         return tsdb_error_set(err, TSDB_NOMEM, "matcher: out of memory");
     }
     c->source = *m;

@@ -47,7 +47,7 @@ static bool terms_put(struct parse *p, struct terms *t, struct term item)
     if (t->count == t->cap) {
         uint32_t cap = t->cap ? t->cap * 2 : 1;
         struct term *items = TSDB_ARENA_ARRAY(p->arena, struct term, cap);
-        if (items == NULL) {
+        if (!items) {
             return out_of_memory(p);
         }
         if (t->count > 0) {
@@ -81,7 +81,7 @@ static bool terms_multiply(struct parse *p, struct terms *t, const struct terms 
             }
             uint16_t *tokens =
                 TSDB_ARENA_ARRAY(p->arena, uint16_t, (size_t)a->count + b->count + 1);
-            if (tokens == NULL) {
+            if (!tokens) {
                 return out_of_memory(p);
             }
             memcpy(tokens, a->tokens, a->count * sizeof *tokens);
@@ -150,7 +150,7 @@ static size_t run_bytes(const struct parse *p)
 static bool parse_run(struct parse *p, struct terms *out)
 {
     uint16_t *tokens = TSDB_ARENA_ARRAY(p->arena, uint16_t, run_bytes(p));
-    if (tokens == NULL) {
+    if (!tokens) {
         return out_of_memory(p);
     }
     uint32_t n = 0;
@@ -263,12 +263,12 @@ static enum tsdb_status set_build(const struct terms *t, struct tsdb_arena *aren
                                   struct index_pattern *out)
 {
     struct tsdb_slice *set = TSDB_ARENA_ARRAY(arena, struct tsdb_slice, t->count);
-    if (set == NULL) {
+    if (!set) {
         return arena->failure;
     }
     for (uint32_t i = 0; i < t->count; i++) {
         uint8_t *bytes = TSDB_ARENA_ARRAY(arena, uint8_t, (size_t)t->items[i].count + 1);
-        if (bytes == NULL) {
+        if (!bytes) {
             return arena->failure;
         }
         for (uint32_t k = 0; k < t->items[i].count; k++) {
@@ -298,7 +298,7 @@ static enum tsdb_status glob_build(const struct term *term, struct tsdb_arena *a
     out->parts = TSDB_ARENA_ARRAY(arena, struct tsdb_slice, parts_max);
     out->gaps = TSDB_ARENA_ARRAY(arena, uint8_t, parts_max);
     uint8_t *bytes = TSDB_ARENA_ARRAY(arena, uint8_t, parts_max);
-    if (out->parts == NULL || out->gaps == NULL || bytes == NULL) {
+    if (!out->parts || !out->gaps || !bytes) {
         return arena->failure;
     }
     out->parts[0] = (struct tsdb_slice){bytes, 0};
@@ -333,7 +333,7 @@ static enum tsdb_status globs_build(const struct terms *t, struct tsdb_arena *ar
         return TSDB_OK;
     }
     struct index_glob *globs = TSDB_ARENA_ARRAY(arena, struct index_glob, t->count);
-    if (globs == NULL) {
+    if (!globs) {
         return arena->failure;
     }
     for (uint32_t i = 0; i < t->count; i++) {
@@ -397,7 +397,7 @@ static bool glob_matches(const struct index_glob *g, const char *value, size_t l
         }
         pos += g->gaps[i];
         const char *hit = memmem(value + pos, end - pos, g->parts[i].data, g->parts[i].len);
-        if (hit == NULL) {
+        if (!hit) {
             return false;
         }
         pos = (size_t)(hit - value) + g->parts[i].len;

@@ -44,11 +44,11 @@ enum tsdb_status index_regex_compile(const char *pattern, size_t len, struct ind
                               "error parsing regexp: invalid escape sequence: `\\C`");
     }
     struct index_regex *re = tsdb_mem_alloc_zero(TSDB_MEM_QUERY, sizeof *re);
-    if (re == NULL) {
+    if (!re) {
         return tsdb_error_set(err, TSDB_NOMEM, "regexp of %zu bytes: out of memory", len);
     }
     re->re = index_re2_create(pattern, len, text, sizeof text);
-    if (re->re == NULL) {
+    if (!re->re) {
         tsdb_mem_free(TSDB_MEM_QUERY, re, sizeof *re);
         if (text[0] == '\0') {
             return tsdb_error_set(err, TSDB_NOMEM, "regexp of %zu bytes: out of memory", len);
@@ -112,7 +112,7 @@ static void expand(const struct index_regex *re, const struct index_re2_span *sp
         const char *dollar = memchr(t, '$', len);
         size_t plain = dollar ? (size_t)(dollar - t) : len;
         tsdb_buf_put(out, t, plain);
-        if (dollar == NULL) {
+        if (!dollar) {
             return;
         }
         t += plain + 1;
@@ -151,7 +151,7 @@ bool index_regex_expand(const struct index_regex *re, const char *s, size_t len,
     size_t bytes = re->span_count * sizeof *spans;
     if (re->span_count > TSDB_ARRAY_LEN(few)) {
         spans = tsdb_mem_alloc(TSDB_MEM_QUERY, bytes);
-        if (spans == NULL) {
+        if (!spans) {
             out->failed = true;
             return false;
         }

@@ -33,7 +33,7 @@ enum tsdb_status index_mem_create(struct tsdb_epoch *epoch, struct tsdb_epoch_li
                                   struct index_mem **out)
 {
     struct index_mem *ix = tsdb_mem_alloc_zero(TSDB_MEM_INDEX, sizeof *ix);
-    if (ix == NULL) {
+    if (!ix) {
         return TSDB_NOMEM;
     }
     ix->owner.epoch = epoch;
@@ -64,7 +64,7 @@ static void postings_deinit_all(struct index_mem *ix)
 
 void index_mem_destroy(struct index_mem *ix)
 {
-    if (ix == NULL) {
+    if (!ix) {
         return;
     }
     postings_deinit_all(ix);
@@ -103,7 +103,7 @@ uint32_t index_name_find(const struct index_mem *ix, const char *name, uint32_t 
 static enum tsdb_status names_grow(struct index_mem *ix)
 {
     struct index_slots_table *table = index_slots_grow_begin(&ix->name_slots);
-    if (table == NULL) {
+    if (!table) {
         return TSDB_NOMEM;
     }
     uint32_t name = atomic_load_explicit(&ix->names_newest, memory_order_relaxed);
@@ -202,7 +202,7 @@ uint32_t index_pair_find(const struct index_mem *ix, uint32_t name, const char *
 static enum tsdb_status pairs_grow(struct index_mem *ix)
 {
     struct index_slots_table *table = index_slots_grow_begin(&ix->pair_slots);
-    if (table == NULL) {
+    if (!table) {
         return TSDB_NOMEM;
     }
     uint32_t units = sizeof(struct index_pair) >> INDEX_UNIT_SHIFT;
@@ -366,7 +366,7 @@ uint32_t index_mem_find(const struct index_mem *ix, const struct tsdb_labels *la
 static enum tsdb_status series_grow(struct index_mem *ix)
 {
     struct index_slots_table *table = index_slots_grow_begin(&ix->series_slots);
-    if (table == NULL) {
+    if (!table) {
         return TSDB_NOMEM;
     }
     uint32_t count = atomic_load_explicit(&ix->series_count, memory_order_relaxed);

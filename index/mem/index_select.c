@@ -45,7 +45,7 @@ static void *selection_array(struct selection *sel, size_t count, size_t bytes_e
 {
     void *p =
         tsdb_arena_alloc_array(sel->arena, TSDB_MAX(count, (size_t)1), bytes_each, bytes_each);
-    if (p == NULL) {
+    if (!p) {
         *out_status = tsdb_error_set(sel->err, sel->arena->failure,
                                      "select of %u series: over the memory limit", sel->bound);
     }
@@ -54,7 +54,7 @@ static void *selection_array(struct selection *sel, size_t count, size_t bytes_e
 
 static enum tsdb_status selection_check(const struct selection *sel, uint32_t turn)
 {
-    if (sel->request == NULL || turn % CHECK_EVERY != 0) {
+    if (!sel->request || turn % CHECK_EVERY != 0) {
         return TSDB_OK;
     }
     enum tsdb_status status = tsdb_request_check(sel->request);
@@ -132,7 +132,7 @@ static enum tsdb_status selection_spell_out(struct selection *sel)
         return TSDB_OK;
     }
     sel->ids = selection_array(sel, sel->bound, sizeof *sel->ids, &status);
-    if (sel->ids == NULL) {
+    if (!sel->ids) {
         return status;
     }
     for (uint32_t i = 0; i < sel->bound; i++) {
@@ -153,7 +153,7 @@ static enum tsdb_status run_one(struct selection *sel, const struct step *step)
     }
     if (sel->all && step->keep) {
         sel->ids = selection_array(sel, v.count, sizeof *sel->ids, &status);
-        if (sel->ids == NULL) {
+        if (!sel->ids) {
             return status;
         }
         memcpy(sel->ids, v.ids, v.count * sizeof *v.ids);
@@ -183,7 +183,7 @@ static enum tsdb_status bits_apply(struct selection *sel, const uint64_t *bits, 
         set += (size_t)__builtin_popcountll(bits[w]);
     }
     sel->ids = selection_array(sel, keep ? set : sel->bound - set, sizeof *sel->ids, &status);
-    if (sel->ids == NULL) {
+    if (!sel->ids) {
         return status;
     }
     sel->count = index_bits_extract(bits, sel->bound, keep, sel->ids);
@@ -242,7 +242,7 @@ static enum tsdb_status run_marked(struct selection *sel, const struct step *ste
     enum tsdb_status status = TSDB_OK;
     size_t words = index_bits_words(sel->bound);
     uint64_t *bits = selection_array(sel, words, sizeof *bits, &status);
-    if (bits == NULL) {
+    if (!bits) {
         return status;
     }
     memset(bits, 0, words * sizeof *bits);
@@ -355,7 +355,7 @@ enum tsdb_status index_mem_select(const struct index_mem *ix,
     }
     struct step *steps = tsdb_arena_alloc_array(arena, (size_t)matcher_count + 1, sizeof *steps,
                                                 _Alignof(struct step));
-    if (steps == NULL) {
+    if (!steps) {
         return tsdb_error_set(err, arena->failure, "select with %u matchers: over the memory limit",
                               matcher_count);
     }

@@ -25,7 +25,7 @@ enum tsdb_status index_slots_init(struct index_slots *s, struct index_owner *own
     memset(s, 0, sizeof *s);
     s->owner = owner;
     struct index_slots_table *table = table_create(SLOTS_MIN);
-    if (table == NULL) {
+    if (!table) {
         return TSDB_NOMEM;
     }
     atomic_store_explicit(&s->table, table, memory_order_release);

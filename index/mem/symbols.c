@@ -41,7 +41,7 @@ uint32_t index_symbols_find(const struct index_symbols *sy, const char *s, size_
 static enum tsdb_status symbols_grow(struct index_symbols *sy)
 {
     struct index_slots_table *table = index_slots_grow_begin(&sy->slots);
-    if (table == NULL) {
+    if (!table) {
         return TSDB_NOMEM;
     }
     index_pages_walk_begin(&sy->pages);

@@ -40,7 +40,7 @@ static enum tsdb_status dir_reserve(struct index_pages *p, uint32_t page_count)
     uint32_t cap = TSDB_MAX(TSDB_MAX(page_count, p->dir_cap * 2), 4u);
     uint8_t **old = atomic_load_explicit(&p->dir, memory_order_relaxed);
     uint8_t **dir = tsdb_mem_alloc(TSDB_MEM_INDEX, cap * sizeof *dir);
-    if (dir == NULL) {
+    if (!dir) {
         return TSDB_NOMEM;
     }
     if (p->page_count > 0) {
@@ -62,7 +62,7 @@ static enum tsdb_status regions_reserve(struct index_pages *p)
     uint32_t cap = p->region_cap ? p->region_cap * 2 : 2;
     struct index_region *regions = tsdb_mem_realloc(
         TSDB_MEM_INDEX, p->regions, p->region_cap * sizeof *regions, cap * sizeof *regions);
-    if (regions == NULL) {
+    if (!regions) {
         return TSDB_NOMEM;
     }
     p->regions = regions;
@@ -85,7 +85,7 @@ static enum tsdb_status region_add(struct index_pages *p, size_t bytes_min)
         return TSDB_NOMEM;
     }
     uint8_t *base = tsdb_mem_alloc(TSDB_MEM_INDEX, bytes);
-    if (base == NULL) {
+    if (!base) {
         return TSDB_NOMEM;
     }
     index_pages_walk_begin(p); /* closes the region that is left */

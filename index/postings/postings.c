@@ -82,7 +82,7 @@ static enum tsdb_status block_replace(struct index_postings *p, struct index_own
                                       uint32_t cap, const uint32_t *ids, uint32_t count)
 {
     struct index_postings_block *block = tsdb_mem_alloc(TSDB_MEM_INDEX, block_bytes(cap));
-    if (block == NULL) {
+    if (!block) {
         return TSDB_NOMEM;
     }
     block->cap = cap;

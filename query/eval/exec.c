@@ -27,14 +27,14 @@ enum tsdb_status exec_nomem(struct exec *x)
 
 enum tsdb_status exec_check(struct exec *x)
 {
-    enum tsdb_status s = tsdb_request_check(x->request);
-    if (s == TSDB_CANCELLED) {
-        return tsdb_error_set(x->err, s, "query was canceled in expression evaluation");
+    enum tsdb_status status = tsdb_request_check(x->request);
+    if (status == TSDB_CANCELLED) {
+        return tsdb_error_set(x->err, status, "query was canceled in expression evaluation");
     }
-    if (s == TSDB_TIMEOUT) {
-        return tsdb_error_set(x->err, s, "query timed out in expression evaluation");
+    if (status == TSDB_TIMEOUT) {
+        return tsdb_error_set(x->err, status, "query timed out in expression evaluation");
     }
-    return s;
+    return status;
 }
 
 enum tsdb_status exec_poll(struct exec *x)
@@ -203,9 +203,9 @@ enum tsdb_status column_keep(struct exec *x, struct column *dst, const struct co
     memcpy(dst->kind, src->kind, steps);
     for (uint32_t i = 0; i < steps; i++) {
         if (src->kind[i] == POINT_HISTOGRAM) {
-            enum tsdb_status s = column_histograms(x, dst, steps);
-            if (s != TSDB_OK) {
-                return s;
+            enum tsdb_status status = column_histograms(x, dst, steps);
+            if (status != TSDB_OK) {
+                return status;
             }
             dst->h[i] = exec_keep_histogram(x, src->h[i]);
             if (!dst->h[i]) {
@@ -235,12 +235,12 @@ struct op *op_new(struct exec *x, size_t bytes, const struct query_expr *e, cons
 enum tsdb_status op_next(struct op *op, struct column *out)
 {
     TSDB_ASSERT(op->pos < op->series_count);
-    enum tsdb_status s = exec_poll(op->x);
-    if (s == TSDB_OK) {
-        s = op->next(op, out);
+    enum tsdb_status status = exec_poll(op->x);
+    if (status == TSDB_OK) {
+        status = op->next(op, out);
     }
     op->pos++;
-    return s;
+    return status;
 }
 
 enum tsdb_status op_series_drop_name(struct op *op, const struct op *child)
@@ -298,9 +298,9 @@ static enum tsdb_status merge_into(struct op_merge *m, struct column *dst, const
         dst->kind[i] = src->kind[i];
         dst->v[i] = src->v[i];
         if (src->kind[i] == POINT_HISTOGRAM) {
-            enum tsdb_status s = column_histograms(x, dst, steps);
-            if (s != TSDB_OK) {
-                return s;
+            enum tsdb_status status = column_histograms(x, dst, steps);
+            if (status != TSDB_OK) {
+                return status;
             }
             dst->h[i] = exec_keep_histogram(x, src->h[i]);
             if (!dst->h[i]) {
@@ -318,21 +318,21 @@ static enum tsdb_status merge_next(struct op *op, struct column *out)
         uint32_t t = m->target[m->child->pos];
         struct column *merged = &m->merged[t];
         struct column *to = merged->v ? &m->scratch : out;
-        enum tsdb_status s = op_next(m->child, to);
-        if (s == TSDB_OK && merged->v) {
-            s = merge_into(m, merged, to);
+        enum tsdb_status status = op_next(m->child, to);
+        if (status == TSDB_OK && merged->v) {
+            status = merge_into(m, merged, to);
         }
-        if (s != TSDB_OK || !merged->v) {
-            return s;
+        if (status != TSDB_OK || !merged->v) {
+            return status;
         }
     }
     const struct column *merged = &m->merged[m->order[op->pos]];
     memcpy(out->v, merged->v, op->grid.count * sizeof *out->v);
     memcpy(out->kind, merged->kind, op->grid.count);
     if (merged->h) {
-        enum tsdb_status s = column_histograms(op->x, out, op->grid.count);
-        if (s != TSDB_OK) {
-            return s;
+        enum tsdb_status status = column_histograms(op->x, out, op->grid.count);
+        if (status != TSDB_OK) {
+            return status;
         }
         memcpy(out->h, merged->h, op->grid.count * sizeof *out->h);
     }
@@ -356,13 +356,13 @@ static enum tsdb_status merge_build(struct op *child, const uint32_t *target,
     memcpy(targets, target, child->series_count * sizeof *targets);
     memset(merged, 0, count * sizeof *merged);
     for (uint32_t i = 0; i < count; i++) {
-        enum tsdb_status s =
+        enum tsdb_status status =
             members[i] > 1 ? column_init(x, &merged[i], child->grid.count) : TSDB_OK;
-        if (s == TSDB_OK && members[i] > 1) {
-            s = exec_hold(x, child->grid.count);
+        if (status == TSDB_OK && members[i] > 1) {
+            status = exec_hold(x, child->grid.count);
         }
-        if (s != TSDB_OK) {
-            return s;
+        if (status != TSDB_OK) {
+            return status;
         }
         m->streaming += members[i] == 1;
     }
@@ -419,23 +419,23 @@ enum tsdb_status op_merge_equal(struct op **op, bool distinct)
         }
         members[target[i]]++;
     }
-    enum tsdb_status s = TSDB_OK;
+    enum tsdb_status status = TSDB_OK;
     if (map.count < child->series_count) {
-        s = merge_build(child, target, members, map.count, distinct, op);
+        status = merge_build(child, target, members, map.count, distinct, op);
     }
     tsdb_arena_reset(scratch);
-    return s;
+    return status;
 }
 
 enum tsdb_status exec_discard(struct op *op)
 {
     struct column c;
-    enum tsdb_status s =
+    enum tsdb_status status =
         op->pos < op->series_count ? column_init(op->x, &c, op->grid.count) : TSDB_OK;
-    while (s == TSDB_OK && op->pos < op->series_count) {
-        s = op_next(op, &c);
+    while (status == TSDB_OK && op->pos < op->series_count) {
+        status = op_next(op, &c);
     }
-    return s;
+    return status;
 }
 
 enum tsdb_status exec_drain(struct op *op, struct column **out)
@@ -447,18 +447,19 @@ enum tsdb_status exec_drain(struct op *op, struct column **out)
     if (!columns) {
         return exec_nomem(x);
     }
-    enum tsdb_status s = column_init(x, &scratch, op->grid.count);
-    for (uint32_t i = 0; i < op->series_count && s == TSDB_OK; i++) {
+    enum tsdb_status status = column_init(x, &scratch, op->grid.count);
+    for (uint32_t i = 0; i < op->series_count && status == TSDB_OK; i++) {
         columns[i] = (struct column){0};
-        s = op_next(op, &scratch);
-        if (s == TSDB_OK && column_count(&scratch, op->grid.count) > 0) {
-            s = exec_hold(x, op->grid.count);
-            s = s == TSDB_OK ? column_init(x, &columns[i], op->grid.count) : s;
-            s = s == TSDB_OK ? column_keep(x, &columns[i], &scratch, op->grid.count) : s;
+        status = op_next(op, &scratch);
+        if (status == TSDB_OK && column_count(&scratch, op->grid.count) > 0) {
+            status = exec_hold(x, op->grid.count);
+            status = status == TSDB_OK ? column_init(x, &columns[i], op->grid.count) : status;
+            status =
+                status == TSDB_OK ? column_keep(x, &columns[i], &scratch, op->grid.count) : status;
         }
     }
     *out = columns;
-    return s;
+    return status;
 }
 
 enum tsdb_status exec_scalar(struct exec *x, const struct query_expr *e, const struct grid *grid,
@@ -466,10 +467,10 @@ enum tsdb_status exec_scalar(struct exec *x, const struct query_expr *e, const s
 {
     struct op *op;
     struct column c;
-    enum tsdb_status s = exec_build(x, e, grid, &op);
-    s = s == TSDB_OK ? column_init(x, &c, grid->count) : s;
-    if (s != TSDB_OK) {
-        return s;
+    enum tsdb_status status = exec_build(x, e, grid, &op);
+    status = status == TSDB_OK ? column_init(x, &c, grid->count) : status;
+    if (status != TSDB_OK) {
+        return status;
     }
     TSDB_ASSERT(op->series_count == 1);
     *out = c.v;
@@ -529,21 +530,21 @@ struct op_repeat {
 static enum tsdb_status repeat_next(struct op *op, struct column *out)
 {
     struct op_repeat *r = (struct op_repeat *)op;
-    enum tsdb_status s = op_next(r->child, &r->one);
-    if (s != TSDB_OK) {
-        return s;
+    enum tsdb_status status = op_next(r->child, &r->one);
+    if (status != TSDB_OK) {
+        return status;
     }
     memset(out->kind, r->one.kind[0], op->grid.count);
     for (uint32_t i = 0; i < op->grid.count; i++) {
         out->v[i] = r->one.v[0];
     }
     if (r->one.kind[0] == POINT_HISTOGRAM) {
-        s = column_histograms(op->x, out, op->grid.count);
-        for (uint32_t i = 0; i < op->grid.count && s == TSDB_OK; i++) {
+        status = column_histograms(op->x, out, op->grid.count);
+        for (uint32_t i = 0; i < op->grid.count && status == TSDB_OK; i++) {
             out->h[i] = r->one.h[0];
         }
     }
-    return s;
+    return status;
 }
 
 /* Does e have the same value at every step? Numbers do, selectors with @ do, most functions of such
@@ -595,9 +596,9 @@ static enum tsdb_status repeat_build(struct exec *x, const struct query_expr *e,
 {
     const struct grid once = {grid->start_ms, grid->step_ms, 1};
     struct op *child;
-    enum tsdb_status s = build_node(x, e, &once, &child);
-    if (s != TSDB_OK) {
-        return s;
+    enum tsdb_status status = build_node(x, e, &once, &child);
+    if (status != TSDB_OK) {
+        return status;
     }
     struct op_repeat *r = (struct op_repeat *)op_new(x, sizeof *r, e, grid, repeat_next);
     if (!r) {

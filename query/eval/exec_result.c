@@ -78,23 +78,23 @@ static enum tsdb_status result_vectors(struct exec *x, const struct query_expr *
 {
     struct op *op;
     struct column c;
-    enum tsdb_status s = exec_build(x, e, grid, &op);
-    s = s == TSDB_OK ? finish_names(&op) : s;
-    s = s == TSDB_OK ? column_init(x, &c, grid->count) : s;
-    if (s != TSDB_OK) {
-        return s;
+    enum tsdb_status status = exec_build(x, e, grid, &op);
+    status = status == TSDB_OK ? finish_names(&op) : status;
+    status = status == TSDB_OK ? column_init(x, &c, grid->count) : status;
+    if (status != TSDB_OK) {
+        return status;
     }
     out->series = TSDB_ARENA_ARRAY(x->arena, struct query_series, TSDB_MAX(op->series_count, 1));
     if (!out->series) {
         return exec_nomem(x);
     }
-    for (uint32_t i = 0; i < op->series_count && s == TSDB_OK; i++) {
-        s = op_next(op, &c);
-        if (s == TSDB_OK && column_count(&c, grid->count) > 0) {
-            s = result_series(x, &op->series[i], &c, grid, &out->series[out->series_count++]);
+    for (uint32_t i = 0; i < op->series_count && status == TSDB_OK; i++) {
+        status = op_next(op, &c);
+        if (status == TSDB_OK && column_count(&c, grid->count) > 0) {
+            status = result_series(x, &op->series[i], &c, grid, &out->series[out->series_count++]);
         }
     }
-    return s;
+    return status;
 }
 
 /* Floats and histograms of one series in the order of their times. */
@@ -130,21 +130,21 @@ static enum tsdb_status result_matrix(struct exec *x, const struct query_expr *e
                                       const struct grid *grid, struct query_result *out)
 {
     struct matrix *m;
-    enum tsdb_status s = matrix_build(x, e, grid, &m);
-    if (s != TSDB_OK) {
-        return s;
+    enum tsdb_status status = matrix_build(x, e, grid, &m);
+    if (status != TSDB_OK) {
+        return status;
     }
     out->series = TSDB_ARENA_ARRAY(x->arena, struct query_series, TSDB_MAX(m->series_count, 1));
     if (!out->series) {
         return exec_nomem(x);
     }
-    for (uint32_t i = 0; i < m->series_count && s == TSDB_OK; i++) {
+    for (uint32_t i = 0; i < m->series_count && status == TSDB_OK; i++) {
         struct points p;
-        s = matrix_next(m, &p);
-        if (s == TSDB_OK && (m->before_ms != 0 || m->after_ms != 0)) {
-            s = matrix_extend(m, &p);
+        status = matrix_next(m, &p);
+        if (status == TSDB_OK && (m->before_ms != 0 || m->after_ms != 0)) {
+            status = matrix_extend(m, &p);
         }
-        if (s != TSDB_OK || p.count + p.h_count == 0) {
+        if (status != TSDB_OK || p.count + p.h_count == 0) {
             continue;
         }
         struct query_series *series = &out->series[out->series_count++];
@@ -153,9 +153,9 @@ static enum tsdb_status result_matrix(struct exec *x, const struct query_expr *e
             !labels_without_metadata(x->arena, &series->labels, &series->labels)) {
             return exec_nomem(x);
         }
-        s = merge_points(x, &p, series);
+        status = merge_points(x, &p, series);
     }
-    return s;
+    return status;
 }
 
 static void limit_series(struct query_result *out, uint32_t limit)
@@ -181,7 +181,7 @@ static enum tsdb_status run(struct exec *x, const struct query_expr *e,
     const struct grid grid = {params->start_ms, instant ? 1 : params->step_ms, (uint32_t)steps};
     const struct query_expr *bare = query_expr_unwrap(e);
     out->type = instant ? e->type : QUERY_TYPE_MATRIX;
-    enum tsdb_status s;
+    enum tsdb_status status;
     if (e->type == QUERY_TYPE_STRING) {
         out->string = bare->u.string.data;
         out->string_len = bare->u.string.len;
@@ -189,19 +189,19 @@ static enum tsdb_status run(struct exec *x, const struct query_expr *e,
         return TSDB_OK;
     }
     if (e->type == QUERY_TYPE_MATRIX) {
-        s = result_matrix(x, bare, &grid, out);
+        status = result_matrix(x, bare, &grid, out);
     } else if (e->type == QUERY_TYPE_SCALAR && instant) {
         const double *v;
-        s = exec_scalar(x, bare, &grid, &v);
-        if (s == TSDB_OK) {
+        status = exec_scalar(x, bare, &grid, &v);
+        if (status == TSDB_OK) {
             out->scalar = (struct query_point){params->start_ms, v[0], NULL};
         }
-        return s;
+        return status;
     } else {
-        s = result_vectors(x, bare, &grid, out);
+        status = result_vectors(x, bare, &grid, out);
     }
-    if (s != TSDB_OK) {
-        return s;
+    if (status != TSDB_OK) {
+        return status;
     }
     bool keep_order = false;
     if (out->type == QUERY_TYPE_VECTOR) {
@@ -249,9 +249,9 @@ static enum tsdb_status open_source(struct exec *x, const struct query_expr *e,
 {
     struct tsdb_time_range range = {INT64_MAX, INT64_MIN};
     bool any = false;
-    enum tsdb_status s = exec_time_range(x, e, params->start_ms, params->end_ms, &range, &any);
-    if (s != TSDB_OK || !any) {
-        return s;
+    enum tsdb_status status = exec_time_range(x, e, params->start_ms, params->end_ms, &range, &any);
+    if (status != TSDB_OK || !any) {
+        return status;
     }
     return x->source->ops->open(x->source->ctx, range, x->err);
 }
@@ -292,22 +292,22 @@ enum tsdb_status query_eval_source(const struct query_source *source,
     };
     struct query_result r = {0};
     int64_t begin = tsdb_clock_mono_ns(request->clock);
-    enum tsdb_status s = check_params(&x, expr, params);
-    s = s == TSDB_OK ? open_source(&x, expr, params) : s;
+    enum tsdb_status status = check_params(&x, expr, params);
+    status = status == TSDB_OK ? open_source(&x, expr, params) : status;
     int64_t prepared = tsdb_clock_mono_ns(request->clock);
-    s = s == TSDB_OK ? run(&x, expr, params, &r) : s;
-    s = s == TSDB_OK ? notes_finish(&x, &r) : s;
+    status = status == TSDB_OK ? run(&x, expr, params, &r) : status;
+    status = status == TSDB_OK ? notes_finish(&x, &r) : status;
     source->ops->close(source->ctx);
     for (struct exec_scratch *sc = x.scratches; sc; sc = sc->next) {
         tsdb_arena_deinit(&sc->arena);
     }
     int64_t end = tsdb_clock_mono_ns(request->clock);
-    if (s == TSDB_OK) {
+    if (status == TSDB_OK) {
         r.stats = (struct query_stats){x.samples_read, x.samples_peak, prepared - begin,
                                        end - prepared, end - begin};
         *out = r;
     }
-    return s;
+    return status;
 }
 
 enum tsdb_status query_eval(struct tsdb *db, const struct query_options *options,

@@ -147,21 +147,21 @@ static enum tsdb_status add_column(struct op_aggregate *o, uint32_t group, const
 {
     enum token_type op = o->op.expr->u.aggregate.op;
     size_t base = (size_t)group * o->op.grid.count;
-    enum tsdb_status s = TSDB_OK;
-    for (uint32_t i = 0; i < o->op.grid.count && s == TSDB_OK; i++) {
+    enum tsdb_status status = TSDB_OK;
+    for (uint32_t i = 0; i < o->op.grid.count && status == TSDB_OK; i++) {
         struct cell *cell = &o->cells[base + i];
         if (c->kind[i] == POINT_HISTOGRAM) {
-            s = add_histogram(o, cell);
+            status = add_histogram(o, cell);
         } else if (c->kind[i] == POINT_FLOAT && op == TOKEN_QUANTILE) {
-            s = add_value(o, &o->values[base + i], c->v[i]);
+            status = add_value(o, &o->values[base + i], c->v[i]);
         } else if (c->kind[i] == POINT_FLOAT) {
             add_float(op, cell, c->v[i]);
         }
     }
-    if (s == TSDB_OK && op == TOKEN_QUANTILE) {
-        s = exec_hold(o->op.x, column_count(c, o->op.grid.count));
+    if (status == TSDB_OK && op == TOKEN_QUANTILE) {
+        status = exec_hold(o->op.x, column_count(c, o->op.grid.count));
     }
-    return s;
+    return status;
 }
 
 /* ---- output ---- */
@@ -190,22 +190,22 @@ static double cell_value(enum token_type op, const struct cell *c)
 
 static enum tsdb_status aggregate_all(struct op_aggregate *o)
 {
-    enum tsdb_status s = TSDB_OK;
+    enum tsdb_status status = TSDB_OK;
     o->done = true;
-    for (uint32_t i = 0; i < o->child->series_count && s == TSDB_OK; i++) {
-        s = op_next(o->child, &o->scratch);
-        s = s == TSDB_OK ? add_column(o, o->group[i], &o->scratch) : s;
+    for (uint32_t i = 0; i < o->child->series_count && status == TSDB_OK; i++) {
+        status = op_next(o->child, &o->scratch);
+        status = status == TSDB_OK ? add_column(o, o->group[i], &o->scratch) : status;
     }
-    return s;
+    return status;
 }
 
 static enum tsdb_status aggregate_next(struct op *op, struct column *out)
 {
     struct op_aggregate *o = (struct op_aggregate *)op;
     enum token_type type = op->expr->u.aggregate.op;
-    enum tsdb_status s = o->done ? TSDB_OK : aggregate_all(o);
+    enum tsdb_status status = o->done ? TSDB_OK : aggregate_all(o);
     size_t base = (size_t)op->pos * op->grid.count;
-    for (uint32_t i = 0; i < op->grid.count && s == TSDB_OK; i++) {
+    for (uint32_t i = 0; i < op->grid.count && status == TSDB_OK; i++) {
         out->kind[i] = POINT_NONE;
         if (type == TOKEN_QUANTILE) {
             struct values *vs = &o->values[base + i];
@@ -218,7 +218,7 @@ static enum tsdb_status aggregate_next(struct op *op, struct column *out)
             out->v[i] = cell_value(type, &o->cells[base + i]);
         }
     }
-    return s;
+    return status;
 }
 
 /* ---- building ---- */
@@ -277,9 +277,9 @@ static enum tsdb_status alloc_cells(struct op_aggregate *o)
 {
     struct exec *x = o->op.x;
     uint64_t count = (uint64_t)o->op.series_count * o->op.grid.count;
-    enum tsdb_status s = exec_hold(x, count);
-    if (s != TSDB_OK) {
-        return s;
+    enum tsdb_status status = exec_hold(x, count);
+    if (status != TSDB_OK) {
+        return status;
     }
     size_t n = TSDB_MAX(count, 1);
     o->cells = TSDB_ARENA_ARRAY(x->arena, struct cell, n);
@@ -304,16 +304,16 @@ static enum tsdb_status quantile_param(struct op_aggregate *o)
     if (e->u.aggregate.op != TOKEN_QUANTILE) {
         return TSDB_OK;
     }
-    enum tsdb_status s = exec_scalar(x, e->u.aggregate.param, &o->op.grid, &o->param);
+    enum tsdb_status status = exec_scalar(x, e->u.aggregate.param, &o->op.grid, &o->param);
     double min = (double)INFINITY;
     double max = (double)-INFINITY;
     bool nan = false;
-    for (uint32_t i = 0; i < o->op.grid.count && s == TSDB_OK; i++) {
+    for (uint32_t i = 0; i < o->op.grid.count && status == TSDB_OK; i++) {
         nan |= isnan(o->param[i]) != 0;
         min = o->param[i] < min ? o->param[i] : min;
         max = o->param[i] > max ? o->param[i] : max;
     }
-    if (s == TSDB_OK && o->op.grid.count > 0) {
+    if (status == TSDB_OK && o->op.grid.count > 0) {
         uint32_t pos = e->u.aggregate.param->start;
         if (nan) {
             func_note_quantile(x, (double)NAN, pos);
@@ -325,7 +325,7 @@ static enum tsdb_status quantile_param(struct op_aggregate *o)
             func_note_quantile(x, min, pos);
         }
     }
-    return s;
+    return status;
 }
 
 enum tsdb_status op_aggregate_build(struct exec *x, const struct query_expr *e,
@@ -347,10 +347,10 @@ enum tsdb_status op_aggregate_build(struct exec *x, const struct query_expr *e,
         return exec_nomem(x);
     }
     *out = &o->op;
-    enum tsdb_status s = quantile_param(o);
-    s = s == TSDB_OK ? exec_build(x, e->u.aggregate.body, grid, &o->child) : s;
-    s = s == TSDB_OK
-            ? exec_group_series(x, e, o->child, &o->group, &o->op.series, &o->op.series_count)
-            : s;
-    return s == TSDB_OK ? alloc_cells(o) : s;
+    enum tsdb_status status = quantile_param(o);
+    status = status == TSDB_OK ? exec_build(x, e->u.aggregate.body, grid, &o->child) : status;
+    status = status == TSDB_OK
+                 ? exec_group_series(x, e, o->child, &o->group, &o->op.series, &o->op.series_count)
+                 : status;
+    return status == TSDB_OK ? alloc_cells(o) : status;
 }

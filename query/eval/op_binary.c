@@ -92,14 +92,14 @@ static enum tsdb_status histograms_unsupported(struct exec *x, const char *op)
 
 static enum tsdb_status minus_next(struct op *op, struct column *out)
 {
-    enum tsdb_status s = op_next(((struct op_scalar_side *)op)->child, out);
-    for (uint32_t i = 0; i < op->grid.count && s == TSDB_OK; i++) {
+    enum tsdb_status status = op_next(((struct op_scalar_side *)op)->child, out);
+    for (uint32_t i = 0; i < op->grid.count && status == TSDB_OK; i++) {
         if (out->kind[i] == POINT_HISTOGRAM) {
             return histograms_unsupported(op->x, "-");
         }
         out->v[i] = out->kind[i] == POINT_FLOAT ? -out->v[i] : 0;
     }
-    return s;
+    return status;
 }
 
 enum tsdb_status op_unary_build(struct exec *x, const struct query_expr *e, const struct grid *grid,
@@ -112,10 +112,11 @@ enum tsdb_status op_unary_build(struct exec *x, const struct query_expr *e, cons
     if (!u) {
         return exec_nomem(x);
     }
-    enum tsdb_status s = exec_build(x, e->u.unary.body, grid, &u->child);
-    s = s == TSDB_OK ? op_series_drop_name(&u->op, u->child) : s;
+    enum tsdb_status status = exec_build(x, e->u.unary.body, grid, &u->child);
+    status = status == TSDB_OK ? op_series_drop_name(&u->op, u->child) : status;
     *out = &u->op;
-    return s == TSDB_OK && !x->options->delayed_name_removal ? op_merge_equal(out, false) : s;
+    return status == TSDB_OK && !x->options->delayed_name_removal ? op_merge_equal(out, false)
+                                                                  : status;
 }
 
 /* ---- scalar and scalar ---- */
@@ -125,10 +126,10 @@ static enum tsdb_status scalars_build(struct exec *x, const struct query_expr *e
 {
     const double *l;
     const double *r;
-    enum tsdb_status s = exec_scalar(x, e->u.binary.left, grid, &l);
-    s = s == TSDB_OK ? exec_scalar(x, e->u.binary.right, grid, &r) : s;
-    if (s != TSDB_OK) {
-        return s;
+    enum tsdb_status status = exec_scalar(x, e->u.binary.left, grid, &l);
+    status = status == TSDB_OK ? exec_scalar(x, e->u.binary.right, grid, &r) : status;
+    if (status != TSDB_OK) {
+        return status;
     }
     if (binary_is_trim(e->u.binary.op)) {
         return tsdb_error_set(x->err, TSDB_INVALID,
@@ -166,13 +167,13 @@ static enum tsdb_status side_next(struct op *op, struct column *out)
     struct op_scalar_side *b = (struct op_scalar_side *)op;
     const struct query_expr *e = op->expr;
     enum token_type type = e->u.binary.op;
-    enum tsdb_status s = op_next(b->child, out);
-    for (uint32_t i = 0; i < op->grid.count && s == TSDB_OK; i++) {
+    enum tsdb_status status = op_next(b->child, out);
+    for (uint32_t i = 0; i < op->grid.count && status == TSDB_OK; i++) {
         if (out->kind[i] == POINT_NONE) {
             continue;
         }
         if (out->kind[i] == POINT_HISTOGRAM) {
-            s = histogram_element(b, out, i);
+            status = histogram_element(b, out, i);
             continue;
         }
         if (binary_is_trim(type)) {
@@ -193,7 +194,7 @@ static enum tsdb_status side_next(struct op *op, struct column *out)
             out->kind[i] = POINT_NONE;
         }
     }
-    return s;
+    return status;
 }
 
 static enum tsdb_status side_build(struct exec *x, const struct query_expr *e,
@@ -206,10 +207,10 @@ static enum tsdb_status side_build(struct exec *x, const struct query_expr *e,
     const struct query_expr *l = e->u.binary.left;
     const struct query_expr *r = e->u.binary.right;
     b->scalar_left = l->type == QUERY_TYPE_SCALAR;
-    enum tsdb_status s = exec_scalar(x, b->scalar_left ? l : r, grid, &b->scalar);
-    s = s == TSDB_OK ? exec_build(x, b->scalar_left ? r : l, grid, &b->child) : s;
-    if (s != TSDB_OK) {
-        return s;
+    enum tsdb_status status = exec_scalar(x, b->scalar_left ? l : r, grid, &b->scalar);
+    status = status == TSDB_OK ? exec_build(x, b->scalar_left ? r : l, grid, &b->child) : status;
+    if (status != TSDB_OK) {
+        return status;
     }
     *out = &b->op;
     if (!binary_changes_metric(e->u.binary.op) && !e->u.binary.returns_bool) {
@@ -217,8 +218,9 @@ static enum tsdb_status side_build(struct exec *x, const struct query_expr *e,
         b->op.series_count = b->child->series_count;
         return TSDB_OK;
     }
-    s = op_series_drop_name(&b->op, b->child);
-    return s == TSDB_OK && !x->options->delayed_name_removal ? op_merge_equal(out, false) : s;
+    status = op_series_drop_name(&b->op, b->child);
+    return status == TSDB_OK && !x->options->delayed_name_removal ? op_merge_equal(out, false)
+                                                                  : status;
 }
 
 enum tsdb_status op_binary_build(struct exec *x, const struct query_expr *e,

@@ -34,9 +34,10 @@ static enum tsdb_status build_vector_arg(struct exec *x, const struct query_expr
 /* The name goes; series that become equal are merged. */
 static enum tsdb_status finish_unnamed(struct op *op, const struct op *child, struct op **out)
 {
-    enum tsdb_status s = op_series_drop_name(op, child);
+    enum tsdb_status status = op_series_drop_name(op, child);
     *out = op;
-    return s == TSDB_OK && !op->x->options->delayed_name_removal ? op_merge_equal(out, false) : s;
+    return status == TSDB_OK && !op->x->options->delayed_name_removal ? op_merge_equal(out, false)
+                                                                      : status;
 }
 
 /* ---- float to float, with scalar arguments ---- */
@@ -53,8 +54,8 @@ struct op_map {
 static enum tsdb_status map_next(struct op *op, struct column *out)
 {
     struct op_map *m = (struct op_map *)op;
-    enum tsdb_status s = op_next(m->child, out);
-    for (uint32_t i = 0; i < op->grid.count && s == TSDB_OK; i++) {
+    enum tsdb_status status = op_next(m->child, out);
+    for (uint32_t i = 0; i < op->grid.count && status == TSDB_OK; i++) {
         if (out->kind[i] != POINT_FLOAT) {
             out->kind[i] = POINT_NONE;
             continue;
@@ -65,14 +66,14 @@ static enum tsdb_status map_next(struct op *op, struct column *out)
         }
         out->v[i] = m->map(out->v[i], args);
     }
-    return s;
+    return status;
 }
 
 static enum tsdb_status clamp_next(struct op *op, struct column *out)
 {
     struct op_map *m = (struct op_map *)op;
-    enum tsdb_status s = op_next(m->child, out);
-    for (uint32_t i = 0; i < op->grid.count && s == TSDB_OK; i++) {
+    enum tsdb_status status = op_next(m->child, out);
+    for (uint32_t i = 0; i < op->grid.count && status == TSDB_OK; i++) {
         double min = m->clamps_min ? m->scalars[0][i] : (double)-INFINITY;
         double max = m->clamps_max ? m->scalars[m->clamps_min ? 1 : 0][i] : (double)INFINITY;
         if (out->kind[i] != POINT_FLOAT || max < min) {
@@ -81,7 +82,7 @@ static enum tsdb_status clamp_next(struct op *op, struct column *out)
             out->v[i] = num_max(min, num_min(max, out->v[i]));
         }
     }
-    return s;
+    return status;
 }
 
 static enum tsdb_status map_build(struct exec *x, const struct query_expr *e,
@@ -93,15 +94,15 @@ static enum tsdb_status map_build(struct exec *x, const struct query_expr *e,
     if (!m) {
         return exec_nomem(x);
     }
-    enum tsdb_status s = build_vector_arg(x, e, grid, &m->child);
-    for (uint32_t i = 0; i < e->u.call.arg_count && s == TSDB_OK; i++) {
+    enum tsdb_status status = build_vector_arg(x, e, grid, &m->child);
+    for (uint32_t i = 0; i < e->u.call.arg_count && status == TSDB_OK; i++) {
         if (e->u.call.args[i]->type == QUERY_TYPE_SCALAR) {
-            s = exec_scalar(x, e->u.call.args[i], grid, &m->scalars[m->scalar_count++]);
+            status = exec_scalar(x, e->u.call.args[i], grid, &m->scalars[m->scalar_count++]);
         }
     }
     m->map = e->u.call.function->map;
     *out_map = m;
-    return s == TSDB_OK ? finish_unnamed(&m->op, m->child, out) : s;
+    return status == TSDB_OK ? finish_unnamed(&m->op, m->child, out) : status;
 }
 
 enum tsdb_status op_map_build(struct exec *x, const struct query_expr *e, const struct grid *grid,
@@ -115,12 +116,12 @@ enum tsdb_status op_clamp_build(struct exec *x, const struct query_expr *e, cons
                                 struct op **out)
 {
     struct op_map *m;
-    enum tsdb_status s = map_build(x, e, grid, clamp_next, &m, out);
-    if (s == TSDB_OK) {
+    enum tsdb_status status = map_build(x, e, grid, clamp_next, &m, out);
+    if (status == TSDB_OK) {
         m->clamps_min = strcmp(e->u.call.function->name, "clamp_max") != 0;
         m->clamps_max = strcmp(e->u.call.function->name, "clamp_min") != 0;
     }
-    return s;
+    return status;
 }
 
 /* ---- dates ---- */
@@ -207,8 +208,8 @@ static enum tsdb_status date_next(struct op *op, struct column *out)
 {
     struct op_date *d = (struct op_date *)op;
     const char *what = op->expr->u.call.function->name;
-    enum tsdb_status s = d->child ? op_next(d->child, out) : TSDB_OK;
-    for (uint32_t i = 0; i < op->grid.count && s == TSDB_OK; i++) {
+    enum tsdb_status status = d->child ? op_next(d->child, out) : TSDB_OK;
+    for (uint32_t i = 0; i < op->grid.count && status == TSDB_OK; i++) {
         if (!d->child) {
             out->kind[i] = POINT_FLOAT;
             out->v[i] = date_part(what, (double)(grid_time(&op->grid, i) / 1000));
@@ -218,7 +219,7 @@ static enum tsdb_status date_next(struct op *op, struct column *out)
             out->kind[i] = POINT_NONE;
         }
     }
-    return s;
+    return status;
 }
 
 /* One series without labels. */
@@ -244,8 +245,8 @@ enum tsdb_status op_date_build(struct exec *x, const struct query_expr *e, const
     if (e->u.call.arg_count == 0) {
         return single_series(&d->op);
     }
-    enum tsdb_status s = exec_build(x, e->u.call.args[0], grid, &d->child);
-    return s == TSDB_OK ? finish_unnamed(&d->op, d->child, out) : s;
+    enum tsdb_status status = exec_build(x, e->u.call.args[0], grid, &d->child);
+    return status == TSDB_OK ? finish_unnamed(&d->op, d->child, out) : status;
 }
 
 /* ---- time(), timestamp() ---- */
@@ -253,14 +254,14 @@ enum tsdb_status op_date_build(struct exec *x, const struct query_expr *e, const
 static enum tsdb_status time_next(struct op *op, struct column *out)
 {
     struct op_date *d = (struct op_date *)op;
-    enum tsdb_status s = d->child ? op_next(d->child, out) : TSDB_OK;
-    for (uint32_t i = 0; i < op->grid.count && s == TSDB_OK; i++) {
+    enum tsdb_status status = d->child ? op_next(d->child, out) : TSDB_OK;
+    for (uint32_t i = 0; i < op->grid.count && status == TSDB_OK; i++) {
         if (!d->child || out->kind[i] != POINT_NONE) {
             out->kind[i] = POINT_FLOAT;
             out->v[i] = (double)grid_time(&op->grid, i) / 1000;
         }
     }
-    return s;
+    return status;
 }
 
 static enum tsdb_status pass_next(struct op *op, struct column *out)
@@ -282,9 +283,9 @@ enum tsdb_status op_time_build(struct exec *x, const struct query_expr *e, const
     const struct query_expr *arg = query_expr_unwrap(e->u.call.args[0]);
     bool of_samples = arg->kind == EXPR_VECTOR;
     d->op.next = of_samples ? pass_next : time_next;
-    enum tsdb_status s = of_samples ? op_timestamp_build(x, arg, grid, &d->child)
-                                    : exec_build(x, arg, grid, &d->child);
-    return s == TSDB_OK ? finish_unnamed(&d->op, d->child, out) : s;
+    enum tsdb_status status = of_samples ? op_timestamp_build(x, arg, grid, &d->child)
+                                         : exec_build(x, arg, grid, &d->child);
+    return status == TSDB_OK ? finish_unnamed(&d->op, d->child, out) : status;
 }
 
 /* ---- scalars ---- */
@@ -325,11 +326,11 @@ enum tsdb_status op_pair_build(struct exec *x, const struct query_expr *e, const
 {
     const double *a;
     const double *b;
-    enum tsdb_status s = exec_scalar(x, e->u.call.args[0], grid, &a);
-    s = s == TSDB_OK ? exec_scalar(x, e->u.call.args[1], grid, &b) : s;
+    enum tsdb_status status = exec_scalar(x, e->u.call.args[0], grid, &a);
+    status = status == TSDB_OK ? exec_scalar(x, e->u.call.args[1], grid, &b) : status;
     double *values = TSDB_ARENA_ARRAY(x->arena, double, TSDB_MAX(grid->count, 1));
-    if (s != TSDB_OK || !values) {
-        return s != TSDB_OK ? s : exec_nomem(x);
+    if (status != TSDB_OK || !values) {
+        return status != TSDB_OK ? status : exec_nomem(x);
     }
     bool min = strcmp(e->u.call.function->name, "min_of") == 0;
     for (uint32_t i = 0; i < grid->count; i++) {
@@ -344,10 +345,10 @@ enum tsdb_status op_scalar_build(struct exec *x, const struct query_expr *e,
 {
     struct op *child;
     struct column c;
-    enum tsdb_status s = exec_build(x, e->u.call.args[0], grid, &child);
-    s = s == TSDB_OK ? column_init(x, &c, grid->count) : s;
-    if (s != TSDB_OK) {
-        return s;
+    enum tsdb_status status = exec_build(x, e->u.call.args[0], grid, &child);
+    status = status == TSDB_OK ? column_init(x, &c, grid->count) : status;
+    if (status != TSDB_OK) {
+        return status;
     }
     size_t n = TSDB_MAX(grid->count, 1);
     double *values = TSDB_ARENA_ARRAY(x->arena, double, n);
@@ -356,9 +357,9 @@ enum tsdb_status op_scalar_build(struct exec *x, const struct query_expr *e,
         return exec_nomem(x);
     }
     memset(found, 0, n);
-    for (uint32_t k = 0; k < child->series_count && s == TSDB_OK; k++) {
-        s = op_next(child, &c);
-        for (uint32_t i = 0; i < grid->count && s == TSDB_OK; i++) {
+    for (uint32_t k = 0; k < child->series_count && status == TSDB_OK; k++) {
+        status = op_next(child, &c);
+        for (uint32_t i = 0; i < grid->count && status == TSDB_OK; i++) {
             if (c.kind[i] == POINT_FLOAT) {
                 values[i] = c.v[i];
                 found[i] = found[i] == 0 ? 1 : 2;
@@ -370,15 +371,15 @@ enum tsdb_status op_scalar_build(struct exec *x, const struct query_expr *e,
             values[i] = (double)NAN;
         }
     }
-    return s == TSDB_OK ? op_values_build(x, e, grid, values, out) : s;
+    return status == TSDB_OK ? op_values_build(x, e, grid, values, out) : status;
 }
 
 enum tsdb_status op_vector_of_build(struct exec *x, const struct query_expr *e,
                                     const struct grid *grid, struct op **out)
 {
     const double *values;
-    enum tsdb_status s = exec_scalar(x, e->u.call.args[0], grid, &values);
-    return s == TSDB_OK ? op_values_build(x, e, grid, values, out) : s;
+    enum tsdb_status status = exec_scalar(x, e->u.call.args[0], grid, &values);
+    return status == TSDB_OK ? op_values_build(x, e, grid, values, out) : status;
 }
 
 /* ---- absent ---- */
@@ -426,23 +427,23 @@ static enum tsdb_status absent_next(struct op *op, struct column *out)
 {
     struct op_absent *a = (struct op_absent *)op;
     uint32_t steps = op->grid.count;
-    enum tsdb_status s = TSDB_OK;
+    enum tsdb_status status = TSDB_OK;
     for (uint32_t i = 0; i < steps; i++) {
         out->kind[i] = POINT_FLOAT;
         out->v[i] = 1;
     }
-    for (uint32_t k = 0; a->child && k < a->child->series_count && s == TSDB_OK; k++) {
-        s = op_next(a->child, &a->scratch);
-        for (uint32_t i = 0; i < steps && s == TSDB_OK; i++) {
+    for (uint32_t k = 0; a->child && k < a->child->series_count && status == TSDB_OK; k++) {
+        status = op_next(a->child, &a->scratch);
+        for (uint32_t i = 0; i < steps && status == TSDB_OK; i++) {
             out->kind[i] = a->scratch.kind[i] != POINT_NONE ? (uint8_t)POINT_NONE : out->kind[i];
         }
     }
-    for (uint32_t k = 0; a->matrix && k < a->matrix->series_count && s == TSDB_OK; k++) {
+    for (uint32_t k = 0; a->matrix && k < a->matrix->series_count && status == TSDB_OK; k++) {
         struct points p;
-        s = matrix_next(a->matrix, &p);
+        status = matrix_next(a->matrix, &p);
         uint32_t f = 0;
         uint32_t h = 0;
-        for (uint32_t i = 0; i < steps && s == TSDB_OK; i++) {
+        for (uint32_t i = 0; i < steps && status == TSDB_OK; i++) {
             int64_t end = matrix_window_end(a->matrix, i);
             while (f < p.count && p.t[f] <= end - a->matrix->range_ms) {
                 f++;
@@ -455,7 +456,7 @@ static enum tsdb_status absent_next(struct op *op, struct column *out)
             }
         }
     }
-    return s;
+    return status;
 }
 
 static enum tsdb_status absent_build(struct exec *x, const struct query_expr *e,
@@ -466,28 +467,29 @@ static enum tsdb_status absent_build(struct exec *x, const struct query_expr *e,
         return exec_nomem(x);
     }
     *out = a;
-    enum tsdb_status s = single_series(&a->op);
-    s = s == TSDB_OK ? absent_labels(x, e->u.call.args[0], &a->op.series->labels) : s;
-    return s == TSDB_OK ? column_init(x, &a->scratch, grid->count) : s;
+    enum tsdb_status status = single_series(&a->op);
+    status =
+        status == TSDB_OK ? absent_labels(x, e->u.call.args[0], &a->op.series->labels) : status;
+    return status == TSDB_OK ? column_init(x, &a->scratch, grid->count) : status;
 }
 
 enum tsdb_status op_absent_build(struct exec *x, const struct query_expr *e,
                                  const struct grid *grid, struct op **out)
 {
     struct op_absent *a;
-    enum tsdb_status s = absent_build(x, e, grid, &a);
-    s = s == TSDB_OK ? exec_build(x, e->u.call.args[0], grid, &a->child) : s;
-    *out = s == TSDB_OK ? &a->op : NULL;
-    return s;
+    enum tsdb_status status = absent_build(x, e, grid, &a);
+    status = status == TSDB_OK ? exec_build(x, e->u.call.args[0], grid, &a->child) : status;
+    *out = status == TSDB_OK ? &a->op : NULL;
+    return status;
 }
 
 enum tsdb_status op_absent_over_time_build(struct exec *x, const struct query_expr *e,
                                            const struct grid *grid, struct op **out)
 {
     struct op_absent *a;
-    enum tsdb_status s = absent_build(x, e, grid, &a);
-    s = s == TSDB_OK ? matrix_build(x, e->u.call.args[0], grid, &a->matrix) : s;
-    if (s == TSDB_OK && (a->matrix->before_ms != 0 || a->matrix->after_ms != 0)) {
+    enum tsdb_status status = absent_build(x, e, grid, &a);
+    status = status == TSDB_OK ? matrix_build(x, e->u.call.args[0], grid, &a->matrix) : status;
+    if (status == TSDB_OK && (a->matrix->before_ms != 0 || a->matrix->after_ms != 0)) {
         bool smoothed = a->matrix->after_ms != 0;
         return tsdb_error_set(x->err, TSDB_INVALID,
                               "%s modifier can only be used with: %sdelta, increase, rate%s - not "
@@ -495,8 +497,8 @@ enum tsdb_status op_absent_over_time_build(struct exec *x, const struct query_ex
                               smoothed ? "smoothed" : "anchored", smoothed ? "" : "changes, ",
                               smoothed ? "" : ", resets");
     }
-    *out = s == TSDB_OK ? &a->op : NULL;
-    return s;
+    *out = status == TSDB_OK ? &a->op : NULL;
+    return status;
 }
 
 /* ---- sorting ---- */
@@ -602,24 +604,24 @@ static enum tsdb_status sort_next(struct op *op, struct column *out)
         const struct sort_item *item = &o->items[op->pos];
         out->kind[0] = item->h ? POINT_HISTOGRAM : POINT_FLOAT;
         out->v[0] = item->v;
-        enum tsdb_status s = item->h ? column_histograms(op->x, out, 1) : TSDB_OK;
-        if (s == TSDB_OK && item->h) {
+        enum tsdb_status status = item->h ? column_histograms(op->x, out, 1) : TSDB_OK;
+        if (status == TSDB_OK && item->h) {
             out->h[0] = item->h;
         }
-        return s;
+        return status;
     }
-    enum tsdb_status s = op_next(o->child, out);
+    enum tsdb_status status = op_next(o->child, out);
     for (uint32_t i = 0; i < op->grid.count && o->floats_only; i++) {
         out->kind[i] = out->kind[i] == POINT_FLOAT ? (uint8_t)POINT_FLOAT : (uint8_t)POINT_NONE;
     }
-    return s;
+    return status;
 }
 
 static enum tsdb_status sort_instant(struct op_sort *o, struct op *child)
 {
     struct exec *x = o->op.x;
     struct column c;
-    enum tsdb_status s = column_init(x, &c, 1);
+    enum tsdb_status status = column_init(x, &c, 1);
     size_t n = TSDB_MAX(child->series_count, 1);
     o->items = TSDB_ARENA_ARRAY(x->arena, struct sort_item, n);
     o->op.series = TSDB_ARENA_ARRAY(x->arena, struct op_series, n);
@@ -627,9 +629,9 @@ static enum tsdb_status sort_instant(struct op_sort *o, struct op *child)
         return exec_nomem(x);
     }
     uint32_t count = 0;
-    for (uint32_t i = 0; i < child->series_count && s == TSDB_OK; i++) {
-        s = op_next(child, &c);
-        if (s != TSDB_OK || c.kind[0] == POINT_NONE ||
+    for (uint32_t i = 0; i < child->series_count && status == TSDB_OK; i++) {
+        status = op_next(child, &c);
+        if (status != TSDB_OK || c.kind[0] == POINT_NONE ||
             (c.kind[0] == POINT_HISTOGRAM && o->floats_only)) {
             continue;
         }
@@ -641,8 +643,8 @@ static enum tsdb_status sort_instant(struct op_sort *o, struct op *child)
         o->items[count] = (struct sort_item){o->op.expr, &child->series[i], c.v[0], h, count};
         count++;
     }
-    if (s != TSDB_OK) {
-        return s;
+    if (status != TSDB_OK) {
+        return status;
     }
     qsort(o->items, count, sizeof *o->items, compare_items);
     for (uint32_t i = 0; i < count; i++) {
@@ -662,9 +664,9 @@ enum tsdb_status op_sort_build(struct exec *x, const struct query_expr *e, const
     }
     *out = &o->op;
     o->floats_only = strncmp(e->u.call.function->name, "sort_by", 7) != 0;
-    enum tsdb_status s = exec_build(x, e->u.call.args[0], grid, &child);
-    if (s != TSDB_OK) {
-        return s;
+    enum tsdb_status status = exec_build(x, e->u.call.args[0], grid, &child);
+    if (status != TSDB_OK) {
+        return status;
     }
     if (grid->count == 1) {
         return sort_instant(o, child);

@@ -289,9 +289,9 @@ static enum tsdb_status quantile_next(struct op *op, struct column *out)
             out->v[i] = group_value(o, n, i);
         }
         if (i % 128 == 127) {
-            enum tsdb_status s = exec_poll(op->x);
-            if (s != TSDB_OK) {
-                return s;
+            enum tsdb_status status = exec_poll(op->x);
+            if (status != TSDB_OK) {
+                return status;
             }
         }
     }
@@ -403,13 +403,14 @@ enum tsdb_status op_histogram_quantile_build(struct exec *x, const struct query_
         return exec_nomem(x);
     }
     bool fraction = e->u.call.arg_count == 3;
-    enum tsdb_status s = exec_scalar(x, e->u.call.args[0], grid, &o->q);
-    s = s == TSDB_OK && fraction ? exec_scalar(x, e->u.call.args[1], grid, &o->upper) : s;
-    s = s == TSDB_OK ? exec_build(x, vector_arg(o), grid, &o->child) : s;
-    s = s == TSDB_OK ? exec_drain(o->child, &columns) : s;
-    s = s == TSDB_OK ? group_inputs(o, columns) : s;
-    if (s != TSDB_OK) {
-        return s;
+    enum tsdb_status status = exec_scalar(x, e->u.call.args[0], grid, &o->q);
+    status =
+        status == TSDB_OK && fraction ? exec_scalar(x, e->u.call.args[1], grid, &o->upper) : status;
+    status = status == TSDB_OK ? exec_build(x, vector_arg(o), grid, &o->child) : status;
+    status = status == TSDB_OK ? exec_drain(o->child, &columns) : status;
+    status = status == TSDB_OK ? group_inputs(o, columns) : status;
+    if (status != TSDB_OK) {
+        return status;
     }
     for (uint32_t i = 0; i < grid->count && !fraction; i++) {
         func_note_quantile(x, o->q[i], e->u.call.args[0]->start);
@@ -428,8 +429,8 @@ struct op_stat {
 static enum tsdb_status stat_next(struct op *op, struct column *out)
 {
     const char *name = op->expr->u.call.function->name;
-    enum tsdb_status s = op_next(((struct op_stat *)op)->child, out);
-    for (uint32_t i = 0; i < op->grid.count && s == TSDB_OK; i++) {
+    enum tsdb_status status = op_next(((struct op_stat *)op)->child, out);
+    for (uint32_t i = 0; i < op->grid.count && status == TSDB_OK; i++) {
         if (out->kind[i] != POINT_HISTOGRAM) {
             out->kind[i] = POINT_NONE;
             continue;
@@ -441,7 +442,7 @@ static enum tsdb_status stat_next(struct op *op, struct column *out)
                     : strcmp(name, "histogram_sum") == 0 ? h->sum
                                                          : h->sum / count;
     }
-    return s;
+    return status;
 }
 
 enum tsdb_status op_histogram_stat_build(struct exec *x, const struct query_expr *e,
@@ -451,8 +452,9 @@ enum tsdb_status op_histogram_stat_build(struct exec *x, const struct query_expr
     if (!o) {
         return exec_nomem(x);
     }
-    enum tsdb_status s = exec_build(x, e->u.call.args[0], grid, &o->child);
-    s = s == TSDB_OK ? op_series_drop_name(&o->op, o->child) : s;
+    enum tsdb_status status = exec_build(x, e->u.call.args[0], grid, &o->child);
+    status = status == TSDB_OK ? op_series_drop_name(&o->op, o->child) : status;
     *out = &o->op;
-    return s == TSDB_OK && !x->options->delayed_name_removal ? op_merge_equal(out, false) : s;
+    return status == TSDB_OK && !x->options->delayed_name_removal ? op_merge_equal(out, false)
+                                                                  : status;
 }

@@ -156,11 +156,11 @@ static enum tsdb_status fail_duplicate(struct op_join *j)
         labels_print(l[i], &b[i]);
         tsdb_buf_put_u8(&b[i], 0);
     }
-    enum tsdb_status s;
+    enum tsdb_status status;
     if (b[0].failed || b[1].failed || b[2].failed) {
-        s = exec_nomem(x);
+        status = exec_nomem(x);
     } else {
-        s = tsdb_error_set(
+        status = tsdb_error_set(
             x->err, TSDB_INVALID,
             "found duplicate series for the match group %s on the %s hand-side of the operation: "
             "[%s, %s]"
@@ -171,7 +171,7 @@ static enum tsdb_status fail_duplicate(struct op_join *j)
     for (int i = 0; i < 3; i++) {
         tsdb_buf_deinit(&b[i]);
     }
-    return s;
+    return status;
 }
 
 /* Lay a further series of a group over the column of the group. */
@@ -205,9 +205,9 @@ static enum tsdb_status group_overlay(struct op_join *j, struct group *g, uint32
         g->column.v[i] = c->v[i];
         g->series[i] = series;
         if (c->kind[i] == POINT_HISTOGRAM) {
-            enum tsdb_status s = column_histograms(x, &g->column, steps);
-            if (s != TSDB_OK) {
-                return s;
+            enum tsdb_status status = column_histograms(x, &g->column, steps);
+            if (status != TSDB_OK) {
+                return status;
             }
             g->column.h[i] = c->h[i];
         }
@@ -217,8 +217,8 @@ static enum tsdb_status group_overlay(struct op_join *j, struct group *g, uint32
 
 static enum tsdb_status groups_fill(struct op_join *j)
 {
-    enum tsdb_status s = exec_drain(j->one, &j->one_columns);
-    for (uint32_t i = 0; i < j->one->series_count && s == TSDB_OK; i++) {
+    enum tsdb_status status = exec_drain(j->one, &j->one_columns);
+    for (uint32_t i = 0; i < j->one->series_count && status == TSDB_OK; i++) {
         struct group *g = &j->groups[j->one_group[i]];
         j->next_one[i] = NO_SERIES;
         if (!j->one_columns[i].v) {
@@ -235,9 +235,9 @@ static enum tsdb_status groups_fill(struct op_join *j)
             last = j->next_one[last];
         }
         j->next_one[last] = i;
-        s = group_overlay(j, g, i);
+        status = group_overlay(j, g, i);
     }
-    return s;
+    return status;
 }
 
 /* ---- which output gets what ---- */
@@ -284,12 +284,12 @@ static enum tsdb_status plan_many(struct op_join *j, uint32_t i)
 static enum tsdb_status plan_outputs(struct op_join *j)
 {
     struct exec *x = j->op.x;
-    enum tsdb_status s = TSDB_OK;
-    for (uint32_t i = 0; i < j->many->series_count && s == TSDB_OK; i++) {
-        s = exec_poll(x);
-        s = s == TSDB_OK ? plan_many(j, i) : s;
+    enum tsdb_status status = TSDB_OK;
+    for (uint32_t i = 0; i < j->many->series_count && status == TSDB_OK; i++) {
+        status = exec_poll(x);
+        status = status == TSDB_OK ? plan_many(j, i) : status;
     }
-    for (uint32_t o = 0; matching_of(j)->fill_left && o < j->one->series_count && s == TSDB_OK;
+    for (uint32_t o = 0; matching_of(j)->fill_left && o < j->one->series_count && status == TSDB_OK;
          o++) {
         uint32_t out;
         if (j->one_columns[o].v) {
@@ -299,7 +299,7 @@ static enum tsdb_status plan_outputs(struct op_join *j)
             j->outputs[out].shared = true;
         }
     }
-    return s;
+    return status;
 }
 
 /* Series of the join, the streaming ones first in the order of the many side. */
@@ -327,11 +327,11 @@ static enum tsdb_status order_outputs(struct op_join *j)
             if (held == 0) {
                 continue;
             }
-            enum tsdb_status s = column_init(x, &p->held, steps);
-            s = s == TSDB_OK ? exec_hold(x, steps) : s;
+            enum tsdb_status status = column_init(x, &p->held, steps);
+            status = status == TSDB_OK ? exec_hold(x, steps) : status;
             p->pair_group = TSDB_ARENA_ARRAY(x->arena, uint32_t, TSDB_MAX(steps, 1));
-            if (s != TSDB_OK || !p->pair_group) {
-                return s != TSDB_OK ? s : exec_nomem(x);
+            if (status != TSDB_OK || !p->pair_group) {
+                return status != TSDB_OK ? status : exec_nomem(x);
             }
             memset(p->pair_group, 0, steps * sizeof *p->pair_group);
         }
@@ -458,10 +458,10 @@ static enum tsdb_status join_step(struct op_join *j, uint32_t many, uint32_t ste
     double v = 0;
     bool keep = false;
     bool skip;
-    enum tsdb_status s = pair_value(j, ms, os, &v, &keep, &skip);
-    s = s == TSDB_OK && !skip ? note_match(j, g, step) : s;
-    if (s != TSDB_OK || skip) {
-        return s;
+    enum tsdb_status status = pair_value(j, ms, os, &v, &keep, &skip);
+    status = status == TSDB_OK && !skip ? note_match(j, g, step) : status;
+    if (status != TSDB_OK || skip) {
+        return status;
     }
     if (*last_output == NO_SERIES || one != *last_one) {
         if (!output_of(j, &j->many->series[many].labels,
@@ -486,15 +486,15 @@ static enum tsdb_status join_many(struct op_join *j, struct column *stream)
     uint32_t many = j->many->pos;
     uint32_t last_one = NO_SERIES;
     uint32_t last_output = NO_SERIES;
-    enum tsdb_status s = op_next(j->many, &j->scratch);
+    enum tsdb_status status = op_next(j->many, &j->scratch);
     column_clear(stream, steps);
-    for (uint32_t i = 0; i < steps && s == TSDB_OK; i++) {
+    for (uint32_t i = 0; i < steps && status == TSDB_OK; i++) {
         if (j->scratch.kind[i] != POINT_NONE) {
-            s = j->duplicate[i] ? fail_duplicate(j)
-                                : join_step(j, many, i, &last_one, &last_output, stream);
+            status = j->duplicate[i] ? fail_duplicate(j)
+                                     : join_step(j, many, i, &last_one, &last_output, stream);
         }
     }
-    return s;
+    return status;
 }
 
 /* What the one side has and the many side does not. */
@@ -513,10 +513,10 @@ static enum tsdb_status fill_unmatched(struct op_join *j)
             bool keep = false;
             bool skip;
             uint32_t out;
-            enum tsdb_status s =
+            enum tsdb_status status =
                 pair_value(j, (struct side){m->fill_left_value, NULL}, os, &v, &keep, &skip);
-            if (s != TSDB_OK) {
-                return s;
+            if (status != TSDB_OK) {
+                return status;
             }
             if (skip) {
                 continue;
@@ -525,9 +525,9 @@ static enum tsdb_status fill_unmatched(struct op_join *j)
                            &out)) {
                 return exec_nomem(j->op.x);
             }
-            s = put_held(j, out, group, i, v, keep);
-            if (s != TSDB_OK) {
-                return s;
+            status = put_held(j, out, group, i, v, keep);
+            if (status != TSDB_OK) {
+                return status;
             }
         }
     }
@@ -552,26 +552,26 @@ static enum tsdb_status join_next(struct op *op, struct column *out)
 {
     struct op_join *j = (struct op_join *)op;
     const struct output *o = &j->outputs[j->order[op->pos]];
-    enum tsdb_status s = TSDB_OK;
+    enum tsdb_status status = TSDB_OK;
     bool streamed = false;
-    while (!streamed && j->many->pos < j->many->series_count && s == TSDB_OK) {
+    while (!streamed && j->many->pos < j->many->series_count && status == TSDB_OK) {
         streamed = !o->shared && o->many == j->many->pos;
-        s = join_many(j, out);
+        status = join_many(j, out);
     }
     bool last = op->pos + 1 == op->series_count;
-    while (last && j->many->pos < j->many->series_count && s == TSDB_OK) {
-        s = join_many(
+    while (last && j->many->pos < j->many->series_count && status == TSDB_OK) {
+        status = join_many(
             j,
             &j->groups[j->group_count].column); /* feeds nothing; its presence matters for errors */
     }
-    if (s == TSDB_OK && !j->many_done && j->many->pos == j->many->series_count) {
-        s = finish_many(j);
+    if (status == TSDB_OK && !j->many_done && j->many->pos == j->many->series_count) {
+        status = finish_many(j);
     }
-    if (s == TSDB_OK && o->shared) {
+    if (status == TSDB_OK && o->shared) {
         memcpy(out->v, o->held.v, op->grid.count * sizeof *out->v);
         memcpy(out->kind, o->held.kind, op->grid.count);
     }
-    return s;
+    return status;
 }
 
 /* ---- building ---- */
@@ -621,8 +621,9 @@ static enum tsdb_status alloc_steps(struct op_join *j)
     }
     memset(j->duplicate, 0, steps);
     j->duplicate_a = NO_SERIES;
-    enum tsdb_status s = column_init(x, &j->scratch, j->op.grid.count);
-    return s == TSDB_OK ? column_init(x, &j->groups[j->group_count].column, j->op.grid.count) : s;
+    enum tsdb_status status = column_init(x, &j->scratch, j->op.grid.count);
+    return status == TSDB_OK ? column_init(x, &j->groups[j->group_count].column, j->op.grid.count)
+                             : status;
 }
 
 enum tsdb_status op_join_build(struct exec *x, const struct query_expr *e, const struct grid *grid,
@@ -637,26 +638,27 @@ enum tsdb_status op_join_build(struct exec *x, const struct query_expr *e, const
     label_map_init(&j->pairs, x->arena);
     struct op *left;
     struct op *right;
-    enum tsdb_status s = exec_build(x, e->u.binary.left, grid, &left);
-    s = s == TSDB_OK ? exec_build(x, e->u.binary.right, grid, &right) : s;
-    if (s != TSDB_OK) {
-        return s;
+    enum tsdb_status status = exec_build(x, e->u.binary.left, grid, &left);
+    status = status == TSDB_OK ? exec_build(x, e->u.binary.right, grid, &right) : status;
+    if (status != TSDB_OK) {
+        return status;
     }
     j->many = j->swapped ? right : left;
     j->one = j->swapped ? left : right;
-    s = group_sides(j);
-    s = s == TSDB_OK ? alloc_steps(j) : s;
-    s = s == TSDB_OK ? groups_fill(j) : s;
-    s = s == TSDB_OK ? plan_outputs(j) : s;
-    s = s == TSDB_OK ? order_outputs(j) : s;
-    s = s == TSDB_OK ? plan_matched(j) : s;
-    while (s == TSDB_OK && j->output_count == 0 && j->many->pos < j->many->series_count) {
-        s = join_many(j, &j->groups[j->group_count]
+    status = group_sides(j);
+    status = status == TSDB_OK ? alloc_steps(j) : status;
+    status = status == TSDB_OK ? groups_fill(j) : status;
+    status = status == TSDB_OK ? plan_outputs(j) : status;
+    status = status == TSDB_OK ? order_outputs(j) : status;
+    status = status == TSDB_OK ? plan_matched(j) : status;
+    while (status == TSDB_OK && j->output_count == 0 && j->many->pos < j->many->series_count) {
+        status =
+            join_many(j, &j->groups[j->group_count]
                               .column); /* nothing will be asked for, but an error may be due */
     }
-    if (s == TSDB_OK && j->output_count == 0) {
-        s = finish_many(j);
+    if (status == TSDB_OK && j->output_count == 0) {
+        status = finish_many(j);
     }
     *out = &j->op;
-    return s;
+    return status;
 }

@@ -31,9 +31,9 @@ static enum tsdb_status relabel_start(struct exec *x, const struct query_expr *e
     if (!r) {
         return exec_nomem(x);
     }
-    enum tsdb_status s = exec_build(x, e->u.call.args[0], grid, &r->child);
-    if (s != TSDB_OK) {
-        return s;
+    enum tsdb_status status = exec_build(x, e->u.call.args[0], grid, &r->child);
+    if (status != TSDB_OK) {
+        return status;
     }
     r->op.series_count = r->child->series_count;
     r->op.series = TSDB_ARENA_ARRAY(x->arena, struct op_series, TSDB_MAX(r->op.series_count, 1));
@@ -73,37 +73,37 @@ enum tsdb_status op_label_replace_build(struct exec *x, const struct query_expr 
     struct query_str src = string_arg(e, 3);
     struct query_str pattern = string_arg(e, 4);
     struct index_regex *re = NULL;
-    enum tsdb_status s = index_regex_compile(pattern.data, pattern.len, &re, NULL);
-    if (s == TSDB_INVALID) {
-        return tsdb_error_set(x->err, s, "invalid regular expression in label_replace(): %.*s",
+    enum tsdb_status status = index_regex_compile(pattern.data, pattern.len, &re, NULL);
+    if (status == TSDB_INVALID) {
+        return tsdb_error_set(x->err, status, "invalid regular expression in label_replace(): %.*s",
                               (int)pattern.len, pattern.data);
     }
-    if (s != TSDB_OK) {
+    if (status != TSDB_OK) {
         return exec_nomem(x);
     }
     struct op_relabel *r = NULL;
     if (!valid_label_name(dst)) {
-        s = tsdb_error_set(x->err, TSDB_INVALID,
-                           "invalid destination label name in label_replace(): %.*s", (int)dst.len,
-                           dst.data);
+        status = tsdb_error_set(x->err, TSDB_INVALID,
+                                "invalid destination label name in label_replace(): %.*s",
+                                (int)dst.len, dst.data);
     } else {
-        s = relabel_start(x, e, grid, &r);
+        status = relabel_start(x, e, grid, &r);
     }
     struct tsdb_buf value;
     tsdb_buf_init(&value, TSDB_MEM_QUERY, 0);
-    for (uint32_t i = 0; s == TSDB_OK && i < r->op.series_count; i++) {
+    for (uint32_t i = 0; status == TSDB_OK && i < r->op.series_count; i++) {
         r->op.series[i] = r->child->series[i];
         struct query_str from = labels_value(&r->child->series[i].labels, src.data, src.len);
         tsdb_buf_clear(&value);
         if (index_regex_expand(re, from.data, from.len, replacement.data, replacement.len,
                                &value)) {
-            s = relabel_set(r, i, dst, &value);
+            status = relabel_set(r, i, dst, &value);
         }
     }
     tsdb_buf_deinit(&value);
     index_regex_destroy(re);
-    if (s != TSDB_OK) {
-        return s;
+    if (status != TSDB_OK) {
+        return status;
     }
     *out = &r->op;
     return op_merge_equal(out, false);
@@ -128,13 +128,13 @@ enum tsdb_status op_label_join_build(struct exec *x, const struct query_expr *e,
                               dst.data);
     }
     struct op_relabel *r;
-    enum tsdb_status s = relabel_start(x, e, grid, &r);
-    if (s != TSDB_OK) {
-        return s;
+    enum tsdb_status status = relabel_start(x, e, grid, &r);
+    if (status != TSDB_OK) {
+        return status;
     }
     struct tsdb_buf value;
     tsdb_buf_init(&value, TSDB_MEM_QUERY, 0);
-    for (uint32_t i = 0; s == TSDB_OK && i < r->op.series_count; i++) {
+    for (uint32_t i = 0; status == TSDB_OK && i < r->op.series_count; i++) {
         r->op.series[i] = r->child->series[i];
         tsdb_buf_clear(&value);
         for (uint32_t k = 3; k < e->u.call.arg_count; k++) {
@@ -143,11 +143,11 @@ enum tsdb_status op_label_join_build(struct exec *x, const struct query_expr *e,
             tsdb_buf_put(&value, separator.data, k > 3 ? separator.len : 0);
             tsdb_buf_put(&value, v.data, v.len);
         }
-        s = relabel_set(r, i, dst, &value);
+        status = relabel_set(r, i, dst, &value);
     }
     tsdb_buf_deinit(&value);
-    if (s != TSDB_OK) {
-        return s;
+    if (status != TSDB_OK) {
+        return status;
     }
     *out = &r->op;
     return op_merge_equal(out, false);

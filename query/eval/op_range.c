@@ -66,9 +66,9 @@ static enum tsdb_status put_result(struct op_range *r, uint32_t step, const stru
     out->kind[step] = p->h ? POINT_HISTOGRAM : POINT_FLOAT;
     out->v[step] = p->v;
     if (p->h) {
-        enum tsdb_status s = column_histograms(r->op.x, out, r->op.grid.count);
-        if (s != TSDB_OK) {
-            return s;
+        enum tsdb_status status = column_histograms(r->op.x, out, r->op.grid.count);
+        if (status != TSDB_OK) {
+            return status;
         }
         out->h[step] = p->h;
     }
@@ -107,16 +107,16 @@ static enum tsdb_status range_next(struct op *op, struct column *out)
                               .series = &m->series[op->pos],
                               .range_ms = m->range_ms,
                               .scratch = r->scratch};
-    enum tsdb_status s = matrix_next(r->matrix, &p);
+    enum tsdb_status status = matrix_next(r->matrix, &p);
     uint32_t lo = 0;
     uint32_t hi = 0;
     uint32_t h_lo = 0;
     uint32_t h_hi = 0;
     uint64_t work = 0;
     bool any_float = false;
-    bool rising = s == TSDB_OK && r->checks_counter && is_rising(&p);
+    bool rising = status == TSDB_OK && r->checks_counter && is_rising(&p);
     column_clear(out, op->grid.count);
-    for (uint32_t i = 0; i < op->grid.count && s == TSDB_OK; i++) {
+    for (uint32_t i = 0; i < op->grid.count && status == TSDB_OK; i++) {
         double args[QUERY_FUNCTION_ARGS] = {0};
         call.t_ms = grid_time(&op->grid, i);
         call.end_ms = matrix_window_end(m, i);
@@ -136,17 +136,17 @@ static enum tsdb_status range_next(struct op *op, struct column *out)
                                  h_hi - h_lo, rising};
         struct point result = {0};
         bool has = r->function->range(&call, &w, &result);
-        s = call.status;
-        if (s == TSDB_OK && has) {
-            any_float |= result.h == NULL;
-            s = put_result(r, i, &result, out);
+        status = call.status;
+        if (status == TSDB_OK && has) {
+            any_float |= !result.h;
+            status = put_result(r, i, &result, out);
         }
-        s = s == TSDB_OK ? poll_work(op->x, &w, &work) : s;
+        status = status == TSDB_OK ? poll_work(op->x, &w, &work) : status;
     }
     if (any_float && r->checks_counter) {
         note_non_counter(r, &m->series[op->pos]);
     }
-    return s;
+    return status;
 }
 
 /* The range argument and the values of the scalar ones. */
@@ -156,15 +156,15 @@ static enum tsdb_status range_args(struct op_range *r, const struct query_expr *
     struct exec *x = r->op.x;
     for (uint32_t i = 0; i < e->u.call.arg_count; i++) {
         const struct query_expr *a = e->u.call.args[i];
-        enum tsdb_status s;
+        enum tsdb_status status;
         if (a->type == QUERY_TYPE_MATRIX) {
-            s = matrix_build(x, a, grid, &r->matrix);
+            status = matrix_build(x, a, grid, &r->matrix);
         } else {
             TSDB_ASSERT(r->scalar_count < QUERY_FUNCTION_ARGS);
-            s = exec_scalar(x, a, grid, &r->scalars[r->scalar_count++]);
+            status = exec_scalar(x, a, grid, &r->scalars[r->scalar_count++]);
         }
-        if (s != TSDB_OK) {
-            return s;
+        if (status != TSDB_OK) {
+            return status;
         }
     }
     TSDB_ASSERT(r->matrix != NULL);
@@ -212,10 +212,10 @@ enum tsdb_status op_range_build(struct exec *x, const struct query_expr *e, cons
     r->scratch = scratch;
     r->whole = name_is(r, "last_over_time") || name_is(r, "first_over_time");
     r->checks_counter = name_is(r, "rate") || name_is(r, "increase");
-    enum tsdb_status s = range_args(r, e, grid);
-    s = s == TSDB_OK ? check_extension(r) : s;
-    if (s != TSDB_OK) {
-        return s;
+    enum tsdb_status status = range_args(r, e, grid);
+    status = status == TSDB_OK ? check_extension(r) : status;
+    if (status != TSDB_OK) {
+        return status;
     }
     *out = &r->op;
     if (r->whole) {
@@ -224,6 +224,7 @@ enum tsdb_status op_range_build(struct exec *x, const struct query_expr *e, cons
         return TSDB_OK;
     }
     const struct op child = {.series = r->matrix->series, .series_count = r->matrix->series_count};
-    s = op_series_drop_name(&r->op, &child);
-    return s == TSDB_OK && !x->options->delayed_name_removal ? op_merge_equal(out, true) : s;
+    status = op_series_drop_name(&r->op, &child);
+    return status == TSDB_OK && !x->options->delayed_name_removal ? op_merge_equal(out, true)
+                                                                  : status;
 }

@@ -77,13 +77,13 @@ static enum tsdb_status widen_selector(struct exec *x, const struct query_expr *
     int64_t offset;
     int64_t back = x->lookback_ms;
     int64_t ahead = v->u.vector.smoothed ? x->lookback_ms : 0;
-    enum tsdb_status s = exec_offset_ms(x, &v->u.vector.shift, &offset);
-    if (s == TSDB_OK && m) {
-        s = exec_range_ms(x, m->u.matrix.range_ms, m->u.matrix.range_expr, &back);
+    enum tsdb_status status = exec_offset_ms(x, &v->u.vector.shift, &offset);
+    if (status == TSDB_OK && m) {
+        status = exec_range_ms(x, m->u.matrix.range_ms, m->u.matrix.range_expr, &back);
         back = add_clamped(back, v->u.vector.smoothed || v->u.vector.anchored ? x->lookback_ms : 0);
     }
-    if (s != TSDB_OK) {
-        return s;
+    if (status != TSDB_OK) {
+        return status;
     }
     int64_t at;
     if (at_time(x, &v->u.vector.shift, &at)) {
@@ -102,11 +102,12 @@ static enum tsdb_status widen_subquery(struct exec *x, const struct query_expr *
     int64_t offset;
     int64_t length;
     int64_t at;
-    enum tsdb_status s = exec_offset_ms(x, &e->u.subquery.shift, &offset);
-    s = s == TSDB_OK ? exec_range_ms(x, e->u.subquery.range_ms, e->u.subquery.range_expr, &length)
-                     : s;
-    if (s != TSDB_OK) {
-        return s;
+    enum tsdb_status status = exec_offset_ms(x, &e->u.subquery.shift, &offset);
+    status = status == TSDB_OK
+                 ? exec_range_ms(x, e->u.subquery.range_ms, e->u.subquery.range_expr, &length)
+                 : status;
+    if (status != TSDB_OK) {
+        return status;
     }
     if (at_time(x, &e->u.subquery.shift, &at)) {
         start = end = at;
@@ -118,7 +119,7 @@ static enum tsdb_status widen_subquery(struct exec *x, const struct query_expr *
 enum tsdb_status exec_time_range(struct exec *x, const struct query_expr *e, int64_t start_ms,
                                  int64_t end_ms, struct tsdb_time_range *range, bool *any)
 {
-    enum tsdb_status s = TSDB_OK;
+    enum tsdb_status status = TSDB_OK;
     switch (e->kind) {
     case EXPR_NUMBER:
     case EXPR_STRING:
@@ -137,21 +138,22 @@ enum tsdb_status exec_time_range(struct exec *x, const struct query_expr *e, int
     case EXPR_UNARY:
         return exec_time_range(x, e->u.unary.body, start_ms, end_ms, range, any);
     case EXPR_BINARY:
-        s = exec_time_range(x, e->u.binary.left, start_ms, end_ms, range, any);
-        return s == TSDB_OK ? exec_time_range(x, e->u.binary.right, start_ms, end_ms, range, any)
-                            : s;
+        status = exec_time_range(x, e->u.binary.left, start_ms, end_ms, range, any);
+        return status == TSDB_OK
+                   ? exec_time_range(x, e->u.binary.right, start_ms, end_ms, range, any)
+                   : status;
     case EXPR_AGGREGATE:
-        s = exec_time_range(x, e->u.aggregate.body, start_ms, end_ms, range, any);
-        return s == TSDB_OK && e->u.aggregate.param
+        status = exec_time_range(x, e->u.aggregate.body, start_ms, end_ms, range, any);
+        return status == TSDB_OK && e->u.aggregate.param
                    ? exec_time_range(x, e->u.aggregate.param, start_ms, end_ms, range, any)
-                   : s;
+                   : status;
     case EXPR_CALL:
-        for (uint32_t i = 0; i < e->u.call.arg_count && s == TSDB_OK; i++) {
-            s = exec_time_range(x, e->u.call.args[i], start_ms, end_ms, range, any);
+        for (uint32_t i = 0; i < e->u.call.arg_count && status == TSDB_OK; i++) {
+            status = exec_time_range(x, e->u.call.args[i], start_ms, end_ms, range, any);
         }
-        return s;
+        return status;
     }
-    return s;
+    return status;
 }
 
 /* ---- selecting ---- */
@@ -159,25 +161,25 @@ enum tsdb_status exec_time_range(struct exec *x, const struct query_expr *e, int
 static enum tsdb_status select_series(struct exec *x, const struct query_expr *v,
                                       struct query_series_set *set, struct op_series **out)
 {
-    enum tsdb_status s = x->source->ops->select(x->source->ctx, v->u.vector.matchers,
-                                                v->u.vector.matcher_count, set, x->err);
-    if (s != TSDB_OK) {
-        return s;
+    enum tsdb_status status = x->source->ops->select(x->source->ctx, v->u.vector.matchers,
+                                                     v->u.vector.matcher_count, set, x->err);
+    if (status != TSDB_OK) {
+        return status;
     }
     struct op_series *series =
         TSDB_ARENA_ARRAY(x->arena, struct op_series, TSDB_MAX(set->count, 1));
     if (!series) {
         return exec_nomem(x);
     }
-    for (uint32_t i = 0; i < set->count && s == TSDB_OK; i++) {
+    for (uint32_t i = 0; i < set->count && status == TSDB_OK; i++) {
         series[i] = (struct op_series){0};
-        s = exec_poll(x);
-        s = s == TSDB_OK ? x->source->ops->labels(x->source->ctx, set->refs[i], x->arena,
-                                                  &series[i].labels, x->err)
-                         : s;
+        status = exec_poll(x);
+        status = status == TSDB_OK ? x->source->ops->labels(x->source->ctx, set->refs[i], x->arena,
+                                                            &series[i].labels, x->err)
+                                   : status;
     }
     *out = series;
-    return s;
+    return status;
 }
 
 static enum tsdb_status read_series(struct exec *x, uint32_t ref, int64_t min_ms, int64_t max_ms,
@@ -185,11 +187,12 @@ static enum tsdb_status read_series(struct exec *x, uint32_t ref, int64_t min_ms
 {
     const struct tsdb_time_range range = {min_ms, max_ms};
     tsdb_arena_reset(scratch);
-    enum tsdb_status s = x->source->ops->read(x->source->ctx, ref, range, scratch, out, x->err);
-    if (s == TSDB_OK) {
+    enum tsdb_status status =
+        x->source->ops->read(x->source->ctx, ref, range, scratch, out, x->err);
+    if (status == TSDB_OK) {
         x->samples_read += out->count;
     }
-    return s;
+    return status;
 }
 
 static bool is_float(const struct tsdb_columns *c, uint32_t i)
@@ -233,13 +236,13 @@ static enum tsdb_status put_sample(struct op_vector *v, const struct tsdb_column
         out->v[step] = tsdb_bits_double(c->bits[i]);
         return TSDB_OK;
     }
-    enum tsdb_status s = column_histograms(v->op.x, out, v->op.grid.count);
-    if (s == TSDB_OK) {
+    enum tsdb_status status = column_histograms(v->op.x, out, v->op.grid.count);
+    if (status == TSDB_OK) {
         out->kind[step] = POINT_HISTOGRAM;
         out->v[step] = 0;
         out->h[step] = &c->histograms[c->bits[i]];
     }
-    return s;
+    return status;
 }
 
 static enum tsdb_status vector_next(struct op *op, struct column *out)
@@ -252,10 +255,10 @@ static enum tsdb_status vector_next(struct op *op, struct column *out)
         return TSDB_OK;
     }
     int64_t first = add_clamped(sub_clamped(reference_time(v, 0), x->lookback_ms), 1);
-    enum tsdb_status s =
+    enum tsdb_status status =
         read_series(x, v->set.refs[op->pos], first, reference_time(v, steps - 1), v->scratch, &c);
     uint32_t next = 0; /* first sample later than the reference time */
-    for (uint32_t i = 0; i < steps && s == TSDB_OK; i++) {
+    for (uint32_t i = 0; i < steps && status == TSDB_OK; i++) {
         int64_t t = reference_time(v, i);
         while (next < c.count && c.t_ms[next] <= t) {
             next++;
@@ -263,10 +266,10 @@ static enum tsdb_status vector_next(struct op *op, struct column *out)
         out->kind[i] = POINT_NONE;
         if (next > 0 && c.t_ms[next - 1] > sub_clamped(t, x->lookback_ms) &&
             !is_stale(&c, next - 1)) {
-            s = put_sample(v, &c, next - 1, i, out);
+            status = put_sample(v, &c, next - 1, i, out);
         }
     }
-    return s;
+    return status;
 }
 
 /* The value at t on the line between the sample at or before it and the one after it, both within
@@ -318,13 +321,13 @@ static enum tsdb_status smooth_next(struct op *op, struct column *out)
     }
     int64_t first = add_clamped(sub_clamped(reference_time(v, 0), x->lookback_ms), 1);
     int64_t last = add_clamped(reference_time(v, steps - 1), x->lookback_ms);
-    enum tsdb_status s = read_series(x, v->set.refs[op->pos], first, last, v->scratch, &c);
-    for (uint32_t i = 0; i < steps && s == TSDB_OK; i++) {
+    enum tsdb_status status = read_series(x, v->set.refs[op->pos], first, last, v->scratch, &c);
+    for (uint32_t i = 0; i < steps && status == TSDB_OK; i++) {
         bool any = false;
-        s = smooth_value(v, &c, reference_time(v, i), &from, &out->v[i], &any);
+        status = smooth_value(v, &c, reference_time(v, i), &from, &out->v[i], &any);
         out->kind[i] = any ? POINT_FLOAT : POINT_NONE;
     }
-    return s;
+    return status;
 }
 
 static enum tsdb_status vector_build(struct exec *x, const struct query_expr *e,
@@ -340,11 +343,11 @@ static enum tsdb_status vector_build(struct exec *x, const struct query_expr *e,
     v->scratch = scratch;
     v->timestamp = timestamp;
     v->fixed = at_time(x, &e->u.vector.shift, &v->at_ms);
-    enum tsdb_status s = exec_offset_ms(x, &e->u.vector.shift, &v->offset_ms);
-    s = s == TSDB_OK ? select_series(x, e, &v->set, &v->op.series) : s;
+    enum tsdb_status status = exec_offset_ms(x, &e->u.vector.shift, &v->offset_ms);
+    status = status == TSDB_OK ? select_series(x, e, &v->set, &v->op.series) : status;
     v->op.series_count = v->set.count;
     *out = &v->op;
-    return s;
+    return status;
 }
 
 enum tsdb_status op_vector_build(struct exec *x, const struct query_expr *e,
@@ -404,11 +407,11 @@ static enum tsdb_status selector_points(struct matrix *m, const struct tsdb_colu
 
 static enum tsdb_status subquery_points(struct matrix *m, struct points *out)
 {
-    enum tsdb_status s = op_next(m->body, &m->column);
+    enum tsdb_status status = op_next(m->body, &m->column);
     const struct grid *g = &m->body->grid;
     uint32_t n = 0;
     uint32_t hn = 0;
-    for (uint32_t i = 0; i < g->count && s == TSDB_OK; i++) {
+    for (uint32_t i = 0; i < g->count && status == TSDB_OK; i++) {
         if (m->column.kind[i] == POINT_FLOAT) {
             m->t[n] = grid_time(g, i);
             m->v[n++] = m->column.v[i];
@@ -418,16 +421,16 @@ static enum tsdb_status subquery_points(struct matrix *m, struct points *out)
         }
     }
     *out = (struct points){m->t, m->v, NULL, n, m->ht, m->h, hn};
-    return s;
+    return status;
 }
 
 enum tsdb_status matrix_next(struct matrix *m, struct points *out)
 {
     TSDB_ASSERT(m->pos < m->series_count);
     uint32_t pos = m->pos++;
-    enum tsdb_status s = exec_poll(m->x);
-    if (s != TSDB_OK) {
-        return s;
+    enum tsdb_status status = exec_poll(m->x);
+    if (status != TSDB_OK) {
+        return status;
     }
     if (m->body) {
         return subquery_points(m, out);
@@ -439,13 +442,13 @@ enum tsdb_status matrix_next(struct matrix *m, struct points *out)
     int64_t min_ms = sub_clamped(matrix_window_end(m, 0), add_clamped(m->range_ms, m->before_ms));
     int64_t max_ms = add_clamped(matrix_window_end(m, m->grid.count - 1), m->after_ms);
     struct tsdb_columns c;
-    s = read_series(m->x, m->set.refs[pos], add_clamped(min_ms, 1), max_ms, m->scratch, &c);
-    s = s == TSDB_OK ? exec_hold(m->x, c.count) : s;
-    s = s == TSDB_OK ? selector_points(m, &c, out) : s;
-    if (s == TSDB_OK) {
+    status = read_series(m->x, m->set.refs[pos], add_clamped(min_ms, 1), max_ms, m->scratch, &c);
+    status = status == TSDB_OK ? exec_hold(m->x, c.count) : status;
+    status = status == TSDB_OK ? selector_points(m, &c, out) : status;
+    if (status == TSDB_OK) {
         exec_release(m->x, c.count); /* held while this series is worked on */
     }
-    return s;
+    return status;
 }
 
 /* The points of an anchored or smoothed range as a result: its two ends with the values that they
@@ -515,19 +518,20 @@ static enum tsdb_status selector_matrix(struct matrix *m, const struct query_exp
         return exec_nomem(x);
     }
     int64_t at;
-    enum tsdb_status s = exec_offset_ms(x, &v->u.vector.shift, &m->offset_ms);
-    s = s == TSDB_OK ? exec_range_ms(x, e->u.matrix.range_ms, e->u.matrix.range_expr, &m->range_ms)
-                     : s;
-    if (s != TSDB_OK) {
-        return s;
+    enum tsdb_status status = exec_offset_ms(x, &v->u.vector.shift, &m->offset_ms);
+    status = status == TSDB_OK
+                 ? exec_range_ms(x, e->u.matrix.range_ms, e->u.matrix.range_expr, &m->range_ms)
+                 : status;
+    if (status != TSDB_OK) {
+        return status;
     }
     m->fixed = at_time(x, &v->u.vector.shift, &at);
     m->fixed_end_ms = m->fixed ? sub_clamped(at, m->offset_ms) : 0;
     m->before_ms = v->u.vector.anchored || v->u.vector.smoothed ? x->lookback_ms : 0;
     m->after_ms = v->u.vector.smoothed ? x->lookback_ms : 0;
-    s = select_series(x, v, &m->set, &m->series);
+    status = select_series(x, v, &m->set, &m->series);
     m->series_count = m->set.count;
-    return s;
+    return status;
 }
 
 /* The steps of a subquery are multiples of its step, whatever the evaluation time. */
@@ -569,26 +573,27 @@ static enum tsdb_status subquery_matrix(struct matrix *m, const struct query_exp
     int64_t step_ms;
     int64_t at;
     struct grid grid;
-    enum tsdb_status s = exec_offset_ms(x, &e->u.subquery.shift, &m->offset_ms);
-    s = s == TSDB_OK
-            ? exec_range_ms(x, e->u.subquery.range_ms, e->u.subquery.range_expr, &m->range_ms)
-            : s;
-    s = s == TSDB_OK ? exec_range_ms(x, e->u.subquery.step_ms, e->u.subquery.step_expr, &step_ms)
-                     : s;
-    if (s != TSDB_OK) {
-        return s;
+    enum tsdb_status status = exec_offset_ms(x, &e->u.subquery.shift, &m->offset_ms);
+    status = status == TSDB_OK
+                 ? exec_range_ms(x, e->u.subquery.range_ms, e->u.subquery.range_expr, &m->range_ms)
+                 : status;
+    status = status == TSDB_OK
+                 ? exec_range_ms(x, e->u.subquery.step_ms, e->u.subquery.step_expr, &step_ms)
+                 : status;
+    if (status != TSDB_OK) {
+        return status;
     }
     if (step_ms == 0 && !e->u.subquery.step_expr) {
         step_ms = x->options->default_step_ms > 0 ? x->options->default_step_ms : 60000;
     }
     m->fixed = at_time(x, &e->u.subquery.shift, &at);
     m->fixed_end_ms = m->fixed ? sub_clamped(at, m->offset_ms) : 0;
-    s = subquery_grid(m, step_ms, &grid);
-    s = s == TSDB_OK ? exec_build(x, e->u.subquery.body, &grid, &m->body) : s;
-    s = s == TSDB_OK ? exec_hold(x, grid.count) : s;
-    s = s == TSDB_OK ? column_init(x, &m->column, grid.count) : s;
-    if (s != TSDB_OK) {
-        return s;
+    status = subquery_grid(m, step_ms, &grid);
+    status = status == TSDB_OK ? exec_build(x, e->u.subquery.body, &grid, &m->body) : status;
+    status = status == TSDB_OK ? exec_hold(x, grid.count) : status;
+    status = status == TSDB_OK ? column_init(x, &m->column, grid.count) : status;
+    if (status != TSDB_OK) {
+        return status;
     }
     size_t n = TSDB_MAX(grid.count, 1);
     m->t = TSDB_ARENA_ARRAY(x->arena, int64_t, n);

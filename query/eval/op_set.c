@@ -42,13 +42,13 @@ static enum tsdb_status mark(struct op_set *o, uint32_t group, const struct colu
 static enum tsdb_status decide(struct op_set *o)
 {
     struct column c;
-    enum tsdb_status s = column_init(o->op.x, &c, o->op.grid.count);
-    for (uint32_t i = 0; i < o->right->series_count && s == TSDB_OK; i++) {
-        s = op_next(o->right, &c);
-        s = s == TSDB_OK ? mark(o, o->right_group[i], &c) : s;
+    enum tsdb_status status = column_init(o->op.x, &c, o->op.grid.count);
+    for (uint32_t i = 0; i < o->right->series_count && status == TSDB_OK; i++) {
+        status = op_next(o->right, &c);
+        status = status == TSDB_OK ? mark(o, o->right_group[i], &c) : status;
     }
     o->decided = true;
-    return s;
+    return status;
 }
 
 /* and, unless */
@@ -56,10 +56,10 @@ static enum tsdb_status filter_next(struct op *op, struct column *out)
 {
     struct op_set *o = (struct op_set *)op;
     bool want = op->expr->u.binary.op == TOKEN_LAND;
-    enum tsdb_status s = o->decided ? TSDB_OK : decide(o);
-    s = s == TSDB_OK ? op_next(o->left, out) : s;
-    if (s != TSDB_OK) {
-        return s;
+    enum tsdb_status status = o->decided ? TSDB_OK : decide(o);
+    status = status == TSDB_OK ? op_next(o->left, out) : status;
+    if (status != TSDB_OK) {
+        return status;
     }
     const uint8_t *p = o->present[o->left_group[op->pos]];
     for (uint32_t i = 0; i < op->grid.count; i++) {
@@ -76,18 +76,18 @@ static enum tsdb_status or_next(struct op *op, struct column *out)
 {
     struct op_set *o = (struct op_set *)op;
     if (op->pos < o->left->series_count) {
-        enum tsdb_status s = op_next(o->left, out);
-        return s == TSDB_OK ? mark(o, o->left_group[op->pos], out) : s;
+        enum tsdb_status status = op_next(o->left, out);
+        return status == TSDB_OK ? mark(o, o->left_group[op->pos], out) : status;
     }
     uint32_t i = op->pos - o->left->series_count;
-    enum tsdb_status s = op_next(o->right, out);
+    enum tsdb_status status = op_next(o->right, out);
     const uint8_t *p = o->present[o->right_group[i]];
-    for (uint32_t k = 0; p && k < op->grid.count && s == TSDB_OK; k++) {
+    for (uint32_t k = 0; p && k < op->grid.count && status == TSDB_OK; k++) {
         if (p[k]) {
             out->kind[k] = POINT_NONE;
         }
     }
-    return s;
+    return status;
 }
 
 static enum tsdb_status group_series(struct op_set *o, struct label_map *map, const struct op *side,
@@ -138,12 +138,12 @@ enum tsdb_status op_set_build(struct exec *x, const struct query_expr *e, const 
     }
     struct label_map map;
     label_map_init(&map, x->arena);
-    enum tsdb_status s = exec_build(x, e->u.binary.left, grid, &o->left);
-    s = s == TSDB_OK ? exec_build(x, e->u.binary.right, grid, &o->right) : s;
-    s = s == TSDB_OK ? group_series(o, &map, o->left, &o->left_group) : s;
-    s = s == TSDB_OK ? group_series(o, &map, o->right, &o->right_group) : s;
-    if (s != TSDB_OK) {
-        return s;
+    enum tsdb_status status = exec_build(x, e->u.binary.left, grid, &o->left);
+    status = status == TSDB_OK ? exec_build(x, e->u.binary.right, grid, &o->right) : status;
+    status = status == TSDB_OK ? group_series(o, &map, o->left, &o->left_group) : status;
+    status = status == TSDB_OK ? group_series(o, &map, o->right, &o->right_group) : status;
+    if (status != TSDB_OK) {
+        return status;
     }
     o->group_count = map.count;
     o->present = TSDB_ARENA_ARRAY(x->arena, uint8_t *, TSDB_MAX(map.count, 1));
@@ -153,9 +153,9 @@ enum tsdb_status op_set_build(struct exec *x, const struct query_expr *e, const 
     memset(o->present, 0, TSDB_MAX(map.count, 1) * sizeof *o->present);
     *out = &o->op;
     if (is_or) {
-        s = or_series(o);
+        status = or_series(o);
         /* Both sides may have the same series; at a step only one of them may be there. */
-        return s == TSDB_OK ? op_merge_equal(out, false) : s;
+        return status == TSDB_OK ? op_merge_equal(out, false) : status;
     }
     o->op.series = o->left->series;
     o->op.series_count = o->left->series_count;

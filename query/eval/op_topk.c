@@ -121,8 +121,8 @@ static enum tsdb_status offer(struct op_topk *o, uint32_t series, const struct c
 {
     struct exec *x = o->op.x;
     enum token_type op = o->op.expr->u.aggregate.op;
-    enum tsdb_status s = TSDB_OK;
-    for (uint32_t i = 0; i < o->op.grid.count && s == TSDB_OK; i++) {
+    enum tsdb_status status = TSDB_OK;
+    for (uint32_t i = 0; i < o->op.grid.count && status == TSDB_OK; i++) {
         double k = o->param[i];
         if (c->kind[i] == POINT_NONE || !(k >= 1)) {
             continue;
@@ -144,9 +144,9 @@ static enum tsdb_status offer(struct op_topk *o, uint32_t series, const struct c
                 return exec_nomem(x);
             }
         }
-        s = heap_put(o, h, most, cand);
+        status = heap_put(o, h, most, cand);
     }
-    return s;
+    return status;
 }
 
 /* k must be a number that fits; all below one means an empty result. */
@@ -208,18 +208,18 @@ static enum tsdb_status topk_put(struct op_topk *o, const struct candidate *c, u
         uint32_t n = o->op.series_count++;
         o->output[c->series] = n + 1;
         o->op.series[n] = o->child->series[c->series];
-        enum tsdb_status s = column_init(x, &o->columns[n], o->op.grid.count);
-        if (s != TSDB_OK) {
-            return s;
+        enum tsdb_status status = column_init(x, &o->columns[n], o->op.grid.count);
+        if (status != TSDB_OK) {
+            return status;
         }
     }
     struct column *out = &o->columns[o->output[c->series] - 1];
     out->kind[step] = c->h ? POINT_HISTOGRAM : POINT_FLOAT;
     out->v[step] = c->v;
     if (c->h) {
-        enum tsdb_status s = column_histograms(x, out, o->op.grid.count);
-        if (s != TSDB_OK) {
-            return s;
+        enum tsdb_status status = column_histograms(x, out, o->op.grid.count);
+        if (status != TSDB_OK) {
+            return status;
         }
         out->h[step] = c->h;
     }
@@ -237,17 +237,17 @@ static enum tsdb_status topk_collect(struct op_topk *o)
         return exec_nomem(x);
     }
     memset(o->output, 0, n * sizeof *o->output);
-    enum tsdb_status s = TSDB_OK;
+    enum tsdb_status status = TSDB_OK;
     for (uint32_t g = 0; g < o->group_count; g++) {
         for (uint32_t i = 0; i < o->op.grid.count; i++) {
             struct heap *h = &o->heaps[(size_t)g * o->op.grid.count + i];
             sort_heap(o, h);
-            for (uint32_t k = 0; k < h->count && s == TSDB_OK; k++) {
-                s = topk_put(o, &h->items[k], i);
+            for (uint32_t k = 0; k < h->count && status == TSDB_OK; k++) {
+                status = topk_put(o, &h->items[k], i);
             }
         }
     }
-    return s;
+    return status;
 }
 
 static enum tsdb_status columns_next(struct op *op, struct column *out)
@@ -256,9 +256,9 @@ static enum tsdb_status columns_next(struct op *op, struct column *out)
     memcpy(out->v, c->v, op->grid.count * sizeof *out->v);
     memcpy(out->kind, c->kind, op->grid.count);
     if (c->h) {
-        enum tsdb_status s = column_histograms(op->x, out, op->grid.count);
-        if (s != TSDB_OK) {
-            return s;
+        enum tsdb_status status = column_histograms(op->x, out, op->grid.count);
+        if (status != TSDB_OK) {
+            return status;
         }
         memcpy(out->h, c->h, op->grid.count * sizeof *out->h);
     }
@@ -302,15 +302,15 @@ static enum tsdb_status ratio_next(struct op *op, struct column *out)
 {
     struct op_ratio *o = (struct op_ratio *)op;
     double offset = ratio_offset(&op->series[op->pos].labels);
-    enum tsdb_status s = op_next(o->child, out);
-    for (uint32_t i = 0; i < op->grid.count && s == TSDB_OK; i++) {
+    enum tsdb_status status = op_next(o->child, out);
+    for (uint32_t i = 0; i < op->grid.count && status == TSDB_OK; i++) {
         double r = o->ratio[i];
         bool take = r >= 0 ? offset < r : offset >= 1.0 + r;
         if (!take) {
             out->kind[i] = POINT_NONE;
         }
     }
-    return s;
+    return status;
 }
 
 static enum tsdb_status ratio_build(struct exec *x, const struct query_expr *e,
@@ -320,31 +320,31 @@ static enum tsdb_status ratio_build(struct exec *x, const struct query_expr *e,
     if (!o) {
         return exec_nomem(x);
     }
-    enum tsdb_status s = exec_scalar(x, e->u.aggregate.param, grid, &o->ratio);
-    s = s == TSDB_OK ? exec_build(x, e->u.aggregate.body, grid, &o->child) : s;
+    enum tsdb_status status = exec_scalar(x, e->u.aggregate.param, grid, &o->ratio);
+    status = status == TSDB_OK ? exec_build(x, e->u.aggregate.body, grid, &o->child) : status;
     double min = 0;
     double max = 0;
-    for (uint32_t i = 0; i < grid->count && s == TSDB_OK; i++) {
+    for (uint32_t i = 0; i < grid->count && status == TSDB_OK; i++) {
         if (isnan(o->ratio[i])) {
             return tsdb_error_set(x->err, TSDB_INVALID, "Ratio value is NaN");
         }
         min = TSDB_MIN(min, o->ratio[i]);
         max = TSDB_MAX(max, o->ratio[i]);
     }
-    if (s == TSDB_OK && max > 1) {
+    if (status == TSDB_OK && max > 1) {
         exec_note(x, false, e->u.aggregate.param->start,
                   "ratio value should be between -1 and 1, got %g, capping to 1", max);
     }
-    if (s == TSDB_OK && min < -1) {
+    if (status == TSDB_OK && min < -1) {
         exec_note(x, false, e->u.aggregate.param->start,
                   "ratio value should be between -1 and 1, got %g, capping to -1", min);
     }
     *out = &o->op;
-    if (s == TSDB_OK) {
+    if (status == TSDB_OK) {
         o->op.series = o->child->series;
         o->op.series_count = o->child->series_count;
     }
-    return s;
+    return status;
 }
 
 enum tsdb_status op_topk_build(struct exec *x, const struct query_expr *e, const struct grid *grid,
@@ -361,16 +361,16 @@ enum tsdb_status op_topk_build(struct exec *x, const struct query_expr *e, const
     bool empty = true;
     struct op_series *series;
     struct column c;
-    enum tsdb_status s = exec_scalar(x, e->u.aggregate.param, grid, &o->param);
-    s = s == TSDB_OK ? exec_build(x, e->u.aggregate.body, grid, &o->child) : s;
-    s = s == TSDB_OK ? check_param(o, &empty) : s;
-    if (s != TSDB_OK || empty) {
-        return s == TSDB_OK ? exec_discard(o->child) : s;
+    enum tsdb_status status = exec_scalar(x, e->u.aggregate.param, grid, &o->param);
+    status = status == TSDB_OK ? exec_build(x, e->u.aggregate.body, grid, &o->child) : status;
+    status = status == TSDB_OK ? check_param(o, &empty) : status;
+    if (status != TSDB_OK || empty) {
+        return status == TSDB_OK ? exec_discard(o->child) : status;
     }
-    s = exec_group_series(x, e, o->child, &o->group, &series, &o->group_count);
-    s = s == TSDB_OK ? column_init(x, &c, grid->count) : s;
-    if (s != TSDB_OK) {
-        return s;
+    status = exec_group_series(x, e, o->child, &o->group, &series, &o->group_count);
+    status = status == TSDB_OK ? column_init(x, &c, grid->count) : status;
+    if (status != TSDB_OK) {
+        return status;
     }
     size_t cells = (size_t)o->group_count * grid->count;
     o->heaps = TSDB_ARENA_ARRAY(x->arena, struct heap, TSDB_MAX(cells, 1));
@@ -378,11 +378,11 @@ enum tsdb_status op_topk_build(struct exec *x, const struct query_expr *e, const
         return exec_nomem(x);
     }
     memset(o->heaps, 0, TSDB_MAX(cells, 1) * sizeof *o->heaps);
-    for (uint32_t i = 0; i < o->child->series_count && s == TSDB_OK; i++) {
-        s = op_next(o->child, &c);
-        s = s == TSDB_OK ? offer(o, i, &c) : s;
+    for (uint32_t i = 0; i < o->child->series_count && status == TSDB_OK; i++) {
+        status = op_next(o->child, &c);
+        status = status == TSDB_OK ? offer(o, i, &c) : status;
     }
-    return s == TSDB_OK ? topk_collect(o) : s;
+    return status == TSDB_OK ? topk_collect(o) : status;
 }
 
 /* ---- count_values ---- */
@@ -456,10 +456,10 @@ static enum tsdb_status count_value(struct op_count_values *o, const struct tsdb
         }
         op->series[id] = (struct op_series){group, false};
         op->series_count = id + 1;
-        enum tsdb_status s = exec_hold(x, op->grid.count);
-        s = s == TSDB_OK ? column_init(x, &o->base.columns[id], op->grid.count) : s;
-        if (s != TSDB_OK) {
-            return s;
+        enum tsdb_status status = exec_hold(x, op->grid.count);
+        status = status == TSDB_OK ? column_init(x, &o->base.columns[id], op->grid.count) : status;
+        if (status != TSDB_OK) {
+            return status;
         }
     }
     struct column *c = &o->base.columns[id];
@@ -473,11 +473,12 @@ static enum tsdb_status bad_label_name(struct exec *x, struct query_str label)
     struct tsdb_buf b;
     tsdb_buf_init(&b, TSDB_MEM_QUERY, 0);
     query_quote(&b, label.data, label.len, 0);
-    enum tsdb_status s = b.failed ? exec_nomem(x)
+    enum tsdb_status status = b.failed
+                                  ? exec_nomem(x)
                                   : tsdb_error_set(x->err, TSDB_INVALID, "invalid label name %.*s",
                                                    (int)b.len, (const char *)b.data);
     tsdb_buf_deinit(&b);
-    return s;
+    return status;
 }
 
 enum tsdb_status op_count_values_build(struct exec *x, const struct query_expr *e,
@@ -499,20 +500,20 @@ enum tsdb_status op_count_values_build(struct exec *x, const struct query_expr *
     if (!value_grouping(x, e, label, &grouping)) {
         return exec_nomem(x);
     }
-    enum tsdb_status s = exec_build(x, e->u.aggregate.body, grid, &child);
-    s = s == TSDB_OK ? column_init(x, &c, grid->count) : s;
-    for (uint32_t i = 0; s == TSDB_OK && i < child->series_count; i++) {
-        s = op_next(child, &c);
-        for (uint32_t k = 0; s == TSDB_OK && k < grid->count; k++) {
+    enum tsdb_status status = exec_build(x, e->u.aggregate.body, grid, &child);
+    status = status == TSDB_OK ? column_init(x, &c, grid->count) : status;
+    for (uint32_t i = 0; status == TSDB_OK && i < child->series_count; i++) {
+        status = op_next(child, &c);
+        for (uint32_t k = 0; status == TSDB_OK && k < grid->count; k++) {
             if (c.kind[k] == POINT_HISTOGRAM) {
-                s = tsdb_error_set(
+                status = tsdb_error_set(
                     x->err, TSDB_UNSUPPORTED,
                     "aggregation \"count_values\" of native histograms is not supported yet");
             } else if (c.kind[k] == POINT_FLOAT) {
-                s = count_value(o, &child->series[i].labels, label, grouping, k, c.v[k]);
+                status = count_value(o, &child->series[i].labels, label, grouping, k, c.v[k]);
             }
         }
     }
     *out = &o->base.op;
-    return s;
+    return status;
 }

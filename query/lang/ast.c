@@ -150,7 +150,7 @@ static double eval(struct duration_eval *d, const struct query_expr *e)
     }
     double left = e->u.duration.left ? eval(d, e->u.duration.left) : 0;
     double right = e->u.duration.right ? eval(d, e->u.duration.right) : 0;
-    bool unary = e->u.duration.left == NULL;
+    bool unary = !e->u.duration.left;
     if (d->fault) {
         return 0;
     }

@@ -70,8 +70,8 @@ bool parser_fail_quoted(struct parser *p, uint32_t pos, const char *format, stru
 bool parser_fail_nomem(struct parser *p)
 {
     if (p->status == TSDB_OK) {
-        enum tsdb_status s = p->arena->failure == TSDB_LIMIT ? TSDB_LIMIT : TSDB_NOMEM;
-        p->status = tsdb_error_set(p->err, s, "out of memory while parsing the query");
+        enum tsdb_status status = p->arena->failure == TSDB_LIMIT ? TSDB_LIMIT : TSDB_NOMEM;
+        p->status = tsdb_error_set(p->err, status, "out of memory while parsing the query");
     }
     return false;
 }
@@ -697,9 +697,9 @@ enum tsdb_status query_parse(const char *text, size_t len, const struct query_op
                              struct tsdb_error *err)
 {
     struct parser p;
-    enum tsdb_status s = parser_start(&p, text, len, options, arena, err);
-    if (s != TSDB_OK) {
-        return s;
+    enum tsdb_status status = parser_start(&p, text, len, options, arena, err);
+    if (status != TSDB_OK) {
+        return status;
     }
     if (parser_peek(&p)->type == TOKEN_EOF) {
         parser_fail(&p, 0, "no expression found in input");
@@ -721,9 +721,9 @@ enum tsdb_status query_parse_selector(const char *text, size_t len, struct tsdb_
 {
     static const struct query_options none;
     struct parser p;
-    enum tsdb_status s = parser_start(&p, text, len, &none, arena, err);
-    if (s != TSDB_OK) {
-        return s;
+    enum tsdb_status status = parser_start(&p, text, len, &none, arena, err);
+    if (status != TSDB_OK) {
+        return status;
     }
     struct token name = {.type = TOKEN_EOF};
     enum token_type type = parser_peek(&p)->type;

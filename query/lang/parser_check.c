@@ -11,10 +11,10 @@ enum tsdb_status parser_matcher_refuses_empty(const struct tsdb_matcher *m, bool
         return TSDB_OK;
     }
     struct index_regex *re = NULL;
-    enum tsdb_status s = index_regex_compile(m->value, m->value_len, &re, NULL);
-    if (s != TSDB_OK) {
+    enum tsdb_status status = index_regex_compile(m->value, m->value_len, &re, NULL);
+    if (status != TSDB_OK) {
         *out = false;
-        return s == TSDB_INVALID ? TSDB_OK : TSDB_NOMEM;
+        return status == TSDB_INVALID ? TSDB_OK : TSDB_NOMEM;
     }
     *out = index_regex_match(re, "", 0) == (m->op == TSDB_MATCH_NRE);
     index_regex_destroy(re);

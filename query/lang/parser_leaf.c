@@ -150,12 +150,12 @@ static bool check_regex(struct parser *p, uint32_t pos, const struct tsdb_matche
     }
     struct index_regex *re = NULL;
     struct tsdb_error err = {0};
-    enum tsdb_status s = index_regex_compile(m->value, m->value_len, &re, &err);
+    enum tsdb_status status = index_regex_compile(m->value, m->value_len, &re, &err);
     index_regex_destroy(re);
-    if (s == TSDB_INVALID) {
+    if (status == TSDB_INVALID) {
         return parser_fail(p, pos, "%s", err.msg);
     }
-    return s == TSDB_OK || parser_fail_nomem(p);
+    return status == TSDB_OK || parser_fail_nomem(p);
 }
 
 static bool label_matcher(struct parser *p, struct tsdb_matcher *out)

@@ -51,7 +51,7 @@ static void put_shift_at(struct tsdb_buf *out, const struct query_shift *s)
 /* Behind "offset" an operator belongs to the duration only if it begins with a parenthesis. */
 static bool needs_paren(const struct query_expr *d)
 {
-    if (d->kind != EXPR_DURATION || d->u.duration.wrapped || d->u.duration.left == NULL ||
+    if (d->kind != EXPR_DURATION || d->u.duration.wrapped || !d->u.duration.left ||
         d->u.duration.op == TOKEN_MIN_OF || d->u.duration.op == TOKEN_MAX_OF) {
         return false;
     }
@@ -123,7 +123,7 @@ static void put_matchers(struct tsdb_buf *out, const struct query_expr *v)
     tsdb_buf_init(&text, TSDB_MEM_QUERY, 0);
     struct span *spans = tsdb_mem_alloc(TSDB_MEM_QUERY, (max + 1) * sizeof *spans);
     uint32_t count = 0;
-    out->failed |= spans == NULL;
+    out->failed |= !spans;
     for (uint32_t i = 0; i < max && spans; i++) {
         if (!is_plain_name_matcher(v, &v->u.vector.matchers[i])) {
             size_t begin = text.len;

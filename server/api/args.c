@@ -186,13 +186,13 @@ bool api_arg_matchers(struct call *c, bool wrap, struct tsdb_selector **out, uin
     for (uint32_t i = 0; params_next(&c->params, "match[]", &pos, &v); i++) {
         struct tsdb_error err = {0};
         bool non_empty = false;
-        enum tsdb_status st = query_parse_selector((const char *)v.data, v.len, &c->arena, &list[i],
-                                                   &non_empty, &err);
-        if (st == TSDB_NOMEM) {
-            call_fail(c, st, &err);
+        enum tsdb_status status = query_parse_selector((const char *)v.data, v.len, &c->arena,
+                                                       &list[i], &non_empty, &err);
+        if (status == TSDB_NOMEM) {
+            call_fail(c, status, &err);
             return false;
         }
-        if (st != TSDB_OK) {
+        if (status != TSDB_OK) {
             return matcher_error(c, wrap, err.msg);
         }
         if (!non_empty) {

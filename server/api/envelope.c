@@ -39,9 +39,9 @@ const char *envelope_error_name(enum envelope_error type)
     return error_table[type].name;
 }
 
-enum envelope_error envelope_error_of(enum tsdb_status st)
+enum envelope_error envelope_error_of(enum tsdb_status status)
 {
-    switch (st) {
+    switch (status) {
     case TSDB_INVALID:
     case TSDB_LIMIT:
     case TSDB_UNSUPPORTED:

@@ -116,7 +116,7 @@ void api_metadata(struct call *c)
     }
     struct entries e = {.arena = &c->arena};
     if (!visit_metadata(c, &e)) {
-        call_fail(c, c->arena.failure != TSDB_OK ? c->arena.failure : TSDB_NOMEM, NULL);
+        call_fail(c, tsdb_arena_status(&c->arena), NULL);
         return;
     }
     if (e.count > 1) {
@@ -195,10 +195,10 @@ void api_status_tsdb(struct call *c)
     }
     struct tsdb_cardinality k;
     struct tsdb_error err = {0};
-    enum tsdb_status st =
+    enum tsdb_status status =
         tsdb_cardinality_read(c->server->db, &c->request, (uint32_t)limit, &c->arena, &k, &err);
-    if (st != TSDB_OK) {
-        call_fail(c, st, &err);
+    if (status != TSDB_OK) {
+        call_fail(c, status, &err);
     } else {
         put_cardinality(c, &k);
     }

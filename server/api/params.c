@@ -13,8 +13,8 @@ static int hex_digit(uint8_t c)
 
 static enum tsdb_status no_memory(const struct tsdb_arena *arena, struct tsdb_error *err)
 {
-    enum tsdb_status st = arena->failure == TSDB_LIMIT ? TSDB_LIMIT : TSDB_NOMEM;
-    return tsdb_error_set(err, st, "out of memory for request parameters");
+    enum tsdb_status status = arena->failure == TSDB_LIMIT ? TSDB_LIMIT : TSDB_NOMEM;
+    return tsdb_error_set(err, status, "out of memory for request parameters");
 }
 
 /* Decode src into dst (room for as many bytes); returns the length, or SIZE_MAX at a bad escape,
@@ -86,8 +86,8 @@ static struct tsdb_slice cut(struct tsdb_slice s, char stop, struct tsdb_slice *
 static enum tsdb_status parse_one(struct tsdb_slice s, struct param *items, uint32_t *count,
                                   struct tsdb_arena *arena, struct tsdb_error *err)
 {
-    enum tsdb_status st = TSDB_OK;
-    while (s.len > 0 && st == TSDB_OK) {
+    enum tsdb_status status = TSDB_OK;
+    while (s.len > 0 && status == TSDB_OK) {
         struct tsdb_slice value;
         struct tsdb_slice pair = cut(s, '&', &s);
         struct tsdb_slice name = cut(pair, '=', &value);
@@ -95,13 +95,13 @@ static enum tsdb_status parse_one(struct tsdb_slice s, struct param *items, uint
             continue;
         }
         struct param *p = &items[*count];
-        st = decode(name, true, arena, &p->name, err);
-        if (st == TSDB_OK) {
-            st = decode(value, true, arena, &p->value, err);
+        status = decode(name, true, arena, &p->name, err);
+        if (status == TSDB_OK) {
+            status = decode(value, true, arena, &p->value, err);
         }
-        *count += st == TSDB_OK;
+        *count += status == TSDB_OK;
     }
-    return st;
+    return status;
 }
 
 enum tsdb_status params_parse(struct params *out, struct tsdb_arena *arena, struct tsdb_slice body,
@@ -121,14 +121,14 @@ enum tsdb_status params_parse(struct params *out, struct tsdb_arena *arena, stru
         return no_memory(arena, err);
     }
     uint32_t count = 0;
-    enum tsdb_status st = parse_one(body, items, &count, arena, err);
-    if (st == TSDB_OK) {
-        st = parse_one(query, items, &count, arena, err);
+    enum tsdb_status status = parse_one(body, items, &count, arena, err);
+    if (status == TSDB_OK) {
+        status = parse_one(query, items, &count, arena, err);
     }
-    if (st == TSDB_OK) {
+    if (status == TSDB_OK) {
         *out = (struct params){items, count};
     }
-    return st;
+    return status;
 }
 
 bool params_next(const struct params *p, const char *name, uint32_t *pos, struct tsdb_slice *out)

@@ -81,15 +81,15 @@ static struct query_expr *parse_query(struct call *c, const char *wrap)
     struct query_expr *expr = NULL;
     struct tsdb_error err = {0};
     uint64_t begin = tsdb_perf_now();
-    enum tsdb_status st =
+    enum tsdb_status status =
         query_parse((const char *)text.data, text.len, &c->query_options, &c->arena, &expr, &err);
     tsdb_perf_end(TSDB_LAYER_PARSE, begin);
-    if (st == TSDB_INVALID || st == TSDB_LIMIT) {
+    if (status == TSDB_INVALID || status == TSDB_LIMIT) {
         call_error(c, ENVELOPE_BAD_DATA, "%s%s", wrap, err.msg);
-    } else if (st != TSDB_OK) {
-        call_fail(c, st, &err);
+    } else if (status != TSDB_OK) {
+        call_fail(c, status, &err);
     }
-    return st == TSDB_OK ? expr : NULL;
+    return status == TSDB_OK ? expr : NULL;
 }
 
 static void evaluate(struct call *c, const struct query_expr *expr,
@@ -99,20 +99,20 @@ static void evaluate(struct call *c, const struct query_expr *expr,
     struct query_result result = {0};
     struct tsdb_error err = {0};
     int64_t queue_ns = tsdb_clock_mono_ns(&s->clock) - c->begin_ns;
-    enum tsdb_status st = tsdb_request_check(&c->request);
-    if (st == TSDB_OK) {
+    enum tsdb_status status = tsdb_request_check(&c->request);
+    if (status == TSDB_OK) {
         uint64_t begin = tsdb_perf_now();
-        st = query_eval(s->db, &c->query_options, &c->request, expr, params, &c->arena, &result,
-                        &err);
+        status = query_eval(s->db, &c->query_options, &c->request, expr, params, &c->arena, &result,
+                            &err);
         tsdb_perf_end(TSDB_LAYER_EVAL, begin);
     }
-    if (st == TSDB_INVALID && err.pos > 0) { /* a duration expression: Prometheus works them out
+    if (status == TSDB_INVALID && err.pos > 0) { /* a duration expression: Prometheus works them out
                                                 before it evaluates */
         call_error(c, ENVELOPE_BAD_DATA, "invalid parameter \"query\": %s", err.msg);
         return;
     }
-    if (st != TSDB_OK) {
-        call_fail(c, st, &err);
+    if (status != TSDB_OK) {
+        call_fail(c, status, &err);
         return;
     }
     uint64_t encode_begin = tsdb_perf_now();
@@ -256,12 +256,13 @@ static void select_exemplars(struct call *c, const struct tsdb_selector *selecto
     struct tsdb_exemplar_series *list = NULL;
     uint32_t count = 0;
     struct tsdb_error err = {0};
-    enum tsdb_status st = tsdb_querier_open(c->server->db, &c->request, range, &q, &err);
-    if (st == TSDB_OK) {
-        st = tsdb_exemplars(q, selectors, selector_count, range, &c->arena, &list, &count, &err);
+    enum tsdb_status status = tsdb_querier_open(c->server->db, &c->request, range, &q, &err);
+    if (status == TSDB_OK) {
+        status =
+            tsdb_exemplars(q, selectors, selector_count, range, &c->arena, &list, &count, &err);
     }
-    if (st != TSDB_OK) {
-        call_fail(c, st, &err);
+    if (status != TSDB_OK) {
+        call_fail(c, status, &err);
     } else {
         call_success(c);
         tsdb_buf_put_u8(&c->out, '[');
@@ -293,9 +294,9 @@ void api_query_exemplars(struct call *c)
     }
     struct tsdb_selector *selectors = NULL;
     uint32_t count = 0;
-    enum tsdb_status st = query_expr_selectors(expr, &c->arena, &selectors, &count);
-    if (st != TSDB_OK) {
-        call_fail(c, st, NULL);
+    enum tsdb_status status = query_expr_selectors(expr, &c->arena, &selectors, &count);
+    if (status != TSDB_OK) {
+        call_fail(c, status, NULL);
     } else if (count == 0) {
         c->status = 204;
         c->content_type = NULL;

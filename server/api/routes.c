@@ -85,14 +85,14 @@ void call_error(struct call *c, enum envelope_error type, const char *format, ..
     envelope_error(&c->out, type, text);
 }
 
-void call_fail(struct call *c, enum tsdb_status st, const struct tsdb_error *err)
+void call_fail(struct call *c, enum tsdb_status status, const struct tsdb_error *err)
 {
-    const char *fallback = st == TSDB_CANCELLED ? "query was canceled in expression evaluation"
-                           : st == TSDB_TIMEOUT ? "query timed out in expression evaluation"
-                           : st == TSDB_NOMEM   ? "out of memory"
-                                                : tsdb_status_name(st);
-    call_error(c, envelope_error_of(st), "%s", err && err->msg[0] ? err->msg : fallback);
-    if (st == TSDB_BUSY) {
+    const char *fallback = status == TSDB_CANCELLED ? "query was canceled in expression evaluation"
+                           : status == TSDB_TIMEOUT ? "query timed out in expression evaluation"
+                           : status == TSDB_NOMEM   ? "out of memory"
+                                                    : tsdb_status_name(status);
+    call_error(c, envelope_error_of(status), "%s", err && err->msg[0] ? err->msg : fallback);
+    if (status == TSDB_BUSY) {
         c->status = 503;
         c->retry_after = "1";
     }
@@ -379,10 +379,10 @@ static void run_call(struct call *c)
     struct tsdb_slice body = {c->form.data, c->form.len};
     const char *query = http_query(c->x);
     struct tsdb_slice url = {(const uint8_t *)query, strlen(query)};
-    enum tsdb_status st = params_parse(&c->params, &c->arena, body, url, &err);
-    if (st == TSDB_NOMEM) {
-        call_fail(c, st, &err);
-    } else if (st != TSDB_OK) {
+    enum tsdb_status status = params_parse(&c->params, &c->arena, body, url, &err);
+    if (status == TSDB_NOMEM) {
+        call_fail(c, status, &err);
+    } else if (status != TSDB_OK) {
         call_error(c, ENVELOPE_BAD_DATA, "error parsing form values: %s", err.msg);
     } else {
         c->route->run(c);
@@ -393,10 +393,10 @@ static void run_call(struct call *c)
 static void worker_run(struct work *w)
 {
     struct call *c = (struct call *)(void *)((char *)w - offsetof(struct call, work));
-    enum tsdb_status st = tsdb_request_check(&c->request);
-    if (st != TSDB_OK) {
-        call_error(c, envelope_error_of(st),
-                   st == TSDB_TIMEOUT ? TIMEOUT_IN_QUEUE : CANCELLED_IN_QUEUE);
+    enum tsdb_status status = tsdb_request_check(&c->request);
+    if (status != TSDB_OK) {
+        call_error(c, envelope_error_of(status),
+                   status == TSDB_TIMEOUT ? TIMEOUT_IN_QUEUE : CANCELLED_IN_QUEUE);
         call_send(c);
         return;
     }

@@ -25,12 +25,12 @@ static bool search_begin(struct call *c, bool wrap, struct search *s)
         s->range.max_ms = s->range.min_ms; /* an empty range is not an error here */
     }
     struct tsdb_error err = {0};
-    enum tsdb_status st =
+    enum tsdb_status status =
         tsdb_querier_open(c->server->db, &c->request, s->range, &s->querier, &err);
-    if (st != TSDB_OK) {
-        call_fail(c, st, &err);
+    if (status != TSDB_OK) {
+        call_fail(c, status, &err);
     }
-    return st == TSDB_OK;
+    return status == TSDB_OK;
 }
 
 static void end_list(struct call *c, bool truncated)
@@ -69,10 +69,10 @@ void api_series(struct call *c)
     uint32_t count = 0;
     bool truncated = false;
     struct tsdb_error err = {0};
-    enum tsdb_status st = tsdb_series_list(s.querier, s.selectors, s.selector_count, s.limit,
-                                           &c->arena, &list, &count, &truncated, &err);
-    if (st != TSDB_OK) {
-        call_fail(c, st, &err);
+    enum tsdb_status status = tsdb_series_list(s.querier, s.selectors, s.selector_count, s.limit,
+                                               &c->arena, &list, &count, &truncated, &err);
+    if (status != TSDB_OK) {
+        call_fail(c, status, &err);
     } else {
         call_success(c);
         tsdb_buf_put_u8(&c->out, '[');
@@ -97,10 +97,10 @@ void api_labels(struct call *c)
     uint32_t count = 0;
     bool truncated = false;
     struct tsdb_error err = {0};
-    enum tsdb_status st = tsdb_label_names(s.querier, s.selectors, s.selector_count, s.limit,
-                                           &c->arena, &list, &count, &truncated, &err);
-    if (st != TSDB_OK) {
-        call_fail(c, st, &err);
+    enum tsdb_status status = tsdb_label_names(s.querier, s.selectors, s.selector_count, s.limit,
+                                               &c->arena, &list, &count, &truncated, &err);
+    if (status != TSDB_OK) {
+        call_fail(c, status, &err);
     } else {
         put_strings(c, list, count, truncated);
     }
@@ -111,19 +111,19 @@ void api_labels(struct call *c)
 static bool label_name(struct call *c, struct tsdb_slice *out)
 {
     struct tsdb_error err = {0};
-    enum tsdb_status st = params_decode_segment(c->segment, &c->arena, out, &err);
-    if (st == TSDB_OK) {
-        st = params_unescape_name(*out, &c->arena, out, &err);
+    enum tsdb_status status = params_decode_segment(c->segment, &c->arena, out, &err);
+    if (status == TSDB_OK) {
+        status = params_unescape_name(*out, &c->arena, out, &err);
     }
-    if (st == TSDB_OK && out->len > 0 && tsdb_utf8_valid(out->data, out->len)) {
+    if (status == TSDB_OK && out->len > 0 && tsdb_utf8_valid(out->data, out->len)) {
         return true;
     }
-    if (st == TSDB_OK || st == TSDB_INVALID) {
+    if (status == TSDB_OK || status == TSDB_INVALID) {
         char quoted[256];
-        api_quote(st == TSDB_OK ? *out : c->segment, quoted, sizeof quoted);
+        api_quote(status == TSDB_OK ? *out : c->segment, quoted, sizeof quoted);
         call_error(c, ENVELOPE_BAD_DATA, "invalid label name: %s", quoted);
     } else {
-        call_fail(c, st, &err);
+        call_fail(c, status, &err);
     }
     return false;
 }
@@ -139,11 +139,11 @@ void api_label_values(struct call *c)
     uint32_t count = 0;
     bool truncated = false;
     struct tsdb_error err = {0};
-    enum tsdb_status st =
+    enum tsdb_status status =
         tsdb_label_values(s.querier, (const char *)name.data, (uint32_t)name.len, s.selectors,
                           s.selector_count, s.limit, &c->arena, &list, &count, &truncated, &err);
-    if (st != TSDB_OK) {
-        call_fail(c, st, &err);
+    if (status != TSDB_OK) {
+        call_fail(c, status, &err);
     } else {
         put_strings(c, list, count, truncated);
     }

@@ -64,8 +64,8 @@ void page_reload(struct call *c)
         return;
     }
     struct tsdb_error err = {0};
-    enum tsdb_status st = server_reload(c->server, &err);
-    if (st == TSDB_OK) {
+    enum tsdb_status status = server_reload(c->server, &err);
+    if (status == TSDB_OK) {
         call_ok(c, "text/plain; charset=utf-8");
     } else {
         call_text(c, 500, "failed to reload config: %s\n", err.msg);

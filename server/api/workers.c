@@ -66,15 +66,16 @@ enum tsdb_status workers_create(uint32_t threads, uint32_t queue_max, struct wor
     tsdb_mutex_init(&w->lock, TSDB_RANK_SERVER_QUEUE, "workers");
     tsdb_cond_init(&w->ready);
     w->threads = tsdb_mem_alloc_zero(TSDB_MEM_SERVER, sizeof *w->threads * threads);
-    enum tsdb_status st =
+    enum tsdb_status status =
         w->threads ? TSDB_OK : tsdb_error_set(err, TSDB_NOMEM, "query workers: out of memory");
-    while (st == TSDB_OK && w->thread_count < threads) {
-        st = tsdb_thread_start(&w->threads[w->thread_count], "query-worker", worker_main, w, err);
-        w->thread_count += st == TSDB_OK;
+    while (status == TSDB_OK && w->thread_count < threads) {
+        status =
+            tsdb_thread_start(&w->threads[w->thread_count], "query-worker", worker_main, w, err);
+        w->thread_count += status == TSDB_OK;
     }
-    if (st != TSDB_OK) {
+    if (status != TSDB_OK) {
         workers_destroy(w);
-        return st;
+        return status;
     }
     *out = w;
     return TSDB_OK;

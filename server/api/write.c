@@ -20,9 +20,9 @@ static void add_header(struct http_reply *r, const char *name, const char *value
     r->header_count++;
 }
 
-static unsigned status_of(enum tsdb_status st)
+static unsigned status_of(enum tsdb_status status)
 {
-    switch (st) {
+    switch (status) {
     case TSDB_OK:
         return 204;
     case TSDB_LIMIT:
@@ -48,9 +48,9 @@ static unsigned status_of(enum tsdb_status st)
 }
 
 /* Seconds until a repeat may do better. A log that failed needs a person. */
-static const char *retry_after(enum tsdb_status st)
+static const char *retry_after(enum tsdb_status status)
 {
-    return st == TSDB_READ_ONLY ? "30" : "1";
+    return status == TSDB_READ_ONLY ? "30" : "1";
 }
 
 static void add_counts(struct http_reply *r, const char *samples, const char *histograms,
@@ -94,9 +94,9 @@ static void reply(struct call *c, const struct ingest_answer *a)
     http_reply(c->x, &r);
 }
 
-static void refuse(struct call *c, enum tsdb_status st, const char *text)
+static void refuse(struct call *c, enum tsdb_status status, const char *text)
 {
-    struct ingest_answer a = {.status = st};
+    struct ingest_answer a = {.status = status};
     size_t len = TSDB_MIN(strlen(text), sizeof a.text - 1);
     memcpy(a.text, text, len);
     reply(c, &a);
@@ -183,10 +183,10 @@ void api_write_headers(struct call *c)
     }
     int64_t length = http_content_length(x);
     struct tsdb_error err = {0};
-    enum tsdb_status st =
+    enum tsdb_status status =
         ingest_begin(c->server->ingest, length > 0 ? (uint64_t)length : 0, &c->ingest, &err);
-    if (st != TSDB_OK) {
-        refuse(c, st, err.msg);
+    if (status != TSDB_OK) {
+        refuse(c, status, err.msg);
         return;
     }
     if (wanted) {
@@ -197,9 +197,9 @@ void api_write_headers(struct call *c)
 void api_write_body(struct call *c, const void *data, size_t len)
 {
     struct tsdb_error err = {0};
-    enum tsdb_status st = ingest_body(c->ingest, data, len, &err);
-    if (st != TSDB_OK) {
-        refuse(c, st, err.msg);
+    enum tsdb_status status = ingest_body(c->ingest, data, len, &err);
+    if (status != TSDB_OK) {
+        refuse(c, status, err.msg);
     }
 }
 

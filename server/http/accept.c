@@ -177,9 +177,10 @@ enum tsdb_status http_accept_start(struct http_server *s, struct tsdb_error *err
     if (s->stop_fd < 0) {
         return tsdb_error_set_errno(err, errno, "eventfd");
     }
-    enum tsdb_status st = tsdb_thread_start(&s->accept_thread, "http-accept", accept_main, s, err);
-    s->accept_running = st == TSDB_OK;
-    return st;
+    enum tsdb_status status =
+        tsdb_thread_start(&s->accept_thread, "http-accept", accept_main, s, err);
+    s->accept_running = status == TSDB_OK;
+    return status;
 }
 
 void http_accept_stop(struct http_server *s)

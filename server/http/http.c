@@ -380,28 +380,28 @@ enum tsdb_status http_start(const struct http_options *o, const struct http_hand
     s->body_bytes_max = o->body_bytes_max;
     s->listen_fd = -1;
     s->stop_fd = -1;
-    enum tsdb_status st = http_listen(o->listen_address, &s->listen_fd, &s->port, err);
-    if (st == TSDB_OK && h->on_listen) {
+    enum tsdb_status status = http_listen(o->listen_address, &s->listen_fd, &s->port, err);
+    if (status == TSDB_OK && h->on_listen) {
         h->on_listen(h->arg, s->port);
     }
-    if (st == TSDB_OK) {
-        st = http_watcher_create(o->connections_max + 1, &s->watcher, err);
+    if (status == TSDB_OK) {
+        status = http_watcher_create(o->connections_max + 1, &s->watcher, err);
     }
     uint32_t threads = TSDB_MIN(o->threads, HTTP_DAEMONS_MAX);
-    for (uint32_t i = 0; st == TSDB_OK && i < threads; i++) {
-        st = daemon_start(s, o, &s->daemons[i], err);
-        s->daemon_count += st == TSDB_OK;
+    for (uint32_t i = 0; status == TSDB_OK && i < threads; i++) {
+        status = daemon_start(s, o, &s->daemons[i], err);
+        s->daemon_count += status == TSDB_OK;
     }
     struct http_server *before = *out;
     *out = s; /* handlers may look there as soon as the first connection is accepted */
-    if (st == TSDB_OK) {
-        st = http_accept_start(s, err);
+    if (status == TSDB_OK) {
+        status = http_accept_start(s, err);
     }
-    if (st != TSDB_OK) {
+    if (status != TSDB_OK) {
         *out = before;
         http_stop(s, 0);
     }
-    return st;
+    return status;
 }
 
 uint16_t http_port(const struct http_server *s)

@@ -64,9 +64,9 @@ static enum tsdb_status watcher_open(struct http_watcher *w, struct tsdb_error *
         epoll_ctl(w->epoll_fd, EPOLL_CTL_ADD, w->stop_fd, &ev) != 0) {
         return tsdb_error_set_errno(err, errno, "client watcher");
     }
-    enum tsdb_status st = tsdb_thread_start(&w->thread, "http-watch", watch_main, w, err);
-    w->running = st == TSDB_OK;
-    return st;
+    enum tsdb_status status = tsdb_thread_start(&w->thread, "http-watch", watch_main, w, err);
+    w->running = status == TSDB_OK;
+    return status;
 }
 
 enum tsdb_status http_watcher_create(uint32_t slots, struct http_watcher **out,
@@ -88,10 +88,10 @@ enum tsdb_status http_watcher_create(uint32_t slots, struct http_watcher **out,
     for (uint32_t i = 0; i < slots; i++) {
         w->slots[i].next_free = i + 1 < slots ? (int32_t)(i + 1) : -1;
     }
-    enum tsdb_status st = watcher_open(w, err);
-    if (st != TSDB_OK) {
+    enum tsdb_status status = watcher_open(w, err);
+    if (status != TSDB_OK) {
         http_watcher_destroy(w);
-        return st;
+        return status;
     }
     *out = w;
     return TSDB_OK;

@@ -73,7 +73,7 @@ static inline double naive_scalar(struct naive *n, const struct query_expr *e, i
 
 static inline int64_t naive_time(const struct naive *n, const struct query_shift *s, int64_t t)
 {
-    TSDB_ASSERT(s->offset_expr == NULL);
+    TSDB_ASSERT(!s->offset_expr);
     int64_t at = s->at == QUERY_AT_TIME    ? s->at_ms
                  : s->at == QUERY_AT_START ? n->start_ms
                  : s->at == QUERY_AT_END   ? n->end_ms

@@ -285,10 +285,10 @@ static void compare(struct query_fixture *f, const char *query, const struct que
     struct query_result r = {0};
     struct tsdb_error err = {0};
     struct query_expr *e;
-    enum tsdb_status s = query_fixture_eval(f, query, params, &r, &err);
+    enum tsdb_status status = query_fixture_eval(f, query, params, &r, &err);
     tsdb_arena_init(&n.arena, TSDB_MEM_OTHER, 1 << 20, NULL);
     if (query_parse(query, strlen(query), &f->options, &n.arena, &e, NULL) != TSDB_OK) {
-        assert_int_equal(s, TSDB_INVALID);
+        assert_int_equal(status, TSDB_INVALID);
         assert_non_null(strstr(err.msg, "must not occur in ON and GROUP")); /* all else parses */
         tsdb_arena_deinit(&n.arena);
         return;
@@ -300,7 +300,7 @@ static void compare(struct query_fixture *f, const char *query, const struct que
         struct naive_vector *v = naive_eval(&n, e, t);
         refuse |= v->error;
         points += v->count;
-        for (uint32_t i = 0; i < v->count && !refuse && s == TSDB_OK; i++) {
+        for (uint32_t i = 0; i < v->count && !refuse && status == TSDB_OK; i++) {
             const struct query_point *p = point_at(&r, &v->items[i].labels, t);
             if (!p || !close_to(p->value, v->items[i].v)) {
                 fail_msg("seed %llu: %s at %lld: %.17g, naive %.17g", (unsigned long long)seed,
@@ -310,12 +310,12 @@ static void compare(struct query_fixture *f, const char *query, const struct que
     }
     /* Over a range, equal labels of two series of a range function are an error even if they share
      * no step: the naive one, which sees single steps, cannot know. */
-    bool only_over_range = s == TSDB_INVALID && strstr(err.msg, "same labelset") &&
+    bool only_over_range = status == TSDB_INVALID && strstr(err.msg, "same labelset") &&
                            (params->step_ms || strchr(query, ':'));
-    if (refuse || s != TSDB_OK) {
-        if (refuse != (s == TSDB_INVALID) && !only_over_range) {
+    if (refuse || status != TSDB_OK) {
+        if (refuse != (status == TSDB_INVALID) && !only_over_range) {
             fail_msg("seed %llu: %s: %s %s, naive %s", (unsigned long long)seed, query,
-                     tsdb_status_name(s), err.msg, refuse ? "refuses" : "does not refuse");
+                     tsdb_status_name(status), err.msg, refuse ? "refuses" : "does not refuse");
         }
         o->refused += refuse;
         o->lenient += only_over_range && !refuse;

@@ -73,9 +73,9 @@ static inline enum tsdb_status qf_matches(const struct tsdb_matcher *m,
         hit = len == m->value_len && memcmp(value, m->value, len) == 0;
     } else {
         struct index_regex *re = NULL;
-        enum tsdb_status s = index_regex_compile(m->value, m->value_len, &re, NULL);
-        if (s != TSDB_OK) {
-            return s;
+        enum tsdb_status status = index_regex_compile(m->value, m->value_len, &re, NULL);
+        if (status != TSDB_OK) {
+            return status;
         }
         hit = index_regex_match(re, value, len);
         index_regex_destroy(re);
@@ -99,9 +99,9 @@ static inline enum tsdb_status qf_select(void *ctx, const struct tsdb_matcher *m
     for (uint32_t i = 0; i < f->count; i++) {
         bool all = true;
         for (uint32_t k = 0; k < matcher_count && all; k++) {
-            enum tsdb_status s = qf_matches(&matchers[k], &f->series[i]->labels, &all);
-            if (s != TSDB_OK) {
-                return s;
+            enum tsdb_status status = qf_matches(&matchers[k], &f->series[i]->labels, &all);
+            if (status != TSDB_OK) {
+                return status;
             }
         }
         if (all) {
@@ -277,13 +277,13 @@ static inline enum tsdb_status query_fixture_eval(struct query_fixture *f, const
     const struct query_source source = {&ops, f};
     struct query_expr *e;
     tsdb_arena_reset(&f->result);
-    enum tsdb_status s = query_parse(query, strlen(query), &f->options, &f->result, &e, err);
-    if (s != TSDB_OK) {
-        return s;
+    enum tsdb_status status = query_parse(query, strlen(query), &f->options, &f->result, &e, err);
+    if (status != TSDB_OK) {
+        return status;
     }
-    s = query_eval_source(&source, &f->options, &f->request, e, params, &f->result, out, err);
+    status = query_eval_source(&source, &f->options, &f->request, e, params, &f->result, out, err);
     TSDB_ASSERT(!f->open);
-    return s;
+    return status;
 }
 
 static inline void qf_put_point(struct tsdb_buf *b, const struct query_point *p)
@@ -328,10 +328,10 @@ static inline void query_fixture_text(struct query_fixture *f, const char *query
     const struct query_params params = {.start_ms = start_ms, .end_ms = end_ms, .step_ms = step_ms};
     struct query_result r = {0};
     struct tsdb_error err = {0};
-    enum tsdb_status s = query_fixture_eval(f, query, &params, &r, &err);
+    enum tsdb_status status = query_fixture_eval(f, query, &params, &r, &err);
     tsdb_buf_clear(out);
-    if (s != TSDB_OK) {
-        tsdb_buf_printf(out, "%s: %s", tsdb_status_name(s), err.msg);
+    if (status != TSDB_OK) {
+        tsdb_buf_printf(out, "%s: %s", tsdb_status_name(status), err.msg);
     } else {
         query_fixture_print(&r, out);
     }

@@ -26,27 +26,28 @@ static enum tsdb_status resolve_all(const struct blocks_options *o, const struct
 {
     struct tsdb_arena arena;
     tsdb_arena_init(&arena, TSDB_MEM_OTHER, ARENA_FIRST_BYTES, NULL);
-    enum tsdb_status st = TSDB_OK;
-    for (uint32_t id = 0; id < count && st == TSDB_OK; id++) {
+    enum tsdb_status status = TSDB_OK;
+    for (uint32_t id = 0; id < count && status == TSDB_OK; id++) {
         struct tsdb_labels labels;
         tsdb_arena_reset(&arena);
-        st = block_labels(block, id, &arena, &labels, err);
-        if (st == TSDB_OK) {
+        status = block_labels(block, id, &arena, &labels, err);
+        if (status == TSDB_OK) {
             pairs[id].id = id;
-            st = o->resolve(o->resolve_arg, &labels, tsdb_labels_hash(o->hash_key, &labels),
-                            &pairs[id].ref, err);
+            status = o->resolve(o->resolve_arg, &labels, tsdb_labels_hash(o->hash_key, &labels),
+                                &pairs[id].ref, err);
         }
     }
     tsdb_arena_deinit(&arena);
-    return st;
+    return status;
 }
 
 static enum tsdb_status refs_write(struct blocks *b, const char *ulid, struct block_ref_pair *pairs,
                                    uint32_t count, struct tsdb_error *err)
 {
     qsort(pairs, count, sizeof *pairs, compare_pairs);
-    enum tsdb_status st = b->commit ? b->commit(b->commit_arg, err) : TSDB_OK;
-    return st == TSDB_OK ? block_refs_write(b->fs, ulid, b->identity, pairs, count, err) : st;
+    enum tsdb_status status = b->commit ? b->commit(b->commit_arg, err) : TSDB_OK;
+    return status == TSDB_OK ? block_refs_write(b->fs, ulid, b->identity, pairs, count, err)
+                             : status;
 }
 
 static enum tsdb_status rebuild_refs(struct blocks *b, const struct blocks_options *o,
@@ -63,12 +64,12 @@ static enum tsdb_status rebuild_refs(struct blocks *b, const struct blocks_optio
         return tsdb_error_set(err, TSDB_NOMEM, "block %s: no memory for %u series references",
                               m->ulid, count);
     }
-    enum tsdb_status st = resolve_all(o, block, pairs, count, err);
-    if (st == TSDB_OK) {
-        st = refs_write(b, m->ulid, pairs, count, err);
+    enum tsdb_status status = resolve_all(o, block, pairs, count, err);
+    if (status == TSDB_OK) {
+        status = refs_write(b, m->ulid, pairs, count, err);
     }
     tsdb_mem_free(TSDB_MEM_OTHER, pairs, count * sizeof *pairs);
-    return st;
+    return status;
 }
 
 static enum tsdb_status open_refs(struct blocks *b, const struct blocks_options *o,
@@ -76,18 +77,18 @@ static enum tsdb_status open_refs(struct blocks *b, const struct blocks_options 
                                   struct tsdb_error *err)
 {
     const char *ulid = block_meta(block)->ulid;
-    enum tsdb_status st = block_refs_open(b->fs, ulid, b->identity, b->l2, out, err);
-    if (st == TSDB_OK && block_refs_count(*out) == block_meta(block)->series) {
+    enum tsdb_status status = block_refs_open(b->fs, ulid, b->identity, b->l2, out, err);
+    if (status == TSDB_OK && block_refs_count(*out) == block_meta(block)->series) {
         return TSDB_OK;
     }
-    if (st == TSDB_OK) {
+    if (status == TSDB_OK) {
         block_refs_close(*out);
-    } else if (st == TSDB_NOMEM) {
-        return st;
+    } else if (status == TSDB_NOMEM) {
+        return status;
     }
     tsdb_error_clear(err);
-    st = rebuild_refs(b, o, block, err);
-    return st == TSDB_OK ? block_refs_open(b->fs, ulid, b->identity, b->l2, out, err) : st;
+    status = rebuild_refs(b, o, block, err);
+    return status == TSDB_OK ? block_refs_open(b->fs, ulid, b->identity, b->l2, out, err) : status;
 }
 
 static enum tsdb_status open_one(struct blocks *b, const struct blocks_options *o, const char *ulid,
@@ -95,18 +96,18 @@ static enum tsdb_status open_one(struct blocks *b, const struct blocks_options *
 {
     struct block *block = NULL;
     struct block_refs *refs = NULL;
-    enum tsdb_status st = block_open(b->fs, BLOCKS_DIR, ulid, b->l2, &block, err);
-    if (st == TSDB_OK) {
-        st = open_refs(b, o, block, &refs, err);
+    enum tsdb_status status = block_open(b->fs, BLOCKS_DIR, ulid, b->l2, &block, err);
+    if (status == TSDB_OK) {
+        status = open_refs(b, o, block, &refs, err);
     }
-    if (st == TSDB_OK) {
-        st = live_block_make(block, refs, out);
+    if (status == TSDB_OK) {
+        status = live_block_make(block, refs, out);
     }
-    if (st != TSDB_OK) {
+    if (status != TSDB_OK) {
         block_refs_close(refs);
         block_close(block);
     }
-    return st;
+    return status;
 }
 
 /* Out of the way, but kept for a person to look at. */
@@ -119,21 +120,21 @@ static enum tsdb_status quarantine(struct blocks *b, const char *ulid, const str
     snprintf(to, sizeof to, BLOCKS_DIR_QUARANTINE "/%s", ulid);
     tsdb_log(TSDB_LOG_ERROR, "tsdb", "damaged block is moved to quarantine", TSDB_S("block", ulid),
              TSDB_S("err", why->msg));
-    enum tsdb_status st = b->fs->ops->mkdir(b->fs->ctx, BLOCKS_DIR_QUARANTINE, err);
-    if (st == TSDB_OK) {
-        st = b->fs->ops->sync_dir(b->fs->ctx, "", err);
+    enum tsdb_status status = b->fs->ops->mkdir(b->fs->ctx, BLOCKS_DIR_QUARANTINE, err);
+    if (status == TSDB_OK) {
+        status = b->fs->ops->sync_dir(b->fs->ctx, "", err);
     }
-    if (st == TSDB_OK) {
-        st = b->fs->ops->rename(b->fs->ctx, from, to, err);
+    if (status == TSDB_OK) {
+        status = b->fs->ops->rename(b->fs->ctx, from, to, err);
     }
-    if (st == TSDB_OK) {
-        st = b->fs->ops->sync_dir(b->fs->ctx, BLOCKS_DIR_QUARANTINE, err);
+    if (status == TSDB_OK) {
+        status = b->fs->ops->sync_dir(b->fs->ctx, BLOCKS_DIR_QUARANTINE, err);
     }
-    if (st == TSDB_OK) {
-        st = b->fs->ops->sync_dir(b->fs->ctx, BLOCKS_DIR, err);
+    if (status == TSDB_OK) {
+        status = b->fs->ops->sync_dir(b->fs->ctx, BLOCKS_DIR, err);
     }
     atomic_fetch_add(&b->quarantined, 1);
-    return st;
+    return status;
 }
 
 static enum tsdb_status open_all(struct blocks *b, const struct blocks_options *o,
@@ -144,16 +145,16 @@ static enum tsdb_status open_all(struct blocks *b, const struct blocks_options *
     for (uint32_t i = 0; i < name_count; i++) {
         struct tsdb_error why = {0};
         const char *ulid = names[i].ulid;
-        enum tsdb_status st = open_one(b, o, ulid, &live[*out_count], &why);
-        if (st == TSDB_CORRUPT || st == TSDB_UNSUPPORTED || st == TSDB_NOT_FOUND) {
-            st = quarantine(b, ulid, &why, err);
-            if (st != TSDB_OK) {
-                return st;
+        enum tsdb_status status = open_one(b, o, ulid, &live[*out_count], &why);
+        if (status == TSDB_CORRUPT || status == TSDB_UNSUPPORTED || status == TSDB_NOT_FOUND) {
+            status = quarantine(b, ulid, &why, err);
+            if (status != TSDB_OK) {
+                return status;
             }
             continue;
         }
-        if (st != TSDB_OK) {
-            return tsdb_error_set(err, st, "block %s: %s", ulid, why.msg);
+        if (status != TSDB_OK) {
+            return tsdb_error_set(err, status, "block %s: %s", ulid, why.msg);
         }
         b->next_sequence =
             TSDB_MAX(b->next_sequence, block_meta(live[*out_count]->block)->sequence + 1);
@@ -178,18 +179,18 @@ static void count_blocks(struct blocks *b)
 static enum tsdb_status dir_prepare(struct blocks *b, struct tsdb_error *err)
 {
     uint32_t removed = 0;
-    enum tsdb_status st = b->fs->ops->mkdir(b->fs->ctx, BLOCKS_DIR, err);
-    if (st == TSDB_OK) {
-        st = block_dir_clean(b->fs, BLOCKS_DIR, &removed, err);
+    enum tsdb_status status = b->fs->ops->mkdir(b->fs->ctx, BLOCKS_DIR, err);
+    if (status == TSDB_OK) {
+        status = block_dir_clean(b->fs, BLOCKS_DIR, &removed, err);
     }
-    if (st == TSDB_OK && removed > 0) {
+    if (status == TSDB_OK && removed > 0) {
         tsdb_log(TSDB_LOG_INFO, "tsdb", "blocks that were not finished are removed",
                  TSDB_U("blocks", removed));
     }
-    if (st == TSDB_OK) {
-        st = b->fs->ops->sync_dir(b->fs->ctx, "", err);
+    if (status == TSDB_OK) {
+        status = b->fs->ops->sync_dir(b->fs->ctx, "", err);
     }
-    return st == TSDB_OK ? b->fs->ops->sync_dir(b->fs->ctx, BLOCKS_DIR, err) : st;
+    return status == TSDB_OK ? b->fs->ops->sync_dir(b->fs->ctx, BLOCKS_DIR, err) : status;
 }
 
 static enum tsdb_status load(struct blocks *b, const struct blocks_options *o,
@@ -201,24 +202,24 @@ static enum tsdb_status load(struct blocks *b, const struct blocks_options *o,
     uint32_t count = 0;
     struct tsdb_arena arena;
     tsdb_arena_init(&arena, TSDB_MEM_OTHER, ARENA_FIRST_BYTES, NULL);
-    enum tsdb_status st = dir_prepare(b, err);
-    if (st == TSDB_OK) {
-        st = block_dir_list(b->fs, BLOCKS_DIR, &arena, &names, &name_count, err);
+    enum tsdb_status status = dir_prepare(b, err);
+    if (status == TSDB_OK) {
+        status = block_dir_list(b->fs, BLOCKS_DIR, &arena, &names, &name_count, err);
     }
-    if (st == TSDB_OK && name_count > 0) {
+    if (status == TSDB_OK && name_count > 0) {
         live = TSDB_ARENA_ARRAY(&arena, struct live_block *, name_count);
-        st = live ? open_all(b, o, names, name_count, live, &count, err)
-                  : tsdb_error_set(err, TSDB_NOMEM, "no memory for %u blocks", name_count);
+        status = live ? open_all(b, o, names, name_count, live, &count, err)
+                      : tsdb_error_set(err, TSDB_NOMEM, "no memory for %u blocks", name_count);
     }
-    if (st == TSDB_OK && count > 0) {
-        st = blocks_publish(b, live, count, NULL, 0, NULL, NULL, err);
-        count = st == TSDB_OK ? 0 : count;
+    if (status == TSDB_OK && count > 0) {
+        status = blocks_publish(b, live, count, NULL, 0, NULL, NULL, err);
+        count = status == TSDB_OK ? 0 : count;
     }
     for (uint32_t i = 0; i < count; i++) {
         live_block_free(live[i]);
     }
     tsdb_arena_deinit(&arena);
-    return st;
+    return status;
 }
 
 enum tsdb_status blocks_open(struct blocks *b, const struct blocks_options *o,
@@ -236,20 +237,20 @@ enum tsdb_status blocks_open(struct blocks *b, const struct blocks_options *o,
     struct tsdb_hash128 id = tsdb_hash128(o->hash_key, "identity", 8);
     memcpy(b->identity, &id, sizeof b->identity);
     static_assert(sizeof id == BLOCK_REFS_IDENTITY_BYTES, "an identity is a 128-bit hash");
-    enum tsdb_status st = cache_l1_create(o->l1_bytes, &b->l1);
-    if (st == TSDB_OK) {
-        st = view_set_init(&b->views);
+    enum tsdb_status status = cache_l1_create(o->l1_bytes, &b->l1);
+    if (status == TSDB_OK) {
+        status = view_set_init(&b->views);
     }
-    if (st != TSDB_OK) {
-        st = tsdb_error_set(err, st, "no memory to open the blocks");
+    if (status != TSDB_OK) {
+        status = tsdb_error_set(err, status, "no memory to open the blocks");
     }
-    if (st == TSDB_OK) {
-        st = load(b, o, err);
+    if (status == TSDB_OK) {
+        status = load(b, o, err);
     }
-    if (st != TSDB_OK) {
+    if (status != TSDB_OK) {
         blocks_close(b);
     }
-    return st;
+    return status;
 }
 
 void blocks_close(struct blocks *b)
@@ -283,8 +284,8 @@ struct block_writer_options blocks_writer_options(struct blocks *b, uint32_t lev
 
 static enum tsdb_status delete_block(struct blocks *b, const char *ulid, struct tsdb_error *err)
 {
-    enum tsdb_status st = block_remove(b->fs, BLOCKS_DIR, ulid, err);
-    return st == TSDB_OK ? block_refs_remove(b->fs, ulid, err) : st;
+    enum tsdb_status status = block_remove(b->fs, BLOCKS_DIR, ulid, err);
+    return status == TSDB_OK ? block_refs_remove(b->fs, ulid, err) : status;
 }
 
 static enum tsdb_status adopt(struct blocks *b, const char *ulid, struct block_ref_pair *pairs,
@@ -292,31 +293,31 @@ static enum tsdb_status adopt(struct blocks *b, const char *ulid, struct block_r
 {
     struct block *block = NULL;
     struct block_refs *refs = NULL;
-    enum tsdb_status st = refs_write(b, ulid, pairs, pair_count, err);
-    if (st == TSDB_OK) {
-        st = block_open(b->fs, BLOCKS_DIR, ulid, b->l2, &block, err);
+    enum tsdb_status status = refs_write(b, ulid, pairs, pair_count, err);
+    if (status == TSDB_OK) {
+        status = block_open(b->fs, BLOCKS_DIR, ulid, b->l2, &block, err);
     }
-    if (st == TSDB_OK) {
-        st = block_refs_open(b->fs, ulid, b->identity, b->l2, &refs, err);
+    if (status == TSDB_OK) {
+        status = block_refs_open(b->fs, ulid, b->identity, b->l2, &refs, err);
     }
-    if (st == TSDB_OK && live_block_make(block, refs, out) != TSDB_OK) {
-        st = tsdb_error_set(err, TSDB_NOMEM, "no memory for block %s", ulid);
+    if (status == TSDB_OK && live_block_make(block, refs, out) != TSDB_OK) {
+        status = tsdb_error_set(err, TSDB_NOMEM, "no memory for block %s", ulid);
     }
-    if (st != TSDB_OK) {
+    if (status != TSDB_OK) {
         block_refs_close(refs);
         block_close(block);
     }
-    return st;
+    return status;
 }
 
 enum tsdb_status blocks_adopt(struct blocks *b, const char *ulid, struct block_ref_pair *pairs,
                               uint32_t pair_count, struct live_block **out, struct tsdb_error *err)
 {
-    enum tsdb_status st = adopt(b, ulid, pairs, pair_count, out, err);
-    if (st != TSDB_OK) {
+    enum tsdb_status status = adopt(b, ulid, pairs, pair_count, out, err);
+    if (status != TSDB_OK) {
         blocks_disown(b, ulid);
     }
-    return st;
+    return status;
 }
 
 void blocks_disown(struct blocks *b, const char *ulid)
@@ -388,11 +389,11 @@ static enum tsdb_status piece_list_grow(struct piece_list *l)
     uint32_t cap = l->cap ? l->cap * 2 : 16;
     struct head_piece *items = TSDB_ARENA_ARRAY(l->arena, struct head_piece, cap);
     if (!items) {
-        return l->arena->failure != TSDB_OK ? l->arena->failure : TSDB_NOMEM;
+        return tsdb_arena_status(l->arena);
     }
     struct cache_l1_entry **pins = TSDB_ARENA_ARRAY(l->arena, struct cache_l1_entry *, cap);
     if (!pins) {
-        return l->arena->failure != TSDB_OK ? l->arena->failure : TSDB_NOMEM;
+        return tsdb_arena_status(l->arena);
     }
     if (l->count > 0) {
         memcpy(items, l->items, l->count * sizeof *items);
@@ -408,9 +409,9 @@ enum tsdb_status piece_list_add(struct piece_list *l, const struct head_piece *p
                                 struct cache_l1_entry *pin)
 {
     if (l->count == l->cap) {
-        enum tsdb_status st = piece_list_grow(l);
-        if (st != TSDB_OK) {
-            return st;
+        enum tsdb_status status = piece_list_grow(l);
+        if (status != TSDB_OK) {
+            return status;
         }
     }
     l->items[l->count] = *p;
@@ -426,9 +427,9 @@ static enum tsdb_status read_chunk(struct blocks *b, const struct block *block,
     struct chunk_samples decoded;
     struct cache_l1_entry *pin = cache_l1_get(b->l1, block_id(block), c->offset, &samples);
     if (!pin) {
-        enum tsdb_status st = block_chunk_read(block, c, out->arena, &decoded, err);
-        if (st != TSDB_OK) {
-            return st;
+        enum tsdb_status status = block_chunk_read(block, c, out->arena, &decoded, err);
+        if (status != TSDB_OK) {
+            return status;
         }
         samples = &decoded;
         if (decoded.kind == TSDB_SAMPLE_FLOAT) {
@@ -438,10 +439,10 @@ static enum tsdb_status read_chunk(struct blocks *b, const struct block *block,
         }
     }
     struct head_piece piece = piece_of_chunk(samples);
-    enum tsdb_status st = piece_list_add(out, &piece, pin);
-    if (st != TSDB_OK) {
+    enum tsdb_status status = piece_list_add(out, &piece, pin);
+    if (status != TSDB_OK) {
         cache_l1_release(b->l1, pin);
-        return tsdb_error_set(err, st, "no memory to read a series");
+        return tsdb_error_set(err, status, "no memory to read a series");
     }
     return TSDB_OK;
 }
@@ -469,21 +470,21 @@ enum tsdb_status blocks_read(struct blocks *b, const struct view *v, tsdb_series
     for (uint32_t i = 0; i < v->block_count; i++) {
         struct live_block *l = v->blocks[i];
         uint32_t id = 0;
-        enum tsdb_status st =
+        enum tsdb_status status =
             overlaps(l, range) ? block_refs_find(l->refs, ref, &id, err) : TSDB_NOT_FOUND;
-        if (st == TSDB_NOT_FOUND) {
+        if (status == TSDB_NOT_FOUND) {
             continue;
         }
         struct block_chunk *chunks = NULL;
         uint32_t n = 0;
-        if (st == TSDB_OK) {
-            st = block_chunks(l->block, id, range, out->arena, &chunks, &n, err);
+        if (status == TSDB_OK) {
+            status = block_chunks(l->block, id, range, out->arena, &chunks, &n, err);
         }
-        for (uint32_t k = 0; k < n && st == TSDB_OK; k++) {
-            st = read_chunk(b, l->block, &chunks[k], out, err);
+        for (uint32_t k = 0; k < n && status == TSDB_OK; k++) {
+            status = read_chunk(b, l->block, &chunks[k], out, err);
         }
-        if (st != TSDB_OK) {
-            return tsdb_error_prefix(err, st, "block %s", block_meta(l->block)->ulid);
+        if (status != TSDB_OK) {
+            return tsdb_error_prefix(err, status, "block %s", block_meta(l->block)->ulid);
         }
     }
     return TSDB_OK;

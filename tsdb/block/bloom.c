@@ -54,7 +54,7 @@ enum tsdb_status bloom_write(const uint64_t *hashes, uint64_t count, struct page
     }
     size_t bytes = (size_t)blocks * BLOOM_BLOCK_BYTES;
     uint8_t *bits = tsdb_mem_alloc_zero(TSDB_MEM_OTHER, bytes);
-    if (bits == NULL) {
+    if (!bits) {
         return tsdb_error_set(err, TSDB_NOMEM, "bloom filter: no memory for %zu bytes", bytes);
     }
     for (uint64_t i = 0; i < count; i++) {

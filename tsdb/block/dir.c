@@ -138,9 +138,8 @@ enum tsdb_status block_dir_list(const struct tsdb_fs *fs, const char *dir, struc
     struct block_name *names = NULL;
     if (status == TSDB_OK) {
         names = TSDB_ARENA_ARRAY(arena, struct block_name, count + 1);
-        status = names == NULL
-                     ? tsdb_error_set(err, arena->failure, "%s: no memory to list it", dir)
-                     : TSDB_OK;
+        status =
+            !names ? tsdb_error_set(err, arena->failure, "%s: no memory to list it", dir) : TSDB_OK;
     }
     if (status == TSDB_OK) {
         if (count > 0) {

@@ -29,8 +29,8 @@ static bool any_start(const struct piece_columns *c, uint32_t begin, uint32_t en
 enum tsdb_status pieces_write(const struct piece_columns *c, struct block_writer *w,
                               struct tsdb_error *err)
 {
-    enum tsdb_status st = TSDB_OK;
-    for (uint32_t begin = 0; begin < c->count && st == TSDB_OK;) {
+    enum tsdb_status status = TSDB_OK;
+    for (uint32_t begin = 0; begin < c->count && status == TSDB_OK;) {
         uint32_t end = stretch_end(c, begin);
         struct chunk_samples s = {
             .kind = c->kind ? (enum tsdb_sample_kind)c->kind[begin] : TSDB_SAMPLE_FLOAT,
@@ -39,8 +39,8 @@ enum tsdb_status pieces_write(const struct piece_columns *c, struct block_writer
             .value = c->value + begin,
             .start_ms = any_start(c, begin, end) ? c->start_ms + begin : NULL,
         };
-        st = block_writer_chunk(w, &s, NULL, 0, err);
+        status = block_writer_chunk(w, &s, NULL, 0, err);
         begin = end;
     }
-    return st;
+    return status;
 }

@@ -181,7 +181,7 @@ enum tsdb_status block_open(const struct tsdb_fs *fs, const char *dir, const cha
         return tsdb_error_set(err, TSDB_INVALID, "%s is not the name of a block", ulid);
     }
     struct block *b = tsdb_mem_alloc_zero(TSDB_MEM_OTHER, sizeof *b);
-    if (b == NULL) {
+    if (!b) {
         return tsdb_error_set(err, TSDB_NOMEM, "block %s: out of memory", ulid);
     }
     memcpy(b->dir, dir, strlen(dir) + 1);
@@ -198,7 +198,7 @@ enum tsdb_status block_open(const struct tsdb_fs *fs, const char *dir, const cha
 
 void block_close(struct block *b)
 {
-    if (b == NULL) {
+    if (!b) {
         return;
     }
     index_disk_close(b->index);
@@ -298,7 +298,7 @@ enum tsdb_status block_chunks(const struct block *b, uint32_t id, struct tsdb_ti
         return named(b, status, err);
     }
     struct block_chunk *chunks = TSDB_ARENA_ARRAY(arena, struct block_chunk, (size_t)count + 1);
-    if (chunks == NULL) {
+    if (!chunks) {
         return named(b, tsdb_error_set(err, arena->failure, "over the memory limit"), err);
     }
     for (uint32_t i = 0; i < count; i++) {
@@ -361,7 +361,7 @@ static enum tsdb_status record_read(const struct block *b, uint64_t offset, uint
                                  "chunk at byte %" PRIu64 " goes beyond the end", offset);
     }
     r.data = tsdb_mem_alloc(TSDB_MEM_QUERY, r.bytes);
-    if (r.data == NULL) {
+    if (!r.data) {
         return tsdb_error_set(err, TSDB_NOMEM, "no memory for a chunk of %u bytes", len);
     }
     enum tsdb_status status = cache_l2_read(f->cache, f->cache_id, f->fs, f->file, offset, r.data,
@@ -401,7 +401,7 @@ static enum tsdb_status shared_decode(const struct block *b, const struct record
     uint64_t distance = 0;
     const uint8_t *end = r->payload + r->len;
     const uint8_t *chunk = tsdb_get_uvarint(r->payload, end, &distance);
-    if (chunk == NULL || distance == 0 || distance >= offset) {
+    if (!chunk || distance == 0 || distance >= offset) {
         return tsdb_error_set_at(err, TSDB_CORRUPT, offset,
                                  "chunk at byte %" PRIu64 ": no distance to its times", offset);
     }
@@ -413,7 +413,7 @@ static enum tsdb_status shared_decode(const struct block *b, const struct record
         return status;
     }
     uint8_t *cut = tsdb_mem_alloc(TSDB_MEM_QUERY, (size_t)other.len + 1);
-    if (cut == NULL) {
+    if (!cut) {
         status = tsdb_error_set(err, TSDB_NOMEM, "no memory for a chunk of %u bytes", other.len);
     } else if (other.shared) {
         status =

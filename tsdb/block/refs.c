@@ -79,12 +79,13 @@ static enum tsdb_status write_pages(const struct tsdb_fs *fs, struct tsdb_file *
                                     uint32_t count, uint8_t *page, struct tsdb_error *err)
 {
     fill_header(page, identity, count);
-    enum tsdb_status st = fs->ops->pwrite(fs->ctx, f, page, PAGE_BYTES, 0, err);
-    for (uint32_t at = 0, number = 1; st == TSDB_OK && at < count; at += PAIRS_A_PAGE, number++) {
+    enum tsdb_status status = fs->ops->pwrite(fs->ctx, f, page, PAGE_BYTES, 0, err);
+    for (uint32_t at = 0, number = 1; status == TSDB_OK && at < count;
+         at += PAIRS_A_PAGE, number++) {
         fill_pairs(page, number, pairs + at, TSDB_MIN(count - at, PAIRS_A_PAGE));
-        st = fs->ops->pwrite(fs->ctx, f, page, PAGE_BYTES, (uint64_t)number * PAGE_BYTES, err);
+        status = fs->ops->pwrite(fs->ctx, f, page, PAGE_BYTES, (uint64_t)number * PAGE_BYTES, err);
     }
-    return st == TSDB_OK ? fs->ops->sync(fs->ctx, f, err) : st;
+    return status == TSDB_OK ? fs->ops->sync(fs->ctx, f, err) : status;
 }
 
 enum tsdb_status block_refs_write(const struct tsdb_fs *fs, const char *ulid,
@@ -99,21 +100,21 @@ enum tsdb_status block_refs_write(const struct tsdb_fs *fs, const char *ulid,
         return tsdb_error_set(err, TSDB_NOMEM, "%s: out of memory", path);
     }
     struct tsdb_file *f = NULL;
-    enum tsdb_status st = fs->ops->mkdir(fs->ctx, BLOCK_REFS_DIR, err);
-    if (st == TSDB_OK) {
-        st = fs->ops->open(fs->ctx, path,
-                           TSDB_OPEN_READ | TSDB_OPEN_WRITE | TSDB_OPEN_CREATE | TSDB_OPEN_TRUNCATE,
-                           &f, err);
+    enum tsdb_status status = fs->ops->mkdir(fs->ctx, BLOCK_REFS_DIR, err);
+    if (status == TSDB_OK) {
+        status = fs->ops->open(
+            fs->ctx, path, TSDB_OPEN_READ | TSDB_OPEN_WRITE | TSDB_OPEN_CREATE | TSDB_OPEN_TRUNCATE,
+            &f, err);
     }
-    if (st == TSDB_OK) {
-        st = write_pages(fs, f, identity, pairs, count, page, err);
+    if (status == TSDB_OK) {
+        status = write_pages(fs, f, identity, pairs, count, page, err);
         fs->ops->close(fs->ctx, f);
     }
-    if (st == TSDB_OK) {
-        st = fs->ops->sync_dir(fs->ctx, BLOCK_REFS_DIR, err);
+    if (status == TSDB_OK) {
+        status = fs->ops->sync_dir(fs->ctx, BLOCK_REFS_DIR, err);
     }
     tsdb_mem_free(TSDB_MEM_OTHER, page, PAGE_BYTES);
-    return st;
+    return status;
 }
 
 static size_t refs_bytes(uint32_t page_count)
@@ -127,12 +128,12 @@ static enum tsdb_status read_header(const struct tsdb_fs *fs, struct tsdb_file *
                                     struct tsdb_error *err)
 {
     size_t len = 0;
-    enum tsdb_status st = fs->ops->pread(fs->ctx, f, page, PAGE_BYTES, 0, &len, err);
-    if (st == TSDB_OK) {
-        st = check_page(NULL, 0, page, (uint32_t)len, err);
+    enum tsdb_status status = fs->ops->pread(fs->ctx, f, page, PAGE_BYTES, 0, &len, err);
+    if (status == TSDB_OK) {
+        status = check_page(NULL, 0, page, (uint32_t)len, err);
     }
-    if (st != TSDB_OK) {
-        return tsdb_error_prefix(err, st, "%s", path);
+    if (status != TSDB_OK) {
+        return tsdb_error_prefix(err, status, "%s", path);
     }
     if (tsdb_load_le32(page) != REFS_MAGIC || tsdb_load_le32(page + 4) != REFS_VERSION) {
         return tsdb_error_set(err, TSDB_UNSUPPORTED, "%s: version %u, this program knows %u", path,
@@ -153,22 +154,22 @@ static enum tsdb_status read_header(const struct tsdb_fs *fs, struct tsdb_file *
 static enum tsdb_status read_firsts(struct block_refs *r, const char *path, uint8_t *page,
                                     struct tsdb_error *err)
 {
-    enum tsdb_status st = TSDB_OK;
-    for (uint32_t i = 0; i < r->page_count && st == TSDB_OK; i++) {
+    enum tsdb_status status = TSDB_OK;
+    for (uint32_t i = 0; i < r->page_count && status == TSDB_OK; i++) {
         size_t len = 0;
-        st = r->fs->ops->pread(r->fs->ctx, r->file, page, PAGE_BYTES,
-                               (uint64_t)(i + 1) * PAGE_BYTES, &len, err);
-        if (st == TSDB_OK) {
-            st = check_page(NULL, i + 1, page, (uint32_t)len, err);
+        status = r->fs->ops->pread(r->fs->ctx, r->file, page, PAGE_BYTES,
+                                   (uint64_t)(i + 1) * PAGE_BYTES, &len, err);
+        if (status == TSDB_OK) {
+            status = check_page(NULL, i + 1, page, (uint32_t)len, err);
         }
-        if (st == TSDB_OK) {
+        if (status == TSDB_OK) {
             r->first[i] = tsdb_load_le32(page);
             if (i > 0 && r->first[i] <= r->first[i - 1]) {
-                st = tsdb_error_set(err, TSDB_CORRUPT, "page %u is out of order", i + 1);
+                status = tsdb_error_set(err, TSDB_CORRUPT, "page %u is out of order", i + 1);
             }
         }
     }
-    return st == TSDB_OK ? st : tsdb_error_prefix(err, st, "%s", path);
+    return status == TSDB_OK ? status : tsdb_error_prefix(err, status, "%s", path);
 }
 
 enum tsdb_status block_refs_open(const struct tsdb_fs *fs, const char *ulid,
@@ -179,36 +180,36 @@ enum tsdb_status block_refs_open(const struct tsdb_fs *fs, const char *ulid,
     char path[PATH_BYTES];
     path_of(path, ulid);
     struct tsdb_file *f = NULL;
-    enum tsdb_status st = fs->ops->open(fs->ctx, path, TSDB_OPEN_READ, &f, err);
-    if (st != TSDB_OK) {
-        return st;
+    enum tsdb_status status = fs->ops->open(fs->ctx, path, TSDB_OPEN_READ, &f, err);
+    if (status != TSDB_OK) {
+        return status;
     }
     uint8_t *page = tsdb_mem_alloc(TSDB_MEM_OTHER, PAGE_BYTES);
     uint32_t count = 0;
     struct block_refs *r = NULL;
-    st = page ? read_header(fs, f, path, identity, page, &count, err)
-              : tsdb_error_set(err, TSDB_NOMEM, "%s: out of memory", path);
+    status = page ? read_header(fs, f, path, identity, page, &count, err)
+                  : tsdb_error_set(err, TSDB_NOMEM, "%s: out of memory", path);
     uint32_t pages = (uint32_t)(((uint64_t)count + PAIRS_A_PAGE - 1) / PAIRS_A_PAGE);
-    if (st == TSDB_OK) {
+    if (status == TSDB_OK) {
         r = tsdb_mem_alloc_zero(TSDB_MEM_INDEX,
                                 refs_bytes(pages)); /* at most 2 MiB, whatever the count says */
-        st = r ? TSDB_OK : tsdb_error_set(err, TSDB_NOMEM, "%s: out of memory", path);
+        status = r ? TSDB_OK : tsdb_error_set(err, TSDB_NOMEM, "%s: out of memory", path);
     }
-    if (st == TSDB_OK && r) {
+    if (status == TSDB_OK && r) {
         *r = (struct block_refs){.fs = fs,
                                  .file = f,
                                  .cache = cache,
                                  .cache_id = cache_l2_file_id(cache),
                                  .count = count,
                                  .page_count = pages};
-        st = read_firsts(r, path, page, err);
+        status = read_firsts(r, path, page, err);
     }
     tsdb_mem_free(TSDB_MEM_OTHER, page, PAGE_BYTES);
-    if (st != TSDB_OK) {
+    if (status != TSDB_OK) {
         /* A count that the file does not have ends in CORRUPT at the first page that is missing. */
         tsdb_mem_free(TSDB_MEM_INDEX, r, refs_bytes(pages));
         fs->ops->close(fs->ctx, f);
-        return st;
+        return status;
     }
     *out = r;
     return TSDB_OK;
@@ -273,12 +274,13 @@ enum tsdb_status block_refs_find(const struct block_refs *r, tsdb_series_ref ref
         return TSDB_NOT_FOUND;
     }
     struct cache_l2_page page;
-    enum tsdb_status st =
+    enum tsdb_status status =
         cache_l2_get(r->cache, r->cache_id, r->fs, r->file, number, check_page, NULL, &page, err);
-    if (st != TSDB_OK) {
-        return st == TSDB_NOT_FOUND ? tsdb_error_set(err, TSDB_CORRUPT,
-                                                     "series references end before page %u", number)
-                                    : st;
+    if (status != TSDB_OK) {
+        return status == TSDB_NOT_FOUND
+                   ? tsdb_error_set(err, TSDB_CORRUPT, "series references end before page %u",
+                                    number)
+                   : status;
     }
     uint32_t n = TSDB_MIN(r->count - (number - 1) * PAIRS_A_PAGE, PAIRS_A_PAGE);
     bool found = find_in(page.data, n, ref, out_id);
@@ -293,22 +295,22 @@ enum tsdb_status block_refs_read(const struct block_refs *r, struct block_ref_pa
     if (!page) {
         return tsdb_error_set(err, TSDB_NOMEM, "no memory to read series references");
     }
-    enum tsdb_status st = TSDB_OK;
-    for (uint32_t at = 0, number = 1; at < r->count && st == TSDB_OK; number++) {
+    enum tsdb_status status = TSDB_OK;
+    for (uint32_t at = 0, number = 1; at < r->count && status == TSDB_OK; number++) {
         size_t len = 0;
-        st = r->fs->ops->pread(r->fs->ctx, r->file, page, PAGE_BYTES, (uint64_t)number * PAGE_BYTES,
-                               &len, err);
-        if (st == TSDB_OK) {
-            st = check_page(NULL, number, page, (uint32_t)len, err);
+        status = r->fs->ops->pread(r->fs->ctx, r->file, page, PAGE_BYTES,
+                                   (uint64_t)number * PAGE_BYTES, &len, err);
+        if (status == TSDB_OK) {
+            status = check_page(NULL, number, page, (uint32_t)len, err);
         }
         uint32_t n = TSDB_MIN(r->count - at, PAIRS_A_PAGE);
-        for (uint32_t i = 0; st == TSDB_OK && i < n; i++) {
+        for (uint32_t i = 0; status == TSDB_OK && i < n; i++) {
             out[at++] = (struct block_ref_pair){tsdb_load_le32(page + i * 8),
                                                 tsdb_load_le32(page + i * 8 + 4)};
         }
     }
     tsdb_mem_free(TSDB_MEM_OTHER, page, PAGE_BYTES);
-    return st;
+    return status;
 }
 
 enum tsdb_status block_refs_remove(const struct tsdb_fs *fs, const char *ulid,
@@ -316,6 +318,6 @@ enum tsdb_status block_refs_remove(const struct tsdb_fs *fs, const char *ulid,
 {
     char path[PATH_BYTES];
     path_of(path, ulid);
-    enum tsdb_status st = fs->ops->unlink(fs->ctx, path, err);
-    return st == TSDB_NOT_FOUND ? TSDB_OK : st;
+    enum tsdb_status status = fs->ops->unlink(fs->ctx, path, err);
+    return status == TSDB_NOT_FOUND ? TSDB_OK : status;
 }

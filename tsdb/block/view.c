@@ -55,7 +55,7 @@ void view_set_deinit(struct view_set *s) TSDB_NO_TSA
     if (!s->current) {
         return;
     }
-    TSDB_ASSERT(s->open == s->current && s->current->next == NULL && s->current->pins == 1);
+    TSDB_ASSERT(s->open == s->current && !s->current->next && s->current->pins == 1);
     tsdb_mutex_lock(&s->lock);
     unpin_locked(s, s->current);
     s->current = NULL;

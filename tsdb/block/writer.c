@@ -174,7 +174,7 @@ enum tsdb_status block_writer_open(const struct block_writer_options *o, struct 
 {
     uint8_t seed[TSDB_HASH_SEED_BYTES];
     struct block_writer *w = tsdb_mem_alloc_zero(TSDB_MEM_OTHER, sizeof *w);
-    if (w == NULL) {
+    if (!w) {
         return tsdb_error_set(err, TSDB_NOMEM, "block writer: out of memory");
     }
     w->o = *o;
@@ -188,7 +188,7 @@ enum tsdb_status block_writer_open(const struct block_writer_options *o, struct 
     tsdb_hash_key_init(&w->share_key, seed);
     w->share = tsdb_mem_alloc_zero(TSDB_MEM_OTHER, SHARE_BUCKETS * SHARE_WAYS * sizeof *w->share);
     enum tsdb_status status = TSDB_OK;
-    if (w->share == NULL) {
+    if (!w->share) {
         status = tsdb_error_set(err, TSDB_NOMEM, "block writer: out of memory");
     } else if (strlen(o->dir) >= sizeof w->dir) {
         status = tsdb_error_set(err, TSDB_INVALID, "block writer: the path is too long");
@@ -207,7 +207,7 @@ enum tsdb_status block_writer_open(const struct block_writer_options *o, struct 
 void block_writer_abort(struct block_writer *w)
 {
     char path[BLOCK_PATH_BYTES];
-    if (w == NULL) {
+    if (!w) {
         return;
     }
     out_close(w, &w->chunks_out);
@@ -305,7 +305,7 @@ static enum tsdb_status chunk_write(struct block_writer *w, const uint8_t *encod
     }
     tsdb_buf_clear(&w->cut);
     uint8_t *cut = tsdb_buf_reserve(&w->cut, len);
-    if (cut == NULL) {
+    if (!cut) {
         return tsdb_error_set(err, TSDB_NOMEM, "no memory for a chunk of %zu bytes", len);
     }
     enum tsdb_status status = chunk_detach_times(encoded, len, cut, &cut_len, &times, err);
@@ -368,10 +368,10 @@ enum tsdb_status block_writer_chunk(struct block_writer *w, const struct chunk_s
         return status;
     }
     TSDB_ASSERT(w->meta.series > 0);
-    if (encoded == NULL) {
+    if (!encoded) {
         tsdb_buf_clear(&w->encoded);
         uint8_t *out = tsdb_buf_reserve(&w->encoded, chunk_encoded_bytes_max(samples));
-        if (out == NULL) {
+        if (!out) {
             return fail(w, tsdb_error_set(err, TSDB_NOMEM, "no memory to encode a chunk"), err);
         }
         encoded_len = chunk_encode(samples, &w->hint, out);

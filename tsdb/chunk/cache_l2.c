@@ -90,23 +90,23 @@ enum tsdb_status cache_l2_create(uint64_t bytes, struct cache_l2 **out, struct t
     }
     atomic_store(&c->next_file_id, 1);
     size_shards(c, bytes / CACHE_L2_FRAME_BYTES);
-    enum tsdb_status st = TSDB_OK;
+    enum tsdb_status status = TSDB_OK;
     if (c->bytes > 0) {
         void *p = mmap(NULL, c->bytes, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (p == MAP_FAILED) {
-            st = TSDB_NOMEM;
+            status = TSDB_NOMEM;
         } else {
             c->arena = p;
             tsdb_mem_note(TSDB_MEM_CACHE, (int64_t)c->bytes);
         }
-        for (uint32_t i = 0; i < c->shard_count && st == TSDB_OK; i++) {
-            st = shard_init(c, &c->shards[i]);
+        for (uint32_t i = 0; i < c->shard_count && status == TSDB_OK; i++) {
+            status = shard_init(c, &c->shards[i]);
         }
     }
-    if (st != TSDB_OK) {
+    if (status != TSDB_OK) {
         cache_l2_destroy(c);
-        return tsdb_error_set(err, st, "L2 cache: no memory for %" PRIu64 " bytes", bytes);
+        return tsdb_error_set(err, status, "L2 cache: no memory for %" PRIu64 " bytes", bytes);
     }
     *out = c;
     return TSDB_OK;
@@ -200,17 +200,17 @@ static enum tsdb_status fill(const struct tsdb_fs *fs, struct tsdb_file *file, u
                              struct tsdb_error *err)
 {
     size_t len = 0;
-    enum tsdb_status st = fs->ops->pread(fs->ctx, file, data, CACHE_L2_FRAME_BYTES,
-                                         page * CACHE_L2_FRAME_BYTES, &len, err);
-    if (st == TSDB_OK && len == 0) {
-        st = tsdb_error_set(err, TSDB_NOT_FOUND, "page %" PRIu64 " is beyond the end of the file",
-                            page);
+    enum tsdb_status status = fs->ops->pread(fs->ctx, file, data, CACHE_L2_FRAME_BYTES,
+                                             page * CACHE_L2_FRAME_BYTES, &len, err);
+    if (status == TSDB_OK && len == 0) {
+        status = tsdb_error_set(err, TSDB_NOT_FOUND,
+                                "page %" PRIu64 " is beyond the end of the file", page);
     }
-    if (st == TSDB_OK && check) {
-        st = check(arg, page, data, (uint32_t)len, err);
+    if (status == TSDB_OK && check) {
+        status = check(arg, page, data, (uint32_t)len, err);
     }
     *out_len = (uint32_t)len;
-    return st;
+    return status;
 }
 
 static enum tsdb_status read_bypass(struct cache_l2 *c, const struct tsdb_fs *fs,
@@ -223,10 +223,10 @@ static enum tsdb_status read_bypass(struct cache_l2 *c, const struct tsdb_fs *fs
         return tsdb_error_set(err, TSDB_NOMEM, "L2 cache: no memory for a page beside the arena");
     }
     uint32_t len = 0;
-    enum tsdb_status st = fill(fs, file, page, data, check, arg, &len, err);
-    if (st != TSDB_OK) {
+    enum tsdb_status status = fill(fs, file, page, data, check, arg, &len, err);
+    if (status != TSDB_OK) {
         tsdb_mem_free(TSDB_MEM_CACHE, data, CACHE_L2_FRAME_BYTES);
-        return st;
+        return status;
     }
     *out = (struct cache_l2_page){data, len, BYPASS};
     return TSDB_OK;
@@ -287,17 +287,18 @@ enum tsdb_status cache_l2_get(struct cache_l2 *c, uint64_t file_id, const struct
         return read_bypass(c, fs, file, page, check, arg, out, err);
     }
     if (!hit) {
-        enum tsdb_status st = fill(fs, file, page, frame_data(c, shard, f), check, arg, &len, err);
+        enum tsdb_status status =
+            fill(fs, file, page, frame_data(c, shard, f), check, arg, &len, err);
         tsdb_mutex_lock(&s->lock);
-        if (st == TSDB_OK) {
+        if (status == TSDB_OK) {
             f = publish_locked(c, s, f, file_id, page, len);
             len = s->frames[f].len;
         } else {
             unpin_locked(s, f);
         }
         tsdb_mutex_unlock(&s->lock);
-        if (st != TSDB_OK) {
-            return st;
+        if (status != TSDB_OK) {
+            return status;
         }
     }
     *out = (struct cache_l2_page){frame_data(c, shard, f), len, (uint64_t)shard << 32 | f};
@@ -333,16 +334,17 @@ enum tsdb_status cache_l2_read(struct cache_l2 *c, uint64_t file_id, const struc
         struct cache_l2_page page = {0};
         uint64_t number = offset / CACHE_L2_FRAME_BYTES;
         uint32_t from = (uint32_t)(offset % CACHE_L2_FRAME_BYTES);
-        enum tsdb_status st = cache_l2_get(c, file_id, fs, file, number, check, arg, &page, err);
-        if (st == TSDB_NOT_FOUND || (st == TSDB_OK && page.len <= from)) {
-            if (st == TSDB_OK) {
+        enum tsdb_status status =
+            cache_l2_get(c, file_id, fs, file, number, check, arg, &page, err);
+        if (status == TSDB_NOT_FOUND || (status == TSDB_OK && page.len <= from)) {
+            if (status == TSDB_OK) {
                 cache_l2_release(c, &page);
             }
             return tsdb_error_set_at(err, TSDB_CORRUPT, offset, "file ends before byte %" PRIu64,
                                      offset + len);
         }
-        if (st != TSDB_OK) {
-            return st;
+        if (status != TSDB_OK) {
+            return status;
         }
         size_t n = TSDB_MIN(len, (size_t)(page.len - from));
         memcpy(to, page.data + from, n);

@@ -200,21 +200,21 @@ enum tsdb_status chunk_peek(const uint8_t *src, size_t len, struct chunk_info *o
                             struct tsdb_error *err)
 {
     struct layout layout = {0};
-    enum tsdb_status st = layout_read(src, len, &layout, err);
-    if (st == TSDB_OK) {
+    enum tsdb_status status = layout_read(src, len, &layout, err);
+    if (status == TSDB_OK) {
         *out = layout.info;
     }
-    return st;
+    return status;
 }
 
 /* A column failed to decode: say which, and where in the chunk. */
-static enum tsdb_status column_failed(enum tsdb_status st, const char *name, size_t offset,
+static enum tsdb_status column_failed(enum tsdb_status status, const char *name, size_t offset,
                                       struct tsdb_error *err)
 {
     if (err) {
         err->pos += offset;
     }
-    return tsdb_error_prefix(err, st, "chunk, %s", name);
+    return tsdb_error_prefix(err, status, "chunk, %s", name);
 }
 
 static enum tsdb_status values_decode(const struct layout *layout, struct tsdb_arena *arena,
@@ -239,19 +239,20 @@ static enum tsdb_status columns_decode(const uint8_t *src, const struct layout *
     int64_t *t_ms = (int64_t *)cells;
     uint64_t *value = cells + n;
     int64_t *start_ms = layout->info.has_starts ? (int64_t *)(cells + 2 * (size_t)n) : NULL;
-    enum tsdb_status st = time_codec_decode(layout->times.data, layout->times.len, n, t_ms, err);
-    if (st != TSDB_OK) { /* a detached column has positions of its own */
+    enum tsdb_status status =
+        time_codec_decode(layout->times.data, layout->times.len, n, t_ms, err);
+    if (status != TSDB_OK) { /* a detached column has positions of its own */
         size_t offset = layout->info.times_detached ? 0 : (size_t)(layout->times.data - src);
-        return column_failed(st, "times", offset, err);
+        return column_failed(status, "times", offset, err);
     }
-    st = values_decode(layout, arena, value, err);
-    if (st != TSDB_OK) {
-        return column_failed(st, "values", (size_t)(layout->values.data - src), err);
+    status = values_decode(layout, arena, value, err);
+    if (status != TSDB_OK) {
+        return column_failed(status, "values", (size_t)(layout->values.data - src), err);
     }
     if (start_ms) {
-        st = time_codec_decode_any(layout->starts.data, layout->starts.len, n, start_ms, err);
-        if (st != TSDB_OK) {
-            return column_failed(st, "starts", (size_t)(layout->starts.data - src), err);
+        status = time_codec_decode_any(layout->starts.data, layout->starts.len, n, start_ms, err);
+        if (status != TSDB_OK) {
+            return column_failed(status, "starts", (size_t)(layout->starts.data - src), err);
         }
     }
     *out = (struct chunk_samples){layout->info.kind, n, t_ms, value, start_ms};
@@ -262,11 +263,11 @@ enum tsdb_status chunk_decode(const uint8_t *src, size_t len, struct tsdb_arena 
                               struct chunk_samples *out, struct tsdb_error *err)
 {
     struct layout layout = {0};
-    enum tsdb_status st = layout_read(src, len, &layout, err);
-    if (st == TSDB_OK && layout.info.times_detached) {
-        st = tsdb_error_set_at(err, TSDB_CORRUPT, 1, "chunk without its times");
+    enum tsdb_status status = layout_read(src, len, &layout, err);
+    if (status == TSDB_OK && layout.info.times_detached) {
+        status = tsdb_error_set_at(err, TSDB_CORRUPT, 1, "chunk without its times");
     }
-    return st == TSDB_OK ? columns_decode(src, &layout, arena, out, err) : st;
+    return status == TSDB_OK ? columns_decode(src, &layout, arena, out, err) : status;
 }
 
 /* ---- times kept elsewhere ---- */
@@ -275,12 +276,12 @@ enum tsdb_status chunk_detach_times(const uint8_t *src, size_t len, uint8_t *out
                                     struct tsdb_slice *out_times, struct tsdb_error *err)
 {
     struct layout layout = {0};
-    enum tsdb_status st = layout_read(src, len, &layout, err);
-    if (st == TSDB_OK && layout.info.times_detached) {
-        st = tsdb_error_set_at(err, TSDB_CORRUPT, 1, "chunk without its times");
+    enum tsdb_status status = layout_read(src, len, &layout, err);
+    if (status == TSDB_OK && layout.info.times_detached) {
+        status = tsdb_error_set_at(err, TSDB_CORRUPT, 1, "chunk without its times");
     }
-    if (st != TSDB_OK) {
-        return st;
+    if (status != TSDB_OK) {
+        return status;
     }
     *out_times = layout.times;
     layout.info.times_detached = true;
@@ -303,12 +304,12 @@ enum tsdb_status chunk_decode_detached(const uint8_t *src, size_t len, struct ts
                                        struct tsdb_error *err)
 {
     struct layout layout = {0};
-    enum tsdb_status st = layout_read(src, len, &layout, err);
-    if (st == TSDB_OK && !layout.info.times_detached) {
-        st = tsdb_error_set_at(err, TSDB_CORRUPT, 1, "chunk has times of its own");
+    enum tsdb_status status = layout_read(src, len, &layout, err);
+    if (status == TSDB_OK && !layout.info.times_detached) {
+        status = tsdb_error_set_at(err, TSDB_CORRUPT, 1, "chunk has times of its own");
     }
     layout.times = times;
-    return st == TSDB_OK ? columns_decode(src, &layout, arena, out, err) : st;
+    return status == TSDB_OK ? columns_decode(src, &layout, arena, out, err) : status;
 }
 
 /* ---- summary ---- */

@@ -6,7 +6,7 @@
 
 static enum tsdb_status no_memory(const struct tsdb_arena *arena)
 {
-    return arena->failure != TSDB_OK ? arena->failure : TSDB_NOMEM;
+    return tsdb_arena_status(arena);
 }
 
 /* First index whose time is >= t_ms. */
@@ -154,10 +154,10 @@ static enum tsdb_status columns_sort(struct piece_columns *c, struct tsdb_arena 
         return TSDB_OK;
     }
     struct piece_columns other;
-    enum tsdb_status st =
+    enum tsdb_status status =
         columns_alloc(arena, c->count, c->kind != NULL, c->start_ms != NULL, &other);
-    if (st != TSDB_OK) {
-        return st;
+    if (status != TSDB_OK) {
+        return status;
     }
     struct piece_columns *from = c;
     struct piece_columns *to = &other;
@@ -205,15 +205,15 @@ enum tsdb_status pieces_merge(const struct head_piece *pieces, uint32_t count,
     if (cap > UINT32_MAX) {
         return tsdb_error_set(err, TSDB_LIMIT, "a series has more than 2^32 samples in the range");
     }
-    enum tsdb_status st = columns_alloc(arena, (uint32_t)cap, kinds, starts, out);
-    for (uint32_t i = 0; st == TSDB_OK && i < count; i++) {
+    enum tsdb_status status = columns_alloc(arena, (uint32_t)cap, kinds, starts, out);
+    for (uint32_t i = 0; status == TSDB_OK && i < count; i++) {
         columns_gather(out, &pieces[i], range);
     }
-    if (st == TSDB_OK) {
-        st = columns_sort(out, arena);
+    if (status == TSDB_OK) {
+        status = columns_sort(out, arena);
     }
-    if (st != TSDB_OK) {
-        return tsdb_error_set(err, st, "no memory for %u samples of a series", (uint32_t)cap);
+    if (status != TSDB_OK) {
+        return tsdb_error_set(err, status, "no memory for %u samples of a series", (uint32_t)cap);
     }
     columns_unique(out);
     return TSDB_OK;
@@ -248,10 +248,10 @@ enum tsdb_status pieces_decode(struct piece_columns *c, struct tsdb_arena *arena
         for (uint32_t i = 0; i < c->count; i++) {
             if (c->kind[i] != TSDB_SAMPLE_FLOAT) {
                 const struct tsdb_raw_histogram *raw = raw_of(c->value[i]);
-                enum tsdb_status st =
+                enum tsdb_status status =
                     tsdb_histogram_decode(raw->data, raw->len, arena, &h[at], err);
-                if (st != TSDB_OK) {
-                    return st;
+                if (status != TSDB_OK) {
+                    return status;
                 }
                 c->value[i] = at++;
             }

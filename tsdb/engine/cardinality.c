@@ -78,7 +78,7 @@ static enum tsdb_status table_grow(struct table *t)
     t->slots = TSDB_ARENA_ARRAY(t->arena, struct entry, t->cap);
     if (!t->slots) {
         *t = old;
-        return t->arena->failure != TSDB_OK ? t->arena->failure : TSDB_NOMEM;
+        return tsdb_arena_status(t->arena);
     }
     memset(t->slots, 0, t->cap * sizeof t->slots[0]);
     for (uint32_t i = 0; i < old.cap; i++) {

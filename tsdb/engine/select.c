@@ -32,7 +32,7 @@ static struct tsdb_account *account_of(struct tsdb_request *r)
 
 static enum tsdb_status exhausted(const struct tsdb_arena *arena, struct tsdb_error *err)
 {
-    enum tsdb_status status = arena->failure != TSDB_OK ? arena->failure : TSDB_NOMEM;
+    enum tsdb_status status = tsdb_arena_status(arena);
     return tsdb_error_set(err, status, "%s",
                           status == TSDB_LIMIT ? "over the memory limit of the query"
                                                : "no memory for the query");

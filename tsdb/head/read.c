@@ -71,7 +71,7 @@ static struct head_piece piece_of(struct head_tail *t, uint32_t count, bool seal
 
 static enum tsdb_status no_memory(const struct tsdb_arena *arena)
 {
-    return arena->failure != TSDB_OK ? arena->failure : TSDB_NOMEM;
+    return tsdb_arena_status(arena);
 }
 
 /* Is the chunk left out by a reader of this view? */

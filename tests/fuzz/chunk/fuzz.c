@@ -21,10 +21,10 @@ static const struct tsdb_raw_histogram *raw(const struct chunk_samples *s, uint3
 static void must_be_same(const struct chunk_samples *a, const struct chunk_samples *b)
 {
     must(a->kind == b->kind && a->count == b->count);
-    must((a->start_ms == NULL) == (b->start_ms == NULL));
+    must((!a->start_ms) == (!b->start_ms));
     for (uint32_t i = 0; i < a->count; i++) {
         must(a->t_ms[i] == b->t_ms[i]);
-        must(a->start_ms == NULL || a->start_ms[i] == b->start_ms[i]);
+        must(!a->start_ms || a->start_ms[i] == b->start_ms[i]);
         if (a->kind == TSDB_SAMPLE_FLOAT) {
             must(a->value[i] == b->value[i]);
         } else {
@@ -75,15 +75,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     struct tsdb_error err = {0};
     tsdb_account_init(&account, 0, NULL);
     tsdb_arena_init(&arena, TSDB_MEM_OTHER, 4096, &account);
-    enum tsdb_status st = chunk_decode(data, len, &arena, &s, &err);
+    enum tsdb_status status = chunk_decode(data, len, &arena, &s, &err);
     must(atomic_load(&account.peak_bytes) <= 4096 + 32 * (uint64_t)CHUNK_SAMPLES_MAX + 4 * len);
-    if (st == TSDB_OK) {
+    if (status == TSDB_OK) {
         must(chunk_peek(data, len, &info, &err) == TSDB_OK);
         must(info.count == s.count && info.kind == s.kind);
         must(info.has_starts == (s.start_ms != NULL));
         check(&s, &arena);
     } else {
-        must(st == TSDB_CORRUPT && err.msg[0] != '\0' && err.pos <= len);
+        must(status == TSDB_CORRUPT && err.msg[0] != '\0' && err.pos <= len);
     }
     /* The same bytes as a chunk, its times elsewhere, and their length. */
     if (len > 1 && data[len - 1] < len - 1) {

@@ -53,9 +53,9 @@ static void evaluate(const struct query_expr *e, struct tsdb_arena *arena)
     for (int64_t step_ms = 0; step_ms <= 60000; step_ms += 60000) {
         const struct query_params params = {
             .start_ms = 1000000, .end_ms = 1000000 + 3 * step_ms, .step_ms = step_ms};
-        enum tsdb_status s =
+        enum tsdb_status status =
             query_eval_source(&source, &options, &request, e, &params, arena, &r, &err);
-        TSDB_ASSERT(s == TSDB_OK || err.msg[0] != '\0');
+        TSDB_ASSERT(status == TSDB_OK || err.msg[0] != '\0');
     }
 }
 
@@ -90,10 +90,10 @@ static void check_reparse(const struct tsdb_buf *text, const struct tsdb_buf *wa
     struct tsdb_error err = {0};
     struct tsdb_buf again;
     tsdb_arena_init(&arena, TSDB_MEM_QUERY, 4096, NULL);
-    enum tsdb_status s =
+    enum tsdb_status status =
         query_parse((const char *)text->data, text->len, &options, &arena, &e, &err);
-    TSDB_ASSERT(s == TSDB_OK || s == TSDB_LIMIT);
-    if (s == TSDB_OK) {
+    TSDB_ASSERT(status == TSDB_OK || status == TSDB_LIMIT);
+    if (status == TSDB_OK) {
         TSDB_ASSERT(query_expr_type(e) == type);
         print(e, false, &again);
         TSDB_ASSERT(again.len == want->len);
@@ -111,12 +111,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     struct tsdb_selector selector;
     bool non_empty;
     tsdb_arena_init(&arena, TSDB_MEM_QUERY, 4096, NULL);
-    enum tsdb_status s =
+    enum tsdb_status status =
         query_parse_selector((const char *)data, len, &arena, &selector, &non_empty, NULL);
-    TSDB_ASSERT(s == TSDB_OK || s == TSDB_INVALID || s == TSDB_LIMIT);
-    s = query_parse((const char *)data, len, &options, &arena, &e, &err);
-    if (s != TSDB_OK) {
-        TSDB_ASSERT(s == TSDB_INVALID || s == TSDB_LIMIT);
+    TSDB_ASSERT(status == TSDB_OK || status == TSDB_INVALID || status == TSDB_LIMIT);
+    status = query_parse((const char *)data, len, &options, &arena, &e, &err);
+    if (status != TSDB_OK) {
+        TSDB_ASSERT(status == TSDB_INVALID || status == TSDB_LIMIT);
         TSDB_ASSERT(err.msg[0] != '\0');
         TSDB_ASSERT(err.pos <= len);
     } else {

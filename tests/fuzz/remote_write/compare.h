@@ -26,7 +26,7 @@ struct compare {
 
 static void expect(struct compare *c, bool ok, const char *what)
 {
-    if (!ok && c->oracle && c->fault == NULL) {
+    if (!ok && c->oracle && !c->fault) {
         c->fault = what;
     }
 }
@@ -128,7 +128,7 @@ static void compare_labels_v1(struct compare *c, const struct tsdb_label *items,
                               Rw1__Label *const *want, size_t want_count)
 {
     expect(c, count == want_count, "number of labels");
-    for (size_t i = 0; c->oracle && c->fault == NULL && i < want_count; i++) {
+    for (size_t i = 0; c->oracle && !c->fault && i < want_count; i++) {
         const Rw1__Label *o = want[i];
         expect(c,
                same_bytes(items[i].name, items[i].name_len, o->name.data, o->name.len) &&
@@ -308,7 +308,7 @@ static void compare_refs(struct compare *c, enum tsdb_status status, const struc
                          uint32_t count, const Rw2__Request *o, const uint32_t *refs,
                          size_t ref_count)
 {
-    if (o == NULL) {
+    if (!o) {
         return;
     }
     bool ok = refs_resolve(o, refs, ref_count);
@@ -317,7 +317,7 @@ static void compare_refs(struct compare *c, enum tsdb_status status, const struc
         return;
     }
     expect(c, count == ref_count / 2, "number of labels");
-    for (size_t i = 0; c->fault == NULL && i < count; i++) {
+    for (size_t i = 0; !c->fault && i < count; i++) {
         const ProtobufCBinaryData *name = &o->symbols[refs[2 * i]];
         const ProtobufCBinaryData *value = &o->symbols[refs[2 * i + 1]];
         expect(c,
@@ -408,11 +408,11 @@ static void compare_metadata_v2(struct compare *c, const struct remote_write_v2_
 {
     struct tsdb_metadata m;
     enum tsdb_status status = remote_write_v2_read_metadata(w, s, &m, NULL);
-    if (o == NULL || s->metadata_count > 1) {
+    if (!o || s->metadata_count > 1) {
         return;
     }
     expect(c, (s->metadata_count == 1) == (o->metadata != NULL), "presence of metadata");
-    if (o->metadata == NULL) {
+    if (!o->metadata) {
         return;
     }
     const Rw2__Metadata *x = o->metadata;
@@ -455,8 +455,8 @@ TSDB_UNUSED static const char *compare_v2(const uint8_t *data, size_t len)
     c.oracle = o != NULL;
     struct remote_write_v2_walker w;
     enum tsdb_status status = remote_write_v2_open(&w, data, len, &c.arena, NULL);
-    bool first_empty = o == NULL || o->n_symbols == 0 || o->symbols[0].len == 0;
-    bool few = o == NULL || o->n_symbols <= REMOTE_WRITE_V2_SYMBOLS_MAX;
+    bool first_empty = !o || o->n_symbols == 0 || o->symbols[0].len == 0;
+    bool few = !o || o->n_symbols <= REMOTE_WRITE_V2_SYMBOLS_MAX;
     enum tsdb_status want = !few ? TSDB_LIMIT : !first_empty ? TSDB_INVALID : TSDB_OK;
     expect(&c, status == want, "status of the symbols");
     size_t n = 0;

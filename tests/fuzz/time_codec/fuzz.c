@@ -21,7 +21,7 @@ static void round_trip(uint32_t n)
 {
     size_t max = time_codec_bytes_max(n);
     uint8_t *bytes = malloc(max);
-    if (bytes == NULL) {
+    if (!bytes) {
         return;
     }
     size_t got = time_codec_encode(times, n, bytes);

@@ -15,7 +15,7 @@ static void round_trip(uint32_t n, uint8_t digits_known)
     struct value_hint hint = {.digits_known = digits_known};
     size_t max = value_codec_bytes_max(n);
     uint8_t *bytes = malloc(max);
-    if (bytes == NULL) {
+    if (!bytes) {
         return;
     }
     size_t got = value_codec_encode(values, n, &hint, bytes);

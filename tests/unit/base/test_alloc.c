@@ -89,7 +89,7 @@ static void fail_nth__once_and_sticky__fails_exactly_those(void **state)
                     kept = p != NULL ? NULL : kept;
                     break;
                 }
-                assert_int_equal(p == NULL, want_null);
+                assert_int_equal(!p, want_null);
                 if (i == 3) {
                     kept = p;
                 } else {

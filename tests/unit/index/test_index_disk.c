@@ -780,11 +780,11 @@ static enum tsdb_status read_all(struct fixture *f)
         assert_ok(index_matcher_compile(&sources[i], &m[i], NULL));
     }
     for (uint32_t from = 0; from < 4; from++) {
-        enum tsdb_status s =
+        enum tsdb_status status =
             index_disk_select(f->ix, (const struct index_matcher *const *)m + from,
                               from == 0 ? 4 : 1, NULL, &f->arena, &ids, &count, NULL);
-        first = first == TSDB_OK ? s : first;
-        for (uint32_t i = 1; s == TSDB_OK && i < count; i++) {
+        first = first == TSDB_OK ? status : first;
+        for (uint32_t i = 1; status == TSDB_OK && i < count; i++) {
             assert_true(ids[i - 1] < ids[i] && ids[i] < index_disk_series_count(f->ix));
         }
         index_matcher_destroy(m[from]);
@@ -793,15 +793,15 @@ static enum tsdb_status read_all(struct fixture *f)
         struct tsdb_labels labels;
         struct index_disk_chunk *chunks;
         uint32_t found;
-        enum tsdb_status s = index_disk_labels(f->ix, id, &f->arena, &labels, NULL);
-        first = first == TSDB_OK ? s : first;
-        s = index_disk_chunks(f->ix, id, TSDB_TIME_ALL, &f->arena, &chunks, &count, NULL);
-        first = first == TSDB_OK ? s : first;
-        s = index_disk_find(f->ix, &f->series[id].labels, &found, NULL);
-        first = first == TSDB_OK ? s : first;
+        enum tsdb_status status = index_disk_labels(f->ix, id, &f->arena, &labels, NULL);
+        first = first == TSDB_OK ? status : first;
+        status = index_disk_chunks(f->ix, id, TSDB_TIME_ALL, &f->arena, &chunks, &count, NULL);
+        first = first == TSDB_OK ? status : first;
+        status = index_disk_find(f->ix, &f->series[id].labels, &found, NULL);
+        first = first == TSDB_OK ? status : first;
     }
-    enum tsdb_status s = index_disk_verify(f->ix, NULL);
-    first = first == TSDB_OK ? s : first;
+    enum tsdb_status status = index_disk_verify(f->ix, NULL);
+    first = first == TSDB_OK ? status : first;
     free(list);
     tsdb_arena_reset(&f->arena);
     return first;

@@ -593,7 +593,7 @@ static void index_mem_create__each_allocation_fails__is_nomem_and_leaks_nothing(
         tsdb_alloc_fail_nth(nth, 0);
         status = index_mem_create(epoch, &limbo, &ix);
         tsdb_alloc_ops_set(NULL);
-        assert_true(status == TSDB_OK || (status == TSDB_NOMEM && ix == NULL));
+        assert_true(status == TSDB_OK || (status == TSDB_NOMEM && !ix));
         index_mem_destroy(ix);
         assert_int_equal(tsdb_mem_used(TSDB_MEM_INDEX), used);
     }

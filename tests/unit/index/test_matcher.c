@@ -209,7 +209,7 @@ static void matcher_compile__each_allocation_fails__is_nomem_and_leaks_nothing(v
             tsdb_alloc_fail_nth(nth, 0);
             status = index_matcher_compile(&source, &m, NULL);
             tsdb_alloc_ops_set(NULL);
-            assert_true(status == TSDB_OK || (status == TSDB_NOMEM && m == NULL));
+            assert_true(status == TSDB_OK || (status == TSDB_NOMEM && !m));
             index_matcher_destroy(m);
             assert_int_equal(tsdb_mem_used(TSDB_MEM_QUERY), used);
             assert_true(nth < 20);

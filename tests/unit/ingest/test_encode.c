@@ -67,10 +67,10 @@ static void v2_request__each_allocation_fails__nomem(void **state)
         struct tsdb_buf b;
         tsdb_buf_init(&b, TSDB_MEM_OTHER, 0);
         tsdb_alloc_fail_nth(nth, 0);
-        enum tsdb_status s = encode_v2_request(m.series, SERIES, &b);
+        enum tsdb_status status = encode_v2_request(m.series, SERIES, &b);
         failed = tsdb_alloc_fail_count() >= nth;
         tsdb_alloc_ops_set(NULL);
-        assert_int_equal(s, failed ? TSDB_NOMEM : TSDB_OK);
+        assert_int_equal(status, failed ? TSDB_NOMEM : TSDB_OK);
         failures += failed;
         tsdb_buf_deinit(&b);
     }

@@ -21,11 +21,12 @@ static enum tsdb_status decode(struct fixture *f, const void *bytes, size_t len,
     memset(f, 0, sizeof *f);
     tsdb_arena_init(&f->arena, TSDB_MEM_OTHER, 4096, NULL);
     f->h.schema = 12345;
-    enum tsdb_status s = histogram_wire_decode((struct tsdb_slice){bytes, len}, has_start,
-                                               &f->arena, &f->h, &f->t_ms, &f->start_ms, &f->err);
-    assert_int_equal(f->err.status, s);
-    assert_true(s == TSDB_OK || f->h.schema == 12345);
-    return s;
+    enum tsdb_status status =
+        histogram_wire_decode((struct tsdb_slice){bytes, len}, has_start, &f->arena, &f->h,
+                              &f->t_ms, &f->start_ms, &f->err);
+    assert_int_equal(f->err.status, status);
+    assert_true(status == TSDB_OK || f->h.schema == 12345);
+    return status;
 }
 
 static void expect(const char *bytes, size_t len, bool has_start, enum tsdb_status want)
@@ -244,12 +245,13 @@ static void decode__each_allocation_fails__nomem(void **state)
         memset(&f, 0, sizeof f);
         tsdb_arena_init(&f.arena, TSDB_MEM_OTHER, 256, NULL);
         tsdb_alloc_fail_nth(nth, 0);
-        enum tsdb_status s = histogram_wire_decode((struct tsdb_slice){b.data, b.len}, false,
-                                                   &f.arena, &f.h, &f.t_ms, &f.start_ms, &f.err);
+        enum tsdb_status status =
+            histogram_wire_decode((struct tsdb_slice){b.data, b.len}, false, &f.arena, &f.h,
+                                  &f.t_ms, &f.start_ms, &f.err);
         uint64_t seen = tsdb_alloc_fail_count();
         tsdb_alloc_ops_set(NULL);
-        assert_int_equal(s, seen >= nth ? TSDB_NOMEM : TSDB_OK);
-        failures += s == TSDB_NOMEM;
+        assert_int_equal(status, seen >= nth ? TSDB_NOMEM : TSDB_OK);
+        failures += status == TSDB_NOMEM;
         tsdb_arena_deinit(&f.arena);
     }
     assert_true(failures >= 3);

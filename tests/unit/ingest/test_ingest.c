@@ -295,9 +295,9 @@ static void ingest_submit__malformed_bodies__refused_whole(void **state)
         send_body(f, garbage, sizeof garbage, INGEST_REMOTE_WRITE_1, INGEST_ENCODING_SNAPPY).status,
         TSDB_INVALID);
     static const uint8_t bomb[] = {0xff, 0xff, 0xff, 0xff, 0x0f, 0x00};
-    enum tsdb_status st =
+    enum tsdb_status status =
         send_body(f, bomb, sizeof bomb, INGEST_REMOTE_WRITE_1, INGEST_ENCODING_SNAPPY).status;
-    assert_true(st == TSDB_INVALID || st == TSDB_LIMIT);
+    assert_true(status == TSDB_INVALID || status == TSDB_LIMIT);
     struct tsdb_stats stats;
     tsdb_stats_read(f->db, &stats);
     assert_int_equal(stats.series, 0);

@@ -8,9 +8,10 @@ static enum tsdb_status decode(const void *bytes, size_t len, struct tsdb_arena 
                                struct tsdb_metadata *out)
 {
     struct tsdb_error err = {0};
-    enum tsdb_status s = metadata_wire_decode((struct tsdb_slice){bytes, len}, arena, out, &err);
-    assert_int_equal(err.status, s);
-    return s;
+    enum tsdb_status status =
+        metadata_wire_decode((struct tsdb_slice){bytes, len}, arena, out, &err);
+    assert_int_equal(err.status, status);
+    return status;
 }
 
 static void expect(const char *bytes, size_t len, enum tsdb_status want)
@@ -98,11 +99,11 @@ static void decode__each_allocation_fails__nomem(void **state)
         tsdb_arena_init(&arena, TSDB_MEM_OTHER, 256, NULL);
         struct tsdb_metadata m;
         tsdb_alloc_fail_nth(nth, 0);
-        enum tsdb_status s = decode(bytes, 569, &arena, &m);
+        enum tsdb_status status = decode(bytes, 569, &arena, &m);
         uint64_t seen = tsdb_alloc_fail_count();
         tsdb_alloc_ops_set(NULL);
-        assert_int_equal(s, seen >= nth ? TSDB_NOMEM : TSDB_OK);
-        failures += s == TSDB_NOMEM;
+        assert_int_equal(status, seen >= nth ? TSDB_NOMEM : TSDB_OK);
+        failures += status == TSDB_NOMEM;
         tsdb_arena_deinit(&arena);
     }
     assert_true(failures >= 2);

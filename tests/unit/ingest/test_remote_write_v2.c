@@ -273,10 +273,10 @@ static enum tsdb_status open_only(const void *bytes, size_t len, struct tsdb_acc
     tsdb_arena_init(&arena, TSDB_MEM_OTHER, 4096, account);
     struct remote_write_v2_walker w;
     struct tsdb_error err = {0};
-    enum tsdb_status s = remote_write_v2_open(&w, bytes, len, &arena, &err);
-    assert_int_equal(err.status, s);
+    enum tsdb_status status = remote_write_v2_open(&w, bytes, len, &arena, &err);
+    assert_int_equal(err.status, status);
     tsdb_arena_deinit(&arena);
-    return s;
+    return status;
 }
 #define OPEN_ONLY(bytes) open_only(bytes, sizeof(bytes) - 1, NULL)
 

@@ -10,9 +10,9 @@
 static enum tsdb_status declared(const void *src, size_t len, size_t *out)
 {
     struct tsdb_error err = {0};
-    enum tsdb_status s = ingest_snappy_decoded_bytes(src, len, BYTES_MAX, out, &err);
-    assert_int_equal(err.status, s);
-    return s;
+    enum tsdb_status status = ingest_snappy_decoded_bytes(src, len, BYTES_MAX, out, &err);
+    assert_int_equal(err.status, status);
+    return status;
 }
 
 /* Half noise, half repetition, so that literals and copies of all kinds occur. */

@@ -10,13 +10,13 @@ static void expect(const struct tsdb_label *items, uint32_t count, const char *t
 {
     struct tsdb_exemplar e = {.labels = {items, count}};
     struct tsdb_error err = {0};
-    enum tsdb_status s = tsdb_exemplar_validate(&e, &err);
-    if (text == NULL) {
-        assert_ok_err(s, &err);
+    enum tsdb_status status = tsdb_exemplar_validate(&e, &err);
+    if (!text) {
+        assert_ok_err(status, &err);
         return;
     }
-    assert_int_equal(s, TSDB_INVALID);
-    if (strstr(err.msg, text) == NULL) {
+    assert_int_equal(status, TSDB_INVALID);
+    if (!strstr(err.msg, text)) {
         fail_msg("'%s' is not in '%s'", text, err.msg);
     }
 }

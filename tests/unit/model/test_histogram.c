@@ -202,7 +202,7 @@ static void decode__random_histograms__round_trip(void **state)
 static size_t read_dump(uint8_t *out, size_t cap)
 {
     FILE *f = fopen("docs/format/histogram.md", "r");
-    if (f == NULL) {
+    if (!f) {
         fail_msg("run the tests from the root of the tree: docs/format/histogram.md not found");
         return 0;
     }
@@ -249,11 +249,11 @@ static enum tsdb_status decode_only(const uint8_t *raw, size_t len)
     tsdb_arena_init(&arena, TSDB_MEM_OTHER, ARENA_BYTES, NULL);
     struct tsdb_histogram h = {.schema = 12345};
     struct tsdb_error err = {0};
-    enum tsdb_status s = tsdb_histogram_decode(raw, len, &arena, &h, &err);
-    assert_int_equal(err.status, s);
-    assert_true(s == TSDB_OK || h.schema == 12345);
+    enum tsdb_status status = tsdb_histogram_decode(raw, len, &arena, &h, &err);
+    assert_int_equal(err.status, status);
+    assert_true(status == TSDB_OK || h.schema == 12345);
     tsdb_arena_deinit(&arena);
-    return s;
+    return status;
 }
 
 static void decode__every_truncation_at_a_guard_page__corrupt(void **state)
@@ -287,8 +287,9 @@ static void decode__every_byte_changed__inside_and_consistent(void **state)
         for (unsigned v = 0; v < 256; v++) {
             uint8_t *p = test_guard_at_end(&g, raw, len);
             p[i] = (uint8_t)v;
-            enum tsdb_status s = decode_only(p, len);
-            assert_true(s == TSDB_OK || s == TSDB_CORRUPT || (i == 0 && s == TSDB_UNSUPPORTED));
+            enum tsdb_status status = decode_only(p, len);
+            assert_true(status == TSDB_OK || status == TSDB_CORRUPT ||
+                        (i == 0 && status == TSDB_UNSUPPORTED));
         }
     }
     test_guard_deinit(&g);
@@ -353,11 +354,11 @@ static void decode__each_allocation_fails__nomem(void **state)
         tsdb_arena_init(&arena, TSDB_MEM_OTHER, 16, NULL); /* tiny: many chunks */
         tsdb_alloc_fail_nth(nth, 0);
         struct tsdb_histogram got;
-        enum tsdb_status s = tsdb_histogram_decode(raw, len, &arena, &got, NULL);
+        enum tsdb_status status = tsdb_histogram_decode(raw, len, &arena, &got, NULL);
         uint64_t seen = tsdb_alloc_fail_count();
         tsdb_alloc_ops_set(NULL);
-        assert_int_equal(s, seen >= nth ? TSDB_NOMEM : TSDB_OK);
-        assert_true(nth > 1 || s == TSDB_NOMEM);
+        assert_int_equal(status, seen >= nth ? TSDB_NOMEM : TSDB_OK);
+        assert_true(nth > 1 || status == TSDB_NOMEM);
         tsdb_arena_deinit(&arena);
     }
 }
@@ -408,7 +409,7 @@ static void expect_refused(const struct tsdb_histogram *h, const char *text)
 {
     struct tsdb_error err = {0};
     assert_int_equal(tsdb_histogram_validate(h, &err), TSDB_INVALID);
-    if (strstr(err.msg, text) == NULL) {
+    if (!strstr(err.msg, text)) {
         fail_msg("'%s' is not in '%s'", text, err.msg);
     }
 }
@@ -654,12 +655,12 @@ static void reduce__each_allocation_fails__nomem_and_untouched(void **state)
         struct tsdb_histogram h = example_int();
         h.schema = 12;
         tsdb_alloc_fail_nth(nth, 0);
-        enum tsdb_status s = tsdb_histogram_reduce(&h, &arena);
+        enum tsdb_status status = tsdb_histogram_reduce(&h, &arena);
         uint64_t seen = tsdb_alloc_fail_count();
         tsdb_alloc_ops_set(NULL);
-        assert_int_equal(s, seen >= nth ? TSDB_NOMEM : TSDB_OK);
-        assert_true(nth > 1 || s == TSDB_NOMEM);
-        assert_true(s == TSDB_OK || h.schema == 12);
+        assert_int_equal(status, seen >= nth ? TSDB_NOMEM : TSDB_OK);
+        assert_true(nth > 1 || status == TSDB_NOMEM);
+        assert_true(status == TSDB_OK || h.schema == 12);
         tsdb_arena_deinit(&arena);
     }
 }

@@ -81,7 +81,7 @@ static void expect_invalid(struct tsdb_label *items, uint32_t n, bool need_name,
     struct tsdb_error err = {0};
     uint32_t count = n;
     assert_int_equal(tsdb_labels_canonicalize(items, &count, need_name, &err), TSDB_INVALID);
-    if (strstr(err.msg, text) == NULL) {
+    if (!strstr(err.msg, text)) {
         fail_msg("'%s' is not in '%s'", text, err.msg);
     }
     assert_true(tsdb_utf8_valid(err.msg, strlen(err.msg)));
@@ -257,9 +257,9 @@ static void decode__every_truncation_at_a_guard_page__corrupt_and_inside(void **
         struct tsdb_label items[8];
         uint32_t count = 0;
         uint8_t *p = test_guard_at_end(&g, bytes, cut);
-        enum tsdb_status s = tsdb_labels_decode(p, cut, items, 8, &count, NULL);
-        assert_true(s == TSDB_OK || s == TSDB_CORRUPT);
-        whole += s == TSDB_OK;
+        enum tsdb_status status = tsdb_labels_decode(p, cut, items, 8, &count, NULL);
+        assert_true(status == TSDB_OK || status == TSDB_CORRUPT);
+        whole += status == TSDB_OK;
     }
     assert_int_equal(whole, 4); /* only cuts between labels leave something whole */
     test_guard_deinit(&g);

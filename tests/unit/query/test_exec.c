@@ -395,11 +395,12 @@ static void eval__failing_allocation__is_nomem_and_leaks_nothing(void **state)
             tsdb_arena_deinit(&f->result);
             tsdb_arena_init(&f->result, TSDB_MEM_QUERY, 64, &f->request.account);
             tsdb_alloc_fail_nth(n, 1);
-            enum tsdb_status s = query_fixture_eval(f, queries[i], &params, &r, &err);
+            enum tsdb_status status = query_fixture_eval(f, queries[i], &params, &r, &err);
             passed = tsdb_alloc_fail_count() < n;
             tsdb_alloc_ops_set(NULL);
-            if (s != (passed ? TSDB_OK : TSDB_NOMEM)) {
-                fail_msg("%s: allocation %u: %s", queries[i], (unsigned)n, tsdb_status_name(s));
+            if (status != (passed ? TSDB_OK : TSDB_NOMEM)) {
+                fail_msg("%s: allocation %u: %s", queries[i], (unsigned)n,
+                         tsdb_status_name(status));
             }
         }
         tsdb_arena_deinit(&f->result);

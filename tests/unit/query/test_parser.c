@@ -340,8 +340,8 @@ static struct query_expr *parse(struct tsdb_arena *arena, const char *query)
 {
     struct query_expr *e = NULL;
     struct tsdb_error err = {0};
-    enum tsdb_status s = query_parse(query, strlen(query), &all_on, arena, &e, &err);
-    if (s != TSDB_OK) {
+    enum tsdb_status status = query_parse(query, strlen(query), &all_on, arena, &e, &err);
+    if (status != TSDB_OK) {
         fail_msg("%s: %s", query, err.msg);
     }
     return e;
@@ -530,13 +530,13 @@ static void query_duration_eval__expressions__in_milliseconds(void **state)
         tsdb_arena_init(&arena, TSDB_MEM_QUERY, 4096, NULL);
         const struct query_expr *e = parse(&arena, durations[i].query);
         assert_non_null(e->u.matrix.range_expr);
-        enum tsdb_status s =
+        enum tsdb_status status =
             query_duration_eval(e->u.matrix.range_expr, 30, 3600, false, &ms, &err);
         if (durations[i].error) {
-            assert_int_equal(s, TSDB_INVALID);
+            assert_int_equal(status, TSDB_INVALID);
             assert_string_equal(err.msg, durations[i].error);
         } else {
-            assert_ok_err(s, &err);
+            assert_ok_err(status, &err);
             assert_int_equal(ms, durations[i].ms);
         }
         tsdb_arena_deinit(&arena);

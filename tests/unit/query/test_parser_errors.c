@@ -288,9 +288,9 @@ static enum tsdb_status parse_only(const char *text, size_t len)
     struct query_expr *e;
     struct tsdb_error err;
     tsdb_arena_init(&arena, TSDB_MEM_QUERY, 4096, NULL);
-    enum tsdb_status s = query_parse(text, len, &all_on, &arena, &e, &err);
+    enum tsdb_status status = query_parse(text, len, &all_on, &arena, &e, &err);
     tsdb_arena_deinit(&arena);
-    return s;
+    return status;
 }
 
 static void query_parse__nesting_and_length__limited(void **state)
@@ -335,11 +335,11 @@ static void query_parse__failing_allocation__is_nomem(void **state)
     for (uint64_t n = 1; !passed; n++) {
         assert_true(n < 1000);
         tsdb_alloc_fail_nth(n, 1);
-        enum tsdb_status s = parse_only(text, sizeof text - 1);
+        enum tsdb_status status = parse_only(text, sizeof text - 1);
         bool reached = tsdb_alloc_fail_count() >= n;
         tsdb_alloc_ops_set(NULL);
         passed = !reached;
-        assert_int_equal(s, passed ? TSDB_OK : TSDB_NOMEM);
+        assert_int_equal(status, passed ? TSDB_OK : TSDB_NOMEM);
     }
 }
 

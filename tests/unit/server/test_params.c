@@ -140,15 +140,15 @@ static void params_parse__memory_runs_out__says_why(void **state)
     for (uint64_t n = 1; n < 10; n++) {
         tsdb_arena_init(&a, TSDB_MEM_SERVER, 64, NULL);
         tsdb_alloc_fail_nth(n, 0);
-        enum tsdb_status st = params_parse(&p, &a, text("a=b&c=d&e=f"), text("g=h"), NULL);
+        enum tsdb_status status = params_parse(&p, &a, text("a=b&c=d&e=f"), text("g=h"), NULL);
         uint64_t seen = tsdb_alloc_fail_count();
         tsdb_alloc_ops_set(NULL);
         tsdb_arena_deinit(&a);
         if (seen < n) {
-            assert_ok(st);
+            assert_ok(status);
             return;
         }
-        assert_int_equal(st, TSDB_NOMEM);
+        assert_int_equal(status, TSDB_NOMEM);
     }
     fail_msg("parsing four pairs takes too many allocations");
 }
@@ -173,16 +173,16 @@ static void params_parse__random_bytes__stay_within_bounds(void **state)
         struct params p = {NULL, 0};
         arena_setup(&a);
         struct tsdb_slice s = {at, len};
-        enum tsdb_status st = params_parse(&p, &a, s, text("x=y"), NULL);
-        assert_true(st == TSDB_OK || st == TSDB_INVALID);
+        enum tsdb_status status = params_parse(&p, &a, s, text("x=y"), NULL);
+        assert_true(status == TSDB_OK || status == TSDB_INVALID);
         size_t total = 0;
         for (uint32_t i = 0; i < p.count; i++) {
             total += p.items[i].name.len + p.items[i].value.len;
         }
         assert_true(total <= len + 2);
         struct tsdb_slice out;
-        st = params_decode_segment(s, &a, &out, NULL);
-        assert_true(st == TSDB_OK || st == TSDB_INVALID);
+        status = params_decode_segment(s, &a, &out, NULL);
+        assert_true(status == TSDB_OK || status == TSDB_INVALID);
         assert_ok(params_unescape_name(s, &a, &out, NULL));
         tsdb_arena_deinit(&a);
     }

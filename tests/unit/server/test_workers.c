@@ -164,9 +164,9 @@ static void workers_create__out_of_memory__leaves_nothing(void **state)
     for (uint64_t n = 1; n <= 2; n++) {
         struct workers *w = NULL;
         tsdb_alloc_fail_nth(n, 0);
-        enum tsdb_status st = workers_create(2, 2, &w, NULL);
+        enum tsdb_status status = workers_create(2, 2, &w, NULL);
         tsdb_alloc_ops_set(NULL);
-        assert_int_equal(st, TSDB_NOMEM);
+        assert_int_equal(status, TSDB_NOMEM);
         assert_null(w);
     }
     workers_destroy(NULL);

@@ -172,9 +172,9 @@ static void samples_equal(const struct chunk_samples *a, const struct chunk_samp
     assert_int_equal(a->kind, b->kind);
     assert_int_equal(a->count, b->count);
     assert_memory_equal(a->t_ms, b->t_ms, a->count * sizeof *a->t_ms);
-    assert_true((a->start_ms == NULL) == (b->start_ms == NULL));
+    assert_true((!a->start_ms) == (!b->start_ms));
     for (uint32_t i = 0; i < a->count; i++) {
-        assert_true(a->start_ms == NULL || a->start_ms[i] == b->start_ms[i]);
+        assert_true(!a->start_ms || a->start_ms[i] == b->start_ms[i]);
         if (a->kind == TSDB_SAMPLE_FLOAT) {
             assert_int_equal(a->value[i], b->value[i]);
         } else {

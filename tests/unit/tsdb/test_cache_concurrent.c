@@ -82,12 +82,12 @@ static void *l2_work(void *arg)
         }
         _Atomic(uint64_t) *id = &sh->ids[tsdb_prng_below(&p, FILES)];
         page_of[slot] = tsdb_prng_below(&p, PAGES);
-        enum tsdb_status st = cache_l2_get(sh->cache, atomic_load(id), &sh->fs, sh->file,
-                                           page_of[slot], check_page, sh, &pins[slot], NULL);
+        enum tsdb_status status = cache_l2_get(sh->cache, atomic_load(id), &sh->fs, sh->file,
+                                               page_of[slot], check_page, sh, &pins[slot], NULL);
         w->gets++;
-        w->failed += st == TSDB_CORRUPT;
-        w->unexpected += st != TSDB_OK && st != TSDB_CORRUPT;
-        if (st == TSDB_OK) {
+        w->failed += status == TSDB_CORRUPT;
+        w->unexpected += status != TSDB_OK && status != TSDB_CORRUPT;
+        if (status == TSDB_OK) {
             w->wrong += l2_wrong(&pins[slot], page_of[slot]);
         }
         if (step % 200 == 0) {
@@ -215,7 +215,7 @@ static struct cache_l1_entry *l1_load(struct l1_worker *w, uint64_t block, uint6
     }
     struct chunk_samples s = {TSDB_SAMPLE_FLOAT, COUNT, t_ms, value, NULL};
     e = cache_l1_put(w->shared->cache, block, offset, &s, out);
-    w->refused += e == NULL;
+    w->refused += !e;
     return e;
 }
 

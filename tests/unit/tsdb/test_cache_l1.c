@@ -225,15 +225,15 @@ static void cache_l1_put__size_zero_or_histograms__never_holds(void **state)
 static void cache_l1_create__nth_allocation_fails__no_memory_and_nothing_left(void **state)
 {
     struct fixture *x = *state;
-    enum tsdb_status st = TSDB_NOMEM;
+    enum tsdb_status status = TSDB_NOMEM;
     uint32_t failures = 0;
-    for (uint64_t n = 1; st != TSDB_OK; n++) {
+    for (uint64_t n = 1; status != TSDB_OK; n++) {
         struct cache_l1 *c = NULL;
         tsdb_alloc_fail_nth(n, 0);
-        st = cache_l1_create(2 << 20, &c);
+        status = cache_l1_create(2 << 20, &c);
         tsdb_alloc_ops_set(NULL);
-        failures += st == TSDB_NOMEM;
-        assert_int_equal(c == NULL, st != TSDB_OK);
+        failures += status == TSDB_NOMEM;
+        assert_int_equal(!c, status != TSDB_OK);
         cache_l1_destroy(c);
         assert_int_equal(tsdb_mem_used(TSDB_MEM_CACHE), x->mem_before);
     }

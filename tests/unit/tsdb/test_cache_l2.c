@@ -133,16 +133,16 @@ static void cache_l2_create__nth_allocation_fails__no_memory_and_nothing_left(vo
 {
     (void)state;
     uint64_t before = tsdb_mem_used(TSDB_MEM_CACHE);
-    enum tsdb_status st = TSDB_NOMEM;
+    enum tsdb_status status = TSDB_NOMEM;
     uint32_t failures = 0;
-    for (uint64_t n = 1; st != TSDB_OK; n++) {
+    for (uint64_t n = 1; status != TSDB_OK; n++) {
         struct cache_l2 *c = NULL;
         struct tsdb_error err;
         tsdb_alloc_fail_nth(n, 0);
-        st = cache_l2_create(128 * FRAME, &c, &err); /* two shards */
+        status = cache_l2_create(128 * FRAME, &c, &err); /* two shards */
         tsdb_alloc_ops_set(NULL);
-        if (st != TSDB_OK) {
-            assert_int_equal(st, TSDB_NOMEM);
+        if (status != TSDB_OK) {
+            assert_int_equal(status, TSDB_NOMEM);
             assert_null(c);
             failures++;
         }
@@ -418,9 +418,10 @@ static void cache_l2_get__bits_flipped_on_disk__page_in_arena_stays_good(void **
     cache_l2_drop(c, id);
     uint32_t damaged = 0;
     for (uint64_t p = 1; p <= 2; p++) {
-        enum tsdb_status st = cache_l2_get(c, id, &x->fs, x->file, p, check_crc, &k, &page, &err);
-        damaged += st == TSDB_CORRUPT;
-        if (st == TSDB_OK) {
+        enum tsdb_status status =
+            cache_l2_get(c, id, &x->fs, x->file, p, check_crc, &k, &page, &err);
+        damaged += status == TSDB_CORRUPT;
+        if (status == TSDB_OK) {
             cache_l2_release(c, &page);
         }
     }

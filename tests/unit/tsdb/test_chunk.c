@@ -49,7 +49,7 @@ static void assert_same(const struct chunk_samples *a, const struct chunk_sample
     assert_int_equal(a->kind, b->kind);
     assert_int_equal(a->count, b->count);
     assert_memory_equal(a->t_ms, b->t_ms, a->count * sizeof *a->t_ms);
-    assert_int_equal(a->start_ms == NULL, b->start_ms == NULL);
+    assert_int_equal(!a->start_ms, !b->start_ms);
     if (a->start_ms) {
         assert_memory_equal(a->start_ms, b->start_ms, a->count * sizeof *a->start_ms);
     }
@@ -319,8 +319,8 @@ static bool decode_hostile(struct test_guard *g, const uint8_t *bytes, size_t le
     struct chunk_info info = {.count = 12345};
     tsdb_account_init(&account, ARENA_MAX, NULL);
     tsdb_arena_init(&arena, TSDB_MEM_OTHER, 4096, &account);
-    enum tsdb_status st = chunk_decode(src, len, &arena, &out, &err);
-    if (st == TSDB_OK) {
+    enum tsdb_status status = chunk_decode(src, len, &arena, &out, &err);
+    if (status == TSDB_OK) {
         assert_ok(chunk_peek(src, len, &info, NULL));
         assert_int_equal(info.count, out.count);
         assert_int_equal(info.kind, out.kind);
@@ -332,7 +332,7 @@ static bool decode_hostile(struct test_guard *g, const uint8_t *bytes, size_t le
         struct chunk_summary summary;
         chunk_summarize(&out, &summary);
     } else {
-        assert_int_equal(st, TSDB_CORRUPT);
+        assert_int_equal(status, TSDB_CORRUPT);
         assert_int_equal(err.status, TSDB_CORRUPT);
         assert_true(err.msg[0] != 0);
         assert_true(err.pos <= len);
@@ -340,7 +340,7 @@ static bool decode_hostile(struct test_guard *g, const uint8_t *bytes, size_t le
     }
     assert_true(atomic_load(&account.peak_bytes) <= 4096 + 32 * (uint64_t)N_MAX + 4 * len);
     tsdb_arena_deinit(&arena);
-    return st == TSDB_OK;
+    return status == TSDB_OK;
 }
 
 static struct encoded example(int kind)
@@ -536,18 +536,18 @@ static void chunk_decode__no_memory__says_so(void **state)
     (void)state;
     for (int kind = 0; kind < EXAMPLES; kind += VALUES_KINDS) {
         struct encoded e = example(kind);
-        enum tsdb_status st = TSDB_NOMEM;
+        enum tsdb_status status = TSDB_NOMEM;
         uint32_t failures = 0;
-        for (uint64_t n = 1; st != TSDB_OK; n++) {
+        for (uint64_t n = 1; status != TSDB_OK; n++) {
             struct tsdb_arena arena;
             struct chunk_samples out;
             struct tsdb_error err;
             tsdb_arena_init(&arena, TSDB_MEM_OTHER, 256, NULL);
             tsdb_alloc_fail_nth(n, 0);
-            st = chunk_decode(e.bytes, e.len, &arena, &out, &err);
+            status = chunk_decode(e.bytes, e.len, &arena, &out, &err);
             tsdb_alloc_ops_set(NULL);
-            assert_true(st == TSDB_OK || st == TSDB_NOMEM);
-            failures += st == TSDB_NOMEM;
+            assert_true(status == TSDB_OK || status == TSDB_NOMEM);
+            failures += status == TSDB_NOMEM;
             tsdb_arena_deinit(&arena);
         }
         assert_true(failures > 0);
