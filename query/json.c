@@ -1,7 +1,7 @@
 #include "query/json.h"
 
 #include "base/format.h"
-#include "query/eval/buckets.h"
+#include "query/buckets.h"
 #include "query/lang/text.h"
 #include "query/query.h"
 

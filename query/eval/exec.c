@@ -1,4 +1,4 @@
-#include "query/eval/exec_private.h"
+#include "query/eval/func_private.h"
 
 #include "base/assert.h"
 #include "query/eval/labels.h"
@@ -575,9 +575,9 @@ static bool is_constant(const struct query_expr *e)
         break;
     }
     /* timestamp(selector @ t) is the time of a sample, timestamp(f(...)) that of the step. */
-    bool timestamp = strcmp(e->u.call.function->name, "timestamp") == 0;
-    if (e->u.call.function->time_dependent &&
-        !(timestamp && query_expr_unwrap(e->u.call.args[0])->kind == EXPR_VECTOR)) {
+    const struct query_function *f = e->u.call.function;
+    if (f->time_dependent &&
+        !(f->tells_sample_time && query_expr_unwrap(e->u.call.args[0])->kind == EXPR_VECTOR)) {
         return false;
     }
     for (uint32_t i = 0; i < e->u.call.arg_count; i++) {
@@ -611,18 +611,48 @@ static enum tsdb_status repeat_build(struct exec *x, const struct query_expr *e,
     return column_init(x, &r->one, 1);
 }
 
+/* What computes a function: one of these, none if it is not supported. */
+struct implementation {
+    query_map_fn map;
+    query_range_fn range;
+    enum tsdb_status (*build)(struct exec *x, const struct query_expr *e, const struct grid *grid,
+                              struct op **out);
+};
+
+#define MAP(f)                                                                                     \
+    {                                                                                              \
+        .map = f                                                                                   \
+    }
+#define RANGE(f)                                                                                   \
+    {                                                                                              \
+        .range = f                                                                                 \
+    }
+#define BUILD(f)                                                                                   \
+    {                                                                                              \
+        .build = f                                                                                 \
+    }
+#define NOT_YET                                                                                    \
+    {                                                                                              \
+        NULL                                                                                       \
+    }
+#define FUNCTION(name, implementation, ...) [QUERY_FUNCTION_##name] = implementation,
+static const struct implementation implementations[QUERY_FUNCTION_COUNT] = {
+#include "query/lang/functions.def"
+};
+
 static enum tsdb_status call_build(struct exec *x, const struct query_expr *e,
                                    const struct grid *grid, struct op **out)
 {
     const struct query_function *f = e->u.call.function;
-    if (f->build) {
-        return f->build(x, e, grid, out);
+    const struct implementation *i = &implementations[f->id];
+    if (i->build) {
+        return i->build(x, e, grid, out);
     }
-    if (f->map) {
-        return op_map_build(x, e, grid, out);
+    if (i->map) {
+        return op_map_build(x, e, grid, i->map, out);
     }
-    if (f->range) {
-        return op_range_build(x, e, grid, out);
+    if (i->range) {
+        return op_range_build(x, e, grid, i->range, out);
     }
     return tsdb_error_set(x->err, TSDB_UNSUPPORTED, "function \"%s\" is not supported yet",
                           f->name);

@@ -223,14 +223,19 @@ struct range_call {
     struct tsdb_arena *scratch; /* reset after every window */
     enum tsdb_status status;    /* set together with x->err to give up */
 };
+/* One window of a range vector to one point. Returns false if it has no result there (or
+ * call->status says why not). */
+typedef bool (*query_range_fn)(struct range_call *call, const struct window *w, struct point *out);
 enum tsdb_status op_range_build(struct exec *x, const struct query_expr *e, const struct grid *grid,
-                                struct op **out) TSDB_WUR;
+                                query_range_fn range, struct op **out) TSDB_WUR;
 /* "f() of native histograms is not supported yet" */
 bool range_unsupported(struct range_call *call);
 
 /* ---- op_call.c, op_labels.c, op_histogram.c: functions with operators of their own ---- */
+/* Float to float, point by point. args: the values of the scalar arguments at this step, in order. */
+typedef double (*query_map_fn)(double v, const double *args);
 enum tsdb_status op_map_build(struct exec *x, const struct query_expr *e, const struct grid *grid,
-                              struct op **out) TSDB_WUR;
+                              query_map_fn map, struct op **out) TSDB_WUR;
 enum tsdb_status op_clamp_build(struct exec *x, const struct query_expr *e, const struct grid *grid,
                                 struct op **out) TSDB_WUR;
 enum tsdb_status op_date_build(struct exec *x, const struct query_expr *e, const struct grid *grid,

@@ -13,7 +13,7 @@ static bool order_matters(void *arg, const struct query_expr *e)
     if (e->kind == EXPR_AGGREGATE) {
         *matters |= e->u.aggregate.op == TOKEN_TOPK || e->u.aggregate.op == TOKEN_BOTTOMK;
     } else if (e->kind == EXPR_CALL) {
-        *matters |= strncmp(e->u.call.function->name, "sort", 4) == 0;
+        *matters |= e->u.call.function->sorts;
     }
     return true;
 }

@@ -88,7 +88,7 @@ static enum tsdb_status clamp_next(struct op *op, struct column *out)
 static enum tsdb_status map_build(struct exec *x, const struct query_expr *e,
                                   const struct grid *grid,
                                   enum tsdb_status (*next)(struct op *, struct column *),
-                                  struct op_map **out_map, struct op **out)
+                                  query_map_fn map, struct op_map **out_map, struct op **out)
 {
     struct op_map *m = (struct op_map *)op_new(x, sizeof *m, e, grid, next);
     if (!m) {
@@ -100,26 +100,26 @@ static enum tsdb_status map_build(struct exec *x, const struct query_expr *e,
             status = exec_scalar(x, e->u.call.args[i], grid, &m->scalars[m->scalar_count++]);
         }
     }
-    m->map = e->u.call.function->map;
+    m->map = map;
     *out_map = m;
     return status == TSDB_OK ? finish_unnamed(&m->op, m->child, out) : status;
 }
 
 enum tsdb_status op_map_build(struct exec *x, const struct query_expr *e, const struct grid *grid,
-                              struct op **out)
+                              query_map_fn map, struct op **out)
 {
     struct op_map *m;
-    return map_build(x, e, grid, map_next, &m, out);
+    return map_build(x, e, grid, map_next, map, &m, out);
 }
 
 enum tsdb_status op_clamp_build(struct exec *x, const struct query_expr *e, const struct grid *grid,
                                 struct op **out)
 {
     struct op_map *m;
-    enum tsdb_status status = map_build(x, e, grid, clamp_next, &m, out);
+    enum tsdb_status status = map_build(x, e, grid, clamp_next, NULL, &m, out);
     if (status == TSDB_OK) {
-        m->clamps_min = strcmp(e->u.call.function->name, "clamp_max") != 0;
-        m->clamps_max = strcmp(e->u.call.function->name, "clamp_min") != 0;
+        m->clamps_min = e->u.call.function->variant != QUERY_CLAMP_MAX;
+        m->clamps_max = e->u.call.function->variant != QUERY_CLAMP_MIN;
     }
     return status;
 }
@@ -166,37 +166,39 @@ static struct date date_of(int64_t unix_s)
     return d;
 }
 
-static double date_part(const char *what, double unix_s)
+static int day_of_year(const struct date *d)
+{
+    int day = d->day;
+    for (int m = 1; m < d->month; m++) {
+        day += month_days(d->year, m);
+    }
+    return day;
+}
+
+static double date_part(enum query_variant part, double unix_s)
 {
     /* Far beyond any calendar; also what Go makes of NaN. */
     int64_t t = unix_s >= -9e15 && unix_s <= 9e15 ? (int64_t)unix_s : INT64_MIN / 1024;
     struct date d = date_of(t);
-    if (strcmp(what, "minute") == 0) {
+    switch ((int)part) {
+    case QUERY_DATE_MINUTE:
         return (double)(d.seconds / 60 % 60);
-    }
-    if (strcmp(what, "hour") == 0) {
+    case QUERY_DATE_HOUR:
         return (double)(d.seconds / 3600);
-    }
-    if (strcmp(what, "day_of_month") == 0) {
-        return d.day;
-    }
-    if (strcmp(what, "day_of_week") == 0) {
+    case QUERY_DATE_DAY_OF_WEEK:
         return (double)((d.days % 7 + 11) % 7); /* 1970-01-01 was a Thursday */
-    }
-    if (strcmp(what, "days_in_month") == 0) {
+    case QUERY_DATE_DAY_OF_MONTH:
+        return d.day;
+    case QUERY_DATE_DAY_OF_YEAR:
+        return day_of_year(&d);
+    case QUERY_DATE_DAYS_IN_MONTH:
         return month_days(d.year, d.month);
-    }
-    if (strcmp(what, "month") == 0) {
+    case QUERY_DATE_MONTH:
         return d.month;
-    }
-    if (strcmp(what, "year") == 0) {
+    default:
+        TSDB_ASSERT(part == QUERY_DATE_YEAR);
         return (double)d.year;
     }
-    int day = d.day; /* day_of_year */
-    for (int m = 1; m < d.month; m++) {
-        day += month_days(d.year, m);
-    }
-    return day;
 }
 
 struct op_date {
@@ -207,14 +209,14 @@ struct op_date {
 static enum tsdb_status date_next(struct op *op, struct column *out)
 {
     struct op_date *d = (struct op_date *)op;
-    const char *what = op->expr->u.call.function->name;
+    enum query_variant part = op->expr->u.call.function->variant;
     enum tsdb_status status = d->child ? op_next(d->child, out) : TSDB_OK;
     for (uint32_t i = 0; i < op->grid.count && status == TSDB_OK; i++) {
         if (!d->child) {
             out->kind[i] = POINT_FLOAT;
-            out->v[i] = date_part(what, (double)(grid_time(&op->grid, i) / 1000));
+            out->v[i] = date_part(part, (double)(grid_time(&op->grid, i) / 1000));
         } else if (out->kind[i] == POINT_FLOAT) {
-            out->v[i] = date_part(what, out->v[i]);
+            out->v[i] = date_part(part, out->v[i]);
         } else {
             out->kind[i] = POINT_NONE;
         }
@@ -306,16 +308,23 @@ static enum tsdb_status build_filled(struct exec *x, const struct query_expr *e,
 enum tsdb_status op_constant_build(struct exec *x, const struct query_expr *e,
                                    const struct grid *grid, struct op **out)
 {
-    const char *name = e->u.call.function->name;
     double value = M_PI;
-    if (strcmp(name, "start") == 0) {
+    switch ((int)e->u.call.function->variant) {
+    case QUERY_CONSTANT_START:
         value = (double)x->start_ms / 1000;
-    } else if (strcmp(name, "end") == 0) {
+        break;
+    case QUERY_CONSTANT_END:
         value = (double)x->end_ms / 1000;
-    } else if (strcmp(name, "range") == 0) {
+        break;
+    case QUERY_CONSTANT_RANGE:
         value = (double)(x->end_ms - x->start_ms) / 1000;
-    } else if (strcmp(name, "step") == 0) {
+        break;
+    case QUERY_CONSTANT_STEP:
         value = x->start_ms == x->end_ms ? 0 : (double)x->step_ms / 1000;
+        break;
+    default:
+        TSDB_ASSERT(e->u.call.function->variant == QUERY_CONSTANT_PI);
+        break;
     }
     return build_filled(x, e, grid, value, out);
 }
@@ -332,7 +341,7 @@ enum tsdb_status op_pair_build(struct exec *x, const struct query_expr *e, const
     if (status != TSDB_OK || !values) {
         return status != TSDB_OK ? status : exec_nomem(x);
     }
-    bool min = strcmp(e->u.call.function->name, "min_of") == 0;
+    bool min = e->u.call.function->variant == QUERY_PAIR_MIN;
     for (uint32_t i = 0; i < grid->count; i++) {
         values[i] = min ? num_min(a[i], b[i]) : num_max(a[i], b[i]);
     }
@@ -589,9 +598,9 @@ static int compare_items(const void *pa, const void *pb)
 {
     const struct sort_item *a = pa;
     const struct sort_item *b = pb;
-    const char *name = a->call->u.call.function->name;
-    bool by_label = strncmp(name, "sort_by", 7) == 0;
-    bool descending = strstr(name, "_desc") != NULL;
+    enum query_variant order = a->call->u.call.function->variant;
+    bool by_label = order == QUERY_SORT_LABELS || order == QUERY_SORT_LABELS_DESC;
+    bool descending = order == QUERY_SORT_VALUES_DESC || order == QUERY_SORT_LABELS_DESC;
     int c = by_label ? (descending ? compare_labels(b, a) : compare_labels(a, b))
                      : compare_values(a, b, descending);
     return c != 0 ? c : (a->index > b->index) - (a->index < b->index);
@@ -663,7 +672,8 @@ enum tsdb_status op_sort_build(struct exec *x, const struct query_expr *e, const
         return exec_nomem(x);
     }
     *out = &o->op;
-    o->floats_only = strncmp(e->u.call.function->name, "sort_by", 7) != 0;
+    enum query_variant order = e->u.call.function->variant;
+    o->floats_only = order == QUERY_SORT_VALUES || order == QUERY_SORT_VALUES_DESC;
     enum tsdb_status status = exec_build(x, e->u.call.args[0], grid, &child);
     if (status != TSDB_OK) {
         return status;

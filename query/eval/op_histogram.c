@@ -402,7 +402,7 @@ enum tsdb_status op_histogram_quantile_build(struct exec *x, const struct query_
     if (!o) {
         return exec_nomem(x);
     }
-    bool fraction = e->u.call.arg_count == 3;
+    bool fraction = e->u.call.function->variant == QUERY_BUCKETS_FRACTION;
     enum tsdb_status status = exec_scalar(x, e->u.call.args[0], grid, &o->q);
     status =
         status == TSDB_OK && fraction ? exec_scalar(x, e->u.call.args[1], grid, &o->upper) : status;
@@ -428,7 +428,7 @@ struct op_stat {
 
 static enum tsdb_status stat_next(struct op *op, struct column *out)
 {
-    const char *name = op->expr->u.call.function->name;
+    enum query_variant variant = op->expr->u.call.function->variant;
     enum tsdb_status status = op_next(((struct op_stat *)op)->child, out);
     for (uint32_t i = 0; i < op->grid.count && status == TSDB_OK; i++) {
         if (out->kind[i] != POINT_HISTOGRAM) {
@@ -438,9 +438,9 @@ static enum tsdb_status stat_next(struct op *op, struct column *out)
         const struct tsdb_histogram *h = out->h[i];
         double count = h->is_float ? h->count_float : (double)h->count_int;
         out->kind[i] = POINT_FLOAT;
-        out->v[i] = strcmp(name, "histogram_count") == 0 ? count
-                    : strcmp(name, "histogram_sum") == 0 ? h->sum
-                                                         : h->sum / count;
+        out->v[i] = variant == QUERY_STAT_COUNT ? count
+                    : variant == QUERY_STAT_SUM ? h->sum
+                                                : h->sum / count;
     }
     return status;
 }

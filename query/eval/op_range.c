@@ -9,11 +9,10 @@
 struct op_range {
     struct op op;
     struct matrix *matrix;
-    const struct query_function *function;
+    query_range_fn range;
     const double *scalars[QUERY_FUNCTION_ARGS]; /* per scalar argument its values at all steps */
     uint32_t scalar_count;
-    bool whole; /* last_over_time and first_over_time: the name stays */
-    bool checks_counter;
+    bool is_counter_rate;
     struct tsdb_arena *scratch;
 };
 
@@ -114,7 +113,7 @@ static enum tsdb_status range_next(struct op *op, struct column *out)
     uint32_t h_hi = 0;
     uint64_t work = 0;
     bool any_float = false;
-    bool rising = status == TSDB_OK && r->checks_counter && is_rising(&p);
+    bool rising = status == TSDB_OK && r->is_counter_rate && is_rising(&p);
     column_clear(out, op->grid.count);
     for (uint32_t i = 0; i < op->grid.count && status == TSDB_OK; i++) {
         double args[QUERY_FUNCTION_ARGS] = {0};
@@ -135,7 +134,7 @@ static enum tsdb_status range_next(struct op *op, struct column *out)
                                  hi - lo,     p.ht + h_lo, p.h + h_lo,
                                  h_hi - h_lo, rising};
         struct point result = {0};
-        bool has = r->function->range(&call, &w, &result);
+        bool has = r->range(&call, &w, &result);
         status = call.status;
         if (status == TSDB_OK && has) {
             any_float |= !result.h;
@@ -143,7 +142,7 @@ static enum tsdb_status range_next(struct op *op, struct column *out)
         }
         status = status == TSDB_OK ? poll_work(op->x, &w, &work) : status;
     }
-    if (any_float && r->checks_counter) {
+    if (any_float && r->is_counter_rate) {
         note_non_counter(r, &m->series[op->pos]);
     }
     return status;
@@ -171,54 +170,49 @@ static enum tsdb_status range_args(struct op_range *r, const struct query_expr *
     return TSDB_OK;
 }
 
-static bool name_is(const struct op_range *r, const char *name)
-{
-    return strcmp(r->function->name, name) == 0;
-}
-
 static enum tsdb_status check_extension(const struct op_range *r)
 {
     struct exec *x = r->op.x;
+    const struct query_function *f = r->op.expr->u.call.function;
     const struct query_expr *e = r->matrix->expr;
     if (e->kind != EXPR_MATRIX) {
         return TSDB_OK;
     }
     const struct query_expr *v = e->u.matrix.selector;
-    bool rates = name_is(r, "rate") || name_is(r, "increase") || name_is(r, "delta");
-    if (v->u.vector.anchored && !rates && !name_is(r, "changes") && !name_is(r, "resets")) {
+    if (v->u.vector.anchored && !f->takes_anchored) {
         return tsdb_error_set(x->err, TSDB_INVALID,
                               "anchored modifier can only be used with: changes, delta, increase, "
                               "rate, resets - not with %s",
-                              r->function->name);
+                              f->name);
     }
-    if (v->u.vector.smoothed && !rates) {
+    if (v->u.vector.smoothed && !f->takes_smoothed) {
         return tsdb_error_set(
             x->err, TSDB_INVALID,
             "smoothed modifier can only be used with: delta, increase, rate - not with %s",
-            r->function->name);
+            f->name);
     }
     return TSDB_OK;
 }
 
 enum tsdb_status op_range_build(struct exec *x, const struct query_expr *e, const struct grid *grid,
-                                struct op **out)
+                                query_range_fn range, struct op **out)
 {
     struct op_range *r = (struct op_range *)op_new(x, sizeof *r, e, grid, range_next);
     struct tsdb_arena *scratch = exec_scratch(x);
     if (!r || !scratch) {
         return exec_nomem(x);
     }
-    r->function = e->u.call.function;
+    const struct query_function *f = e->u.call.function;
+    r->range = range;
     r->scratch = scratch;
-    r->whole = name_is(r, "last_over_time") || name_is(r, "first_over_time");
-    r->checks_counter = name_is(r, "rate") || name_is(r, "increase");
+    r->is_counter_rate = f->is_counter_rate;
     enum tsdb_status status = range_args(r, e, grid);
     status = status == TSDB_OK ? check_extension(r) : status;
     if (status != TSDB_OK) {
         return status;
     }
     *out = &r->op;
-    if (r->whole) {
+    if (f->keeps_name) {
         r->op.series = r->matrix->series;
         r->op.series_count = r->matrix->series_count;
         return TSDB_OK;

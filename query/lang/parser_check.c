@@ -168,14 +168,14 @@ static bool check_selector(struct parser *p, struct query_expr *e, bool may_be_e
            parser_fail(p, e->start, "vector selector must contain at least one non-empty matcher");
 }
 
-/* info(v, {selector}): the second argument is a selector without a name. */
-static bool check_info(struct parser *p, const struct query_expr *e)
+/* info(v, {selector}): the selector has no name. */
+static bool check_label_argument(struct parser *p, const struct query_expr *e)
 {
     const struct query_expr *s = e->u.call.args[1];
     if (s->type != QUERY_TYPE_VECTOR) {
         return parser_fail(p, e->start,
-                           "expected type instant vector in call to function \"info\", got %s",
-                           query_type_words(s->type));
+                           "expected type instant vector in call to function \"%s\", got %s",
+                           e->u.call.function->name, query_type_words(s->type));
     }
     if (s->kind != EXPR_VECTOR) {
         return parser_fail(p, s->start, "expected label selectors only");
@@ -212,14 +212,13 @@ static bool check_call(struct parser *p, struct query_expr *e)
     if (!check_arg_count(p, e)) {
         return false;
     }
-    bool info = strcmp(f->name, "info") == 0;
-    if (info && e->u.call.arg_count > 1 && !check_info(p, e)) {
+    if (f->second_is_labels && e->u.call.arg_count > 1 && !check_label_argument(p, e)) {
         return false;
     }
     for (uint32_t i = 0; i < e->u.call.arg_count; i++) {
         struct query_expr *a = e->u.call.args[i];
         enum query_type want = f->args[i < f->arg_count ? i : f->arg_count - 1u];
-        bool ok = info && i == 1 ? check_selector(p, a, true) : check(p, a);
+        bool ok = f->second_is_labels && i == 1 ? check_selector(p, a, true) : check(p, a);
         if (!ok) {
             return false;
         }

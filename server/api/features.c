@@ -89,9 +89,9 @@ static void put_functions(const struct server *s, struct tsdb_buf *out)
     const struct query_function *f = query_functions(&count);
     begin_category(out, "promql_functions");
     for (uint32_t i = 0; i < count; i++) {
-        bool made = f[i].map || f[i].range || f[i].build;
         put_feature(out, f[i].name,
-                    made && (!f[i].experimental || s->options.feature_experimental_functions));
+                    f[i].supported &&
+                        (!f[i].experimental || s->options.feature_experimental_functions));
     }
     tsdb_buf_put_u8(out, '}');
 }

@@ -474,7 +474,7 @@ static inline struct naive_vector *naive_call(struct naive *n, const struct quer
 {
     const char *fn = e->u.call.function->name;
     struct naive_vector *out = naive_new(n);
-    if (e->u.call.function->range) {
+    if (e->u.call.function->args[0] == QUERY_TYPE_MATRIX) {
         return naive_over_range(n, e, t);
     }
     if (strcmp(fn, "time") == 0) {

@@ -1,6 +1,6 @@
 #include "tests/support/test.h"
 
-#include "query/eval/buckets.h"
+#include "query/buckets.h"
 #include "query/json.h"
 #include "query/query.h"
 

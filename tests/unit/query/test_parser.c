@@ -593,20 +593,48 @@ static void query_expr_selectors__nested__all_found(void **state)
     tsdb_arena_deinit(&arena);
 }
 
-static void query_functions__table__sorted_and_found(void **state)
+/* All functions of Prometheus 3.14, in their order. */
+static const char function_names[] =
+    "abs absent absent_over_time acos acosh asin asinh atan atanh avg_over_time ceil changes "
+    "clamp clamp_max clamp_min cos cosh count_over_time day_of_month day_of_week day_of_year "
+    "days_in_month deg delta deriv double_exponential_smoothing end exp first_over_time "
+    "floor histogram_avg histogram_count histogram_fraction histogram_quantile "
+    "histogram_quantiles histogram_stddev histogram_stdvar histogram_sum hour idelta "
+    "increase info irate label_join label_replace last_over_time ln log10 log2 mad_over_time "
+    "max_of max_over_time min_of min_over_time minute month pi predict_linear "
+    "present_over_time quantile_over_time rad range rate resets round scalar sgn sin sinh "
+    "sort sort_by_label sort_by_label_desc sort_desc sqrt start start_timestamp "
+    "stddev_over_time stdvar_over_time step sum_over_time tan tanh time timestamp "
+    "ts_of_first_over_time ts_of_last_over_time ts_of_max_over_time ts_of_min_over_time "
+    "vector year ";
+
+static void query_functions__table__sorted_and_whole(void **state)
 {
     (void)state;
     uint32_t count;
     const struct query_function *f = query_functions(&count);
-    assert_true(count >= 80);
+    const char *names = function_names;
     for (uint32_t i = 0; i < count; i++) {
+        size_t len = strcspn(names, " ");
+        assert_int_equal(strlen(f[i].name), len);
+        assert_memory_equal(f[i].name, names, len);
+        names += len + 1;
         assert_true(i == 0 || strcmp(f[i - 1].name, f[i].name) < 0);
+        assert_int_equal(f[i].id, i);
         assert_ptr_equal(query_function_find(f[i].name, strlen(f[i].name)), &f[i]);
-        assert_true((f[i].map != NULL) + (f[i].range != NULL) + (f[i].build != NULL) <= 1);
         assert_true(f[i].variadic == 0 || f[i].arg_count > 0);
+        assert_in_range(f[i].arg_count, 0, QUERY_FUNCTION_ARGS);
+        /* Only ranges are anchored or smoothed, only results with series have a name or an order. */
+        bool of_range = f[i].args[0] == QUERY_TYPE_MATRIX;
+        assert_true(of_range ||
+                    !(f[i].takes_anchored || f[i].takes_smoothed || f[i].is_counter_rate));
+        assert_true(f[i].returns == QUERY_TYPE_VECTOR || !(f[i].keeps_name || f[i].sorts));
     }
-    assert_null(query_function_find("rat", 3));
-    assert_null(query_function_find("RATE", 4));
+    assert_string_equal(names, "");
+    static const char *const unknown[] = {"", "rat", "rates", "RATE", "aaa", "zzz"};
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(unknown); i++) {
+        assert_null(query_function_find(unknown[i], strlen(unknown[i])));
+    }
 }
 
 static const struct CMUnitTest tests[] = {
@@ -617,6 +645,6 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(query_duration_eval__expressions__in_milliseconds),
     cmocka_unit_test(query_parse_selector__match_parameter__matchers),
     cmocka_unit_test(query_expr_selectors__nested__all_found),
-    cmocka_unit_test(query_functions__table__sorted_and_found),
+    cmocka_unit_test(query_functions__table__sorted_and_whole),
 };
 TEST_MAIN(tests)

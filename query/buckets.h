@@ -1,8 +1,8 @@
 /* The buckets of a native histogram one by one, with their bounds, from the lowest to the highest.
  * Source: Prometheus model/histogram, AllBucketIterator. Threads: pure; the histogram is borrowed.
  */
-#ifndef QUERY_EVAL_BUCKETS_H
-#define QUERY_EVAL_BUCKETS_H
+#ifndef QUERY_BUCKETS_H
+#define QUERY_BUCKETS_H
 
 #include "model/histogram.h"
 

@@ -1,4 +1,4 @@
-#include "query/eval/buckets.h"
+#include "query/buckets.h"
 
 #include <float.h>
 #include <math.h>
