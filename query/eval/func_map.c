@@ -1,5 +1,5 @@
 /* What the functions from float to float compute. */
-#include "query/eval/func_private.h"
+#include "query/eval/func.h"
 
 #include <math.h>
 

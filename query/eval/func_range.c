@@ -1,36 +1,14 @@
 /* What the functions over range vectors compute in one window. */
-#include "query/eval/func_private.h"
+#include "query/eval/func.h"
 
-#include "query/eval/labels.h"
-#include "query/eval/num.h"
+#include "query/num.h"
 
-#include <stdlib.h>
-
-static int compare_nan_first(const void *a, const void *b)
+static bool range_unsupported(struct range_call *call)
 {
-    const double x = *(const double *)a;
-    const double y = *(const double *)b;
-    if (isnan(x) || isnan(y)) {
-        return isnan(x) ? (isnan(y) ? 0 : -1) : 1;
-    }
-    return (x > y) - (x < y);
-}
-
-double num_quantile(double q, double *values, unsigned count)
-{
-    if (count == 0 || isnan(q)) {
-        return (double)NAN;
-    }
-    if (q < 0 || q > 1) {
-        return q < 0 ? (double)-INFINITY : (double)INFINITY;
-    }
-    qsort(values, count, sizeof *values, compare_nan_first);
-    double n = count;
-    double rank = q * (n - 1);
-    double low = num_max(0, floor(rank));
-    double high = num_min(n - 1, low + 1);
-    double weight = rank - floor(rank);
-    return values[(unsigned)low] * (1 - weight) + values[(unsigned)high] * weight;
+    call->status = tsdb_error_set(call->x->err, TSDB_UNSUPPORTED,
+                                  "function \"%s\" over native histograms is not supported yet",
+                                  call->call->u.call.function->name);
+    return false;
 }
 
 /* ---- notes that several share ---- */
@@ -248,7 +226,19 @@ static bool anchor(const struct range_call *c, const struct window *w, uint32_t 
     return true;
 }
 
-bool func_resets(struct range_call *c, const struct window *w, struct point *out)
+static bool is_reset(double before, double v)
+{
+    return v < before;
+}
+
+static bool is_change(double before, double v)
+{
+    return v != before && !(isnan(v) && isnan(before));
+}
+
+/* How many samples stand so to the one before them. */
+static bool count_steps(struct range_call *c, const struct window *w,
+                        bool (*counts)(double, double), struct point *out)
 {
     uint32_t first;
     if (w->h_count > 0) {
@@ -258,24 +248,19 @@ bool func_resets(struct range_call *c, const struct window *w, struct point *out
         return false;
     }
     for (uint32_t i = first + 1; i < w->count; i++) {
-        out->v += w->v[i] < w->v[i - 1];
+        out->v += counts(w->v[i - 1], w->v[i]);
     }
     return true;
 }
 
+bool func_resets(struct range_call *c, const struct window *w, struct point *out)
+{
+    return count_steps(c, w, is_reset, out);
+}
+
 bool func_changes(struct range_call *c, const struct window *w, struct point *out)
 {
-    uint32_t first;
-    if (w->h_count > 0) {
-        return range_unsupported(c);
-    }
-    if (!anchor(c, w, &first)) {
-        return false;
-    }
-    for (uint32_t i = first + 1; i < w->count; i++) {
-        out->v += w->v[i] != w->v[i - 1] && !(isnan(w->v[i]) && isnan(w->v[i - 1]));
-    }
-    return true;
+    return count_steps(c, w, is_change, out);
 }
 
 /* ---- regression ---- */
@@ -551,7 +536,7 @@ bool func_quantile_over_time(struct range_call *c, const struct window *w, struc
     }
     double q = c->args[0];
     uint32_t pos = c->call->u.call.args[0]->start;
-    func_note_quantile(c->x, q, pos);
+    exec_note_quantile(c->x, q, pos);
     note_ignored_at(c, w, pos);
     double *values = copy_values(c, w);
     if (!values) {

@@ -8,7 +8,7 @@ static bool label_is(const struct tsdb_label *l, const char *name, size_t len)
     return l->name_len == len && memcmp(l->name, name, len) == 0;
 }
 
-bool labels_is_metadata(const struct tsdb_label *l)
+static bool is_metadata(const struct tsdb_label *l)
 {
     return label_is(l, "__name__", 8) || label_is(l, "__type__", 8) || label_is(l, "__unit__", 8);
 }
@@ -42,7 +42,7 @@ static bool filter(struct tsdb_arena *arena, const struct tsdb_labels *in,
     uint32_t n = 0;
     for (uint32_t i = 0; i < in->count; i++) {
         const struct tsdb_label *l = &in->items[i];
-        if (metadata ? !labels_is_metadata(l) : key_takes(k, l)) {
+        if (metadata ? !is_metadata(l) : key_takes(k, l)) {
             items[n++] = *l;
         }
     }
@@ -235,19 +235,5 @@ bool label_map_put(struct label_map *m, const struct tsdb_labels *labels,
     if (out_new) {
         *out_new = is_new;
     }
-    return true;
-}
-
-bool label_map_find(struct label_map *m, const struct tsdb_labels *labels,
-                    const struct label_key *key, uint32_t *out_id)
-{
-    if (m->slot_count == 0 || !make_key(m, labels, key)) {
-        return false;
-    }
-    const struct label_map_slot *s = probe(m, key_hash(m));
-    if (s->id == 0) {
-        return false;
-    }
-    *out_id = s->id - 1;
     return true;
 }

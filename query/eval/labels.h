@@ -9,9 +9,8 @@
 
 #define QUERY_LABELS_EMPTY ((struct tsdb_labels){0})
 
-/* Is it __name__, __type__ or __unit__? They describe the metric and go where its name goes. */
-bool labels_is_metadata(const struct tsdb_label *l);
-/* All return false when the arena is exhausted. */
+/* All return false when the arena is exhausted. Metadata is __name__, __type__ and __unit__: they
+ * describe the metric and go where its name goes. */
 bool labels_without_metadata(struct tsdb_arena *arena, const struct tsdb_labels *in,
                              struct tsdb_labels *out);
 bool labels_keep(struct tsdb_arena *arena, const struct tsdb_labels *in, struct query_names names,
@@ -50,7 +49,5 @@ void label_map_init(struct label_map *m, struct tsdb_arena *arena);
 /* *out_new may be NULL. */
 bool label_map_put(struct label_map *m, const struct tsdb_labels *labels,
                    const struct label_key *key, uint32_t *out_id, bool *out_new);
-bool label_map_find(struct label_map *m, const struct tsdb_labels *labels,
-                    const struct label_key *key, uint32_t *out_id);
 
 #endif

@@ -1,9 +1,8 @@
 /* sum, avg, min, max, count, group, stddev, stdvar, quantile: many series into one per group. Only
  * the groups are held. */
-#include "query/eval/func_private.h"
+#include "query/eval/operators.h"
 
-#include "query/eval/labels.h"
-#include "query/eval/num.h"
+#include "query/num.h"
 
 /* What a group has seen at one step. */
 struct cell {
@@ -128,16 +127,11 @@ static enum tsdb_status add_value(struct op_aggregate *o, struct values *vs, dou
 {
     struct exec *x = o->op.x;
     if (vs->count == vs->cap) {
-        uint32_t cap = vs->cap == 0 ? 4 : vs->cap * 2;
-        double *grown = TSDB_ARENA_ARRAY(x->arena, double, cap);
+        double *grown = exec_grow(x, vs->items, vs->count, &vs->cap, 4, sizeof *grown);
         if (!grown) {
             return exec_nomem(x);
         }
-        if (vs->count > 0) {
-            memcpy(grown, vs->items, vs->count * sizeof *grown);
-        }
         vs->items = grown;
-        vs->cap = cap;
     }
     vs->items[vs->count++] = v;
     return TSDB_OK;
@@ -194,7 +188,9 @@ static enum tsdb_status aggregate_all(struct op_aggregate *o)
     o->done = true;
     for (uint32_t i = 0; i < o->child->series_count && status == TSDB_OK; i++) {
         status = op_next(o->child, &o->scratch);
-        status = status == TSDB_OK ? add_column(o, o->group[i], &o->scratch) : status;
+        if (status == TSDB_OK) {
+            status = add_column(o, o->group[i], &o->scratch);
+        }
     }
     return status;
 }
@@ -223,9 +219,9 @@ static enum tsdb_status aggregate_next(struct op *op, struct column *out)
 
 /* ---- building ---- */
 
-enum tsdb_status exec_group_series(struct exec *x, const struct query_expr *e,
-                                   const struct op *child, uint32_t **out_group,
-                                   struct op_series **out_series, uint32_t *out_count)
+enum tsdb_status aggregate_group(struct exec *x, const struct query_expr *e, const struct op *child,
+                                 uint32_t **out_group, struct op_series **out_series,
+                                 uint32_t *out_count)
 {
     const struct query_names names = e->u.aggregate.grouping;
     bool without = e->u.aggregate.without;
@@ -246,13 +242,9 @@ enum tsdb_status exec_group_series(struct exec *x, const struct query_expr *e,
             return exec_nomem(x);
         }
         if (is_new && group[i] == cap) {
-            cap = cap == 0 ? 16 : cap * 2;
-            struct op_series *grown = TSDB_ARENA_ARRAY(x->arena, struct op_series, cap);
+            struct op_series *grown = exec_grow(x, series, cap, &cap, 16, sizeof *grown);
             if (!grown) {
                 return exec_nomem(x);
-            }
-            if (series) {
-                memcpy(grown, series, group[i] * sizeof *grown);
             }
             series = grown;
         }
@@ -316,13 +308,13 @@ static enum tsdb_status quantile_param(struct op_aggregate *o)
     if (status == TSDB_OK && o->op.grid.count > 0) {
         uint32_t pos = e->u.aggregate.param->start;
         if (nan) {
-            func_note_quantile(x, (double)NAN, pos);
+            exec_note_quantile(x, (double)NAN, pos);
         }
         if (max > 1) {
-            func_note_quantile(x, max, pos);
+            exec_note_quantile(x, max, pos);
         }
         if (min < 0) {
-            func_note_quantile(x, min, pos);
+            exec_note_quantile(x, min, pos);
         }
     }
     return status;
@@ -331,26 +323,17 @@ static enum tsdb_status quantile_param(struct op_aggregate *o)
 enum tsdb_status op_aggregate_build(struct exec *x, const struct query_expr *e,
                                     const struct grid *grid, struct op **out)
 {
-    switch ((int)e->u.aggregate.op) {
-    case TOKEN_TOPK:
-    case TOKEN_BOTTOMK:
-    case TOKEN_LIMITK:
-    case TOKEN_LIMIT_RATIO:
-        return op_topk_build(x, e, grid, out);
-    case TOKEN_COUNT_VALUES:
-        return op_count_values_build(x, e, grid, out);
-    default:
-        break;
-    }
     struct op_aggregate *o = (struct op_aggregate *)op_new(x, sizeof *o, e, grid, aggregate_next);
     if (!o) {
         return exec_nomem(x);
     }
     *out = &o->op;
     enum tsdb_status status = quantile_param(o);
-    status = status == TSDB_OK ? exec_build(x, e->u.aggregate.body, grid, &o->child) : status;
-    status = status == TSDB_OK
-                 ? exec_group_series(x, e, o->child, &o->group, &o->op.series, &o->op.series_count)
-                 : status;
+    if (status == TSDB_OK) {
+        status = exec_build(x, e->u.aggregate.body, grid, &o->child);
+    }
+    if (status == TSDB_OK) {
+        status = aggregate_group(x, e, o->child, &o->group, &o->op.series, &o->op.series_count);
+    }
     return status == TSDB_OK ? alloc_cells(o) : status;
 }

@@ -1,8 +1,7 @@
-/* Unary minus, and binary operators with at least one scalar. Two vectors: op_join.c, op_set.c. */
-#include "query/eval/exec_private.h"
+/* Unary minus, binary operators with at least one scalar, and what all binary operators share. */
+#include "query/eval/operators.h"
 
 #include "base/assert.h"
-#include "query/eval/labels.h"
 
 #include <math.h>
 
@@ -29,7 +28,7 @@ static bool compare(enum token_type op, double l, double r)
     }
 }
 
-double binary_scalar(enum token_type op, double l, double r)
+static double binary_scalar(enum token_type op, double l, double r)
 {
     switch ((int)op) {
     case TOKEN_ADD:
@@ -75,6 +74,30 @@ void binary_note_types(struct exec *x, const struct query_expr *e, bool left_his
               left_histogram ? "histogram" : "float", op, right_histogram ? "histogram" : "float");
 }
 
+enum tsdb_status binary_unsupported(struct exec *x, enum token_type op)
+{
+    return tsdb_error_set(x->err, TSDB_UNSUPPORTED,
+                          "operator \"%s\" on native histograms is not supported yet",
+                          token_type_text(op));
+}
+
+enum tsdb_status binary_group(struct exec *x, const struct query_matching *m, struct label_map *map,
+                              const struct op *side, uint32_t **out)
+{
+    const struct label_key key = {.only = m->on, .drop_name = !m->on, .names = m->labels};
+    uint32_t *groups = TSDB_ARENA_ARRAY(x->arena, uint32_t, TSDB_MAX(side->series_count, 1));
+    if (!groups) {
+        return exec_nomem(x);
+    }
+    for (uint32_t i = 0; i < side->series_count; i++) {
+        if (!label_map_put(map, &side->series[i].labels, &key, &groups[i], NULL)) {
+            return exec_nomem(x);
+        }
+    }
+    *out = groups;
+    return TSDB_OK;
+}
+
 /* ---- unary ---- */
 
 struct op_scalar_side {
@@ -84,18 +107,12 @@ struct op_scalar_side {
     bool scalar_left;
 };
 
-static enum tsdb_status histograms_unsupported(struct exec *x, const char *op)
-{
-    return tsdb_error_set(x->err, TSDB_UNSUPPORTED,
-                          "operator \"%s\" on native histograms is not supported yet", op);
-}
-
 static enum tsdb_status minus_next(struct op *op, struct column *out)
 {
     enum tsdb_status status = op_next(((struct op_scalar_side *)op)->child, out);
     for (uint32_t i = 0; i < op->grid.count && status == TSDB_OK; i++) {
         if (out->kind[i] == POINT_HISTOGRAM) {
-            return histograms_unsupported(op->x, "-");
+            return binary_unsupported(op->x, TOKEN_SUB);
         }
         out->v[i] = out->kind[i] == POINT_FLOAT ? -out->v[i] : 0;
     }
@@ -113,21 +130,20 @@ enum tsdb_status op_unary_build(struct exec *x, const struct query_expr *e, cons
         return exec_nomem(x);
     }
     enum tsdb_status status = exec_build(x, e->u.unary.body, grid, &u->child);
-    status = status == TSDB_OK ? op_series_drop_name(&u->op, u->child) : status;
-    *out = &u->op;
-    return status == TSDB_OK && !x->options->delayed_name_removal ? op_merge_equal(out, false)
-                                                                  : status;
+    return status == TSDB_OK ? op_series_unnamed(&u->op, u->child, false, out) : status;
 }
 
 /* ---- scalar and scalar ---- */
 
-static enum tsdb_status scalars_build(struct exec *x, const struct query_expr *e,
-                                      const struct grid *grid, struct op **out)
+enum tsdb_status op_scalars_build(struct exec *x, const struct query_expr *e,
+                                  const struct grid *grid, struct op **out)
 {
     const double *l;
     const double *r;
     enum tsdb_status status = exec_scalar(x, e->u.binary.left, grid, &l);
-    status = status == TSDB_OK ? exec_scalar(x, e->u.binary.right, grid, &r) : status;
+    if (status == TSDB_OK) {
+        status = exec_scalar(x, e->u.binary.right, grid, &r);
+    }
     if (status != TSDB_OK) {
         return status;
     }
@@ -155,7 +171,7 @@ static enum tsdb_status histogram_element(struct op_scalar_side *b, struct colum
     struct exec *x = b->op.x;
     enum token_type op = b->op.expr->u.binary.op;
     if (op == TOKEN_MUL || (!b->scalar_left && (op == TOKEN_DIV || binary_is_trim(op)))) {
-        return histograms_unsupported(x, token_type_text(op));
+        return binary_unsupported(x, op);
     }
     binary_note_types(x, b->op.expr, !b->scalar_left, b->scalar_left);
     out->kind[i] = POINT_NONE;
@@ -197,8 +213,8 @@ static enum tsdb_status side_next(struct op *op, struct column *out)
     return status;
 }
 
-static enum tsdb_status side_build(struct exec *x, const struct query_expr *e,
-                                   const struct grid *grid, struct op **out)
+enum tsdb_status op_side_build(struct exec *x, const struct query_expr *e, const struct grid *grid,
+                               struct op **out)
 {
     struct op_scalar_side *b = (struct op_scalar_side *)op_new(x, sizeof *b, e, grid, side_next);
     if (!b) {
@@ -208,28 +224,16 @@ static enum tsdb_status side_build(struct exec *x, const struct query_expr *e,
     const struct query_expr *r = e->u.binary.right;
     b->scalar_left = l->type == QUERY_TYPE_SCALAR;
     enum tsdb_status status = exec_scalar(x, b->scalar_left ? l : r, grid, &b->scalar);
-    status = status == TSDB_OK ? exec_build(x, b->scalar_left ? r : l, grid, &b->child) : status;
+    if (status == TSDB_OK) {
+        status = exec_build(x, b->scalar_left ? r : l, grid, &b->child);
+    }
     if (status != TSDB_OK) {
         return status;
     }
-    *out = &b->op;
     if (!binary_changes_metric(e->u.binary.op) && !e->u.binary.returns_bool) {
-        b->op.series = b->child->series;
-        b->op.series_count = b->child->series_count;
+        *out = &b->op;
+        op_series_share(&b->op, b->child);
         return TSDB_OK;
     }
-    status = op_series_drop_name(&b->op, b->child);
-    return status == TSDB_OK && !x->options->delayed_name_removal ? op_merge_equal(out, false)
-                                                                  : status;
-}
-
-enum tsdb_status op_binary_build(struct exec *x, const struct query_expr *e,
-                                 const struct grid *grid, struct op **out)
-{
-    if (e->u.binary.has_matching) {
-        return token_is_set_operator(e->u.binary.op) ? op_set_build(x, e, grid, out)
-                                                     : op_join_build(x, e, grid, out);
-    }
-    return e->type == QUERY_TYPE_SCALAR ? scalars_build(x, e, grid, out)
-                                        : side_build(x, e, grid, out);
+    return op_series_unnamed(&b->op, b->child, false, out);
 }

@@ -1,10 +1,9 @@
 /* histogram_quantile and histogram_fraction over classic buckets; count, sum and average of native
  * histograms. */
-#include "query/eval/func_private.h"
+#include "query/eval/operators.h"
 
 #include "base/format.h"
-#include "query/eval/labels.h"
-#include "query/eval/num.h"
+#include "query/num.h"
 
 #include <float.h>
 #include <stdio.h>
@@ -404,16 +403,23 @@ enum tsdb_status op_histogram_quantile_build(struct exec *x, const struct query_
     }
     bool fraction = e->u.call.function->variant == QUERY_BUCKETS_FRACTION;
     enum tsdb_status status = exec_scalar(x, e->u.call.args[0], grid, &o->q);
-    status =
-        status == TSDB_OK && fraction ? exec_scalar(x, e->u.call.args[1], grid, &o->upper) : status;
-    status = status == TSDB_OK ? exec_build(x, vector_arg(o), grid, &o->child) : status;
-    status = status == TSDB_OK ? exec_drain(o->child, &columns) : status;
-    status = status == TSDB_OK ? group_inputs(o, columns) : status;
+    if (status == TSDB_OK && fraction) {
+        status = exec_scalar(x, e->u.call.args[1], grid, &o->upper);
+    }
+    if (status == TSDB_OK) {
+        status = exec_build(x, vector_arg(o), grid, &o->child);
+    }
+    if (status == TSDB_OK) {
+        status = exec_drain(o->child, &columns);
+    }
+    if (status == TSDB_OK) {
+        status = group_inputs(o, columns);
+    }
     if (status != TSDB_OK) {
         return status;
     }
     for (uint32_t i = 0; i < grid->count && !fraction; i++) {
-        func_note_quantile(x, o->q[i], e->u.call.args[0]->start);
+        exec_note_quantile(x, o->q[i], e->u.call.args[0]->start);
     }
     *out = &o->op;
     return x->options->delayed_name_removal ? TSDB_OK : op_merge_equal(out, false);
@@ -453,8 +459,5 @@ enum tsdb_status op_histogram_stat_build(struct exec *x, const struct query_expr
         return exec_nomem(x);
     }
     enum tsdb_status status = exec_build(x, e->u.call.args[0], grid, &o->child);
-    status = status == TSDB_OK ? op_series_drop_name(&o->op, o->child) : status;
-    *out = &o->op;
-    return status == TSDB_OK && !x->options->delayed_name_removal ? op_merge_equal(out, false)
-                                                                  : status;
+    return status == TSDB_OK ? op_series_unnamed(&o->op, o->child, false, out) : status;
 }

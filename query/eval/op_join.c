@@ -5,10 +5,7 @@
  * "many" side streams. An output series that gets all its samples from one series of the many side,
  * which in turn feeds no other, streams as well; the others are held until the many side is
  * through. */
-#include "query/eval/exec_private.h"
-
-#include "base/assert.h"
-#include "query/eval/labels.h"
+#include "query/eval/operators.h"
 
 #define NO_SERIES UINT32_MAX
 
@@ -39,11 +36,11 @@ struct op_join {
     uint32_t group_count;
     struct output *outputs;
     uint32_t output_count;
-    uint32_t
-        *order; /* of outputs as handed out; the streaming ones first, by series of the many side */
+    /* Of outputs as handed out; the streaming ones first, by series of the many side. */
+    uint32_t *order;
     struct label_map pairs;     /* of result labels */
     struct tsdb_labels *labels; /* per output */
-    uint32_t labels_cap;
+    uint32_t labels_cap, outputs_cap;
     bool swapped;                      /* the left side is "one" */
     bool grouped;                      /* group_left, group_right */
     uint8_t *duplicate;                /* per step: the one side has two in a group */
@@ -55,6 +52,12 @@ struct op_join {
 static const struct query_matching *matching_of(const struct op_join *j)
 {
     return &j->op.expr->u.binary.matching;
+}
+
+/* A column to throw away into. */
+static struct column *nowhere(struct op_join *j)
+{
+    return &j->groups[j->group_count].column;
 }
 
 /* ---- labels ---- */
@@ -112,19 +115,16 @@ static bool output_of(struct op_join *j, const struct tsdb_labels *many,
         return true;
     }
     if (*out == j->labels_cap) {
-        uint32_t cap = j->labels_cap == 0 ? 64 : j->labels_cap * 2;
-        struct tsdb_labels *grown = TSDB_ARENA_ARRAY(j->op.x->arena, struct tsdb_labels, cap);
-        struct output *outputs = TSDB_ARENA_ARRAY(j->op.x->arena, struct output, cap);
+        struct exec *x = j->op.x;
+        struct tsdb_labels *grown =
+            exec_grow(x, j->labels, *out, &j->labels_cap, 64, sizeof *grown);
+        struct output *outputs =
+            exec_grow(x, j->outputs, *out, &j->outputs_cap, 64, sizeof *outputs);
         if (!grown || !outputs) {
             return false;
         }
-        if (*out > 0) {
-            memcpy(grown, j->labels, *out * sizeof *grown);
-            memcpy(outputs, j->outputs, *out * sizeof *outputs);
-        }
         j->labels = grown;
         j->outputs = outputs;
-        j->labels_cap = cap;
     }
     j->labels[*out] = labels;
     j->outputs[*out] = (struct output){.many = NO_SERIES};
@@ -134,8 +134,8 @@ static bool output_of(struct op_join *j, const struct tsdb_labels *many,
 
 /* ---- the one side ---- */
 
-/* "found duplicate series for the match group {...} on the right hand-side of the operation: [a,
- * b];many-to-many ..." */
+/* "found duplicate series for the match group {...} on the right hand-side of the operation:
+ * [a, b];many-to-many ..." */
 static enum tsdb_status fail_duplicate(struct op_join *j)
 {
     struct exec *x = j->op.x;
@@ -201,15 +201,10 @@ static enum tsdb_status group_overlay(struct op_join *j, struct group *g, uint32
             j->duplicate[i] = 1;
             continue;
         }
-        g->column.kind[i] = c->kind[i];
-        g->column.v[i] = c->v[i];
         g->series[i] = series;
-        if (c->kind[i] == POINT_HISTOGRAM) {
-            enum tsdb_status status = column_histograms(x, &g->column, steps);
-            if (status != TSDB_OK) {
-                return status;
-            }
-            g->column.h[i] = c->h[i];
+        enum tsdb_status status = column_put(x, &g->column, steps, i, column_point(c, i));
+        if (status != TSDB_OK) {
+            return status;
         }
     }
     return TSDB_OK;
@@ -287,7 +282,9 @@ static enum tsdb_status plan_outputs(struct op_join *j)
     enum tsdb_status status = TSDB_OK;
     for (uint32_t i = 0; i < j->many->series_count && status == TSDB_OK; i++) {
         status = exec_poll(x);
-        status = status == TSDB_OK ? plan_many(j, i) : status;
+        if (status == TSDB_OK) {
+            status = plan_many(j, i);
+        }
     }
     for (uint32_t o = 0; matching_of(j)->fill_left && o < j->one->series_count && status == TSDB_OK;
          o++) {
@@ -328,7 +325,9 @@ static enum tsdb_status order_outputs(struct op_join *j)
                 continue;
             }
             enum tsdb_status status = column_init(x, &p->held, steps);
-            status = status == TSDB_OK ? exec_hold(x, steps) : status;
+            if (status == TSDB_OK) {
+                status = exec_hold(x, steps);
+            }
             p->pair_group = TSDB_ARENA_ARRAY(x->arena, uint32_t, TSDB_MAX(steps, 1));
             if (status != TSDB_OK || !p->pair_group) {
                 return status != TSDB_OK ? status : exec_nomem(x);
@@ -359,19 +358,14 @@ static enum tsdb_status plan_matched(struct op_join *j)
 
 /* ---- values ---- */
 
-struct side {
-    double v;
-    const struct tsdb_histogram *h;
-};
-
 /* One pair. *out_keep: the element is in the result; *out_skip: it counts as not matched at all. */
-static enum tsdb_status pair_value(struct op_join *j, struct side many, struct side one,
+static enum tsdb_status pair_value(struct op_join *j, struct point many, struct point one,
                                    double *out, bool *out_keep, bool *out_skip)
 {
     const struct query_expr *e = j->op.expr;
     enum token_type op = e->u.binary.op;
-    struct side l = j->swapped ? one : many;
-    struct side r = j->swapped ? many : one;
+    struct point l = j->swapped ? one : many;
+    struct point r = j->swapped ? many : one;
     *out_skip = false;
     if (l.h || r.h || binary_is_trim(op)) {
         bool both = l.h && r.h &&
@@ -379,9 +373,7 @@ static enum tsdb_status pair_value(struct op_join *j, struct side many, struct s
         bool scaled = (l.h != NULL) != (r.h != NULL) &&
                       (op == TOKEN_MUL || (l.h && (op == TOKEN_DIV || binary_is_trim(op))));
         if (both || scaled) {
-            return tsdb_error_set(j->op.x->err, TSDB_UNSUPPORTED,
-                                  "operator \"%s\" on native histograms is not supported yet",
-                                  token_type_text(op));
+            return binary_unsupported(j->op.x, op);
         }
         binary_note_types(j->op.x, e, l.h != NULL, r.h != NULL);
         *out_skip = true;
@@ -445,13 +437,12 @@ static enum tsdb_status join_step(struct op_join *j, uint32_t many, uint32_t ste
     const struct column *in = &j->scratch;
     uint32_t group = j->many_group[many];
     struct group *g = &j->groups[group];
-    struct side ms = {in->v[step], in->kind[step] == POINT_HISTOGRAM ? in->h[step] : NULL};
-    struct side os = {m->fill_right_value, NULL};
+    struct point ms = column_point(in, step);
+    struct point os = {m->fill_right_value, NULL};
     uint32_t one = NO_SERIES;
     if (g->column.v && g->column.kind[step] != POINT_NONE) {
         one = g->series ? g->series[step] : g->first;
-        os = (struct side){g->column.v[step],
-                           g->column.kind[step] == POINT_HISTOGRAM ? g->column.h[step] : NULL};
+        os = column_point(&g->column, step);
     } else if (!m->fill_right) {
         return TSDB_OK;
     }
@@ -459,7 +450,9 @@ static enum tsdb_status join_step(struct op_join *j, uint32_t many, uint32_t ste
     bool keep = false;
     bool skip;
     enum tsdb_status status = pair_value(j, ms, os, &v, &keep, &skip);
-    status = status == TSDB_OK && !skip ? note_match(j, g, step) : status;
+    if (status == TSDB_OK && !skip) {
+        status = note_match(j, g, step);
+    }
     if (status != TSDB_OK || skip) {
         return status;
     }
@@ -507,14 +500,13 @@ static enum tsdb_status fill_unmatched(struct op_join *j)
             if (g->column.kind[i] == POINT_NONE || g->matched[i]) {
                 continue;
             }
-            struct side os = {g->column.v[i],
-                              g->column.kind[i] == POINT_HISTOGRAM ? g->column.h[i] : NULL};
+            struct point os = column_point(&g->column, i);
             double v = 0;
             bool keep = false;
             bool skip;
             uint32_t out;
             enum tsdb_status status =
-                pair_value(j, (struct side){m->fill_left_value, NULL}, os, &v, &keep, &skip);
+                pair_value(j, (struct point){m->fill_left_value, NULL}, os, &v, &keep, &skip);
             if (status != TSDB_OK) {
                 return status;
             }
@@ -560,16 +552,13 @@ static enum tsdb_status join_next(struct op *op, struct column *out)
     }
     bool last = op->pos + 1 == op->series_count;
     while (last && j->many->pos < j->many->series_count && status == TSDB_OK) {
-        status = join_many(
-            j,
-            &j->groups[j->group_count].column); /* feeds nothing; its presence matters for errors */
+        status = join_many(j, nowhere(j)); /* feeds nothing; its presence matters for errors */
     }
     if (status == TSDB_OK && !j->many_done && j->many->pos == j->many->series_count) {
         status = finish_many(j);
     }
     if (status == TSDB_OK && o->shared) {
-        memcpy(out->v, o->held.v, op->grid.count * sizeof *out->v);
-        memcpy(out->kind, o->held.kind, op->grid.count);
+        status = column_copy(op->x, out, &o->held, op->grid.count);
     }
     return status;
 }
@@ -579,32 +568,24 @@ static enum tsdb_status join_next(struct op *op, struct column *out)
 static enum tsdb_status group_sides(struct op_join *j)
 {
     struct exec *x = j->op.x;
-    const struct label_key key = binary_label_key(matching_of(j));
+    const struct query_matching *m = matching_of(j);
     struct label_map map;
     label_map_init(&map, x->arena);
-    j->many_group = TSDB_ARENA_ARRAY(x->arena, uint32_t, TSDB_MAX(j->many->series_count, 1));
-    j->one_group = TSDB_ARENA_ARRAY(x->arena, uint32_t, TSDB_MAX(j->one->series_count, 1));
+    enum tsdb_status status = binary_group(x, m, &map, j->many, &j->many_group);
+    if (status == TSDB_OK) {
+        status = binary_group(x, m, &map, j->one, &j->one_group);
+    }
+    if (status != TSDB_OK) {
+        return status;
+    }
     j->next_one = TSDB_ARENA_ARRAY(x->arena, uint32_t, TSDB_MAX(j->one->series_count, 1));
-    if (!j->many_group || !j->one_group || !j->next_one) {
-        return exec_nomem(x);
-    }
-    for (uint32_t i = 0; i < j->many->series_count; i++) {
-        if (!label_map_put(&map, &j->many->series[i].labels, &key, &j->many_group[i], NULL)) {
-            return exec_nomem(x);
-        }
-    }
-    for (uint32_t i = 0; i < j->one->series_count; i++) {
-        if (!label_map_put(&map, &j->one->series[i].labels, &key, &j->one_group[i], NULL)) {
-            return exec_nomem(x);
-        }
-    }
     j->group_count = map.count;
-    j->groups = TSDB_ARENA_ARRAY(x->arena, struct group,
-                                 (size_t)map.count + 1); /* and one to throw away into */
-    if (!j->groups) {
+    size_t groups = (size_t)map.count + 1; /* and one to throw away into */
+    j->groups = TSDB_ARENA_ARRAY(x->arena, struct group, groups);
+    if (!j->next_one || !j->groups) {
         return exec_nomem(x);
     }
-    memset(j->groups, 0, ((size_t)map.count + 1) * sizeof *j->groups);
+    memset(j->groups, 0, groups * sizeof *j->groups);
     for (uint32_t i = 0; i < j->many->series_count; i++) {
         j->groups[j->many_group[i]].many_count++;
     }
@@ -622,8 +603,7 @@ static enum tsdb_status alloc_steps(struct op_join *j)
     memset(j->duplicate, 0, steps);
     j->duplicate_a = NO_SERIES;
     enum tsdb_status status = column_init(x, &j->scratch, j->op.grid.count);
-    return status == TSDB_OK ? column_init(x, &j->groups[j->group_count].column, j->op.grid.count)
-                             : status;
+    return status == TSDB_OK ? column_init(x, nowhere(j), j->op.grid.count) : status;
 }
 
 enum tsdb_status op_join_build(struct exec *x, const struct query_expr *e, const struct grid *grid,
@@ -639,22 +619,32 @@ enum tsdb_status op_join_build(struct exec *x, const struct query_expr *e, const
     struct op *left;
     struct op *right;
     enum tsdb_status status = exec_build(x, e->u.binary.left, grid, &left);
-    status = status == TSDB_OK ? exec_build(x, e->u.binary.right, grid, &right) : status;
+    if (status == TSDB_OK) {
+        status = exec_build(x, e->u.binary.right, grid, &right);
+    }
     if (status != TSDB_OK) {
         return status;
     }
     j->many = j->swapped ? right : left;
     j->one = j->swapped ? left : right;
     status = group_sides(j);
-    status = status == TSDB_OK ? alloc_steps(j) : status;
-    status = status == TSDB_OK ? groups_fill(j) : status;
-    status = status == TSDB_OK ? plan_outputs(j) : status;
-    status = status == TSDB_OK ? order_outputs(j) : status;
-    status = status == TSDB_OK ? plan_matched(j) : status;
+    if (status == TSDB_OK) {
+        status = alloc_steps(j);
+    }
+    if (status == TSDB_OK) {
+        status = groups_fill(j);
+    }
+    if (status == TSDB_OK) {
+        status = plan_outputs(j);
+    }
+    if (status == TSDB_OK) {
+        status = order_outputs(j);
+    }
+    if (status == TSDB_OK) {
+        status = plan_matched(j);
+    }
     while (status == TSDB_OK && j->output_count == 0 && j->many->pos < j->many->series_count) {
-        status =
-            join_many(j, &j->groups[j->group_count]
-                              .column); /* nothing will be asked for, but an error may be due */
+        status = join_many(j, nowhere(j)); /* nobody will ask, but an error may be due */
     }
     if (status == TSDB_OK && j->output_count == 0) {
         status = finish_many(j);

@@ -1,8 +1,7 @@
 /* label_replace and label_join: values pass through, labels change. */
-#include "query/eval/func_private.h"
+#include "query/eval/operators.h"
 
 #include "index/match/regex.h"
-#include "query/eval/labels.h"
 
 struct op_relabel {
     struct op op;

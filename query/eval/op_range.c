@@ -1,28 +1,21 @@
 /* Functions over range vectors: one series at a time, one window per step. */
-#include "query/eval/exec_private.h"
+#include "query/eval/func.h"
+#include "query/eval/operators.h"
 
 #include "base/assert.h"
-#include "query/eval/labels.h"
+#include "query/eval/matrix.h"
 
 #define WORK_PER_CHECK 65536u /* samples in windows; a fraction of a millisecond to a few */
 
 struct op_range {
     struct op op;
     struct matrix *matrix;
-    query_range_fn range;
+    func_range_fn *range;
     const double *scalars[QUERY_FUNCTION_ARGS]; /* per scalar argument its values at all steps */
     uint32_t scalar_count;
     bool is_counter_rate;
     struct tsdb_arena *scratch;
 };
-
-bool range_unsupported(struct range_call *call)
-{
-    call->status = tsdb_error_set(call->x->err, TSDB_UNSUPPORTED,
-                                  "function \"%s\" over native histograms is not supported yet",
-                                  call->call->u.call.function->name);
-    return false;
-}
 
 /* rate(requests[5m]): the name does not look like a counter's. */
 static void note_non_counter(const struct op_range *r, const struct op_series *series)
@@ -57,21 +50,6 @@ static void slide(const int64_t *t, uint32_t count, int64_t begin, int64_t end, 
     while (*hi < count && t[*hi] <= end) {
         (*hi)++;
     }
-}
-
-static enum tsdb_status put_result(struct op_range *r, uint32_t step, const struct point *p,
-                                   struct column *out)
-{
-    out->kind[step] = p->h ? POINT_HISTOGRAM : POINT_FLOAT;
-    out->v[step] = p->v;
-    if (p->h) {
-        enum tsdb_status status = column_histograms(r->op.x, out, r->op.grid.count);
-        if (status != TSDB_OK) {
-            return status;
-        }
-        out->h[step] = p->h;
-    }
-    return TSDB_OK;
 }
 
 /* One look at the series spares a look at every sample of every window. */
@@ -138,9 +116,11 @@ static enum tsdb_status range_next(struct op *op, struct column *out)
         status = call.status;
         if (status == TSDB_OK && has) {
             any_float |= !result.h;
-            status = put_result(r, i, &result, out);
+            status = column_put(op->x, out, op->grid.count, i, result);
         }
-        status = status == TSDB_OK ? poll_work(op->x, &w, &work) : status;
+        if (status == TSDB_OK) {
+            status = poll_work(op->x, &w, &work);
+        }
     }
     if (any_float && r->is_counter_rate) {
         note_non_counter(r, &m->series[op->pos]);
@@ -170,32 +150,8 @@ static enum tsdb_status range_args(struct op_range *r, const struct query_expr *
     return TSDB_OK;
 }
 
-static enum tsdb_status check_extension(const struct op_range *r)
-{
-    struct exec *x = r->op.x;
-    const struct query_function *f = r->op.expr->u.call.function;
-    const struct query_expr *e = r->matrix->expr;
-    if (e->kind != EXPR_MATRIX) {
-        return TSDB_OK;
-    }
-    const struct query_expr *v = e->u.matrix.selector;
-    if (v->u.vector.anchored && !f->takes_anchored) {
-        return tsdb_error_set(x->err, TSDB_INVALID,
-                              "anchored modifier can only be used with: changes, delta, increase, "
-                              "rate, resets - not with %s",
-                              f->name);
-    }
-    if (v->u.vector.smoothed && !f->takes_smoothed) {
-        return tsdb_error_set(
-            x->err, TSDB_INVALID,
-            "smoothed modifier can only be used with: delta, increase, rate - not with %s",
-            f->name);
-    }
-    return TSDB_OK;
-}
-
 enum tsdb_status op_range_build(struct exec *x, const struct query_expr *e, const struct grid *grid,
-                                query_range_fn range, struct op **out)
+                                func_range_fn *range, struct op **out)
 {
     struct op_range *r = (struct op_range *)op_new(x, sizeof *r, e, grid, range_next);
     struct tsdb_arena *scratch = exec_scratch(x);
@@ -207,18 +163,17 @@ enum tsdb_status op_range_build(struct exec *x, const struct query_expr *e, cons
     r->scratch = scratch;
     r->is_counter_rate = f->is_counter_rate;
     enum tsdb_status status = range_args(r, e, grid);
-    status = status == TSDB_OK ? check_extension(r) : status;
+    if (status == TSDB_OK) {
+        status = matrix_check_extension(r->matrix, f);
+    }
     if (status != TSDB_OK) {
         return status;
     }
-    *out = &r->op;
+    const struct op child = {.series = r->matrix->series, .series_count = r->matrix->series_count};
     if (f->keeps_name) {
-        r->op.series = r->matrix->series;
-        r->op.series_count = r->matrix->series_count;
+        *out = &r->op;
+        op_series_share(&r->op, &child);
         return TSDB_OK;
     }
-    const struct op child = {.series = r->matrix->series, .series_count = r->matrix->series_count};
-    status = op_series_drop_name(&r->op, &child);
-    return status == TSDB_OK && !x->options->delayed_name_removal ? op_merge_equal(out, true)
-                                                                  : status;
+    return op_series_unnamed(&r->op, &child, true, out);
 }

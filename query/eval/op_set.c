@@ -1,21 +1,15 @@
 /* and, or, unless: presence of one side decides about the other, step by step. */
-#include "query/eval/exec_private.h"
-
-#include "query/eval/labels.h"
-
-struct label_key binary_label_key(const struct query_matching *m)
-{
-    return (struct label_key){.only = m->on, .drop_name = !m->on, .names = m->labels};
-}
+#include "query/eval/operators.h"
 
 struct op_set {
     struct op op;
     struct op *left, *right;
     uint32_t *left_group, *right_group; /* per series the number of its key */
     uint32_t group_count;
-    uint8_t **present; /* per group and step: is there a sample on the deciding side (or: the left,
-                          else the right); NULL: nowhere */
-    bool decided;      /* `present` is complete */
+    /* Per group and step: is there a sample on the deciding side (of "or" the left, else the
+     * right)? NULL: nowhere. */
+    uint8_t **present;
+    bool decided; /* `present` is complete */
 };
 
 static enum tsdb_status mark(struct op_set *o, uint32_t group, const struct column *c)
@@ -45,7 +39,9 @@ static enum tsdb_status decide(struct op_set *o)
     enum tsdb_status status = column_init(o->op.x, &c, o->op.grid.count);
     for (uint32_t i = 0; i < o->right->series_count && status == TSDB_OK; i++) {
         status = op_next(o->right, &c);
-        status = status == TSDB_OK ? mark(o, o->right_group[i], &c) : status;
+        if (status == TSDB_OK) {
+            status = mark(o, o->right_group[i], &c);
+        }
     }
     o->decided = true;
     return status;
@@ -57,7 +53,9 @@ static enum tsdb_status filter_next(struct op *op, struct column *out)
     struct op_set *o = (struct op_set *)op;
     bool want = op->expr->u.binary.op == TOKEN_LAND;
     enum tsdb_status status = o->decided ? TSDB_OK : decide(o);
-    status = status == TSDB_OK ? op_next(o->left, out) : status;
+    if (status == TSDB_OK) {
+        status = op_next(o->left, out);
+    }
     if (status != TSDB_OK) {
         return status;
     }
@@ -88,24 +86,6 @@ static enum tsdb_status or_next(struct op *op, struct column *out)
         }
     }
     return status;
-}
-
-static enum tsdb_status group_series(struct op_set *o, struct label_map *map, const struct op *side,
-                                     uint32_t **out)
-{
-    struct exec *x = o->op.x;
-    const struct label_key key = binary_label_key(&o->op.expr->u.binary.matching);
-    uint32_t *groups = TSDB_ARENA_ARRAY(x->arena, uint32_t, TSDB_MAX(side->series_count, 1));
-    if (!groups) {
-        return exec_nomem(x);
-    }
-    for (uint32_t i = 0; i < side->series_count; i++) {
-        if (!label_map_put(map, &side->series[i].labels, &key, &groups[i], NULL)) {
-            return exec_nomem(x);
-        }
-    }
-    *out = groups;
-    return TSDB_OK;
 }
 
 static enum tsdb_status or_series(struct op_set *o)
@@ -139,9 +119,16 @@ enum tsdb_status op_set_build(struct exec *x, const struct query_expr *e, const 
     struct label_map map;
     label_map_init(&map, x->arena);
     enum tsdb_status status = exec_build(x, e->u.binary.left, grid, &o->left);
-    status = status == TSDB_OK ? exec_build(x, e->u.binary.right, grid, &o->right) : status;
-    status = status == TSDB_OK ? group_series(o, &map, o->left, &o->left_group) : status;
-    status = status == TSDB_OK ? group_series(o, &map, o->right, &o->right_group) : status;
+    if (status == TSDB_OK) {
+        status = exec_build(x, e->u.binary.right, grid, &o->right);
+    }
+    const struct query_matching *m = &e->u.binary.matching;
+    if (status == TSDB_OK) {
+        status = binary_group(x, m, &map, o->left, &o->left_group);
+    }
+    if (status == TSDB_OK) {
+        status = binary_group(x, m, &map, o->right, &o->right_group);
+    }
     if (status != TSDB_OK) {
         return status;
     }
@@ -157,7 +144,6 @@ enum tsdb_status op_set_build(struct exec *x, const struct query_expr *e, const 
         /* Both sides may have the same series; at a step only one of them may be there. */
         return status == TSDB_OK ? op_merge_equal(out, false) : status;
     }
-    o->op.series = o->left->series;
-    o->op.series_count = o->left->series_count;
+    op_series_share(&o->op, o->left);
     return o->left->series_count == 0 ? exec_discard(o->right) : TSDB_OK;
 }

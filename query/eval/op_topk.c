@@ -1,10 +1,9 @@
 /* topk, bottomk, limitk, limit_ratio: some of the series as they are; count_values: one series per
  * value. All look at every series before they know which ones they give, so they evaluate their
  * input while they are built. */
-#include "query/eval/exec_private.h"
+#include "query/eval/operators.h"
 
 #include "base/format.h"
-#include "query/eval/labels.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -13,8 +12,7 @@
 #include <xxhash.h>
 
 struct candidate {
-    double v;
-    const struct tsdb_histogram *h;
+    struct point p;
     uint32_t series; /* of the input */
 };
 
@@ -47,8 +45,8 @@ static bool better(enum token_type op, double a, double b)
 /* In ties the series that came first stays ahead. */
 static bool ahead(enum token_type op, const struct candidate *a, const struct candidate *b)
 {
-    if (better(op, a->v, b->v) || better(op, b->v, a->v)) {
-        return better(op, a->v, b->v);
+    if (better(op, a->p.v, b->p.v) || better(op, b->p.v, a->p.v)) {
+        return better(op, a->p.v, b->p.v);
     }
     return a->series < b->series;
 }
@@ -92,23 +90,19 @@ static enum tsdb_status heap_put(struct op_topk *o, struct heap *h, uint32_t k, 
     struct exec *x = o->op.x;
     enum token_type op = o->op.expr->u.aggregate.op;
     if (h->count == k) {
-        if (op != TOKEN_LIMITK && better(op, c.v, h->items[0].v)) {
+        if (op != TOKEN_LIMITK && better(op, c.p.v, h->items[0].p.v)) {
             h->items[0] = c;
             sift_down(op, h);
         }
         return TSDB_OK;
     }
     if (h->count == h->cap) {
-        uint32_t cap = h->cap == 0 ? TSDB_MIN(k, 4) : TSDB_MIN(k, h->cap * 2);
-        struct candidate *grown = TSDB_ARENA_ARRAY(x->arena, struct candidate, cap);
+        struct candidate *grown =
+            exec_grow(x, h->items, h->count, &h->cap, TSDB_MIN(k, 4), sizeof *grown);
         if (!grown) {
             return exec_nomem(x);
         }
-        if (h->count > 0) {
-            memcpy(grown, h->items, h->count * sizeof *grown);
-        }
         h->items = grown;
-        h->cap = cap;
     }
     h->items[h->count++] = c;
     if (op != TOKEN_LIMITK) {
@@ -127,10 +121,10 @@ static enum tsdb_status offer(struct op_topk *o, uint32_t series, const struct c
         if (c->kind[i] == POINT_NONE || !(k >= 1)) {
             continue;
         }
-        struct candidate cand = {c->v[i], NULL, series};
+        struct candidate cand = {column_point(c, i), series};
         struct heap *h = &o->heaps[(size_t)o->group[series] * o->op.grid.count + i];
         uint32_t most = k < (double)o->child->series_count ? (uint32_t)k : o->child->series_count;
-        if (c->kind[i] == POINT_HISTOGRAM) {
+        if (cand.p.h) {
             if (op != TOKEN_LIMITK) {
                 exec_note(x, true, o->op.expr->start, "ignored histogram in %s aggregation",
                           token_type_text(op));
@@ -139,8 +133,8 @@ static enum tsdb_status offer(struct op_topk *o, uint32_t series, const struct c
             if (h->count == most) {
                 continue;
             }
-            cand.h = exec_keep_histogram(x, c->h[i]);
-            if (!cand.h) {
+            cand.p.h = exec_keep_histogram(x, cand.p.h);
+            if (!cand.p.h) {
                 return exec_nomem(x);
             }
         }
@@ -213,17 +207,7 @@ static enum tsdb_status topk_put(struct op_topk *o, const struct candidate *c, u
             return status;
         }
     }
-    struct column *out = &o->columns[o->output[c->series] - 1];
-    out->kind[step] = c->h ? POINT_HISTOGRAM : POINT_FLOAT;
-    out->v[step] = c->v;
-    if (c->h) {
-        enum tsdb_status status = column_histograms(x, out, o->op.grid.count);
-        if (status != TSDB_OK) {
-            return status;
-        }
-        out->h[step] = c->h;
-    }
-    return TSDB_OK;
+    return column_put(x, &o->columns[o->output[c->series] - 1], o->op.grid.count, step, c->p);
 }
 
 static enum tsdb_status topk_collect(struct op_topk *o)
@@ -252,17 +236,7 @@ static enum tsdb_status topk_collect(struct op_topk *o)
 
 static enum tsdb_status columns_next(struct op *op, struct column *out)
 {
-    const struct column *c = &((struct op_topk *)op)->columns[op->pos];
-    memcpy(out->v, c->v, op->grid.count * sizeof *out->v);
-    memcpy(out->kind, c->kind, op->grid.count);
-    if (c->h) {
-        enum tsdb_status status = column_histograms(op->x, out, op->grid.count);
-        if (status != TSDB_OK) {
-            return status;
-        }
-        memcpy(out->h, c->h, op->grid.count * sizeof *out->h);
-    }
-    return TSDB_OK;
+    return column_copy(op->x, out, &((struct op_topk *)op)->columns[op->pos], op->grid.count);
 }
 
 /* ---- limit_ratio ---- */
@@ -313,15 +287,17 @@ static enum tsdb_status ratio_next(struct op *op, struct column *out)
     return status;
 }
 
-static enum tsdb_status ratio_build(struct exec *x, const struct query_expr *e,
-                                    const struct grid *grid, struct op **out)
+enum tsdb_status op_ratio_build(struct exec *x, const struct query_expr *e, const struct grid *grid,
+                                struct op **out)
 {
     struct op_ratio *o = (struct op_ratio *)op_new(x, sizeof *o, e, grid, ratio_next);
     if (!o) {
         return exec_nomem(x);
     }
     enum tsdb_status status = exec_scalar(x, e->u.aggregate.param, grid, &o->ratio);
-    status = status == TSDB_OK ? exec_build(x, e->u.aggregate.body, grid, &o->child) : status;
+    if (status == TSDB_OK) {
+        status = exec_build(x, e->u.aggregate.body, grid, &o->child);
+    }
     double min = 0;
     double max = 0;
     for (uint32_t i = 0; i < grid->count && status == TSDB_OK; i++) {
@@ -341,8 +317,7 @@ static enum tsdb_status ratio_build(struct exec *x, const struct query_expr *e,
     }
     *out = &o->op;
     if (status == TSDB_OK) {
-        o->op.series = o->child->series;
-        o->op.series_count = o->child->series_count;
+        op_series_share(&o->op, o->child);
     }
     return status;
 }
@@ -350,9 +325,6 @@ static enum tsdb_status ratio_build(struct exec *x, const struct query_expr *e,
 enum tsdb_status op_topk_build(struct exec *x, const struct query_expr *e, const struct grid *grid,
                                struct op **out)
 {
-    if (e->u.aggregate.op == TOKEN_LIMIT_RATIO) {
-        return ratio_build(x, e, grid, out);
-    }
     struct op_topk *o = (struct op_topk *)op_new(x, sizeof *o, e, grid, columns_next);
     if (!o) {
         return exec_nomem(x);
@@ -362,13 +334,19 @@ enum tsdb_status op_topk_build(struct exec *x, const struct query_expr *e, const
     struct op_series *series;
     struct column c;
     enum tsdb_status status = exec_scalar(x, e->u.aggregate.param, grid, &o->param);
-    status = status == TSDB_OK ? exec_build(x, e->u.aggregate.body, grid, &o->child) : status;
-    status = status == TSDB_OK ? check_param(o, &empty) : status;
+    if (status == TSDB_OK) {
+        status = exec_build(x, e->u.aggregate.body, grid, &o->child);
+    }
+    if (status == TSDB_OK) {
+        status = check_param(o, &empty);
+    }
     if (status != TSDB_OK || empty) {
         return status == TSDB_OK ? exec_discard(o->child) : status;
     }
-    status = exec_group_series(x, e, o->child, &o->group, &series, &o->group_count);
-    status = status == TSDB_OK ? column_init(x, &c, grid->count) : status;
+    status = aggregate_group(x, e, o->child, &o->group, &series, &o->group_count);
+    if (status == TSDB_OK) {
+        status = column_init(x, &c, grid->count);
+    }
     if (status != TSDB_OK) {
         return status;
     }
@@ -380,7 +358,9 @@ enum tsdb_status op_topk_build(struct exec *x, const struct query_expr *e, const
     memset(o->heaps, 0, TSDB_MAX(cells, 1) * sizeof *o->heaps);
     for (uint32_t i = 0; i < o->child->series_count && status == TSDB_OK; i++) {
         status = op_next(o->child, &c);
-        status = status == TSDB_OK ? offer(o, i, &c) : status;
+        if (status == TSDB_OK) {
+            status = offer(o, i, &c);
+        }
     }
     return status == TSDB_OK ? topk_collect(o) : status;
 }
@@ -390,7 +370,7 @@ enum tsdb_status op_topk_build(struct exec *x, const struct query_expr *e, const
 struct op_count_values {
     struct op_topk base; /* only op and columns are used */
     struct label_map map;
-    uint32_t cap;
+    uint32_t series_cap, columns_cap;
 };
 
 /* The grouping with the new label among the kept ones. */
@@ -434,20 +414,16 @@ static enum tsdb_status count_value(struct op_count_values *o, const struct tsdb
         return exec_nomem(x);
     }
     if (is_new) {
-        if (id == o->cap) {
-            uint32_t cap = o->cap == 0 ? 16 : o->cap * 2;
-            struct op_series *series = TSDB_ARENA_ARRAY(x->arena, struct op_series, cap);
-            struct column *columns = TSDB_ARENA_ARRAY(x->arena, struct column, cap);
+        if (id == o->series_cap) {
+            struct op_series *series =
+                exec_grow(x, op->series, id, &o->series_cap, 16, sizeof *series);
+            struct column *columns =
+                exec_grow(x, o->base.columns, id, &o->columns_cap, 16, sizeof *columns);
             if (!series || !columns) {
                 return exec_nomem(x);
             }
-            if (id > 0) {
-                memcpy(series, op->series, id * sizeof *series);
-                memcpy(columns, o->base.columns, id * sizeof *columns);
-            }
             op->series = series;
             o->base.columns = columns;
-            o->cap = cap;
         }
         bool ok = without ? labels_drop(x->arena, &with, grouping, true, &group)
                           : labels_keep(x->arena, &with, grouping, &group);
@@ -457,7 +433,9 @@ static enum tsdb_status count_value(struct op_count_values *o, const struct tsdb
         op->series[id] = (struct op_series){group, false};
         op->series_count = id + 1;
         enum tsdb_status status = exec_hold(x, op->grid.count);
-        status = status == TSDB_OK ? column_init(x, &o->base.columns[id], op->grid.count) : status;
+        if (status == TSDB_OK) {
+            status = column_init(x, &o->base.columns[id], op->grid.count);
+        }
         if (status != TSDB_OK) {
             return status;
         }
@@ -501,7 +479,9 @@ enum tsdb_status op_count_values_build(struct exec *x, const struct query_expr *
         return exec_nomem(x);
     }
     enum tsdb_status status = exec_build(x, e->u.aggregate.body, grid, &child);
-    status = status == TSDB_OK ? column_init(x, &c, grid->count) : status;
+    if (status == TSDB_OK) {
+        status = column_init(x, &c, grid->count);
+    }
     for (uint32_t i = 0; status == TSDB_OK && i < child->series_count; i++) {
         status = op_next(child, &c);
         for (uint32_t k = 0; status == TSDB_OK && k < grid->count; k++) {

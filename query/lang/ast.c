@@ -1,6 +1,6 @@
 #include "query/lang/ast.h"
 
-#include <math.h>
+#include "query/num.h"
 
 const char *query_type_name(enum query_type t)
 {
@@ -124,25 +124,6 @@ struct duration_eval {
     const char *why;
 };
 
-static double go_min(double a, double b)
-{
-    if (isinf(a) && a < 0) {
-        return a;
-    }
-    if (isinf(b) && b < 0) {
-        return b;
-    }
-    if (isnan(a) || isnan(b)) {
-        return (double)NAN;
-    }
-    return a < b ? a : b;
-}
-
-static double go_max(double a, double b)
-{
-    return -go_min(-a, -b);
-}
-
 static double eval(struct duration_eval *d, const struct query_expr *e)
 {
     if (e->kind == EXPR_NUMBER) {
@@ -160,9 +141,9 @@ static double eval(struct duration_eval *d, const struct query_expr *e)
     case TOKEN_RANGE:
         return d->range_s;
     case TOKEN_MIN_OF:
-        return go_min(left, right);
+        return num_min(left, right);
     case TOKEN_MAX_OF:
-        return go_max(left, right);
+        return num_max(left, right);
     case TOKEN_ADD:
         return unary ? right : left + right;
     case TOKEN_SUB:

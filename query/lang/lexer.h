@@ -13,7 +13,6 @@
 enum token_type {
     TOKEN_EOF = 0,
     TOKEN_ERROR,
-    TOKEN_COMMENT,
     TOKEN_IDENTIFIER,
     TOKEN_METRIC_IDENTIFIER, /* with a colon */
     TOKEN_STRING,            /* quotes included */

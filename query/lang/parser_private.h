@@ -1,4 +1,5 @@
-/* Shared by parser.c, parser_leaf.c and parser_check.c. */
+/* Shared by parser.c (the grammar), parser_leaf.c, parser_check.c, and parser_state.c on which they
+ * stand. */
 #ifndef QUERY_LANG_PARSER_PRIVATE_H
 #define QUERY_LANG_PARSER_PRIVATE_H
 
@@ -27,7 +28,7 @@ struct parser {
     struct tsdb_error *err;
 };
 
-/* ---- parser.c ---- */
+/* ---- parser_state.c ---- */
 const struct token *parser_peek(struct parser *p); /* after an error: a TOKEN_ERROR */
 struct token parser_take(struct parser *p);
 bool parser_accept(struct parser *p, enum token_type type);
@@ -44,7 +45,6 @@ struct query_expr *parser_new(struct parser *p, enum query_expr_kind kind, enum 
 /* Take the depth of a child into account; false when the tree is too deep. */
 bool parser_adopt(struct parser *p, struct query_expr *parent, const struct query_expr *child);
 bool parser_enter(struct parser *p);
-struct query_expr *parser_expr(struct parser *p, int precedence_min);
 
 /* ---- parser_leaf.c ---- */
 struct query_expr *parser_number(struct parser *p); /* the look-ahead is a number or duration */

@@ -1,6 +1,6 @@
 /* Arithmetic as Go and Prometheus do it. Pure. */
-#ifndef QUERY_EVAL_NUM_H
-#define QUERY_EVAL_NUM_H
+#ifndef QUERY_NUM_H
+#define QUERY_NUM_H
 
 #include <math.h>
 

@@ -1,0 +1,190 @@
+/* What an evaluation has besides its operators: memory, limits, notes. */
+#include "query/eval/op.h"
+
+#include "base/assert.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#define POLL_EVERY 128
+
+/* ---- limits ---- */
+
+enum tsdb_status exec_nomem(struct exec *x)
+{
+    /* The arena tells why its last request failed, and forgets it with the next one that does not.
+     */
+    bool limited = x->arena->failure == TSDB_LIMIT;
+    for (const struct tsdb_account *a = &x->request->account; a && x->arena->failure == TSDB_OK;
+         a = a->parent) {
+        limited |= a->limit_bytes > 0;
+    }
+    if (limited) {
+        return tsdb_error_set(x->err, TSDB_LIMIT, "query needs more memory than it may use");
+    }
+    return tsdb_error_set(x->err, TSDB_NOMEM, "out of memory in query execution");
+}
+
+enum tsdb_status exec_check(struct exec *x)
+{
+    enum tsdb_status status = tsdb_request_check(x->request);
+    if (status == TSDB_CANCELLED) {
+        return tsdb_error_set(x->err, status, "query was canceled in expression evaluation");
+    }
+    if (status == TSDB_TIMEOUT) {
+        return tsdb_error_set(x->err, status, "query timed out in expression evaluation");
+    }
+    return status;
+}
+
+enum tsdb_status exec_poll(struct exec *x)
+{
+    return x->polls++ % POLL_EVERY == 0 ? exec_check(x) : TSDB_OK;
+}
+
+enum tsdb_status exec_hold(struct exec *x, uint64_t samples)
+{
+    x->samples_now += samples;
+    if (x->samples_now > x->samples_peak) {
+        x->samples_peak = x->samples_now;
+    }
+    if (x->options->samples_max > 0 && x->samples_now > x->options->samples_max) {
+        return tsdb_error_set(
+            x->err, TSDB_LIMIT,
+            "query processing would load too many samples into memory in query execution");
+    }
+    return TSDB_OK;
+}
+
+void exec_release(struct exec *x, uint64_t samples)
+{
+    TSDB_ASSERT(x->samples_now >= samples);
+    x->samples_now -= samples;
+}
+
+/* ---- memory ---- */
+
+struct tsdb_arena *exec_scratch(struct exec *x)
+{
+    struct exec_scratch *s = TSDB_ARENA_NEW(x->arena, struct exec_scratch);
+    if (!s) {
+        return NULL;
+    }
+    tsdb_arena_init(&s->arena, TSDB_MEM_QUERY, 16384, &x->request->account);
+    s->next = x->scratches;
+    x->scratches = s;
+    return &s->arena;
+}
+
+void *exec_grow(struct exec *x, const void *items, uint32_t count, uint32_t *cap, uint32_t first,
+                size_t bytes_each)
+{
+    TSDB_ASSERT(count == *cap && first > 0);
+    uint32_t grown_cap = *cap == 0 ? first : *cap * 2;
+    void *grown = tsdb_arena_alloc_array(x->arena, grown_cap, bytes_each, 8);
+    if (grown) {
+        if (count > 0) {
+            memcpy(grown, items, count * bytes_each);
+        }
+        *cap = grown_cap;
+    }
+    return grown;
+}
+
+static const void *keep_array(struct exec *x, const void *items, size_t count, size_t bytes_each,
+                              bool *ok)
+{
+    if (count == 0 || !items) {
+        return NULL;
+    }
+    void *copy = tsdb_arena_alloc_array(x->arena, count, bytes_each, 8);
+    if (!copy) {
+        *ok = false;
+        return NULL;
+    }
+    memcpy(copy, items, count * bytes_each);
+    return copy;
+}
+
+const struct tsdb_histogram *exec_keep_histogram(struct exec *x, const struct tsdb_histogram *h)
+{
+    struct tsdb_histogram *c = TSDB_ARENA_NEW(x->arena, struct tsdb_histogram);
+    bool ok = c != NULL;
+    if (!ok) {
+        return NULL;
+    }
+    *c = *h;
+    c->positive_spans =
+        keep_array(x, h->positive_spans, h->positive_span_count, sizeof *h->positive_spans, &ok);
+    c->negative_spans =
+        keep_array(x, h->negative_spans, h->negative_span_count, sizeof *h->negative_spans, &ok);
+    c->positive_deltas = keep_array(x, h->positive_deltas, h->positive_bucket_count,
+                                    sizeof *h->positive_deltas, &ok);
+    c->negative_deltas = keep_array(x, h->negative_deltas, h->negative_bucket_count,
+                                    sizeof *h->negative_deltas, &ok);
+    c->positive_counts = keep_array(x, h->positive_counts, h->positive_bucket_count,
+                                    sizeof *h->positive_counts, &ok);
+    c->negative_counts = keep_array(x, h->negative_counts, h->negative_bucket_count,
+                                    sizeof *h->negative_counts, &ok);
+    c->custom_values =
+        keep_array(x, h->custom_values, h->custom_count, sizeof *h->custom_values, &ok);
+    return ok ? c : NULL;
+}
+
+/* ---- notes ---- */
+
+static void note_put(struct exec *x, bool is_info, uint32_t pos, const char *text, size_t len)
+{
+    for (struct exec_note *n = x->notes; n; n = n->next) {
+        if (n->note.is_info == is_info && strlen(n->note.text) == len &&
+            memcmp(n->note.text, text, len) == 0) {
+            n->pos = pos; /* the last one counts, as in Prometheus */
+            return;
+        }
+    }
+    struct exec_note *n = TSDB_ARENA_NEW(x->arena, struct exec_note);
+    char *copy = tsdb_arena_strndup(x->arena, text, len);
+    if (n && copy) {
+        *n = (struct exec_note){{copy, is_info}, pos, x->notes};
+        x->notes = n;
+        x->note_count++;
+    }
+}
+
+void exec_note(struct exec *x, bool is_info, uint32_t pos, const char *format, ...)
+{
+    char text[512];
+    va_list args;
+    va_start(args, format);
+    int n = vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    note_put(x, is_info, pos, text, n < 0 ? 0 : strlen(text));
+}
+
+void exec_note_metric(struct exec *x, bool is_info, uint32_t pos, const char *text,
+                      const struct tsdb_labels *labels)
+{
+    struct query_str name = labels_metric_name(labels);
+    struct tsdb_buf b;
+    tsdb_buf_init(&b, TSDB_MEM_QUERY, 0);
+    tsdb_buf_put_str(&b, text);
+    tsdb_buf_put_u8(&b, ' ');
+    query_quote(&b, name.data, name.len, 0);
+    if (!b.failed) {
+        note_put(x, is_info, pos, (const char *)b.data, b.len);
+    }
+    tsdb_buf_deinit(&b);
+}
+
+void exec_note_quantile(struct exec *x, double q, uint32_t pos)
+{
+    if (isnan(q) || q < 0 || q > 1) {
+        const char *text = isnan(q) ? "NaN" : isinf(q) ? (q < 0 ? "-Inf" : "+Inf") : NULL;
+        if (text) {
+            exec_note(x, false, pos, "quantile value should be between 0 and 1, got %s", text);
+        } else {
+            exec_note(x, false, pos, "quantile value should be between 0 and 1, got %g", q);
+        }
+    }
+}

@@ -1,0 +1,307 @@
+/* Range vectors out of storage or out of subqueries. */
+#include "query/eval/matrix.h"
+
+#include "base/assert.h"
+#include "query/eval/select.h"
+
+int64_t matrix_window_end(const struct matrix *m, uint32_t i)
+{
+    return m->fixed ? m->fixed_end_ms : time_sub(grid_time(&m->grid, i), m->offset_ms);
+}
+
+static enum tsdb_status selector_points(struct matrix *m, const struct tsdb_columns *c,
+                                        struct points *out)
+{
+    uint32_t floats = 0;
+    for (uint32_t i = 0; i < c->count; i++) {
+        floats += sample_is_float(c, i);
+    }
+    uint32_t histograms = c->count - floats;
+    int64_t *t = TSDB_ARENA_ARRAY(m->scratch, int64_t, TSDB_MAX(floats, 1));
+    double *v = TSDB_ARENA_ARRAY(m->scratch, double, TSDB_MAX(floats, 1));
+    int64_t *start = TSDB_ARENA_ARRAY(m->scratch, int64_t, TSDB_MAX(floats, 1));
+    int64_t *ht = TSDB_ARENA_ARRAY(m->scratch, int64_t, TSDB_MAX(histograms, 1));
+    const struct tsdb_histogram **h =
+        TSDB_ARENA_ARRAY(m->scratch, const struct tsdb_histogram *, TSDB_MAX(histograms, 1));
+    if (!t || !v || !start || !ht || !h) {
+        return exec_nomem(m->x);
+    }
+    uint32_t n = 0;
+    uint32_t hn = 0;
+    for (uint32_t i = 0; i < c->count; i++) {
+        if (sample_is_stale(c, i)) {
+            continue;
+        }
+        if (sample_is_float(c, i)) {
+            t[n] = c->t_ms[i];
+            v[n] = tsdb_bits_double(c->bits[i]);
+            start[n++] = c->start_ms ? c->start_ms[i] : 0;
+        } else {
+            ht[hn] = c->t_ms[i];
+            h[hn++] = &c->histograms[c->bits[i]];
+        }
+    }
+    *out = (struct points){t, v, c->start_ms ? start : NULL, n, ht, h, hn};
+    return TSDB_OK;
+}
+
+static enum tsdb_status subquery_points(struct matrix *m, struct points *out)
+{
+    enum tsdb_status status = op_next(m->body, &m->column);
+    const struct grid *g = &m->body->grid;
+    uint32_t n = 0;
+    uint32_t hn = 0;
+    for (uint32_t i = 0; i < g->count && status == TSDB_OK; i++) {
+        if (m->column.kind[i] == POINT_FLOAT) {
+            m->t[n] = grid_time(g, i);
+            m->v[n++] = m->column.v[i];
+        } else if (m->column.kind[i] == POINT_HISTOGRAM) {
+            m->ht[hn] = grid_time(g, i);
+            m->h[hn++] = m->column.h[i];
+        }
+    }
+    *out = (struct points){m->t, m->v, NULL, n, m->ht, m->h, hn};
+    return status;
+}
+
+enum tsdb_status matrix_next(struct matrix *m, struct points *out)
+{
+    TSDB_ASSERT(m->pos < m->series_count);
+    uint32_t pos = m->pos++;
+    enum tsdb_status status = exec_poll(m->x);
+    if (status != TSDB_OK) {
+        return status;
+    }
+    if (m->body) {
+        return subquery_points(m, out);
+    }
+    *out = (struct points){0};
+    if (m->grid.count == 0) {
+        return TSDB_OK;
+    }
+    int64_t min_ms = time_sub(matrix_window_end(m, 0), time_add(m->range_ms, m->before_ms));
+    int64_t max_ms = time_add(matrix_window_end(m, m->grid.count - 1), m->after_ms);
+    struct tsdb_columns c;
+    status = select_read(m->x, m->set.refs[pos], time_add(min_ms, 1), max_ms, m->scratch, &c);
+    if (status == TSDB_OK) {
+        status = exec_hold(m->x, c.count);
+    }
+    if (status == TSDB_OK) {
+        status = selector_points(m, &c, out);
+    }
+    if (status == TSDB_OK) {
+        exec_release(m->x, c.count); /* held while this series is worked on */
+    }
+    return status;
+}
+
+/* The points of an anchored or smoothed range as a result: its two ends with the values that they
+ * have there, and what lies between. */
+enum tsdb_status matrix_extend(struct matrix *m, struct points *p)
+{
+    struct exec *x = m->x;
+    bool smoothed = m->after_ms != 0;
+    int64_t end = matrix_window_end(m, 0);
+    int64_t begin = time_sub(end, m->range_ms);
+    if (p->h_count > 0) {
+        return tsdb_error_set(x->err, TSDB_INVALID, "%s modifier is not supported with histograms",
+                              smoothed ? "smoothed" : "anchored");
+    }
+    uint32_t n = p->count;
+    uint32_t first = 0; /* the last one at or before the beginning, if there is one */
+    while (first + 1 < n && p->t[first + 1] <= begin) {
+        first++;
+    }
+    uint32_t last = n > 0 ? n - 1 : 0;
+    if (smoothed) {
+        last = 0; /* the first one at or after the end, if there is one */
+        while (last + 1 < n && p->t[last] < end) {
+            last++;
+        }
+    }
+    if (n == 0 || p->t[last] <= begin) {
+        p->count = 0;
+        return TSDB_OK;
+    }
+    int64_t *t = TSDB_ARENA_ARRAY(x->arena, int64_t, (size_t)n + 2);
+    double *v = TSDB_ARENA_ARRAY(x->arena, double, (size_t)n + 2);
+    if (!t || !v) {
+        return exec_nomem(x);
+    }
+    uint32_t count = 1;
+    t[0] = begin;
+    v[0] = p->v[first];
+    if (smoothed && p->t[first] < begin) {
+        v[0] += (p->v[first + 1] - v[0]) * (double)(begin - p->t[first]) /
+                (double)(p->t[first + 1] - p->t[first]);
+    }
+    for (uint32_t i = first; i <= last; i++) {
+        if (p->t[i] > begin && p->t[i] < end) {
+            t[count] = p->t[i];
+            v[count++] = p->v[i];
+        }
+    }
+    double right = p->v[last];
+    if (smoothed && last > 0 && p->t[last] > end) {
+        double left = p->v[last - 1];
+        right = left + (right - left) * (double)(end - p->t[last - 1]) /
+                           (double)(p->t[last] - p->t[last - 1]);
+    }
+    t[count] = end;
+    v[count++] = right;
+    *p = (struct points){.t = t, .v = v, .count = count, .ht = p->ht, .h = p->h};
+    return TSDB_OK;
+}
+
+/* "changes, delta, increase": who takes it, for the error. */
+static void takers_print(struct tsdb_buf *out, bool smoothed)
+{
+    uint32_t count;
+    const struct query_function *f = query_functions(&count);
+    for (uint32_t i = 0; i < count; i++) {
+        if (smoothed ? f[i].takes_smoothed : f[i].takes_anchored) {
+            tsdb_buf_printf(out, "%s%s", out->len > 0 ? ", " : "", f[i].name);
+        }
+    }
+    tsdb_buf_put_u8(out, 0);
+}
+
+enum tsdb_status matrix_check_extension(const struct matrix *m, const struct query_function *f)
+{
+    struct exec *x = m->x;
+    if (m->expr->kind != EXPR_MATRIX) {
+        return TSDB_OK;
+    }
+    const struct query_expr *v = m->expr->u.matrix.selector;
+    bool smoothed = v->u.vector.smoothed && !f->takes_smoothed;
+    if (!smoothed && !(v->u.vector.anchored && !f->takes_anchored)) {
+        return TSDB_OK;
+    }
+    struct tsdb_buf takers;
+    tsdb_buf_init(&takers, TSDB_MEM_QUERY, 0);
+    takers_print(&takers, smoothed);
+    enum tsdb_status status =
+        takers.failed ? exec_nomem(x)
+                      : tsdb_error_set(x->err, TSDB_INVALID,
+                                       "%s modifier can only be used with: %s - not with %s",
+                                       smoothed ? "smoothed" : "anchored",
+                                       (const char *)takers.data, f->name);
+    tsdb_buf_deinit(&takers);
+    return status;
+}
+
+static enum tsdb_status selector_matrix(struct matrix *m, const struct query_expr *e)
+{
+    struct exec *x = m->x;
+    const struct query_expr *v = e->u.matrix.selector;
+    m->scratch = exec_scratch(x);
+    if (!m->scratch) {
+        return exec_nomem(x);
+    }
+    int64_t at;
+    enum tsdb_status status = exec_offset_ms(x, &v->u.vector.shift, &m->offset_ms);
+    if (status == TSDB_OK) {
+        status = exec_range_ms(x, e->u.matrix.range_ms, e->u.matrix.range_expr, &m->range_ms);
+    }
+    if (status != TSDB_OK) {
+        return status;
+    }
+    m->fixed = exec_at_ms(x, &v->u.vector.shift, &at);
+    m->fixed_end_ms = m->fixed ? time_sub(at, m->offset_ms) : 0;
+    m->before_ms = v->u.vector.anchored || v->u.vector.smoothed ? x->lookback_ms : 0;
+    m->after_ms = v->u.vector.smoothed ? x->lookback_ms : 0;
+    status = select_series(x, v, &m->set, &m->series);
+    m->series_count = m->set.count;
+    return status;
+}
+
+/* The steps of a subquery are multiples of its step, whatever the evaluation time. */
+static enum tsdb_status subquery_grid(struct matrix *m, int64_t step_ms, struct grid *out)
+{
+    struct exec *x = m->x;
+    if (step_ms < 1) {
+        return tsdb_error_set(x->err, TSDB_INVALID, "subquery step must be at least 1ms");
+    }
+    *out = (struct grid){0, step_ms, 0};
+    if (m->grid.count == 0) {
+        return TSDB_OK;
+    }
+    int64_t begin = time_sub(matrix_window_end(m, 0), m->range_ms);
+    int64_t end = matrix_window_end(m, m->grid.count - 1);
+    if (begin < INT64_MIN / 4 || end > INT64_MAX / 4) {
+        return tsdb_error_set(x->err, TSDB_INVALID, "subquery reaches beyond the range of time");
+    }
+    out->start_ms = begin / step_ms * step_ms;
+    if (out->start_ms <= begin) {
+        out->start_ms += step_ms;
+    }
+    if (end < out->start_ms) {
+        return TSDB_OK;
+    }
+    uint64_t count = (uint64_t)(end - out->start_ms) / (uint64_t)step_ms + 1;
+    if (count > UINT32_MAX || (x->options->samples_max > 0 && count > x->options->samples_max)) {
+        return tsdb_error_set(
+            x->err, TSDB_LIMIT,
+            "query processing would load too many samples into memory in query execution");
+    }
+    out->count = (uint32_t)count;
+    return TSDB_OK;
+}
+
+static enum tsdb_status subquery_matrix(struct matrix *m, const struct query_expr *e)
+{
+    struct exec *x = m->x;
+    int64_t step_ms;
+    int64_t at;
+    struct grid grid;
+    enum tsdb_status status = exec_offset_ms(x, &e->u.subquery.shift, &m->offset_ms);
+    if (status == TSDB_OK) {
+        status = exec_range_ms(x, e->u.subquery.range_ms, e->u.subquery.range_expr, &m->range_ms);
+    }
+    if (status == TSDB_OK) {
+        status = exec_range_ms(x, e->u.subquery.step_ms, e->u.subquery.step_expr, &step_ms);
+    }
+    if (status != TSDB_OK) {
+        return status;
+    }
+    if (step_ms == 0 && !e->u.subquery.step_expr) {
+        step_ms = x->options->default_step_ms > 0 ? x->options->default_step_ms : 60000;
+    }
+    m->fixed = exec_at_ms(x, &e->u.subquery.shift, &at);
+    m->fixed_end_ms = m->fixed ? time_sub(at, m->offset_ms) : 0;
+    status = subquery_grid(m, step_ms, &grid);
+    if (status == TSDB_OK) {
+        status = exec_build(x, e->u.subquery.body, &grid, &m->body);
+    }
+    if (status == TSDB_OK) {
+        status = exec_hold(x, grid.count);
+    }
+    if (status == TSDB_OK) {
+        status = column_init(x, &m->column, grid.count);
+    }
+    if (status != TSDB_OK) {
+        return status;
+    }
+    size_t n = TSDB_MAX(grid.count, 1);
+    m->t = TSDB_ARENA_ARRAY(x->arena, int64_t, n);
+    m->v = TSDB_ARENA_ARRAY(x->arena, double, n);
+    m->ht = TSDB_ARENA_ARRAY(x->arena, int64_t, n);
+    m->h = TSDB_ARENA_ARRAY(x->arena, const struct tsdb_histogram *, n);
+    m->series = m->body->series;
+    m->series_count = m->body->series_count;
+    return m->t && m->v && m->ht && m->h ? TSDB_OK : exec_nomem(x);
+}
+
+enum tsdb_status matrix_build(struct exec *x, const struct query_expr *e, const struct grid *grid,
+                              struct matrix **out)
+{
+    struct matrix *m = TSDB_ARENA_NEW(x->arena, struct matrix);
+    if (!m) {
+        return exec_nomem(x);
+    }
+    e = query_expr_unwrap(e);
+    *m = (struct matrix){.x = x, .expr = e, .grid = *grid};
+    *out = m;
+    TSDB_ASSERT(e->kind == EXPR_MATRIX || e->kind == EXPR_SUBQUERY);
+    return e->kind == EXPR_MATRIX ? selector_matrix(m, e) : subquery_matrix(m, e);
+}

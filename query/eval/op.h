@@ -1,0 +1,212 @@
+/* Operators: the ground on which every operator stands. The inside of the evaluator begins here.
+ *
+ *   exec.c             the life of one evaluation, and its result
+ *   build.c            the roof: knows all operators and says which one an expression becomes
+ *   op_*.c             the operators; they know the ground and what they read, not each other
+ *   matrix.c select.c  range vectors; what selectors read out of the source
+ *   op.c merge.c context.c   this header
+ *
+ * An operator that has subexpressions asks exec_build for their operators, which goes to the roof by
+ * a pointer, so that files below never include one above.
+ *
+ * Invariants:
+ *  1. Building an operator makes its series: labels and their order are final before the first
+ *     value.
+ *  2. op_next is called at most series_count times, for the series in that order. The caller owns
+ *     the column, which has room for grid.count steps. Every step is written (POINT_NONE: no
+ *     sample).
+ *  3. A histogram in a column is valid until the next op_next of that operator; who keeps one
+ *     copies it (exec_keep_histogram, column_keep).
+ *  4. A scalar expression is an operator with one series without labels that has a float at every
+ *     step.
+ *  5. Memory comes from the arena of the query (kept until its end) or from a scratch arena of the
+ *     operator (reset per series).
+ *  6. Series of one operator may have equal labels only if their samples never share a step, or
+ *     both still carry a name that is to be dropped (delayed name removal).
+ */
+#ifndef QUERY_EVAL_OP_H
+#define QUERY_EVAL_OP_H
+
+#include "query/eval/labels.h"
+#include "query/eval/source.h"
+#include "query/lang/functions.h"
+
+struct grid {
+    int64_t start_ms;
+    int64_t step_ms; /* > 0 */
+    uint32_t count;  /* of steps; may be 0 */
+};
+static inline int64_t grid_time(const struct grid *g, uint32_t i)
+{
+    return g->start_ms + (int64_t)i * g->step_ms;
+}
+
+enum point_kind {
+    POINT_NONE = 0,
+    POINT_FLOAT,
+    POINT_HISTOGRAM
+};
+
+/* One sample: a float, or a histogram that somebody else keeps. */
+struct point {
+    double v;
+    const struct tsdb_histogram *h; /* NULL: a float */
+};
+
+/* One value per step. */
+struct column {
+    double *v;
+    uint8_t *kind;                   /* enum point_kind */
+    const struct tsdb_histogram **h; /* NULL until there was a histogram */
+};
+
+struct op_series {
+    struct tsdb_labels labels;
+    bool drop_name; /* the name goes at the very end (delayed name removal) */
+};
+
+struct op {
+    enum tsdb_status (*next)(struct op *op, struct column *out);
+    struct exec *x;
+    struct grid grid;
+    const struct query_expr *expr;
+    struct op_series *series;
+    uint32_t series_count;
+    uint32_t pos; /* series handed out */
+};
+
+struct exec_scratch {
+    struct tsdb_arena arena;
+    struct exec_scratch *next;
+};
+
+struct exec_note {
+    struct query_note note; /* text without position until the end */
+    uint32_t pos;
+    struct exec_note *next;
+};
+
+/* How an operator is made: that of expression e at the steps of grid. */
+typedef enum tsdb_status op_build_fn(struct exec *x, const struct query_expr *e,
+                                     const struct grid *grid, struct op **out);
+
+/* One evaluation. */
+struct exec {
+    op_build_fn *build; /* the roof; call exec_build */
+    const struct query_options *options;
+    const struct query_source *source;
+    struct tsdb_request *request;
+    struct tsdb_arena *arena;
+    struct tsdb_error *err;
+    const struct query_text *text;
+    int64_t start_ms, end_ms, step_ms; /* of the whole query */
+    int64_t lookback_ms;
+    uint64_t samples_now, samples_peak, samples_read;
+    uint32_t polls;
+    struct exec_scratch *scratches;
+    struct exec_note *notes; /* newest first */
+    uint32_t note_count;
+};
+
+/* ---- context.c: limits ---- */
+
+/* Call once per series or so: cancel and deadline are looked at every 128 times. */
+enum tsdb_status exec_poll(struct exec *x) TSDB_WUR;
+/* Cancelled or late? */
+enum tsdb_status exec_check(struct exec *x) TSDB_WUR;
+/* Account for samples held until the end of the query, or until exec_release. */
+enum tsdb_status exec_hold(struct exec *x, uint64_t samples) TSDB_WUR;
+void exec_release(struct exec *x, uint64_t samples);
+
+/* ---- context.c: memory ---- */
+
+/* What an arena that gave nothing means: LIMIT if the request has a limit, else NOMEM. */
+enum tsdb_status exec_nomem(struct exec *x);
+/* An arena that lives until the query ends. NULL: out of memory. */
+struct tsdb_arena *exec_scratch(struct exec *x);
+/* A full array of `count` == *cap items in the query's arena, copied into one of double the size
+ * (of `first` items to begin with). NULL: out of memory, *cap as it was. */
+void *exec_grow(struct exec *x, const void *items, uint32_t count, uint32_t *cap, uint32_t first,
+                size_t bytes_each);
+/* Deep copy into the query's arena. NULL: out of memory. */
+const struct tsdb_histogram *exec_keep_histogram(struct exec *x, const struct tsdb_histogram *h);
+
+/* ---- context.c: notes ---- */
+
+/* Add a note about the expression at `pos` unless the same text is there. Out of memory loses the
+ * note, nothing else. */
+void exec_note(struct exec *x, bool is_info, uint32_t pos, const char *format, ...)
+    TSDB_PRINTF(4, 5);
+/* The same: `text`, a space, and the metric's name in quotes. */
+void exec_note_metric(struct exec *x, bool is_info, uint32_t pos, const char *text,
+                      const struct tsdb_labels *labels);
+/* "quantile value should be between 0 and 1, got 2", if q is not. */
+void exec_note_quantile(struct exec *x, double q, uint32_t pos);
+
+/* ---- op.c: columns ---- */
+
+enum tsdb_status column_init(struct exec *x, struct column *c, uint32_t steps) TSDB_WUR;
+void column_clear(struct column *c, uint32_t steps);
+uint32_t column_count(const struct column *c, uint32_t steps);
+/* What is at a step; there must be something. */
+static inline struct point column_point(const struct column *c, uint32_t i)
+{
+    return (struct point){c->v[i], c->kind[i] == POINT_HISTOGRAM ? c->h[i] : NULL};
+}
+/* Put a float or a histogram, which is borrowed, at step i. */
+enum tsdb_status column_put(struct exec *x, struct column *c, uint32_t steps, uint32_t i,
+                            struct point p) TSDB_WUR;
+/* The same with a copy of the histogram that lives as long as the query. */
+enum tsdb_status column_keep_point(struct exec *x, struct column *c, uint32_t steps, uint32_t i,
+                                   struct point p) TSDB_WUR;
+/* Copy src into dst, borrowing its histograms. */
+enum tsdb_status column_copy(struct exec *x, struct column *dst, const struct column *src,
+                             uint32_t steps) TSDB_WUR;
+/* Copy src into dst, keeping its histograms. */
+enum tsdb_status column_keep(struct exec *x, struct column *dst, const struct column *src,
+                             uint32_t steps) TSDB_WUR;
+
+/* ---- op.c: operators in general ---- */
+
+/* The operator of a subexpression. */
+static inline enum tsdb_status exec_build(struct exec *x, const struct query_expr *e,
+                                          const struct grid *grid, struct op **out)
+{
+    return x->build(x, e, grid, out);
+}
+/* Allocate an operator of `bytes` (struct op first). NULL: out of memory. */
+struct op *op_new(struct exec *x, size_t bytes, const struct query_expr *e, const struct grid *grid,
+                  enum tsdb_status (*next)(struct op *, struct column *));
+enum tsdb_status op_next(struct op *op, struct column *out) TSDB_WUR;
+
+/* The series of an operator are: one without labels; */
+enum tsdb_status op_series_single(struct op *op) TSDB_WUR;
+/* ... those of its child as they are; or see op_series_unnamed. */
+void op_series_share(struct op *op, const struct op *child);
+/* A scalar operator with these values. */
+enum tsdb_status op_values_build(struct exec *x, const struct query_expr *e,
+                                 const struct grid *grid, const double *values,
+                                 struct op **out) TSDB_WUR;
+/* One with the same value at every step. */
+enum tsdb_status op_constant_build(struct exec *x, const struct query_expr *e,
+                                   const struct grid *grid, double value, struct op **out) TSDB_WUR;
+/* The values of a scalar expression at all steps. */
+enum tsdb_status exec_scalar(struct exec *x, const struct query_expr *e, const struct grid *grid,
+                             const double **out) TSDB_WUR;
+/* Evaluate what nobody asks for: its errors are errors of the query all the same. */
+enum tsdb_status exec_discard(struct op *op) TSDB_WUR;
+/* Evaluate all series of an operator; columns of series without samples have v == NULL. */
+enum tsdb_status exec_drain(struct op *op, struct column **out) TSDB_WUR;
+
+/* ---- merge.c ---- */
+
+/* If series of *op have equal labels, put an operator around it that merges them. distinct: equal
+ * labels of two series with samples are an error even if they share no step (functions over
+ * ranges). */
+enum tsdb_status op_merge_equal(struct op **op, bool distinct) TSDB_WUR;
+/* The series of op are those of its child (or op's own) without the name, which is dropped now, or
+ * marked for later. What becomes equal is merged as above. *out: the operator to use. */
+enum tsdb_status op_series_unnamed(struct op *op, const struct op *child, bool distinct,
+                                   struct op **out) TSDB_WUR;
+
+#endif

@@ -1,0 +1,70 @@
+/* All operators, as the roof (build.c) builds them, and the little that they share. */
+#ifndef QUERY_EVAL_OPERATORS_H
+#define QUERY_EVAL_OPERATORS_H
+
+#include "query/eval/func.h"
+#include "query/eval/op.h"
+
+/* ---- op_vector.c: selectors ---- */
+op_build_fn op_vector_build;
+
+/* ---- op_binary.c, op_join.c, op_set.c ---- */
+op_build_fn op_unary_build;
+op_build_fn op_scalars_build; /* number and number */
+op_build_fn op_side_build;    /* number and vector */
+op_build_fn op_join_build;    /* vector and vector, by arithmetic or comparison */
+op_build_fn op_set_build;     /* vector and vector, by and, or, unless */
+
+/* One element of a vector operation. Returns whether it stays. Comparisons give the left value. */
+bool binary_element(enum token_type op, double l, double r, double *out);
+/* +, -, * ... make another quantity of a metric, so that its name does not fit any more. */
+bool binary_changes_metric(enum token_type op);
+bool binary_is_trim(enum token_type op);
+/* "operator ... on native histograms is not supported yet" */
+enum tsdb_status binary_unsupported(struct exec *x, enum token_type op);
+/* "incompatible sample types encountered for binary operator ..." */
+void binary_note_types(struct exec *x, const struct query_expr *e, bool left_histogram,
+                       bool right_histogram);
+/* The number of every series of `side` by what the two sides of a vector operation match on. */
+enum tsdb_status binary_group(struct exec *x, const struct query_matching *m, struct label_map *map,
+                              const struct op *side, uint32_t **out) TSDB_WUR;
+
+/* ---- op_aggregate.c, op_topk.c ---- */
+op_build_fn op_aggregate_build;
+op_build_fn op_topk_build; /* topk, bottomk, limitk */
+op_build_fn op_ratio_build;
+op_build_fn op_count_values_build;
+
+/* The groups of an aggregation: per series of child its group, per group its labels. */
+enum tsdb_status aggregate_group(struct exec *x, const struct query_expr *e, const struct op *child,
+                                 uint32_t **out_group, struct op_series **out_series,
+                                 uint32_t *out_count) TSDB_WUR;
+
+/* ---- functions ---- */
+enum tsdb_status op_map_build(struct exec *x, const struct query_expr *e, const struct grid *grid,
+                              func_map_fn *map, struct op **out) TSDB_WUR;
+enum tsdb_status op_range_build(struct exec *x, const struct query_expr *e, const struct grid *grid,
+                                func_range_fn *range, struct op **out) TSDB_WUR;
+/* op_call.c */
+op_build_fn op_clamp_build;
+op_build_fn op_date_build;
+op_build_fn op_time_build; /* time(); timestamp() of what is no bare selector */
+op_build_fn op_known_build;
+op_build_fn op_pair_build;
+op_build_fn op_scalar_build;
+op_build_fn op_vector_of_build;
+/* op_vector.c */
+op_build_fn op_timestamp_build;
+/* op_absent.c */
+op_build_fn op_absent_build;
+op_build_fn op_absent_over_time_build;
+/* op_sort.c */
+op_build_fn op_sort_build;
+/* op_labels.c */
+op_build_fn op_label_replace_build;
+op_build_fn op_label_join_build;
+/* op_histogram.c */
+op_build_fn op_histogram_quantile_build;
+op_build_fn op_histogram_stat_build;
+
+#endif

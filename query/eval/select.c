@@ -1,0 +1,193 @@
+/* Selectors: which times they read, and their series and samples out of the source. */
+#include "query/eval/select.h"
+
+int64_t time_add(int64_t a, int64_t b)
+{
+    int64_t r;
+    if (__builtin_add_overflow(a, b, &r)) {
+        return a < 0 ? INT64_MIN : INT64_MAX;
+    }
+    return r;
+}
+
+int64_t time_sub(int64_t a, int64_t b)
+{
+    int64_t r;
+    if (__builtin_sub_overflow(a, b, &r)) {
+        return a < 0 ? INT64_MIN : INT64_MAX;
+    }
+    return r;
+}
+
+/* ---- durations of a node ---- */
+
+static double step_seconds(const struct exec *x)
+{
+    return (double)x->step_ms / 1000;
+}
+
+static double range_seconds(const struct exec *x)
+{
+    return (double)(x->end_ms - x->start_ms) / 1000;
+}
+
+enum tsdb_status exec_range_ms(struct exec *x, int64_t ms, const struct query_expr *e, int64_t *out)
+{
+    *out = ms;
+    return e ? query_duration_eval(e, step_seconds(x), range_seconds(x), false, out, x->err)
+             : TSDB_OK;
+}
+
+enum tsdb_status exec_offset_ms(struct exec *x, const struct query_shift *s, int64_t *out)
+{
+    *out = s->offset_ms;
+    return s->offset_expr ? query_duration_eval(s->offset_expr, step_seconds(x), range_seconds(x),
+                                                true, out, x->err)
+                          : TSDB_OK;
+}
+
+bool exec_at_ms(const struct exec *x, const struct query_shift *s, int64_t *out)
+{
+    switch (s->at) {
+    case QUERY_AT_NONE:
+        return false;
+    case QUERY_AT_TIME:
+        *out = s->at_ms;
+        return true;
+    case QUERY_AT_START:
+        *out = x->start_ms;
+        return true;
+    case QUERY_AT_END:
+        *out = x->end_ms;
+        return true;
+    }
+    return false;
+}
+
+/* ---- time range of the whole query ---- */
+
+static enum tsdb_status widen_selector(struct exec *x, const struct query_expr *v,
+                                       const struct query_expr *m, int64_t start, int64_t end,
+                                       struct tsdb_time_range *range)
+{
+    int64_t offset;
+    int64_t back = x->lookback_ms;
+    int64_t ahead = v->u.vector.smoothed ? x->lookback_ms : 0;
+    enum tsdb_status status = exec_offset_ms(x, &v->u.vector.shift, &offset);
+    if (status == TSDB_OK && m) {
+        status = exec_range_ms(x, m->u.matrix.range_ms, m->u.matrix.range_expr, &back);
+        back = time_add(back, v->u.vector.smoothed || v->u.vector.anchored ? x->lookback_ms : 0);
+    }
+    if (status != TSDB_OK) {
+        return status;
+    }
+    int64_t at;
+    if (exec_at_ms(x, &v->u.vector.shift, &at)) {
+        start = end = at;
+    }
+    start = time_add(time_sub(time_sub(start, offset), back), 1);
+    end = time_add(time_sub(end, offset), ahead);
+    range->min_ms = TSDB_MIN(range->min_ms, start);
+    range->max_ms = TSDB_MAX(range->max_ms, TSDB_MAX(start, end));
+    return TSDB_OK;
+}
+
+static enum tsdb_status widen_subquery(struct exec *x, const struct query_expr *e, int64_t start,
+                                       int64_t end, struct tsdb_time_range *range, bool *any)
+{
+    int64_t offset;
+    int64_t length;
+    int64_t at;
+    enum tsdb_status status = exec_offset_ms(x, &e->u.subquery.shift, &offset);
+    if (status == TSDB_OK) {
+        status = exec_range_ms(x, e->u.subquery.range_ms, e->u.subquery.range_expr, &length);
+    }
+    if (status != TSDB_OK) {
+        return status;
+    }
+    if (exec_at_ms(x, &e->u.subquery.shift, &at)) {
+        start = end = at;
+    }
+    start = time_sub(time_sub(start, offset), length);
+    return exec_time_range(x, e->u.subquery.body, start, time_sub(end, offset), range, any);
+}
+
+enum tsdb_status exec_time_range(struct exec *x, const struct query_expr *e, int64_t start_ms,
+                                 int64_t end_ms, struct tsdb_time_range *range, bool *any)
+{
+    enum tsdb_status status = TSDB_OK;
+    switch (e->kind) {
+    case EXPR_NUMBER:
+    case EXPR_STRING:
+    case EXPR_DURATION:
+        return TSDB_OK;
+    case EXPR_VECTOR:
+        *any = true;
+        return widen_selector(x, e, NULL, start_ms, end_ms, range);
+    case EXPR_MATRIX:
+        *any = true;
+        return widen_selector(x, e->u.matrix.selector, e, start_ms, end_ms, range);
+    case EXPR_SUBQUERY:
+        return widen_subquery(x, e, start_ms, end_ms, range, any);
+    case EXPR_PAREN:
+        return exec_time_range(x, e->u.paren, start_ms, end_ms, range, any);
+    case EXPR_UNARY:
+        return exec_time_range(x, e->u.unary.body, start_ms, end_ms, range, any);
+    case EXPR_BINARY:
+        status = exec_time_range(x, e->u.binary.left, start_ms, end_ms, range, any);
+        return status == TSDB_OK
+                   ? exec_time_range(x, e->u.binary.right, start_ms, end_ms, range, any)
+                   : status;
+    case EXPR_AGGREGATE:
+        status = exec_time_range(x, e->u.aggregate.body, start_ms, end_ms, range, any);
+        return status == TSDB_OK && e->u.aggregate.param
+                   ? exec_time_range(x, e->u.aggregate.param, start_ms, end_ms, range, any)
+                   : status;
+    case EXPR_CALL:
+        for (uint32_t i = 0; i < e->u.call.arg_count && status == TSDB_OK; i++) {
+            status = exec_time_range(x, e->u.call.args[i], start_ms, end_ms, range, any);
+        }
+        return status;
+    }
+    return status;
+}
+
+/* ---- reading ---- */
+
+enum tsdb_status select_series(struct exec *x, const struct query_expr *v,
+                               struct query_series_set *set, struct op_series **out)
+{
+    enum tsdb_status status = x->source->ops->select(x->source->ctx, v->u.vector.matchers,
+                                                     v->u.vector.matcher_count, set, x->err);
+    if (status != TSDB_OK) {
+        return status;
+    }
+    struct op_series *series =
+        TSDB_ARENA_ARRAY(x->arena, struct op_series, TSDB_MAX(set->count, 1));
+    if (!series) {
+        return exec_nomem(x);
+    }
+    for (uint32_t i = 0; i < set->count && status == TSDB_OK; i++) {
+        series[i] = (struct op_series){0};
+        status = exec_poll(x);
+        if (status == TSDB_OK) {
+            status = x->source->ops->labels(x->source->ctx, set->refs[i], x->arena,
+                                            &series[i].labels, x->err);
+        }
+    }
+    *out = series;
+    return status;
+}
+
+enum tsdb_status select_read(struct exec *x, uint32_t ref, int64_t min_ms, int64_t max_ms,
+                             struct tsdb_arena *scratch, struct tsdb_columns *out)
+{
+    const struct tsdb_time_range range = {min_ms, max_ms};
+    tsdb_arena_reset(scratch);
+    enum tsdb_status status =
+        x->source->ops->read(x->source->ctx, ref, range, scratch, out, x->err);
+    if (status == TSDB_OK) {
+        x->samples_read += out->count;
+    }
+    return status;
+}

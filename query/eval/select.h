@@ -1,0 +1,44 @@
+/* Selectors: which times they read, and their series and samples out of the source. */
+#ifndef QUERY_EVAL_SELECT_H
+#define QUERY_EVAL_SELECT_H
+
+#include "query/eval/op.h"
+
+/* Sums that stop at the ends of time. */
+int64_t time_add(int64_t a, int64_t b);
+int64_t time_sub(int64_t a, int64_t b);
+
+/* Range and offset of a selector or subquery, duration expressions included. */
+enum tsdb_status exec_range_ms(struct exec *x, int64_t ms, const struct query_expr *e,
+                               int64_t *out) TSDB_WUR;
+enum tsdb_status exec_offset_ms(struct exec *x, const struct query_shift *s, int64_t *out) TSDB_WUR;
+/* The time that @ fixes; false without @. */
+bool exec_at_ms(const struct exec *x, const struct query_shift *s, int64_t *out);
+/* The time range that an expression reads if evaluated from start_ms to end_ms, widened into
+ * *range. *any: it has a selector at all. */
+enum tsdb_status exec_time_range(struct exec *x, const struct query_expr *e, int64_t start_ms,
+                                 int64_t end_ms, struct tsdb_time_range *range, bool *any) TSDB_WUR;
+
+/* The series of vector selector v, with their labels; the arrays run in parallel. */
+enum tsdb_status select_series(struct exec *x, const struct query_expr *v,
+                               struct query_series_set *set, struct op_series **out) TSDB_WUR;
+/* Samples of one series, valid until the next reset of scratch, which is reset here. */
+enum tsdb_status select_read(struct exec *x, uint32_t ref, int64_t min_ms, int64_t max_ms,
+                             struct tsdb_arena *scratch, struct tsdb_columns *out) TSDB_WUR;
+
+static inline bool sample_is_float(const struct tsdb_columns *c, uint32_t i)
+{
+    return !c->kind || c->kind[i] == TSDB_SAMPLE_FLOAT;
+}
+static inline bool sample_is_stale(const struct tsdb_columns *c, uint32_t i)
+{
+    return sample_is_float(c, i) ? tsdb_is_stale_bits(c->bits[i])
+                                 : tsdb_histogram_is_stale(&c->histograms[c->bits[i]]);
+}
+static inline struct point sample_point(const struct tsdb_columns *c, uint32_t i)
+{
+    return sample_is_float(c, i) ? (struct point){tsdb_bits_double(c->bits[i]), NULL}
+                                 : (struct point){0, &c->histograms[c->bits[i]]};
+}
+
+#endif
