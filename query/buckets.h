@@ -1,6 +1,5 @@
 /* The buckets of a native histogram one by one, with their bounds, from the lowest to the highest.
- * Source: Prometheus model/histogram, AllBucketIterator. Threads: pure; the histogram is borrowed.
- */
+ * Source: Prometheus model/histogram, AllBucketIterator. Threads: pure; the histogram is borrowed. */
 #ifndef QUERY_BUCKETS_H
 #define QUERY_BUCKETS_H
 

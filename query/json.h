@@ -7,8 +7,8 @@
 #include "model/histogram.h"
 #include "model/labels.h"
 
-void json_string(struct tsdb_buf *out, const char *s,
-                 size_t len); /* quoted and escaped; invalid UTF-8 becomes U+FFFD */
+/* Quoted and escaped; invalid UTF-8 becomes U+FFFD. */
+void json_string(struct tsdb_buf *out, const char *s, size_t len);
 void json_labels(struct tsdb_buf *out, const struct tsdb_labels *labels);
 void json_timestamp(struct tsdb_buf *out, int64_t ms);
 void json_float(struct tsdb_buf *out, double v); /* as a JSON string: "1.5", "NaN" */

@@ -37,8 +37,8 @@ static inline void num_kahan(double add, double *sum, double *c)
     *sum = t;
 }
 
-/* A mean that switches to the incremental form when the plain sum would overflow. Start with {first
- * value, 0, 1, false}. */
+/* A mean that switches to the incremental form when the plain sum would overflow.
+ * Start with {first value, 0, 1, 0}. */
 struct num_mean {
     double sum; /* or the mean itself, once incremental */
     double c;

@@ -1,11 +1,16 @@
 /* PromQL, as the server sees it: parse, evaluate, print.
  *
- *   text -> query_parse -> tree (query/lang/ast.h) -> operators that stream series
- * (query/eval/exec.h) -> struct query_result -> JSON
+ *   text
+ *     | query_parse
+ *   tree (query/lang/ast.h)
+ *     | query_eval: operators that stream series (query/eval/exec.h)
+ *   struct query_result
+ *     | query_result_json
+ *   JSON
  *
- * Threads: an engine is immutable after create and may run any number of queries at once; a query
- * belongs to one thread. Memory: everything of a query comes from its arena, charged to
- * request->account.
+ * Threads: options and trees are constant and serve any number of evaluations at once; a parse or
+ * an evaluation belongs to one thread. Memory: everything of a query comes from its arena, charged
+ * to request->account.
  */
 #ifndef QUERY_QUERY_H
 #define QUERY_QUERY_H
@@ -34,9 +39,10 @@ enum query_type {
     QUERY_TYPE_MATRIX,
     QUERY_TYPE_STRING
 };
-const char *query_type_name(enum query_type t);  /* "scalar", "vector", "matrix", "string" */
-const char *query_type_words(enum query_type t); /* as in error texts: "scalar", "instant vector",
-                                                    "range vector", "string" */
+/* "scalar", "vector", "matrix", "string" */
+const char *query_type_name(enum query_type t);
+/* As in error texts: "scalar", "instant vector", "range vector", "string". */
+const char *query_type_words(enum query_type t);
 
 /* Parse and type-check. The tree lives in the arena. INVALID with Prometheus's text, position
  * first: "1:3: parse error: unexpected ..." (err->pos = byte offset). LIMIT beyond
@@ -80,11 +86,13 @@ struct query_stats {
 };
 struct query_result {
     enum query_type type;
-    struct query_series
-        *series; /* vector: one point each; matrix: rising points, sorted by labels */
+    /* vector: one point each; matrix: rising points. Sorted by labels, unless the query sorts. */
+    struct query_series *series;
     uint32_t series_count;
-    struct query_point scalar; /* scalar */
-    const char *string;        /* string (may hold NULs) */
+    /* scalar */
+    struct query_point scalar;
+    /* string (may hold NULs) */
+    const char *string;
     size_t string_len;
     int64_t string_t_ms;
     const struct query_note *notes;
@@ -94,7 +102,7 @@ struct query_result {
 };
 struct query_params {
     int64_t start_ms, end_ms, step_ms; /* instant: start == end, step 0 */
-    int64_t lookback_ms;               /* 0 = the engine's */
+    int64_t lookback_ms;               /* 0 = that of the options */
     uint32_t limit;                    /* most series, 0 = all */
 };
 /* Evaluate at one time (step_ms 0) or over steps. *out lives in the arena.

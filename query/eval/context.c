@@ -13,8 +13,7 @@
 
 enum tsdb_status exec_nomem(struct exec *x)
 {
-    /* The arena tells why its last request failed, and forgets it with the next one that does not.
-     */
+    /* The arena tells why its last request failed, and forgets it with the next one that succeeds. */
     bool limited = x->arena->failure == TSDB_LIMIT;
     for (const struct tsdb_account *a = &x->request->account; a && x->arena->failure == TSDB_OK;
          a = a->parent) {

@@ -1,6 +1,7 @@
 /* From the operator tree to a result, and the life of one evaluation. */
 #include "query/eval/exec.h"
 
+#include "base/assert.h"
 #include "query/eval/build.h"
 #include "query/eval/matrix.h"
 #include "query/eval/select.h"
@@ -284,6 +285,7 @@ enum tsdb_status query_eval_source(const struct query_source *source,
                                    const struct query_params *params, struct tsdb_arena *arena,
                                    struct query_result *out, struct tsdb_error *err)
 {
+    TSDB_ASSERT(source->ops && expr->text);
     struct exec x = {
         .build = build_expr,
         .options = options,

@@ -1,9 +1,10 @@
 /* Evaluation of an expression over a source: what query_eval does behind the storage engine.
  *
- * An expression becomes a tree of operators (exec_private.h). Building the tree already selects
+ * An expression becomes a tree of operators (op.h). Building the tree already selects
  * series, so that every operator knows its output series and their labels; then values flow one
  * series at a time, all steps of it in one column.
- */
+ *
+ * Threads: one evaluation, one thread. */
 #ifndef QUERY_EVAL_EXEC_H
 #define QUERY_EVAL_EXEC_H
 

@@ -5,18 +5,6 @@
 
 #include "query/eval/op.h"
 
-/* One window of a range vector; floats and histograms apart, each by rising time. */
-struct window {
-    const int64_t *t;
-    const double *v;
-    const int64_t *start; /* NULL: no start timestamps */
-    uint32_t count;
-    const int64_t *ht;
-    const struct tsdb_histogram *const *h;
-    uint32_t h_count;
-    bool rising; /* known to hold no value below the one before it: a counter without resets */
-};
-
 struct range_call {
     struct exec *x;
     const struct query_expr *call;
@@ -35,7 +23,7 @@ typedef double func_map_fn(double v, const double *args);
 /* One window that is not empty to one point, in *out, which is zero before. False: no result there,
  * or call->status says why not. A histogram in *out must live until the next series is read: it is
  * one of the window, or lies in an arena. */
-typedef bool func_range_fn(struct range_call *call, const struct window *w, struct point *out);
+typedef bool func_range_fn(struct range_call *call, const struct points *w, struct point *out);
 
 #define MAP(f)   func_map_fn f;
 #define RANGE(f) func_range_fn f;

@@ -13,7 +13,7 @@ static bool range_unsupported(struct range_call *call)
 
 /* ---- notes that several share ---- */
 
-static bool mixed(struct range_call *c, const struct window *w)
+static bool mixed(struct range_call *c, const struct points *w)
 {
     if (w->count == 0 || w->h_count == 0) {
         return false;
@@ -24,7 +24,7 @@ static bool mixed(struct range_call *c, const struct window *w)
     return true;
 }
 
-static void note_ignored_at(struct range_call *c, const struct window *w, uint32_t pos)
+static void note_ignored_at(struct range_call *c, const struct points *w, uint32_t pos)
 {
     if (w->h_count > 0) {
         exec_note_metric(
@@ -34,7 +34,7 @@ static void note_ignored_at(struct range_call *c, const struct window *w, uint32
     }
 }
 
-static void note_ignored(struct range_call *c, const struct window *w)
+static void note_ignored(struct range_call *c, const struct points *w)
 {
     note_ignored_at(c, w, c->call->u.call.args[0]->start);
 }
@@ -56,7 +56,7 @@ static uint32_t first_after(const int64_t *t, uint32_t count, int64_t bound)
     return lo;
 }
 
-static double interpolate(const struct window *w, uint32_t i, int64_t t, bool counter)
+static double interpolate(const struct points *w, uint32_t i, int64_t t, bool counter)
 {
     double y1 = w->v[i];
     double y2 = w->v[i + 1];
@@ -73,7 +73,7 @@ static const struct query_expr *selector_of(const struct range_call *c)
 
 /* anchored and smoothed: the values at the very ends of the range, taken from the samples around
  * them. */
-static bool extended_rate(struct range_call *c, const struct window *w, bool counter,
+static bool extended_rate(struct range_call *c, const struct points *w, bool counter,
                           bool per_second, struct point *out)
 {
     bool smoothed = selector_of(c)->u.vector.smoothed;
@@ -109,7 +109,7 @@ static bool extended_rate(struct range_call *c, const struct window *w, bool cou
 
 /* How much the value rose between the first and the last sample; a counter's resets are made up
  * for. */
-static double rise(const struct window *w, bool counter)
+static double rise(const struct points *w, bool counter)
 {
     double result = w->v[w->count - 1] - w->v[0];
     for (uint32_t i = 1; counter && !w->rising && i < w->count; i++) {
@@ -123,7 +123,7 @@ static double rise(const struct window *w, bool counter)
 /* The rise is extrapolated to the ends of the range: all the way if samples are as dense as if the
  * series went on there, else by half the average distance of samples, and never below zero for a
  * counter. */
-static bool extrapolated_rate(struct range_call *c, const struct window *w, bool counter,
+static bool extrapolated_rate(struct range_call *c, const struct points *w, bool counter,
                               bool per_second, struct point *out)
 {
     if (mixed(c, w)) {
@@ -165,20 +165,20 @@ static bool extrapolated_rate(struct range_call *c, const struct window *w, bool
     return true;
 }
 
-bool func_rate(struct range_call *c, const struct window *w, struct point *out)
+bool func_rate(struct range_call *c, const struct points *w, struct point *out)
 {
     return extrapolated_rate(c, w, true, true, out);
 }
-bool func_increase(struct range_call *c, const struct window *w, struct point *out)
+bool func_increase(struct range_call *c, const struct points *w, struct point *out)
 {
     return extrapolated_rate(c, w, true, false, out);
 }
-bool func_delta(struct range_call *c, const struct window *w, struct point *out)
+bool func_delta(struct range_call *c, const struct points *w, struct point *out)
 {
     return extrapolated_rate(c, w, false, false, out);
 }
 
-static bool instant_value(struct range_call *c, const struct window *w, bool rate,
+static bool instant_value(struct range_call *c, const struct points *w, bool rate,
                           struct point *out)
 {
     if (w->count + w->h_count < 2) {
@@ -201,11 +201,11 @@ static bool instant_value(struct range_call *c, const struct window *w, bool rat
     return true;
 }
 
-bool func_irate(struct range_call *c, const struct window *w, struct point *out)
+bool func_irate(struct range_call *c, const struct points *w, struct point *out)
 {
     return instant_value(c, w, true, out);
 }
-bool func_idelta(struct range_call *c, const struct window *w, struct point *out)
+bool func_idelta(struct range_call *c, const struct points *w, struct point *out)
 {
     return instant_value(c, w, false, out);
 }
@@ -214,7 +214,7 @@ bool func_idelta(struct range_call *c, const struct window *w, struct point *out
 
 /* An anchored selector begins with the last sample at or before the range. False: nothing lies in
  * the range. */
-static bool anchor(const struct range_call *c, const struct window *w, uint32_t *out_first)
+static bool anchor(const struct range_call *c, const struct points *w, uint32_t *out_first)
 {
     *out_first = 0;
     const struct query_expr *selector = selector_of(c);
@@ -237,7 +237,7 @@ static bool is_change(double before, double v)
 }
 
 /* How many samples stand so to the one before them. */
-static bool count_steps(struct range_call *c, const struct window *w,
+static bool count_steps(struct range_call *c, const struct points *w,
                         bool (*counts)(double, double), struct point *out)
 {
     uint32_t first;
@@ -253,19 +253,19 @@ static bool count_steps(struct range_call *c, const struct window *w,
     return true;
 }
 
-bool func_resets(struct range_call *c, const struct window *w, struct point *out)
+bool func_resets(struct range_call *c, const struct points *w, struct point *out)
 {
     return count_steps(c, w, is_reset, out);
 }
 
-bool func_changes(struct range_call *c, const struct window *w, struct point *out)
+bool func_changes(struct range_call *c, const struct points *w, struct point *out)
 {
     return count_steps(c, w, is_change, out);
 }
 
 /* ---- regression ---- */
 
-static void linear_regression(const struct window *w, int64_t zero_ms, double *out_slope,
+static void linear_regression(const struct points *w, int64_t zero_ms, double *out_slope,
                               double *out_intercept)
 {
     double x_sum = 0, x_c = 0, y_sum = 0, y_c = 0, xy_sum = 0, xy_c = 0, xx_sum = 0, xx_c = 0;
@@ -295,7 +295,7 @@ static void linear_regression(const struct window *w, int64_t zero_ms, double *o
 }
 
 /* At least two floats; with one float beside histograms they are said to be ignored. */
-static bool two_floats(struct range_call *c, const struct window *w)
+static bool two_floats(struct range_call *c, const struct points *w)
 {
     if (w->count >= 1) {
         note_ignored(c, w);
@@ -303,7 +303,7 @@ static bool two_floats(struct range_call *c, const struct window *w)
     return w->count >= 2;
 }
 
-bool func_deriv(struct range_call *c, const struct window *w, struct point *out)
+bool func_deriv(struct range_call *c, const struct points *w, struct point *out)
 {
     double intercept;
     if (!two_floats(c, w)) {
@@ -313,7 +313,7 @@ bool func_deriv(struct range_call *c, const struct window *w, struct point *out)
     return true;
 }
 
-bool func_predict_linear(struct range_call *c, const struct window *w, struct point *out)
+bool func_predict_linear(struct range_call *c, const struct points *w, struct point *out)
 {
     double slope;
     double intercept;
@@ -325,7 +325,7 @@ bool func_predict_linear(struct range_call *c, const struct window *w, struct po
     return true;
 }
 
-bool func_double_exponential_smoothing(struct range_call *c, const struct window *w,
+bool func_double_exponential_smoothing(struct range_call *c, const struct points *w,
                                        struct point *out)
 {
     double sf = c->args[0];
@@ -361,7 +361,7 @@ bool func_double_exponential_smoothing(struct range_call *c, const struct window
 
 /* ---- *_over_time ---- */
 
-bool func_sum_over_time(struct range_call *c, const struct window *w, struct point *out)
+bool func_sum_over_time(struct range_call *c, const struct points *w, struct point *out)
 {
     if (mixed(c, w)) {
         return false;
@@ -378,7 +378,7 @@ bool func_sum_over_time(struct range_call *c, const struct window *w, struct poi
     return true;
 }
 
-bool func_avg_over_time(struct range_call *c, const struct window *w, struct point *out)
+bool func_avg_over_time(struct range_call *c, const struct points *w, struct point *out)
 {
     if (mixed(c, w)) {
         return false;
@@ -394,14 +394,14 @@ bool func_avg_over_time(struct range_call *c, const struct window *w, struct poi
     return true;
 }
 
-bool func_count_over_time(struct range_call *c, const struct window *w, struct point *out)
+bool func_count_over_time(struct range_call *c, const struct points *w, struct point *out)
 {
     (void)c;
     out->v = (double)w->count + w->h_count;
     return true;
 }
 
-bool func_present_over_time(struct range_call *c, const struct window *w, struct point *out)
+bool func_present_over_time(struct range_call *c, const struct points *w, struct point *out)
 {
     (void)c;
     (void)w;
@@ -409,7 +409,7 @@ bool func_present_over_time(struct range_call *c, const struct window *w, struct
     return true;
 }
 
-bool func_last_over_time(struct range_call *c, const struct window *w, struct point *out)
+bool func_last_over_time(struct range_call *c, const struct points *w, struct point *out)
 {
     (void)c;
     if (w->h_count == 0 || (w->count > 0 && w->ht[w->h_count - 1] < w->t[w->count - 1])) {
@@ -420,7 +420,7 @@ bool func_last_over_time(struct range_call *c, const struct window *w, struct po
     return true;
 }
 
-bool func_first_over_time(struct range_call *c, const struct window *w, struct point *out)
+bool func_first_over_time(struct range_call *c, const struct points *w, struct point *out)
 {
     (void)c;
     if (w->h_count == 0 || (w->count > 0 && w->t[0] < w->ht[0])) {
@@ -431,7 +431,7 @@ bool func_first_over_time(struct range_call *c, const struct window *w, struct p
     return true;
 }
 
-bool func_ts_of_first_over_time(struct range_call *c, const struct window *w, struct point *out)
+bool func_ts_of_first_over_time(struct range_call *c, const struct points *w, struct point *out)
 {
     (void)c;
     int64_t t = w->count > 0 ? w->t[0] : INT64_MAX;
@@ -442,7 +442,7 @@ bool func_ts_of_first_over_time(struct range_call *c, const struct window *w, st
     return true;
 }
 
-bool func_ts_of_last_over_time(struct range_call *c, const struct window *w, struct point *out)
+bool func_ts_of_last_over_time(struct range_call *c, const struct points *w, struct point *out)
 {
     (void)c;
     int64_t t = w->count > 0 ? w->t[w->count - 1] : 0;
@@ -453,7 +453,7 @@ bool func_ts_of_last_over_time(struct range_call *c, const struct window *w, str
 }
 
 /* The extreme value, and the time of its last occurrence. */
-static bool extreme(struct range_call *c, const struct window *w, bool max, double *out_v,
+static bool extreme(struct range_call *c, const struct points *w, bool max, double *out_v,
                     int64_t *out_t)
 {
     if (w->count == 0) {
@@ -473,9 +473,8 @@ static bool extreme(struct range_call *c, const struct window *w, bool max, doub
     return true;
 }
 
-/* Like extreme, but an equal later value does not replace an earlier one: 0 and -0 compare equal.
- */
-static bool extreme_value(struct range_call *c, const struct window *w, bool max, double *out)
+/* Like extreme, but an equal later value does not replace an earlier one: 0 and -0 are equal. */
+static bool extreme_value(struct range_call *c, const struct points *w, bool max, double *out)
 {
     if (w->count == 0) {
         return false;
@@ -492,15 +491,15 @@ static bool extreme_value(struct range_call *c, const struct window *w, bool max
     return true;
 }
 
-bool func_max_over_time(struct range_call *c, const struct window *w, struct point *out)
+bool func_max_over_time(struct range_call *c, const struct points *w, struct point *out)
 {
     return extreme_value(c, w, true, &out->v);
 }
-bool func_min_over_time(struct range_call *c, const struct window *w, struct point *out)
+bool func_min_over_time(struct range_call *c, const struct points *w, struct point *out)
 {
     return extreme_value(c, w, false, &out->v);
 }
-bool func_ts_of_max_over_time(struct range_call *c, const struct window *w, struct point *out)
+bool func_ts_of_max_over_time(struct range_call *c, const struct points *w, struct point *out)
 {
     double v;
     int64_t t;
@@ -508,7 +507,7 @@ bool func_ts_of_max_over_time(struct range_call *c, const struct window *w, stru
     out->v = any ? (double)t / 1000 : 0;
     return any;
 }
-bool func_ts_of_min_over_time(struct range_call *c, const struct window *w, struct point *out)
+bool func_ts_of_min_over_time(struct range_call *c, const struct points *w, struct point *out)
 {
     double v;
     int64_t t;
@@ -517,7 +516,7 @@ bool func_ts_of_min_over_time(struct range_call *c, const struct window *w, stru
     return any;
 }
 
-static double *copy_values(struct range_call *c, const struct window *w)
+static double *copy_values(struct range_call *c, const struct points *w)
 {
     tsdb_arena_reset(c->scratch);
     double *values = TSDB_ARENA_ARRAY(c->scratch, double, w->count);
@@ -529,7 +528,7 @@ static double *copy_values(struct range_call *c, const struct window *w)
     return values;
 }
 
-bool func_quantile_over_time(struct range_call *c, const struct window *w, struct point *out)
+bool func_quantile_over_time(struct range_call *c, const struct points *w, struct point *out)
 {
     if (w->count == 0) {
         return false;
@@ -546,7 +545,7 @@ bool func_quantile_over_time(struct range_call *c, const struct window *w, struc
     return true;
 }
 
-bool func_mad_over_time(struct range_call *c, const struct window *w, struct point *out)
+bool func_mad_over_time(struct range_call *c, const struct points *w, struct point *out)
 {
     if (w->count == 0) {
         return false;
@@ -570,7 +569,7 @@ bool func_mad_over_time(struct range_call *c, const struct window *w, struct poi
     return true;
 }
 
-static bool variance(struct range_call *c, const struct window *w, double *out)
+static bool variance(struct range_call *c, const struct points *w, double *out)
 {
     if (w->count == 0) {
         return false;
@@ -587,12 +586,12 @@ static bool variance(struct range_call *c, const struct window *w, double *out)
     return true;
 }
 
-bool func_stdvar_over_time(struct range_call *c, const struct window *w, struct point *out)
+bool func_stdvar_over_time(struct range_call *c, const struct points *w, struct point *out)
 {
     return variance(c, w, &out->v);
 }
 
-bool func_stddev_over_time(struct range_call *c, const struct window *w, struct point *out)
+bool func_stddev_over_time(struct range_call *c, const struct points *w, struct point *out)
 {
     bool any = variance(c, w, &out->v);
     out->v = sqrt(out->v);

@@ -41,7 +41,7 @@ static enum tsdb_status selector_points(struct matrix *m, const struct tsdb_colu
             h[hn++] = &c->histograms[c->bits[i]];
         }
     }
-    *out = (struct points){t, v, c->start_ms ? start : NULL, n, ht, h, hn};
+    *out = (struct points){t, v, c->start_ms ? start : NULL, n, ht, h, hn, false};
     return TSDB_OK;
 }
 
@@ -60,7 +60,7 @@ static enum tsdb_status subquery_points(struct matrix *m, struct points *out)
             m->h[hn++] = m->column.h[i];
         }
     }
-    *out = (struct points){m->t, m->v, NULL, n, m->ht, m->h, hn};
+    *out = (struct points){m->t, m->v, NULL, n, m->ht, m->h, hn, false};
     return status;
 }
 

@@ -5,18 +5,6 @@
 
 #include "query/eval/op.h"
 
-/* Samples of one series without stale markers, floats and histograms apart, each by rising time.
- * Valid until the next one is read. */
-struct points {
-    const int64_t *t;
-    const double *v;
-    const int64_t *start; /* NULL: no start timestamps */
-    uint32_t count;
-    const int64_t *ht;
-    const struct tsdb_histogram *const *h;
-    uint32_t h_count;
-};
-
 struct matrix {
     struct exec *x;
     const struct query_expr *expr;
@@ -44,6 +32,7 @@ struct matrix {
 
 enum tsdb_status matrix_build(struct exec *x, const struct query_expr *e, const struct grid *grid,
                               struct matrix **out) TSDB_WUR;
+/* The samples of the next series, valid until the one after it is read. */
 enum tsdb_status matrix_next(struct matrix *m, struct points *out) TSDB_WUR;
 /* Replace the points of an anchored or smoothed range by what it has as a result. */
 enum tsdb_status matrix_extend(struct matrix *m, struct points *p) TSDB_WUR;

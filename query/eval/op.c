@@ -105,6 +105,7 @@ enum tsdb_status column_keep(struct exec *x, struct column *dst, const struct co
 struct op *op_new(struct exec *x, size_t bytes, const struct query_expr *e, const struct grid *grid,
                   enum tsdb_status (*next)(struct op *, struct column *))
 {
+    TSDB_ASSERT(bytes >= sizeof(struct op) && grid->step_ms > 0);
     struct op *op = tsdb_arena_alloc(x->arena, bytes, 16);
     if (op) {
         memset(op, 0, bytes);

@@ -1,13 +1,19 @@
 /* Operators: the ground on which every operator stands. The inside of the evaluator begins here.
  *
- *   exec.c             the life of one evaluation, and its result
- *   build.c            the roof: knows all operators and says which one an expression becomes
- *   op_*.c             the operators; they know the ground and what they read, not each other
- *   matrix.c select.c  range vectors; what selectors read out of the source
- *   op.c merge.c context.c   this header
+ *   exec.c                    the life of one evaluation, and its result
+ *     |
+ *   build.c                   the roof: which operator an expression becomes
+ *     |
+ *   op_*.c                    the operators
+ *     |
+ *   func_*.c  matrix.c        what functions compute; range vectors
+ *     |
+ *   select.c                  what selectors read out of the source
+ *     |
+ *   op.c  merge.c  context.c  the ground: this header
  *
- * An operator that has subexpressions asks exec_build for their operators, which goes to the roof by
- * a pointer, so that files below never include one above.
+ * Includes and calls run downwards. An operator that needs the operators of its subexpressions asks
+ * exec_build, which reaches the roof through a pointer in struct exec.
  *
  * Invariants:
  *  1. Building an operator makes its series: labels and their order are final before the first
@@ -51,6 +57,19 @@ enum point_kind {
 struct point {
     double v;
     const struct tsdb_histogram *h; /* NULL: a float */
+};
+
+/* Samples of one series without stale markers, or a window of them: floats and histograms apart,
+ * each by rising time. */
+struct points {
+    const int64_t *t;
+    const double *v;
+    const int64_t *start; /* NULL: no start timestamps */
+    uint32_t count;
+    const int64_t *ht;
+    const struct tsdb_histogram *const *h;
+    uint32_t h_count;
+    bool rising; /* known to hold no value below the one before it: a counter without resets */
 };
 
 /* One value per step. */

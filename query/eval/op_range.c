@@ -63,7 +63,7 @@ static bool is_rising(const struct points *p)
 }
 
 /* Look at cancel and deadline by work done, not by windows: one may hold millions of samples. */
-static enum tsdb_status poll_work(struct exec *x, const struct window *w, uint64_t *work)
+static enum tsdb_status poll_work(struct exec *x, const struct points *w, uint64_t *work)
 {
     *work += 16 + w->count + UINT64_C(16) * w->h_count;
     if (*work < WORK_PER_CHECK) {
@@ -108,7 +108,7 @@ static enum tsdb_status range_next(struct op *op, struct column *out)
             args[a] = r->scalars[a][i];
         }
         call.args = args;
-        const struct window w = {p.t + lo,    p.v + lo,    p.start ? p.start + lo : NULL,
+        const struct points w = {p.t + lo,    p.v + lo,    p.start ? p.start + lo : NULL,
                                  hi - lo,     p.ht + h_lo, p.h + h_lo,
                                  h_hi - h_lo, rising};
         struct point result = {0};

@@ -258,8 +258,7 @@ static void hash_string(XXH64_state_t *h, const char *s, uint32_t len)
 }
 
 /* Where a series lies in [0, 1]: the hash of its labels as Prometheus has them in memory (each
- * string with its length in one byte, or 255 and three bytes), so that both take the same series.
- */
+ * string with its length in one byte, or 255 and three bytes), so that both take the same. */
 static double ratio_offset(const struct tsdb_labels *labels)
 {
     XXH64_state_t h;

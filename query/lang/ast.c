@@ -106,7 +106,7 @@ enum tsdb_status query_expr_selectors(const struct query_expr *e, struct tsdb_ar
     if (c.count > 0) {
         c.items = TSDB_ARENA_ARRAY(arena, struct tsdb_selector, c.count);
         if (!c.items) {
-            return arena->failure;
+            return tsdb_arena_status(arena);
         }
         c.count = 0;
         query_expr_visit(e, collect_selector, &c);

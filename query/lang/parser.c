@@ -519,7 +519,8 @@ static enum tsdb_status parser_start(struct parser *p, const char *text, size_t 
     struct query_text *t = TSDB_ARENA_NEW(arena, struct query_text);
     char *copy = tsdb_arena_strndup(arena, text, len);
     if (!t || !copy) {
-        return tsdb_error_set(err, arena->failure, "out of memory while parsing the query");
+        return tsdb_error_set(err, tsdb_arena_status(arena),
+                              "out of memory while parsing the query");
     }
     *t = (struct query_text){copy, (uint32_t)len};
     p->text = t;

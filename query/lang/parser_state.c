@@ -59,7 +59,7 @@ bool parser_fail_quoted(struct parser *p, uint32_t pos, const char *format, stru
 bool parser_fail_nomem(struct parser *p)
 {
     if (p->status == TSDB_OK) {
-        enum tsdb_status status = p->arena->failure == TSDB_LIMIT ? TSDB_LIMIT : TSDB_NOMEM;
+        enum tsdb_status status = tsdb_arena_status(p->arena);
         p->status = tsdb_error_set(p->err, status, "out of memory while parsing the query");
     }
     return false;

@@ -166,8 +166,8 @@ bool query_unquote(struct tsdb_arena *arena, const char *s, size_t len, struct q
         *out = (struct query_str){body, (uint32_t)body_len};
         return true;
     }
-    char *copy = tsdb_arena_alloc(arena, body_len,
-                                  1); /* an escape is never shorter than what it stands for */
+    /* An escape is never shorter than what it stands for. */
+    char *copy = tsdb_arena_alloc(arena, body_len, 1);
     if (!copy) {
         return false;
     }

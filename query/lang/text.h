@@ -1,6 +1,5 @@
 /* Strings as Go writes them in Prometheus's answers and error texts: quoting (%q), runes, unquoting
- * of PromQL strings, durations. Threads: pure. Errors of printing: the buffer's sticky `failed`.
- */
+ * of PromQL strings, durations. Threads: pure. Errors of printing: the buffer's sticky `failed`. */
 #ifndef QUERY_LANG_TEXT_H
 #define QUERY_LANG_TEXT_H
 
@@ -32,14 +31,13 @@ bool query_name_is_plain(const char *s, size_t len);
  * (arena->failure says why). */
 bool query_unquote(struct tsdb_arena *arena, const char *s, size_t len, struct query_str *out);
 
-/* A duration literal ("1h30m") in nanoseconds. On failure *out_why says what is wrong, as
- * Prometheus words it. */
 enum query_duration_fault {
     QUERY_DURATION_OK = 0,
-    QUERY_DURATION_INVALID,
-    QUERY_DURATION_UNIT,
-    QUERY_DURATION_RANGE
+    QUERY_DURATION_INVALID, /* no numbers with units, or a unit twice or out of order */
+    QUERY_DURATION_UNIT,    /* no such unit: *out_unit */
+    QUERY_DURATION_RANGE    /* beyond int64 */
 };
+/* A duration literal ("1h30m") in nanoseconds. */
 enum query_duration_fault query_duration_parse(const char *s, size_t len, int64_t *out_ns,
                                                struct query_str *out_unit);
 

@@ -94,7 +94,7 @@ static inline enum tsdb_status qf_select(void *ctx, const struct tsdb_matcher *m
     uint32_t *refs = TSDB_ARENA_ARRAY(&f->result, uint32_t, f->count + 1);
     uint32_t n = 0;
     if (!refs) {
-        return f->result.failure;
+        return tsdb_arena_status(&f->result);
     }
     for (uint32_t i = 0; i < f->count; i++) {
         bool all = true;
@@ -149,7 +149,7 @@ static inline enum tsdb_status qf_read(void *ctx, uint32_t ref, struct tsdb_time
     struct tsdb_histogram *h =
         TSDB_ARENA_ARRAY(arena, struct tsdb_histogram, s->histogram_count + 1);
     if (!t || !bits || !kind || !h) {
-        return arena->failure;
+        return tsdb_arena_status(arena);
     }
     memcpy(t, s->t_ms + lo, n * sizeof *t);
     memcpy(bits, s->bits + lo, n * sizeof *bits);

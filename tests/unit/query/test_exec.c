@@ -356,7 +356,7 @@ static void eval__storage_fails__error_reaches_the_caller(void **state)
         "label_join(x, \"b\", \"\")",
     };
     for (uint32_t after = 0; after < 2; after++) {
-        for (size_t i = 0; i < sizeof queries / sizeof queries[0]; i++) {
+        for (size_t i = 0; i < TSDB_ARRAY_LEN(queries); i++) {
             const struct query_params params = {.start_ms = 10000, .end_ms = 10000};
             struct query_result r;
             struct tsdb_error err;
@@ -385,7 +385,7 @@ static void eval__failing_allocation__is_nomem_and_leaks_nothing(void **state)
         "absent(y{a=\"1\"}) or absent_over_time(y[5m])",
         "{a=~\".+\"} * 2 > bool scalar(sum(x_total))",
     };
-    for (size_t i = 0; i < sizeof queries / sizeof queries[0]; i++) {
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(queries); i++) {
         bool passed = false;
         for (uint64_t n = 1; !passed; n++) {
             const struct query_params params = {.start_ms = 0, .end_ms = 30000, .step_ms = 10000};

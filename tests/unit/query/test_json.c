@@ -1,4 +1,4 @@
-#include "tests/support/test.h"
+#include "tests/unit/query/rig.h"
 
 #include "query/buckets.h"
 #include "query/json.h"
@@ -7,16 +7,9 @@
 #include <float.h>
 #include <math.h>
 
-static char *text_of(struct tsdb_buf *b)
-{
-    tsdb_buf_put_u8(b, 0);
-    assert_false(b->failed);
-    return (char *)b->data;
-}
-
 static void json_string__any_bytes__valid_json(void **state)
 {
-    (void)state;
+    struct rig *r = *state;
     static const struct {
         const char *in;
         size_t len;
@@ -32,18 +25,15 @@ static void json_string__any_bytes__valid_json(void **state)
         {"\xed\xa0\x80", 3, "\"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\""}, /* a surrogate */
         {"<>&", 3, "\"<>&\""},
     };
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        struct tsdb_buf b;
-        tsdb_buf_init(&b, TSDB_MEM_QUERY, 0);
-        json_string(&b, cases[i].in, cases[i].len);
-        assert_string_equal(text_of(&b), cases[i].out);
-        tsdb_buf_deinit(&b);
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(cases); i++) {
+        json_string(&r->out, cases[i].in, cases[i].len);
+        assert_string_equal(rig_text(r), cases[i].out);
     }
 }
 
 static void json_float__extremes__as_prometheus(void **state)
 {
-    (void)state;
+    struct rig *r = *state;
     static const struct {
         double v;
         const char *out;
@@ -60,44 +50,34 @@ static void json_float__extremes__as_prometheus(void **state)
         {(double)NAN, "\"NaN\""},
         {0.1, "\"0.1\""},
     };
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        struct tsdb_buf b;
-        tsdb_buf_init(&b, TSDB_MEM_QUERY, 0);
-        json_float(&b, cases[i].v);
-        assert_string_equal(text_of(&b), cases[i].out);
-        tsdb_buf_deinit(&b);
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(cases); i++) {
+        json_float(&r->out, cases[i].v);
+        assert_string_equal(rig_text(r), cases[i].out);
     }
 }
 
 static void json_timestamp__fractions__three_digits(void **state)
 {
-    (void)state;
+    struct rig *r = *state;
     static const struct {
         int64_t ms;
         const char *out;
     } cases[] = {{0, "0"},       {1500, "1.500"}, {1050, "1.050"},
                  {-1, "-0.001"}, {-61000, "-61"}, {1700000000123, "1700000000.123"}};
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        struct tsdb_buf b;
-        tsdb_buf_init(&b, TSDB_MEM_QUERY, 0);
-        json_timestamp(&b, cases[i].ms);
-        assert_string_equal(text_of(&b), cases[i].out);
-        tsdb_buf_deinit(&b);
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(cases); i++) {
+        json_timestamp(&r->out, cases[i].ms);
+        assert_string_equal(rig_text(r), cases[i].out);
     }
 }
 
-static void expect_histogram(const struct tsdb_histogram *h, const char *want)
+static void expect_histogram(struct rig *r, const struct tsdb_histogram *h, const char *want)
 {
-    struct tsdb_buf b;
-    tsdb_buf_init(&b, TSDB_MEM_QUERY, 0);
-    json_histogram(&b, h);
-    assert_string_equal(text_of(&b), want);
-    tsdb_buf_deinit(&b);
+    json_histogram(&r->out, h);
+    assert_string_equal(rig_text(r), want);
 }
 
 static void json_histogram__exponential__bounds_and_rules(void **state)
 {
-    (void)state;
     static const struct tsdb_span positive[] = {{-1, 2}, {1, 1}}; /* buckets -1, 0, 2 */
     static const struct tsdb_span negative[] = {{1, 2}};          /* buckets 1, 2 */
     static const int64_t positive_deltas[] = {1, 1, 1};           /* 1, 2, 3 */
@@ -115,15 +95,15 @@ static void json_histogram__exponential__bounds_and_rules(void **state)
                                      .negative_span_count = 1,
                                      .negative_bucket_count = 2,
                                      .negative_deltas = negative_deltas};
-    expect_histogram(&h, "{\"count\":\"17\",\"sum\":\"-3.5\",\"buckets\":[[1,\"-4\",\"-2\",\"5\"],["
-                         "1,\"-2\",\"-1\",\"4\"],"
-                         "[3,\"-0.001\",\"0.001\",\"2\"],[0,\"0.25\",\"0.5\",\"1\"],[0,\"0.5\","
-                         "\"1\",\"2\"],[0,\"2\",\"4\",\"3\"]]}");
+    expect_histogram(*state, &h,
+                     "{\"count\":\"17\",\"sum\":\"-3.5\",\"buckets\":[[1,\"-4\",\"-2\",\"5\"],["
+                     "1,\"-2\",\"-1\",\"4\"],"
+                     "[3,\"-0.001\",\"0.001\",\"2\"],[0,\"0.25\",\"0.5\",\"1\"],[0,\"0.5\","
+                     "\"1\",\"2\"],[0,\"2\",\"4\",\"3\"]]}");
 }
 
 static void json_histogram__negative_gaps__walked_from_the_far_end(void **state)
 {
-    (void)state;
     static const struct tsdb_span negative[] = {{0, 1}, {2, 2}, {0, 0}, {1, 1}}; /* 0, 3, 4, 6 */
     static const double counts[] = {1, 0, 3, 4};
     const struct tsdb_histogram h = {.is_float = true,
@@ -134,14 +114,14 @@ static void json_histogram__negative_gaps__walked_from_the_far_end(void **state)
                                      .negative_bucket_count = 4,
                                      .negative_counts = counts};
     /* The empty bucket 3 is left out. */
-    expect_histogram(&h, "{\"count\":\"8\",\"sum\":\"-1\",\"buckets\":[[1,\"-64\",\"-32\",\"4\"],["
-                         "1,\"-16\",\"-8\",\"3\"],"
-                         "[1,\"-1\",\"-0.5\",\"1\"]]}");
+    expect_histogram(*state, &h,
+                     "{\"count\":\"8\",\"sum\":\"-1\",\"buckets\":[[1,\"-64\",\"-32\",\"4\"],["
+                     "1,\"-16\",\"-8\",\"3\"],"
+                     "[1,\"-1\",\"-0.5\",\"1\"]]}");
 }
 
 static void json_histogram__custom_buckets__first_and_last_are_infinite(void **state)
 {
-    (void)state;
     static const struct tsdb_span spans[] = {{0, 3}};
     static const double counts[] = {1, 2, 3};
     static const double bounds[] = {5, 10};
@@ -155,16 +135,16 @@ static void json_histogram__custom_buckets__first_and_last_are_infinite(void **s
                                      .positive_counts = counts,
                                      .custom_values = bounds,
                                      .custom_count = 2};
-    expect_histogram(&h, "{\"count\":\"6\",\"sum\":\"42\",\"buckets\":[[3,\"-Inf\",\"5\",\"1\"],[0,"
-                         "\"5\",\"10\",\"2\"],"
-                         "[0,\"10\",\"+Inf\",\"3\"]]}");
+    expect_histogram(*state, &h,
+                     "{\"count\":\"6\",\"sum\":\"42\",\"buckets\":[[3,\"-Inf\",\"5\",\"1\"],[0,"
+                     "\"5\",\"10\",\"2\"],"
+                     "[0,\"10\",\"+Inf\",\"3\"]]}");
 }
 
 static void json_histogram__empty__no_buckets_key(void **state)
 {
-    (void)state;
     const struct tsdb_histogram h = {0};
-    expect_histogram(&h, "{\"count\":\"0\",\"sum\":\"0\"}");
+    expect_histogram(*state, &h, "{\"count\":\"0\",\"sum\":\"0\"}");
 }
 
 static void bucket_bound__schemas__powers_of_the_base(void **state)
@@ -189,7 +169,7 @@ static void bucket_bound__schemas__powers_of_the_base(void **state)
 
 static void query_result_json__every_type__as_the_api_gives_it(void **state)
 {
-    (void)state;
+    struct rig *r = *state;
     const struct tsdb_label items[] = {tsdb_label_make("__name__", "up"),
                                        tsdb_label_make("job", "a")};
     const struct tsdb_histogram h = {.count_int = 1, .sum = 2};
@@ -215,24 +195,21 @@ static void query_result_json__every_type__as_the_api_gives_it(void **state)
          "\"histograms\":[[1.500,{\"count\":\"1\",\"sum\":\"2\"}]]},{\"metric\":{},\"histograms\":["
          "[1.500,{\"count\":\"1\",\"sum\":\"2\"}]]}]}"},
     };
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        struct tsdb_buf b;
-        tsdb_buf_init(&b, TSDB_MEM_QUERY, 0);
-        query_result_json(&cases[i].r, &b);
-        assert_string_equal(text_of(&b), cases[i].out);
-        tsdb_buf_deinit(&b);
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(cases); i++) {
+        query_result_json(&cases[i].r, &r->out);
+        assert_string_equal(rig_text(r), cases[i].out);
     }
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(json_string__any_bytes__valid_json),
-    cmocka_unit_test(json_float__extremes__as_prometheus),
-    cmocka_unit_test(json_timestamp__fractions__three_digits),
-    cmocka_unit_test(json_histogram__exponential__bounds_and_rules),
-    cmocka_unit_test(json_histogram__negative_gaps__walked_from_the_far_end),
-    cmocka_unit_test(json_histogram__custom_buckets__first_and_last_are_infinite),
-    cmocka_unit_test(json_histogram__empty__no_buckets_key),
+    RIG_TEST(json_string__any_bytes__valid_json),
+    RIG_TEST(json_float__extremes__as_prometheus),
+    RIG_TEST(json_timestamp__fractions__three_digits),
+    RIG_TEST(json_histogram__exponential__bounds_and_rules),
+    RIG_TEST(json_histogram__negative_gaps__walked_from_the_far_end),
+    RIG_TEST(json_histogram__custom_buckets__first_and_last_are_infinite),
+    RIG_TEST(json_histogram__empty__no_buckets_key),
     cmocka_unit_test(bucket_bound__schemas__powers_of_the_base),
-    cmocka_unit_test(query_result_json__every_type__as_the_api_gives_it),
+    RIG_TEST(query_result_json__every_type__as_the_api_gives_it),
 };
 TEST_MAIN(tests)

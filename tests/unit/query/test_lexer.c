@@ -1,4 +1,4 @@
-#include "tests/support/test.h"
+#include "tests/unit/query/rig.h"
 
 #include "query/lang/lexer.h"
 
@@ -38,7 +38,7 @@ static void expect_types(const char *text, const enum token_type *types, size_t 
 #define EXPECT(text, ...)                                                                          \
     do {                                                                                           \
         static const enum token_type types_[] = {__VA_ARGS__};                                     \
-        expect_types(text, types_, sizeof types_ / sizeof types_[0]);                              \
+        expect_types(text, types_, TSDB_ARRAY_LEN(types_));                                        \
     } while (0)
 
 static void lexer_next__every_kind__recognized(void **state)
@@ -137,7 +137,7 @@ static void lexer_next__bad_input__says_what_and_where(void **state)
         BAD("a \xc3\xa4", 2, "unexpected character: '\xc3\xa4'"),
         BAD("a \xff", 2, "unexpected character: '\xef\xbf\xbd'"),
     };
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(cases); i++) {
         struct lexer l;
         struct token t;
         lexer_init(&l, cases[i].text, (uint32_t)cases[i].len);
@@ -172,7 +172,7 @@ static void lexer_next__every_prefix__ends(void **state)
 
 static void token_describe__long_and_short__as_prometheus_says(void **state)
 {
-    (void)state;
+    struct rig *r = *state;
     static const struct {
         struct token token;
         const char *text;
@@ -186,19 +186,15 @@ static void token_describe__long_and_short__as_prometheus_says(void **state)
         {{TOKEN_STRING, 0, {"\"0123456789\"", 12}}, "string \"\\\"012345678\"..."},
         {{TOKEN_NUMBER, 0, {"12", 2}}, "number \"12\""},
     };
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        struct tsdb_buf b;
-        tsdb_buf_init(&b, TSDB_MEM_QUERY, 0);
-        token_describe(&cases[i].token, &b);
-        tsdb_buf_put_u8(&b, 0);
-        assert_string_equal((const char *)b.data, cases[i].text);
-        tsdb_buf_deinit(&b);
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(cases); i++) {
+        token_describe(&cases[i].token, &r->out);
+        assert_string_equal(rig_text(r), cases[i].text);
     }
 }
 
 static void query_quote__escapes__as_go_does(void **state)
 {
-    (void)state;
+    struct rig *r = *state;
     static const struct {
         const char *in;
         size_t len;
@@ -211,31 +207,24 @@ static void query_quote__escapes__as_go_does(void **state)
         {"\xc2\xa0\xe2\x80\x8b\xef\xbf\xbd", 8, "\"\\u00a0\\u200b\xef\xbf\xbd\""},
         {"\xf3\xa0\x80\x81", 4, "\"\\U000e0001\""},
     };
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        struct tsdb_buf b;
-        tsdb_buf_init(&b, TSDB_MEM_QUERY, 0);
-        query_quote(&b, cases[i].in, cases[i].len, 0);
-        tsdb_buf_put_u8(&b, 0);
-        assert_string_equal((const char *)b.data, cases[i].out);
-        tsdb_buf_deinit(&b);
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(cases); i++) {
+        query_quote(&r->out, cases[i].in, cases[i].len, 0);
+        assert_string_equal(rig_text(r), cases[i].out);
     }
 }
 
 static void query_unquote__all_escapes__decoded(void **state)
 {
-    (void)state;
-    struct tsdb_arena arena;
-    tsdb_arena_init(&arena, TSDB_MEM_QUERY, 256, NULL);
+    struct rig *r = *state;
     static const char text[] = "\"\\a\\n\\\\\\\"\\x41\\101\\u00e4\\U0001f600'\"";
     static const char want[] = "\a\n\\\"AA\xc3\xa4\xf0\x9f\x98\x80'";
     struct query_str s;
-    assert_true(query_unquote(&arena, text, sizeof text - 1, &s));
+    assert_true(query_unquote(&r->arena, text, sizeof text - 1, &s));
     assert_int_equal(s.len, sizeof want - 1);
     assert_memory_equal(s.data, want, s.len);
-    assert_true(query_unquote(&arena, "`a\\nb`", 6, &s));
+    assert_true(query_unquote(&r->arena, "`a\\nb`", 6, &s));
     assert_int_equal(s.len, 4);
     assert_memory_equal(s.data, "a\\nb", 4);
-    tsdb_arena_deinit(&arena);
 }
 
 static const struct CMUnitTest tests[] = {
@@ -246,9 +235,9 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(lexer_next__comments__skipped),
     cmocka_unit_test(lexer_next__bad_input__says_what_and_where),
     cmocka_unit_test(lexer_next__every_prefix__ends),
-    cmocka_unit_test(token_describe__long_and_short__as_prometheus_says),
-    cmocka_unit_test(query_quote__escapes__as_go_does),
-    cmocka_unit_test(query_unquote__all_escapes__decoded),
+    RIG_TEST(token_describe__long_and_short__as_prometheus_says),
+    RIG_TEST(query_quote__escapes__as_go_does),
+    RIG_TEST(query_unquote__all_escapes__decoded),
 };
 
 TEST_MAIN(tests)

@@ -1,11 +1,9 @@
 /* Queries that parse, and how they are printed again. Most of them, and their printed forms, are
  * those of Prometheus's own tests (3.14, promql/parser: parse_test.go, printer_test.go). */
-#include "tests/support/test.h"
+#include "tests/unit/query/rig.h"
 
 #include "query/lang/ast.h"
 #include "query/lang/functions.h"
-
-#include <stdlib.h>
 
 struct good {
     const char *query;
@@ -347,52 +345,39 @@ static struct query_expr *parse(struct tsdb_arena *arena, const char *query)
     return e;
 }
 
-static void print(const struct query_expr *e, bool pretty, struct tsdb_buf *b)
+static const char *print(struct rig *r, const struct query_expr *e, bool pretty)
 {
-    tsdb_buf_clear(b);
     if (pretty) {
-        query_expr_pretty(e, b);
+        query_expr_pretty(e, &r->out);
     } else {
-        query_expr_print(e, b);
+        query_expr_print(e, &r->out);
     }
-    tsdb_buf_put_u8(b, 0);
-    assert_false(b->failed);
+    return rig_text(r);
 }
 
 static void query_expr_print__good_query__as_prometheus_and_stable(void **state)
 {
-    (void)state;
-    struct tsdb_buf a;
-    struct tsdb_buf b;
-    tsdb_buf_init(&a, TSDB_MEM_QUERY, 0);
-    tsdb_buf_init(&b, TSDB_MEM_QUERY, 0);
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        struct tsdb_arena arena;
-        tsdb_arena_init(&arena, TSDB_MEM_QUERY, 4096, NULL);
+    struct rig *r = *state;
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(cases); i++) {
         const char *want = cases[i].printed ? cases[i].printed : cases[i].query;
-        struct query_expr *e = parse(&arena, cases[i].query);
-        print(e, false, &a);
-        if (strcmp((const char *)a.data, want) != 0) {
-            fail_msg("%s\n printed  %s\n expected %s", cases[i].query, (const char *)a.data, want);
+        const struct query_expr *e = parse(&r->arena, cases[i].query);
+        const char *printed = print(r, e, false);
+        if (strcmp(printed, want) != 0) {
+            fail_msg("%s\n printed  %s\n expected %s", cases[i].query, printed, want);
         }
-        /* What is printed means the same. */
-        struct query_expr *again = parse(&arena, (const char *)a.data);
-        print(again, false, &b);
-        assert_string_equal((const char *)a.data, (const char *)b.data);
+        /* What is printed, on one line or many, means the same. */
+        const struct query_expr *again = parse(&r->arena, printed);
         assert_int_equal(e->type, again->type);
-        print(e, true, &b);
-        again = parse(&arena, (const char *)b.data);
-        print(again, false, &b);
-        assert_string_equal((const char *)a.data, (const char *)b.data);
-        tsdb_arena_deinit(&arena);
+        assert_string_equal(print(r, again, false), want);
+        again = parse(&r->arena, print(r, e, true));
+        assert_string_equal(print(r, again, false), want);
+        tsdb_arena_reset(&r->arena);
     }
-    tsdb_buf_deinit(&a);
-    tsdb_buf_deinit(&b);
 }
 
 static void query_expr_pretty__long_query__one_level_a_line(void **state)
 {
-    (void)state;
+    struct rig *r = *state;
     static const struct good pretty[] = {
         {"sum(x)", NULL},
         {"sum by (instance, job) (rate(a_rather_long_metric_name_total{job=\"api\", "
@@ -428,22 +413,16 @@ static void query_expr_pretty__long_query__one_level_a_line(void **state)
          "1d)\n"
          ")"},
     };
-    struct tsdb_buf b;
-    tsdb_buf_init(&b, TSDB_MEM_QUERY, 0);
-    for (size_t i = 0; i < sizeof pretty / sizeof pretty[0]; i++) {
-        struct tsdb_arena arena;
-        tsdb_arena_init(&arena, TSDB_MEM_QUERY, 4096, NULL);
-        print(parse(&arena, pretty[i].query), true, &b);
-        assert_string_equal((const char *)b.data,
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(pretty); i++) {
+        assert_string_equal(print(r, parse(&r->arena, pretty[i].query), true),
                             pretty[i].printed ? pretty[i].printed : pretty[i].query);
-        tsdb_arena_deinit(&arena);
+        tsdb_arena_reset(&r->arena);
     }
-    tsdb_buf_deinit(&b);
 }
 
 static void query_parse__types__derived(void **state)
 {
-    (void)state;
+    struct rig *r = *state;
     static const struct {
         const char *query;
         enum query_type type;
@@ -466,21 +445,17 @@ static void query_parse__types__derived(void **state)
         {"up > bool up", QUERY_TYPE_VECTOR},
         {"rate(up[5m])", QUERY_TYPE_VECTOR},
     };
-    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
-        struct tsdb_arena arena;
-        tsdb_arena_init(&arena, TSDB_MEM_QUERY, 4096, NULL);
-        assert_int_equal(query_expr_type(parse(&arena, types[i].query)), types[i].type);
-        tsdb_arena_deinit(&arena);
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(types); i++) {
+        assert_int_equal(query_expr_type(parse(&r->arena, types[i].query)), types[i].type);
+        tsdb_arena_reset(&r->arena);
     }
 }
 
 static void query_parse__tree__holds_what_was_written(void **state)
 {
-    (void)state;
-    struct tsdb_arena arena;
-    tsdb_arena_init(&arena, TSDB_MEM_QUERY, 4096, NULL);
+    struct rig *r = *state;
     const struct query_expr *e =
-        parse(&arena, "  sum without (a) (rate(x{b!=\"c\"}[5m] offset -1h)) ^ 2 ^ 3");
+        parse(&r->arena, "  sum without (a) (rate(x{b!=\"c\"}[5m] offset -1h)) ^ 2 ^ 3");
     assert_int_equal(e->kind, EXPR_BINARY);
     assert_int_equal(e->start, 2);
     assert_int_equal(e->u.binary.op, TOKEN_POW);
@@ -499,12 +474,11 @@ static void query_parse__tree__holds_what_was_written(void **state)
     assert_int_equal(v->u.vector.matcher_count, 2);
     assert_int_equal(v->u.vector.matchers[0].op, TSDB_MATCH_NE);
     assert_memory_equal(v->u.vector.matchers[1].value, "x", 1);
-    tsdb_arena_deinit(&arena);
 }
 
 static void query_duration_eval__expressions__in_milliseconds(void **state)
 {
-    (void)state;
+    struct rig *r = *state;
     static const struct {
         const char *query;
         int64_t ms;
@@ -523,12 +497,10 @@ static void query_duration_eval__expressions__in_milliseconds(void **state)
         {"x[9e9*range()]", 0, "2:13: duration is out of range"},
         {"x[(step()-31)^0.5]", 0, "3:17: duration is NaN or infinite"},
     };
-    for (size_t i = 0; i < sizeof durations / sizeof durations[0]; i++) {
-        struct tsdb_arena arena;
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(durations); i++) {
         struct tsdb_error err = {0};
         int64_t ms = 0;
-        tsdb_arena_init(&arena, TSDB_MEM_QUERY, 4096, NULL);
-        const struct query_expr *e = parse(&arena, durations[i].query);
+        const struct query_expr *e = parse(&r->arena, durations[i].query);
         assert_non_null(e->u.matrix.range_expr);
         enum tsdb_status status =
             query_duration_eval(e->u.matrix.range_expr, 30, 3600, false, &ms, &err);
@@ -539,26 +511,26 @@ static void query_duration_eval__expressions__in_milliseconds(void **state)
             assert_ok_err(status, &err);
             assert_int_equal(ms, durations[i].ms);
         }
-        tsdb_arena_deinit(&arena);
+        tsdb_arena_reset(&r->arena);
     }
 }
 
 static void query_parse_selector__match_parameter__matchers(void **state)
 {
-    (void)state;
-    struct tsdb_arena arena;
+    struct rig *r = *state;
     struct tsdb_selector s;
     struct tsdb_error err = {0};
     bool non_empty;
-    tsdb_arena_init(&arena, TSDB_MEM_QUERY, 4096, NULL);
     static const char full[] = "up{job=~\"a|b\", x!=\"\"}";
-    assert_ok_err(query_parse_selector(full, sizeof full - 1, &arena, &s, &non_empty, &err), &err);
+    assert_ok_err(query_parse_selector(full, sizeof full - 1, &r->arena, &s, &non_empty, &err),
+                  &err);
     assert_int_equal(s.count, 3);
     assert_true(non_empty);
     static const char *const empty[] = {"{}", "{a=\"\"}", "{a=~\".*\"}", "{a!~\".+\"}"};
     for (size_t i = 0; i < 4; i++) {
         assert_ok_err(
-            query_parse_selector(empty[i], strlen(empty[i]), &arena, &s, &non_empty, &err), &err);
+            query_parse_selector(empty[i], strlen(empty[i]), &r->arena, &s, &non_empty, &err),
+            &err);
         assert_false(non_empty);
     }
     static const struct good refused[] = {
@@ -568,29 +540,25 @@ static void query_parse_selector__match_parameter__matchers(void **state)
         {"1", "1:1: parse error: unexpected number \"1\""},
         {"up offset 5m", "1:4: parse error: unexpected <offset>"},
     };
-    for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
-        assert_int_equal(query_parse_selector(refused[i].query, strlen(refused[i].query), &arena,
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(refused); i++) {
+        assert_int_equal(query_parse_selector(refused[i].query, strlen(refused[i].query), &r->arena,
                                               &s, &non_empty, &err),
                          TSDB_INVALID);
         assert_string_equal(err.msg, refused[i].printed);
     }
-    tsdb_arena_deinit(&arena);
 }
 
 static void query_expr_selectors__nested__all_found(void **state)
 {
-    (void)state;
-    struct tsdb_arena arena;
+    struct rig *r = *state;
     struct tsdb_selector *s;
     uint32_t count;
-    tsdb_arena_init(&arena, TSDB_MEM_QUERY, 4096, NULL);
     const struct query_expr *e =
-        parse(&arena, "topk(scalar(a), rate(b[5m])) + max_over_time((c > d)[1h:]) or -e");
-    assert_ok(query_expr_selectors(e, &arena, &s, &count));
+        parse(&r->arena, "topk(scalar(a), rate(b[5m])) + max_over_time((c > d)[1h:]) or -e");
+    assert_ok(query_expr_selectors(e, &r->arena, &s, &count));
     assert_int_equal(count, 5);
-    assert_ok(query_expr_selectors(parse(&arena, "1 + time()"), &arena, &s, &count));
+    assert_ok(query_expr_selectors(parse(&r->arena, "1 + time()"), &r->arena, &s, &count));
     assert_int_equal(count, 0);
-    tsdb_arena_deinit(&arena);
 }
 
 /* All functions of Prometheus 3.14, in their order. */
@@ -638,13 +606,13 @@ static void query_functions__table__sorted_and_whole(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(query_expr_print__good_query__as_prometheus_and_stable),
-    cmocka_unit_test(query_expr_pretty__long_query__one_level_a_line),
-    cmocka_unit_test(query_parse__types__derived),
-    cmocka_unit_test(query_parse__tree__holds_what_was_written),
-    cmocka_unit_test(query_duration_eval__expressions__in_milliseconds),
-    cmocka_unit_test(query_parse_selector__match_parameter__matchers),
-    cmocka_unit_test(query_expr_selectors__nested__all_found),
+    RIG_TEST(query_expr_print__good_query__as_prometheus_and_stable),
+    RIG_TEST(query_expr_pretty__long_query__one_level_a_line),
+    RIG_TEST(query_parse__types__derived),
+    RIG_TEST(query_parse__tree__holds_what_was_written),
+    RIG_TEST(query_duration_eval__expressions__in_milliseconds),
+    RIG_TEST(query_parse_selector__match_parameter__matchers),
+    RIG_TEST(query_expr_selectors__nested__all_found),
     cmocka_unit_test(query_functions__table__sorted_and_whole),
 };
 TEST_MAIN(tests)

@@ -230,7 +230,7 @@ static void expect_error(const char *query, size_t len, const struct query_optio
 static void query_parse__bad_query__says_what_prometheus_says(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(cases); i++) {
         const char *colon = strstr(cases[i].error, ": ");
         assert_non_null(colon);
         char want[512];
@@ -254,7 +254,7 @@ static void query_parse__feature_off__refused(void **state)
          "1:1: parse error: binop fill modifiers are experimental and not enabled"},
         {"start()", "1:1: parse error: function \"start\" is not enabled"},
     };
-    for (size_t i = 0; i < sizeof gated / sizeof gated[0]; i++) {
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(gated); i++) {
         expect_error(gated[i].query, strlen(gated[i].query), &off, TSDB_INVALID, gated[i].error);
     }
 }
@@ -315,7 +315,7 @@ static void query_parse__nesting_and_length__limited(void **state)
         {"\"", "a", "\"", TSDB_QUERY_BYTES_MAX - 2, TSDB_OK},
         {"\"", "a", "\"", TSDB_QUERY_BYTES_MAX - 1, TSDB_LIMIT},
     };
-    for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(limits); i++) {
         char *text = repeat(limits[i].head, limits[i].unit, limits[i].count, limits[i].tail);
         enum tsdb_status s = parse_only(text, strlen(text));
         if (s != limits[i].status) {
