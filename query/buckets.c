@@ -1,7 +1,6 @@
 #include "query/buckets.h"
 
-#include <float.h>
-#include <math.h>
+#include "query/hist/bound.h"
 
 static bool is_custom(const struct tsdb_histogram *h)
 {
@@ -10,29 +9,8 @@ static bool is_custom(const struct tsdb_histogram *h)
 
 double bucket_bound(const struct tsdb_histogram *h, int64_t index)
 {
-    if (is_custom(h)) {
-        if (index < 0) {
-            return (double)-INFINITY;
-        }
-        return index < (int64_t)h->custom_count ? h->custom_values[index] : (double)INFINITY;
-    }
-    if (h->schema < 0) {
-        int64_t exponent = index * ((int64_t)1 << -h->schema);
-        /* The last bucket of ordinary numbers ends at the largest of them, so that the one behind
-         * it holds infinities only. */
-        return exponent == 1024 ? DBL_MAX
-                                : ldexp(1, (int)(exponent > 2000    ? 2000
-                                                 : exponent < -2000 ? -2000
-                                                                    : exponent));
-    }
-    int64_t per_octave = (int64_t)1 << h->schema;
-    int64_t fraction = index & (per_octave - 1);
-    int64_t exponent = (index >> h->schema) + 1;
-    if (fraction == 0 && exponent == 1025) {
-        return DBL_MAX;
-    }
-    double base = exp2((double)fraction / (double)per_octave) / 2; /* in [0.5, 1) */
-    return ldexp(base, (int)(exponent > 2000 ? 2000 : exponent < -2000 ? -2000 : exponent));
+    return is_custom(h) ? hist_custom_bound(h->custom_values, h->custom_count, index)
+                        : hist_bound(h->schema, index);
 }
 
 /* The negative side is stored from zero outwards, and walked the other way round: start behind its

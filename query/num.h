@@ -2,6 +2,8 @@
 #ifndef QUERY_NUM_H
 #define QUERY_NUM_H
 
+#include "query/hist/kahan.h"
+
 #include <math.h>
 
 /* Go's math.Min and math.Max: NaN wins, but the right infinity wins over NaN; -0 < +0. */
@@ -21,20 +23,6 @@ static inline double num_min(double a, double b)
 static inline double num_max(double a, double b)
 {
     return -num_min(-a, -b);
-}
-
-/* Kahan-Neumaier summation: *sum plus the compensation *c. */
-static inline void num_kahan(double add, double *sum, double *c)
-{
-    double t = *sum + add;
-    if (isinf(t)) {
-        *c = 0;
-    } else if (fabs(*sum) >= fabs(add)) {
-        *c += (*sum - t) + add;
-    } else {
-        *c += (add - t) + *sum;
-    }
-    *sum = t;
 }
 
 /* A mean that switches to the incremental form when the plain sum would overflow.

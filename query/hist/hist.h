@@ -55,7 +55,7 @@ struct hist {
 
 /* What a query is told about. Flags are set, never cleared: one of these serves for a whole sum. */
 struct hist_effects {
-    bool hint_conflict; /* one says "reset", the other "no reset" */
+    bool hint_conflict;     /* one says "reset", the other "no reset" */
     bool bounds_reconciled; /* custom buckets of different bounds: those in both remain */
 };
 

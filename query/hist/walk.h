@@ -47,5 +47,8 @@ bool hist_walk_next(struct hist_walk *w);
 /* The bucket now visited. In the two orders over both sides, a bucket that the zero bucket overlaps
  * is cut off at the zero threshold. */
 struct hist_bucket hist_walk_bucket(const struct hist_walk *w);
+/* The share of a bucket's width that lies below v, v within its finite bounds: of its width as it is,
+ * or on a logarithmic scale. */
+double hist_fraction_below(const struct hist_bucket *b, double v, bool linear);
 
 #endif
