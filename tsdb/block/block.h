@@ -17,6 +17,7 @@
 #include "model/matcher.h"
 #include "tsdb/chunk/cache_l2.h"
 #include "tsdb/chunk/chunk.h"
+#include "tsdb/chunk/pieces.h"
 
 #define BLOCK_ULID_CHARS  26
 #define BLOCK_SOURCES_MAX 256
@@ -53,6 +54,9 @@ enum tsdb_status block_writer_series(struct block_writer *w, const struct tsdb_l
 enum tsdb_status block_writer_chunk(struct block_writer *w, const struct chunk_samples *samples,
                                     const uint8_t *encoded, size_t encoded_len,
                                     struct tsdb_error *err) TSDB_WUR;
+/* The samples as chunks of the series added last: as few and long as they may be, one kind each. */
+enum tsdb_status block_writer_pieces(struct block_writer *w, const struct piece_columns *c,
+                                     struct tsdb_error *err) TSDB_WUR;
 /* Range of the block, then make it durable and visible. A block without series is not written:
  * NOT_FOUND. INVALID when a chunk lies outside of the range (max_ms INT64_MAX has no end). The
  * writer is gone after. After an error there is no block, unless the machine stopped in the last

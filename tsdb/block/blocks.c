@@ -387,7 +387,7 @@ void piece_list_release(struct piece_list *l, struct blocks *b)
 static enum tsdb_status piece_list_grow(struct piece_list *l)
 {
     uint32_t cap = l->cap ? l->cap * 2 : 16;
-    struct head_piece *items = TSDB_ARENA_ARRAY(l->arena, struct head_piece, cap);
+    struct piece *items = TSDB_ARENA_ARRAY(l->arena, struct piece, cap);
     if (!items) {
         return tsdb_arena_status(l->arena);
     }
@@ -405,7 +405,7 @@ static enum tsdb_status piece_list_grow(struct piece_list *l)
     return TSDB_OK;
 }
 
-enum tsdb_status piece_list_add(struct piece_list *l, const struct head_piece *p,
+enum tsdb_status piece_list_add(struct piece_list *l, const struct piece *p,
                                 struct cache_l1_entry *pin)
 {
     if (l->count == l->cap) {
@@ -438,7 +438,7 @@ static enum tsdb_status read_chunk(struct blocks *b, const struct block *block,
             samples = pin ? cached : &decoded;
         }
     }
-    struct head_piece piece = piece_of_chunk(samples);
+    struct piece piece = piece_of_chunk(samples);
     enum tsdb_status status = piece_list_add(out, &piece, pin);
     if (status != TSDB_OK) {
         cache_l1_release(b->l1, pin);

@@ -83,14 +83,14 @@ size_t blocks_collect(struct blocks *b);
 /* Pieces being gathered, and the cache entries that they borrow from. */
 struct piece_list {
     struct tsdb_arena *arena;
-    struct head_piece *items;
+    struct piece *items;
     struct cache_l1_entry **pins; /* parallel to items, NULL where nothing is pinned */
     uint32_t count, cap;
 };
 void piece_list_init(struct piece_list *l, struct tsdb_arena *arena);
 void piece_list_release(struct piece_list *l,
                         struct blocks *b); /* unpins; the pieces are then not to be touched */
-enum tsdb_status piece_list_add(struct piece_list *l, const struct head_piece *p,
+enum tsdb_status piece_list_add(struct piece_list *l, const struct piece *p,
                                 struct cache_l1_entry *pin) TSDB_WUR;
 /* Add the pieces of a series in the view's blocks that overlap the range, in block order. CORRUPT,
  * IO, NOMEM, LIMIT. */

@@ -313,7 +313,7 @@ static enum tsdb_status cursor_read(struct run *r, const struct cursor *c, struc
         struct chunk_samples samples;
         status = block_chunk_read(c->live->block, &chunks[i], &r->arena, &samples, err);
         if (status == TSDB_OK) {
-            struct head_piece piece = piece_of_chunk(&samples);
+            struct piece piece = piece_of_chunk(&samples);
             status = piece_list_add(l, &piece, NULL) == TSDB_OK ? TSDB_OK : no_memory(err);
         }
     }
@@ -335,7 +335,7 @@ static enum tsdb_status series_write(struct run *r, const struct tsdb_labels *la
     }
     status = block_writer_series(r->writer, labels, tsdb_labels_hash(r->s->hash_key, labels), err);
     if (status == TSDB_OK) {
-        status = pieces_write(&c, r->writer, err);
+        status = block_writer_pieces(r->writer, &c, err);
     }
     if (status == TSDB_OK) {
         TSDB_ASSERT(r->pair_count < r->pair_cap);

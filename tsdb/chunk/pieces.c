@@ -47,7 +47,7 @@ static enum tsdb_status columns_alloc(struct tsdb_arena *arena, uint32_t cap, bo
     return TSDB_OK;
 }
 
-static void columns_put(struct piece_columns *c, const struct head_piece *p, uint32_t begin,
+static void columns_put(struct piece_columns *c, const struct piece *p, uint32_t begin,
                         uint32_t end)
 {
     uint32_t n = end - begin;
@@ -65,7 +65,7 @@ static void columns_put(struct piece_columns *c, const struct head_piece *p, uin
 }
 
 /* The samples of a sorted piece that lie in the range: [*begin, *end). */
-static void range_find(const struct head_piece *p, struct tsdb_time_range range, uint32_t *begin,
+static void range_find(const struct piece *p, struct tsdb_time_range range, uint32_t *begin,
                        uint32_t *end)
 {
     *begin = lower_bound(p->t_ms, p->count, range.min_ms);
@@ -73,7 +73,7 @@ static void range_find(const struct head_piece *p, struct tsdb_time_range range,
 }
 
 /* At most so many samples of the piece lie in the range. */
-static uint32_t count_max(const struct head_piece *p, struct tsdb_time_range range)
+static uint32_t count_max(const struct piece *p, struct tsdb_time_range range)
 {
     uint32_t begin = 0;
     uint32_t end = p->count;
@@ -83,7 +83,7 @@ static uint32_t count_max(const struct head_piece *p, struct tsdb_time_range ran
     return begin < end ? end - begin : 0;
 }
 
-static void columns_gather(struct piece_columns *c, const struct head_piece *p,
+static void columns_gather(struct piece_columns *c, const struct piece *p,
                            struct tsdb_time_range range)
 {
     if (p->sorted) {
@@ -186,7 +186,7 @@ static void columns_unique(struct piece_columns *c)
     c->count = kept;
 }
 
-enum tsdb_status pieces_merge(const struct head_piece *pieces, uint32_t count,
+enum tsdb_status pieces_merge(const struct piece *pieces, uint32_t count,
                               struct tsdb_time_range range, struct tsdb_arena *arena,
                               struct piece_columns *out, struct tsdb_error *err)
 {

@@ -214,7 +214,7 @@ static bool chunks_take(struct run *r, tsdb_series_ref ref)
 }
 
 /* Pieces of the chunks that verify. */
-static enum tsdb_status chunks_read(struct run *r, struct head_piece *pieces, uint32_t *out_count,
+static enum tsdb_status chunks_read(struct run *r, struct piece *pieces, uint32_t *out_count,
                                     struct tsdb_error *err)
 {
     uint32_t n = 0;
@@ -239,7 +239,7 @@ static enum tsdb_status chunks_read(struct run *r, struct head_piece *pieces, ui
 static enum tsdb_status series_write(struct run *r, const struct flush_series *s,
                                      struct tsdb_error *err)
 {
-    struct head_piece *pieces = TSDB_ARENA_ARRAY(&r->arena, struct head_piece, r->chunk_count);
+    struct piece *pieces = TSDB_ARENA_ARRAY(&r->arena, struct piece, r->chunk_count);
     if (!pieces) {
         return no_memory(err);
     }
@@ -261,7 +261,7 @@ static enum tsdb_status series_write(struct run *r, const struct flush_series *s
     status =
         block_writer_series(r->writer, &labels, tsdb_labels_hash(r->s->hash_key, &labels), err);
     if (status == TSDB_OK) {
-        status = pieces_write(&c, r->writer, err);
+        status = block_writer_pieces(r->writer, &c, err);
     }
     if (status == TSDB_OK) {
         r->pairs[r->pair_count] = (struct block_ref_pair){s->ref, r->pair_count};

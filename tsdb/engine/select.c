@@ -336,7 +336,7 @@ static enum tsdb_status pieces_gather(struct tsdb_querier *q, tsdb_series_ref re
     if (status != TSDB_OK) {
         return status;
     }
-    struct head_piece *pieces = NULL;
+    struct piece *pieces = NULL;
     uint32_t n = 0;
     status = head_collect(head_of(q, ref), tsdb_series_local(ref), range, q->view->number, l->arena,
                           &pieces, &n, err);

@@ -28,6 +28,7 @@
 #include "index/mem/index_mem.h"
 #include "model/batch.h"
 #include "model/matcher.h"
+#include "tsdb/chunk/piece.h"
 
 struct head_partition;
 struct head_sealed;
@@ -105,16 +106,12 @@ uint64_t head_sweep(struct head_partition *p, uint32_t from, uint32_t count, uin
 uint32_t head_series_count(const struct head_partition *p);
 
 /* ---- readers, under a guard ---- */
-/* A run of samples as it lies in memory: borrowed, immutable up to count. */
-struct head_piece {
-    enum tsdb_sample_kind kind;
-    bool sorted; /* false: out-of-order buffer */
-    bool sealed;
+/* What a series has, sealed first, in the order of writing. */
+struct head_pieces {
+    struct piece *items;          /* [count]; the columns of one that is in a file are NULL */
+    struct head_sealed **in_file; /* [count]; NULL: in memory. Valid under the guard */
     uint32_t count;
-    const int64_t *t_ms;
-    const uint64_t *value;       /* float bits, or pointer to struct tsdb_raw_histogram */
-    const int64_t *start_ms;     /* NULL: none */
-    struct head_sealed *in_file; /* the columns are NULL then; valid under the guard */
+    uint32_t in_files; /* how many of them */
 };
 /* Which chunks a reader leaves out because its blocks have them: those with 0 < flushed_in <= view.
  * HEAD_VIEW_NONE: a reader without blocks, leaves out nothing. HEAD_VIEW_ALL: all that are in any
@@ -123,14 +120,13 @@ struct head_piece {
 #define HEAD_VIEW_ALL  (UINT64_MAX - 1)
 /* All pieces of a series, sealed ones first, in order; into arena memory. Under a guard. */
 enum tsdb_status head_pieces(const struct head_partition *p, uint32_t local, uint64_t view,
-                             struct tsdb_arena *arena, struct head_piece **out,
-                             uint32_t *out_count) TSDB_WUR;
+                             struct tsdb_arena *arena, struct head_pieces *out) TSDB_WUR;
 /* The pieces that may have samples in the range, in the order of head_pieces, copied and decoded:
  * all in arena memory. Takes a guard of its own and reads files after it. CORRUPT, IO, NOMEM,
  * LIMIT. */
 enum tsdb_status head_collect(const struct head_partition *p, uint32_t local,
                               struct tsdb_time_range range, uint64_t view, struct tsdb_arena *arena,
-                              struct head_piece **out, uint32_t *out_count,
+                              struct piece **out, uint32_t *out_count,
                               struct tsdb_error *err) TSDB_WUR;
 /* Merged, sorted, within the range, decoded to columns; copies. Takes a guard of its own; without
  * chunks in files nothing is copied twice. (select) */

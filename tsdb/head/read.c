@@ -55,13 +55,12 @@ static void snapshot_take(const struct head_series *s, struct snapshot *sn)
     }
 }
 
-static struct head_piece piece_of(struct head_tail *t, uint32_t count, bool sealed)
+static struct piece piece_of(struct head_tail *t, uint32_t count)
 {
     bool late = t->flags & HEAD_TAIL_LATE;
-    return (struct head_piece){
+    return (struct piece){
         .kind = (enum tsdb_sample_kind)t->kind,
         .sorted = !late || (t->flags & HEAD_TAIL_SORTED),
-        .sealed = sealed,
         .count = count,
         .t_ms = head_tail_t(t),
         .value = head_tail_value(t),
@@ -83,51 +82,56 @@ static bool in_blocks(const struct head_sealed *c, uint64_t view)
     return 0 < in && in <= view;
 }
 
+static void pieces_add(struct head_pieces *l, struct piece piece, struct head_sealed *in_file)
+{
+    l->items[l->count] = piece;
+    l->in_file[l->count++] = in_file;
+    l->in_files += in_file != NULL;
+}
+
 /* Pieces whose samples may lie in the range. Under a guard. */
 static enum tsdb_status pieces_in(const struct head_series *s, struct tsdb_time_range range,
-                                  uint64_t view, struct tsdb_arena *arena, struct head_piece **out,
-                                  uint32_t *out_count, uint32_t *out_in_files)
+                                  uint64_t view, struct tsdb_arena *arena, struct head_pieces *out)
 {
     struct snapshot sn;
     snapshot_take(s, &sn);
-    struct head_piece *pieces = TSDB_ARENA_ARRAY(arena, struct head_piece, sn.list_count + 2u);
-    if (!pieces) {
+    struct head_pieces l = {.items = TSDB_ARENA_ARRAY(arena, struct piece, sn.list_count + 2u)};
+    if (!l.items) {
         return no_memory(arena);
     }
-    uint32_t n = 0;
-    *out_in_files = 0;
+    l.in_file = TSDB_ARENA_ARRAY(arena, struct head_sealed *, sn.list_count + 2u);
+    if (!l.in_file) {
+        return no_memory(arena);
+    }
     for (uint32_t i = 0; i < sn.list_count; i++) {
         struct head_sealed *c = head_list_at(sn.list, i);
         if (c->min_ms > range.max_ms || range.min_ms > c->max_ms || in_blocks(c, view)) {
             continue;
         }
         if (c->file) {
-            pieces[n++] = (struct head_piece){.kind = (enum tsdb_sample_kind)c->kind,
-                                              .sorted = true,
-                                              .sealed = true,
-                                              .count = c->count,
-                                              .in_file = c};
-            ++*out_in_files;
+            pieces_add(&l,
+                       (struct piece){.kind = (enum tsdb_sample_kind)c->kind,
+                                      .sorted = true,
+                                      .count = c->count},
+                       c);
         } else {
-            pieces[n++] = piece_of(c->tail, c->count, true);
+            pieces_add(&l, piece_of(c->tail, c->count), NULL);
         }
     }
     if (sn.tail && sn.tail_count > 0) {
-        pieces[n++] = piece_of(sn.tail, sn.tail_count, false);
+        pieces_add(&l, piece_of(sn.tail, sn.tail_count), NULL);
     }
     if (sn.ooo && sn.ooo_count > 0) {
-        pieces[n++] = piece_of(sn.ooo, sn.ooo_count, false);
+        pieces_add(&l, piece_of(sn.ooo, sn.ooo_count), NULL);
     }
-    *out = pieces;
-    *out_count = n;
+    *out = l;
     return TSDB_OK;
 }
 
 enum tsdb_status head_pieces(const struct head_partition *p, uint32_t local, uint64_t view,
-                             struct tsdb_arena *arena, struct head_piece **out, uint32_t *out_count)
+                             struct tsdb_arena *arena, struct head_pieces *out)
 {
-    uint32_t in_files;
-    return pieces_in(head_hot(p, local), TSDB_TIME_ALL, view, arena, out, out_count, &in_files);
+    return pieces_in(head_hot(p, local), TSDB_TIME_ALL, view, arena, out);
 }
 
 /* ---- pieces that outlive the guard ---- */
@@ -152,7 +156,7 @@ static enum tsdb_status histograms_copy(struct tsdb_arena *arena, uint64_t *valu
     return TSDB_OK;
 }
 
-static enum tsdb_status piece_copy(struct tsdb_arena *arena, struct head_piece *p)
+static enum tsdb_status piece_copy(struct tsdb_arena *arena, struct piece *p)
 {
     uint32_t n = p->count;
     int64_t *t_ms = TSDB_ARENA_ARRAY(arena, int64_t, n);
@@ -172,37 +176,35 @@ static enum tsdb_status piece_copy(struct tsdb_arena *arena, struct head_piece *
     return p->kind == TSDB_SAMPLE_FLOAT ? TSDB_OK : histograms_copy(arena, value, n);
 }
 
-/* Copy what lies in memory, acquire the files of the rest: refs[i] for every piece i in a file.
- * Under a guard. On failure nothing is acquired. */
-static enum tsdb_status pieces_keep(struct head_piece *pieces, uint32_t n, struct tsdb_arena *arena,
+/* Copy what lies in memory, acquire the files of the rest. Under a guard. On failure nothing is
+ * acquired. */
+static enum tsdb_status pieces_keep(struct head_pieces *l, struct tsdb_arena *arena,
                                     struct sealed_ref *refs)
 {
-    for (uint32_t i = 0; i < n; i++) {
-        enum tsdb_status status = pieces[i].in_file ? TSDB_OK : piece_copy(arena, &pieces[i]);
+    for (uint32_t i = 0; i < l->count; i++) {
+        enum tsdb_status status = l->in_file[i] ? TSDB_OK : piece_copy(arena, &l->items[i]);
         if (status != TSDB_OK) {
             return status;
         }
     }
-    for (uint32_t i = 0; i < n; i++) {
-        const struct head_sealed *c = pieces[i].in_file;
+    for (uint32_t i = 0; i < l->count; i++) {
+        const struct head_sealed *c = l->in_file[i];
         refs[i] = (struct sealed_ref){0};
         if (c) {
             head_file_acquire(c->file);
-            refs[i] = (struct sealed_ref){c->file,   c->offset, c->len, c->count,
-                                          c->min_ms, c->max_ms, c->late};
+            refs[i] = (struct sealed_ref){c->file, c->offset, c->len};
         }
     }
     return TSDB_OK;
 }
 
 /* Read what lies in files; releases all of them whatever happens. No guard is open. */
-static enum tsdb_status pieces_fetch(struct head_piece *pieces, uint32_t n,
-                                     struct tsdb_arena *arena, struct sealed_ref *refs,
-                                     struct tsdb_error *err)
+static enum tsdb_status pieces_fetch(struct piece *pieces, uint32_t n, struct tsdb_arena *arena,
+                                     const struct sealed_ref *refs, struct tsdb_error *err)
 {
     enum tsdb_status status = TSDB_OK;
     for (uint32_t i = 0; i < n; i++) {
-        struct sealed_ref *r = &refs[i];
+        const struct sealed_ref *r = &refs[i];
         if (!r->file) {
             continue;
         }
@@ -220,37 +222,34 @@ static enum tsdb_status pieces_fetch(struct head_piece *pieces, uint32_t n,
 
 enum tsdb_status head_collect(const struct head_partition *p, uint32_t local,
                               struct tsdb_time_range range, uint64_t view, struct tsdb_arena *arena,
-                              struct head_piece **out, uint32_t *out_count, struct tsdb_error *err)
+                              struct piece **out, uint32_t *out_count, struct tsdb_error *err)
 {
-    struct head_piece *pieces = NULL;
+    struct head_pieces l = {0};
     struct sealed_ref *refs = NULL;
-    uint32_t n = 0;
-    uint32_t in_files = 0;
     struct tsdb_epoch_guard guard;
     tsdb_epoch_enter(p->epoch, &guard);
-    enum tsdb_status status =
-        pieces_in(head_hot(p, local), range, view, arena, &pieces, &n, &in_files);
-    if (status == TSDB_OK && n > 0) {
-        refs = TSDB_ARENA_ARRAY(arena, struct sealed_ref, n);
-        status = refs ? pieces_keep(pieces, n, arena, refs) : no_memory(arena);
+    enum tsdb_status status = pieces_in(head_hot(p, local), range, view, arena, &l);
+    if (status == TSDB_OK && l.count > 0) {
+        refs = TSDB_ARENA_ARRAY(arena, struct sealed_ref, l.count);
+        status = refs ? pieces_keep(&l, arena, refs) : no_memory(arena);
     }
     tsdb_epoch_exit(p->epoch, &guard);
     if (status != TSDB_OK) {
         return tsdb_error_set(err, status, "no memory to read a series");
     }
-    status = in_files > 0 ? pieces_fetch(pieces, n, arena, refs, err) : TSDB_OK;
+    status = l.in_files > 0 ? pieces_fetch(l.items, l.count, arena, refs, err) : TSDB_OK;
     if (status == TSDB_OK) {
-        *out = pieces;
-        *out_count = n;
+        *out = l.items;
+        *out_count = l.count;
     }
     return status;
 }
 
 /* ---- columns ---- */
 
-static enum tsdb_status merge(const struct head_piece *pieces, uint32_t n,
-                              struct tsdb_time_range range, struct tsdb_arena *arena,
-                              struct tsdb_columns *out, struct tsdb_error *err)
+static enum tsdb_status merge(const struct piece *pieces, uint32_t n, struct tsdb_time_range range,
+                              struct tsdb_arena *arena, struct tsdb_columns *out,
+                              struct tsdb_error *err)
 {
     struct piece_columns c;
     enum tsdb_status status = pieces_merge(pieces, n, range, arena, &c, err);
@@ -261,20 +260,19 @@ enum tsdb_status head_read(const struct head_partition *p, uint32_t local,
                            struct tsdb_time_range range, uint64_t view, struct tsdb_arena *arena,
                            struct tsdb_columns *out, struct tsdb_error *err)
 {
-    struct head_piece *pieces;
-    uint32_t n;
-    uint32_t in_files = 0;
+    struct head_pieces l = {0};
     struct tsdb_epoch_guard guard;
     tsdb_epoch_enter(p->epoch, &guard);
-    enum tsdb_status status =
-        pieces_in(head_hot(p, local), range, view, arena, &pieces, &n, &in_files);
+    enum tsdb_status status = pieces_in(head_hot(p, local), range, view, arena, &l);
     if (status != TSDB_OK) {
         status = tsdb_error_set(err, status, "no memory to read a series");
-    } else if (in_files == 0) {
-        status = merge(pieces, n, range, arena, out, err);
+    } else if (l.in_files == 0) {
+        status = merge(l.items, l.count, range, arena, out, err);
     }
     tsdb_epoch_exit(p->epoch, &guard);
-    if (status == TSDB_OK && in_files > 0) {
+    if (status == TSDB_OK && l.in_files > 0) {
+        struct piece *pieces = NULL;
+        uint32_t n = 0;
         status = head_collect(p, local, range, view, arena, &pieces, &n, err);
         if (status == TSDB_OK) {
             status = merge(pieces, n, range, arena, out, err);

@@ -110,9 +110,7 @@ static inline int64_t sealed_window_last(int64_t t_ms, int64_t range_ms)
 struct sealed_ref {
     struct head_file *file; /* acquired */
     uint64_t offset;
-    uint32_t len, count;
-    int64_t min_ms, max_ms;
-    bool late;
+    uint32_t len;
 };
 /* ---- the flusher's view of a partition (any thread; takes guards of its own, short ones) ---- */
 /* Visit every sealed chunk that is in a file, not flushed, and lies in the window that begins at

@@ -164,7 +164,7 @@ static const struct tsdb_raw_histogram *raw_of(uint64_t value)
 }
 
 /* How many samples of the piece from `begin` go into one run. */
-static uint32_t run_count(const struct head_piece *piece, uint32_t begin, size_t *out_raw_bytes)
+static uint32_t run_count(const struct piece *piece, uint32_t begin, size_t *out_raw_bytes)
 {
     uint32_t count = piece->count - begin;
     if (count > CHECKPOINT_RUN_SAMPLES_MAX) {
@@ -183,8 +183,8 @@ static uint32_t run_count(const struct head_piece *piece, uint32_t begin, size_t
     return count;
 }
 
-static void put_run(struct writer *w, uint32_t local, const struct head_piece *piece,
-                    uint32_t begin, uint32_t count, size_t raw_bytes)
+static void put_run(struct writer *w, uint32_t local, const struct piece *piece, uint32_t begin,
+                    uint32_t count, size_t raw_bytes)
 {
     item_begin(w, CHECKPOINT_PAGE_SAMPLES);
     uint8_t *room = tsdb_buf_reserve(&w->buf, 3 * TSDB_VARINT64_BYTES_MAX + raw_bytes +
@@ -233,22 +233,22 @@ static void put_chunk(struct writer *w, const struct head_sealed *c)
 /* Encode one series under a guard. */
 static enum tsdb_status put_series(struct writer *w, uint32_t local, struct tsdb_error *err)
 {
-    struct head_piece *pieces = NULL;
-    uint32_t piece_count = 0;
+    struct head_pieces pieces = {0};
     struct tsdb_epoch_guard guard;
     tsdb_arena_reset(&w->arena);
     tsdb_epoch_enter(w->source->epoch, &guard);
-    enum tsdb_status status = head_pieces(w->source->heads[w->partition], local, HEAD_VIEW_ALL,
-                                          &w->arena, &pieces, &piece_count);
-    for (uint32_t i = 0; status == TSDB_OK && i < piece_count; i++) {
-        if (pieces[i].in_file) {
-            put_chunk(w, pieces[i].in_file);
+    enum tsdb_status status =
+        head_pieces(w->source->heads[w->partition], local, HEAD_VIEW_ALL, &w->arena, &pieces);
+    for (uint32_t i = 0; status == TSDB_OK && i < pieces.count; i++) {
+        const struct piece *piece = &pieces.items[i];
+        if (pieces.in_file[i]) {
+            put_chunk(w, pieces.in_file[i]);
             continue;
         }
-        for (uint32_t begin = 0; begin < pieces[i].count && !w->buf.failed;) {
+        for (uint32_t begin = 0; begin < piece->count && !w->buf.failed;) {
             size_t raw_bytes = 0;
-            uint32_t count = run_count(&pieces[i], begin, &raw_bytes);
-            put_run(w, local, &pieces[i], begin, count, raw_bytes);
+            uint32_t count = run_count(piece, begin, &raw_bytes);
+            put_run(w, local, piece, begin, count, raw_bytes);
             begin += count;
         }
     }

@@ -165,10 +165,9 @@ static void head_append__same_time__same_bits_pass_others_are_refused(void **sta
         int64_t t = 1000 + (129 - i) * 10 + 5;
         assert_int_equal(put(f, s, t, 8), i == 0 ? HEAD_APPENDED : HEAD_APPENDED_OUT_OF_ORDER);
     }
-    struct head_piece *pieces;
-    uint32_t n = 0;
-    assert_ok(head_pieces(f->head, s, HEAD_VIEW_NONE, &f->arena, &pieces, &n));
-    assert_int_equal(n, 4); /* a chunk, a late chunk, the tail, the late buffer */
+    struct head_pieces pieces;
+    assert_ok(head_pieces(f->head, s, HEAD_VIEW_NONE, &f->arena, &pieces));
+    assert_int_equal(pieces.count, 4); /* a chunk, a late chunk, the tail, the late buffer */
     for (int64_t i = 0; i < 130; i++) {
         assert_int_equal(put(f, s, 1000 + i * 10, 7), HEAD_DUPLICATE_SAME);
         assert_int_equal(put(f, s, 1000 + i * 10, 9), HEAD_DUPLICATE_CONFLICT);

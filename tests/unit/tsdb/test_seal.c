@@ -92,17 +92,16 @@ struct counted {
 static struct counted count(struct hx *h, uint32_t series, uint64_t view)
 {
     struct counted c = {0};
-    struct head_piece *pieces = NULL;
-    uint32_t n = 0;
+    struct head_pieces pieces;
     struct tsdb_arena arena;
     struct tsdb_epoch_guard guard;
     tsdb_arena_init(&arena, TSDB_MEM_OTHER, 4096, NULL);
     tsdb_epoch_enter(h->db->epoch, &guard);
-    assert_ok(head_pieces(head_of(h, series), local_of(h, series), view, &arena, &pieces, &n));
-    for (uint32_t i = 0; i < n; i++) {
+    assert_ok(head_pieces(head_of(h, series), local_of(h, series), view, &arena, &pieces));
+    for (uint32_t i = 0; i < pieces.count; i++) {
         c.all++;
-        c.in_files += pieces[i].in_file != NULL;
-        c.late += pieces[i].in_file && pieces[i].in_file->late;
+        c.in_files += pieces.in_file[i] != NULL;
+        c.late += pieces.in_file[i] && pieces.in_file[i]->late;
     }
     tsdb_epoch_exit(h->db->epoch, &guard);
     tsdb_arena_deinit(&arena);

@@ -1,5 +1,5 @@
-/* Apart from pieces.c, so that readers of heads do not pull the writer of blocks in. */
-#include "tsdb/chunk/pieces.h"
+/* Columns of one series as chunks of a block: what a flush and a compaction write. */
+#include "tsdb/block/block.h"
 
 /* A chunk of histograms is cut here: each sample may be large, and readers decode whole chunks. */
 #define PIECES_HISTOGRAMS_A_CHUNK 512u
@@ -26,8 +26,8 @@ static bool any_start(const struct piece_columns *c, uint32_t begin, uint32_t en
     return false;
 }
 
-enum tsdb_status pieces_write(const struct piece_columns *c, struct block_writer *w,
-                              struct tsdb_error *err)
+enum tsdb_status block_writer_pieces(struct block_writer *w, const struct piece_columns *c,
+                                     struct tsdb_error *err)
 {
     enum tsdb_status status = TSDB_OK;
     for (uint32_t begin = 0; begin < c->count && status == TSDB_OK;) {
