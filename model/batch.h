@@ -33,6 +33,12 @@ static inline uint32_t tsdb_series_partition(tsdb_series_ref ref)
 {
     return ref >> TSDB_PARTITION_SHIFT;
 }
+/* The partition of a series by the hash of its labels (tsdb_labels_hash): the top bits. */
+static inline uint32_t tsdb_hash_partition(uint64_t hash)
+{
+    static_assert(TSDB_PARTITIONS == 1u << 6, "six bits of the hash");
+    return (uint32_t)(hash >> 58);
+}
 static inline uint32_t tsdb_series_local(tsdb_series_ref ref)
 {
     return ref & (TSDB_SERIES_LOCAL_MAX - 1);

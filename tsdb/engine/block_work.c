@@ -22,7 +22,7 @@ static enum tsdb_status resolve(void *arg, const struct tsdb_labels *labels, uin
                                 tsdb_series_ref *out_ref, struct tsdb_error *err)
 {
     struct tsdb *db = arg;
-    uint32_t partition = (uint32_t)(hash >> 58);
+    uint32_t partition = tsdb_hash_partition(hash);
     uint32_t local = 0;
     bool created = false;
     enum tsdb_status status =

@@ -49,9 +49,7 @@ static size_t new_series_bytes(const struct tsdb_write *w, uint32_t partition_mi
     size_t bytes = 0;
     for (uint32_t i = 0; i < w->new_series_count; i++) {
         const struct tsdb_new_series *ns = &w->new_series[i];
-        /* The hash's top bits choose the partition (model/labels.h). */
-        uint32_t partition = (uint32_t)(ns->hash >> 58);
-        static_assert(TSDB_PARTITIONS == 1u << 6, "six bits of the hash");
+        uint32_t partition = tsdb_hash_partition(ns->hash);
         if (partition_min <= partition && partition <= partition_max) {
             bytes += tsdb_labels_encoded_bytes(&ns->labels) + WAL_SERIES_BYTES_OVERHEAD_MAX;
         }

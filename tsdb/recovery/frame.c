@@ -76,9 +76,9 @@ enum tsdb_status recovery_series(struct head_partition *head, uint32_t partition
         return TSDB_CORRUPT;
     }
     uint64_t hash = tsdb_labels_hash(hash_key, &view);
-    if (hash >> 58 != partition || view.count == 0) {
+    if (tsdb_hash_partition(hash) != partition || view.count == 0) {
         return tsdb_error_set(err, TSDB_CORRUPT, "a series of partition %u has labels of %u",
-                              (unsigned)partition, (unsigned)(hash >> 58));
+                              (unsigned)partition, tsdb_hash_partition(hash));
     }
     bool created = false;
     return head_series_find_or_create(head, &view, hash, out_local, &created, err);

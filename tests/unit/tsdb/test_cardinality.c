@@ -58,7 +58,7 @@ static bool create(struct fixture *f, const struct tsdb_labels *labels)
     uint32_t local = 0;
     bool is_new = false;
     assert_ok(
-        head_series_find_or_create(f->db.heads[hash >> 58], labels, hash, &local, &is_new, NULL));
+        head_series_find_or_create(f->db.heads[tsdb_hash_partition(hash)], labels, hash, &local, &is_new, NULL));
     return is_new;
 }
 

@@ -69,8 +69,8 @@ static tsdb_series_ref create(struct fixture *f, const struct tsdb_labels *label
     uint32_t local = 0;
     *out_new = false;
     assert_ok(
-        head_series_find_or_create(f->db.heads[hash >> 58], labels, hash, &local, out_new, NULL));
-    return tsdb_series_make((uint32_t)(hash >> 58), local);
+        head_series_find_or_create(f->db.heads[tsdb_hash_partition(hash)], labels, hash, &local, out_new, NULL));
+    return tsdb_series_make(tsdb_hash_partition(hash), local);
 }
 
 /* Labels from a small vocabulary; returns false if there is such a series already. */
