@@ -219,7 +219,9 @@ size_t tsdb_wal_write_step(struct tsdb *db, int64_t now_ns);
 size_t tsdb_wal_sync_step(struct tsdb *db, int64_t now_ns);
 size_t tsdb_checkpoint_step(struct tsdb *db,
                             int64_t now_ns); /* a whole checkpoint when one is due */
-size_t tsdb_retention_step(struct tsdb *db, int64_t now_ns); /* of the head */
+/* Chunks of the head that are older than the retention go. With manual_steps it runs the owner steps
+ * that it needs. Returns how many went. */
+size_t tsdb_retention_step(struct tsdb *db, int64_t now_ns);
 /* Encode what owners have sealed and write it to a head file, one batch; owners swap it in with
  * their next step. */
 size_t tsdb_seal_step(struct tsdb *db, int64_t now_ns);

@@ -114,7 +114,7 @@ static bool run(struct scene *s, enum target target)
         break;
     case SEAL:
         for (uint32_t i = 0; i < tsdb_owner_count(s->h.db); i++) {
-            owner_seal_request(&s->h.db->owners[i], INT64_MAX);
+            owner_job_request(&s->h.db->owners[i], OWNER_JOB_SEAL, (uint64_t)(INT64_MAX));
         }
         hx_settle(&s->h);
         tsdb_seal_step(s->h.db, s->h.clock.mono_ns);

@@ -167,8 +167,8 @@ static void step_seal(struct run *r)
     }
     if (below(r, 3) == 0) {
         uint32_t owner = (uint32_t)below(r, r->h.options.owner_count);
-        owner_seal_request(&r->h.db->owners[owner],
-                           r->h.clock.wall_ms - (int64_t)below(r, 20000) + 1000);
+        owner_job_request(&r->h.db->owners[owner], OWNER_JOB_SEAL,
+                          (uint64_t)(r->h.clock.wall_ms - (int64_t)below(r, 20000) + 1000));
     }
     tsdb_seal_step(r->h.db, r->h.clock.mono_ns);
 }

@@ -44,7 +44,7 @@ static bool life(struct fixed *f, uint32_t series_count)
         put(f, series_count + 4 * i, (enum tsdb_durability)(i % 3));
         tsdb_clock_sim_advance(&f->h.clock, 1500);
         for (uint32_t o = 0; i % 2 == 0 && o < tsdb_owner_count(f->h.db); o++) {
-            owner_seal_request(&f->h.db->owners[o], f->h.clock.wall_ms);
+            owner_job_request(&f->h.db->owners[o], OWNER_JOB_SEAL, (uint64_t)(f->h.clock.wall_ms));
         }
         settle(f);
         tsdb_seal_step(f->h.db, f->h.clock.mono_ns);

@@ -4,11 +4,6 @@
 
 #include <string.h>
 
-static enum tsdb_status no_memory(const struct tsdb_arena *arena)
-{
-    return tsdb_arena_status(arena);
-}
-
 /* First index whose time is >= t_ms. */
 static uint32_t lower_bound(const int64_t *times, uint32_t n, int64_t t_ms)
 {
@@ -32,17 +27,17 @@ static enum tsdb_status columns_alloc(struct tsdb_arena *arena, uint32_t cap, bo
     /* One check after each allocation: a later success would hide why an earlier one failed. */
     out->t_ms = TSDB_ARENA_ARRAY(arena, int64_t, cap);
     if (!out->t_ms) {
-        return no_memory(arena);
+        return tsdb_arena_status(arena);
     }
     out->value = TSDB_ARENA_ARRAY(arena, uint64_t, cap);
     if (!out->value) {
-        return no_memory(arena);
+        return tsdb_arena_status(arena);
     }
     if (kinds && !(out->kind = TSDB_ARENA_ARRAY(arena, uint8_t, cap))) {
-        return no_memory(arena);
+        return tsdb_arena_status(arena);
     }
     if (starts && !(out->start_ms = TSDB_ARENA_ARRAY(arena, int64_t, cap))) {
-        return no_memory(arena);
+        return tsdb_arena_status(arena);
     }
     return TSDB_OK;
 }
@@ -242,7 +237,7 @@ enum tsdb_status pieces_decode(struct piece_columns *c, struct tsdb_arena *arena
     if (n > 0) {
         struct tsdb_histogram *h = TSDB_ARENA_ARRAY(arena, struct tsdb_histogram, n);
         if (!h) {
-            return tsdb_error_set(err, no_memory(arena), "no memory for %u histograms", n);
+            return tsdb_error_set(err, tsdb_arena_status(arena), "no memory for %u histograms", n);
         }
         uint32_t at = 0;
         for (uint32_t i = 0; i < c->count; i++) {

@@ -63,17 +63,6 @@ enum tsdb_status db_blocks_open(struct tsdb *db, struct tsdb_error *err)
 
 /* ---- what a step needs of others ---- */
 
-static bool ready(const struct tsdb *db)
-{
-    return atomic_load_explicit(&db->state, memory_order_acquire) == TSDB_STATE_READY;
-}
-
-static bool stopping(const struct tsdb *db)
-{
-    return atomic_load_explicit(&db->life->stop_background, memory_order_acquire) != 0 ||
-           atomic_load_explicit(&db->life->cancel, memory_order_relaxed) != 0;
-}
-
 static struct sealer_stats sealed(const struct tsdb *db)
 {
     struct sealer_stats s;
@@ -90,42 +79,16 @@ static bool others_step(struct tsdb *db)
         db_pause(db, PAUSE_NS);
         return true;
     }
-    int64_t now_ns = tsdb_clock_mono_ns(&db->options.clock);
     uint64_t drained = sealed(db).drained;
-    for (uint32_t i = 0; i < db->owner_count; i++) {
-        owner_step(&db->owners[i], now_ns);
-    }
-    return sealer_step(db->sealer, now_ns) > 0 || sealed(db).drained > drained;
-}
-
-static bool all_done(const struct tsdb *db, bool (*done)(const struct owner *))
-{
-    for (uint32_t i = 0; i < db->owner_count; i++) {
-        if (!done(&db->owners[i])) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static enum tsdb_status owners_wait(struct tsdb *db, bool (*done)(const struct owner *),
-                                    struct tsdb_error *err)
-{
-    while (!all_done(db, done)) {
-        if (stopping(db)) {
-            return tsdb_error_set(err, TSDB_CANCELLED, "flush: cancelled");
-        }
-        others_step(db);
-    }
-    return TSDB_OK;
+    db_owners_step(db);
+    return sealer_step(db->sealer, tsdb_clock_mono_ns(&db->options.clock)) > 0 ||
+           sealed(db).drained > drained;
 }
 
 static enum tsdb_status owners_seal(struct tsdb *db, int64_t before_ms, struct tsdb_error *err)
 {
-    for (uint32_t i = 0; i < db->owner_count; i++) {
-        owner_seal_request(&db->owners[i], before_ms);
-    }
-    return owners_wait(db, owner_seal_done, err);
+    return db_owners_ask(db, OWNER_JOB_SEAL, (uint64_t)before_ms, db->options.manual_steps, NULL,
+                         err);
 }
 
 /* All samples of windows that begin before before_ms, of writes answered until now, are in head
@@ -138,7 +101,7 @@ static enum tsdb_status seal_before(struct tsdb *db, int64_t before_ms, struct t
     uint64_t until = sealed(db).drained + 2;
     int64_t deadline_ns = tsdb_clock_mono_ns(&db->options.clock) + SEAL_PATIENCE_NS;
     while (status == TSDB_OK && sealed(db).drained < until) {
-        if (stopping(db)) {
+        if (db_stopping(db)) {
             status = tsdb_error_set(err, TSDB_CANCELLED, "flush: cancelled");
         } else if (!others_step(db) || sealed(db).failures > failures ||
                    tsdb_clock_mono_ns(&db->options.clock) > deadline_ns) {
@@ -162,13 +125,6 @@ static bool window_next(const struct tsdb *db, int64_t from_ms, int64_t before_m
         }
     }
     return found;
-}
-
-/* What is older than that is about to be dropped. */
-static int64_t retention_min(const struct tsdb *db)
-{
-    int64_t keep_ms = db->options.retention_ms;
-    return keep_ms > 0 ? tsdb_clock_wall_ms(&db->options.clock) - keep_ms : INT64_MIN;
 }
 
 static enum tsdb_status flush_one(struct tsdb *db, int64_t window_ms, struct tsdb_error *err)
@@ -205,7 +161,7 @@ static enum tsdb_status flush_one(struct tsdb *db, int64_t window_ms, struct tsd
 static enum tsdb_status flush_before(struct tsdb *db, int64_t before_ms, size_t limit,
                                      size_t *out_count, struct tsdb_error *err)
 {
-    int64_t from_ms = sealed_window(retention_min(db), db->options.block_range_ms);
+    int64_t from_ms = sealed_window(db_retention_min(db), db->options.block_range_ms);
     int64_t window_ms = 0;
     if (!window_next(db, from_ms, before_ms, &window_ms)) {
         return TSDB_OK;
@@ -232,10 +188,8 @@ static enum tsdb_status sweep(struct tsdb *db, struct tsdb_error *err)
     if (life->swept_view >= flushed || oldest <= life->swept_view) {
         return TSDB_OK;
     }
-    for (uint32_t i = 0; i < db->owner_count; i++) {
-        owner_sweep_request(&db->owners[i], oldest);
-    }
-    enum tsdb_status status = owners_wait(db, owner_sweep_done, err);
+    enum tsdb_status status =
+        db_owners_ask(db, OWNER_JOB_SWEEP, oldest, db->options.manual_steps, NULL, err);
     if (status == TSDB_OK) {
         life->swept_view = oldest;
         if (oldest >= flushed) {
@@ -270,7 +224,7 @@ size_t tsdb_flush_step(struct tsdb *db, int64_t now_ns)
     struct db_life *life = db->life;
     struct tsdb_error err = {0};
     size_t count = 0;
-    if (!ready(db)) {
+    if (!db_ready(db)) {
         return 0;
     }
     tsdb_mutex_lock(&life->block_work);
@@ -292,7 +246,7 @@ size_t tsdb_flush_step(struct tsdb *db, int64_t now_ns)
 enum tsdb_status tsdb_flush(struct tsdb *db, struct tsdb_error *err)
 {
     size_t count = 0;
-    if (!ready(db)) {
+    if (!db_ready(db)) {
         return tsdb_error_set(err, TSDB_BUSY, "flush: the database is not ready");
     }
     tsdb_mutex_lock(&db->life->block_work);
@@ -309,7 +263,7 @@ enum tsdb_status tsdb_flush(struct tsdb *db, struct tsdb_error *err)
 /* Blocks that end before what is kept leave the view; their files go with their last reader. */
 static enum tsdb_status drop_old(struct tsdb *db, size_t *out_count, struct tsdb_error *err)
 {
-    int64_t min_ms = retention_min(db);
+    int64_t min_ms = db_retention_min(db);
     struct live_block *old[COMPACT_SOURCES_MAX];
     uint32_t n = 0;
     struct view *v = view_acquire(&db->blocks.views);
@@ -378,7 +332,7 @@ size_t tsdb_compact_step(struct tsdb *db, int64_t now_ns)
     struct db_life *life = db->life;
     struct tsdb_error err = {0};
     size_t count = 0;
-    if (!ready(db)) {
+    if (!db_ready(db)) {
         return 0;
     }
     tsdb_mutex_lock(&life->block_work);

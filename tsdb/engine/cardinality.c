@@ -6,7 +6,6 @@
  * from the index, which never frees them. */
 #include "base/assert.h"
 #include "tsdb/engine/tsdb_private.h"
-#include "tsdb/head/head_private.h"
 
 #include <string.h>
 

@@ -15,40 +15,15 @@
 
 #include <string.h>
 
-#define RETRY_NS      (INT64_C(30) * 1000 * 1000 * 1000)
-#define MARK_PAUSE_NS (INT64_C(200) * 1000)
+#define RETRY_NS (INT64_C(30) * 1000 * 1000 * 1000)
 
 /* ---- 2. ---- */
-static bool marks_done(const struct tsdb *db)
-{
-    for (uint32_t i = 0; i < db->owner_count; i++) {
-        struct owner *o = &db->owners[i];
-        /* Acquire: partner is the owner's release after it wrote its marks. */
-        if (atomic_load_explicit(&o->mark_done, memory_order_acquire) !=
-            atomic_load_explicit(&o->mark_requested, memory_order_relaxed)) {
-            return false;
-        }
-    }
-    return true;
-}
-
 static enum tsdb_status take_marks(struct tsdb *db, bool inline_owners,
                                    struct checkpoint_info *info, struct tsdb_error *err)
 {
-    for (uint32_t i = 0; i < db->owner_count; i++) {
-        owner_mark_request(&db->owners[i]);
-        tsdb_ring_wake(&db->owners[i].ring);
-    }
-    while (!marks_done(db)) {
-        if (inline_owners) {
-            for (uint32_t i = 0; i < db->owner_count; i++) {
-                owner_step(&db->owners[i], tsdb_clock_mono_ns(&db->options.clock));
-            }
-        } else if (atomic_load_explicit(&db->life->cancel, memory_order_relaxed) != 0) {
-            return tsdb_error_set(err, TSDB_CANCELLED, "checkpoint: cancelled");
-        } else {
-            db_pause(db, MARK_PAUSE_NS);
-        }
+    enum tsdb_status status = db_owners_ask(db, OWNER_JOB_MARK, 0, inline_owners, NULL, err);
+    if (status != TSDB_OK) {
+        return status;
     }
     for (uint32_t i = 0; i < TSDB_PARTITIONS; i++) {
         info->marks[i] = db->owners[db->owner_of[i]].marks[i];
@@ -191,7 +166,7 @@ bool db_checkpoint_wanted(struct tsdb *db)
     }
     for (uint32_t i = 0; i < TSDB_PARTITIONS; i++) {
         uint64_t write_seq =
-            atomic_load_explicit(&db->owner_partitions[i].write_seq, memory_order_relaxed);
+            atomic_load_explicit(&db->partitions[i].write_seq, memory_order_relaxed);
         if (write_seq != life->last.marks[i].write_seq ||
             series_count(db, i) != life->last.series[i]) {
             return true;
@@ -218,15 +193,10 @@ static bool due(struct tsdb *db, int64_t now_ns)
     return grown >= TSDB_MAX(db->options.checkpoint_wal_bytes, last_bytes / 2);
 }
 
-static bool ready(const struct tsdb *db)
-{
-    return atomic_load_explicit(&db->state, memory_order_acquire) == TSDB_STATE_READY;
-}
-
 size_t tsdb_checkpoint_step(struct tsdb *db, int64_t now_ns)
 {
     struct db_life *life = db->life;
-    if (!ready(db)) {
+    if (!db_ready(db)) {
         return 0;
     }
     struct tsdb_error err;
@@ -250,35 +220,11 @@ size_t tsdb_checkpoint_step(struct tsdb *db, int64_t now_ns)
 
 enum tsdb_status tsdb_checkpoint(struct tsdb *db, struct tsdb_error *err)
 {
-    if (!ready(db)) {
+    if (!db_ready(db)) {
         return tsdb_error_set(err, TSDB_BUSY, "checkpoint: the database is not ready");
     }
     tsdb_mutex_lock(&db->life->admin);
     enum tsdb_status status = db_checkpoint_write(db, db->options.manual_steps, err);
     tsdb_mutex_unlock(&db->life->admin);
     return status;
-}
-
-size_t tsdb_retention_step(struct tsdb *db, int64_t now_ns)
-{
-    (void)now_ns;
-    if (db->options.retention_ms <= 0 || !ready(db)) {
-        return 0;
-    }
-    int64_t min_ms = tsdb_clock_wall_ms(&db->options.clock) - db->options.retention_ms;
-    size_t work = 0;
-    for (uint32_t i = 0; i < db->owner_count; i++) {
-        struct owner *o = &db->owners[i];
-        if (db->options.manual_steps) {
-            for (uint32_t p = o->partition_begin; p < o->partition_end; p++) {
-                work += head_drop_before(db->heads[p], min_ms);
-            }
-        } else {
-            atomic_store_explicit(&db->life->owners[i].drop_before_ms, min_ms,
-                                  memory_order_relaxed);
-            tsdb_ring_wake(&o->ring);
-            work++;
-        }
-    }
-    return work;
 }

@@ -85,7 +85,7 @@ static enum tsdb_status owners_create(struct tsdb *db)
         struct owner *o = &db->owners[i];
         o->index = i;
         o->aliases = db->aliases;
-        o->partitions = db->owner_partitions;
+        o->partitions = db->partitions;
         o->partition_begin = (i * TSDB_PARTITIONS + n - 1) / n;
         o->partition_end = ((i + 1) * TSDB_PARTITIONS + n - 1) / n;
         o->options = &db->options;
@@ -97,7 +97,6 @@ static enum tsdb_status owners_create(struct tsdb *db)
         }
         db->life->owners[i].db = db;
         db->life->owners[i].index = i;
-        atomic_init(&db->life->owners[i].drop_before_ms, DB_NO_DROP);
         enum tsdb_status status = tsdb_ring_init(&o->ring, db->options.ring_slots);
         if (status != TSDB_OK) {
             return status;
@@ -142,7 +141,7 @@ static enum tsdb_status parts_create(struct tsdb *db)
     for (uint32_t i = 0; status == TSDB_OK && i < TSDB_PARTITIONS; i++) {
         status = head_partition_create(i, db->epoch, exemplars, &db->heads[i]);
         if (status == TSDB_OK) {
-            db->owner_partitions[i].head = db->heads[i];
+            db->partitions[i].head = db->heads[i];
             head_partition_configure(db->heads[i], db->options.block_range_ms, true);
         }
     }
@@ -232,7 +231,7 @@ static enum tsdb_status load(struct tsdb *db, struct tsdb_error *err)
     struct recovery r = {
         .fs = &db->options.fs,
         .hash_key = &db->hash_key,
-        .partitions = db->owner_partitions,
+        .partitions = db->partitions,
         .series_log = &life->series_log,
         .head_files = db->head_files,
         .range_ms = db->options.block_range_ms,
@@ -526,10 +525,7 @@ size_t tsdb_owner_step(struct tsdb *db, uint32_t owner, int64_t now_ns)
 
 size_t tsdb_seal_step(struct tsdb *db, int64_t now_ns)
 {
-    /* Acquire: partner is the release at the end of recovery. */
-    return atomic_load_explicit(&db->state, memory_order_acquire) == TSDB_STATE_READY
-               ? sealer_step(db->sealer, now_ns)
-               : 0;
+    return db_ready(db) ? sealer_step(db->sealer, now_ns) : 0;
 }
 
 size_t tsdb_wal_write_step(struct tsdb *db, int64_t now_ns)

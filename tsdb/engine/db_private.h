@@ -1,5 +1,13 @@
-/* What the files of the database's life share: db.c (open, close, state), db_threads.c,
- * db_checkpoint.c, db_blocks.c, db_stats.c. */
+/* What the files of the database's life share.
+ *
+ *   db.c              options, open, recovery, close, state
+ *   threads.c         the production threads
+ *   asking.c          jobs for the owners, and waiting for them
+ *   checkpointing.c   when and how a checkpoint is written
+ *   block_work.c      flush, compaction and retention of blocks
+ *   retention.c       retention of the head
+ *   stats.c           figures
+ */
 #ifndef TSDB_ENGINE_DB_PRIVATE_H
 #define TSDB_ENGINE_DB_PRIVATE_H
 
@@ -10,14 +18,11 @@
 
 #include <pthread.h>
 
-#define DB_NO_DROP INT64_MIN
-
 struct db_owner_thread {
     struct tsdb *db;
     uint32_t index;
     pthread_t thread;
     bool started;
-    _Atomic(int64_t) drop_before_ms; /* retention asks; the owner takes it and stores DB_NO_DROP */
 };
 
 struct db_life {
@@ -36,8 +41,8 @@ struct db_life {
     /* threads; touched by whoever opens, recovers, closes: one after the other */
     struct db_owner_thread owners[TSDB_OWNERS_MAX];
     pthread_t recovery, writer, syncer, background, seal, block;
-    bool recovery_started, writer_started, syncer_started, background_started, seal_started,
-        block_started;
+    bool recovery_started, writer_started, syncer_started;
+    bool background_started, seal_started, block_started;
     _Atomic(uint32_t) stop_background, stop_owners, stop_wal;
     _Atomic(uint32_t) abandoned;  /* threads leave at once, draining nothing */
     struct tsdb_mutex pause_lock; /* guards nothing but the wait of db_pause */
@@ -68,7 +73,7 @@ struct db_life {
     _Atomic(int64_t) checkpoint_last_ms;
 };
 
-/* ---- db_threads.c ---- */
+/* ---- threads.c ---- */
 /* Sleep, or until db_wake_all. */
 void db_pause(struct tsdb *db, int64_t ns);
 void db_wake_all(struct tsdb *db);
@@ -77,7 +82,24 @@ enum tsdb_status db_threads_start(struct tsdb *db, struct tsdb_error *err) TSDB_
  * started are skipped. */
 void db_threads_stop(struct tsdb *db);
 
-/* ---- db_checkpoint.c ---- */
+/* ---- asking.c ---- */
+bool db_ready(const struct tsdb *db);    /* TSDB_STATE_READY */
+bool db_stopping(const struct tsdb *db); /* long work is to end with CANCELLED */
+/* A step of every owner, here: with manual steps, or when no thread of theirs runs. */
+void db_owners_step(struct tsdb *db);
+/* Ask all owners and wait until they are done. out_work: the sum of theirs; may be NULL.
+ * inline_owners: run their steps here (no owner threads); else CANCELLED when the database stops.
+ * One asker at a time for each kind: mark and drop under admin, seal and sweep under block_work, or
+ * alone. */
+enum tsdb_status db_owners_ask(struct tsdb *db, enum owner_job_kind kind, uint64_t argument,
+                               bool inline_owners, uint64_t *out_work,
+                               struct tsdb_error *err) TSDB_WUR;
+
+/* ---- retention.c ---- */
+/* What is older is about to be dropped; INT64_MIN: nothing. */
+int64_t db_retention_min(const struct tsdb *db);
+
+/* ---- checkpointing.c ---- */
 /* Write a checkpoint. Caller holds admin, or is alone. inline_owners: run the owners' steps here
  * (no owner threads). */
 enum tsdb_status db_checkpoint_write(struct tsdb *db, bool inline_owners,
@@ -91,7 +113,7 @@ bool db_checkpoint_wanted(struct tsdb *db);
 /* Make every series known so far durable in series.log. Caller holds admin, or is alone. */
 enum tsdb_status db_series_commit(struct tsdb *db, struct tsdb_error *err) TSDB_WUR;
 
-/* ---- db_blocks.c ---- */
+/* ---- block_work.c ---- */
 /* Open the blocks; recovery has loaded the heads, nobody else runs. */
 enum tsdb_status db_blocks_open(struct tsdb *db, struct tsdb_error *err) TSDB_WUR;
 

@@ -1,9 +1,12 @@
 /* Owners: the one thread that changes a partition.
  *
- * owner_step drains batches from its ring, and for each: per run of one partition prefetches, finds
- * or creates new series, checks bounds and duplicates, appends, encodes WAL frames of what was
- * accepted (SERIES frame first), raises the partition's write sequence and log sequence; then hands
- * the batch to the log, or completes it if it needs none.
+ *   ring ──▶ backlog ──▶ owner_step: mailbox ─ a slice of each job ─ batches ──▶ wal ring, or done
+ *   sealer ──▶ mailbox      others ──▶ jobs: mark, seal, sweep, drop
+ *
+ * For each batch: per run of one partition it prefetches, finds or creates new series, checks bounds
+ * and duplicates, appends, encodes WAL frames of what was accepted (SERIES frame first), raises the
+ * partition's write sequence and log sequence; then it hands the batch to the log, or completes it
+ * if it needs none.
  *
  * It takes a WAL credit before it starts on a batch; without one it leaves the rest for the next
  * step (kept in its backlog). A batch whose accepted samples were all there already passes through
@@ -17,63 +20,58 @@
 #include "base/ring.h"
 #include "tsdb/engine/alias.h"
 #include "tsdb/head/head.h"
+#include "tsdb/head/partition.h"
 #include "wal/wal.h"
 
-/* Per partition, owned by its owner. Sequences are atomic so that the checkpoint and stats may
- * look. */
-struct owner_partition {
-    struct head_partition *head;
-    _Atomic(uint64_t) write_seq; /* last applied */
-    uint64_t log_seq;            /* last logged frame */
-    uint64_t epoch; /* current packing epoch of this partition; moves when the log's epoch or a
-                       checkpoint says so */
-    uint64_t wal_epoch_seen;
+/* What others ask of an owner: work over its partitions, done in slices between batches. Each kind
+ * has its argument, and its work, which the asker may read when it is done. */
+enum owner_job_kind {
+    OWNER_JOB_MARK = 0, /* note sequences in `marks`, begin a new packing epoch */
+    OWNER_JOB_SEAL,  /* int64_t before_ms: what is open of windows that begin before it; chunks */
+    OWNER_JOB_SWEEP, /* uint64_t view: chunks in the blocks of every view up to it; chunks */
+    OWNER_JOB_DROP,  /* int64_t min_ms: chunks that are older; chunks */
+    OWNER_JOB_COUNT
 };
+struct owner_job {
+    /* By the asker, one at a time for each kind: `argument` is written before `requested` rises
+     * (release). The owner's `done` follows (release). */
+    _Atomic(uint32_t) requested, done;
+    _Atomic(uint64_t) argument;
+    /* the owner's */
+    uint32_t running; /* the request being worked on */
+    uint64_t value;   /* its argument */
+    uint64_t work;
+    uint32_t partition, local; /* how far it is */
+    bool active;
+};
+
 struct owner {
     uint32_t index;
     struct tsdb_ring ring;
     struct wal *wal; /* NULL until recovery is done */
     struct alias_table *aliases;
-    struct owner_partition *partitions; /* all 64; this owner touches only its own range */
+    struct partition *partitions; /* all 64; this owner touches only its own range */
     uint32_t partition_begin, partition_end;
     const struct tsdb_options *options;
     struct tsdb_clock clock;
     _Atomic(uint64_t) *series_total; /* over all partitions, for series_max */
-    /* A checkpoint asks for a mark: the owner bumps every partition's epoch and records the
-     * sequences here. */
-    _Atomic(uint32_t) mark_requested, mark_done;
-    struct owner_mark {
-        uint64_t write_seq, log_seq, epoch;
-    } marks[TSDB_PARTITIONS];
     void *backlog[64];
     uint32_t backlog_begin, backlog_count;
     _Atomic(struct head_sealed *) mailbox; /* chunks that are in files now: from the sealer */
-    /* Work over all series, done in slices between batches. `argument` is written before
-     * `requested` rises (release); the rest is the owner's, `done` follows (release). */
-    struct owner_job {
-        _Atomic(uint32_t) requested, done;
-        _Atomic(uint64_t) argument;
-        uint32_t running; /* the request being worked on */
-        uint64_t value;   /* its argument */
-        uint32_t partition, local;
-        bool active;
-    } seal, sweep;
+    struct owner_job jobs[OWNER_JOB_COUNT];
+    struct partition_mark marks[TSDB_PARTITIONS]; /* of the last OWNER_JOB_MARK; own range */
 };
+/* Returns the amount of work done; 0: nothing to do, or no room in the log. */
 size_t owner_step(struct owner *o, int64_t now_ns);
-/* Apply what is in the mailbox. owner_step does; also the end of the process, when no owner runs.
- */
-size_t owner_mailbox_apply(struct owner *o);
+
+/* Ask, and wake the owner. */
+void owner_job_request(struct owner *o, enum owner_job_kind kind, uint64_t argument);
+/* Is the last request of the kind finished? out_work may be NULL. For whoever asked. */
+bool owner_job_done(const struct owner *o, enum owner_job_kind kind, uint64_t *out_work);
+
 /* Any thread: put a chunk into the mailbox (head_sealed_swap). */
 void owner_mailbox_push(struct owner *o, struct head_sealed *item);
-/* Ask the owner to seal what it has open of windows that begin before before_ms, or to drop chunks
- * that are in blocks of every view up to `view`. owner_step works on it; the calls of _done say
- * whether the last request is finished. One thread at a time. */
-void owner_seal_request(struct owner *o, int64_t before_ms);
-bool owner_seal_done(const struct owner *o);
-void owner_sweep_request(struct owner *o, uint64_t view);
-bool owner_sweep_done(const struct owner *o);
-/* Ask for the mark; owner_step answers (mark_done catches up with mark_requested). Any one thread
- * at a time. */
-void owner_mark_request(struct owner *o);
+/* Apply what is in the mailbox. owner_step does; also the end of the process, when no owner runs. */
+size_t owner_mailbox_apply(struct owner *o);
 
 #endif

@@ -4,7 +4,6 @@
 #include "base/bytes.h"
 #include "base/latency.h"
 #include "base/log.h"
-#include "tsdb/head/head_private.h"
 
 #include <string.h>
 
@@ -70,40 +69,23 @@ static void take_queues(struct sealer *s)
 /* Room for the chunk at the end of the buffer and a head_sealed for it; false: no memory. */
 static bool chunk_put(struct sealer *s, struct head_sealed *raw, uint64_t file_bytes)
 {
-    struct head_tail *t = raw->tail;
-    struct chunk_samples samples = {
-        .kind = (enum tsdb_sample_kind)raw->kind,
-        .count = raw->count,
-        .t_ms = head_tail_t(t),
-        .value = head_tail_value(t),
-        .start_ms = (t->flags & HEAD_TAIL_STARTS) ? head_tail_start(t) : NULL,
-    };
-    struct head_sealed *item = tsdb_mem_alloc_zero(TSDB_MEM_HEAD, sizeof *item);
+    TSDB_ASSERT(s->current && s->made_count < BATCH_CHUNKS);
+    struct chunk_samples samples = head_sealed_samples(raw);
     uint8_t *frame =
-        item ? tsdb_buf_reserve(&s->buf, chunk_encoded_bytes_max(&samples) + HEAD_FILE_FRAME_BYTES)
-             : NULL;
+        tsdb_buf_reserve(&s->buf, chunk_encoded_bytes_max(&samples) + HEAD_FILE_FRAME_BYTES);
     if (!frame) {
         s->buf.failed = false;
-        tsdb_mem_free(TSDB_MEM_HEAD, item, sizeof *item);
         return false;
     }
     uint64_t offset = file_bytes + s->buf.len;
     size_t len = chunk_encode(&samples, NULL, frame + 4);
     TSDB_ASSERT(len <= UINT32_MAX - HEAD_FILE_FRAME_BYTES);
+    struct head_sealed *item = head_sealed_in_file(raw, s->current, offset, (uint32_t)len);
+    if (!item) {
+        return false;
+    }
     head_file_frame_end(s->current, offset, frame, (uint32_t)len);
     s->buf.len += len + HEAD_FILE_FRAME_BYTES;
-    item->min_ms = raw->min_ms;
-    item->max_ms = raw->max_ms;
-    item->count = raw->count;
-    item->local = raw->local;
-    item->seq = raw->seq;
-    item->partition = raw->partition;
-    item->kind = raw->kind;
-    item->late = raw->late;
-    item->raw = raw;
-    item->file = s->current;
-    item->offset = offset;
-    item->len = (uint32_t)len;
     s->made[s->made_count++] = item;
     return true;
 }
@@ -138,7 +120,7 @@ static void batch_deliver(struct sealer *s)
 static void batch_discard(struct sealer *s)
 {
     for (uint32_t i = 0; i < s->made_count; i++) {
-        tsdb_mem_free(TSDB_MEM_HEAD, s->made[i], sizeof *s->made[i]);
+        head_sealed_discard(s->made[i]);
     }
 }
 

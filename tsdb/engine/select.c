@@ -7,7 +7,6 @@
 #include "base/latency.h"
 #include "index/match/matcher.h"
 #include "tsdb/engine/tsdb_private.h"
-#include "tsdb/head/head_private.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -192,7 +191,7 @@ static enum tsdb_status locals_union(struct selection *sel, const struct locals 
 /* Series whose labels recovery has lost stand in the index under a label of ours. */
 static void holes_remove(const struct head_partition *p, struct locals *l)
 {
-    if (atomic_load_explicit(&p->holes, memory_order_relaxed) == 0) {
+    if (!head_has_holes(p)) {
         return;
     }
     uint32_t n = 0;
@@ -294,7 +293,7 @@ enum tsdb_status tsdb_select(struct tsdb_querier *q, const struct tsdb_matcher *
 
 /* ---- one series ---- */
 
-static const struct head_partition *head_of(const struct tsdb_querier *q, tsdb_series_ref ref)
+static struct head_partition *head_of(const struct tsdb_querier *q, tsdb_series_ref ref)
 {
     return q->db->heads[tsdb_series_partition(ref)];
 }
@@ -305,8 +304,8 @@ static enum tsdb_status labels_copy(const struct tsdb_querier *q, tsdb_series_re
                                     struct tsdb_error *err)
 {
     struct tsdb_label items[TSDB_LABELS_MAX];
-    uint32_t n =
-        index_mem_labels(head_of(q, ref)->index, tsdb_series_local(ref), items, TSDB_LABELS_MAX);
+    uint32_t n = index_mem_labels(head_index(head_of(q, ref)), tsdb_series_local(ref), items,
+                                  TSDB_LABELS_MAX);
     struct tsdb_label *copy = TSDB_ARENA_ARRAY(arena, struct tsdb_label, TSDB_MAX(n, 1u));
     if (!copy) {
         return exhausted(arena, err);
@@ -519,7 +518,7 @@ static enum tsdb_status collect_all(struct label_query *lq, struct tsdb_error *e
         }
         struct tsdb_epoch_guard guard;
         tsdb_epoch_enter(db->epoch, &guard);
-        const struct index_mem *ix = db->heads[p]->index;
+        const struct index_mem *ix = head_index(db->heads[p]);
         if (lq->name) {
             index_mem_values(ix, lq->name, lq->name_len, add_string, &lq->strings);
         } else {
@@ -531,10 +530,11 @@ static enum tsdb_status collect_all(struct label_query *lq, struct tsdb_error *e
 }
 
 /* False: stop. */
-static bool collect_series(struct label_query *lq, const struct head_partition *p, uint32_t local)
+static bool collect_series(struct label_query *lq, struct head_partition *p, uint32_t local)
 {
     struct tsdb_label items[TSDB_LABELS_MAX];
-    struct tsdb_labels labels = {items, index_mem_labels(p->index, local, items, TSDB_LABELS_MAX)};
+    struct tsdb_labels labels = {items,
+                                 index_mem_labels(head_index(p), local, items, TSDB_LABELS_MAX)};
     if (lq->name) {
         const struct tsdb_label *l = tsdb_labels_find(&labels, lq->name, lq->name_len);
         return !l || strings_add(&lq->strings, l->value, l->value_len);

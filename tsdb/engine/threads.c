@@ -3,12 +3,10 @@
 
 #include <stdio.h>
 
-#define OWNER_IDLE_NS                                                                              \
-    (INT64_C(200) * 1000 *                                                                         \
-     1000) /* retired memory is freed at least this often                    \
-                                  */
-#define OWNER_BLOCKED_NS                                                                           \
-    (INT64_C(500) * 1000) /* no room in the log's ring: the writer is about to make some */
+/* Retired memory is freed at least this often. */
+#define OWNER_IDLE_NS (INT64_C(200) * 1000 * 1000)
+/* No room in the log's ring: the writer is about to make some. */
+#define OWNER_BLOCKED_NS   (INT64_C(500) * 1000)
 #define WAL_IDLE_NS        (INT64_C(1000) * 1000 * 1000)
 #define BACKGROUND_IDLE_NS (INT64_C(250) * 1000 * 1000)
 #define SEAL_BUSY_CHUNKS   1024u /* more in one batch: do not wait for the next */
@@ -43,18 +41,6 @@ void db_wake_all(struct tsdb *db)
     }
 }
 
-static void take_drop_request(struct tsdb *db, struct db_owner_thread *t)
-{
-    int64_t min_ms = atomic_exchange_explicit(&t->drop_before_ms, DB_NO_DROP, memory_order_relaxed);
-    if (min_ms == DB_NO_DROP) {
-        return;
-    }
-    struct owner *o = &db->owners[t->index];
-    for (uint32_t i = o->partition_begin; i < o->partition_end; i++) {
-        head_drop_before(db->heads[i], min_ms);
-    }
-}
-
 static void *owner_main(void *arg)
 {
     struct db_owner_thread *t = arg;
@@ -64,7 +50,6 @@ static void *owner_main(void *arg)
         /* Read before the step: what was published before the flag was set is then drained. */
         bool stop = is_set(&db->life->stop_owners);
         size_t done = owner_step(o, tsdb_clock_mono_ns(&db->options.clock));
-        take_drop_request(db, t);
         if (done > 0) {
             continue;
         }

@@ -32,7 +32,7 @@ struct tsdb {
     struct tsdb_hash_key hash_key;
     struct tsdb_epoch *epoch;
     struct head_partition *heads[TSDB_PARTITIONS];
-    struct owner_partition owner_partitions[TSDB_PARTITIONS]; /* .head = heads[i] */
+    struct partition partitions[TSDB_PARTITIONS]; /* .head = heads[i] */
     struct owner
         *owners; /* [owner_count], aligned to a cache line (struct tsdb_ring asks for it) */
     uint32_t owner_count;

@@ -4,7 +4,6 @@
 
 #include <string.h>
 
-#define EXEMPLAR_CATEGORY TSDB_MEM_HEAD
 /* Names are not empty, so no valid exemplar has more labels. */
 #define EXEMPLAR_LABELS_MAX TSDB_EXEMPLAR_LABEL_CHARS_MAX
 
@@ -25,9 +24,9 @@ void head_exemplar_ring_deinit(struct head_exemplar_ring *r)
     tsdb_mutex_lock(&r->lock);
     if (r->slots) {
         for (uint32_t i = 0; i < r->cap; i++) {
-            tsdb_mem_free(EXEMPLAR_CATEGORY, r->slots[i].labels, r->slots[i].label_bytes);
+            tsdb_mem_free(HEAD_CATEGORY, r->slots[i].labels, r->slots[i].label_bytes);
         }
-        tsdb_mem_free(EXEMPLAR_CATEGORY, r->slots, slots_bytes(r));
+        tsdb_mem_free(HEAD_CATEGORY, r->slots, slots_bytes(r));
     }
     r->slots = NULL;
     r->count = 0;
@@ -59,7 +58,7 @@ static enum tsdb_status append_locked(struct head_exemplar_ring *r,
                                       const struct head_exemplar_slot *x) TSDB_REQUIRES(r->lock)
 {
     if (!r->slots) {
-        r->slots = tsdb_mem_alloc_zero(EXEMPLAR_CATEGORY, slots_bytes(r));
+        r->slots = tsdb_mem_alloc_zero(HEAD_CATEGORY, slots_bytes(r));
         if (!r->slots) {
             return TSDB_NOMEM;
         }
@@ -74,7 +73,7 @@ static enum tsdb_status append_locked(struct head_exemplar_ring *r,
     }
     if (r->count == r->cap) {
         struct head_exemplar_slot *oldest = slot_at(r, 0);
-        tsdb_mem_free(EXEMPLAR_CATEGORY, oldest->labels, oldest->label_bytes);
+        tsdb_mem_free(HEAD_CATEGORY, oldest->labels, oldest->label_bytes);
         oldest->labels = NULL;
         oldest->label_bytes = 0;
         r->begin = r->begin + 1 < r->cap ? r->begin + 1 : 0;
@@ -89,7 +88,7 @@ enum tsdb_status head_exemplar_append(struct head_partition *p, uint32_t local,
                                       const struct tsdb_exemplar *x)
 {
     struct head_exemplar_ring *r = &p->exemplars;
-    TSDB_ASSERT(local < p->series_count);
+    TSDB_ASSERT(local < p->front.series_count);
     if (r->cap == 0) {
         return TSDB_OK;
     }
@@ -99,7 +98,7 @@ enum tsdb_status head_exemplar_append(struct head_partition *p, uint32_t local,
     struct head_exemplar_slot slot = {.local = local, .bits = x->bits, .t_ms = x->t_ms};
     size_t bytes = tsdb_labels_encoded_bytes(&x->labels);
     if (bytes > 0) {
-        slot.labels = tsdb_mem_alloc(EXEMPLAR_CATEGORY, bytes);
+        slot.labels = tsdb_mem_alloc(HEAD_CATEGORY, bytes);
         if (!slot.labels) {
             return TSDB_NOMEM;
         }
@@ -109,10 +108,10 @@ enum tsdb_status head_exemplar_append(struct head_partition *p, uint32_t local,
     enum tsdb_status status = append_locked(r, &slot);
     tsdb_mutex_unlock(&r->lock);
     if (status == TSDB_OK) {
-        head_count(&p->counters.exemplars, 1);
+        head_count(&p->front.counters.exemplars, 1);
         return TSDB_OK;
     }
-    tsdb_mem_free(EXEMPLAR_CATEGORY, slot.labels, slot.label_bytes);
+    tsdb_mem_free(HEAD_CATEGORY, slot.labels, slot.label_bytes);
     return status == TSDB_LIMIT ? TSDB_OK : status;
 }
 

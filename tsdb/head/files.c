@@ -6,7 +6,6 @@
 #include "base/log.h"
 #include "base/mutex.h"
 #include "model/version.h"
-#include "tsdb/recovery/datadir.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -37,7 +36,7 @@ struct head_files {
 
 static void path_of(uint64_t number, char *out)
 {
-    int n = snprintf(out, PATH_MAX_BYTES, DATADIR_HEAD "/%08" PRIu64, number);
+    int n = snprintf(out, PATH_MAX_BYTES, HEAD_FILES_DIR "/%08" PRIu64, number);
     TSDB_ASSERT(n > 0 && n < PATH_MAX_BYTES);
 }
 
@@ -202,7 +201,7 @@ static enum tsdb_status chunk_read(const struct head_file *f, bool cached, uint6
         atomic_fetch_add_explicit(f->read_failures, 1, memory_order_relaxed);
     }
     if (status != TSDB_OK) {
-        return tsdb_error_prefix(err, status, DATADIR_HEAD "/%08" PRIu64 " at byte %" PRIu64,
+        return tsdb_error_prefix(err, status, HEAD_FILES_DIR "/%08" PRIu64 " at byte %" PRIu64,
                                  f->number, offset);
     }
     return TSDB_OK;
@@ -284,7 +283,7 @@ static enum tsdb_status begin_file(struct head_files *f, struct tsdb_file *file,
     if (status == TSDB_OK) {
         status = f->fs->ops->sync(f->fs->ctx, file, err);
     }
-    return status == TSDB_OK ? f->fs->ops->sync_dir(f->fs->ctx, DATADIR_HEAD, err) : status;
+    return status == TSDB_OK ? f->fs->ops->sync_dir(f->fs->ctx, HEAD_FILES_DIR, err) : status;
 }
 
 enum tsdb_status head_files_next(struct head_files *f, struct head_file **out,
@@ -334,7 +333,7 @@ static enum tsdb_status listed(void *arg, const char *name, bool is_dir)
     uint64_t number = strtoull(name, NULL, 10);
     char path[PATH_MAX_BYTES];
     path_of(number, path);
-    bool ours = strcmp(path + sizeof DATADIR_HEAD, name) == 0;
+    bool ours = strcmp(path + sizeof HEAD_FILES_DIR, name) == 0;
     if (ours && number > l->above && number < l->least) {
         l->least = number;
     }
@@ -396,7 +395,7 @@ enum tsdb_status head_files_load(struct head_files *f, uint64_t number_min, uint
     number_at_least(f, number_min);
     for (;;) {
         l.least = UINT64_MAX;
-        enum tsdb_status status = f->fs->ops->list(f->fs->ctx, DATADIR_HEAD, listed, &l, err);
+        enum tsdb_status status = f->fs->ops->list(f->fs->ctx, HEAD_FILES_DIR, listed, &l, err);
         if (status != TSDB_OK || l.least == UINT64_MAX) {
             return status;
         }

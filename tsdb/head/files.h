@@ -10,9 +10,11 @@
  *  2. A file without references never gets one again, but from readers that found it before; those
  *     hold a guard or a reference. So: marked at 0 references, doomed when a checkpoint that was
  *     begun after is durable (nothing durable refers to it any more), deleted when the guards open
- * at that time are closed and no reader holds it. Format: docs/format/head-chunks.md. Locks: one
- * (rank TSDB_HEAD_FILES) around the list; never held over I/O. Threads: next by the sealer; mark,
- * doom, collect, next_number under the admin lock (or alone); find, read any.
+ *     at that time are closed and no reader holds it.
+ *
+ * Format: docs/format/head-chunks.md. Locks: one (rank TSDB_HEAD_FILES) around the list; never held
+ * over I/O. Threads: next by the sealer; mark, doom, collect, next_number under the admin lock (or
+ * alone); find, read any.
  */
 #ifndef TSDB_HEAD_FILES_H
 #define TSDB_HEAD_FILES_H
@@ -20,6 +22,7 @@
 #include "base/epoch.h"
 #include "tsdb/head/sealed.h"
 
+#define HEAD_FILES_DIR         "head" /* in the data directory */
 #define HEAD_FILE_HEADER_BYTES 32u
 #define HEAD_FILE_FRAME_BYTES  8u /* length before a chunk, CRC behind it */
 
@@ -43,8 +46,8 @@ enum tsdb_status head_files_next(struct head_files *f, struct head_file **out,
  * the file takes no more; what it had stays readable. */
 enum tsdb_status head_file_append(struct head_file *f, const void *data, size_t len,
                                   struct tsdb_error *err) TSDB_WUR;
-/* Fill in length and CRC around the chunk of `len` bytes at frame + 4, which will lie at `offset`.
- */
+/* Fill in length and CRC around the chunk of `len` bytes at frame + 4, which will lie at `offset` of
+ * the file. */
 void head_file_frame_end(const struct head_file *f, uint64_t offset, uint8_t *frame, uint32_t len);
 
 uint64_t head_files_next_number(struct head_files *f);

@@ -11,14 +11,14 @@
  * Invariants:
  *  1. Only the owner changes anything. Readers hold an epoch guard.
  *  2. Data is written before the count that covers it is published (release); readers load the
- * count (acquire) and read no further. Tail and count are one word.
+ *     count (acquire) and read no further. Tail and count are one word.
  *  3. Sealing publishes the chunk list first, then the new tail. Readers load the tail first, then
  *     the list, and skip a tail that they also find in the list: a sample is never seen twice and
  *     never missed. Out-of-order buffers likewise, known by a number.
  *  4. Replaced memory goes to the partition's limbo list.
  *  5. No two samples of a series in memory have the same time: exact duplicates are no-ops, others
  *     are refused. Against chunks in files nothing is checked; the first written wins on read.
- * Hot structs live in slabs that never move, found by local id >> 12 in a directory.
+ *  6. Hot structs live in slabs that never move, found by local id >> 12 in a directory.
  */
 #ifndef TSDB_HEAD_HEAD_H
 #define TSDB_HEAD_HEAD_H
@@ -33,9 +33,10 @@
 struct head_partition;
 struct head_sealed;
 
-struct head_counters { /* relaxed atomics: written by the owner, read by stats */
-    _Atomic(uint64_t) series_created, chunks, samples, histograms, exemplars, duplicates,
-        out_of_order;
+/* Relaxed atomics: written by the owner, read by stats. */
+struct head_counters {
+    _Atomic(uint64_t) series_created, chunks, samples, histograms, exemplars;
+    _Atomic(uint64_t) duplicates, out_of_order;
     _Atomic(uint64_t) rejected[TSDB_REJECT_COUNT];
     _Atomic(int64_t) min_time_ms, max_time_ms;
 };
@@ -49,10 +50,9 @@ void head_partition_configure(struct head_partition *p, int64_t range_ms, bool s
 void head_partition_destroy(struct head_partition *p);
 
 struct index_mem *head_index(struct head_partition *p);
-struct tsdb_epoch_limbo *head_limbo(struct head_partition *p);
 const struct head_counters *head_counters(const struct head_partition *p);
-/* Free what readers have let go of, if more than bytes_min wait for it. Owner. Returns bytes freed.
- */
+/* Free what readers have let go of, if more than bytes_min wait for it; returns the bytes freed.
+ * Owner. */
 uint64_t head_reclaim(struct head_partition *p, uint64_t bytes_min);
 
 /* ---- the owner ---- */
@@ -62,13 +62,14 @@ enum tsdb_status head_series_find_or_create(struct head_partition *p,
                                             struct tsdb_error *err) TSDB_WUR;
 /* Recovery: a local id whose labels were lost. Takes the next id; never found, never selected. */
 enum tsdb_status head_series_hole(struct head_partition *p, uint32_t *out_local) TSDB_WUR;
-/* Is it one of those? In the index it stands under a label whose name is no UTF-8
- * (head_name_is_hole): readers of labels, names and the checkpoint leave it out. Any thread, under
- * a guard. */
+/* Is it one of those, are there any? In the index a hole stands under a label whose name is no
+ * UTF-8 (head_name_is_hole): readers of labels, names and the checkpoint leave it out. Any thread,
+ * under a guard. */
 bool head_series_is_hole(const struct head_partition *p, uint32_t local);
+bool head_has_holes(const struct head_partition *p);
 bool head_name_is_hole(const char *name, uint32_t len);
-uint32_t head_generation(const struct head_partition *p,
-                         uint32_t local); /* 0 for every series so far: ids are not reused */
+/* 0 for every series so far: ids are not reused. */
+uint32_t head_generation(const struct head_partition *p, uint32_t local);
 void head_prefetch(const struct head_partition *p, uint32_t local);
 /* Time of the newest sample; false without one. */
 bool head_last_time(const struct head_partition *p, uint32_t local, int64_t *out_ms);
@@ -80,29 +81,30 @@ enum head_append_outcome {
     HEAD_DUPLICATE_CONFLICT, /* refused */
     HEAD_NOMEM,
 };
-/* value: float bits, or pointer to struct tsdb_raw_histogram (the raw bytes are copied). start_ms 0
- * = none. */
+/* value: float bits, or pointer to struct tsdb_raw_histogram (the raw bytes are copied); start_ms:
+ * 0 = none. */
 enum head_append_outcome head_append(struct head_partition *p, uint32_t local, int64_t t_ms,
                                      int64_t start_ms, enum tsdb_sample_kind kind, uint64_t value);
-/* The base for WAL packing: the last float of the series logged in `epoch`. head_logged records
- * one. Also used by replay, with its own decode generation as `epoch`. */
+/* The base for WAL packing: the last float of the series logged in `epoch`; head_wal_logged records
+ * one. Replay uses both with its own decode generation as `epoch`. */
 bool head_wal_base(const struct head_partition *p, uint32_t local, uint64_t epoch,
                    uint64_t *out_bits);
 void head_wal_logged(struct head_partition *p, uint32_t local, uint64_t epoch, uint64_t bits);
-/* Have the labels of the series been written to the log or to series.log? (memory mode logs lazily)
- */
+/* Have the labels of the series been written to the log or to series.log? Memory mode logs them
+ * when a request first asks for its samples to be logged. */
 bool head_labels_logged(const struct head_partition *p, uint32_t local);
 void head_labels_logged_set(struct head_partition *p, uint32_t local);
 enum tsdb_status head_exemplar_append(struct head_partition *p, uint32_t local,
                                       const struct tsdb_exemplar *x) TSDB_WUR;
-/* Drop sealed chunks whose newest sample is older than min_ms. Returns chunks dropped. */
-uint64_t head_drop_before(struct head_partition *p, int64_t min_ms);
-/* Slices over the series [from, from + count): seal tails and out-of-order buffers with samples of
- * windows that begin before before_ms (what finds no memory stays open); drop the chunks that are
- * in the blocks of every open view, 0 < flushed_in <= view. Return the chunks sealed or dropped. */
+/* Slices over the series [from, from + count); each returns the chunks that it sealed or dropped.
+ *   seal    tails and out-of-order buffers with samples of windows that begin before before_ms;
+ *           what finds no memory stays open
+ *   sweep   chunks that are in the blocks of every open view: 0 < flushed_in <= view
+ *   drop    chunks whose newest sample is older than min_ms */
 uint64_t head_seal_before(struct head_partition *p, uint32_t from, uint32_t count,
                           int64_t before_ms);
 uint64_t head_sweep(struct head_partition *p, uint32_t from, uint32_t count, uint64_t view);
+uint64_t head_drop_before(struct head_partition *p, uint32_t from, uint32_t count, int64_t min_ms);
 uint32_t head_series_count(const struct head_partition *p);
 
 /* ---- readers, under a guard ---- */
@@ -114,10 +116,9 @@ struct head_pieces {
     uint32_t in_files; /* how many of them */
 };
 /* Which chunks a reader leaves out because its blocks have them: those with 0 < flushed_in <= view.
- * HEAD_VIEW_NONE: a reader without blocks, leaves out nothing. HEAD_VIEW_ALL: all that are in any
- * block. */
-#define HEAD_VIEW_NONE UINT64_C(0)
-#define HEAD_VIEW_ALL  (UINT64_MAX - 1)
+ */
+#define HEAD_VIEW_NONE UINT64_C(0)      /* a reader without blocks leaves out nothing */
+#define HEAD_VIEW_ALL  (UINT64_MAX - 1) /* all that are in any block */
 /* All pieces of a series, sealed ones first, in order; into arena memory. Under a guard. */
 enum tsdb_status head_pieces(const struct head_partition *p, uint32_t local, uint64_t view,
                              struct tsdb_arena *arena, struct head_pieces *out) TSDB_WUR;
@@ -137,7 +138,7 @@ typedef bool (*head_exemplar_fn)(void *arg, uint32_t local, const struct tsdb_ex
 /* Exemplars of the partition, oldest first. Takes the partition's exemplar lock (rank
  * TSDB_METADATA), shared with the owner's rare head_exemplar_append. */
 void head_exemplars(struct head_partition *p, head_exemplar_fn fn, void *arg);
-enum tsdb_status head_validate(const struct head_partition *p,
-                               struct tsdb_error *err) TSDB_WUR; /* owner */
+/* The whole-structure check. Owner. */
+enum tsdb_status head_validate(const struct head_partition *p, struct tsdb_error *err) TSDB_WUR;
 
 #endif

@@ -1,3 +1,4 @@
+/* What a reader sees of a series: pieces, copied out of the guard or merged to columns. */
 #include "tsdb/head/head_private.h"
 
 #include "base/assert.h"
@@ -5,19 +6,11 @@
 
 #include <string.h>
 
-/* What a reader saw of a series: invariant 3 of head.h. */
-struct snapshot {
-    struct head_tail *tail, *ooo; /* NULL: none, or found among the chunks */
-    uint32_t tail_count, ooo_count;
-    struct head_list *list;
-    uint32_t list_count;
-};
-
 /* Was this block, loaded as the open one, sealed before the list was loaded? An in-order chunk of
  * the list that reaches up to the block's newest sample is made of it, of a grown copy of it, or of
  * what came after it (retention may have dropped its own). Late blocks are known by their number,
  * because what is sealed is a sorted copy. */
-static bool is_sealed(const struct snapshot *sn, struct head_tail *open, uint32_t count)
+static bool is_sealed(const struct head_snapshot *sn, struct head_tail *open, uint32_t count)
 {
     bool late = open->flags & HEAD_TAIL_LATE;
     TSDB_ASSERT(count > 0);
@@ -31,10 +24,10 @@ static bool is_sealed(const struct snapshot *sn, struct head_tail *open, uint32_
     return false;
 }
 
-static void snapshot_take(const struct head_series *s, struct snapshot *sn)
+void head_snapshot_take(const struct head_series *s, struct head_snapshot *sn)
 {
     memset(sn, 0, sizeof *sn);
-    /* Acquire, all: partners are the releases in head.c. The open blocks first, then the list: what
+    /* Acquire, all: partners are the releases in tail.c and late.c. The open blocks first, then the list: what
      * was sealed before an open block came is in the list that is loaded after it. */
     uint64_t word = atomic_load_explicit(&s->tail, memory_order_acquire);
     sn->tail = head_word_tail(word);
@@ -68,11 +61,6 @@ static struct piece piece_of(struct head_tail *t, uint32_t count)
     };
 }
 
-static enum tsdb_status no_memory(const struct tsdb_arena *arena)
-{
-    return tsdb_arena_status(arena);
-}
-
 /* Is the chunk left out by a reader of this view? */
 static bool in_blocks(const struct head_sealed *c, uint64_t view)
 {
@@ -93,15 +81,15 @@ static void pieces_add(struct head_pieces *l, struct piece piece, struct head_se
 static enum tsdb_status pieces_in(const struct head_series *s, struct tsdb_time_range range,
                                   uint64_t view, struct tsdb_arena *arena, struct head_pieces *out)
 {
-    struct snapshot sn;
-    snapshot_take(s, &sn);
+    struct head_snapshot sn;
+    head_snapshot_take(s, &sn);
     struct head_pieces l = {.items = TSDB_ARENA_ARRAY(arena, struct piece, sn.list_count + 2u)};
     if (!l.items) {
-        return no_memory(arena);
+        return tsdb_arena_status(arena);
     }
     l.in_file = TSDB_ARENA_ARRAY(arena, struct head_sealed *, sn.list_count + 2u);
     if (!l.in_file) {
-        return no_memory(arena);
+        return tsdb_arena_status(arena);
     }
     for (uint32_t i = 0; i < sn.list_count; i++) {
         struct head_sealed *c = head_list_at(sn.list, i);
@@ -136,6 +124,13 @@ enum tsdb_status head_pieces(const struct head_partition *p, uint32_t local, uin
 
 /* ---- pieces that outlive the guard ---- */
 
+/* A reference that was copied under a guard and is used after it. */
+struct sealed_ref {
+    struct head_file *file; /* acquired; NULL: the piece is in memory */
+    uint64_t offset;
+    uint32_t len;
+};
+
 /* Pointers to raw histograms become pointers to copies of them. */
 static enum tsdb_status histograms_copy(struct tsdb_arena *arena, uint64_t *value, uint32_t count)
 {
@@ -145,7 +140,7 @@ static enum tsdb_status histograms_copy(struct tsdb_arena *arena, uint64_t *valu
         struct tsdb_raw_histogram *copy =
             tsdb_arena_alloc(arena, sizeof *copy + raw->len, _Alignof(struct tsdb_raw_histogram));
         if (!copy) {
-            return no_memory(arena);
+            return tsdb_arena_status(arena);
         }
         uint8_t *data = (uint8_t *)(copy + 1);
         memcpy(data, raw->data, raw->len);
@@ -163,7 +158,7 @@ static enum tsdb_status piece_copy(struct tsdb_arena *arena, struct piece *p)
     uint64_t *value = t_ms ? TSDB_ARENA_ARRAY(arena, uint64_t, n) : NULL;
     int64_t *start_ms = value && p->start_ms ? TSDB_ARENA_ARRAY(arena, int64_t, n) : NULL;
     if (!value || (p->start_ms && !start_ms)) {
-        return no_memory(arena);
+        return tsdb_arena_status(arena);
     }
     memcpy(t_ms, p->t_ms, n * sizeof t_ms[0]);
     memcpy(value, p->value, n * sizeof value[0]);
@@ -231,7 +226,7 @@ enum tsdb_status head_collect(const struct head_partition *p, uint32_t local,
     enum tsdb_status status = pieces_in(head_hot(p, local), range, view, arena, &l);
     if (status == TSDB_OK && l.count > 0) {
         refs = TSDB_ARENA_ARRAY(arena, struct sealed_ref, l.count);
-        status = refs ? pieces_keep(&l, arena, refs) : no_memory(arena);
+        status = refs ? pieces_keep(&l, arena, refs) : tsdb_arena_status(arena);
     }
     tsdb_epoch_exit(p->epoch, &guard);
     if (status != TSDB_OK) {
@@ -278,98 +273,5 @@ enum tsdb_status head_read(const struct head_partition *p, uint32_t local,
             status = merge(pieces, n, range, arena, out, err);
         }
     }
-    return status;
-}
-
-/* ---- checking ---- */
-
-static enum tsdb_status block_validate(struct head_tail *t, uint32_t n, struct tsdb_error *err)
-{
-    if (n == 0 || n > t->cap || t->cap > TSDB_CHUNK_SAMPLES) {
-        return tsdb_error_set(err, TSDB_CORRUPT, "block of %u samples, capacity %u", n, t->cap);
-    }
-    bool sorted = !(t->flags & HEAD_TAIL_LATE) || (t->flags & HEAD_TAIL_SORTED);
-    for (uint32_t i = 1; sorted && i < n; i++) {
-        if (head_tail_t(t)[i - 1] >= head_tail_t(t)[i]) {
-            return tsdb_error_set(err, TSDB_CORRUPT, "times of sample %u do not rise", i);
-        }
-    }
-    return TSDB_OK;
-}
-
-/* A raw chunk's own fields, and that every chunk lies in one window. */
-static enum tsdb_status sealed_validate(const struct head_partition *p, const struct head_sealed *c,
-                                        uint32_t at, struct tsdb_error *err)
-{
-    enum tsdb_status status = c->file ? TSDB_OK : block_validate(c->tail, c->count, err);
-    if (status == TSDB_OK && !c->file &&
-        (c->min_ms != head_tail_t(c->tail)[0] || c->max_ms != head_tail_t(c->tail)[c->count - 1] ||
-         c->count != head_tail_count(c->tail))) {
-        status = tsdb_error_set(err, TSDB_CORRUPT, "chunk %u: bounds are not its samples'", at);
-    }
-    if (status == TSDB_OK && c->max_ms > sealed_window_last(c->min_ms, p->range_ms)) {
-        status = tsdb_error_set(err, TSDB_CORRUPT, "chunk %u lies in two windows", at);
-    }
-    return status;
-}
-
-static enum tsdb_status series_validate(const struct head_partition *p, uint32_t local,
-                                        struct tsdb_arena *arena, struct tsdb_error *err)
-{
-    const struct head_series *s = head_hot(p, local);
-    struct snapshot sn;
-    snapshot_take(s, &sn);
-    enum tsdb_status status = TSDB_OK;
-    uint64_t samples = 0;
-    bool in_files = (s->flags & HEAD_SERIES_FROM_FILES) != 0;
-    for (uint32_t i = 0; status == TSDB_OK && i < sn.list_count; i++) {
-        const struct head_sealed *c = head_list_at(sn.list, i);
-        status = sealed_validate(p, c, i, err);
-        samples += c->count;
-        in_files = in_files || c->file;
-    }
-    struct head_tail *open[2] = {sn.tail, sn.ooo};
-    uint32_t counts[2] = {sn.tail_count, sn.ooo_count};
-    for (uint32_t i = 0; status == TSDB_OK && i < 2; i++) {
-        if (open[i]) {
-            status = block_validate(open[i], counts[i], err);
-            samples += counts[i];
-        }
-    }
-    struct tsdb_columns all = {0};
-    if (status == TSDB_OK) {
-        status = head_read(p, local, TSDB_TIME_ALL, HEAD_VIEW_NONE, arena, &all, err);
-    }
-    if (status != TSDB_OK) {
-        return status;
-    }
-    /* Reading keeps one of two samples with the same time, so that equal counts mean that there are
-     * none; beside chunks in files there may be. */
-    if (all.count > samples || (all.count < samples && !in_files)) {
-        return tsdb_error_set(err, TSDB_CORRUPT, "%u samples read, %llu stored", all.count,
-                              (unsigned long long)samples);
-    }
-    bool newest_known = all.count == 0 || s->last_t_ms >= all.t_ms[all.count - 1];
-    return newest_known ? TSDB_OK
-                        : tsdb_error_set(err, TSDB_CORRUPT, "newest sample is not the last one");
-}
-
-enum tsdb_status head_validate(const struct head_partition *p, struct tsdb_error *err)
-{
-    enum tsdb_status status = index_mem_validate(p->index, err);
-    if (status == TSDB_OK && index_mem_series_count(p->index) != p->series_count) {
-        status = tsdb_error_set(err, TSDB_CORRUPT, "index has %u series, head %u",
-                                index_mem_series_count(p->index), p->series_count);
-    }
-    struct tsdb_arena arena;
-    tsdb_arena_init(&arena, TSDB_MEM_OTHER, 1u << 16, NULL);
-    for (uint32_t i = 0; status == TSDB_OK && i < p->series_count; i++) {
-        tsdb_arena_reset(&arena);
-        status = series_validate(p, i, &arena, err);
-        if (status != TSDB_OK) {
-            status = tsdb_error_prefix(err, status, "partition %u series %u", p->id, i);
-        }
-    }
-    tsdb_arena_deinit(&arena);
     return status;
 }

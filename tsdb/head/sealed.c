@@ -5,7 +5,6 @@
 
 #include <string.h>
 
-#define HEAD_CATEGORY  TSDB_MEM_HEAD
 #define LIST_CAP_FIRST 2u
 
 static size_t list_bytes(uint32_t cap)
@@ -43,6 +42,42 @@ struct head_sealed *head_sealed_create(struct head_partition *p, uint32_t local,
     s->kind = tail->kind;
     s->late = (tail->flags & HEAD_TAIL_LATE) != 0;
     s->tail = tail;
+    return s;
+}
+
+struct chunk_samples head_sealed_samples(const struct head_sealed *raw)
+{
+    struct head_tail *t = raw->tail;
+    TSDB_ASSERT(!raw->file && raw->count == head_tail_count(t));
+    return (struct chunk_samples){
+        .kind = (enum tsdb_sample_kind)raw->kind,
+        .count = raw->count,
+        .t_ms = head_tail_t(t),
+        .value = head_tail_value(t),
+        .start_ms = (t->flags & HEAD_TAIL_STARTS) ? head_tail_start(t) : NULL,
+    };
+}
+
+struct head_sealed *head_sealed_in_file(struct head_sealed *raw, struct head_file *file,
+                                        uint64_t offset, uint32_t len)
+{
+    TSDB_ASSERT(!raw->file && file && len > 0);
+    struct head_sealed *s = tsdb_mem_alloc_zero(HEAD_CATEGORY, sizeof *s);
+    if (!s) {
+        return NULL;
+    }
+    s->min_ms = raw->min_ms;
+    s->max_ms = raw->max_ms;
+    s->count = raw->count;
+    s->local = raw->local;
+    s->seq = raw->seq;
+    s->partition = raw->partition;
+    s->kind = raw->kind;
+    s->late = raw->late;
+    s->raw = raw;
+    s->file = file;
+    s->offset = offset;
+    s->len = len;
     return s;
 }
 
@@ -150,7 +185,7 @@ static void queue(struct head_partition *p, struct head_sealed *s)
 static void list_replace(struct head_partition *p, struct head_series *s, struct head_list *l)
 {
     struct head_list *old = atomic_load_explicit(&s->chunks, memory_order_relaxed);
-    atomic_store_explicit(&s->chunks, l, memory_order_release); /* partner: head_read.c */
+    atomic_store_explicit(&s->chunks, l, memory_order_release); /* partner: head/read.c */
     if (old) {
         tsdb_epoch_retire(p->epoch, &p->limbo, HEAD_CATEGORY, old, list_bytes(old->cap));
     }
@@ -164,12 +199,12 @@ void head_list_publish(struct head_partition *p, struct head_series *s, struct h
     for (uint32_t i = 0; i < n; i++) {
         list_put(list, have + i, chunks[i]);
     }
-    /* Release, both: partners are the loads of chunks and count in head_read.c. */
+    /* Release, both: partners are the loads of chunks and count in head/read.c. */
     atomic_store_explicit(&list->count, have + n, memory_order_release);
     if (copied) {
         list_replace(p, s, list);
     }
-    head_count(&p->counters.chunks, n);
+    head_count(&p->front.counters.chunks, n);
     for (uint32_t i = 0; p->seal && i < n; i++) {
         if (!chunks[i]->file) {
             queue(p, chunks[i]);
@@ -251,41 +286,6 @@ void head_sealed_swap(struct head_partition *p, struct head_sealed *item)
     atomic_fetch_sub_explicit(&p->raw_pending, 1, memory_order_release);
 }
 
-enum tsdb_status head_sealed_load(struct head_partition *p, const struct head_sealed *chunk)
-{
-    TSDB_ASSERT(chunk->local < p->series_count && chunk->file && chunk->count > 0);
-    struct head_series *s = head_hot(p, chunk->local);
-    /* What is in order lies before what comes after it in the list, never open beside it. */
-    if (!chunk->late && !head_series_seal_tail(p, s, chunk->local)) {
-        return TSDB_NOMEM;
-    }
-    int64_t window = sealed_window(chunk->min_ms, p->range_ms);
-    bool copied = false;
-    struct head_sealed *own = tsdb_mem_alloc_zero(HEAD_CATEGORY, sizeof *own);
-    struct head_list *list = own ? head_list_ensure(s, 1, &copied) : NULL;
-    if (!list || head_windows_add(&p->windows, window, 1) != TSDB_OK) {
-        if (list && copied) {
-            head_list_discard(list);
-        }
-        head_sealed_discard(own);
-        return TSDB_NOMEM;
-    }
-    own->min_ms = chunk->min_ms;
-    own->max_ms = chunk->max_ms;
-    own->count = chunk->count;
-    own->local = chunk->local;
-    own->partition = (uint8_t)p->id;
-    own->kind = chunk->kind;
-    own->late = chunk->late;
-    own->file = chunk->file;
-    own->offset = chunk->offset;
-    own->len = chunk->len;
-    head_file_acquire(own->file);
-    head_list_publish(p, s, list, copied, &own, 1);
-    head_series_reached(s, own->max_ms);
-    return TSDB_OK;
-}
-
 /* ---- taking chunks away ---- */
 
 typedef bool (*gone_fn)(const struct head_sealed *s, uint64_t value);
@@ -344,17 +344,17 @@ static uint64_t remove_slice(struct head_partition *p, uint32_t from, uint32_t c
                              gone_fn is_gone, uint64_t value)
 {
     uint64_t gone = 0;
-    for (uint32_t i = from; i < p->series_count && i - from < count; i++) {
+    for (uint32_t i = from; i < p->front.series_count && i - from < count; i++) {
         gone += series_remove(p, head_hot(p, i), is_gone, value);
     }
     /* Subtraction in the counter's own arithmetic. */
-    head_count(&p->counters.chunks, (uint64_t)0 - gone);
+    head_count(&p->front.counters.chunks, (uint64_t)0 - gone);
     return gone;
 }
 
-uint64_t head_drop_before(struct head_partition *p, int64_t min_ms)
+uint64_t head_drop_before(struct head_partition *p, uint32_t from, uint32_t count, int64_t min_ms)
 {
-    return remove_slice(p, 0, UINT32_MAX, is_older, (uint64_t)min_ms);
+    return remove_slice(p, from, count, is_older, (uint64_t)min_ms);
 }
 
 uint64_t head_sweep(struct head_partition *p, uint32_t from, uint32_t count, uint64_t view)
@@ -395,7 +395,7 @@ uint64_t head_seal_before(struct head_partition *p, uint32_t from, uint32_t coun
                           int64_t before_ms)
 {
     uint64_t sealed = 0;
-    for (uint32_t i = from; i < p->series_count && i - from < count; i++) {
+    for (uint32_t i = from; i < p->front.series_count && i - from < count; i++) {
         sealed += series_seal_before(p, i, before_ms);
     }
     return sealed;

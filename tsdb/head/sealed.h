@@ -1,25 +1,25 @@
 /* Sealed chunks of the head: first raw in memory, then encoded in a head file, then in a block.
  *
- *   tail full ─ owner seals ─▶ head_sealed {raw} ─ sealer encodes, appends to head/NNNNNN ─▶ owner
- * swaps in head_sealed {file} ─ flusher writes the window's block ─▶ flushed_in = view ─ sweep,
- * when no older view is open ─▶ gone from the head
+ *   tail full ─ owner seals ─▶ head_sealed {raw} ─ sealer encodes, appends to head/NNNNNNNN
+ *     ─▶ owner swaps in head_sealed {file} ─ flusher writes the window's block
+ *     ─▶ flushed_in = view ─ sweep, when no older view is open ─▶ gone from the head
  *
  * Invariants:
  *  1. A sealed chunk lies in one window of block_range_ms (floor division of time): tails are
- * sealed when a sample crosses a boundary, out-of-order buffers are split when they are sealed.
+ *     sealed when a sample crosses a boundary, out-of-order buffers are split when they are sealed.
  *  2. Only the owner changes a series' list of sealed chunks. The sealer and the flusher ask
- * through the owner's mailbox.
+ *     through the owner's mailbox and jobs.
  *  3. A head_sealed is immutable but for flushed_in; what is replaced or dropped goes to the
- * partition's limbo list.
+ *     partition's limbo list.
  *  4. A querier with view V reads the chunks with flushed_in == 0 or flushed_in > V, and the blocks
- * of V: a sample is never in both, never in neither.
+ *     of V: a sample is never in both, never in neither.
  *  5. A head file's chunks are durable (file synced, name synced) before a head_sealed refers to
- * them: until the swap the samples stay in memory, so that a failed sync loses nothing. A head file
- * is deleted when no chunk of the head and no checkpoint refers to it.
+ *     them: until the swap the samples stay in memory, so that a failed sync loses nothing. A head
+ *     file is deleted when no chunk of the head and no checkpoint refers to it.
  *  6. The raw chunk that waits for the sealer is the sealer's to read and the owner's to free: the
- * owner that drops it marks it as an orphan and frees it when the sealer gives it back.
+ *     owner that drops it marks it as an orphan and frees it when the sealer gives it back.
  *  7. Chunks of a series stand in its list in the order in which their samples were accepted where
- * they share a time: the first one wins. Conflicts are refused against what is in memory only.
+ *     they share a time: the first one wins. Conflicts are refused against what is in memory only.
  */
 #ifndef TSDB_HEAD_SEALED_H
 #define TSDB_HEAD_SEALED_H
@@ -30,11 +30,12 @@
 
 struct head_tail;
 
-/* head/NNNNNNNN: header, then chunks: u32 length | chunk bytes | u32 CRC32C
- * (docs/format/head-chunks.md). Append-only, one writer (the sealer). Counted references: one per
- * head_sealed that points in, one per reader that copied such a reference, one while it is the
- * sealer's current. A count of zero frees nothing: tsdb/head/files.h closes and deletes, when no
- * guard is open any more that may have found the file. */
+/* head/NNNNNNNN: header, then chunks: u32 length | chunk bytes | u32 CRC-32C
+ * (docs/format/head-chunks.md). Append-only, one writer (the sealer).
+ *
+ * References are counted: one per head_sealed that points in, one per reader that copied such a
+ * reference, one while it is the sealer's current. A count of zero frees nothing: tsdb/head/files.h
+ * closes and deletes, when no guard is open any more that may have found the file. */
 struct head_file {
     _Atomic(uint64_t) refs;
     uint64_t number;
@@ -87,6 +88,8 @@ struct head_sealed {
     uint32_t len;           /* of the chunk bytes */
 };
 
+/* ---- windows ---- */
+
 /* How far into its window a time lies. */
 static inline int64_t sealed_window_offset(int64_t t_ms, int64_t range_ms)
 {
@@ -106,15 +109,44 @@ static inline int64_t sealed_window_last(int64_t t_ms, int64_t range_ms)
     return t_ms > INT64_MAX - room ? INT64_MAX : t_ms + room;
 }
 
-/* A reference that a reader copied under a guard and may use after it. */
-struct sealed_ref {
-    struct head_file *file; /* acquired */
-    uint64_t offset;
-    uint32_t len;
-};
-/* ---- the flusher's view of a partition (any thread; takes guards of its own, short ones) ---- */
+/* ---- the sealer: any one thread ---- */
+
+/* Take all that is queued, oldest first. */
+struct head_sealed *head_seal_queue_take(struct head_partition *p);
+/* Give a chunk back that was taken and not sealed: at the end of the process. */
+void head_seal_queue_push(struct head_partition *p, struct head_sealed *s);
+/* The samples of a raw chunk: borrowed, the sealer's to read until it gives the chunk back. */
+struct chunk_samples head_sealed_samples(const struct head_sealed *raw);
+/* What is to replace a raw chunk: its samples lie in `file`, which is not acquired. For the owner's
+ * mailbox (head_sealed_swap), or to be discarded. NULL: no memory. */
+struct head_sealed *head_sealed_in_file(struct head_sealed *raw, struct head_file *file,
+                                        uint64_t offset, uint32_t len);
+/* Free one that nobody else has seen; leaves tail and file alone. NULL is fine. */
+void head_sealed_discard(struct head_sealed *s);
+/* Raw chunks on their way through the sealer and back: 0 = all that was sealed is in files. Any
+ * thread. */
+uint32_t head_raw_pending(const struct head_partition *p);
+
+/* ---- the owner ---- */
+
+/* Swap item in for item->raw. */
+void head_sealed_swap(struct head_partition *p, struct head_sealed *item);
+
+/* ---- recovery ---- */
+
+/* A chunk that lies in a file, behind what the series has already. Acquires the file. NOMEM ends
+ * recovery. */
+enum tsdb_status head_sealed_load(struct head_partition *p,
+                                  const struct head_sealed *chunk) TSDB_WUR;
+/* Samples of a chunk (at most TSDB_CHUNK_SAMPLES) that lies in several windows of today's range, as
+ * raw chunks in its place of the list; copies. NOMEM ends recovery. */
+enum tsdb_status head_sealed_load_split(struct head_partition *p, uint32_t local, bool late,
+                                        const struct chunk_samples *c) TSDB_WUR;
+
+/* ---- the flusher: any thread; takes guards of its own, short ones ---- */
+
 /* Visit every sealed chunk that is in a file, not flushed, and lies in the window that begins at
- * window_ms; `from` .. `to` are local ids. fn runs under the guard and must not block. */
+ * window_ms, of the series [from, to). fn runs under the guard and must not block. */
 typedef void (*sealed_fn)(void *arg, uint32_t local, struct head_sealed *s);
 void head_sealed_visit(struct head_partition *p, struct tsdb_epoch *epoch, uint32_t from,
                        uint32_t to, int64_t window_ms, int64_t range_ms, sealed_fn fn, void *arg);
@@ -122,17 +154,8 @@ void head_sealed_visit(struct head_partition *p, struct tsdb_epoch *epoch, uint3
  * meanwhile, or it was marked before. Under the guard of head_sealed_visit. */
 bool head_sealed_flushed(struct head_partition *p, struct head_sealed *s, uint64_t view);
 /* The smallest window with a begin in [from_ms, before_ms) that has an unflushed sealed chunk, tail
- * or out-of-order sample; false: none. From counts per window, so that it touches no series. Any
- * thread. */
+ * or out-of-order sample; false: none. From counts per window, so that it touches no series. */
 bool head_window_next(struct head_partition *p, int64_t from_ms, int64_t before_ms,
                       int64_t *out_window_ms);
-static inline bool head_oldest_window(struct head_partition *p, int64_t before_ms,
-                                      int64_t *out_window_ms)
-{
-    return head_window_next(p, INT64_MIN, before_ms, out_window_ms);
-}
-/* Raw sealed chunks on their way through the sealer and back: 0 = all that was sealed is in files.
- * Any thread. */
-uint32_t head_raw_pending(const struct head_partition *p);
 
 #endif

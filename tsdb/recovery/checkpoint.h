@@ -26,8 +26,8 @@
 
 #include "base/epoch.h"
 #include "base/file.h"
-#include "tsdb/engine/owner.h"
 #include "tsdb/head/head.h"
+#include "tsdb/head/partition.h"
 
 #define CHECKPOINT_HEADER_BYTES      64
 #define CHECKPOINT_PAGE_HEADER_BYTES 24
@@ -49,7 +49,7 @@ struct checkpoint_info {
     uint64_t wal_segment;      /* replay starts at this segment */
     uint64_t series_log_bytes; /* series.log is relied upon up to here */
     int64_t created_ms;        /* wall time */
-    struct owner_mark marks[TSDB_PARTITIONS];
+    struct partition_mark marks[TSDB_PARTITIONS];
     uint32_t series[TSDB_PARTITIONS]; /* series relied upon: local ids 0 .. series-1 */
     uint64_t head_file_next;          /* every number of a head file so far is below */
 };

@@ -3,6 +3,7 @@
 #include "base/crc32c.h"
 #include "base/limits.h"
 #include "model/version.h"
+#include "tsdb/head/files.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -183,7 +184,7 @@ static enum tsdb_status count_entry(void *arg, const char *name, bool is_dir)
 /* Does the directory hold data? VERSION is durable before any of these is written. */
 static enum tsdb_status find_data(const struct tsdb_fs *fs, bool *out, struct tsdb_error *err)
 {
-    static const char *const dirs[] = {DATADIR_WAL, DATADIR_CHECKPOINT, DATADIR_HEAD};
+    static const char *const dirs[] = {DATADIR_WAL, DATADIR_CHECKPOINT, HEAD_FILES_DIR};
     struct tsdb_file_info info;
     enum tsdb_status status = fs->ops->stat(fs->ctx, DATADIR_SERIES_LOG, &info, err);
     bool found = status == TSDB_OK;
@@ -208,7 +209,7 @@ static enum tsdb_status make_dirs(const struct tsdb_fs *fs, struct tsdb_error *e
     if (status == TSDB_OK) {
         status = fs->ops->mkdir(fs->ctx, DATADIR_CHECKPOINT, err);
     }
-    return status == TSDB_OK ? fs->ops->mkdir(fs->ctx, DATADIR_HEAD, err) : status;
+    return status == TSDB_OK ? fs->ops->mkdir(fs->ctx, HEAD_FILES_DIR, err) : status;
 }
 
 static enum tsdb_status create_layout(struct datadir *d, const struct tsdb_random *random,

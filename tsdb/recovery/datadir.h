@@ -23,7 +23,6 @@
 #define DATADIR_SERIES_LOG  "series.log"
 #define DATADIR_WAL         "wal"
 #define DATADIR_CHECKPOINT  "checkpoint"
-#define DATADIR_HEAD        "head"
 #define DATADIR_TMP_SUFFIX  ".tmp"
 #define DATADIR_VERSION_MAX 4096 /* bytes of VERSION; ours are under 200 */
 

@@ -244,9 +244,8 @@ void replay_frame(struct replay_partition *p, uint64_t segment, const struct wal
     }
 }
 
-void replay_partition_init(struct replay_partition *p, uint32_t id,
-                           struct owner_partition *partition, const struct tsdb_hash_key *hash_key,
-                           const struct checkpoint_info *base)
+void replay_partition_init(struct replay_partition *p, uint32_t id, struct partition *partition,
+                           const struct tsdb_hash_key *hash_key, const struct checkpoint_info *base)
 {
     *p = (struct replay_partition){
         .id = id,

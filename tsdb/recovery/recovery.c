@@ -2,7 +2,6 @@
 
 #include "base/assert.h"
 #include "base/log.h"
-#include "tsdb/head/head_private.h"
 #include "tsdb/recovery/datadir.h"
 #include "tsdb/recovery/recovery_private.h"
 
@@ -402,7 +401,7 @@ static void sum_up(struct run *run)
     struct recovery_result *out = run->result;
     for (uint32_t i = 0; i < TSDB_PARTITIONS; i++) {
         const struct replay_partition *p = &run->partitions[i];
-        struct owner_partition *partition = &run->r->partitions[i];
+        struct partition *partition = &run->r->partitions[i];
         out->wal_bytes += p->bytes;
         out->frames += p->frames;
         out->samples += p->samples;
@@ -418,7 +417,7 @@ static void sum_up(struct run *run)
     out->damage += out->lost_chunks;
     if (out->lost_chunks > 0) {
         tsdb_log(TSDB_LOG_ERROR, "recovery",
-                 "chunks were lost: their files in " DATADIR_HEAD " are missing or damaged",
+                 "chunks were lost: their files in " HEAD_FILES_DIR " are missing or damaged",
                  TSDB_U("chunks", out->lost_chunks));
     }
     if (out->lost_frames > 0 || out->dropped_samples > 0) {

@@ -29,6 +29,7 @@
 #define TSDB_RECOVERY_RECOVERY_H
 
 #include "tsdb/head/files.h"
+#include "tsdb/head/partition.h"
 #include "tsdb/recovery/checkpoint.h"
 #include "tsdb/recovery/series_log.h"
 
@@ -55,13 +56,13 @@ struct recovery_result {
 struct recovery {
     const struct tsdb_fs *fs;
     const struct tsdb_hash_key *hash_key;
-    struct owner_partition *partitions; /* [TSDB_PARTITIONS], heads empty; sequences are set */
-    struct series_log *series_log;      /* initialised; loaded and ready to append afterwards */
-    struct head_files *head_files;      /* empty; loaded afterwards. NULL: chunks in files are
+    struct partition *partitions;    /* [TSDB_PARTITIONS], heads empty; sequences are set */
+    struct series_log *series_log;   /* initialised; loaded and ready to append afterwards */
+    struct head_files *head_files;   /* empty; loaded afterwards. NULL: chunks in files are
                                            refused */
-    int64_t range_ms;                   /* windows of the heads; 0: one for all time */
-    uint32_t worker_count;              /* 1: no threads */
-    const _Atomic(uint32_t) *cancel;    /* not 0: stop with CANCELLED; NULL: never */
+    int64_t range_ms;                /* windows of the heads; 0: one for all time */
+    uint32_t worker_count;           /* 1: no threads */
+    const _Atomic(uint32_t) *cancel; /* not 0: stop with CANCELLED; NULL: never */
     struct recovery_progress *progress;
 };
 

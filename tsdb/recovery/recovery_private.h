@@ -30,7 +30,7 @@ void replay_map_deinit(struct replay_map *m);
 /* ---- one partition under replay; touched by its worker only ---- */
 struct replay_partition {
     uint32_t id;
-    struct owner_partition *partition;
+    struct partition *partition;
     const struct tsdb_hash_key *hash_key;
     struct head_files *head_files;
     int64_t range_ms;
@@ -46,8 +46,8 @@ struct replay_partition {
     enum tsdb_status status; /* first failure; nothing is applied after it */
     struct tsdb_error err;
 };
-void replay_partition_init(struct replay_partition *p, uint32_t id,
-                           struct owner_partition *partition, const struct tsdb_hash_key *hash_key,
+void replay_partition_init(struct replay_partition *p, uint32_t id, struct partition *partition,
+                           const struct tsdb_hash_key *hash_key,
                            const struct checkpoint_info *base);
 void replay_partition_deinit(struct replay_partition *p);
 void replay_frame(struct replay_partition *p, uint64_t segment, const struct wal_frame *frame);

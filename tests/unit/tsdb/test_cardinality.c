@@ -57,8 +57,8 @@ static bool create(struct fixture *f, const struct tsdb_labels *labels)
     uint64_t hash = tsdb_labels_hash(&f->db.hash_key, labels);
     uint32_t local = 0;
     bool is_new = false;
-    assert_ok(
-        head_series_find_or_create(f->db.heads[tsdb_hash_partition(hash)], labels, hash, &local, &is_new, NULL));
+    assert_ok(head_series_find_or_create(f->db.heads[tsdb_hash_partition(hash)], labels, hash,
+                                         &local, &is_new, NULL));
     return is_new;
 }
 

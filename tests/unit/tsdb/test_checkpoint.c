@@ -38,7 +38,7 @@ static int setup(void **state)
     f->info = (struct checkpoint_info){
         .number = 7, .wal_segment = 12, .series_log_bytes = 345, .created_ms = 1700000000123};
     for (uint32_t i = 0; i < TSDB_PARTITIONS; i++) {
-        f->info.marks[i] = (struct owner_mark){100 + i, 200 + i, 300 + i};
+        f->info.marks[i] = (struct partition_mark){100 + i, 200 + i, 300 + i};
     }
     return 0;
 }

@@ -263,7 +263,8 @@ static void head_append__histograms__duplicates_compare_raw_bytes(void **state)
     assert_double_bits_equal(c.histograms[c.bits[0]].sum, 1.0);
     assert_double_bits_equal(c.histograms[c.bits[1]].sum, 2.0);
     assert_valid(f);
-    assert_int_equal(head_drop_before(f->head, 10000), 2); /* a chunk and a late chunk */
+    assert_int_equal(head_drop_before(f->head, 0, UINT32_MAX, 10000),
+                     2); /* a chunk and a late chunk */
     assert_int_equal(read_all(f, s).count, 110);
     assert_valid(f);
 }
@@ -275,18 +276,18 @@ static void head_drop_before__old_chunks__go_and_the_rest_stays(void **state)
     for (int64_t i = 0; i < 500; i++) {
         assert_int_equal(put(f, s, i, (uint64_t)i), HEAD_APPENDED);
     }
-    assert_int_equal(head_drop_before(f->head, 119), 0);
-    assert_int_equal(head_drop_before(f->head, 120), 1);
+    assert_int_equal(head_drop_before(f->head, 0, UINT32_MAX, 119), 0);
+    assert_int_equal(head_drop_before(f->head, 0, UINT32_MAX, 120), 1);
     struct tsdb_columns c = read_all(f, s);
     assert_int_equal(c.count, 380);
     assert_int_equal(c.t_ms[0], 120);
-    assert_int_equal(head_drop_before(f->head, INT64_MAX), 3);
+    assert_int_equal(head_drop_before(f->head, 0, UINT32_MAX, INT64_MAX), 3);
     assert_int_equal(read_all(f, s).count, 20);
     assert_int_equal(put(f, s, 500, 1), HEAD_APPENDED);
     assert_valid(f);
-    assert_true(head_limbo(f->head)->bytes > 0);
+    assert_true(f->head->limbo.bytes > 0);
     assert_true(head_reclaim(f->head, 0) > 0);
-    assert_int_equal(head_limbo(f->head)->bytes, 0);
+    assert_int_equal(f->head->limbo.bytes, 0);
 }
 
 static void head_wal_base__epochs__hold_only_what_was_logged_in_them(void **state)

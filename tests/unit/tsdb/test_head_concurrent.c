@@ -84,7 +84,7 @@ static void *own(void *arg)
             atomic_store_explicit(&sh->done[s], i, memory_order_release);
         }
         if (sh->plan.drop_every > 0 && i % sh->plan.drop_every == 0) {
-            head_drop_before(sh->head, time_of(i) - sh->plan.keep_ms);
+            head_drop_before(sh->head, 0, UINT32_MAX, time_of(i) - sh->plan.keep_ms);
         }
         if (i % 64 == 0) {
             head_reclaim(sh->head, 0);

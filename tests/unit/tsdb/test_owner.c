@@ -18,7 +18,7 @@ struct fixture {
     struct tsdb_hash_key key;
     struct tsdb_epoch *epoch;
     struct alias_table *aliases;
-    struct owner_partition partitions[TSDB_PARTITIONS];
+    struct partition partitions[TSDB_PARTITIONS];
     struct owner *owner;
     struct wal *wal;
     _Atomic(uint64_t) series_total;
@@ -585,10 +585,10 @@ static void owner_step__mark__starts_a_new_epoch_and_records_sequences(void **st
     for (uint32_t p = 0; p < TSDB_PARTITIONS; p++) {
         before[p] = f->partitions[p].epoch;
     }
-    owner_mark_request(f->owner);
-    assert_int_not_equal(atomic_load(&f->owner->mark_done), 1);
+    owner_job_request(f->owner, OWNER_JOB_MARK, 0);
+    assert_false(owner_job_done(f->owner, OWNER_JOB_MARK, NULL));
     owner_step(f->owner, 0);
-    assert_int_equal(atomic_load(&f->owner->mark_done), 1);
+    assert_true(owner_job_done(f->owner, OWNER_JOB_MARK, NULL));
     for (uint32_t p = 0; p < TSDB_PARTITIONS; p++) {
         assert_int_equal(f->partitions[p].epoch, before[p] + 1);
         assert_int_equal(f->owner->marks[p].epoch, before[p] + 1);
@@ -765,7 +765,7 @@ static void owner_step__random_writes__log_decodes_to_what_memory_holds(void **s
                 add_random(f, &r, now + (int64_t)tsdb_prng_below(&r, 10));
             }
             if (tsdb_prng_below(&r, 20) == 0) {
-                owner_mark_request(f->owner);
+                owner_job_request(f->owner, OWNER_JOB_MARK, 0);
             }
             struct tsdb_write_result result;
             assert_int_equal(commit(f, &result), TSDB_OK);

@@ -72,8 +72,8 @@ static void seal_all(struct hx *h)
 static void seal_open(struct hx *h, int64_t before_ms)
 {
     struct owner *o = &h->db->owners[0];
-    owner_seal_request(o, before_ms);
-    while (!owner_seal_done(o)) {
+    owner_job_request(o, OWNER_JOB_SEAL, (uint64_t)(before_ms));
+    while (!owner_job_done(o, OWNER_JOB_SEAL, NULL)) {
         owner_step(o, 0);
     }
 }
@@ -230,7 +230,7 @@ static void sealer_step__every_kind__reads_the_same_from_files(void **state)
     assert_valid(h);
 }
 
-static void owner_seal_request__before__leaves_later_windows_open(void **state)
+static void owner_job_seal__before__leaves_later_windows_open(void **state)
 {
     struct hx *h = *state;
     put(h, 1, T0 + 5, 1);
@@ -252,7 +252,7 @@ static bool oldest(struct hx *h, int64_t before_ms, int64_t *out)
     bool found = false;
     for (uint32_t i = 0; i < TSDB_PARTITIONS; i++) {
         int64_t w;
-        if (head_oldest_window(h->db->heads[i], before_ms, &w)) {
+        if (head_window_next(h->db->heads[i], INT64_MIN, before_ms, &w)) {
             *out = found ? TSDB_MIN(*out, w) : w;
             found = true;
         }
@@ -281,7 +281,7 @@ static uint32_t flush_window(struct hx *h, int64_t window_ms, uint64_t view)
     return f.flushed;
 }
 
-static void head_oldest_window__through_the_life_of_samples__follows(void **state)
+static void head_window_next__through_the_life_of_samples__follows(void **state)
 {
     struct hx *h = *state;
     int64_t w = 0;
@@ -303,14 +303,14 @@ static void head_oldest_window__through_the_life_of_samples__follows(void **stat
     assert_int_equal(flush_window(h, T0 + RANGE, 3), 0); /* once only */
     assert_true(oldest(h, INT64_MAX, &w));
     assert_int_equal(w, T0 + 3 * RANGE);
-    assert_int_equal(head_drop_before(head_of(h, 1), T0 + 4 * RANGE), 2);
+    assert_int_equal(head_drop_before(head_of(h, 1), 0, UINT32_MAX, T0 + 4 * RANGE), 2);
     assert_true(oldest(h, INT64_MAX, &w));
     assert_int_equal(w, T0 + 4 * RANGE);
     assert_int_equal(flush_window(h, T0 + 4 * RANGE, 3), 1);
     assert_false(oldest(h, INT64_MAX, &w));
 }
 
-static void owner_sweep_request__flushed_chunks__go_when_no_view_needs_them(void **state)
+static void owner_job_sweep__flushed_chunks__go_when_no_view_needs_them(void **state)
 {
     struct hx *h = *state;
     put_many(h, 1, T0, 20000, 9); /* three windows */
@@ -325,8 +325,8 @@ static void owner_sweep_request__flushed_chunks__go_when_no_view_needs_them(void
     assert_int_equal(samples(h, 1, 5), 3);
     assert_int_equal(samples(h, 1, HEAD_VIEW_ALL), 3);
     struct owner *o = &h->db->owners[0];
-    owner_sweep_request(o, 4);
-    while (!owner_sweep_done(o)) {
+    owner_job_request(o, OWNER_JOB_SWEEP, 4);
+    while (!owner_job_done(o, OWNER_JOB_SWEEP, NULL)) {
         owner_step(o, 0);
     }
     assert_int_equal(samples(h, 1, HEAD_VIEW_NONE), 6);
@@ -339,14 +339,14 @@ static void head_drop_before__sealer_has_the_chunk__freed_when_it_comes_back(voi
     put_many(h, 1, T0, 100, 130);
     put(h, 1, T0 + 5 * RANGE, 1);
     assert_true(tsdb_seal_step(h->db, h->clock.mono_ns) == 2); /* in the mailbox */
-    assert_int_equal(head_drop_before(head_of(h, 1), T0 + 2 * RANGE), 2);
+    assert_int_equal(head_drop_before(head_of(h, 1), 0, UINT32_MAX, T0 + 2 * RANGE), 2);
     assert_int_equal(samples(h, 1, HEAD_VIEW_NONE), 1);
     hx_settle(h);
     assert_int_equal(head_raw_pending(head_of(h, 1)), 0);
     assert_int_equal(samples(h, 1, HEAD_VIEW_NONE), 1);
     /* And one that is never given back: teardown finds no memory left. */
     put_many(h, 1, T0 + 5 * RANGE + 1, 100, 130);
-    assert_int_equal(head_drop_before(head_of(h, 1), T0 + 6 * RANGE), 1);
+    assert_int_equal(head_drop_before(head_of(h, 1), 0, UINT32_MAX, T0 + 6 * RANGE), 1);
     assert_valid(h);
 }
 
@@ -533,7 +533,7 @@ static void head_files__doomed__wait_for_guards_and_readers(void **state)
     assert_ptr_equal(head_files_find(files, 1), f); /* a chunk refers to it */
     struct tsdb_epoch_guard guard;
     tsdb_epoch_enter(h->db->epoch, &guard);
-    assert_int_equal(head_drop_before(head_of(h, 1), T0 + 2 * RANGE), 1);
+    assert_int_equal(head_drop_before(head_of(h, 1), 0, UINT32_MAX, T0 + 2 * RANGE), 1);
     head_files_mark(files);
     head_files_collect(files); /* the checkpoint still refers to it */
     assert_ptr_equal(head_files_find(files, 1), f);
@@ -622,9 +622,9 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(sealed_window__edges__floor_without_overflow),
     T(append__boundary_crossed__chunks_lie_in_one_window),
     T(sealer_step__every_kind__reads_the_same_from_files),
-    T(owner_seal_request__before__leaves_later_windows_open),
-    T(head_oldest_window__through_the_life_of_samples__follows),
-    T(owner_sweep_request__flushed_chunks__go_when_no_view_needs_them),
+    T(owner_job_seal__before__leaves_later_windows_open),
+    T(head_window_next__through_the_life_of_samples__follows),
+    T(owner_job_sweep__flushed_chunks__go_when_no_view_needs_them),
     T(head_drop_before__sealer_has_the_chunk__freed_when_it_comes_back),
     T(sealer_step__disk_fails__chunks_stay_and_go_to_the_next_file),
     T(head_read__chunk_damaged__corrupt_with_file_and_offset),

@@ -34,7 +34,7 @@ struct shared {
     struct cache_l2 *cache;
     struct head_files *files;
     struct head_partition *heads[TSDB_PARTITIONS];
-    struct owner_partition partitions[TSDB_PARTITIONS];
+    struct partition partitions[TSDB_PARTITIONS];
     uint8_t owner_of[TSDB_PARTITIONS];
     struct owner *owner;
     struct sealer *sealer;
@@ -68,10 +68,10 @@ static void *own(void *arg)
             atomic_store_explicit(&sh->done[s], i, memory_order_release);
         }
         if (i % 50 == 0) {
-            owner_seal_request(sh->owner, time_of(i) - 2 * RANGE);
+            owner_job_request(sh->owner, OWNER_JOB_SEAL, (uint64_t)(time_of(i) - 2 * RANGE));
         }
         if (sh->drops && i % 100 == 0) {
-            head_drop_before(sh->heads[0], time_of(i) - 40 * RANGE);
+            head_drop_before(sh->heads[0], 0, UINT32_MAX, time_of(i) - 40 * RANGE);
         }
         owner_step(sh->owner, 0);
     }
@@ -147,7 +147,7 @@ static void begin(struct shared *sh, bool drops)
     sh->drops = drops;
     atomic_store(&sh->running, 1);
     assert_ok(tsdb_fs_sim_create(1, &sh->sim, &sh->fs));
-    assert_ok(sh->fs.ops->mkdir(sh->fs.ctx, DATADIR_HEAD, NULL));
+    assert_ok(sh->fs.ops->mkdir(sh->fs.ctx, HEAD_FILES_DIR, NULL));
     assert_ok(tsdb_epoch_create(16, &sh->epoch));
     assert_ok(cache_l2_create(1u << 20, &sh->cache, NULL));
     assert_ok(head_files_create(&sh->fs, sh->cache, sh->epoch, &sh->files));

@@ -68,8 +68,8 @@ static tsdb_series_ref create(struct fixture *f, const struct tsdb_labels *label
     uint64_t hash = tsdb_labels_hash(&f->db.hash_key, labels);
     uint32_t local = 0;
     *out_new = false;
-    assert_ok(
-        head_series_find_or_create(f->db.heads[tsdb_hash_partition(hash)], labels, hash, &local, out_new, NULL));
+    assert_ok(head_series_find_or_create(f->db.heads[tsdb_hash_partition(hash)], labels, hash,
+                                         &local, out_new, NULL));
     return tsdb_series_make(tsdb_hash_partition(hash), local);
 }
 
@@ -346,7 +346,7 @@ static void tsdb_series_read__range__gives_copies(void **state)
     struct tsdb_columns c;
     struct tsdb_time_range range = {50, 149};
     assert_ok(tsdb_series_read(f->q, f->series[0].ref, range, &f->arena, &c, NULL));
-    assert_int_equal(head_drop_before(head, 1000), 1);
+    assert_int_equal(head_drop_before(head, 0, UINT32_MAX, 1000), 1);
     assert_true(head_reclaim(head, 0) > 0);
     assert_int_equal(c.count, 100);
     assert_int_equal(c.t_ms[0], 50);

@@ -1,0 +1,185 @@
+/* Samples that come late: a buffer beside the tail, in the order of arrival; sorted and split by
+ * window when it is sealed. */
+#include "tsdb/head/head_private.h"
+
+#include "base/assert.h"
+
+#include <string.h>
+
+/* The same samples in time order. Insertion sort: at most TSDB_CHUNK_SAMPLES, often in order. */
+static struct head_tail *tail_sorted(struct head_tail *t)
+{
+    uint32_t n = head_tail_count(t);
+    struct head_tail *sorted =
+        head_tail_create(n, (enum tsdb_sample_kind)t->kind, t->flags | HEAD_TAIL_SORTED);
+    if (!sorted) {
+        return NULL;
+    }
+    sorted->seq = t->seq;
+    uint8_t order[TSDB_CHUNK_SAMPLES];
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t at = i;
+        while (at > 0 && head_tail_t(t)[order[at - 1]] > head_tail_t(t)[i]) {
+            order[at] = order[at - 1];
+            at--;
+        }
+        order[at] = (uint8_t)i;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        head_tail_copy_row(sorted, i, t, order[i]);
+    }
+    head_tail_count_set(sorted, n);
+    return sorted;
+}
+
+/* Publish the late buffer, new or larger, with n samples. */
+static void late_publish(struct head_series *s, struct head_tail *t, uint32_t n)
+{
+    head_tail_count_set(t, n);
+    atomic_store_explicit(&s->ooo, t, memory_order_release); /* partner: head/read.c */
+}
+
+/* Samples [begin, end) of a sorted block as a chunk with a block of its own. */
+static struct head_sealed *sealed_part(struct head_partition *p, uint32_t local,
+                                       struct head_tail *sorted, uint32_t begin, uint32_t end)
+{
+    struct head_tail *part =
+        head_tail_create(end - begin, (enum tsdb_sample_kind)sorted->kind, sorted->flags);
+    if (!part) {
+        return NULL;
+    }
+    part->seq = sorted->seq;
+    for (uint32_t i = begin; i < end; i++) {
+        head_tail_copy_row(part, i - begin, sorted, i);
+    }
+    head_tail_count_set(part, end - begin);
+    struct head_sealed *chunk = head_sealed_create(p, local, part, end - begin);
+    if (!chunk) {
+        head_tail_release(p, part, false, true);
+    }
+    return chunk;
+}
+
+void head_parts_discard(struct head_partition *p, struct head_sealed **parts, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        head_tail_release(p, parts[i]->tail, false, true);
+        head_sealed_discard(parts[i]);
+    }
+}
+
+/* A chunk for each window of a sorted block, which keeps its own memory. 0: no memory. */
+uint32_t head_late_split(struct head_partition *p, uint32_t local, struct head_tail *sorted,
+                         struct head_sealed *parts[TSDB_CHUNK_SAMPLES])
+{
+    uint32_t n = head_tail_count(sorted);
+    uint32_t made = 0;
+    for (uint32_t begin = 0, end = 1; begin < n; begin = end++) {
+        int64_t last_ms = sealed_window_last(head_tail_t(sorted)[begin], p->range_ms);
+        while (end < n && head_tail_t(sorted)[end] <= last_ms) {
+            end++;
+        }
+        parts[made] = sealed_part(p, local, sorted, begin, end);
+        if (!parts[made]) {
+            head_parts_discard(p, parts, made);
+            return 0;
+        }
+        made++;
+    }
+    return made;
+}
+
+/* Move the out-of-order buffer to the list, sorted and split. All or nothing; the caller publishes
+ * the next buffer, or none, and then releases this one. */
+static bool late_to_list(struct head_partition *p, struct head_series *s, uint32_t local,
+                         struct head_tail *full)
+{
+    struct head_sealed *parts[TSDB_CHUNK_SAMPLES];
+    struct head_tail *sorted = tail_sorted(full);
+    uint32_t n = sorted ? head_late_split(p, local, sorted, parts) : 0;
+    head_tail_release(p, sorted, false, true);
+    bool copied = false;
+    struct head_list *list = n > 0 ? head_list_ensure(s, n, &copied) : NULL;
+    if (!list) {
+        head_parts_discard(p, parts, n);
+        return false;
+    }
+    for (uint32_t i = 0; i < n; i++) { /* counted by sample until now, by chunk from now on */
+        head_windows_sub(&p->windows, sealed_window(parts[i]->min_ms, p->range_ms),
+                         parts[i]->count - 1);
+    }
+    head_list_publish(p, s, list, copied, parts, n);
+    return true;
+}
+
+bool head_series_seal_late(struct head_partition *p, struct head_series *s, uint32_t local)
+{
+    struct head_tail *t = atomic_load_explicit(&s->ooo, memory_order_relaxed);
+    if (!t) {
+        return true;
+    }
+    if (!late_to_list(p, s, local, t)) {
+        return false;
+    }
+    atomic_store_explicit(&s->ooo, NULL, memory_order_release); /* partner: head/read.c */
+    head_tail_release(p, t, false, false);
+    return true;
+}
+
+/* Put x into the open buffer t, which may have to grow. */
+static bool late_put(struct head_partition *p, struct head_series *s, struct head_tail *t,
+                     const struct head_row *x)
+{
+    uint32_t n = head_tail_count(t);
+    if (n < t->cap) {
+        head_tail_put(t, n, x);
+        /* Release: partner is the load of count in head/read.c. */
+        atomic_store_explicit(&t->count, n + 1, memory_order_release);
+        return true;
+    }
+    struct head_tail *grown = head_tail_grow(t, n);
+    if (!grown) {
+        return false;
+    }
+    head_tail_put(grown, n, x);
+    late_publish(s, grown, n + 1);
+    head_tail_release(p, t, false, false);
+    return true;
+}
+
+/* Begin a buffer with x, sealing the one before. */
+static bool late_begin(struct head_partition *p, struct head_series *s, uint32_t local,
+                       struct head_tail *full, struct head_tail *next, const struct head_row *x)
+{
+    if (!next) {
+        return false;
+    }
+    if (full && !late_to_list(p, s, local, full)) {
+        head_tail_release(p, next, false, true);
+        return false;
+    }
+    next->seq = ++s->ooo_seq;
+    head_tail_put(next, 0, x);
+    late_publish(s, next, 1);
+    head_tail_release(p, full, false, false);
+    return true;
+}
+
+bool head_append_late(struct head_partition *p, struct head_series *s, uint32_t local,
+                      enum tsdb_sample_kind kind, const struct head_row *x)
+{
+    uint32_t flags = HEAD_TAIL_LATE | (x->start_ms != 0 ? HEAD_TAIL_STARTS : 0);
+    struct head_tail *t = atomic_load_explicit(&s->ooo, memory_order_relaxed);
+    bool fits = t && head_tail_has_form(t, kind, flags & HEAD_TAIL_STARTS) &&
+                head_tail_count(t) < TSDB_CHUNK_SAMPLES;
+    if (!head_window_count(p, x->t_ms)) {
+        return false;
+    }
+    bool done =
+        fits ? late_put(p, s, t, x)
+             : late_begin(p, s, local, t, head_tail_create(HEAD_TAIL_CAP_FIRST, kind, flags), x);
+    if (!done) {
+        head_window_uncount(p, x->t_ms);
+    }
+    return done;
+}

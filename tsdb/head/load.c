@@ -1,0 +1,109 @@
+/* Recovery: chunks that the checkpoint refers to, back in the lists of their series. */
+#include "tsdb/head/head_private.h"
+
+#include "base/assert.h"
+
+#include <string.h>
+
+/* Chunks up to max_ms have been loaded. A later sample that is not newer goes to the out-of-order
+ * buffer, and so behind them in the order of writing. */
+static void series_reached(struct head_series *s, int64_t max_ms)
+{
+    if (!(s->flags & HEAD_SERIES_HAS_SAMPLES) || s->last_t_ms < max_ms) {
+        s->last_t_ms = max_ms;
+        s->window_left_ms = 0;
+    }
+    s->flags |= HEAD_SERIES_HAS_SAMPLES | HEAD_SERIES_FROM_FILES;
+}
+
+enum tsdb_status head_sealed_load(struct head_partition *p, const struct head_sealed *chunk)
+{
+    TSDB_ASSERT(chunk->local < p->front.series_count && chunk->file && chunk->count > 0);
+    struct head_series *s = head_hot(p, chunk->local);
+    /* What is in order lies before what comes after it in the list, never open beside it. */
+    if (!chunk->late && !head_series_seal_tail(p, s, chunk->local)) {
+        return TSDB_NOMEM;
+    }
+    int64_t window = sealed_window(chunk->min_ms, p->range_ms);
+    bool copied = false;
+    struct head_sealed *own = tsdb_mem_alloc_zero(HEAD_CATEGORY, sizeof *own);
+    struct head_list *list = own ? head_list_ensure(s, 1, &copied) : NULL;
+    if (!list || head_windows_add(&p->windows, window, 1) != TSDB_OK) {
+        if (list && copied) {
+            head_list_discard(list);
+        }
+        head_sealed_discard(own);
+        return TSDB_NOMEM;
+    }
+    own->min_ms = chunk->min_ms;
+    own->max_ms = chunk->max_ms;
+    own->count = chunk->count;
+    own->local = chunk->local;
+    own->partition = (uint8_t)p->id;
+    own->kind = chunk->kind;
+    own->late = chunk->late;
+    own->file = chunk->file;
+    own->offset = chunk->offset;
+    own->len = chunk->len;
+    head_file_acquire(own->file);
+    head_list_publish(p, s, list, copied, &own, 1);
+    series_reached(s, own->max_ms);
+    return TSDB_OK;
+}
+
+/* ---- a chunk of two windows, back in memory ---- */
+
+/* The samples as a sorted block that owns its histograms. */
+static struct head_tail *tail_of_chunk(struct head_partition *p, const struct chunk_samples *c,
+                                       bool late)
+{
+    uint32_t flags =
+        (late ? HEAD_TAIL_LATE | HEAD_TAIL_SORTED : 0) | (c->start_ms ? HEAD_TAIL_STARTS : 0);
+    struct head_tail *t = head_tail_create(c->count, c->kind, flags);
+    for (uint32_t i = 0; t && i < c->count; i++) {
+        struct head_row x = {c->t_ms[i], c->value[i], c->start_ms ? c->start_ms[i] : 0};
+        if (c->kind != TSDB_SAMPLE_FLOAT) {
+            struct tsdb_raw_histogram *copy = head_raw_copy(head_raw_of(c->value[i]));
+            if (!copy) {
+                head_tail_release(p, t, true, true);
+                return NULL;
+            }
+            x.value = (uint64_t)(uintptr_t)copy;
+        }
+        head_tail_put(t, i, &x);
+        head_tail_count_set(t, i + 1);
+    }
+    return t;
+}
+
+enum tsdb_status head_sealed_load_split(struct head_partition *p, uint32_t local, bool late,
+                                        const struct chunk_samples *c)
+{
+    struct head_sealed *parts[TSDB_CHUNK_SAMPLES];
+    struct head_series *s = head_hot(p, local);
+    TSDB_ASSERT(local < p->front.series_count && c->count > 0 && c->count <= TSDB_CHUNK_SAMPLES);
+    if (!late && !head_series_seal_tail(p, s, local)) {
+        return TSDB_NOMEM;
+    }
+    struct head_tail *whole = tail_of_chunk(p, c, late);
+    uint32_t n = whole ? head_late_split(p, local, whole, parts) : 0;
+    bool copied = false;
+    struct head_list *list = n > 0 ? head_list_ensure(s, n, &copied) : NULL;
+    for (uint32_t i = 0; list && i < n; i++) {
+        if (!head_window_count(p, parts[i]->min_ms)) {
+            if (copied) {
+                head_list_discard(list);
+            }
+            list = NULL; /* the counts do not matter any more: recovery ends */
+        }
+    }
+    if (!list) {
+        head_parts_discard(p, parts, n);
+        head_tail_release(p, whole, true, true);
+        return TSDB_NOMEM;
+    }
+    head_tail_release(p, whole, false, true); /* the parts own the histograms */
+    head_list_publish(p, s, list, copied, parts, n);
+    series_reached(s, c->t_ms[c->count - 1]);
+    return TSDB_OK;
+}

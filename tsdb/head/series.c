@@ -1,0 +1,304 @@
+/* A partition and its series: how they begin, how they are found, how they end. */
+#include "tsdb/head/head_private.h"
+
+#include "base/assert.h"
+
+#include <string.h>
+
+#define DIRECTORY_CAP_FIRST 4u
+/* The label that stands in the index for a series whose labels were lost. 0xff is not UTF-8, so
+ * no sender's label can be equal to it. */
+#define HOLE_NAME     "\xff"
+#define HOLE_NAME_LEN 1u
+
+/* ---- life ---- */
+
+enum tsdb_status head_partition_create(uint32_t id, struct tsdb_epoch *epoch,
+                                       uint32_t exemplars_max, struct head_partition **out)
+{
+    TSDB_ASSERT(id < TSDB_PARTITIONS);
+    struct head_partition *p = tsdb_mem_alloc_aligned(HEAD_CATEGORY, TSDB_CACHELINE, sizeof *p);
+    if (!p) {
+        return TSDB_NOMEM;
+    }
+    memset(p, 0, sizeof *p);
+    p->id = id;
+    p->epoch = epoch;
+    tsdb_epoch_limbo_init(&p->limbo);
+    atomic_init(&p->front.directory, NULL);
+    atomic_init(&p->holes, 0);
+    p->range_ms = INT64_MAX;
+    atomic_init(&p->seal_queue, NULL);
+    atomic_init(&p->raw_pending, 0);
+    head_windows_init(&p->windows);
+    atomic_init(&p->front.counters.min_time_ms, INT64_MAX);
+    atomic_init(&p->front.counters.max_time_ms, INT64_MIN);
+    enum tsdb_status status = index_mem_create(epoch, &p->limbo, &p->index);
+    if (status != TSDB_OK) {
+        head_windows_deinit(&p->windows);
+        tsdb_epoch_limbo_deinit(&p->limbo);
+        tsdb_mem_free(HEAD_CATEGORY, p, sizeof *p);
+        return status;
+    }
+    head_exemplar_ring_init(&p->exemplars, exemplars_max);
+    *out = p;
+    return TSDB_OK;
+}
+
+void head_partition_configure(struct head_partition *p, int64_t range_ms, bool seal)
+{
+    TSDB_ASSERT(range_ms >= 0);
+    p->range_ms = range_ms > 0 ? range_ms : INT64_MAX;
+    p->seal = seal;
+}
+
+uint32_t head_series_count(const struct head_partition *p)
+{
+    return p->front.series_count;
+}
+
+static size_t directory_bytes(uint32_t cap)
+{
+    return sizeof(struct head_directory) + cap * sizeof(struct head_series *);
+}
+
+static void series_destroy(struct head_partition *p, struct head_series *s)
+{
+    uint64_t word = atomic_load_explicit(&s->tail, memory_order_relaxed);
+    if (word) {
+        head_tail_count_set(head_word_tail(word), head_word_count(word));
+        head_tail_release(p, head_word_tail(word), true, true);
+    }
+    head_tail_release(p, atomic_load_explicit(&s->ooo, memory_order_relaxed), true, true);
+    head_list_destroy(p, atomic_load_explicit(&s->chunks, memory_order_relaxed));
+}
+
+/* What the sealer had when it stopped and the owner had dropped: nobody else knows of it. */
+static void orphans_destroy(struct head_partition *p)
+{
+    for (struct head_sealed *s = head_seal_queue_take(p), *next; s; s = next) {
+        next = s->next;
+        if (s->state == SEALED_ORPHAN) {
+            head_tail_release(p, s->tail, true, true);
+            head_sealed_discard(s);
+        }
+    }
+}
+
+void head_partition_destroy(struct head_partition *p)
+{
+    if (!p) {
+        return;
+    }
+    orphans_destroy(p);
+    for (uint32_t i = 0; i < p->front.series_count; i++) {
+        series_destroy(p, head_hot(p, i));
+    }
+    struct head_directory *d = atomic_load_explicit(&p->front.directory, memory_order_relaxed);
+    for (uint32_t i = 0; d && i < d->cap; i++) {
+        tsdb_mem_free(HEAD_CATEGORY, d->slabs[i], HEAD_SLAB_SERIES * sizeof *d->slabs[i]);
+    }
+    if (d) {
+        tsdb_mem_free(HEAD_CATEGORY, d, directory_bytes(d->cap));
+    }
+    index_mem_destroy(p->index);
+    tsdb_epoch_limbo_deinit(&p->limbo);
+    head_exemplar_ring_deinit(&p->exemplars);
+    head_windows_deinit(&p->windows);
+    tsdb_mem_free(HEAD_CATEGORY, p, sizeof *p);
+}
+
+struct index_mem *head_index(struct head_partition *p)
+{
+    return p->index;
+}
+
+struct head_front *head_front(struct head_partition *p)
+{
+    return &p->front;
+}
+
+const struct head_counters *head_counters(const struct head_partition *p)
+{
+    return &p->front.counters;
+}
+
+uint64_t head_reclaim(struct head_partition *p, uint64_t bytes_min)
+{
+    return p->limbo.bytes > bytes_min ? tsdb_epoch_reclaim(p->epoch, &p->limbo) : 0;
+}
+
+/* ---- series ---- */
+
+/* Room for the next hot struct. It is there before the index shows the series. */
+static enum tsdb_status slot_ensure(struct head_partition *p)
+{
+    uint32_t slab = p->front.series_count >> HEAD_SLAB_SHIFT;
+    struct head_directory *d = atomic_load_explicit(&p->front.directory, memory_order_relaxed);
+    uint32_t cap = d ? d->cap : 0;
+    if (slab >= cap) {
+        uint32_t cap_new = cap ? cap * 2 : DIRECTORY_CAP_FIRST;
+        struct head_directory *grown = tsdb_mem_alloc_zero(HEAD_CATEGORY, directory_bytes(cap_new));
+        if (!grown) {
+            return TSDB_NOMEM;
+        }
+        grown->cap = cap_new;
+        if (d) {
+            memcpy(grown->slabs, d->slabs, directory_bytes(cap) - directory_bytes(0));
+        }
+        /* Release: partner is the load in head_hot. */
+        atomic_store_explicit(&p->front.directory, grown, memory_order_release);
+        if (d) {
+            tsdb_epoch_retire(p->epoch, &p->limbo, HEAD_CATEGORY, d, directory_bytes(cap));
+        }
+        d = grown;
+    }
+    if (!d->slabs[slab]) {
+        /* Not zeroed: pages are touched as series come. */
+        d->slabs[slab] = tsdb_mem_alloc_aligned(HEAD_CATEGORY, TSDB_CACHELINE,
+                                                HEAD_SLAB_SERIES * sizeof(struct head_series));
+    }
+    return d->slabs[slab] ? TSDB_OK : TSDB_NOMEM;
+}
+
+static void series_init(struct head_series *s)
+{
+    memset(s, 0, sizeof *s);
+    atomic_init(&s->tail, 0);
+    atomic_init(&s->ooo, NULL);
+    atomic_init(&s->chunks, NULL);
+    s->last_t_ms = INT64_MIN;
+    s->wal_epoch = HEAD_EPOCH_NONE;
+}
+
+static enum tsdb_status series_add(struct head_partition *p, const struct tsdb_labels *labels,
+                                   uint64_t hash, uint8_t flags, uint32_t *out_local,
+                                   struct tsdb_error *err)
+{
+    enum tsdb_status status = slot_ensure(p);
+    if (status != TSDB_OK) {
+        return tsdb_error_set(err, status, "partition %u: no memory for a series", p->id);
+    }
+    struct head_series *s = head_hot(p, p->front.series_count);
+    series_init(s);
+    s->flags = flags;
+    uint32_t local = 0;
+    status = index_mem_add(p->index, labels, hash, &local, err);
+    if (status != TSDB_OK) {
+        return status;
+    }
+    TSDB_ASSERT(local == p->front.series_count);
+    p->front.series_count++;
+    head_count(&p->front.counters.series_created, 1);
+    *out_local = local;
+    return TSDB_OK;
+}
+
+enum tsdb_status head_series_find_or_create(struct head_partition *p,
+                                            const struct tsdb_labels *labels, uint64_t hash,
+                                            uint32_t *out_local, bool *out_created,
+                                            struct tsdb_error *err)
+{
+    uint32_t local = index_mem_find(p->index, labels, hash);
+    if (local != UINT32_MAX) {
+        *out_local = local;
+        *out_created = false;
+        return TSDB_OK;
+    }
+    enum tsdb_status status = series_add(p, labels, hash, 0, out_local, err);
+    if (status == TSDB_OK) {
+        *out_created = true;
+    }
+    return status;
+}
+
+enum tsdb_status head_series_hole(struct head_partition *p, uint32_t *out_local)
+{
+    static const char digits[] = "0123456789abcdef";
+    char value[8];
+    for (uint32_t i = 0; i < sizeof value; i++) {
+        value[i] = digits[p->front.series_count >> (28 - 4 * i) & 15];
+    }
+    struct tsdb_label label = {HOLE_NAME, value, HOLE_NAME_LEN, sizeof value};
+    struct tsdb_labels labels = {&label, 1};
+    uint64_t hash = tsdb_hash64_plain(value, sizeof value);
+    /* Raised first: a reader that sees the series in the index sees that it must filter. */
+    atomic_fetch_add_explicit(&p->holes, 1, memory_order_relaxed);
+    enum tsdb_status status = series_add(p, &labels, hash, HEAD_SERIES_HOLE, out_local, NULL);
+    if (status != TSDB_OK) {
+        atomic_fetch_sub_explicit(&p->holes, 1, memory_order_relaxed);
+    }
+    return status;
+}
+
+bool head_series_is_hole(const struct head_partition *p, uint32_t local)
+{
+    /* Relaxed: published with the series. The flag is set before and never changes, but the byte is
+     * shared with the owner's, so ask the index instead of racing for it. */
+    if (!head_has_holes(p)) {
+        return false;
+    }
+    struct tsdb_label first;
+    uint32_t n = index_mem_labels(p->index, local, &first, 1);
+    return n > 0 && head_name_is_hole(first.name, first.name_len);
+}
+
+bool head_has_holes(const struct head_partition *p)
+{
+    /* Relaxed: raised before the series is published, and so seen by who sees the series. */
+    return atomic_load_explicit(&p->holes, memory_order_relaxed) != 0;
+}
+
+bool head_name_is_hole(const char *name, uint32_t len)
+{
+    return len == HOLE_NAME_LEN && memcmp(name, HOLE_NAME, HOLE_NAME_LEN) == 0;
+}
+
+uint32_t head_generation(const struct head_partition *p, uint32_t local)
+{
+    return head_hot(p, local)->generation;
+}
+
+void head_prefetch(const struct head_partition *p, uint32_t local)
+{
+    head_hot_prefetch(head_hot(p, local));
+}
+
+bool head_last_time(const struct head_partition *p, uint32_t local, int64_t *out_ms)
+{
+    const struct head_series *s = head_hot(p, local);
+    if (!(s->flags & HEAD_SERIES_HAS_SAMPLES)) {
+        return false;
+    }
+    *out_ms = s->last_t_ms;
+    return true;
+}
+
+bool head_wal_base(const struct head_partition *p, uint32_t local, uint64_t epoch,
+                   uint64_t *out_bits)
+{
+    TSDB_ASSERT(epoch != HEAD_EPOCH_NONE);
+    const struct head_series *s = head_hot(p, local);
+    if (s->wal_epoch != epoch) {
+        return false;
+    }
+    *out_bits = s->wal_bits;
+    return true;
+}
+
+void head_wal_logged(struct head_partition *p, uint32_t local, uint64_t epoch, uint64_t bits)
+{
+    struct head_series *s = head_hot(p, local);
+    s->wal_epoch = epoch;
+    s->wal_bits = bits;
+}
+
+bool head_labels_logged(const struct head_partition *p, uint32_t local)
+{
+    return head_hot(p, local)->flags & HEAD_SERIES_LABELS_LOGGED;
+}
+
+void head_labels_logged_set(struct head_partition *p, uint32_t local)
+{
+    head_hot(p, local)->flags |= HEAD_SERIES_LABELS_LOGGED;
+}

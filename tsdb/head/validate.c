@@ -1,0 +1,93 @@
+/* The whole-structure check of a partition: for tests and debug builds. */
+#include "tsdb/head/head_private.h"
+
+static enum tsdb_status block_validate(struct head_tail *t, uint32_t n, struct tsdb_error *err)
+{
+    if (n == 0 || n > t->cap || t->cap > TSDB_CHUNK_SAMPLES) {
+        return tsdb_error_set(err, TSDB_CORRUPT, "block of %u samples, capacity %u", n, t->cap);
+    }
+    bool sorted = !(t->flags & HEAD_TAIL_LATE) || (t->flags & HEAD_TAIL_SORTED);
+    for (uint32_t i = 1; sorted && i < n; i++) {
+        if (head_tail_t(t)[i - 1] >= head_tail_t(t)[i]) {
+            return tsdb_error_set(err, TSDB_CORRUPT, "times of sample %u do not rise", i);
+        }
+    }
+    return TSDB_OK;
+}
+
+/* A raw chunk's own fields, and that every chunk lies in one window. */
+static enum tsdb_status sealed_validate(const struct head_partition *p, const struct head_sealed *c,
+                                        uint32_t at, struct tsdb_error *err)
+{
+    enum tsdb_status status = c->file ? TSDB_OK : block_validate(c->tail, c->count, err);
+    if (status == TSDB_OK && !c->file &&
+        (c->min_ms != head_tail_t(c->tail)[0] || c->max_ms != head_tail_t(c->tail)[c->count - 1] ||
+         c->count != head_tail_count(c->tail))) {
+        status = tsdb_error_set(err, TSDB_CORRUPT, "chunk %u: bounds are not its samples'", at);
+    }
+    if (status == TSDB_OK && c->max_ms > sealed_window_last(c->min_ms, p->range_ms)) {
+        status = tsdb_error_set(err, TSDB_CORRUPT, "chunk %u lies in two windows", at);
+    }
+    return status;
+}
+
+static enum tsdb_status series_validate(const struct head_partition *p, uint32_t local,
+                                        struct tsdb_arena *arena, struct tsdb_error *err)
+{
+    const struct head_series *s = head_hot(p, local);
+    struct head_snapshot sn;
+    head_snapshot_take(s, &sn);
+    enum tsdb_status status = TSDB_OK;
+    uint64_t samples = 0;
+    bool in_files = (s->flags & HEAD_SERIES_FROM_FILES) != 0;
+    for (uint32_t i = 0; status == TSDB_OK && i < sn.list_count; i++) {
+        const struct head_sealed *c = head_list_at(sn.list, i);
+        status = sealed_validate(p, c, i, err);
+        samples += c->count;
+        in_files = in_files || c->file;
+    }
+    struct head_tail *open[2] = {sn.tail, sn.ooo};
+    uint32_t counts[2] = {sn.tail_count, sn.ooo_count};
+    for (uint32_t i = 0; status == TSDB_OK && i < 2; i++) {
+        if (open[i]) {
+            status = block_validate(open[i], counts[i], err);
+            samples += counts[i];
+        }
+    }
+    struct tsdb_columns all = {0};
+    if (status == TSDB_OK) {
+        status = head_read(p, local, TSDB_TIME_ALL, HEAD_VIEW_NONE, arena, &all, err);
+    }
+    if (status != TSDB_OK) {
+        return status;
+    }
+    /* Reading keeps one of two samples with the same time, so that equal counts mean that there are
+     * none; beside chunks in files there may be. */
+    if (all.count > samples || (all.count < samples && !in_files)) {
+        return tsdb_error_set(err, TSDB_CORRUPT, "%u samples read, %llu stored", all.count,
+                              (unsigned long long)samples);
+    }
+    bool newest_known = all.count == 0 || s->last_t_ms >= all.t_ms[all.count - 1];
+    return newest_known ? TSDB_OK
+                        : tsdb_error_set(err, TSDB_CORRUPT, "newest sample is not the last one");
+}
+
+enum tsdb_status head_validate(const struct head_partition *p, struct tsdb_error *err)
+{
+    enum tsdb_status status = index_mem_validate(p->index, err);
+    if (status == TSDB_OK && index_mem_series_count(p->index) != p->front.series_count) {
+        status = tsdb_error_set(err, TSDB_CORRUPT, "index has %u series, head %u",
+                                index_mem_series_count(p->index), p->front.series_count);
+    }
+    struct tsdb_arena arena;
+    tsdb_arena_init(&arena, TSDB_MEM_OTHER, 1u << 16, NULL);
+    for (uint32_t i = 0; status == TSDB_OK && i < p->front.series_count; i++) {
+        tsdb_arena_reset(&arena);
+        status = series_validate(p, i, &arena, err);
+        if (status != TSDB_OK) {
+            status = tsdb_error_prefix(err, status, "partition %u series %u", p->id, i);
+        }
+    }
+    tsdb_arena_deinit(&arena);
+    return status;
+}
