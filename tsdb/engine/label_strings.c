@@ -1,0 +1,244 @@
+/* Label names and values: distinct, sorted, cut at a limit. */
+#include "base/assert.h"
+#include "tsdb/engine/querier_private.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define STRINGS_CAP_FIRST 64u
+
+/* ---- distinct strings ---- */
+
+struct strings {
+    const struct tsdb_hash_key *key; /* senders choose the strings */
+    struct tsdb_arena *arena;
+    struct tsdb_slice *items; /* [cap / 2] */
+    uint32_t *table;          /* [cap]: index + 1, 0 = free */
+    uint32_t cap, count;
+    uint32_t stop_at; /* 0: never */
+    bool failed;
+};
+
+static void strings_init(struct strings *s, const struct tsdb_querier *q, struct tsdb_arena *arena)
+{
+    *s = (struct strings){.key = &q->db->hash_key, .arena = arena};
+}
+
+static uint32_t *strings_slot(const struct strings *s, const char *str, uint32_t len)
+{
+    uint32_t at = (uint32_t)tsdb_hash64(s->key, str, len) & (s->cap - 1);
+    for (;; at = (at + 1) & (s->cap - 1)) {
+        uint32_t i = s->table[at];
+        if (i == 0) {
+            return &s->table[at];
+        }
+        const struct tsdb_slice *have = &s->items[i - 1];
+        if (have->len == len && (len == 0 || memcmp(have->data, str, len) == 0)) {
+            return &s->table[at];
+        }
+    }
+}
+
+static bool strings_grow(struct strings *s)
+{
+    uint32_t cap = s->cap ? s->cap * 2 : STRINGS_CAP_FIRST;
+    struct tsdb_slice *items = TSDB_ARENA_ARRAY(s->arena, struct tsdb_slice, cap / 2);
+    uint32_t *table = TSDB_ARENA_ARRAY(s->arena, uint32_t, cap);
+    if (!items || !table) {
+        return false;
+    }
+    memset(table, 0, cap * sizeof table[0]);
+    if (s->count > 0) {
+        memcpy(items, s->items, s->count * sizeof items[0]);
+    }
+    s->items = items;
+    s->table = table;
+    s->cap = cap;
+    for (uint32_t i = 0; i < s->count; i++) {
+        *strings_slot(s, (const char *)items[i].data, (uint32_t)items[i].len) = i + 1;
+    }
+    return true;
+}
+
+/* False: stop, enough or no memory. */
+static bool strings_add(struct strings *s, const char *str, uint32_t len)
+{
+    if (s->count == s->cap / 2 && !strings_grow(s)) {
+        s->failed = true;
+        return false;
+    }
+    uint32_t *slot = strings_slot(s, str, len);
+    if (*slot == 0) {
+        s->items[s->count] = (struct tsdb_slice){(const uint8_t *)str, len};
+        *slot = ++s->count;
+    }
+    return s->stop_at == 0 || s->count < s->stop_at;
+}
+
+static int slice_order(const void *a, const void *b)
+{
+    const struct tsdb_slice *x = a;
+    const struct tsdb_slice *y = b;
+    return tsdb_str_compare((const char *)x->data, x->len, (const char *)y->data, y->len);
+}
+
+/* Sorted, cut at the limit, in the caller's arena. */
+static enum tsdb_status strings_result(struct strings *s, uint32_t limit, struct tsdb_arena *arena,
+                                       struct tsdb_slice **out, uint32_t *out_count,
+                                       bool *out_truncated, struct tsdb_error *err)
+{
+    if (s->failed) {
+        return querier_exhausted(s->arena, err);
+    }
+    if (s->count > 1) {
+        qsort(s->items, s->count, sizeof s->items[0], slice_order);
+    }
+    bool cut = limit > 0 && s->count > limit;
+    uint32_t n = cut ? limit : s->count;
+    struct tsdb_slice *copy = TSDB_ARENA_ARRAY(arena, struct tsdb_slice, TSDB_MAX(n, 1u));
+    if (!copy) {
+        return querier_exhausted(arena, err);
+    }
+    if (n > 0) {
+        memcpy(copy, s->items, n * sizeof copy[0]);
+    }
+    *out = copy;
+    *out_count = n;
+    *out_truncated = cut;
+    return TSDB_OK;
+}
+
+/* ---- label names and values ---- */
+
+/* What to collect: names (name NULL), or the values of a name. */
+struct label_query {
+    struct tsdb_querier *q;
+    const char *name;
+    uint32_t name_len;
+    struct strings strings;
+};
+
+static bool add_string(void *arg, const char *s, uint32_t len)
+{
+    return strings_add(arg, s, len);
+}
+
+static bool add_name(void *arg, const char *s, uint32_t len)
+{
+    return head_name_is_hole(s, len) || strings_add(arg, s, len);
+}
+
+/* Without selectors: ask the index for its strings; no series is looked at. */
+static enum tsdb_status collect_all(struct label_query *lq, struct tsdb_error *err)
+{
+    struct tsdb *db = lq->q->db;
+    if (lq->name && head_name_is_hole(lq->name, lq->name_len)) {
+        return TSDB_OK;
+    }
+    for (uint32_t p = 0; p < TSDB_PARTITIONS && !lq->strings.failed; p++) {
+        enum tsdb_status status = querier_check(lq->q, 0, err);
+        if (status != TSDB_OK) {
+            return status;
+        }
+        struct tsdb_epoch_guard guard;
+        tsdb_epoch_enter(db->epoch, &guard);
+        const struct index_mem *ix = head_index(db->heads[p]);
+        if (lq->name) {
+            index_mem_values(ix, lq->name, lq->name_len, add_string, &lq->strings);
+        } else {
+            index_mem_names(ix, add_name, &lq->strings);
+        }
+        tsdb_epoch_exit(db->epoch, &guard);
+    }
+    return TSDB_OK;
+}
+
+/* False: stop. */
+static bool collect_series(struct label_query *lq, struct head_partition *p, uint32_t local)
+{
+    struct tsdb_label items[TSDB_LABELS_MAX];
+    struct tsdb_labels labels = {items,
+                                 index_mem_labels(head_index(p), local, items, TSDB_LABELS_MAX)};
+    if (lq->name) {
+        const struct tsdb_label *l = tsdb_labels_find(&labels, lq->name, lq->name_len);
+        return !l || strings_add(&lq->strings, l->value, l->value_len);
+    }
+    for (uint32_t i = 0; i < labels.count; i++) {
+        if (!strings_add(&lq->strings, items[i].name, items[i].name_len)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* With selectors: through the labels of the series that match. */
+static enum tsdb_status collect_matching(struct label_query *lq, struct selection *sel,
+                                         struct tsdb_error *err)
+{
+    struct tsdb *db = lq->q->db;
+    bool go_on = true;
+    for (uint32_t p = 0; go_on && p < TSDB_PARTITIONS; p++) {
+        struct locals l;
+        struct tsdb_epoch_guard guard;
+        tsdb_epoch_enter(db->epoch, &guard);
+        enum tsdb_status status = selection_locals(sel, db->heads[p], &l, err);
+        for (uint32_t i = 0; status == TSDB_OK && go_on && i < l.count; i++) {
+            go_on = collect_series(lq, db->heads[p], l.ids[i]);
+            status = querier_check(lq->q, i, err);
+        }
+        tsdb_epoch_exit(db->epoch, &guard);
+        if (status != TSDB_OK) {
+            return status;
+        }
+    }
+    return TSDB_OK;
+}
+
+/* With selectors and a limit the search ends as soon as there is one string too many: the answer is
+ * then some of the strings, sorted. Without selectors it is the first ones. */
+static enum tsdb_status label_strings(struct label_query *lq, const struct tsdb_selector *selectors,
+                                      uint32_t selector_count, uint32_t limit,
+                                      struct tsdb_arena *arena, struct tsdb_slice **out,
+                                      uint32_t *out_count, bool *out_truncated,
+                                      struct tsdb_error *err)
+{
+    struct selection sel;
+    enum tsdb_status status = selection_init(&sel, lq->q, selectors, selector_count, err);
+    if (status != TSDB_OK) {
+        return status;
+    }
+    strings_init(&lq->strings, lq->q, &sel.scratch);
+    if (selector_count == 0) {
+        status = collect_all(lq, err);
+    } else {
+        lq->strings.stop_at = limit > 0 && limit < UINT32_MAX ? limit + 1 : 0;
+        status = collect_matching(lq, &sel, err);
+    }
+    if (status == TSDB_OK) {
+        status = strings_result(&lq->strings, limit, arena, out, out_count, out_truncated, err);
+    }
+    selection_deinit(&sel);
+    return status;
+}
+
+enum tsdb_status tsdb_label_names(struct tsdb_querier *q, const struct tsdb_selector *selectors,
+                                  uint32_t selector_count, uint32_t limit, struct tsdb_arena *arena,
+                                  struct tsdb_slice **out, uint32_t *out_count, bool *out_truncated,
+                                  struct tsdb_error *err)
+{
+    struct label_query lq = {.q = q};
+    return label_strings(&lq, selectors, selector_count, limit, arena, out, out_count,
+                         out_truncated, err);
+}
+
+enum tsdb_status tsdb_label_values(struct tsdb_querier *q, const char *name, uint32_t name_len,
+                                   const struct tsdb_selector *selectors, uint32_t selector_count,
+                                   uint32_t limit, struct tsdb_arena *arena,
+                                   struct tsdb_slice **out, uint32_t *out_count,
+                                   bool *out_truncated, struct tsdb_error *err)
+{
+    TSDB_ASSERT(name);
+    struct label_query lq = {.q = q, .name = name, .name_len = name_len};
+    return label_strings(&lq, selectors, selector_count, limit, arena, out, out_count,
+                         out_truncated, err);
+}

@@ -1,0 +1,166 @@
+/* A querier's life, and one series: its labels, its samples from blocks and head. */
+#include "tsdb/engine/querier_private.h"
+
+#include "base/assert.h"
+
+#include <string.h>
+
+#define QUERIER_ARENA_BYTES 4096u
+#define SCRATCH_ARENA_BYTES 16384u
+#define CHECK_EVERY         128u /* series between two looks at the clock */
+
+struct tsdb_account *querier_account(struct tsdb_request *r)
+{
+    return r ? &r->account : NULL;
+}
+
+enum tsdb_status querier_exhausted(const struct tsdb_arena *arena, struct tsdb_error *err)
+{
+    enum tsdb_status status = tsdb_arena_status(arena);
+    return tsdb_error_set(err, status, "%s",
+                          status == TSDB_LIMIT ? "over the memory limit of the query"
+                                               : "no memory for the query");
+}
+
+enum tsdb_status querier_check(const struct tsdb_querier *q, uint32_t turn, struct tsdb_error *err)
+{
+    if (!q->request || turn % CHECK_EVERY != 0) {
+        return TSDB_OK;
+    }
+    enum tsdb_status status = tsdb_request_check(q->request);
+    return status == TSDB_OK
+               ? TSDB_OK
+               : tsdb_error_set(err, status, "query stopped: %s", tsdb_status_name(status));
+}
+
+/* ---- life ---- */
+
+enum tsdb_status tsdb_querier_open(struct tsdb *db, struct tsdb_request *request,
+                                   struct tsdb_time_range range, struct tsdb_querier **out,
+                                   struct tsdb_error *err)
+{
+    /* Acquire: partner is recovery's release; the series that it made are there. */
+    switch ((enum tsdb_state)atomic_load_explicit(&db->state, memory_order_acquire)) {
+    case TSDB_STATE_READY:
+    case TSDB_STATE_READ_ONLY:
+        break;
+    case TSDB_STATE_RECOVERING:
+        return tsdb_error_set(err, TSDB_BUSY, "recovering, try again later");
+    case TSDB_STATE_FAILED:
+        return tsdb_error_set(err, TSDB_BUSY, "recovery failed");
+    case TSDB_STATE_CLOSING:
+        return tsdb_error_set(err, TSDB_BUSY, "shutting down");
+    }
+    struct tsdb_querier *q = tsdb_mem_alloc(TSDB_MEM_QUERY, sizeof *q);
+    if (!q) {
+        return tsdb_error_set(err, TSDB_NOMEM, "no memory for a querier");
+    }
+    q->db = db;
+    q->request = request;
+    q->range = range;
+    q->view = view_acquire(&db->blocks.views);
+    tsdb_arena_init(&q->arena, TSDB_MEM_QUERY, QUERIER_ARENA_BYTES, querier_account(request));
+    *out = q;
+    return TSDB_OK;
+}
+
+void tsdb_querier_close(struct tsdb_querier *q)
+{
+    if (!q) {
+        return;
+    }
+    view_release(&q->db->blocks.views, q->view);
+    tsdb_arena_deinit(&q->arena);
+    tsdb_mem_free(TSDB_MEM_QUERY, q, sizeof *q);
+}
+
+/* ---- one series ---- */
+
+struct head_partition *querier_head(const struct tsdb_querier *q, tsdb_series_ref ref)
+{
+    return q->db->heads[tsdb_series_partition(ref)];
+}
+
+enum tsdb_status querier_labels(const struct tsdb_querier *q, tsdb_series_ref ref,
+                                struct tsdb_arena *arena, struct tsdb_labels *out,
+                                struct tsdb_error *err)
+{
+    struct tsdb_label items[TSDB_LABELS_MAX];
+    uint32_t n = index_mem_labels(head_index(querier_head(q, ref)), tsdb_series_local(ref), items,
+                                  TSDB_LABELS_MAX);
+    struct tsdb_label *copy = TSDB_ARENA_ARRAY(arena, struct tsdb_label, TSDB_MAX(n, 1u));
+    if (!copy) {
+        return querier_exhausted(arena, err);
+    }
+    memcpy(copy, items, n * sizeof items[0]);
+    *out = (struct tsdb_labels){copy, n};
+    return TSDB_OK;
+}
+
+enum tsdb_status tsdb_series_labels(struct tsdb_querier *q, tsdb_series_ref ref,
+                                    struct tsdb_arena *arena, struct tsdb_labels *out,
+                                    struct tsdb_error *err)
+{
+    struct tsdb_epoch_guard guard;
+    tsdb_epoch_enter(q->db->epoch, &guard);
+    enum tsdb_status status = querier_labels(q, ref, arena, out, err);
+    tsdb_epoch_exit(q->db->epoch, &guard);
+    return status;
+}
+
+/* Pieces of the view's blocks, then of the head: in the order in which they were written. */
+static enum tsdb_status pieces_gather(struct tsdb_querier *q, tsdb_series_ref ref,
+                                      struct tsdb_time_range range, struct piece_list *l,
+                                      struct tsdb_error *err)
+{
+    enum tsdb_status status = blocks_read(&q->db->blocks, q->view, ref, range, l, err);
+    if (status != TSDB_OK) {
+        return status;
+    }
+    struct piece *pieces = NULL;
+    uint32_t n = 0;
+    status = head_collect(querier_head(q, ref), tsdb_series_local(ref), range, q->view->number,
+                          l->arena, &pieces, &n, err);
+    for (uint32_t i = 0; status == TSDB_OK && i < n; i++) {
+        status = piece_list_add(l, &pieces[i], NULL);
+        if (status != TSDB_OK) {
+            status = querier_exhausted(l->arena, err);
+        }
+    }
+    return status;
+}
+
+/* Pieces live in an arena of their own: what stays with the caller is the merged columns. */
+static enum tsdb_status series_read_blocks(struct tsdb_querier *q, tsdb_series_ref ref,
+                                           struct tsdb_time_range range, struct tsdb_arena *arena,
+                                           struct tsdb_columns *out, struct tsdb_error *err)
+{
+    struct tsdb_arena scratch;
+    struct piece_list l;
+    struct piece_columns c;
+    tsdb_arena_init(&scratch, TSDB_MEM_QUERY, SCRATCH_ARENA_BYTES, querier_account(q->request));
+    piece_list_init(&l, &scratch);
+    enum tsdb_status status = pieces_gather(q, ref, range, &l, err);
+    if (status == TSDB_OK) {
+        status = pieces_merge(l.items, l.count, range, arena, &c, err);
+    }
+    if (status == TSDB_OK) {
+        status = pieces_decode(&c, arena, out, err);
+    }
+    piece_list_release(&l, &q->db->blocks);
+    tsdb_arena_deinit(&scratch);
+    return status;
+}
+
+enum tsdb_status tsdb_series_read(struct tsdb_querier *q, tsdb_series_ref ref,
+                                  struct tsdb_time_range range, struct tsdb_arena *arena,
+                                  struct tsdb_columns *out, struct tsdb_error *err)
+{
+    TSDB_ASSERT(q->range.min_ms <= range.min_ms);
+    TSDB_ASSERT(range.max_ms <= q->range.max_ms);
+    if (blocks_overlap(q->view, range)) {
+        return series_read_blocks(q, ref, range, arena, out, err);
+    }
+    return head_read(querier_head(q, ref), tsdb_series_local(ref), range, q->view->number, arena,
+                     out, err);
+}

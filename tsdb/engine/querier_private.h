@@ -1,0 +1,69 @@
+/* What queriers share: the querier, and selectors compiled to local ids.
+ *
+ *   querier.c        open and close; a series' labels and samples, blocks and head merged
+ *   select.c         selectors to series: sets of refs, lists of label sets
+ *   label_strings.c  distinct names and values
+ *   exemplars.c      exemplars of matching series
+ *
+ * Epoch guards are taken inside each call and for one partition at a time, because an open guard
+ * holds back all reclamation. Strings of labels borrow from the index, which never frees them;
+ * everything else is copied into arenas. Threads: a querier belongs to one request.
+ */
+#ifndef TSDB_ENGINE_QUERIER_PRIVATE_H
+#define TSDB_ENGINE_QUERIER_PRIVATE_H
+
+#include "tsdb/engine/tsdb_private.h"
+
+struct tsdb_querier {
+    struct tsdb *db;
+    struct tsdb_request *request;
+    struct tsdb_time_range range;
+    struct tsdb_arena arena; /* refs of the sets */
+    struct view *view;       /* pinned */
+};
+
+struct tsdb_account *querier_account(struct tsdb_request *r); /* NULL without a request */
+/* Why the arena had no room: NOMEM or LIMIT. */
+enum tsdb_status querier_exhausted(const struct tsdb_arena *arena, struct tsdb_error *err);
+/* Every so many turns: was the request cancelled, is its time up? CANCELLED, TIMEOUT. */
+enum tsdb_status querier_check(const struct tsdb_querier *q, uint32_t turn,
+                               struct tsdb_error *err) TSDB_WUR;
+struct head_partition *querier_head(const struct tsdb_querier *q, tsdb_series_ref ref);
+/* Labels, the array in `arena`. Under a guard. */
+enum tsdb_status querier_labels(const struct tsdb_querier *q, tsdb_series_ref ref,
+                                struct tsdb_arena *arena, struct tsdb_labels *out,
+                                struct tsdb_error *err) TSDB_WUR;
+
+/* ---- selectors, compiled (select.c) ---- */
+
+struct index_matcher;
+struct conjunction {
+    const struct index_matcher **matchers;
+    struct index_matcher **owned; /* the same, to be destroyed */
+    uint32_t count;
+};
+struct selection {
+    struct tsdb_querier *q;
+    struct tsdb_arena scratch; /* matchers, local ids */
+    struct conjunction *any;   /* series match one of these; none: all series */
+    uint32_t count;
+};
+
+/* Local ids of one partition, rising, in scratch memory. */
+struct locals {
+    uint32_t *ids;
+    uint32_t count;
+};
+
+/* After a failure nothing is left to release. INVALID, NOMEM, LIMIT. */
+enum tsdb_status selection_init(struct selection *sel, struct tsdb_querier *q,
+                                const struct tsdb_selector *selectors, uint32_t count,
+                                struct tsdb_error *err) TSDB_WUR;
+void selection_deinit(struct selection *sel);
+/* The partition's series that the selection wants: under a guard, or with one of its own. */
+enum tsdb_status selection_locals(struct selection *sel, struct head_partition *p,
+                                  struct locals *out, struct tsdb_error *err) TSDB_WUR;
+enum tsdb_status selection_partition(struct selection *sel, uint32_t partition, struct locals *out,
+                                     struct tsdb_error *err) TSDB_WUR;
+
+#endif
