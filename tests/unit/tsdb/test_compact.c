@@ -1,81 +1,10 @@
 /* Which blocks are merged, and that merging changes nothing that is read. */
-#include "tests/support/test.h"
+#include "tests/unit/tsdb/blocks_rig.h"
 
-#include "base/log.h"
 #include "tests/support/tsdb_model.h"
 #include "tsdb/block/compact.h"
-#include "tsdb/engine/db_private.h"
 
-#define RANGE INT64_C(60000)
-#define T0    (HX_WALL_MS / (27 * RANGE) * (27 * RANGE) - 27 * RANGE)
-
-static void open_again(struct hx *h)
-{
-    struct tsdb_error err = {0};
-    assert_ok_err(hx_open(h, &err), &err);
-}
-
-static int setup(void **state)
-{
-    struct hx *h = test_calloc(1, sizeof *h);
-    tsdb_log_configure(TSDB_LOG_ERROR + 1, TSDB_LOG_LOGFMT);
-    hx_init(h, 12);
-    h->options.block_range_ms = RANGE;
-    h->options.cache_l1_bytes = 1u << 20;
-    open_again(h);
-    *state = h;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct hx *h = *state;
-    tsdb_alloc_ops_set(NULL);
-    hx_deinit(h);
-    assert_int_equal(tsdb_mem_used(TSDB_MEM_HEAD), 0);
-    test_free(h);
-    return 0;
-}
-
-static void put_many(struct hx *h, uint32_t series, int64_t from_ms, int64_t step_ms, uint32_t n)
-{
-    static struct hx_sample s[HX_SAMPLES_MAX];
-    assert_true(n <= HX_SAMPLES_MAX);
-    for (uint32_t i = 0; i < n; i++) {
-        int64_t t = from_ms + i * step_ms;
-        s[i] = hx_float(series, t, (double)t / 7 + series);
-    }
-    assert_ok(hx_put(h, s, n, TSDB_DURABILITY_BUFFERED, NULL));
-}
-
-static void flush(struct hx *h)
-{
-    struct tsdb_error err = {0};
-    assert_ok_err(tsdb_flush(h->db, &err), &err);
-}
-
-static void note_sample(void *arg, uint32_t series, int64_t t_ms, int64_t start_ms,
-                        enum tsdb_sample_kind kind, uint64_t bits,
-                        const struct tsdb_histogram *histogram)
-{
-    uint64_t *hash = arg;
-    uint64_t v = kind == TSDB_SAMPLE_FLOAT ? bits : tsdb_double_bits(histogram->sum);
-    uint64_t row[5] = {series, (uint64_t)t_ms, (uint64_t)start_ms, (uint64_t)kind, v};
-    *hash = *hash * 31 + tsdb_hash64_plain(row, sizeof row);
-}
-
-static uint64_t hash_all(struct hx *h)
-{
-    struct tsdb_error err = {0};
-    uint64_t hash = 0;
-    assert_ok_err(hx_visit(h, note_sample, &hash, &err), &err);
-    return hash;
-}
-
-static uint64_t blocks(struct hx *h)
-{
-    return atomic_load(&h->db->blocks.count);
-}
+#define T0 (HX_WALL_MS / (27 * RANGE) * (27 * RANGE) - 27 * RANGE)
 
 static uint64_t compact_all(struct hx *h)
 {
@@ -128,7 +57,7 @@ static void tsdb_compact_step__neighbours__longer_by_threes_when_complete(void *
     assert_int_equal(hash_all(h), before);
     assert_int_equal(compact_all(h), 0);
     assert_ok(hx_close(h, NULL));
-    open_again(h);
+    rig_open(h);
     assert_int_equal(blocks(h), 3);
     assert_int_equal(hash_all(h), before);
     assert_int_equal(compact_all(h), 0);
@@ -139,7 +68,7 @@ static void tsdb_compact_step__retention__bounds_the_range(void **state)
     struct hx *h = *state;
     h->options.retention_ms = 50 * RANGE; /* a tenth: 5 ranges */
     assert_ok(hx_close(h, NULL));
-    open_again(h);
+    rig_open(h);
     for (uint32_t w = 0; w < 11; w++) {
         put_many(h, 1, T0 + w * RANGE, 1000, 60);
     }
@@ -249,7 +178,7 @@ static void compact__disk_or_memory_fails__nothing_changes_and_the_next_works(vo
     assert_int_equal(blocks(h), 2);
     assert_ok(hx_close(h, NULL));
     tsdb_fs_sim_crash(h->sim);
-    open_again(h);
+    rig_open(h);
     assert_int_equal(hash_all(h), before);
     compact_all(h); /* a source that could not be deleted is merged in again */
     assert_int_equal(blocks(h), 2);
@@ -268,7 +197,7 @@ static void engine__random_flushes_and_merges__agrees_with_the_model(void **stat
         hx_init(h, seed);
         h->options.block_range_ms = 10000;
         h->options.cache_l1_bytes = seed % 3 ? 1u << 18 : 1;
-        open_again(h);
+        rig_open(h);
         mx_init(m, h);
         m->conflicts_pass = true;
         for (uint32_t i = 0; i < 120 && !m->failure[0]; i++) {
@@ -298,7 +227,7 @@ static void engine__random_flushes_and_merges__agrees_with_the_model(void **stat
             case 5:
                 if (tsdb_prng_below(&p, 4) == 0) {
                     assert_ok(hx_close(h, NULL));
-                    open_again(h);
+                    rig_open(h);
                     mx_check(m, MX_KILLED);
                 }
                 break;
@@ -318,7 +247,7 @@ static void engine__random_flushes_and_merges__agrees_with_the_model(void **stat
     test_free(m);
 }
 
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) RIG_CASE(name)
 
 static const struct CMUnitTest tests[] = {
     T(tsdb_compact_step__neighbours__longer_by_threes_when_complete),

@@ -1,53 +1,8 @@
 /* From the head to blocks, and reading both. */
-#include "tests/support/test.h"
-
-#include "base/log.h"
-#include "tests/support/tsdb_harness.h"
-#include "tsdb/engine/db_private.h"
+#include "tests/unit/tsdb/blocks_rig.h"
 #include "tsdb/head/head_private.h"
 
-#define RANGE INT64_C(60000)
-#define T0    (HX_WALL_MS / RANGE * RANGE - 20 * RANGE)
-
-static void open_again(struct hx *h)
-{
-    struct tsdb_error err = {0};
-    assert_ok_err(hx_open(h, &err), &err);
-}
-
-static int setup(void **state)
-{
-    struct hx *h = test_calloc(1, sizeof *h);
-    tsdb_log_configure(TSDB_LOG_ERROR + 1, TSDB_LOG_LOGFMT);
-    hx_init(h, 11);
-    h->options.block_range_ms = RANGE;
-    h->options.cache_l1_bytes = 1u << 20;
-    open_again(h);
-    *state = h;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct hx *h = *state;
-    tsdb_alloc_ops_set(NULL);
-    hx_deinit(h);
-    assert_int_equal(tsdb_mem_used(TSDB_MEM_HEAD), 0);
-    assert_int_equal(tsdb_mem_used(TSDB_MEM_QUERY), 0);
-    test_free(h);
-    return 0;
-}
-
-static void put_many(struct hx *h, uint32_t series, int64_t from_ms, int64_t step_ms, uint32_t n)
-{
-    static struct hx_sample s[HX_SAMPLES_MAX];
-    assert_true(n <= HX_SAMPLES_MAX);
-    for (uint32_t i = 0; i < n; i++) {
-        int64_t t = from_ms + i * step_ms;
-        s[i] = hx_float(series, t, (double)t / 7 + series);
-    }
-    assert_ok(hx_put(h, s, n, TSDB_DURABILITY_BUFFERED, NULL));
-}
+#define T0 (HX_WALL_MS / RANGE * RANGE - 20 * RANGE)
 
 static void put_histograms(struct hx *h, uint32_t series, int64_t from_ms, uint32_t n)
 {
@@ -64,35 +19,6 @@ static void put_histograms(struct hx *h, uint32_t series, int64_t from_ms, uint3
                                   .raw_len = len};
     }
     assert_ok(hx_put(h, s, n, TSDB_DURABILITY_BUFFERED, NULL));
-}
-
-static void note_sample(void *arg, uint32_t series, int64_t t_ms, int64_t start_ms,
-                        enum tsdb_sample_kind kind, uint64_t bits,
-                        const struct tsdb_histogram *histogram)
-{
-    uint64_t *hash = arg;
-    uint64_t v = kind == TSDB_SAMPLE_FLOAT ? bits : tsdb_double_bits(histogram->sum);
-    uint64_t row[5] = {series, (uint64_t)t_ms, (uint64_t)start_ms, (uint64_t)kind, v};
-    *hash = *hash * 31 + tsdb_hash64_plain(row, sizeof row);
-}
-
-static uint64_t hash_all(struct hx *h)
-{
-    struct tsdb_error err = {0};
-    uint64_t hash = 0;
-    assert_ok_err(hx_visit(h, note_sample, &hash, &err), &err);
-    return hash;
-}
-
-static void flush(struct hx *h)
-{
-    struct tsdb_error err = {0};
-    assert_ok_err(tsdb_flush(h->db, &err), &err);
-}
-
-static uint64_t blocks(struct hx *h)
-{
-    return atomic_load(&h->db->blocks.count);
 }
 
 /* Samples of the series that are in the head only. */
@@ -142,7 +68,7 @@ static void tsdb_flush__every_kind__reads_the_same_from_blocks(void **state)
     assert_true(l1.hits > 0);
     for (int i = 0; i < 2; i++) {
         assert_ok(hx_close(h, NULL));
-        open_again(h);
+        rig_open(h);
         assert_int_equal(blocks(h), 3);
         assert_int_equal(hash_all(h), before);
     }
@@ -178,7 +104,7 @@ static void tsdb_series_read__conflict_with_a_block__first_written_wins(void **s
     assert_int_equal(blocks(h), 4);
     assert_int_equal(hash_all(h), before);
     assert_ok(hx_close(h, NULL));
-    open_again(h);
+    rig_open(h);
     assert_int_equal(hash_all(h), before);
 }
 
@@ -255,7 +181,7 @@ static void tsdb_flush_step__afterwards__checkpoint_lets_head_files_go(void **st
     struct hx *h = *state;
     h->options.head_file_bytes_max = 1;
     assert_ok(hx_close(h, NULL));
-    open_again(h);
+    rig_open(h);
     for (uint32_t i = 0; i < 4; i++) { /* a file for each batch */
         put_many(h, i, T0, 100, 200);
         while (tsdb_seal_step(h->db, h->clock.mono_ns) > 0) {
@@ -272,7 +198,7 @@ static void tsdb_flush_step__afterwards__checkpoint_lets_head_files_go(void **st
     head_files_stats(h->db->head_files, &s);
     assert_true(s.files < files && s.files <= 1);
     assert_ok(hx_close(h, NULL));
-    open_again(h);
+    rig_open(h);
     assert_int_equal(h->db->life->recovered.samples, 0);
 }
 
@@ -286,7 +212,7 @@ static void tsdb_flush__killed_before_the_checkpoint__merged_by_time(void **stat
     for (int cut = 0; cut < 2; cut++) {
         hx_settle(h);
         hx_die(h, cut != 0);
-        open_again(h);
+        rig_open(h);
         assert_int_equal(blocks(h), 3);
         assert_int_equal(hash_all(h), before);
     }
@@ -315,7 +241,7 @@ static void blocks_open__index_damaged__in_quarantine_the_rest_serves(void **sta
     assert_ok(hx_close(h, NULL));
     snprintf(path, sizeof path, "blocks/%s/meta.json", ulid);
     tsdb_fs_sim_flip(h->sim, path, 0, 40, 3);
-    open_again(h);
+    rig_open(h);
     assert_int_equal(blocks(h), 2);
     assert_int_equal(atomic_load(&h->db->blocks.quarantined), 1);
     uint32_t rest = hx_count(h);
@@ -343,7 +269,7 @@ static void blocks_open__refs_gone_or_damaged__made_again(void **state)
         } else {
             tsdb_fs_sim_flip(h->sim, path, i == 1 ? 0 : 65536, i == 1 ? 65536 : 131072, 1);
         }
-        open_again(h);
+        rig_open(h);
         assert_int_equal(blocks(h), 3);
         assert_int_equal(hash_all(h), before);
     }
@@ -380,7 +306,7 @@ static void blocks_open__block_from_elsewhere__its_series_become_known(void **st
     struct hx *other = test_calloc(1, sizeof *other);
     hx_init(other, 99);
     other->options.block_range_ms = RANGE;
-    open_again(other);
+    rig_open(other);
     put_many(other, 3, T0 + 10 * RANGE, 1000, 5);
     assert_ok(hx_close(other, NULL));
     struct copy c = {.from = h, .to = other};
@@ -388,7 +314,7 @@ static void blocks_open__block_from_elsewhere__its_series_become_known(void **st
     assert_ok(other->options.fs.ops->mkdir(other->options.fs.ctx, c.dir, NULL));
     struct tsdb_error err = {0};
     assert_ok_err(h->options.fs.ops->list(h->options.fs.ctx, c.dir, copy_file, &c, &err), &err);
-    open_again(other);
+    rig_open(other);
     uint32_t n = hx_count(other);
     assert_true(n > 100 && n < all);
     put_many(other, 4, T0 + 10 * RANGE, 1000, 5);
@@ -396,7 +322,7 @@ static void blocks_open__block_from_elsewhere__its_series_become_known(void **st
     assert_ok(hx_put(other, &s, 1, TSDB_DURABILITY_STRICT, NULL));
     uint64_t before = hash_all(other);
     hx_die(other, true); /* refs on the disk still mean the same series */
-    open_again(other);
+    rig_open(other);
     assert_int_equal(hash_all(other), before);
     hx_deinit(other);
     test_free(other);
@@ -407,7 +333,7 @@ static void tsdb_compact_step__blocks_older_than_retention__deleted(void **state
     struct hx *h = *state;
     h->options.retention_ms = 30 * RANGE;
     assert_ok(hx_close(h, NULL));
-    open_again(h);
+    rig_open(h);
     put_many(h, 1, T0, 1000, 120);
     put_many(h, 1, T0 + 20 * RANGE, 1000, 10);
     flush(h);
@@ -450,7 +376,7 @@ static void flush__disk_fails__nothing_changes_and_the_next_works(void **state)
     assert_int_equal(hash_all(h), before);
     assert_ok(hx_close(h, NULL));
     tsdb_fs_sim_crash(h->sim);
-    open_again(h);
+    rig_open(h);
     assert_int_equal(hash_all(h), before);
 }
 
@@ -484,7 +410,7 @@ static void flush__nth_allocation_fails__nothing_changes(void **state)
     for (uint64_t nth = 1;; nth++) { /* reading from blocks and heads */
         uint64_t hash = 0;
         tsdb_alloc_fail_nth(nth, 0);
-        enum tsdb_status status = hx_visit(h, note_sample, &hash, &err);
+        enum tsdb_status status = hx_visit(h, rig_note_sample, &hash, &err);
         bool all = tsdb_alloc_fail_count() < nth;
         tsdb_alloc_ops_set(NULL);
         assert_true(status == TSDB_NOMEM || (status == TSDB_OK && hash == before));
@@ -504,7 +430,7 @@ static void flush__chunk_of_the_head_damaged__the_rest_goes_on(void **state)
         hx_settle(h);
     }
     tsdb_fs_sim_flip(h->sim, "head/00000001", 40, 48, 1);
-    assert_int_not_equal(hx_visit(h, note_sample, &(uint64_t){0}, NULL), TSDB_OK);
+    assert_int_not_equal(hx_visit(h, rig_note_sample, &(uint64_t){0}, NULL), TSDB_OK);
     flush(h);
     assert_int_equal(atomic_load(&h->db->life->flush_chunks_lost), 1);
     assert_int_equal(hx_count(h), 400 - 120);
@@ -512,7 +438,7 @@ static void flush__chunk_of_the_head_damaged__the_rest_goes_on(void **state)
     assert_int_equal(blocks(h), 1);
 }
 
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) RIG_CASE(name)
 
 static const struct CMUnitTest tests[] = {
     T(tsdb_flush__every_kind__reads_the_same_from_blocks),
