@@ -1,5 +1,6 @@
 #include "tsdb/block/blocks.h"
 
+#include "base/assert.h"
 #include "base/hash.h"
 #include "base/log.h"
 
@@ -339,6 +340,8 @@ enum tsdb_status blocks_publish(struct blocks *b, struct live_block *const *adde
                                 struct tsdb_error *err)
 {
     struct view *v = NULL;
+    TSDB_ASSERT(added_count == 0 || added);
+    TSDB_ASSERT(removed_count == 0 || removed);
     if (view_prepare(&b->views, added, added_count, removed, removed_count, &v) != TSDB_OK) {
         return tsdb_error_set(err, TSDB_NOMEM, "no memory for a view of the blocks");
     }
@@ -355,6 +358,7 @@ size_t blocks_collect(struct blocks *b)
     size_t n = 0;
     for (struct live_block *dead = view_collect(&b->views); dead; n++) {
         struct live_block *next = dead->next_dead;
+        TSDB_ASSERT(dead->views == 0);
         bool doomed = dead->doomed;
         char ulid[BLOCK_ULID_CHARS + 1];
         memcpy(ulid, block_meta(dead->block)->ulid, sizeof ulid);

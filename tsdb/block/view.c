@@ -26,6 +26,7 @@ enum tsdb_status view_set_init(struct view_set *s) TSDB_NO_TSA
 /* Nobody lists the view any more: take it out, and let go of its blocks. */
 static void drop_view_locked(struct view_set *s, struct view *v) TSDB_REQUIRES(s->lock)
 {
+    TSDB_ASSERT(v->pins == 0);
     struct view **link = &s->open;
     while (*link != v) {
         link = &(*link)->next;
@@ -72,6 +73,7 @@ struct view *view_acquire(struct view_set *s)
 {
     tsdb_mutex_lock(&s->lock);
     struct view *v = s->current;
+    TSDB_ASSERT(v->pins > 0); /* the set's own */
     v->pins++;
     tsdb_mutex_unlock(&s->lock);
     return v;
@@ -122,6 +124,8 @@ static void insert_sorted(struct view *v, struct live_block *b)
         v->blocks[at] = v->blocks[at - 1];
     }
     v->blocks[at] = b;
+    TSDB_DASSERT(at == 0 ||
+                 block_meta(v->blocks[at - 1]->block)->sequence <= block_meta(b->block)->sequence);
 }
 
 enum tsdb_status view_prepare(struct view_set *s, struct live_block *const *added,
@@ -162,6 +166,7 @@ void view_publish(struct view_set *s, struct view *v)
     tsdb_mutex_lock(&s->lock);
     struct view *old = s->current;
     TSDB_ASSERT(v->number == old->number + 1);
+    TSDB_ASSERT(v->pins == 0);
     for (uint32_t i = 0; i < v->block_count; i++) {
         v->blocks[i]->views++;
     }
@@ -175,11 +180,13 @@ void view_publish(struct view_set *s, struct view *v)
     s->open = v;
     s->current = v;
     unpin_locked(s, old);
+    TSDB_ASSERT(s->current == s->open);
     tsdb_mutex_unlock(&s->lock);
 }
 
 void view_discard(struct view *v)
 {
+    TSDB_ASSERT(v->pins == 0);
     tsdb_mem_free(TSDB_MEM_OTHER, v, view_bytes(v->block_count));
 }
 
@@ -207,6 +214,7 @@ enum tsdb_status live_block_make(struct block *block, struct block_refs *refs,
 
 void live_block_free(struct live_block *b)
 {
+    TSDB_ASSERT(b->views == 0);
     block_refs_close(b->refs);
     block_close(b->block);
     tsdb_mem_free(TSDB_MEM_OTHER, b, sizeof *b);

@@ -16,6 +16,7 @@ static const int64_t future_ms_max = TSDB_FUTURE_MS_MAX;
 
 static void frame_begin(struct apply *a, enum wal_record_type type)
 {
+    TSDB_ASSERT(a->log && !a->encoder.frame);
     a->partition->log_seq++;
     /* Relaxed: this thread wrote it. The batch's sequence is stored when it has been applied. */
     uint64_t seq = atomic_load_explicit(&a->partition->write_seq, memory_order_relaxed) + 1;
@@ -325,6 +326,7 @@ void apply_run_begin(struct apply *a, uint32_t partition)
 
 static void run_end(struct apply *a)
 {
+    TSDB_ASSERT(!a->encoder.frame);
     if (a->changed) {
         uint64_t seq = atomic_load_explicit(&a->partition->write_seq, memory_order_relaxed);
         /* Release: partners are the checkpoint and whoever caches results; who sees the sequence

@@ -133,7 +133,7 @@ static bool job_begin(struct owner *o, struct owner_job *job)
 
 static void job_end(struct owner_job *job)
 {
-    TSDB_ASSERT(job->active);
+    TSDB_ASSERT(job->active && job->local == 0);
     job->active = false;
     /* Release: partner is owner_job_done; who sees it sees what was marked, sealed or dropped. */
     atomic_store_explicit(&job->done, job->running, memory_order_release);

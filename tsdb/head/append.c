@@ -34,6 +34,7 @@ static struct head_tail *series_find(struct head_series *s, int64_t t_ms, uint32
 
 static bool same_value(struct head_tail *t, uint32_t at, enum tsdb_sample_kind kind, uint64_t value)
 {
+    TSDB_ASSERT(at < t->cap);
     if (t->kind != kind) {
         return false;
     }

@@ -79,6 +79,7 @@ static enum tsdb_status append_locked(struct head_exemplar_ring *r,
         r->begin = r->begin + 1 < r->cap ? r->begin + 1 : 0;
         r->count--;
     }
+    TSDB_ASSERT(r->count < r->cap && r->begin < r->cap);
     *slot_at(r, r->count) = *x;
     r->count++;
     return TSDB_OK;

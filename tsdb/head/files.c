@@ -133,6 +133,7 @@ enum tsdb_status head_file_append(struct head_file *f, const void *data, size_t 
                                   struct tsdb_error *err)
 {
     uint64_t at = atomic_load_explicit(&f->bytes, memory_order_relaxed); /* own store */
+    TSDB_ASSERT(len > 0 && at >= HEAD_FILE_HEADER_BYTES);
     enum tsdb_status status = f->fs->ops->pwrite(f->fs->ctx, f->file, data, len, at, err);
     if (status == TSDB_OK) {
         status = f->fs->ops->sync(f->fs->ctx, f->file, err);

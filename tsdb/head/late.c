@@ -10,6 +10,8 @@
 static struct head_tail *tail_sorted(struct head_tail *t)
 {
     uint32_t n = head_tail_count(t);
+    TSDB_ASSERT(t->flags & HEAD_TAIL_LATE);
+    TSDB_ASSERT(n > 0);
     struct head_tail *sorted =
         head_tail_create(n, (enum tsdb_sample_kind)t->kind, t->flags | HEAD_TAIL_SORTED);
     if (!sorted) {
@@ -35,6 +37,7 @@ static struct head_tail *tail_sorted(struct head_tail *t)
 /* Publish the late buffer, new or larger, with n samples. */
 static void late_publish(struct head_series *s, struct head_tail *t, uint32_t n)
 {
+    TSDB_ASSERT((t->flags & (HEAD_TAIL_LATE | HEAD_TAIL_SORTED)) == HEAD_TAIL_LATE);
     head_tail_count_set(t, n);
     atomic_store_explicit(&s->ooo, t, memory_order_release); /* partner: head/read.c */
 }
@@ -43,6 +46,7 @@ static void late_publish(struct head_series *s, struct head_tail *t, uint32_t n)
 static struct head_sealed *sealed_part(struct head_partition *p, uint32_t local,
                                        struct head_tail *sorted, uint32_t begin, uint32_t end)
 {
+    TSDB_ASSERT(begin < end && end <= head_tail_count(sorted));
     struct head_tail *part =
         head_tail_create(end - begin, (enum tsdb_sample_kind)sorted->kind, sorted->flags);
     if (!part) {
@@ -74,6 +78,7 @@ uint32_t head_late_split(struct head_partition *p, uint32_t local, struct head_t
 {
     uint32_t n = head_tail_count(sorted);
     uint32_t made = 0;
+    TSDB_ASSERT(n > 0 && n <= TSDB_CHUNK_SAMPLES);
     for (uint32_t begin = 0, end = 1; begin < n; begin = end++) {
         int64_t last_ms = sealed_window_last(head_tail_t(sorted)[begin], p->range_ms);
         while (end < n && head_tail_t(sorted)[end] <= last_ms) {
@@ -95,6 +100,7 @@ static bool late_to_list(struct head_partition *p, struct head_series *s, uint32
                          struct head_tail *full)
 {
     struct head_sealed *parts[TSDB_CHUNK_SAMPLES];
+    TSDB_ASSERT(head_hot(p, local) == s);
     struct head_tail *sorted = tail_sorted(full);
     uint32_t n = sorted ? head_late_split(p, local, sorted, parts) : 0;
     head_tail_release(p, sorted, false, true);
@@ -131,6 +137,7 @@ static bool late_put(struct head_partition *p, struct head_series *s, struct hea
                      const struct head_row *x)
 {
     uint32_t n = head_tail_count(t);
+    TSDB_ASSERT(n > 0 && n < TSDB_CHUNK_SAMPLES);
     if (n < t->cap) {
         head_tail_put(t, n, x);
         /* Release: partner is the load of count in head/read.c. */
@@ -159,6 +166,7 @@ static bool late_begin(struct head_partition *p, struct head_series *s, uint32_t
         return false;
     }
     next->seq = ++s->ooo_seq;
+    TSDB_ASSERT(!full || full->seq < next->seq);
     head_tail_put(next, 0, x);
     late_publish(s, next, 1);
     head_tail_release(p, full, false, false);
@@ -168,6 +176,7 @@ static bool late_begin(struct head_partition *p, struct head_series *s, uint32_t
 bool head_append_late(struct head_partition *p, struct head_series *s, uint32_t local,
                       enum tsdb_sample_kind kind, const struct head_row *x)
 {
+    TSDB_ASSERT((s->flags & HEAD_SERIES_HAS_SAMPLES) && x->t_ms <= s->last_t_ms);
     uint32_t flags = HEAD_TAIL_LATE | (x->start_ms != 0 ? HEAD_TAIL_STARTS : 0);
     struct head_tail *t = atomic_load_explicit(&s->ooo, memory_order_relaxed);
     bool fits = t && head_tail_has_form(t, kind, flags & HEAD_TAIL_STARTS) &&

@@ -14,6 +14,7 @@ static void series_reached(struct head_series *s, int64_t max_ms)
         s->window_left_ms = 0;
     }
     s->flags |= HEAD_SERIES_HAS_SAMPLES | HEAD_SERIES_FROM_FILES;
+    TSDB_ASSERT(s->last_t_ms >= max_ms);
 }
 
 enum tsdb_status head_sealed_load(struct head_partition *p, const struct head_sealed *chunk)
@@ -24,6 +25,7 @@ enum tsdb_status head_sealed_load(struct head_partition *p, const struct head_se
     if (!chunk->late && !head_series_seal_tail(p, s, chunk->local)) {
         return TSDB_NOMEM;
     }
+    TSDB_ASSERT(chunk->max_ms <= sealed_window_last(chunk->min_ms, p->range_ms));
     int64_t window = sealed_window(chunk->min_ms, p->range_ms);
     bool copied = false;
     struct head_sealed *own = tsdb_mem_alloc_zero(HEAD_CATEGORY, sizeof *own);

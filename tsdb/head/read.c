@@ -27,8 +27,8 @@ static bool is_sealed(const struct head_snapshot *sn, struct head_tail *open, ui
 void head_snapshot_take(const struct head_series *s, struct head_snapshot *sn)
 {
     memset(sn, 0, sizeof *sn);
-    /* Acquire, all: partners are the releases in tail.c and late.c. The open blocks first, then the list: what
-     * was sealed before an open block came is in the list that is loaded after it. */
+    /* Acquire, all: partners are the releases in tail.c and late.c. The open blocks first, then the
+     * list: what was sealed before an open block came is in the list that is loaded after it. */
     uint64_t word = atomic_load_explicit(&s->tail, memory_order_acquire);
     sn->tail = head_word_tail(word);
     sn->tail_count = head_word_count(word);
@@ -43,6 +43,8 @@ void head_snapshot_take(const struct head_series *s, struct head_snapshot *sn)
     if (sn->tail && is_sealed(sn, sn->tail, sn->tail_count)) {
         sn->tail = NULL;
     }
+    TSDB_ASSERT(!sn->tail || sn->tail_count > 0);
+    TSDB_ASSERT(!sn->ooo || sn->ooo_count > 0);
     if (sn->ooo && is_sealed(sn, sn->ooo, sn->ooo_count)) {
         sn->ooo = NULL;
     }
@@ -72,6 +74,7 @@ static bool in_blocks(const struct head_sealed *c, uint64_t view)
 
 static void pieces_add(struct head_pieces *l, struct piece piece, struct head_sealed *in_file)
 {
+    TSDB_ASSERT(piece.count > 0 && (in_file != NULL) == (piece.t_ms == NULL));
     l->items[l->count] = piece;
     l->in_file[l->count++] = in_file;
     l->in_files += in_file != NULL;

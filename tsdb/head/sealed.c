@@ -32,9 +32,10 @@ struct head_sealed *head_sealed_create(struct head_partition *p, uint32_t local,
     if (!s) {
         return NULL;
     }
-    TSDB_ASSERT(count > 0);
+    TSDB_ASSERT(count > 0 && count <= tail->cap);
     s->min_ms = head_tail_t(tail)[0];
     s->max_ms = head_tail_t(tail)[count - 1];
+    TSDB_ASSERT(s->max_ms <= sealed_window_last(s->min_ms, p->range_ms));
     s->count = count;
     s->local = local;
     s->seq = tail->seq;
@@ -107,6 +108,7 @@ static void sealed_free(struct head_partition *p, struct head_sealed *s, bool at
 static void sealed_drop(struct head_partition *p, struct head_sealed *s)
 {
     uint64_t expected = 0;
+    TSDB_ASSERT(s->state != SEALED_ORPHAN);
     if (atomic_compare_exchange_strong_explicit(&s->flushed_in, &expected, SEALED_GONE,
                                                 memory_order_relaxed, memory_order_relaxed)) {
         head_windows_sub(&p->windows, sealed_window(s->min_ms, p->range_ms), 1);
@@ -152,6 +154,7 @@ struct head_list *head_list_ensure(struct head_series *s, uint32_t more, bool *o
 {
     struct head_list *l = atomic_load_explicit(&s->chunks, memory_order_relaxed);
     uint32_t n = list_count(l);
+    TSDB_ASSERT(more > 0 && (!l || n <= l->cap));
     *out_copied = false;
     if (l && more <= l->cap - n) {
         return l;
@@ -176,6 +179,7 @@ void head_list_discard(struct head_list *l)
 
 static void queue(struct head_partition *p, struct head_sealed *s)
 {
+    TSDB_ASSERT(s->state == SEALED_IDLE && !s->file);
     s->state = SEALED_QUEUED;
     atomic_fetch_add_explicit(&p->raw_pending, 1, memory_order_relaxed);
     head_seal_queue_push(p, s);
@@ -270,6 +274,8 @@ static uint32_t list_find(struct head_list *l, const struct head_sealed *s)
 void head_sealed_swap(struct head_partition *p, struct head_sealed *item)
 {
     struct head_sealed *raw = item->raw;
+    TSDB_ASSERT(item->file && item->partition == p->id);
+    TSDB_ASSERT(raw && !raw->file && raw->count == item->count);
     item->raw = NULL;
     item->next = NULL;
     if (raw->state == SEALED_ORPHAN) {
@@ -283,7 +289,8 @@ void head_sealed_swap(struct head_partition *p, struct head_sealed *item)
         atomic_store_explicit(&l->items[at], item, memory_order_release);
     }
     sealed_free(p, raw, false);
-    atomic_fetch_sub_explicit(&p->raw_pending, 1, memory_order_release);
+    uint32_t pending = atomic_fetch_sub_explicit(&p->raw_pending, 1, memory_order_release);
+    TSDB_ASSERT(pending > 0);
 }
 
 /* ---- taking chunks away ---- */
@@ -331,6 +338,7 @@ static uint32_t series_remove(struct head_partition *p, struct head_series *s, g
             list_put(kept, kept_count++, c);
         }
     }
+    TSDB_ASSERT(kept_count == stay && gone_count == n - stay);
     atomic_store_explicit(&kept->count, kept_count, memory_order_relaxed);
     list_replace(p, s, kept);
     for (uint32_t i = 0; i < gone_count; i++) {

@@ -48,6 +48,7 @@ enum tsdb_status head_partition_create(uint32_t id, struct tsdb_epoch *epoch,
 void head_partition_configure(struct head_partition *p, int64_t range_ms, bool seal)
 {
     TSDB_ASSERT(range_ms >= 0);
+    TSDB_ASSERT(p->front.series_count == 0);
     p->range_ms = range_ms > 0 ? range_ms : INT64_MAX;
     p->seal = seal;
 }
@@ -134,6 +135,7 @@ uint64_t head_reclaim(struct head_partition *p, uint64_t bytes_min)
 static enum tsdb_status slot_ensure(struct head_partition *p)
 {
     uint32_t slab = p->front.series_count >> HEAD_SLAB_SHIFT;
+    TSDB_ASSERT(p->front.series_count < TSDB_SERIES_LOCAL_MAX);
     struct head_directory *d = atomic_load_explicit(&p->front.directory, memory_order_relaxed);
     uint32_t cap = d ? d->cap : 0;
     if (slab >= cap) {
@@ -288,6 +290,8 @@ bool head_wal_base(const struct head_partition *p, uint32_t local, uint64_t epoc
 
 void head_wal_logged(struct head_partition *p, uint32_t local, uint64_t epoch, uint64_t bits)
 {
+    TSDB_ASSERT(local < p->front.series_count);
+    TSDB_ASSERT(epoch != HEAD_EPOCH_NONE);
     struct head_series *s = head_hot(p, local);
     s->wal_epoch = epoch;
     s->wal_bits = bits;
@@ -300,5 +304,6 @@ bool head_labels_logged(const struct head_partition *p, uint32_t local)
 
 void head_labels_logged_set(struct head_partition *p, uint32_t local)
 {
+    TSDB_ASSERT(local < p->front.series_count);
     head_hot(p, local)->flags |= HEAD_SERIES_LABELS_LOGGED;
 }

@@ -43,6 +43,7 @@ void head_raw_free(struct tsdb_raw_histogram *h)
 
 struct head_tail *head_tail_create(uint32_t cap, enum tsdb_sample_kind kind, uint32_t flags)
 {
+    TSDB_ASSERT(cap > 0 && cap <= TSDB_CHUNK_SAMPLES);
     struct head_tail *t = tsdb_mem_alloc(HEAD_CATEGORY, head_tail_bytes(cap, flags));
     if (!t) {
         return NULL;
@@ -69,6 +70,7 @@ void head_tail_put(struct head_tail *t, uint32_t n, const struct head_row *x)
 
 void head_tail_copy_row(struct head_tail *to, uint32_t to_at, struct head_tail *from, uint32_t at)
 {
+    TSDB_ASSERT(at < from->cap && to->kind == from->kind);
     struct head_row x = {head_tail_t(from)[at], head_tail_value(from)[at], 0};
     if (from->flags & HEAD_TAIL_STARTS) {
         x.start_ms = head_tail_start(from)[at];
@@ -82,6 +84,7 @@ struct head_tail *head_tail_grow(struct head_tail *t, uint32_t n)
     uint32_t cap = t->cap < TAIL_CAP_SECOND  ? TAIL_CAP_SECOND
                    : t->cap < TAIL_CAP_THIRD ? TAIL_CAP_THIRD
                                              : (uint32_t)TSDB_CHUNK_SAMPLES;
+    TSDB_ASSERT(n <= t->cap && t->cap < cap);
     struct head_tail *grown = head_tail_create(cap, (enum tsdb_sample_kind)t->kind, t->flags);
     if (!grown) {
         return NULL;
@@ -102,6 +105,7 @@ void head_tail_release(struct head_partition *p, struct head_tail *t, bool with_
         return;
     }
     uint32_t n = head_tail_count(t);
+    TSDB_ASSERT(n <= t->cap);
     bool owns_values = with_values && t->kind != TSDB_SAMPLE_FLOAT;
     for (uint32_t i = 0; owns_values && i < n; i++) {
         struct tsdb_raw_histogram *h = head_raw_of(head_tail_value(t)[i]);
@@ -122,6 +126,7 @@ void head_tail_release(struct head_partition *p, struct head_tail *t, bool with_
 /* Position of t_ms among the first n of a block, or UINT32_MAX. */
 uint32_t head_tail_find(struct head_tail *t, uint32_t n, int64_t t_ms)
 {
+    TSDB_ASSERT(n <= t->cap);
     const int64_t *times = head_tail_t(t);
     if ((t->flags & (HEAD_TAIL_LATE | HEAD_TAIL_SORTED)) == HEAD_TAIL_LATE) {
         for (uint32_t i = 0; i < n; i++) {
@@ -150,6 +155,8 @@ uint32_t head_tail_find(struct head_tail *t, uint32_t n, int64_t t_ms)
 static void tail_publish(struct head_series *s, struct head_tail *t, uint32_t n)
 {
     bool plain = t->kind == TSDB_SAMPLE_FLOAT && !(t->flags & HEAD_TAIL_STARTS);
+    TSDB_ASSERT(n > 0 && n <= t->cap);
+    TSDB_ASSERT(!(t->flags & HEAD_TAIL_LATE));
     s->tail_cap = (uint8_t)t->cap;
     s->fast_left = plain ? (uint8_t)(t->cap - n) : 0;
     TSDB_ASSERT((uintptr_t)t < HEAD_TAIL_COUNT_ONE);
@@ -163,6 +170,7 @@ static void tail_publish(struct head_series *s, struct head_tail *t, uint32_t n)
 static bool tail_to_list(struct head_partition *p, struct head_series *s, uint32_t local,
                          struct head_tail *full, uint32_t n)
 {
+    TSDB_ASSERT(head_hot(p, local) == s);
     struct head_sealed *chunk = head_sealed_create(p, local, full, n);
     bool copied = false;
     struct head_list *list = chunk ? head_list_ensure(s, 1, &copied) : NULL;
@@ -182,6 +190,7 @@ static bool tail_seal(struct head_partition *p, struct head_series *s, uint32_t 
                       uint32_t starts, const struct head_row *x)
 {
     uint32_t cap = n == TSDB_CHUNK_SAMPLES ? TAIL_CAP_AFTER_SEAL : HEAD_TAIL_CAP_FIRST;
+    TSDB_ASSERT(head_tail_t(full)[n - 1] < x->t_ms);
     struct head_tail *next = head_tail_create(cap, kind, starts);
     if (!next || !head_window_count(p, x->t_ms)) {
         head_tail_release(p, next, false, true);
@@ -231,6 +240,7 @@ bool head_append_in_order(struct head_partition *p, struct head_series *s, uint3
     uint64_t word = atomic_load_explicit(&s->tail, memory_order_relaxed);
     struct head_tail *t = head_word_tail(word);
     uint32_t n = head_word_count(word);
+    TSDB_ASSERT(!(s->flags & HEAD_SERIES_HAS_SAMPLES) || s->last_t_ms < x->t_ms);
     if (!t) {
         if (!tail_begin(p, s, kind, starts, x)) {
             return false;

@@ -58,6 +58,7 @@ static enum tsdb_status grow_locked(struct head_windows *w) TSDB_REQUIRES(w->loc
         }
     }
     tsdb_mem_free(TSDB_MEM_HEAD, w->items, w->cap * sizeof w->items[0]);
+    TSDB_ASSERT((cap & (cap - 1)) == 0 && live < cap);
     w->items = items;
     w->cap = cap;
     w->used = live;
@@ -78,6 +79,7 @@ enum tsdb_status head_windows_add(struct head_windows *w, int64_t begin_ms, uint
         x->used = true;
         x->begin_ms = begin_ms;
         x->count += n;
+        TSDB_ASSERT(w->used < w->cap);
     }
     tsdb_mutex_unlock(&w->lock);
     return status;

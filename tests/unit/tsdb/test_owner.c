@@ -603,6 +603,46 @@ static void owner_step__mark__starts_a_new_epoch_and_records_sequences(void **st
     compare_heads(f);
 }
 
+/* Beside a batch in every step; the figure is what the slices did. */
+static void owner_job__many_series__done_in_slices_between_batches(void **state)
+{
+    struct fixture *f = *state;
+    const uint32_t n = 3 * 4096 + 5;
+    struct head_partition *head = f->partitions[5].head;
+    for (uint32_t i = 0; i < n; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "s%u", i);
+        struct tsdb_label item = tsdb_label_make("many", name);
+        struct tsdb_labels labels = {&item, 1};
+        uint32_t local = 0;
+        bool created = false;
+        assert_ok(head_series_find_or_create(head, &labels, i, &local, &created, NULL));
+        assert_int_equal(head_append(head, local, NOW_MS - 1000, 0, TSDB_SAMPLE_FLOAT, i),
+                         HEAD_APPENDED);
+    }
+    const enum owner_job_kind kinds[] = {OWNER_JOB_SEAL, OWNER_JOB_SWEEP, OWNER_JOB_DROP};
+    const uint64_t arguments[] = {INT64_MAX, 1, NOW_MS - 500};
+    const uint32_t expected[] = {n, 0, n};
+    int64_t t = NOW_MS;
+    for (uint32_t k = 0; k < TSDB_ARRAY_LEN(kinds); k++) {
+        uint64_t work = 0;
+        uint32_t steps = 0;
+        owner_job_request(f->owner, kinds[k], arguments[k]);
+        while (!owner_job_done(f->owner, kinds[k], &work)) {
+            struct tsdb_write_result r;
+            add(f, 1, t++, 7);
+            assert_int_equal(commit(f, &r), TSDB_OK);
+            assert_int_equal(r.samples_written, 1);
+            steps++;
+        }
+        assert_int_equal(steps, 4);
+        /* The batches' own series may be sealed with the rest. */
+        assert_in_range(work, expected[k], expected[k] + (k == 0 ? 1 : 0));
+        assert_ok(head_validate(head, NULL));
+    }
+    assert_int_equal(atomic_load(&head_counters(head)->chunks), 0);
+}
+
 static void owner_step__memory__is_answered_at_once_and_not_logged(void **state)
 {
     struct fixture *f = *state;
@@ -799,6 +839,7 @@ static const struct CMUnitTest tests[] = {
     T(owner_step__stale_generation__is_counted_and_not_applied),
     T(owner_step__log_read_only__applies_nothing),
     T(owner_step__mark__starts_a_new_epoch_and_records_sequences),
+    T(owner_job__many_series__done_in_slices_between_batches),
     T(owner_step__memory__is_answered_at_once_and_not_logged),
     T(owner_step__strict_write_in_memory_mode__logs_all_that_it_acknowledges),
     T(owner_step__exemplars__follow_their_series),
