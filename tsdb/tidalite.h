@@ -36,26 +36,26 @@ enum tidalite_status {
     TIDALITE_NOT_FOUND = 5,   /* also: the end of a cursor */
     TIDALITE_LIMIT = 6,       /* a configured bound was reached */
     TIDALITE_UNSUPPORTED = 7, /* the directory was written by a later version */
-    TIDALITE_BUSY =
-        8, /* another process has the directory, or the engine is overloaded: try again */
+    /* Another process has the directory, or the engine is overloaded: try again. */
+    TIDALITE_BUSY = 8,
     TIDALITE_READ_ONLY = 9 /* storage failed earlier: reads go on, writes do not */
 };
-const char *
-tidalite_status_name(enum tidalite_status status); /* "ok", "no_memory", ...; never NULL */
+/* "ok", "no_memory", ...; never NULL. */
+const char *tidalite_status_name(enum tidalite_status status);
 
 /* What the calling thread's last failed call had to say; "" before the first. Valid until the next
  * call of this thread. */
 const char *tidalite_last_error(void);
 const char *tidalite_version(void); /* "0.1.0" */
 
-/* When an append returns: in every mode the samples are visible to every select that starts later.
- */
+/* When an append returns. In every mode every select that starts later sees the samples. */
 enum tidalite_durability {
-    TIDALITE_MEMORY =
-        0, /* no log: what was appended since the last checkpoint or close dies with the process */
-    TIDALITE_BUFFERED =
-        1, /* survives the death of the process; a power cut loses at most the last 100 ms */
-    TIDALITE_STRICT = 2 /* survives a power cut */
+    /* No log: what was appended since the last checkpoint or close dies with the process. */
+    TIDALITE_MEMORY = 0,
+    /* Survives the death of the process; a power cut loses at most the last 100 ms. */
+    TIDALITE_BUFFERED = 1,
+    /* Survives a power cut. */
+    TIDALITE_STRICT = 2
 };
 
 struct tidalite_options {
@@ -63,9 +63,8 @@ struct tidalite_options {
     const char *path;                    /* the directory; created (one level) if absent */
     enum tidalite_durability durability; /* the least that any append gets; BUFFERED */
     uint32_t threads;                    /* owners of partitions; 0 = as many as cores, at most 4 */
-    int64_t
-        retention_ms; /* samples older than now - this are refused and dropped; 0 = keep for ever */
-    uint64_t series_max; /* 0 = no bound */
+    int64_t retention_ms; /* older than now - this is refused and dropped; 0 = keep for ever */
+    uint64_t series_max;  /* 0 = no bound */
 };
 void tidalite_options_init(struct tidalite_options *o);
 
@@ -130,11 +129,9 @@ struct tidalite_view {
     size_t label_count;
     const struct tidalite_sample *samples; /* by rising time */
     size_t sample_count;
-    size_t histogram_count; /* samples in the range that are native histograms, and so not in
-                               `samples` */
+    size_t histogram_count; /* native histograms in the range: they are not in `samples` */
 };
-/* The series that match all matchers (at least one), with their samples at min_ms <= t <= max_ms.
- */
+/* The series that match all matchers (at least one), with the samples at min_ms <= t <= max_ms. */
 enum tidalite_status tidalite_select(struct tidalite *db, const struct tidalite_matcher *matchers,
                                      size_t matcher_count, int64_t min_ms, int64_t max_ms,
                                      struct tidalite_cursor **out);

@@ -35,16 +35,16 @@ struct tsdb_options {
     struct tsdb_clock clock;
     struct tsdb_random random;
     enum tsdb_durability durability;
-    uint32_t owner_count;          /* 0 = min(cores, 4) */
-    uint32_t ring_slots;           /* batches waiting per owner; 0 = TSDB_RING_SLOTS */
-    uint32_t flush_interval_ms;    /* buffered: longest time before fdatasync; 0 = 100 */
-    uint64_t flush_samples;        /* buffered: most samples before fdatasync; 0 = 1,000,000 */
-    uint64_t wal_segment_bytes;    /* 0 = TSDB_WAL_SEGMENT_BYTES */
-    uint64_t wal_epoch_bytes;      /* 0 = TSDB_WAL_EPOCH_BYTES */
-    uint64_t checkpoint_wal_bytes; /* checkpoint when the log has grown by this much (and by half of
-                                      the last checkpoint); 0 = 256 MiB */
-    int64_t
-        retention_ms; /* samples older than now - this are refused and dropped; 0 = keep for ever */
+    uint32_t owner_count;       /* 0 = min(cores, 4) */
+    uint32_t ring_slots;        /* batches waiting per owner; 0 = TSDB_RING_SLOTS */
+    uint32_t flush_interval_ms; /* buffered: longest time before fdatasync; 0 = 100 */
+    uint64_t flush_samples;     /* buffered: most samples before fdatasync; 0 = 1,000,000 */
+    uint64_t wal_segment_bytes; /* 0 = TSDB_WAL_SEGMENT_BYTES */
+    uint64_t wal_epoch_bytes;   /* 0 = TSDB_WAL_EPOCH_BYTES */
+    /* Checkpoint when the log has grown by this much, and by half of the last checkpoint;
+     * 0 = 256 MiB. */
+    uint64_t checkpoint_wal_bytes;
+    int64_t retention_ms;         /* older than now - this is refused and dropped; 0 = never */
     uint64_t series_max;          /* new series beyond are refused; 0 = none */
     uint32_t exemplars_max;       /* kept in memory; 0 = none kept */
     int64_t block_range_ms;       /* windows of the head, length of the first blocks; 0 = 2 h */
@@ -76,8 +76,8 @@ enum tsdb_state {
     TSDB_STATE_FAILED,    /* recovery failed; tsdb_state_error says why */
     TSDB_STATE_CLOSING,
 };
-enum tsdb_state tsdb_state(const struct tsdb *db,
-                           struct tsdb_error *err /* cause of READ_ONLY and FAILED; may be NULL */);
+/* err: the cause of READ_ONLY and FAILED; may be NULL. */
+enum tsdb_state tsdb_state(const struct tsdb *db, struct tsdb_error *err);
 void tsdb_replay_progress(const struct tsdb *db, uint64_t *out_min, uint64_t *out_max,
                           uint64_t *out_current);
 
@@ -103,8 +103,7 @@ struct tsdb_alias_hit tsdb_alias_find(struct tsdb *db, struct tsdb_hash128 alias
 /* Pull the series' hot struct towards this core: only useful when this thread is also the owner. */
 void tsdb_series_prefetch(struct tsdb *db, tsdb_series_ref ref);
 
-/* WAL bytes that a batch of these contents may need at most; what to reserve for batch.wal_bytes.
- */
+/* WAL bytes that a batch of these contents may need at most: to be reserved for batch.wal_bytes. */
 size_t tsdb_batch_wal_bytes_max(const struct tsdb_write *w, const struct tsdb_batch *b);
 
 /* Hand a filled write over (model/batch.h: entries sorted by partition, batches cut by owner,
@@ -133,8 +132,8 @@ void tsdb_querier_close(struct tsdb_querier *q); /* NULL is fine; frees every se
 
 struct tsdb_series_set {
     struct tsdb_querier *querier;
-    const tsdb_series_ref
-        *refs; /* ordered by (partition, local id): the order in which aggregations accumulate */
+    /* Ordered by (partition, local id): the order in which aggregations accumulate. */
+    const tsdb_series_ref *refs;
     uint32_t count;
 };
 /* Matchers: at least one, any kind. The set may hold series without samples in the range. Lives
@@ -212,15 +211,15 @@ enum tsdb_status tsdb_cardinality_read(struct tsdb *db, struct tsdb_request *req
                                        struct tsdb_cardinality *out,
                                        struct tsdb_error *err) TSDB_WUR;
 
-/* ---- background actors as steps; `now_ns` on the monotonic clock. Each returns the amount of work
- * it did. ---- */
+/* ---- background actors as steps ----
+ * `now_ns` on the monotonic clock. Each returns the amount of work it did. */
 size_t tsdb_owner_step(struct tsdb *db, uint32_t owner, int64_t now_ns);
 size_t tsdb_wal_write_step(struct tsdb *db, int64_t now_ns);
 size_t tsdb_wal_sync_step(struct tsdb *db, int64_t now_ns);
-size_t tsdb_checkpoint_step(struct tsdb *db,
-                            int64_t now_ns); /* a whole checkpoint when one is due */
-/* Chunks of the head that are older than the retention go. With manual_steps it runs the owner steps
- * that it needs. Returns how many went. */
+/* A whole checkpoint when one is due. */
+size_t tsdb_checkpoint_step(struct tsdb *db, int64_t now_ns);
+/* Chunks of the head that are older than the retention go; returns how many. With manual_steps it
+ * runs the owner steps that it needs. */
 size_t tsdb_retention_step(struct tsdb *db, int64_t now_ns);
 /* Encode what owners have sealed and write it to a head file, one batch; owners swap it in with
  * their next step. */
@@ -245,8 +244,8 @@ struct tsdb_stats {
     uint64_t aliases, alias_misses;
     int64_t min_time_ms, max_time_ms; /* INT64_MAX, INT64_MIN when empty */
     uint64_t ring_depth, ring_full;
-    uint64_t wal_segment, wal_bytes_written, wal_samples_written, wal_writes, wal_syncs,
-        wal_failures, wal_disk_bytes, wal_unsynced_bytes;
+    uint64_t wal_segment, wal_bytes_written, wal_samples_written, wal_writes, wal_syncs;
+    uint64_t wal_failures, wal_disk_bytes, wal_unsynced_bytes;
     uint64_t head_files, head_file_bytes, head_read_failures;            /* of head/ */
     uint64_t sealed_chunks, sealed_samples, sealed_bytes, seal_failures; /* written to head/ */
     uint64_t seal_pending; /* sealed chunks in memory, not in a file yet */
@@ -254,8 +253,8 @@ struct tsdb_stats {
     uint64_t flushes, flush_failures, flush_samples, flush_chunks_lost;
     uint64_t compactions, compaction_failures;
     uint64_t l1_bytes, l1_bytes_used, l1_hits, l1_misses, l1_evictions;
-    uint64_t l2_bytes, l2_frames_used, l2_frames_pinned, l2_hits, l2_misses, l2_evictions,
-        l2_bypasses;
+    uint64_t l2_bytes, l2_frames_used, l2_frames_pinned;
+    uint64_t l2_hits, l2_misses, l2_evictions, l2_bypasses;
     uint64_t checkpoints, checkpoint_failures, checkpoint_last_bytes;
     int64_t checkpoint_last_ms; /* wall time; 0 = never */
     uint64_t replay_frames, replay_samples, replay_damage, replay_lost_frames;

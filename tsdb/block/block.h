@@ -26,10 +26,11 @@ struct block_meta {
     char ulid[BLOCK_ULID_CHARS + 1];
     int64_t min_ms, max_ms; /* [min, max) */
     uint64_t series, samples, float_samples, histogram_samples, chunks;
-    uint32_t level;    /* 1 = from the head, more = compacted */
-    uint64_t sequence; /* order of creation of the samples: where two blocks have the same series
-                          and time, the lower one wins */
-    uint64_t bytes;    /* of all files; filled by open and finish */
+    uint32_t level; /* 1 = from the head, more = compacted */
+    /* Order of creation of the samples: where two blocks have the same series and time, the lower
+     * one wins. */
+    uint64_t sequence;
+    uint64_t bytes; /* of all files; filled by open and finish */
 };
 
 /* ---- writing ---- */

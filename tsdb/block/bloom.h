@@ -3,8 +3,10 @@
  * Blocks of 512 bits, one per 50 series (10 bits each), 7 bits set in the one block that a hash
  * chooses: a look-up touches 64 bytes. About 1 % of the answers are wrong, always to the "maybe"
  * side (measured: tests/unit/tsdb/test_block.c). Hashes are tsdb_labels_hash, keyed with the data
- * directory's secret: a filter means nothing elsewhere. File: pages of base/paged_file.h;
- * docs/format/block.md. Threads: pure; a filter is immutable after open.
+ * directory's secret: a filter means nothing elsewhere.
+ *
+ * File: pages of base/paged_file.h; docs/format/block.md.
+ * Threads: pure; a filter is immutable after open.
  */
 #ifndef TSDB_BLOCK_BLOOM_H
 #define TSDB_BLOCK_BLOOM_H

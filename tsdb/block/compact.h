@@ -6,6 +6,7 @@
  *     the small ones are merged among themselves.
  *  2. Else the blocks of an aligned range three times the base range, then nine times, ... up to
  *     range_max_ms, when all of it has been flushed (there is a later block).
+ *
  * How (compact_run): the sources are walked side by side in label order; the samples of a series
  * are merged by time and written as long chunks. The new block is durable before the view without
  * the sources is published; their files go when the last reader of an older view is done.

@@ -243,8 +243,8 @@ static uint32_t page_of(const struct block_refs *r, tsdb_series_ref ref)
             hi = mid;
         }
     }
-    return lo; /* pages are numbered from 1, so this is the last one that begins at or before ref;
-                  0: none */
+    /* Pages are numbered from 1: this is the last one that begins at or before ref; 0: none. */
+    return lo;
 }
 
 static bool find_in(const uint8_t *page, uint32_t n, tsdb_series_ref ref, uint32_t *out_id)

@@ -7,11 +7,12 @@
  *
  *   page 0: u32 magic | u32 version | u8 identity[16] | u64 pair count | zeroes | u32 crc32c
  *   page 1..: up to 8190 pairs {u32 ref, u32 id}, unused ones 0xff | 12 zero bytes | u32 crc32c
- * every page 65536 bytes, little-endian The CRC covers the page before it, continued from the
+ *
+ * Every page has 65536 bytes, little-endian. The CRC covers the page before it, continued from the
  * page's number.
  *
- * In memory: the first ref of each page. Threads: immutable after open, any. Cost of a look-up: a
- * page of the L2 cache and a binary search.
+ * In memory: the first ref of each page. Cost of a look-up: a page of the L2 cache and a binary
+ * search. Threads: immutable after open, any.
  */
 #ifndef TSDB_BLOCK_REFS_H
 #define TSDB_BLOCK_REFS_H

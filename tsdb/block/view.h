@@ -1,9 +1,11 @@
 /* The blocks that a query sees: one immutable view, swapped as a whole, pinned by queriers.
  *
  * A live block has a count of views that list it; when the last one goes, its files are closed and,
- * if it was replaced or too old, deleted. Locks: `view_set.lock` (rank TSDB_VIEW) guards the
- * current pointer, the counts and the list of open views; held for a few instructions, never over
- * I/O. Closing and deleting happen in view_collect, on the block thread.
+ * if it was replaced or too old, deleted.
+ *
+ * Locks: `view_set.lock` (rank TSDB_VIEW) guards the current pointer, the counts and the list of
+ * open views; held for a few instructions, never over I/O. Closing and deleting happen in
+ * view_collect, on the block thread.
  */
 #ifndef TSDB_BLOCK_VIEW_H
 #define TSDB_BLOCK_VIEW_H
@@ -25,8 +27,7 @@ struct view {
     uint32_t pins;     /* guarded by the set's lock; the set itself holds one on the current view */
     struct view *next; /* open views, newest first */
     uint32_t block_count;
-    struct live_block
-        *blocks[]; /* sorted by sequence: where two have the same sample the first wins */
+    struct live_block *blocks[]; /* by sequence: where two have the same sample the first wins */
 };
 struct view_set {
     struct tsdb_mutex lock;

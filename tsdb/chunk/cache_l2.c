@@ -30,8 +30,7 @@ struct shard {
     uint64_t hits TSDB_GUARDED, misses TSDB_GUARDED, evictions TSDB_GUARDED;
 };
 struct cache_l2 {
-    uint8_t
-        *arena; /* immutable pointer; a frame's bytes change only while nobody else can see them */
+    uint8_t *arena; /* a frame's bytes change only while nobody else can see them */
     uint64_t bytes;
     uint32_t shard_count, shard_frames, table_mask;
     _Atomic(uint64_t) next_file_id;
@@ -232,7 +231,7 @@ static enum tsdb_status read_bypass(struct cache_l2 *c, const struct tsdb_fs *fs
     return TSDB_OK;
 }
 
-/* Publish a filled frame, unless another reader was faster: then use its copy and give ours back.
+/* Publish a filled frame, unless another reader was faster: then its copy is used, ours given back.
  */
 static uint32_t publish_locked(const struct cache_l2 *c, struct shard *s, uint32_t f,
                                uint64_t file_id, uint64_t page, uint32_t len) TSDB_REQUIRES(s->lock)

@@ -2,14 +2,17 @@
  *
  * Never a mapping of the files themselves: a torn file or a full disk is an error of one read, not
  * a SIGBUS of the process. Frames are filled by pread, checked once by the caller's function,
- * evicted by CLOCK per shard, pinned by readers. Invariants:
+ * evicted by CLOCK per shard, pinned by readers.
+ *
+ * Invariants:
  *  1. The arena never grows. When every frame of a shard is pinned a read goes to memory of its own
- * (a bypass, counted) and succeeds.
+ *     (a bypass, counted) and succeeds.
  *  2. A frame that is pinned is never changed. A page is checked before anybody else sees it; a
- * page that fails its check is not kept.
+ *     page that fails its check is not kept.
  *  3. The file is read outside of locks; two readers that miss the same page at once may both read
- * it, one copy stays. Threads: any. Locks: one per shard (rank CACHE_SHARD), held for table and
- * clock only.
+ *     it, one copy stays.
+ *
+ * Threads: any. Locks: one per shard (rank CACHE_SHARD), held for table and clock only.
  */
 #ifndef TSDB_CHUNK_CACHE_L2_H
 #define TSDB_CHUNK_CACHE_L2_H

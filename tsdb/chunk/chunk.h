@@ -1,15 +1,20 @@
 /* The chunk container: samples of one series and one kind, in columns, as bytes. The same bytes
  * stand in head chunk files and in blocks.
  *
- *   u8 version | u8 flags | uvarint count | uvarint length of each column | columns:
- *   times (compress/time_codec.h) | values | starts, if there are any (time_codec, any order)
+ *   u8 version | u8 flags | uvarint count | uvarint length of each column | columns
+ *   columns: times (compress/time_codec.h) | values | starts, if any (time_codec, any order)
+ *
  * Values are a column of compress/value_codec.h, or for each histogram a uvarint length and its raw
  * form. Exact bytes: docs/format/chunk.md. No CRC inside: whoever stores chunks checks them page by
  * page or chunk by chunk.
  *
- * 1. What decodes has 1..CHUNK_SAMPLES_MAX samples of one kind with strictly rising times.
- * 2. decode(encode(s)) = s to the last bit. 3. Decoding allocates at most what the count (bounded)
- * and the length of the source justify, whatever the bytes say. Threads: pure.
+ * Invariants:
+ *  1. What decodes has 1..CHUNK_SAMPLES_MAX samples of one kind with strictly rising times.
+ *  2. decode(encode(s)) = s to the last bit.
+ *  3. Decoding allocates at most what the count (bounded) and the length of the source justify,
+ *     whatever the bytes say.
+ *
+ * Threads: pure.
  */
 #ifndef TSDB_CHUNK_CHUNK_H
 #define TSDB_CHUNK_CHUNK_H
@@ -56,9 +61,10 @@ enum tsdb_status chunk_decode(const uint8_t *src, size_t len, struct tsdb_arena 
                               struct chunk_samples *out, struct tsdb_error *err) TSDB_WUR;
 
 /* All series of a scrape have the same times, hence the same encoded time column: a file may keep
- * it once. Cut an encoded chunk in two: out         the chunk without its times, less than len
- * bytes; *out_len of them out_times   the time column, borrowed from src CORRUPT, also when the
- * chunk has no times any more. */
+ * it once. Cut an encoded chunk in two:
+ *   out        the chunk without its times, less than len bytes; *out_len of them
+ *   out_times  the time column, borrowed from src
+ * CORRUPT, also when the chunk has no times any more. */
 enum tsdb_status chunk_detach_times(const uint8_t *src, size_t len, uint8_t *out, size_t *out_len,
                                     struct tsdb_slice *out_times, struct tsdb_error *err) TSDB_WUR;
 /* chunk_decode of the two, both untrusted. (chunk_decode calls a chunk without its times CORRUPT,

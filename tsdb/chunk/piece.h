@@ -1,5 +1,5 @@
-/* A run of samples of one series and one kind, as it lies in memory: a tail or chunk of the head, or
- * a chunk that was decoded from a file. Borrowed, immutable up to count. */
+/* A run of samples of one series and one kind, as it lies in memory: a tail or chunk of the head,
+ * or a chunk that was decoded from a file. Borrowed, immutable up to count. */
 #ifndef TSDB_CHUNK_PIECE_H
 #define TSDB_CHUNK_PIECE_H
 

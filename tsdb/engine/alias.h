@@ -1,13 +1,15 @@
 /* The alias table: 128-bit keyed hash of the raw label bytes as senders write them -> series ref
- * and generation.
+ * and generation. 128 bits with a secret key are trusted: at 10^7 series a collision has
+ * probability 10^-25.
  *
- * 128 bits with a secret key are trusted: at 10^7 series a collision has probability 10^-25. Cut
- * into 256 stripes by hash; each an open-addressing table of 24-byte entries, three atomic words:
- * {ref | generation << 32, hi, lo}, lo written last with release (0 = free; a hash with lo 0 is
- * stored as 1). Entries are never moved or removed within a table; growing builds a new one,
- * publishes it and retires the old (epoch). An alias whose generation is out of date is overwritten
- * in place. Threads: find/prefetch any, under a guard; put any, under the stripe's lock (rank
- * ALIAS_STRIPE).
+ *   stripe[hash >> 120] ─ slots ─ entries, open addressing: { ref | generation << 32 | hi | lo }
+ *
+ * 256 stripes; an entry is 24 bytes, three atomic words, lo written last with release (0 = free; a
+ * hash with lo 0 is stored as 1). Entries are never moved or removed within a table; growing builds
+ * a new one, publishes it and retires the old (epoch). An alias whose generation is out of date is
+ * overwritten in place.
+ *
+ * Threads: find and prefetch any, under a guard; put any, under the stripe's lock (ALIAS_STRIPE).
  */
 #ifndef TSDB_ENGINE_ALIAS_H
 #define TSDB_ENGINE_ALIAS_H

@@ -1,4 +1,5 @@
-/* A batch being applied: what apply.c and apply_labels.c share. Used by owner.c. Threads: the owner. */
+/* A batch being applied: what apply.c and apply_labels.c share, and owner.c calls. Threads: the
+ * owner. */
 #ifndef TSDB_ENGINE_APPLY_PRIVATE_H
 #define TSDB_ENGINE_APPLY_PRIVATE_H
 

@@ -1,13 +1,13 @@
-/* Checkpoint and retention: the procedure over owners, log, series.log and the checkpoint file.
+/* Checkpoints: the procedure over owners, log, series.log and the checkpoint file.
  *
  *   1. rotate the log: what is submitted from now on lands in segment S or later
  *   2. owners note their sequences (marks) and begin a new packing epoch: a frame after the mark
- * was encoded, and so submitted, after 1., and needs nothing from before
+ *      was encoded, and so submitted, after 1., and needs nothing from before
  *   3. append new series to series.log, sync
  *   4. write the heads (possibly newer than the marks: replaying those frames is a no-op), sync,
- * rename, sync the directory
+ *      rename, sync the directory
  *   5. remove older checkpoints, then segments below S: an older checkpoint never outlives the log
- * it needs; then head files that were not referred to any more before 4.
+ *      it needs; then head files that were not referred to any more before 4.
  */
 #include "base/assert.h"
 #include "base/log.h"

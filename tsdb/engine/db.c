@@ -15,11 +15,11 @@
 #define CACHE_L1_BYTES       (UINT64_C(64) << 20)
 #define CACHE_L2_BYTES       (UINT64_C(256) << 20)
 #define HEAD_FILE_BYTES_MAX  (UINT64_C(128) << 20)
-#define WAL_UNSYNCED_BYTES_MAX                                                                     \
-    (UINT64_C(64) << 20)       /* copies kept in memory while a slow disk syncs */
-#define EPOCH_READERS_MAX 256u /* guards open at once: HTTP workers, queries, checkpoint */
-#define ALIASES_MAX                                                                                \
-    (UINT64_C(1) << 25) /* 24 bytes each; beyond, the slow path still finds a series */
+/* Copies kept in memory while a slow disk syncs. */
+#define WAL_UNSYNCED_BYTES_MAX (UINT64_C(64) << 20)
+#define EPOCH_READERS_MAX      256u /* guards open at once: HTTP workers, queries, checkpoint */
+/* 24 bytes each; beyond, the slow path still finds a series. */
+#define ALIASES_MAX (UINT64_C(1) << 25)
 
 void tsdb_options_default(struct tsdb_options *o)
 {
@@ -302,8 +302,7 @@ static void log_recovered(const struct tsdb *db)
              TSDB_I("duration_ms", db->life->replay_duration_ns / 1000000));
 }
 
-/* Recover and become READY, READ_ONLY or FAILED. Runs in open (manual steps) or in its own thread.
- */
+/* Recover and become READY, READ_ONLY or FAILED: in open (manual steps) or in its own thread. */
 static enum tsdb_status recover(struct tsdb *db, struct tsdb_error *err)
 {
     enum tsdb_state state = TSDB_STATE_READY;
@@ -442,8 +441,7 @@ enum tsdb_status tsdb_close(struct tsdb *db, struct tsdb_error *err)
     return status != TSDB_OK ? status : wal_status;
 }
 
-/* Batches that no owner has taken: their memory is the sender's, who must learn that they are over.
- */
+/* Batches that no owner has taken: the memory is the sender's, who must learn of their end. */
 static void give_back_batches(struct owner *o)
 {
     void *b = NULL;

@@ -15,6 +15,7 @@
  *  2. A reader of the next view finds the samples in the block, one of an older view in the head.
  *  3. A chunk that does not verify is left out, reported and marked: it would be read in vain for
  *     ever. One that cannot be read now (IO) fails the flush, nothing is marked.
+ *
  * Guards are held for one series, or a slice of them. Threads: one at a time (struct blocks).
  */
 #ifndef TSDB_ENGINE_FLUSH_H

@@ -3,10 +3,10 @@
  *   ring ──▶ backlog ──▶ owner_step: mailbox ─ a slice of each job ─ batches ──▶ wal ring, or done
  *   sealer ──▶ mailbox      others ──▶ jobs: mark, seal, sweep, drop
  *
- * For each batch: per run of one partition it prefetches, finds or creates new series, checks bounds
- * and duplicates, appends, encodes WAL frames of what was accepted (SERIES frame first), raises the
- * partition's write sequence and log sequence; then it hands the batch to the log, or completes it
- * if it needs none.
+ * For each batch: per run of one partition it prefetches, finds or creates new series, checks
+ * bounds and duplicates, appends, encodes WAL frames of what was accepted (SERIES frame first),
+ * raises the partition's write sequence and log sequence; then it hands the batch to the log, or
+ * completes it if it needs none.
  *
  * It takes a WAL credit before it starts on a batch; without one it leaves the rest for the next
  * step (kept in its backlog). A batch whose accepted samples were all there already passes through
@@ -71,7 +71,7 @@ bool owner_job_done(const struct owner *o, enum owner_job_kind kind, uint64_t *o
 
 /* Any thread: put a chunk into the mailbox (head_sealed_swap). */
 void owner_mailbox_push(struct owner *o, struct head_sealed *item);
-/* Apply what is in the mailbox. owner_step does; also the end of the process, when no owner runs. */
+/* Apply what is in the mailbox: owner_step, and the end of the process, when no owner runs. */
 size_t owner_mailbox_apply(struct owner *o);
 
 #endif

@@ -3,7 +3,9 @@
  * sealer_step takes what owners have queued, encodes a batch, appends it to the current head file,
  * syncs, and puts a head_sealed {file} for each chunk into its owner's mailbox. A batch is durable
  * before anybody refers to it. If a file fails, its successor is tried after a pause; chunks wait
- * in memory, none is lost. Threads: one; a file is never waited for by an owner.
+ * in memory, none is lost.
+ *
+ * Threads: one; a file is never waited for by an owner.
  */
 #ifndef TSDB_ENGINE_SEALER_H
 #define TSDB_ENGINE_SEALER_H
@@ -27,8 +29,9 @@ size_t sealer_step(struct sealer *s, int64_t now_ns);
 
 struct sealer_stats {
     uint64_t chunks, samples, bytes, failures; /* written; bytes encoded, with their frames */
-    uint64_t drained; /* how often nothing was left: when it has risen by two, all that had been
-                         queued is on its way to the owners */
+    /* How often nothing was left: when it has risen by two, all that had been queued is on its way
+     * to the owners. */
+    uint64_t drained;
 };
 void sealer_stats(const struct sealer *s, struct sealer_stats *out); /* any thread */
 

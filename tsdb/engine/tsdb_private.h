@@ -1,11 +1,20 @@
-/* `struct tsdb`: what the files of this folder share. Included by tsdb/ and its tests only.
+/* `struct tsdb`: what the files of this room share. Included by tsdb/engine and tests only.
  *
  * Who defines what of tsdb.h:
- *   db.c        options, open/close/abandon, state, steps, threads, stats, tsdb_hash_key,
- * tsdb_owner_count, tsdb_owner_of, tsdb_durability, tsdb_checkpoint; owns `life` write.c
- * tsdb_alias_*, tsdb_series_prefetch, tsdb_batch_wal_bytes_max, tsdb_write_submit metadata.c
- * tsdb_metadata_* select.c    tsdb_querier_*, tsdb_select, tsdb_series_*, tsdb_label_*,
- * tsdb_exemplars
+ *   db.c             tsdb_options_default, tsdb_open, _close, _abandon, _state, _replay_progress,
+ *                    _hash_key, _owner_count, _owner_of, _durability; the owner, seal and wal steps
+ *   write.c          tsdb_alias_*, tsdb_series_prefetch, tsdb_batch_wal_bytes_max,
+ *                    tsdb_write_submit
+ *   metadata.c       tsdb_metadata_*
+ *   querier.c        tsdb_querier_*, tsdb_series_labels, tsdb_series_read
+ *   select.c         tsdb_select, tsdb_series_list
+ *   label_strings.c  tsdb_label_names, tsdb_label_values
+ *   exemplars.c      tsdb_exemplars
+ *   cardinality.c    tsdb_cardinality_read
+ *   checkpointing.c  tsdb_checkpoint, tsdb_checkpoint_step
+ *   block_work.c     tsdb_flush, tsdb_flush_step, tsdb_compact_step
+ *   retention.c      tsdb_retention_step
+ *   stats.c          tsdb_stats_read
  *
  * Zones: everything is immutable once `state` has left RECOVERING, except what says otherwise.
  * Recovery publishes by storing `state` (release); every call of another thread loads it (acquire)
@@ -25,7 +34,7 @@
 #include "wal/wal.h"
 
 struct metadata_table;
-struct db_life; /* db.c: threads, lock file, recovery, checkpoint and retention state */
+struct db_life; /* db_private.h: threads, lock file, recovery, checkpoint and flush state */
 
 struct tsdb {
     struct tsdb_options options; /* with every 0 replaced by its default */
@@ -33,8 +42,7 @@ struct tsdb {
     struct tsdb_epoch *epoch;
     struct head_partition *heads[TSDB_PARTITIONS];
     struct partition partitions[TSDB_PARTITIONS]; /* .head = heads[i] */
-    struct owner
-        *owners; /* [owner_count], aligned to a cache line (struct tsdb_ring asks for it) */
+    struct owner *owners; /* [owner_count]; on a cache line, as struct tsdb_ring asks */
     uint32_t owner_count;
     uint8_t owner_of[TSDB_PARTITIONS];
     struct alias_table *aliases;

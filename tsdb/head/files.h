@@ -38,16 +38,16 @@ enum tsdb_status head_files_load(struct head_files *f, uint64_t number_min, uint
                                  struct tsdb_error *err) TSDB_WUR;
 /* NULL: none with that number (or it is not readable). Adds no reference. */
 struct head_file *head_files_find(struct head_files *f, uint64_t number);
-/* A new file, header written, its name durable. The caller (the sealer) has a reference. IO, NOMEM.
- */
+/* A new file, header written, its name durable. The caller (the sealer) has a reference. IO,
+ * NOMEM. */
 enum tsdb_status head_files_next(struct head_files *f, struct head_file **out,
                                  struct tsdb_error *err) TSDB_WUR;
 /* Append bytes that the caller framed (head_file_frame_end) and make them durable. After a failure
  * the file takes no more; what it had stays readable. */
 enum tsdb_status head_file_append(struct head_file *f, const void *data, size_t len,
                                   struct tsdb_error *err) TSDB_WUR;
-/* Fill in length and CRC around the chunk of `len` bytes at frame + 4, which will lie at `offset` of
- * the file. */
+/* Fill in length and CRC around the chunk of `len` bytes at frame + 4, which will lie at `offset`
+ * of the file. */
 void head_file_frame_end(const struct head_file *f, uint64_t offset, uint8_t *frame, uint32_t len);
 
 uint64_t head_files_next_number(struct head_files *f);

@@ -115,8 +115,7 @@ struct head_pieces {
     uint32_t count;
     uint32_t in_files; /* how many of them */
 };
-/* Which chunks a reader leaves out because its blocks have them: those with 0 < flushed_in <= view.
- */
+/* Which chunks a reader leaves out because its blocks have them: 0 < flushed_in <= view. */
 #define HEAD_VIEW_NONE UINT64_C(0)      /* a reader without blocks leaves out nothing */
 #define HEAD_VIEW_ALL  (UINT64_MAX - 1) /* all that are in any block */
 /* All pieces of a series, sealed ones first, in order; into arena memory. Under a guard. */

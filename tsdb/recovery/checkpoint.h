@@ -8,18 +8,18 @@
  *
  * A page (about 1 MiB) belongs to one partition and holds runs: samples of one series in columns,
  * or where they are in a head file. Each section has its CRC, pages and directory seeded with the
- * checkpoint's number and the offset.
+ * checkpoint's number and the offset. Format: docs/format/checkpoint.md.
  *
  * Invariants:
  *  1. A file without ".tmp" is whole: it was synced before it was renamed, the directory after.
  *  2. It holds every sample with a log sequence up to the partition's mark (except what retention
- * dropped), and maybe newer ones: replaying those is a no-op.
+ *     dropped), and maybe newer ones: replaying those is a no-op.
  *  3. It holds samples only of series below info.series[partition], which series.log describes
- * within info.series_log_bytes.
+ *     within info.series_log_bytes.
  *  4. Writing streams: memory is bounded by about a page and the samples of the largest series. A
- * guard is held for the encoding of one series, never during a file operation. Format:
- * docs/format/checkpoint.md. Threads: writing any one; a reader's checkpoint_load from several, for
- * distinct partitions.
+ *     guard is held for the encoding of one series, never during a file operation.
+ *
+ * Threads: writing any one; a reader's checkpoint_load from several, for distinct partitions.
  */
 #ifndef TSDB_RECOVERY_CHECKPOINT_H
 #define TSDB_RECOVERY_CHECKPOINT_H
@@ -37,8 +37,8 @@
 #define CHECKPOINT_PAGE_BYTES        (1u << 20) /* a page is closed when it reaches this */
 #define CHECKPOINT_PAGE_BYTES_MAX    (4u << 20) /* payload; a page ends at most one run later */
 #define CHECKPOINT_RUN_SAMPLES_MAX   1024
-#define CHECKPOINT_RUN_RAW_BYTES                                                                   \
-    (256u << 10) /* histograms: a run ends at the sample that reaches this */
+/* Histograms: a run ends at the sample that reaches this. */
+#define CHECKPOINT_RUN_RAW_BYTES (256u << 10)
 static_assert(CHECKPOINT_PAGE_BYTES + CHECKPOINT_RUN_RAW_BYTES + TSDB_HISTOGRAM_BYTES_MAX +
                       CHECKPOINT_RUN_SAMPLES_MAX * 40 + 64 <=
                   CHECKPOINT_PAGE_BYTES_MAX,
@@ -62,7 +62,7 @@ struct checkpoint_source {
     const _Atomic(uint32_t) *cancel;     /* not 0: stop with CANCELLED; NULL: never */
 };
 /* Write checkpoint/<number> and make it durable. On failure nothing is left behind but, at worst, a
- * .tmp file. out_bytes   size of the file Returns OK, IO, NOMEM, CANCELLED. */
+ * .tmp file. *out_bytes: size of the file. OK, IO, NOMEM, CANCELLED. */
 enum tsdb_status checkpoint_write(const struct checkpoint_source *source,
                                   const struct checkpoint_info *info, uint64_t *out_bytes,
                                   struct tsdb_error *err) TSDB_WUR;
@@ -94,8 +94,7 @@ struct checkpoint_run {
     uint32_t count;
     const int64_t *t_ms;     /* any order */
     const int64_t *start_ms; /* NULL: none */
-    const uint64_t
-        *value; /* float bits, or pointer to struct tsdb_raw_histogram (raw bytes unchecked) */
+    const uint64_t *value;   /* float bits, or pointer to struct tsdb_raw_histogram (unchecked) */
 };
 /* A sealed chunk in a head file. */
 struct checkpoint_chunk {

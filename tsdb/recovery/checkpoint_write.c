@@ -13,8 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SYNC_EVERY_BYTES                                                                           \
-    (32u << 20) /* so that the last sync, and the log's syncs beside it, stay short */
+/* So that the last sync, and the log's syncs beside it, stay short. */
+#define SYNC_EVERY_BYTES (32u << 20)
 
 void checkpoint_path(uint64_t number, char *out)
 {
@@ -395,8 +395,7 @@ enum tsdb_status checkpoint_write(const struct checkpoint_source *source,
             status = fs->ops->rename(fs->ctx, tmp, path, err);
         }
         if (status != TSDB_OK) {
-            /* Best effort: the next open removes what stays. The first error is the one to report.
-             */
+            /* Best effort: the next open removes what stays. The first error is reported. */
             (void)fs->ops->unlink(fs->ctx, tmp, NULL);
         }
     }

@@ -260,8 +260,7 @@ static enum tsdb_status read_version(struct datadir *d, const struct tsdb_random
     if (status == TSDB_OK) {
         status = make_dirs(d->fs, err);
     }
-    /* The process that renamed VERSION into place may have been killed before it synced the root.
-     */
+    /* Whoever renamed VERSION into place may have been killed before it synced the root. */
     return status == TSDB_OK ? d->fs->ops->sync_dir(d->fs->ctx, "", err) : status;
 }
 

@@ -6,10 +6,15 @@
  *   checkpoint/ snapshots of the head                    tsdb/recovery/checkpoint.h
  *   head/       sealed chunks of the head                tsdb/head/files.h
  *   wal/        the log since the last checkpoint        wal/wal.h
+ *   blocks/     blocks, one directory each               tsdb/block/block.h
+ *   refs/       series refs -> series ids of a block     tsdb/block/refs.h
+ *   quarantine/ damaged blocks, for a person to look at  tsdb/block/blocks.h
  *
  * VERSION is the last thing that the first start writes, so a directory either has it or holds no
  * data. A directory that holds data without it is refused: without the seed no series would be
- * found again. Format: docs/format/data-directory.md. Threads: the opener.
+ * found again. Format: docs/format/data-directory.md.
+ *
+ * Threads: the opener.
  */
 #ifndef TSDB_RECOVERY_DATADIR_H
 #define TSDB_RECOVERY_DATADIR_H
@@ -34,8 +39,8 @@ struct datadir {
 };
 
 /* Take the lock, read VERSION (or create the layout), remove leftovers of interrupted writes
- * (*.tmp). fs   rooted at the directory; outlives `out` Returns OK; BUSY if another process has the
- * lock; UNSUPPORTED for a format or partition count that this version does not know; CORRUPT for a
+ * (*.tmp). fs: rooted at the directory; outlives `out`. OK; BUSY if another process has the lock;
+ * UNSUPPORTED for a format or partition count that this version does not know; CORRUPT for a
  * damaged VERSION, or data without one; IO, NOMEM. On failure nothing is held. */
 enum tsdb_status datadir_open(const struct tsdb_fs *fs, const struct tsdb_random *random,
                               struct datadir *out, struct tsdb_error *err) TSDB_WUR;

@@ -11,8 +11,7 @@ struct pool_thread {
 };
 struct recovery_pool {
     uint32_t worker_count; /* immutable, as is thread_count after create */
-    uint32_t
-        thread_count; /* workers 1 .. thread_count have a thread, the others are the caller's */
+    uint32_t thread_count; /* workers 1 .. that have a thread, the others are the caller's */
     struct pool_thread threads[TSDB_OWNERS_MAX];
     struct tsdb_mutex lock; /* guards all below; nothing else is locked under it */
     struct tsdb_cond changed;

@@ -1,27 +1,28 @@
 /* Recovery: from files to heads. Runs before anything else may touch the partitions.
  *
- *   checkpoint (newest that is whole) -> series.log -> samples of the checkpoint -> log frames
- * after each partition's mark
+ *   checkpoint (newest that is whole) ─▶ series.log ─▶ samples of the checkpoint
+ *     ─▶ log frames after each partition's mark
  *
  * Replay decides nothing: what is in the log was accepted then. Exact duplicates are no-ops (the
  * checkpoint may be newer than its mark); a conflict keeps the first.
  *
  * Invariants:
  *  1. Per partition, frames are applied in the order of their log sequence, each once: frames at or
- * below the last one are copies from a segment that was re-written.
+ *     below the last one are copies from a segment that was re-written.
  *  2. A gap in the log sequence starts a new decode generation: packed values whose base may have
- * been lost are dropped and counted, never decoded wrongly.
+ *     been lost are dropped and counted, never decoded wrongly.
  *  3. Local ids of the log below `identity` are those of the heads. Ids beyond it are mapped: a
- * series whose record was lost, or that was never logged (memory mode), leaves a gap that the heads
- * do not have. Then result.ids_moved is set, and a checkpoint must be durable before a frame with
- * the new ids is written.
+ *     series whose record was lost, or that was never logged (memory mode), leaves a gap that the
+ *     heads do not have. Then result.ids_moved is set, and a checkpoint must be durable before a
+ *     frame with the new ids is written.
  *  4. What was read was synced before recovery ends: after a kill it may have been in the page
- * cache only, and what is written from now on builds upon it.
+ *     cache only, and what is written from now on builds upon it.
  *  5. A chunk in a head file is taken over as a reference, unread; what it holds that the log
- * repeats stands twice and is merged on read. A chunk that lies in two windows (the range was
- * another one when it was written) is read and cut anew. A chunk whose file is
- * missing or damaged is left out and counted.
+ *     repeats stands twice and is merged on read. A chunk that lies in two windows (the range was
+ *     another one when it was written) is read and cut anew. A chunk whose file is missing or
+ *     damaged is left out and counted.
  *  6. The partitions' epochs end above every epoch and decode generation that was seen.
+ *
  * Threads: the caller and worker_count - 1 helpers of its own, each with its range of partitions;
  * barrier per segment.
  */
@@ -58,8 +59,7 @@ struct recovery {
     const struct tsdb_hash_key *hash_key;
     struct partition *partitions;    /* [TSDB_PARTITIONS], heads empty; sequences are set */
     struct series_log *series_log;   /* initialised; loaded and ready to append afterwards */
-    struct head_files *head_files;   /* empty; loaded afterwards. NULL: chunks in files are
-                                           refused */
+    struct head_files *head_files;   /* empty; loaded afterwards. NULL: none in files */
     int64_t range_ms;                /* windows of the heads; 0: one for all time */
     uint32_t worker_count;           /* 1: no threads */
     const _Atomic(uint32_t) *cancel; /* not 0: stop with CANCELLED; NULL: never */

@@ -34,12 +34,11 @@ struct replay_partition {
     const struct tsdb_hash_key *hash_key;
     struct head_files *head_files;
     int64_t range_ms;
-    uint64_t log_seq;     /* last seen */
-    uint64_t write_seq;   /* highest seen */
-    uint64_t frame_epoch; /* of the last frame */
-    uint64_t
-        decode_epoch;  /* what bases are kept under; rises with every frame epoch and every gap */
-    uint32_t identity; /* ids below are the head's */
+    uint64_t log_seq;      /* last seen */
+    uint64_t write_seq;    /* highest seen */
+    uint64_t frame_epoch;  /* of the last frame */
+    uint64_t decode_epoch; /* of kept bases; rises with every frame epoch and every gap */
+    uint32_t identity;     /* ids below are the head's */
     struct replay_map map;
     uint64_t bytes, frames, samples, lost_frames, dropped_samples, conflicts, lost_chunks;
     uint32_t gaps;

@@ -179,8 +179,8 @@ static enum tsdb_status load_all(struct load *l, series_log_fn fn, void *arg,
     return TSDB_OK;
 }
 
-/* Cut the torn tail off and make what stays durable: after a kill it may be in the page cache only.
- */
+/* Cut the torn tail off and make what stays durable: after a kill it may be in the page cache
+ * only. */
 static enum tsdb_status settle(struct load *l, struct tsdb_error *err)
 {
     const struct tsdb_fs *fs = l->s->fs;

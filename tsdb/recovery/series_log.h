@@ -9,11 +9,13 @@
  * Invariants:
  *  1. Per partition, ids are 0, 1, 2, ... without gaps. Records are never changed or removed.
  *  2. Bytes that a checkpoint relies on were synced before it was renamed into place: damage there
- * is an error. What follows is an interrupted append: its good records are kept, the rest is cut
- * off.
+ *     is an error. What follows is an interrupted append: its good records are kept, the rest is
+ *     cut off.
  *  3. A failed write or sync drops the handle; the next append opens the file anew and cuts it to
- * what is known durable. Format: docs/format/series-log.md. Threads: one at a time (recovery, then
- * whoever writes the checkpoint).
+ *     what is known durable.
+ *
+ * Format: docs/format/series-log.md. Threads: one at a time (recovery, then whoever writes the
+ * checkpoint).
  */
 #ifndef TSDB_RECOVERY_SERIES_LOG_H
 #define TSDB_RECOVERY_SERIES_LOG_H
@@ -45,8 +47,8 @@ void series_log_deinit(struct series_log *s); /* closes; writes nothing */
 struct series_log_record {
     uint32_t partition;
     uint32_t local;
-    struct tsdb_slice
-        labels; /* canonical bytes, unchecked beyond the CRC; empty: a hole (labels lost) */
+    /* Canonical bytes, unchecked beyond the CRC; empty: a hole (labels lost). */
+    struct tsdb_slice labels;
 };
 /* A window of records in file order; slices are valid during the call. */
 typedef enum tsdb_status (*series_log_fn)(void *arg, const struct series_log_record *records,
