@@ -184,12 +184,6 @@ void view_publish(struct view_set *s, struct view *v)
     tsdb_mutex_unlock(&s->lock);
 }
 
-void view_discard(struct view *v)
-{
-    TSDB_ASSERT(v->pins == 0);
-    tsdb_mem_free(TSDB_MEM_OTHER, v, view_bytes(v->block_count));
-}
-
 struct live_block *view_collect(struct view_set *s)
 {
     tsdb_mutex_lock(&s->lock);

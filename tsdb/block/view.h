@@ -56,7 +56,6 @@ enum tsdb_status view_prepare(struct view_set *s, struct live_block *const *adde
 /* Make it current. Removed blocks are doomed: their files go when the last view that lists them
  * does. Cannot fail. */
 void view_publish(struct view_set *s, struct view *v);
-void view_discard(struct view *v); /* prepared, not published */
 /* Take the blocks that no view lists any more; the caller closes and deletes them (follow
  * next_dead; live_block_free after). */
 struct live_block *view_collect(struct view_set *s);

@@ -121,20 +121,6 @@ static void view_publish__removed__goes_with_the_last_reader(void **state)
     view_release(&f->set, v);
 }
 
-static void view_discard__prepared_only__nothing_changed(void **state)
-{
-    struct fixture *f = *state;
-    publish(f, f->b, 4, NULL, 0);
-    struct view *v = NULL;
-    assert_ok(view_prepare(&f->set, NULL, 0, f->b, 4, &v));
-    view_discard(v);
-    v = view_acquire(&f->set);
-    assert_int_equal(v->number, 2);
-    assert_int_equal(v->block_count, 4);
-    view_release(&f->set, v);
-    assert_null(view_collect(&f->set));
-}
-
 /* ---- refs ---- */
 
 static void block_refs__many_pairs__found_by_ref_none_invented(void **state)
@@ -197,7 +183,6 @@ static void block_refs_open__foreign_short_or_damaged__says_so(void **state)
 static const struct CMUnitTest tests[] = {
     T(view_publish__any_order__sorted_by_sequence),
     T(view_publish__removed__goes_with_the_last_reader),
-    T(view_discard__prepared_only__nothing_changed),
     T(block_refs__many_pairs__found_by_ref_none_invented),
     T(block_refs_open__foreign_short_or_damaged__says_so),
 };
