@@ -7,6 +7,7 @@
  * the last one of a process that died, the log ends where frames end.
  */
 #include "base/assert.h"
+#include "base/numbered.h"
 #include "wal/wal_private.h"
 
 #include <stdlib.h>
@@ -45,7 +46,7 @@ static enum tsdb_status array_grow(void **items, uint32_t *cap, size_t each, str
     }
     void *grown = tsdb_mem_realloc(TSDB_MEM_WAL, *items, *cap * each, want * each);
     if (!grown) {
-        return tsdb_error_set(err, TSDB_NOMEM, "wal replay: no memory");
+        return tsdb_error_nomem(err, "a list of the log's replay");
     }
     *items = grown;
     *cap = want;
@@ -58,7 +59,7 @@ static enum tsdb_status list_entry(void *arg, const char *name, bool is_dir)
 {
     struct wal_replay *r = arg;
     uint64_t segment;
-    if (is_dir || !wal_segment_name_parse(name, &segment) || segment < r->o.segment_from) {
+    if (is_dir || !tsdb_numbered_parse(name, &segment) || segment < r->o.segment_from) {
         return TSDB_OK;
     }
     if (r->count == r->cap) {
@@ -161,7 +162,7 @@ enum tsdb_status wal_replay_open(const struct wal_replay_options *options, struc
     }
     struct wal_replay *r = tsdb_mem_alloc_zero(TSDB_MEM_WAL, sizeof *r);
     if (!r) {
-        return tsdb_error_set(err, TSDB_NOMEM, "wal replay: no memory");
+        return tsdb_error_nomem(err, "the log's replay");
     }
     r->o = *options;
     memcpy(r->dir, options->dir, dir_len + 1);
@@ -356,8 +357,7 @@ static enum tsdb_status data_read(struct wal_replay *r, uint64_t segment, size_t
         r->data_cap = 0;
         r->data = tsdb_mem_alloc(TSDB_MEM_WAL, size);
         if (!r->data) {
-            return tsdb_error_set(err, TSDB_NOMEM, "wal %08llu: no memory for %zu bytes",
-                                  (unsigned long long)segment, size);
+            return tsdb_error_nomem(err, "a whole log segment");
         }
         r->data_cap = size;
     }

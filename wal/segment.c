@@ -1,42 +1,24 @@
 #include "base/assert.h"
 #include "base/log.h"
+#include "base/numbered.h"
 #include "wal/wal_private.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-#define NAME_DIGITS_MIN 8u
-#define NAME_DIGITS_MAX 19u /* what a uint64_t holds for certain */
-
 static const uint8_t zeroes[256u << 10];
 
 static void name_path(char *out, const char *dir, const char *prefix, uint64_t segment)
 {
-    int n = snprintf(out, WAL_PATH_MAX, "%s/%s%08llu", dir, prefix, (unsigned long long)segment);
-    TSDB_ASSERT(n > 0 && (unsigned)n < WAL_PATH_MAX);
+    char before[WAL_PATH_MAX];
+    int n = snprintf(before, sizeof before, "%s/%s", dir, prefix);
+    TSDB_ASSERT(n > 0 && (size_t)n < sizeof before);
+    tsdb_numbered_name(out, WAL_PATH_MAX, before, segment);
 }
 
 void wal_segment_path(char *out, const char *dir, uint64_t segment)
 {
     name_path(out, dir, "", segment);
-}
-
-bool wal_segment_name_parse(const char *name, uint64_t *out_segment)
-{
-    size_t len = strlen(name);
-    uint64_t n = 0;
-    if (len < NAME_DIGITS_MIN || len > NAME_DIGITS_MAX ||
-        (len > NAME_DIGITS_MIN && name[0] == '0')) {
-        return false;
-    }
-    for (size_t i = 0; i < len; i++) {
-        if (name[i] < '0' || name[i] > '9') {
-            return false;
-        }
-        n = n * 10 + (uint64_t)(name[i] - '0');
-    }
-    *out_segment = n;
-    return n > 0;
 }
 
 void wal_segment_header_put(uint8_t *out, uint64_t segment, uint64_t prev_segment,
@@ -119,8 +101,7 @@ enum tsdb_status wal_segment_create(struct wal *w, uint64_t segment, uint64_t ca
     wal_segment_path(path, w->dir, segment);
     struct wal_file *f = tsdb_mem_alloc_zero(TSDB_MEM_WAL, sizeof *f);
     if (!f) {
-        return tsdb_error_set(err, TSDB_NOMEM, "wal %08llu: no memory",
-                              (unsigned long long)segment);
+        return tsdb_error_nomem(err, "a log segment");
     }
     bool recycled = may_recycle && capacity == w->o.segment_bytes && spare_rename(w, path);
     unsigned flags = TSDB_OPEN_READ | TSDB_OPEN_WRITE;
@@ -231,12 +212,12 @@ static enum tsdb_status list_entry(void *arg, const char *name, bool is_dir) TSD
     if (is_dir) {
         return TSDB_OK;
     }
-    if (wal_segment_name_parse(name, &segment)) {
+    if (tsdb_numbered_parse(name, &segment)) {
         return live_add_locked(w, (struct wal_live){segment, 0, false});
     }
     if (strncmp(name, WAL_SPARE_PREFIX, strlen(WAL_SPARE_PREFIX)) == 0 &&
         w->spare_count < WAL_SPARES_MAX &&
-        wal_segment_name_parse(name + strlen(WAL_SPARE_PREFIX), &segment)) {
+        tsdb_numbered_parse(name + strlen(WAL_SPARE_PREFIX), &segment)) {
         w->spares[w->spare_count++] = segment;
     }
     return TSDB_OK;

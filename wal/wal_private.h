@@ -6,8 +6,8 @@
  * sync they must be written again elsewhere.
  *
  *   chunks     [.......][.......][....   ]          copies, oldest first; freed by the syncer
- *   files      | segment 7 ....| segment 8 .....    open segments, oldest first; closed by the
- * syncer ^synced_lpos           ^written_lpos
+ *   files      | segment 7 ....| segment 8 .....    open segments, oldest first; closed by it too
+ *                   ^synced_lpos         ^written_lpos
  */
 #ifndef WAL_WAL_PRIVATE_H
 #define WAL_WAL_PRIVATE_H
@@ -17,24 +17,22 @@
 #include "wal/wal.h"
 #include "wal/wal_format.h"
 
-#define WAL_CHUNK_BYTES                                                                            \
-    (1u << 20) /* of a copy; also the most that one write(2) takes, a large batch excepted */
-#define WAL_CHUNK_POOL_MAX 8u  /* free chunks kept, so that the steady state allocates nothing */
-#define WAL_DRAIN_MAX      64u /* batches taken from one owner's ring at a time */
-#define WAL_GROW_BYTES                                                                             \
-    (1u << 20) /* zeroes written at a time: what one strict batch may have to wait for */
-#define WAL_GROW_AHEAD                                                                             \
-    (4u << 20)              /* zeroes kept ahead of the writer: about 100 ms of writes at 40 MB/s */
-#define WAL_SPARES_MAX   2u /* old segments kept to be written over */
-#define WAL_PATH_MAX     256u
-#define WAL_SPARE_PREFIX "spare-"
-#define WAL_NO_TIME      INT64_MIN
+/* Of a copy; also the most that one write(2) takes, a large batch excepted. */
+#define WAL_CHUNK_BYTES    (1u << 20)
+#define WAL_CHUNK_POOL_MAX 8u         /* free chunks kept: the steady state allocates nothing */
+#define WAL_DRAIN_MAX      64u        /* batches taken from one owner's ring at a time */
+#define WAL_GROW_BYTES     (1u << 20) /* zeroes at a time: what one strict batch may wait for */
+#define WAL_GROW_AHEAD     (4u << 20) /* zeroes ahead of the writer: some 100 ms at 40 MB/s */
+#define WAL_SPARES_MAX     2u         /* old segments kept to be written over */
+#define WAL_PATH_MAX       256u
+#define WAL_SPARE_PREFIX   "spare-"
+#define WAL_NO_TIME        INT64_MIN
 
 /* An open segment. */
 struct wal_file {
     struct wal_file *next; /* the newer one; guarded by the lock until set, then immutable */
-    struct tsdb_file
-        *handle; /* immutable; written by the writer, grown and synced and closed by the syncer */
+    /* Immutable; written by the writer, grown and synced and closed by the syncer. */
+    struct tsdb_file *handle;
     uint64_t segment;    /* immutable */
     uint64_t capacity;   /* immutable: bytes that it may hold */
     uint64_t lpos_begin; /* immutable: position of its first frame */
@@ -79,10 +77,10 @@ struct wal {
 
     /* atomic */
     _Atomic(uint64_t) epoch;
-    _Atomic(uint64_t) submits;         /* batches submitted, ever; seq_cst, with writer_sleeping */
-    _Atomic(uint32_t) writer_sleeping; /* seq_cst: either the writer sees the submit, or the
-                                          submitter sees this */
-    _Atomic(uint32_t) read_only;       /* set once, release; partner: acquire in wal_read_only */
+    _Atomic(uint64_t) submits; /* batches submitted, ever; seq_cst, with writer_sleeping */
+    /* seq_cst: either the writer sees the submit, or the submitter sees this. */
+    _Atomic(uint32_t) writer_sleeping;
+    _Atomic(uint32_t) read_only; /* set once, release; partner: acquire in wal_read_only */
 
     /* guarded by lock (rank WAL_CONTROL); nothing blocks while it is held but the waits */
     struct tsdb_mutex lock;
@@ -91,8 +89,8 @@ struct wal {
     struct wal_chunk *chunks TSDB_GUARDED, *chunks_tail TSDB_GUARDED, *pool TSDB_GUARDED;
     uint32_t pool_count TSDB_GUARDED;
     uint64_t written_lpos TSDB_GUARDED, synced_lpos TSDB_GUARDED;
-    uint64_t generation
-        TSDB_GUARDED; /* rises when bytes move to a new segment: a sync that ran is void */
+    /* Rises when bytes move to a new segment: a sync that ran is void. */
+    uint64_t generation TSDB_GUARDED;
     bool rewrite_due TSDB_GUARDED; /* a sync failed: the writer must move the bytes */
     bool recovering TSDB_GUARDED;  /* moved, and nothing synced since: one more failure is final */
     bool growing TSDB_GUARDED;     /* the syncer writes zeroes behind alloc_end */
@@ -100,17 +98,17 @@ struct wal {
     bool sync_urgent TSDB_GUARDED; /* the writer waits for room, or the log is being closed */
     bool write_woken TSDB_GUARDED, sync_woken TSDB_GUARDED;
     uint64_t rotate_to TSDB_GUARDED; /* the segment that wal_rotate promised */
-    int64_t unsynced_since_ns
-        TSDB_GUARDED; /* when the oldest byte after the last sync's snapshot came */
-    uint64_t unsynced_samples TSDB_GUARDED; /* since that snapshot */
-    struct wal_batch_list strict
-        TSDB_GUARDED;                   /* written, waiting for a sync; all below written_lpos */
+    /* When the oldest byte after the last sync's snapshot came; samples since that snapshot. */
+    int64_t unsynced_since_ns TSDB_GUARDED;
+    uint64_t unsynced_samples TSDB_GUARDED;
+    /* Written, waiting for a sync; all below written_lpos. */
+    struct wal_batch_list strict TSDB_GUARDED;
     struct wal_live *live TSDB_GUARDED; /* rising segment numbers */
     uint32_t live_count TSDB_GUARDED, live_cap TSDB_GUARDED;
     uint64_t spares[WAL_SPARES_MAX] TSDB_GUARDED;
     uint32_t spare_count TSDB_GUARDED;
-    struct wal_stats stats
-        TSDB_GUARDED; /* segment, disk_bytes, unsynced_bytes, epoch are filled on reading */
+    /* disk_bytes, unsynced_bytes and epoch are filled on reading. */
+    struct wal_stats stats TSDB_GUARDED;
     struct tsdb_error cause TSDB_GUARDED; /* of read_only; and of the last failure before */
 };
 
@@ -118,8 +116,6 @@ struct wal {
 
 /* "dir/00000012". out has room for WAL_PATH_MAX. */
 void wal_segment_path(char *out, const char *dir, uint64_t segment);
-/* Is `name` a segment's? Eight digits or more, no superfluous zeroes, above 0. */
-bool wal_segment_name_parse(const char *name, uint64_t *out_segment);
 /* A segment header, WAL_SEGMENT_HEADER_BYTES at out. */
 void wal_segment_header_put(uint8_t *out, uint64_t segment, uint64_t prev_segment,
                             uint64_t prev_end);

@@ -5,6 +5,7 @@
 #include "base/crc32c.h"
 #include "base/log.h"
 #include "base/mutex.h"
+#include "base/numbered.h"
 #include "model/version.h"
 
 #include <inttypes.h>
@@ -36,8 +37,7 @@ struct head_files {
 
 static void path_of(uint64_t number, char *out)
 {
-    int n = snprintf(out, PATH_MAX_BYTES, HEAD_FILES_DIR "/%08" PRIu64, number);
-    TSDB_ASSERT(n > 0 && n < PATH_MAX_BYTES);
+    tsdb_numbered_name(out, PATH_MAX_BYTES, HEAD_FILES_DIR "/", number);
 }
 
 enum tsdb_status head_files_create(const struct tsdb_fs *fs, struct cache_l2 *cache,
@@ -327,15 +327,8 @@ struct listing {
 static enum tsdb_status listed(void *arg, const char *name, bool is_dir)
 {
     struct listing *l = arg;
-    size_t len = strlen(name);
-    if (is_dir || len < 8 || len > 19 || strspn(name, "0123456789") != len) {
-        return TSDB_OK;
-    }
-    uint64_t number = strtoull(name, NULL, 10);
-    char path[PATH_MAX_BYTES];
-    path_of(number, path);
-    bool ours = strcmp(path + sizeof HEAD_FILES_DIR, name) == 0;
-    if (ours && number > l->above && number < l->least) {
+    uint64_t number;
+    if (!is_dir && tsdb_numbered_parse(name, &number) && number > l->above && number < l->least) {
         l->least = number;
     }
     return TSDB_OK;

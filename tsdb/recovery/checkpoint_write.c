@@ -2,6 +2,7 @@
 
 #include "base/assert.h"
 #include "base/latency.h"
+#include "base/numbered.h"
 #include "compress/value_pack.h"
 #include "model/version.h"
 #include "tsdb/head/sealed.h"
@@ -18,8 +19,7 @@
 
 void checkpoint_path(uint64_t number, char *out)
 {
-    int n = snprintf(out, CHECKPOINT_PATH_MAX, DATADIR_CHECKPOINT "/%08" PRIu64, number);
-    TSDB_ASSERT(n > 0 && n < CHECKPOINT_PATH_MAX);
+    tsdb_numbered_name(out, CHECKPOINT_PATH_MAX, DATADIR_CHECKPOINT "/", number);
 }
 
 /* ---- the writer ---- */
@@ -419,15 +419,8 @@ struct listing {
 static enum tsdb_status listed(void *arg, const char *name, bool is_dir)
 {
     struct listing *l = arg;
-    size_t len = strlen(name);
-    if (is_dir || len < 8 || len > 19 || strspn(name, "0123456789") != len) {
-        return TSDB_OK;
-    }
-    uint64_t number = strtoull(name, NULL, 10);
-    char path[CHECKPOINT_PATH_MAX];
-    checkpoint_path(number, path);
-    bool ours = strcmp(path + sizeof DATADIR_CHECKPOINT, name) == 0;
-    if (ours && number < l->below && number > l->newest) {
+    uint64_t number;
+    if (!is_dir && tsdb_numbered_parse(name, &number) && number < l->below && number > l->newest) {
         l->newest = number;
     }
     return TSDB_OK;
