@@ -50,7 +50,7 @@ enum tsdb_status index_matcher_compile(const struct tsdb_matcher *m, struct inde
 {
     struct index_matcher *c = tsdb_mem_alloc_zero(TSDB_MEM_QUERY, sizeof *c);
     if (!c) {
-        return tsdb_error_set(err, TSDB_NOMEM, "matcher: out of memory");
+        return tsdb_error_nomem(err, "a matcher");
     }
     c->source = *m;
     tsdb_arena_init(&c->arena, TSDB_MEM_QUERY, 512, NULL);
@@ -73,7 +73,7 @@ enum tsdb_status index_matcher_compile(const struct tsdb_matcher *m, struct inde
 
 void index_matcher_destroy(struct index_matcher *m)
 {
-    if (m != NULL) {
+    if (m) {
         index_regex_destroy(m->regex);
         tsdb_arena_deinit(&m->arena);
         tsdb_mem_free(TSDB_MEM_QUERY, m, sizeof *m);
@@ -100,12 +100,6 @@ const struct tsdb_matcher *index_matcher_source(const struct index_matcher *m)
 
 bool index_matcher_set(const struct index_matcher *m, const struct tsdb_slice **out_values,
                        uint32_t *out_count)
-{
-    return !is_negative(m) && index_matcher_operand_set(m, out_values, out_count);
-}
-
-bool index_matcher_operand_set(const struct index_matcher *m, const struct tsdb_slice **out_values,
-                               uint32_t *out_count)
 {
     if (m->pattern.shape != INDEX_PATTERN_SET) {
         return false;

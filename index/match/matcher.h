@@ -23,10 +23,14 @@ void index_matcher_destroy(struct index_matcher *m);
 bool index_matcher_matches(const struct index_matcher *m, const char *value, size_t len);
 bool index_matcher_matches_empty(const struct index_matcher *m);
 const struct tsdb_matcher *index_matcher_source(const struct index_matcher *m);
-/* If the matcher can only match values from a small set ("=", "a|b|c"), that set: then postings are
- * looked up, not scanned. Sorted, unique; may hold the empty value, which means "no label". Only
- * for positive operators. */
+/* The small set of values that the right-hand side equals or matches ("=", "a|b|c"), whatever the
+ * operator, so that "!=" and "!~" name what they exclude: then postings are looked up, not scanned.
+ * Sorted, unique; may hold the empty value, which means "no label". False if there is no such set.
+ */
 bool index_matcher_set(const struct index_matcher *m, const struct tsdb_slice **out_values,
                        uint32_t *out_count);
+/* Does the matcher match every value, the empty one too (".*")? Conservative: false when it is not
+ * known. */
+bool index_matcher_matches_all(const struct index_matcher *m);
 
 #endif

@@ -1,4 +1,4 @@
-/* Inside of the matchers: for matcher*.c, index_select.c and tests.
+/* Inside of the matchers: for matcher.c, pattern.c and tests.
  *
  * A pattern becomes terms, one per alternative; a term is a list of literals with gaps between
  * them:
@@ -44,14 +44,6 @@ enum tsdb_status index_pattern_analyse(const char *pattern, size_t len, struct t
 /* Not for shape RE2. */
 bool index_pattern_matches(const struct index_pattern *p, const char *value, size_t len);
 
-/* The small set of values that the matcher's right-hand side equals or matches, whatever the
- * operator: what "!=" and
- * "!~" exclude. False if there is no such set. */
-bool index_matcher_operand_set(const struct index_matcher *m, const struct tsdb_slice **out_values,
-                               uint32_t *out_count);
-/* Does the matcher match every value, the empty one too (".*")? Conservative: false when it is not
- * known. */
-bool index_matcher_matches_all(const struct index_matcher *m);
 enum index_pattern_shape index_matcher_shape(const struct index_matcher *m);
 
 #endif

@@ -8,9 +8,9 @@
 /* What the alternatives of groups may multiply to: beyond, an automaton is better. Alternatives
  * that the pattern spells out one by one are not limited; the pattern's length is. */
 #define PRODUCT_MAX 1024u
-#define PRODUCT_TOKENS_MAX                                                                         \
-    (1u << 16) /* copied for all products of a pattern: "(a)(b)(c)..." is not to be quadratic */
-#define GLOBS_MAX 32u /* tried one after the other */
+/* Copied for all products of a pattern: "(a)(b)(c)..." is not to be quadratic. */
+#define PRODUCT_TOKENS_MAX (1u << 16)
+#define GLOBS_MAX          32u /* tried one after the other */
 
 enum {
     TOKEN_STAR = 256, /* ".*" */

@@ -45,13 +45,13 @@ enum tsdb_status index_regex_compile(const char *pattern, size_t len, struct ind
     }
     struct index_regex *re = tsdb_mem_alloc_zero(TSDB_MEM_QUERY, sizeof *re);
     if (!re) {
-        return tsdb_error_set(err, TSDB_NOMEM, "regexp of %zu bytes: out of memory", len);
+        return tsdb_error_nomem(err, "a regular expression");
     }
     re->re = index_re2_create(pattern, len, text, sizeof text);
     if (!re->re) {
         tsdb_mem_free(TSDB_MEM_QUERY, re, sizeof *re);
         if (text[0] == '\0') {
-            return tsdb_error_set(err, TSDB_NOMEM, "regexp of %zu bytes: out of memory", len);
+            return tsdb_error_nomem(err, "a regular expression");
         }
         return tsdb_error_set(err, TSDB_INVALID, "error parsing regexp: %s", text);
     }
@@ -62,7 +62,7 @@ enum tsdb_status index_regex_compile(const char *pattern, size_t len, struct ind
 
 void index_regex_destroy(struct index_regex *re)
 {
-    if (re != NULL) {
+    if (re) {
         index_re2_destroy(re->re);
         tsdb_mem_free(TSDB_MEM_QUERY, re, sizeof *re);
     }
@@ -135,7 +135,7 @@ static void expand(const struct index_regex *re, const struct index_re2_span *sp
             group = index_re2_group_named(re->re, name, name_len);
             group = group ? group : SIZE_MAX;
         }
-        if (group < re->span_count && spans[group].begin != NULL) {
+        if (group < re->span_count && spans[group].begin) {
             tsdb_buf_put(out, spans[group].begin, spans[group].len);
         }
         t += taken;

@@ -1,281 +1,126 @@
-/* Matchers to series. A matcher that does not match the empty value asks for series in the postings
- * of the values that it matches; one that does match it (a series without the label counts as "")
- * takes away those in the postings of the values that it does not match. So every matcher works on
- * values that exist, and "all series" appears only when no matcher narrows. Cheap matchers go
- * first; as soon as few series are left, their own labels are asked instead of all values of a
- * name. */
+/* Matchers to series in memory: what index/postings/select.h asks of this index. */
 #include "base/assert.h"
-#include "index/match/matcher_private.h"
 #include "index/mem/index_mem_private.h"
+#include "index/postings/select.h"
 
-#include <stdlib.h>
 #include <string.h>
 
-#define CHECK_EVERY 128u /* values or series between two looks at the clock */
-/* Asking a series for its label reads about as many cache lines as this many values of a name. */
-#define CANDIDATE_COST  4u
 #define CANDIDATE_BATCH 16u
 
-enum step_kind {
-    STEP_ONE = 0, /* the postings of one value */
-    STEP_LOOKUP,  /* keep or remove the postings of a small set of values */
-    STEP_SCAN,    /* ask the matcher about every value of the name */
-};
-struct step {
-    enum step_kind kind;
-    bool keep; /* keep what is in the postings, or remove it */
-    uint64_t cost;
-    uint32_t name; /* INDEX_NONE: no series has the label */
-    uint32_t pair; /* STEP_ONE; INDEX_NONE: no series has the value */
-    const struct index_matcher *matcher;
-};
-struct selection {
+struct source {
     const struct index_mem *ix;
-    const struct tsdb_request *request;
-    struct tsdb_arena *arena;
-    struct tsdb_error *err;
     uint32_t bound; /* series with ids below: the prefix that this selection sees */
-    bool all;       /* no step has narrowed yet; else ids[count] */
-    uint32_t *ids;
-    uint32_t count;
+    uint32_t place; /* where the last candidate had the label */
 };
 
-static void *selection_array(struct selection *sel, size_t count, size_t bytes_each,
-                             enum tsdb_status *out_status)
+static struct index_postings_view
+postings(const struct source *src, const struct index_select_value *value, uint32_t *scratch)
 {
-    void *p =
-        tsdb_arena_alloc_array(sel->arena, TSDB_MAX(count, (size_t)1), bytes_each, bytes_each);
-    if (!p) {
-        *out_status = tsdb_error_set(sel->err, sel->arena->failure,
-                                     "select of %u series: over the memory limit", sel->bound);
-    }
-    return p;
+    return index_postings_get(&index_pair_at(src->ix, value->id)->postings, src->bound, scratch);
 }
 
-static enum tsdb_status selection_check(const struct selection *sel, uint32_t turn)
+static enum tsdb_status name_find(void *ctx, const char *name, size_t len,
+                                  struct index_select_name *out, struct tsdb_error *err)
 {
-    if (!sel->request || turn % CHECK_EVERY != 0) {
-        return TSDB_OK;
+    const struct source *src = ctx;
+    (void)err;
+    uint32_t handle = index_name_find(src->ix, name, (uint32_t)len);
+    if (handle == INDEX_NONE) {
+        return TSDB_NOT_FOUND;
     }
-    enum tsdb_status status = tsdb_request_check(sel->request);
-    return status == TSDB_OK
-               ? TSDB_OK
-               : tsdb_error_set(sel->err, status, "select stopped: %s", tsdb_status_name(status));
+    const struct index_name *n = index_name_at(src->ix, handle);
+    *out = (struct index_select_name){
+        .id = handle,
+        .value_count = atomic_load_explicit(&n->value_count, memory_order_relaxed),
+    };
+    return TSDB_OK;
 }
 
-/* ---- planning ---- */
-
-static uint64_t pair_cost(const struct selection *sel, uint32_t pair)
+static enum tsdb_status value_find(void *ctx, const struct index_select_name *name,
+                                   struct tsdb_slice value, struct index_select_value *out,
+                                   struct tsdb_error *err)
 {
+    const struct source *src = ctx;
     uint32_t scratch[INDEX_POSTINGS_INLINE_MAX];
-    return pair == INDEX_NONE
-               ? 0
-               : index_postings_get(&index_pair_at(sel->ix, pair)->postings, sel->bound, scratch)
-                     .count;
-}
-
-/* False if the matcher holds for every series. */
-static bool step_plan(const struct selection *sel, const struct index_matcher *m, struct step *out)
-{
-    const struct tsdb_matcher *source = index_matcher_source(m);
-    const struct tsdb_slice *values = NULL;
-    uint32_t value_count = 0;
-    bool empty = index_matcher_matches_empty(m);
-    memset(out, 0, sizeof *out);
-    out->matcher = m;
-    out->keep = !empty;
-    out->name = index_name_find(sel->ix, source->name, source->name_len);
-    if (index_matcher_matches_all(m) || (out->name == INDEX_NONE && empty)) {
-        return false;
+    (void)err;
+    *out = (struct index_select_value){
+        .id = index_pair_find(src->ix, name->id, (const char *)value.data, value.len)};
+    if (out->id == INDEX_NONE) {
+        return TSDB_NOT_FOUND;
     }
-    if (out->name == INDEX_NONE) {
-        return true; /* STEP_ONE without a pair: nothing is kept */
-    }
-    uint32_t all_values =
-        atomic_load_explicit(&index_name_at(sel->ix, out->name)->value_count, memory_order_relaxed);
-    bool positive = source->op == TSDB_MATCH_EQ || source->op == TSDB_MATCH_RE;
-    /* The set names the wanted postings only if the matcher wants (or excludes) exactly the set. */
-    bool exact = index_matcher_operand_set(m, &values, &value_count) && positive == out->keep;
-    if (!exact || value_count > all_values) {
-        out->kind = STEP_SCAN;
-        out->cost = all_values;
-    } else if (value_count == 1) {
-        out->kind = STEP_ONE;
-        out->pair =
-            index_pair_find(sel->ix, out->name, (const char *)values[0].data, values[0].len);
-        out->cost = pair_cost(sel, out->pair);
-    } else {
-        out->kind = STEP_LOOKUP;
-        out->cost = value_count;
-    }
-    return true;
-}
-
-/* Single postings that keep, the shortest first; then sets; then scans. Removing comes after
- * keeping of the same kind. */
-static int step_order(const void *a, const void *b)
-{
-    const struct step *x = a;
-    const struct step *y = b;
-    int kind_x = (int)x->kind * 2 + !x->keep;
-    int kind_y = (int)y->kind * 2 + !y->keep;
-    return kind_x != kind_y ? kind_x - kind_y : (x->cost > y->cost) - (x->cost < y->cost);
-}
-
-/* ---- one step ---- */
-
-/* From "all series" to an array of them. */
-static enum tsdb_status selection_spell_out(struct selection *sel)
-{
-    enum tsdb_status status = TSDB_OK;
-    if (!sel->all) {
-        return TSDB_OK;
-    }
-    sel->ids = selection_array(sel, sel->bound, sizeof *sel->ids, &status);
-    if (!sel->ids) {
-        return status;
-    }
-    for (uint32_t i = 0; i < sel->bound; i++) {
-        sel->ids[i] = i;
-    }
-    sel->count = sel->bound;
-    sel->all = false;
+    out->series = postings(src, out, scratch).count;
     return TSDB_OK;
 }
 
-static enum tsdb_status run_one(struct selection *sel, const struct step *step)
+/* The string of a pair's value. */
+static struct tsdb_slice pair_string(const struct index_mem *ix, const struct index_pair *p)
 {
-    uint32_t scratch[INDEX_POSTINGS_INLINE_MAX];
-    enum tsdb_status status = TSDB_OK;
-    struct index_postings_view v = {scratch, 0};
-    if (step->pair != INDEX_NONE) {
-        v = index_postings_get(&index_pair_at(sel->ix, step->pair)->postings, sel->bound, scratch);
-    }
-    if (sel->all && step->keep) {
-        sel->ids = selection_array(sel, v.count, sizeof *sel->ids, &status);
-        if (!sel->ids) {
-            return status;
-        }
-        memcpy(sel->ids, v.ids, v.count * sizeof *v.ids);
-        sel->count = v.count;
-        sel->all = false;
-        return TSDB_OK;
-    }
-    status = selection_spell_out(sel);
-    if (status != TSDB_OK) {
-        return status;
-    }
-    struct index_postings_view own = {sel->ids, sel->count};
-    sel->count =
-        step->keep ? index_ids_intersect(own, v, sel->ids) : index_ids_subtract(own, v, sel->ids);
-    return TSDB_OK;
+    const struct index_symbol *value = index_symbols_at(&ix->symbols, p->value);
+    return (struct tsdb_slice){(const uint8_t *)value->bytes, value->len};
 }
 
-static enum tsdb_status bits_apply(struct selection *sel, const uint64_t *bits, bool keep)
+/* The cursor is the pair to be given next, and one bit above all handles once there was a first. */
+static enum tsdb_status value_next(void *ctx, const struct index_select_name *name,
+                                   uint64_t *cursor, struct index_select_value *out,
+                                   struct tsdb_slice *out_string, struct tsdb_error *err)
 {
-    enum tsdb_status status = TSDB_OK;
-    if (!sel->all) {
-        sel->count = index_bits_filter(bits, keep, sel->ids, sel->count);
-        return TSDB_OK;
-    }
-    size_t set = 0;
-    for (size_t w = 0; w < index_bits_words(sel->bound); w++) {
-        set += (size_t)__builtin_popcountll(bits[w]);
-    }
-    sel->ids = selection_array(sel, keep ? set : sel->bound - set, sizeof *sel->ids, &status);
-    if (!sel->ids) {
-        return status;
-    }
-    sel->count = index_bits_extract(bits, sel->bound, keep, sel->ids);
-    sel->all = false;
-    return TSDB_OK;
-}
-
-static void pair_mark(const struct selection *sel, const struct index_pair *p, uint64_t *bits)
-{
-    uint32_t scratch[INDEX_POSTINGS_INLINE_MAX];
-    index_bits_add(bits, index_postings_get(&p->postings, sel->bound, scratch));
-}
-
-static enum tsdb_status mark_lookup(struct selection *sel, const struct step *step, uint64_t *bits)
-{
-    const struct tsdb_slice *values;
-    uint32_t value_count;
-    bool has_set = index_matcher_operand_set(step->matcher, &values, &value_count);
-    TSDB_ASSERT(has_set);
-    for (uint32_t i = 0; i < value_count; i++) {
-        enum tsdb_status status = selection_check(sel, i);
-        if (status != TSDB_OK) {
-            return status;
-        }
-        uint32_t pair =
-            index_pair_find(sel->ix, step->name, (const char *)values[i].data, values[i].len);
-        if (pair != INDEX_NONE) {
-            pair_mark(sel, index_pair_at(sel->ix, pair), bits);
-        }
-    }
-    return TSDB_OK;
-}
-
-static enum tsdb_status mark_scan(struct selection *sel, const struct step *step, uint64_t *bits)
-{
-    uint32_t turn = 0;
+    static const uint64_t begun = UINT64_C(1) << 32;
+    const struct source *src = ctx;
     uint32_t pair =
-        atomic_load_explicit(&index_name_at(sel->ix, step->name)->newest, memory_order_acquire);
-    while (pair != INDEX_NONE) {
-        enum tsdb_status status = selection_check(sel, turn++);
-        if (status != TSDB_OK) {
-            return status;
-        }
-        const struct index_pair *p = index_pair_at(sel->ix, pair);
-        const struct index_symbol *value = index_symbols_at(&sel->ix->symbols, p->value);
-        if (index_matcher_matches(step->matcher, value->bytes, value->len) == step->keep) {
-            pair_mark(sel, p, bits);
-        }
-        pair = p->next;
+        *cursor & begun
+            ? (uint32_t)*cursor
+            : atomic_load_explicit(&index_name_at(src->ix, name->id)->newest, memory_order_acquire);
+    (void)err;
+    if (pair == INDEX_NONE) {
+        return TSDB_NOT_FOUND;
+    }
+    const struct index_pair *p = index_pair_at(src->ix, pair);
+    *out = (struct index_select_value){.id = pair};
+    *out_string = pair_string(src->ix, p);
+    *cursor = begun | p->next;
+    return TSDB_OK;
+}
+
+static enum tsdb_status postings_all(void *ctx, const struct index_select_value *value,
+                                     uint32_t *ids, struct tsdb_error *err)
+{
+    uint32_t scratch[INDEX_POSTINGS_INLINE_MAX];
+    struct index_postings_view v = postings(ctx, value, scratch);
+    (void)err;
+    TSDB_ASSERT(v.count == value->series); /* the bound is the same: invariant 2 of index_mem.h */
+    if (v.count > 0) {
+        memcpy(ids, v.ids, v.count * sizeof *v.ids);
     }
     return TSDB_OK;
 }
 
-static enum tsdb_status run_marked(struct selection *sel, const struct step *step)
+static enum tsdb_status postings_filter(void *ctx, const struct index_select_value *value,
+                                        bool keep, uint32_t *ids, uint32_t *count,
+                                        struct tsdb_error *err)
 {
-    enum tsdb_status status = TSDB_OK;
-    size_t words = index_bits_words(sel->bound);
-    uint64_t *bits = selection_array(sel, words, sizeof *bits, &status);
-    if (!bits) {
-        return status;
-    }
-    memset(bits, 0, words * sizeof *bits);
-    status = step->kind == STEP_LOOKUP ? mark_lookup(sel, step, bits) : mark_scan(sel, step, bits);
-    return status == TSDB_OK ? bits_apply(sel, bits, step->keep) : status;
+    uint32_t scratch[INDEX_POSTINGS_INLINE_MAX];
+    struct index_postings_view v = postings(ctx, value, scratch);
+    struct index_postings_view own = {ids, *count};
+    (void)err;
+    *count = keep ? index_ids_intersect(own, v, ids) : index_ids_subtract(own, v, ids);
+    return TSDB_OK;
 }
 
-/* The pair of this name among a series' labels, or INDEX_NONE. *place is where the last series had
- * it: mostly the next one has it there too, and then one pair is read instead of all up to it. */
-static uint32_t series_pair(const struct index_mem *ix, uint32_t local, uint32_t name,
-                            uint32_t *place)
+static enum tsdb_status postings_mark(void *ctx, const struct index_select_value *value,
+                                      uint64_t *bits, struct tsdb_error *err)
 {
-    const struct index_series *s = index_series_at(ix, local);
-    const uint32_t *pairs = s->label_count > 0 ? index_series_pairs(ix, s) : NULL;
-    if (*place < s->label_count && index_pair_at(ix, pairs[*place])->name == name) {
-        return pairs[*place];
-    }
-    for (uint32_t i = 0; i < s->label_count; i++) {
-        if (index_pair_at(ix, pairs[i])->name == name) {
-            *place = i;
-            return pairs[i];
-        }
-    }
-    return INDEX_NONE;
+    uint32_t scratch[INDEX_POSTINGS_INLINE_MAX];
+    (void)err;
+    index_bits_add(bits, postings(ctx, value, scratch));
+    return TSDB_OK;
 }
 
 /* A candidate's value is four cache misses away, one behind the other. Fetch those of a batch side
  * by side. */
-static void candidates_prefetch(const struct selection *sel, uint32_t from, uint32_t place)
+static void candidates_prefetch(const struct source *src, const uint32_t *ids, uint32_t n)
 {
-    const struct index_mem *ix = sel->ix;
-    const uint32_t *ids = sel->ids + from;
-    uint32_t n = TSDB_MIN(sel->count - from, CANDIDATE_BATCH);
+    const struct index_mem *ix = src->ix;
+    uint32_t place = src->place;
     for (uint32_t i = 0; i < n; i++) {
         __builtin_prefetch(index_series_at(ix, ids[i]));
     }
@@ -300,45 +145,43 @@ static void candidates_prefetch(const struct selection *sel, uint32_t from, uint
     }
 }
 
-/* Few series are left: ask the matcher about their values only, remembering the last answer. */
-static enum tsdb_status run_candidates(struct selection *sel, const struct step *step)
+/* The number of a value is its pair. Mostly the next series has the name in the same place as the
+ * last one, and then one pair is read instead of all up to it. */
+static enum tsdb_status series_value(void *ctx, const struct index_select_name *name,
+                                     const uint32_t *ids, uint32_t count, uint32_t i,
+                                     uint32_t *out_value, struct tsdb_error *err)
 {
-    uint32_t n = 0;
-    uint32_t place = 0;
-    uint32_t known = INDEX_NONE;
-    bool answer = false;
-    for (uint32_t i = 0; i < sel->count; i++) {
-        enum tsdb_status status = selection_check(sel, i);
-        if (status != TSDB_OK) {
-            return status;
-        }
-        if (i % CANDIDATE_BATCH == 0) {
-            candidates_prefetch(sel, i, place);
-        }
-        uint32_t pair = series_pair(sel->ix, sel->ids[i], step->name, &place);
-        if (pair != INDEX_NONE && pair != known) {
-            const struct index_pair *p = index_pair_at(sel->ix, pair);
-            const struct index_symbol *v = index_symbols_at(&sel->ix->symbols, p->value);
-            answer = index_matcher_matches(step->matcher, v->bytes, v->len);
-            known = pair;
-        }
-        if (pair != INDEX_NONE ? answer : index_matcher_matches_empty(step->matcher)) {
-            sel->ids[n++] = sel->ids[i];
+    struct source *src = ctx;
+    (void)err;
+    if (i % CANDIDATE_BATCH == 0) {
+        src->place = i == 0 ? 0 : src->place;
+        candidates_prefetch(src, ids + i, TSDB_MIN(count - i, CANDIDATE_BATCH));
+    }
+    const struct index_series *s = index_series_at(src->ix, ids[i]);
+    const uint32_t *pairs = s->label_count > 0 ? index_series_pairs(src->ix, s) : NULL;
+    *out_value = INDEX_SELECT_NO_VALUE;
+    if (src->place < s->label_count &&
+        index_pair_at(src->ix, pairs[src->place])->name == name->id) {
+        *out_value = pairs[src->place];
+        return TSDB_OK;
+    }
+    for (uint32_t k = 0; k < s->label_count; k++) {
+        if (index_pair_at(src->ix, pairs[k])->name == name->id) {
+            src->place = k;
+            *out_value = pairs[k];
+            return TSDB_OK;
         }
     }
-    sel->count = n;
     return TSDB_OK;
 }
 
-static enum tsdb_status run_step(struct selection *sel, const struct step *step)
+static enum tsdb_status value_string(void *ctx, uint32_t value, struct tsdb_slice *out,
+                                     struct tsdb_error *err)
 {
-    if (step->kind == STEP_ONE) {
-        return run_one(sel, step);
-    }
-    if (!sel->all && (uint64_t)sel->count * CANDIDATE_COST < step->cost) {
-        return run_candidates(sel, step);
-    }
-    return run_marked(sel, step);
+    const struct source *src = ctx;
+    (void)err;
+    *out = pair_string(src->ix, index_pair_at(src->ix, value));
+    return TSDB_OK;
 }
 
 enum tsdb_status index_mem_select(const struct index_mem *ix,
@@ -347,34 +190,19 @@ enum tsdb_status index_mem_select(const struct index_mem *ix,
                                   struct tsdb_arena *arena, uint32_t **out_locals,
                                   uint32_t *out_count, struct tsdb_error *err)
 {
-    struct selection sel = {.ix = ix, .request = request, .arena = arena, .err = err, .all = true};
-    enum tsdb_status status = selection_check(&sel, 0);
-    sel.bound = index_mem_series_count(ix); /* before all else: see invariant 2 in index_mem.h */
-    if (status != TSDB_OK) {
-        return status;
-    }
-    struct step *steps = tsdb_arena_alloc_array(arena, (size_t)matcher_count + 1, sizeof *steps,
-                                                _Alignof(struct step));
-    if (!steps) {
-        return tsdb_error_set(err, arena->failure, "select with %u matchers: over the memory limit",
-                              matcher_count);
-    }
-    uint32_t step_count = 0;
-    for (uint32_t i = 0; i < matcher_count; i++) {
-        step_count += step_plan(&sel, matchers[i], &steps[step_count]);
-    }
-    qsort(steps, step_count, sizeof *steps, step_order);
-    for (uint32_t i = 0; i < step_count && (sel.all || sel.count > 0); i++) {
-        status = run_step(&sel, &steps[i]);
-        if (status != TSDB_OK) {
-            return status;
-        }
-    }
-    status = selection_spell_out(&sel);
-    if (status != TSDB_OK) {
-        return status;
-    }
-    *out_locals = sel.ids;
-    *out_count = sel.count;
-    return TSDB_OK;
+    static const struct index_select_ops ops = {
+        .name_find = name_find,
+        .value_find = value_find,
+        .value_next = value_next,
+        .postings_all = postings_all,
+        .postings_filter = postings_filter,
+        .postings_mark = postings_mark,
+        .series_value = series_value,
+        .value_string = value_string,
+    };
+    /* The count before all else: see invariant 2 in index_mem.h. */
+    struct source src = {.ix = ix, .bound = index_mem_series_count(ix)};
+    struct index_select_source source = {&ops, &src, src.bound};
+    return index_select(&source, matchers, matcher_count, request, arena, out_locals, out_count,
+                        err);
 }

@@ -135,18 +135,20 @@ static void matcher_set__literals__sorted_and_unique(void **state)
     sets_to(TSDB_MATCH_RE, "a|", ",a");
     sets_to(TSDB_MATCH_RE, "(a|b)(c|d)", "ac,ad,bc,bd");
     sets_to(TSDB_MATCH_RE, "a\\.b\\|c", "a.b|c");
+    sets_to(TSDB_MATCH_NE, "a", "a");
+    sets_to(TSDB_MATCH_NRE, "b|a", "a,b");
 }
 
-static void matcher_set__no_small_set_or_negative__is_false(void **state)
+static void matcher_set__no_small_set__is_false(void **state)
 {
     (void)state;
     static const struct {
         enum tsdb_match_op op;
         const char *value;
-    } rows[] = {{TSDB_MATCH_NE, "a"},
-                {TSDB_MATCH_NRE, "a|b"},
-                {TSDB_MATCH_RE, "a.*"},
-                {TSDB_MATCH_RE, "[ab]"}};
+    } rows[] = {{TSDB_MATCH_RE, "a.*"},
+                {TSDB_MATCH_NRE, "a.*"},
+                {TSDB_MATCH_RE, "[ab]"},
+                {TSDB_MATCH_NRE, "[ab]"}};
     const struct tsdb_slice *values;
     uint32_t count;
     for (size_t i = 0; i < TSDB_ARRAY_LEN(rows); i++) {
@@ -386,7 +388,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(matcher_matches__each_operator__as_prometheus),
     cmocka_unit_test(pattern_analyse__known_patterns__take_the_expected_shape),
     cmocka_unit_test(matcher_set__literals__sorted_and_unique),
-    cmocka_unit_test(matcher_set__no_small_set_or_negative__is_false),
+    cmocka_unit_test(matcher_set__no_small_set__is_false),
     cmocka_unit_test(matcher_matches_all__only_dot_star),
     cmocka_unit_test(matcher_compile__malformed__is_invalid),
     cmocka_unit_test(matcher_compile__each_allocation_fails__is_nomem_and_leaks_nothing),
