@@ -85,7 +85,7 @@ static const struct tsdb_alloc_ops *table = &real_ops;
 
 void tsdb_alloc_ops_set(const struct tsdb_alloc_ops *ops)
 {
-    table = ops != NULL ? ops : &real_ops;
+    table = ops ? ops : &real_ops;
     atomic_store_explicit(&faulty.seen, 0, memory_order_relaxed);
 }
 
@@ -122,7 +122,7 @@ static void *alloc_and_note(enum tsdb_mem_category category, size_t align, size_
         return NULL;
     }
     void *p = table->alloc(table->ctx, align, bytes);
-    if (p != NULL) {
+    if (p) {
         tsdb_mem_note(category, (int64_t)bytes);
     }
     return p;
@@ -138,13 +138,13 @@ void *tsdb_mem_alloc_zero(enum tsdb_mem_category category, size_t bytes)
     if (table == &real_ops && bytes > 0 && bytes <= PTRDIFF_MAX) {
         /* calloc knows which pages are fresh from the kernel and need no clearing. */
         void *zero = calloc(1, at_least_aligned(bytes));
-        if (zero != NULL) {
+        if (zero) {
             tsdb_mem_note(category, (int64_t)bytes);
         }
         return zero;
     }
     void *p = alloc_and_note(category, 0, bytes);
-    if (p != NULL) {
+    if (p) {
         memset(p, 0, bytes);
     }
     return p;
@@ -159,7 +159,7 @@ void *tsdb_mem_alloc_aligned(enum tsdb_mem_category category, size_t align, size
 
 void *tsdb_mem_realloc(enum tsdb_mem_category category, void *p, size_t bytes_old, size_t bytes_new)
 {
-    TSDB_ASSERT(p != NULL || bytes_old == 0);
+    TSDB_ASSERT(p || bytes_old == 0);
     TSDB_ASSERT(bytes_new > 0);
     if (!p) {
         return alloc_and_note(category, 0, bytes_new);
@@ -168,7 +168,7 @@ void *tsdb_mem_realloc(enum tsdb_mem_category category, void *p, size_t bytes_ol
         return NULL;
     }
     void *q = table->realloc(table->ctx, p, bytes_new);
-    if (q != NULL) {
+    if (q) {
         tsdb_mem_note(category, (int64_t)bytes_new - (int64_t)bytes_old);
     }
     return q;
@@ -176,7 +176,7 @@ void *tsdb_mem_realloc(enum tsdb_mem_category category, void *p, size_t bytes_ol
 
 void tsdb_mem_free(enum tsdb_mem_category category, void *p, size_t bytes)
 {
-    if (p != NULL) {
+    if (p) {
         tsdb_mem_note(category, -(int64_t)bytes);
         table->free(table->ctx, p);
     }
@@ -219,7 +219,7 @@ static void account_release_one(struct tsdb_account *a, uint64_t bytes)
 
 enum tsdb_status tsdb_account_charge(struct tsdb_account *a, uint64_t bytes)
 {
-    for (struct tsdb_account *up = a; up != NULL; up = up->parent) {
+    for (struct tsdb_account *up = a; up; up = up->parent) {
         if (!account_charge_one(up, bytes)) {
             for (struct tsdb_account *undo = a; undo != up; undo = undo->parent) {
                 account_release_one(undo, bytes);
@@ -232,7 +232,7 @@ enum tsdb_status tsdb_account_charge(struct tsdb_account *a, uint64_t bytes)
 
 void tsdb_account_release(struct tsdb_account *a, uint64_t bytes)
 {
-    for (; a != NULL; a = a->parent) {
+    for (; a; a = a->parent) {
         account_release_one(a, bytes);
     }
 }

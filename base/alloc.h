@@ -2,8 +2,9 @@
  *
  * All heap memory of the engine goes through here, so that (1) a test can fail the Nth allocation,
  * (2) /metrics and the memory limit know where memory is. Frees are sized: the caller knows what it
- * asked for. Hot paths do not come here at all; they use arenas and slabs, which do. Threads: any.
- * Counters are relaxed atomics.
+ * asked for. Hot paths do not come here at all; they use arenas and slabs, which do.
+ *
+ * Threads: any. Counters are relaxed atomics.
  */
 #ifndef BASE_ALLOC_H
 #define BASE_ALLOC_H
@@ -54,8 +55,8 @@ void tsdb_alloc_ops_set(const struct tsdb_alloc_ops *ops); /* NULL = the real on
 /* A faulty table over the real one: the nth (1-based) allocation from now fails, and all after it
  * if `sticky`. nth 0 fails none and only counts. */
 void tsdb_alloc_fail_nth(uint64_t nth, int sticky);
-uint64_t tsdb_alloc_fail_count(
-    void); /* allocations seen since tsdb_alloc_fail_nth; 0 when the real table is set */
+/* Allocations seen since tsdb_alloc_fail_nth; 0 when the real table is set. */
+uint64_t tsdb_alloc_fail_count(void);
 
 /* A memory account with a limit: what one request, or all queries together, may hold.
  * Zones: limit_bytes, parent immutable after init; used atomic. */

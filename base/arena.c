@@ -66,7 +66,7 @@ static void chunk_destroy(struct tsdb_arena *a, struct tsdb_arena_chunk *c)
 
 void tsdb_arena_deinit(struct tsdb_arena *a)
 {
-    while (a->chunks != NULL) {
+    while (a->chunks) {
         struct tsdb_arena_chunk *next = a->chunks->next;
         chunk_destroy(a, a->chunks);
         a->chunks = next;
@@ -78,7 +78,7 @@ void tsdb_arena_deinit(struct tsdb_arena *a)
 void tsdb_arena_reset(struct tsdb_arena *a)
 {
     struct tsdb_arena_chunk *keep = NULL;
-    while (a->chunks != NULL) {
+    while (a->chunks) {
         struct tsdb_arena_chunk *c = a->chunks;
         a->chunks = c->next;
         if (c->is_first) {
@@ -92,7 +92,7 @@ void tsdb_arena_reset(struct tsdb_arena *a)
     a->failure = TSDB_OK;
     a->pos = NULL;
     a->end = NULL;
-    if (keep != NULL) {
+    if (keep) {
         keep->next = NULL;
         a->pos = chunk_data(keep);
         a->end = (uint8_t *)keep + keep->bytes;
@@ -111,7 +111,7 @@ static void *alloc_dedicated(struct tsdb_arena *a, size_t bytes)
     if (!c) {
         return NULL;
     }
-    if (a->chunks != NULL) {
+    if (a->chunks) {
         c->next = a->chunks->next;
         a->chunks->next = c;
     } else {
@@ -129,7 +129,7 @@ void *tsdb_arena_alloc_slow(struct tsdb_arena *a, size_t bytes, size_t align)
         a->failure = TSDB_NOMEM;
         return NULL;
     }
-    bool has_current = a->pos != NULL;
+    bool has_current = a->pos;
     size_t room = a->first_bytes;
     if (has_current) {
         room = TSDB_MIN(TSDB_MAX(a->total_bytes, a->first_bytes), CHUNK_BYTES_MAX);
@@ -162,7 +162,7 @@ void *tsdb_arena_alloc_array(struct tsdb_arena *a, size_t count, size_t bytes_ea
 char *tsdb_arena_strndup(struct tsdb_arena *a, const char *s, size_t len)
 {
     char *copy = len < SIZE_MAX ? tsdb_arena_alloc(a, len + 1, 1) : NULL;
-    if (copy != NULL) {
+    if (copy) {
         if (len > 0) {
             memcpy(copy, s, len);
         }

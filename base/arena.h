@@ -1,8 +1,9 @@
 /* A bump allocator freed whole: what a request or a query allocates from.
  *
  * Chunks grow geometrically up to a cap; reset keeps the first chunk so that a pooled request
- * allocates nothing in steady state. Optionally charged to an account. Threads: owned by one at a
- * time.
+ * allocates nothing in steady state. Optionally charged to an account.
+ *
+ * Threads: owned by one at a time.
  */
 #ifndef BASE_ARENA_H
 #define BASE_ARENA_H
@@ -20,8 +21,7 @@ struct tsdb_arena {
     size_t first_bytes;
     enum tsdb_mem_category category;
     struct tsdb_account *account; /* may be NULL */
-    enum tsdb_status
-        failure; /* why the last NULL was returned: TSDB_NOMEM or TSDB_LIMIT; or TSDB_OK */
+    enum tsdb_status failure;     /* of the last NULL: TSDB_NOMEM or TSDB_LIMIT; or TSDB_OK */
 };
 
 /* first_bytes: size of the chunk that reset keeps; allocated on first use. Cannot fail. */

@@ -65,7 +65,7 @@ void tsdb_buf_put(struct tsdb_buf *b, const void *data, size_t len)
         return;
     }
     uint8_t *p = tsdb_buf_reserve(b, len);
-    if (p != NULL) {
+    if (p) {
         memcpy(p, data, len);
         b->len += len;
     }
@@ -79,7 +79,7 @@ void tsdb_buf_put_str(struct tsdb_buf *b, const char *s)
 void tsdb_buf_put_u8(struct tsdb_buf *b, uint8_t v)
 {
     uint8_t *p = tsdb_buf_reserve(b, 1);
-    if (p != NULL) {
+    if (p) {
         *p = v;
         b->len++;
     }
@@ -88,7 +88,7 @@ void tsdb_buf_put_u8(struct tsdb_buf *b, uint8_t v)
 void tsdb_buf_put_le32(struct tsdb_buf *b, uint32_t v)
 {
     uint8_t *p = tsdb_buf_reserve(b, sizeof v);
-    if (p != NULL) {
+    if (p) {
         tsdb_store_le32(p, v);
         b->len += sizeof v;
     }
@@ -97,7 +97,7 @@ void tsdb_buf_put_le32(struct tsdb_buf *b, uint32_t v)
 void tsdb_buf_put_le64(struct tsdb_buf *b, uint64_t v)
 {
     uint8_t *p = tsdb_buf_reserve(b, sizeof v);
-    if (p != NULL) {
+    if (p) {
         tsdb_store_le64(p, v);
         b->len += sizeof v;
     }
@@ -125,7 +125,7 @@ static __attribute__((format(printf, 3, 0))) void buf_print_long(struct tsdb_buf
     b->len_max = len_max != 0 && len_max < SIZE_MAX ? len_max + 1 : len_max;
     uint8_t *p = tsdb_buf_reserve(b, len + 1);
     b->len_max = len_max;
-    if (p != NULL) {
+    if (p) {
         (void)vsnprintf((char *)p, len + 1, format, args);
         b->len += len;
     }
@@ -155,8 +155,8 @@ void tsdb_reader_init(struct tsdb_reader *r, const void *data, size_t len)
 {
     /* NULL + 0 is undefined in C, so an empty range points at something. */
     static const uint8_t nothing;
-    TSDB_ASSERT(data != NULL || len == 0);
-    const uint8_t *p = data != NULL ? data : &nothing;
+    TSDB_ASSERT(data || len == 0);
+    const uint8_t *p = data ? data : &nothing;
     *r = (struct tsdb_reader){.begin = p, .pos = p, .end = p + len};
 }
 
@@ -180,19 +180,19 @@ static const uint8_t *reader_take(struct tsdb_reader *r, size_t len)
 uint8_t tsdb_reader_u8(struct tsdb_reader *r)
 {
     const uint8_t *p = reader_take(r, 1);
-    return p != NULL ? *p : 0;
+    return p ? *p : 0;
 }
 
 uint32_t tsdb_reader_le32(struct tsdb_reader *r)
 {
     const uint8_t *p = reader_take(r, 4);
-    return p != NULL ? tsdb_load_le32(p) : 0;
+    return p ? tsdb_load_le32(p) : 0;
 }
 
 uint64_t tsdb_reader_le64(struct tsdb_reader *r)
 {
     const uint8_t *p = reader_take(r, 8);
-    return p != NULL ? tsdb_load_le64(p) : 0;
+    return p ? tsdb_load_le64(p) : 0;
 }
 
 uint64_t tsdb_reader_uvarint(struct tsdb_reader *r)
@@ -229,7 +229,7 @@ uint64_t tsdb_reader_count(struct tsdb_reader *r, size_t bytes_each_min)
 struct tsdb_slice tsdb_reader_bytes(struct tsdb_reader *r, size_t len)
 {
     const uint8_t *p = reader_take(r, len);
-    return (struct tsdb_slice){.data = p, .len = p != NULL ? len : 0};
+    return (struct tsdb_slice){.data = p, .len = p ? len : 0};
 }
 
 /* ---- UTF-8 ---- */

@@ -2,7 +2,9 @@
  *
  * No struct is ever cast onto a buffer. Our own formats are little-endian; big-endian is for
  * Prometheus's. Varints are LEB128 (protobuf, Go encoding/binary); "zigzag" maps signed to unsigned
- * as protobuf sint64 does. Threads: pure functions on the caller's memory.
+ * as protobuf sint64 does.
+ *
+ * Threads: pure functions on the caller's memory.
  */
 #ifndef BASE_BYTES_H
 #define BASE_BYTES_H

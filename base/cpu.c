@@ -11,10 +11,10 @@
 static enum tsdb_cpu_level level_allowed(void)
 {
     const char *pin = getenv("TSDB_KERNELS");
-    if (pin != NULL && strcmp(pin, "scalar") == 0) {
+    if (pin && strcmp(pin, "scalar") == 0) {
         return TSDB_CPU_SCALAR;
     }
-    if (pin != NULL && strcmp(pin, "avx2") == 0) {
+    if (pin && strcmp(pin, "avx2") == 0) {
         return TSDB_CPU_AVX2;
     }
     return TSDB_CPU_AVX512;

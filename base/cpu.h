@@ -8,8 +8,8 @@ enum tsdb_cpu_level {
     TSDB_CPU_AVX2,
     TSDB_CPU_AVX512
 };
-enum tsdb_cpu_level
-tsdb_cpu_level(void);         /* best level that the CPU has and the environment allows */
+/* The best level that the CPU has and the environment allows. */
+enum tsdb_cpu_level tsdb_cpu_level(void);
 int tsdb_cpu_has_crc32(void); /* SSE4.2; 0 when pinned to scalar */
 
 /* Cores that this process may run on (its affinity: taskset, containers with a cpuset), at least 1.

@@ -2,12 +2,20 @@
  *
  * Structures with one writer (head, index, alias stripes) replace a piece by publishing a new
  * pointer and retiring the old one. A reader between enter and exit may hold any pointer it loaded
- * in between. Reads must be short: an open guard stops all reclamation. Proof sketch: a guard
- * announces the global epoch it saw before it loads any pointer (seq_cst). A piece retired at epoch
- * e is freed only when the global epoch is >= e + 2, and the epoch moves from g to g+1 only when
- * every open guard announces g. So a guard that could have loaded the piece announces <= e, and
- * holds the epoch at <= e + 1. Pointers are published with release and loaded with acquire, or
- * stronger. Threads: enter/exit any; a limbo list belongs to one writer; advance any.
+ * in between. Reads must be short: an open guard stops all reclamation.
+ *
+ * Proof sketch: a guard announces the global epoch it saw before it loads any pointer (seq_cst). A
+ * piece retired at epoch e is freed only when the global epoch is >= e + 2, and the epoch moves
+ * from g to g+1 only when every open guard announces g. So a guard that could have loaded the piece
+ * announces <= e, and holds the epoch at <= e + 1.
+ *
+ *   epoch     e          e + 1             e + 2
+ *   writer    retire     |                 free
+ *   guard     enter(e)---+----> exit       : the epoch cannot pass e + 1 before this exit
+ *
+ * Pointers are published with release and loaded with acquire, or stronger.
+ *
+ * Threads: enter/exit any; a limbo list belongs to one writer; advance any.
  */
 #ifndef BASE_EPOCH_H
 #define BASE_EPOCH_H

@@ -87,7 +87,7 @@ static enum tsdb_status read_open_file(const struct tsdb_fs *fs, struct tsdb_fil
     if (len > 0) {
         data = tsdb_mem_alloc(category, len);
         if (!data) {
-            return tsdb_error_set(err, TSDB_NOMEM, "read %s: no memory for %zu bytes", path, len);
+            return tsdb_error_nomem(err, "a whole file");
         }
         size_t got = 0;
         enum tsdb_status status = fs->ops->pread(fs->ctx, f, data, len, 0, &got, err);

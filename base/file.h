@@ -3,9 +3,10 @@
  * Every byte that the engine puts on disk goes through this table. Paths are relative to the root
  * that the table was made for, '/'-separated, never absolute, never with "..". A failed write or
  * sync poisons the handle: the owner must not use it again, because the kernel may have dropped the
- * pages and marked them clean (Rebello et al., ATC'20). Threads: pread is safe from
- * any number; pwrite and sync of one handle may run side by side (the log's writer and syncer); the
- * rest belongs to one thread at a time.
+ * pages and marked them clean (Rebello et al., ATC'20).
+ *
+ * Threads: pread is safe from any number; pwrite and sync of one handle may run side by side (the
+ * log's writer and syncer); the rest belongs to one thread at a time.
  */
 #ifndef BASE_FILE_H
 #define BASE_FILE_H
@@ -101,13 +102,13 @@ void tsdb_fs_sim_kill(struct tsdb_fs_sim *sim);
 uint64_t tsdb_fs_sim_op_count(const struct tsdb_fs_sim *sim);
 enum tsdb_fs_fault {
     TSDB_FAULT_NONE = 0,
-    TSDB_FAULT_EIO, /* the operation fails with EIO; a write may leave a torn prefix; a failed sync
-                       drops the un-synced pages of that file and forgets that they were dirty, as
-                       Linux may */
+    /* The operation fails with EIO. A write may leave a torn prefix; a failed sync drops the
+     * un-synced pages of that file and forgets that they were dirty, as Linux may. */
+    TSDB_FAULT_EIO,
     TSDB_FAULT_ENOSPC, /* writes, preallocate and creates fail with ENOSPC */
-    TSDB_FAULT_HALT,   /* this operation and every later one, reads too, fails with EIO and has no
-                          effect: the machine is gone.   The test then calls crash or kill and
-                          reopens.   A write may leave a torn prefix. */
+    /* This operation and every later one, reads too, fails with EIO and has no effect: the machine
+     * is gone. The test then calls crash or kill and reopens. A write may leave a torn prefix. */
+    TSDB_FAULT_HALT,
 };
 /* Arm: the op_index-th mutating operation from now (1-based) gets the fault; `count` operations in
  * a row (HALT: all). Replaces what was armed; crash and kill disarm. */

@@ -5,12 +5,10 @@
 #include "base/file.h"
 
 #define TSDB_FILE_PATH_BYTES_MAX 1023 /* the whole path */
-#define TSDB_FILE_NAME_BYTES_MAX                                                                   \
-    255 /* one component: NAME_MAX of every Linux file system that we know */
+#define TSDB_FILE_NAME_BYTES_MAX 255  /* one component: NAME_MAX of every Linux file system */
 
 /* INVALID unless path is relative, '/'-separated, without empty, "." or ".." components and within
- * the bounds above.
- * "" is the root, and allowed only if root_allowed. */
+ * the bounds above. "" is the root, and allowed only if root_allowed. */
 enum tsdb_status tsdb_file_path_check(const char *path, bool root_allowed,
                                       struct tsdb_error *err) TSDB_WUR;
 /* INVALID unless the flags are known, ask for reading or writing, and TRUNCATE comes with WRITE,

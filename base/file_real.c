@@ -32,8 +32,8 @@ struct real_fs {
     int root_fd;
 };
 
-static uint8_t
-    zeroes[ZERO_BYTES]; /* never written: no const, so that it costs no room in the binary */
+/* Never written: no const, so that it costs no room in the binary. */
+static uint8_t zeroes[ZERO_BYTES];
 
 static enum tsdb_status file_create(int fd, const char *path, struct tsdb_file **out,
                                     struct tsdb_error *err)
@@ -42,7 +42,7 @@ static enum tsdb_status file_create(int fd, const char *path, struct tsdb_file *
     struct tsdb_file *f = tsdb_mem_alloc(FILE_CATEGORY, sizeof *f + path_bytes);
     if (!f) {
         close(fd);
-        return tsdb_error_set(err, TSDB_NOMEM, "open %s: no memory", path);
+        return tsdb_error_nomem(err, "an open file");
     }
     f->fd = fd;
     f->poisoned = false;
@@ -473,7 +473,7 @@ enum tsdb_status tsdb_fs_real_create(const char *root, struct tsdb_fs *out, stru
     if (status == TSDB_OK) {
         fs = tsdb_mem_alloc(FILE_CATEGORY, sizeof *fs);
         if (!fs) {
-            status = tsdb_error_set(err, TSDB_NOMEM, "open %s: no memory", root);
+            status = tsdb_error_nomem(err, "the table of files");
         }
     }
     if (!fs) {

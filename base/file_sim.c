@@ -11,8 +11,8 @@
 #include <string.h>
 
 #define SIM_TOTAL_BYTES (1ull << 40) /* what space() says the disk holds */
-#define SIM_FILE_BYTES_MAX                                                                         \
-    (1ull << 36) /* beyond: EFBIG, as file systems have it somewhere; bounds our page table */
+/* Beyond: EFBIG, as file systems have it somewhere; bounds our page table. */
+#define SIM_FILE_BYTES_MAX (1ull << 36)
 
 struct tsdb_file {
     struct tsdb_file *prev; /* the disk's list of handles */

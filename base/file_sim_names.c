@@ -144,8 +144,8 @@ void tsdb_sim_names_change(struct tsdb_sim_names *names, const struct tsdb_sim_f
     struct tsdb_sim_change c = {0};
     if (add) {
         c.add = place_make(add->parent, add->name);
-        c.added =
-            tsdb_sim_inode_ref(added); /* before its old entry goes: moving must not free it */
+        /* Before its old entry goes: moving must not free it. */
+        c.added = tsdb_sim_inode_ref(added);
     }
     if (remove) {
         c.remove = place_make(remove->parent, remove->name);

@@ -4,11 +4,14 @@
  * Invariants:
  *  1. `synced` with all pieces applied in order is `current`.
  *  2. After a cut every 512-byte sector holds one of the states that it had since the last sync,
- * and never a mixture: if a later un-synced write to a sector is there, then so are the earlier
- * ones.
+ *     and never a mixture: if a later un-synced write to a sector is there, then so are the
+ *     earlier ones.
  *  3. A lost truncation takes everything after it along, because the file system journals sizes in
- * order. The disk is not the engine, so its memory comes from malloc and not from base/alloc.h: a
- * test that fails the Nth allocation fails the engine's. Running out of memory here aborts.
+ *     order.
+ *
+ * The disk is not the engine, so its memory comes from malloc and not from base/alloc.h: a test
+ * that fails the Nth allocation fails the engine's. Running out of memory here aborts.
+ *
  * Threads: guarded by the lock of the simulated disk.
  */
 #ifndef BASE_FILE_SIM_PRIVATE_H

@@ -17,13 +17,12 @@
  * NaN, +Inf, -Inf, -0 as in Go. */
 size_t tsdb_format_float_json(char *out, double v);  /* sample values in API answers */
 size_t tsdb_format_float_fixed(char *out, double v); /* 'f', -1: scalar results */
-size_t tsdb_format_float_go_g(char *out, double v); /* 'g', -1: text exposition, query printing; 'e'
-                                                       when exponent < -4 || >= 6: "1e+06" */
+/* 'g', -1: text exposition, query printing; 'e' when exponent < -4 || >= 6: "1e+06". */
+size_t tsdb_format_float_go_g(char *out, double v);
 size_t tsdb_format_float_go_e(char *out, double v); /* 'e', -1: rule and alert values, "1e+00" */
 size_t tsdb_format_i64(char *out, int64_t v);
 size_t tsdb_format_u64(char *out, uint64_t v);
-/* Millisecond time stamp as seconds: integer if whole, else '.' and three digits; negative allowed.
- */
+/* Milliseconds as seconds: integer if whole, else '.' and three digits; negative allowed. */
 size_t tsdb_format_timestamp_ms(char *out, int64_t ms);
 /* RFC 3339 UTC with milliseconds, trailing zeroes of the fraction cut as RFC3339Nano does. */
 size_t tsdb_format_rfc3339_ms(char *out, int64_t ms);

@@ -1,5 +1,7 @@
 /* Keyed hashing: XXH3 (Debian's libxxhash, header-only) with a secret of the data directory, so
- * that a sender cannot aim for collisions. Threads: pure; the secret is immutable after init. */
+ * that a sender cannot aim for collisions.
+ *
+ * Threads: pure; the secret is immutable after init. */
 #ifndef BASE_HASH_H
 #define BASE_HASH_H
 

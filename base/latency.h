@@ -2,7 +2,9 @@
  *
  * TSDB_PERF=0 (make PERF=0) compiles the timing out; the functions stay. Log-linear buckets, 4 per
  * power of two, relaxed atomics on per-CPU-ish shards (thread slot modulo 8), so a record costs a
- * few ns. Threads: any.
+ * few ns.
+ *
+ * Threads: any.
  */
 #ifndef BASE_LATENCY_H
 #define BASE_LATENCY_H
@@ -44,8 +46,8 @@ struct tsdb_latency_snapshot {
 };
 void tsdb_latency_record(enum tsdb_layer layer, uint64_t ns);
 void tsdb_latency_read(enum tsdb_layer layer, struct tsdb_latency_snapshot *out);
-uint64_t
-tsdb_latency_bucket_upper_ns(uint32_t bucket); /* inclusive upper bound; UINT64_MAX for the last */
+/* The bucket's inclusive upper bound; UINT64_MAX for the last. */
+uint64_t tsdb_latency_bucket_upper_ns(uint32_t bucket);
 /* The q-quantile's bucket upper bound; 0 when empty. */
 uint64_t tsdb_latency_quantile_ns(const struct tsdb_latency_snapshot *s, double q);
 

@@ -9,13 +9,13 @@
 #define TSDB_PARTITION_SHIFT       26 /* a series ref is partition << 26 | local id */
 #define TSDB_SERIES_LOCAL_MAX      (1u << TSDB_PARTITION_SHIFT)
 #define TSDB_OWNERS_MAX            16
-#define TSDB_LABELS_MAX            256 /* labels of one series; Prometheus has no default limit, we bound */
+#define TSDB_LABELS_MAX            256 /* of one series; Prometheus has no default limit */
 #define TSDB_LABEL_NAME_BYTES_MAX  4096
 #define TSDB_LABEL_VALUE_BYTES_MAX 65536
 #define TSDB_LABELS_BYTES_MAX      (1u << 18) /* canonical bytes of one series' labels */
 #define TSDB_CHUNK_SAMPLES         120        /* head chunk is sealed at this many samples */
-#define TSDB_HISTOGRAM_BUCKETS_MAX                                                                 \
-    65536 /* of one sample, positive and negative and custom together */
+/* Of one sample: positive, negative and custom together. */
+#define TSDB_HISTOGRAM_BUCKETS_MAX    65536
 #define TSDB_HISTOGRAM_BYTES_MAX      (1u << 20)
 #define TSDB_EXEMPLAR_LABEL_CHARS_MAX 128          /* OpenMetrics */
 #define TSDB_WRITE_BODY_BYTES_MAX     (64u << 20)  /* default of --web.max-body-size, compressed */

@@ -147,7 +147,7 @@ static void put_field(struct line *l, const struct tsdb_log_field *f)
     put_key(l, f->key);
     switch (f->type) {
     case TSDB_FIELD_STR:
-        put_string_value(l, f->v.str != NULL ? f->v.str : "");
+        put_string_value(l, f->v.str ? f->v.str : "");
         break;
     case TSDB_FIELD_I64:
         put(l, number, tsdb_format_i64(number, f->v.i64));
@@ -205,7 +205,7 @@ void tsdb_log_fields(enum tsdb_log_level level, const char *component, const cha
     for (size_t i = 0; i < TSDB_ARRAY_LEN(head); i++) {
         put_field(&l, &head[i]);
     }
-    for (const struct tsdb_log_field *f = fields; f->key != NULL && !l.full; f++) {
+    for (const struct tsdb_log_field *f = fields; f->key && !l.full; f++) {
         put_field(&l, f);
     }
     /* The tail was kept free for these. */

@@ -1,6 +1,7 @@
 /* Structured logs on stderr: logfmt or JSON, one line a record, Prometheus's keys (ts, level,
- * component, msg). Log or return an error, not both. Threads: any (one innermost lock around the
- * write). */
+ * component, msg). Log or return an error, not both.
+ *
+ * Threads: any (one innermost lock around the write). */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
 
@@ -46,8 +47,8 @@ void tsdb_log_configure(enum tsdb_log_level level, enum tsdb_log_format format);
 bool tsdb_log_enabled(enum tsdb_log_level level);
 void tsdb_log_fields(enum tsdb_log_level level, const char *component, const char *msg,
                      const struct tsdb_log_field *fields);
-/* tsdb_log(TSDB_LOG_WARN, "wal", "segment poisoned", TSDB_U("segment", n), TSDB_S("err",
- * err->msg)); */
+/* tsdb_log(TSDB_LOG_WARN, "wal", "segment poisoned", TSDB_U("segment", n),
+ *          TSDB_S("err", err->msg)); */
 #define tsdb_log(level, component, ...)                                                            \
     tsdb_log_pick_(level, component, __VA_ARGS__, (struct tsdb_log_field){.key = 0})
 #define tsdb_log_pick_(level, component, msg, ...)                                                 \

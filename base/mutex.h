@@ -10,8 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Order matters within this enum: outer locks first. What each guards stands where it is declared.
- */
+/* Outer locks first: order matters. What each guards stands where it is declared. */
 enum tsdb_lock_rank {
     TSDB_RANK_SERVER_CONFIG = 1,
     TSDB_RANK_SERVER_QUEUE,

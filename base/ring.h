@@ -1,12 +1,17 @@
 /* A bounded multi-producer, single-consumer ring of pointers, with credits.
  *
  * On the data path: HTTP threads -> owner (batches), owners -> WAL (batches).
+ *
+ *   slots   [ | |x|x|x| | ]      a slot is taken by its number, and full once it is not NULL
+ *              ^head  ^tail      capacity - (tail - head) - promised = credits
+ *
  * Invariants:
  *  1. A producer reserves a credit before it publishes; with a credit, publishing cannot fail. So a
- * request takes credits on all the rings it needs first, or gives them back and nothing was
- * committed.
+ *     request takes credits on all the rings it needs first, or gives them back and nothing was
+ *     committed.
  *  2. A credit is held until the consumer drains the item.
  *  3. Items of one producer are drained in the order in which it published them.
+ *
  * Threads: reserve/release/publish any; drain/wait the one consumer.
  * Source: slot-per-item MPSC after Vyukov's bounded queue; credits make the full check unnecessary.
  */
@@ -26,8 +31,8 @@ struct tsdb_ring {
     _Alignas(64) _Atomic(uint64_t) tail;   /* next slot to publish into */
     _Alignas(64) _Atomic(int64_t) credits; /* free slots not promised */
     _Alignas(64) _Atomic(uint64_t) head;   /* written by the consumer only */
-    _Alignas(64) _Atomic(uint32_t)
-        sleeping; /* futex word: 0 awake, 1 the consumer sleeps, 2 woken by tsdb_ring_wake */
+    /* Futex word: 0 awake, 1 the consumer sleeps, 2 woken by tsdb_ring_wake. */
+    _Alignas(64) _Atomic(uint32_t) sleeping;
 };
 
 /* capacity: rounded up to a power of two, >= 2. */
@@ -41,8 +46,7 @@ void tsdb_ring_publish(struct tsdb_ring *r,
 /* Take up to cap items; returns how many. Their credits are free again on return. */
 size_t tsdb_ring_drain(struct tsdb_ring *r, void **out_items, size_t cap);
 /* Sleep until something is published or tsdb_ring_wake, at most timeout_ns (<0: for ever). May
- * return early. A wake that comes while nobody sleeps is not lost: the next wait returns at once.
- */
+ * return early. A wake while nobody sleeps is not lost: the next wait returns at once. */
 void tsdb_ring_wait(struct tsdb_ring *r, int64_t timeout_ns);
 void tsdb_ring_wake(struct tsdb_ring *r);
 /* Items published and not drained; approximate while producers run. */

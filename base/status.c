@@ -92,7 +92,7 @@ enum tsdb_status tsdb_error_set(struct tsdb_error *err, enum tsdb_status status,
                                 ...)
 {
     TSDB_ASSERT(status != TSDB_OK);
-    if (err != NULL) {
+    if (err) {
         va_list args;
         va_start(args, format);
         error_fill(err, status, 0, 0, format, args);
@@ -105,7 +105,7 @@ enum tsdb_status tsdb_error_set_at(struct tsdb_error *err, enum tsdb_status stat
                                    const char *format, ...)
 {
     TSDB_ASSERT(status != TSDB_OK);
-    if (err != NULL) {
+    if (err) {
         va_list args;
         va_start(args, format);
         error_fill(err, status, 0, pos, format, args);
@@ -120,7 +120,7 @@ enum tsdb_status tsdb_error_set_errno(struct tsdb_error *err, int sys_errno, con
     enum tsdb_status status = sys_errno == ENOMEM   ? TSDB_NOMEM
                               : sys_errno == ENOENT ? TSDB_NOT_FOUND
                                                     : TSDB_IO;
-    if (err != NULL) {
+    if (err) {
         va_list args;
         va_start(args, format);
         error_fill(err, status, sys_errno, 0, format, args);
@@ -154,7 +154,7 @@ enum tsdb_status tsdb_error_prefix(struct tsdb_error *err, enum tsdb_status stat
 
 void tsdb_error_clear(struct tsdb_error *err)
 {
-    if (err != NULL) {
+    if (err) {
         *err = (struct tsdb_error){.status = TSDB_OK};
     }
 }

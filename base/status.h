@@ -48,7 +48,7 @@ enum tsdb_status tsdb_error_set_at(struct tsdb_error *err, enum tsdb_status stat
 /* TSDB_IO (TSDB_NOMEM for ENOMEM, TSDB_NOT_FOUND for ENOENT); appends ": <strerror>". */
 enum tsdb_status tsdb_error_set_errno(struct tsdb_error *err, int sys_errno, const char *format,
                                       ...) TSDB_PRINTF(3, 4);
-/* TSDB_NOMEM, "no memory for <what>": the one text for it. what: a noun with its article, "a block". */
+/* TSDB_NOMEM, "no memory for <what>": the one text for it. what: a noun with article, "a block". */
 enum tsdb_status tsdb_error_nomem(struct tsdb_error *err, const char *what);
 /* Put "<context>: " in front of the message, on the way up. Returns err->status. err may be NULL,
  * then returns `status`. */

@@ -3,6 +3,7 @@
  * Value i stands at bit i * w of the bytes, least significant bit first, byte 0 first; bits of the
  * last byte that belong to no value are zero when written and ignored when read. So the packed form
  * is a little-endian number, any value can be read alone, and 8 values begin at a byte boundary.
+ *
  * On the data path: below compress/frame.h and the time grid. The loops are kernels.
  *
  * Threads: pure. No allocation. Never touches a byte outside of what is stated.

@@ -6,6 +6,7 @@
  * x[i] - base (wrapping) stands in `width` packed bits; of an exception only the low bits do, the
  * others follow as a uvarint. So one outlier does not widen the rest, on either side: values below
  * the base wrap to large differences. Layout byte by byte: docs/format/columns.md.
+ *
  * On the data path: time_codec and value_codec cut their integers, deltas or bit patterns into
  * frames; each frame is unpacked, summed and converted while it is in the L1 cache.
  *

@@ -5,6 +5,7 @@
  *
  * Written in two rounds over the same integers: plan (gives the exact size), then encode with the
  * plan kept. Read block by block, so that the caller converts a block while it is in the L1 cache.
+ *
  * Threads: pure. No allocation.
  */
 #ifndef COMPRESS_FRAME_COLUMN_H

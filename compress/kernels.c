@@ -12,8 +12,7 @@ const struct kernels *kernels_of(enum tsdb_cpu_level level)
     case TSDB_CPU_SCALAR:
         return &kernels_scalar;
     case TSDB_CPU_AVX2:
-        return kernels_avx2.pack != NULL && tsdb_cpu_level() >= TSDB_CPU_AVX2 ? &kernels_avx2
-                                                                              : NULL;
+        return kernels_avx2.pack && tsdb_cpu_level() >= TSDB_CPU_AVX2 ? &kernels_avx2 : NULL;
     case TSDB_CPU_AVX512:
         return NULL;
     }
@@ -22,6 +21,5 @@ const struct kernels *kernels_of(enum tsdb_cpu_level level)
 
 const struct kernels *kernels_get(void)
 {
-    return tsdb_cpu_level() >= TSDB_CPU_AVX2 && kernels_avx2.pack != NULL ? &kernels_avx2
-                                                                          : &kernels_scalar;
+    return tsdb_cpu_level() >= TSDB_CPU_AVX2 && kernels_avx2.pack ? &kernels_avx2 : &kernels_scalar;
 }

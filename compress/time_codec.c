@@ -269,14 +269,14 @@ static const uint8_t *grid_read(const uint8_t *p, const uint8_t *end, uint32_t n
     int64_t first, step, by, base;
     uint64_t count, gap, at = 0;
     p = tsdb_get_varint(p, end, &first);
-    p = p != NULL ? tsdb_get_varint(p, end, &step) : NULL;
-    p = p != NULL ? tsdb_get_uvarint(p, end, &count) : NULL;
+    p = p ? tsdb_get_varint(p, end, &step) : NULL;
+    p = p ? tsdb_get_uvarint(p, end, &count) : NULL;
     if (!p || count > SHIFTS_MAX) {
         return NULL;
     }
     for (uint32_t i = 0; i < count; i++) {
         p = tsdb_get_uvarint(p, end, &gap);
-        p = p != NULL ? tsdb_get_varint(p, end, &by) : NULL;
+        p = p ? tsdb_get_varint(p, end, &by) : NULL;
         if (!p || gap == 0 || gap >= n - at) {
             return NULL;
         }
@@ -315,7 +315,7 @@ static enum tsdb_status regular_read(const uint8_t *src, size_t len, uint64_t *f
     const uint8_t *end = src + len;
     int64_t t0 = 0, by = 0;
     const uint8_t *p = tsdb_get_varint(src + 1, end, &t0);
-    p = p != NULL ? tsdb_get_varint(p, end, &by) : NULL;
+    p = p ? tsdb_get_varint(p, end, &by) : NULL;
     if (p != end) {
         return corrupt(err, !p ? 1 : (size_t)(p - src), "damaged first or step");
     }

@@ -7,13 +7,18 @@
  *   REGULAR  first and step, no payload
  *   GRID     t[i] = first + i * step + shift(i) + residual; residuals bit-packed at one width, so
  *            that any t[i] is found alone; the shift changes where scrapes were missed (a short
- * list) DELTA    frames (compress/frame.h) of differences DELTA2   frames of differences of
- * differences RAW      8 bytes each: when nothing else is shorter Byte by byte:
- * docs/format/columns.md. Arithmetic wraps at 64 bits, so any int64 values survive; the decoder can
- * insist on rising times.
+ *            list)
+ *   DELTA    frames (compress/frame.h) of differences
+ *   DELTA2   frames of differences of differences
+ *   RAW      8 bytes each: when nothing else is shorter
+ * Byte by byte: docs/format/columns.md. Arithmetic wraps at 64 bits, so any int64 values survive;
+ * the decoder can insist on rising times.
  *
- * 1. decode(encode(t)) = t for every t. 2. encode's bytes depend on t only, not on the processor.
- * 3. The decoder reads nothing outside src[len], for any bytes. Threads: pure. No allocation.
+ *  1. decode(encode(t)) = t for every t.
+ *  2. encode's bytes depend on t only, not on the processor.
+ *  3. The decoder reads nothing outside src[len], for any bytes.
+ *
+ * Threads: pure. No allocation.
  */
 #ifndef COMPRESS_TIME_CODEC_H
 #define COMPRESS_TIME_CODEC_H

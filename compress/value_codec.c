@@ -468,7 +468,7 @@ static uint8_t *plan_put(const struct value_source *values, struct plan *p, uint
  * out == NULL: only the size. */
 static size_t list_item(uint8_t **out, uint64_t v)
 {
-    if (*out != NULL) {
+    if (*out) {
         *out = tsdb_put_uvarint(*out, v);
     }
     return uvarint_bytes(v);
@@ -531,7 +531,7 @@ size_t value_codec_encode(const uint64_t *bits, uint32_t n, struct value_hint *h
     struct value_stats stats;
     struct plan plan;
     uint8_t *p = out + 1;
-    hint = hint != NULL ? hint : &unknown;
+    hint = hint ? hint : &unknown;
     value_stats_make(bits, n, &stats);
     bool stale = stats.stale > 0 && stats.stale < n;
     struct value_source source = {.bits = bits, .n = n, .skip_stale = stale};

@@ -14,12 +14,16 @@
  *   BITS        bit patterns, without common low zero bits, in frames
  *   BITS_DELTA  their differences: slow floats with full mantissa
  *   XOR         Gorilla bit stream (compress/xor_codec.h); up to 256 values only, as it is slow to
- * read RAW         8 bytes each DEC* keep what is no decimal (NaN, infinities, -0, noise) in a list
- * of exceptions. A decimal is what one division gives back exactly; that is decided by dividing,
- * never by a tolerance. Byte by byte: docs/format/columns.md.
+ *               read
+ *   RAW         8 bytes each
+ * DEC* keep what is no decimal (NaN, infinities, -0, noise) in a list of exceptions. A decimal is
+ * what one division gives back exactly; that is decided by dividing, never by a tolerance. Byte by
+ * byte: docs/format/columns.md.
  *
- * 1. decode(encode(v)) = v bit for bit, for every v. 2. encode's bytes depend on v and the hint
- * only, not on the processor. 3. The decoder reads nothing outside src[len], for any bytes.
+ *  1. decode(encode(v)) = v bit for bit, for every v.
+ *  2. encode's bytes depend on v and the hint only, not on the processor.
+ *  3. The decoder reads nothing outside src[len], for any bytes.
+ *
  * Threads: pure. No allocation; below 16 KiB of stack.
  */
 #ifndef COMPRESS_VALUE_CODEC_H

@@ -37,8 +37,8 @@ static bool list_open(struct column *c, struct column *list)
 static bool list_next(struct column *list, uint64_t *out)
 {
     const uint8_t *p = tsdb_get_uvarint(list->p, list->end, out);
-    list->p = p != NULL ? p : list->p;
-    return p != NULL;
+    list->p = p ? p : list->p;
+    return p;
 }
 
 /* The number of markers in the list, if they fit n values and leave one; else 0. */
@@ -142,7 +142,7 @@ static enum tsdb_status linear_decode(struct column *c, uint32_t n, uint64_t *ou
     }
     uint32_t digits = *c->p++;
     const uint8_t *p = tsdb_get_varint(c->p, c->end, &first);
-    p = p != NULL ? tsdb_get_varint(p, c->end, &step) : NULL;
+    p = p ? tsdb_get_varint(p, c->end, &step) : NULL;
     if (!p) {
         return corrupt(c, "damaged first or step");
     }
@@ -165,7 +165,7 @@ static bool exceptions_read(struct column *c, uint32_t n, uint64_t *out)
             return false;
         }
         at += gap;
-        if (out != NULL) {
+        if (out) {
             out[at] = v;
         }
     }

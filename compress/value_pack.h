@@ -5,17 +5,20 @@
  * other means. Lossless to the last bit: NaN payloads, -0 and infinities included.
  *
  * Modes, the smallest is taken; n is the number of bytes that follow, little-endian:
- *   SAME                 0 bytes  the base again
- *   STALE                0 bytes  Prometheus's stale marker
- *   INT_DELTA + n-1      1..6     both are integers below 2^53 (and not -0): zigzag of the
- * difference INT_RAW + n          0..6     an integer, zigzag; no base needed XOR +
- * n-1            1..7     low bytes of bits XOR base; the high ones are zero XOR_F32 +
- * n-1        1..4     the same shifted right by three bytes: values that were float32 once RAW_TOP
- * + n-1        1..8     high bytes of the bits, the low ones are zero; no base needed DEC + 8k +
- * 0..3      decimal digits 2, 3 or 9 (k = 0, 1, 2): both are an integer / 10^digits, to the last
- * bit: zigzag of the integers' difference in 1..4 bytes (2..5 for 9 digits) DEC + 8k + 4..7 the
- * same of the integer itself; no base needed Byte-exact description: docs/format/wal.md. Threads:
- * pure. No allocation.
+ *   SAME              0 bytes  the base again
+ *   STALE             0 bytes  Prometheus's stale marker
+ *   INT_DELTA + n-1   1..6     both are integers below 2^53 (and not -0): zigzag of the difference
+ *   INT_RAW + n       0..6     an integer, zigzag; no base needed
+ *   XOR + n-1         1..7     low bytes of bits XOR base; the high ones are zero
+ *   XOR_F32 + n-1     1..4     the same shifted right by three bytes: values that were float32 once
+ *   RAW_TOP + n-1     1..8     high bytes of the bits, the low ones are zero; no base needed
+ *   DEC + 8k + 0..3   1..4     decimal digits 2, 3 or 9 (k = 0, 1, 2): both are an integer /
+ *                              10^digits, to the last bit: zigzag of the integers' difference
+ *                              (2..5 bytes for 9 digits)
+ *   DEC + 8k + 4..7   1..4     the same of the integer itself; no base needed
+ * Byte-exact description: docs/format/wal.md.
+ *
+ * Threads: pure. No allocation.
  */
 #ifndef COMPRESS_VALUE_PACK_H
 #define COMPRESS_VALUE_PACK_H

@@ -10,7 +10,9 @@
  *     d within the leading and trailing zeroes of the last window   '10', the window's bits
  *     else                                    '11', leading zeroes (5 bits, at most 31),
  *                                             significant bits (6 bits, 64 as 0), these bits
- * Source: Pelkonen et al. 2015, 4.1, as in Prometheus's tsdb/chunkenc/xor.go. Threads: pure.
+ * Source: Pelkonen et al. 2015, 4.1, as in Prometheus's tsdb/chunkenc/xor.go.
+ *
+ * Threads: pure.
  */
 #ifndef COMPRESS_XOR_CODEC_H
 #define COMPRESS_XOR_CODEC_H

@@ -1,16 +1,20 @@
 /* A write: what one request brings, cut into one batch per owner.
  *
- * Life: an ingest thread fills a `struct tsdb_write` out of its own arena and submits it. Each
- * owner works on its own batch alone (validates, appends, encodes WAL bytes into memory that the
- * ingest thread reserved), then the WAL. When the last batch is done `done` is called once. All
- * memory belongs to the request's arena and stays until then.
+ *   ingest thread    struct tsdb_write, out of the request's arena
+ *        │ submit    batches[0]    batches[1]  ...    each a range of entries[] and exemplars[]
+ *   owners              validate, append, encode WAL bytes into what the ingest thread reserved
+ *   WAL                 write, sync as the durability says
+ *        ▼           tsdb_batch_complete; the last one calls `done`, once
+ *
+ * All memory belongs to the request's arena and stays until then.
  *
  * Invariants:
  *  1. entries[] is sorted by partition (stable: order within a series is the sender's); a batch is
- * a contiguous range of it, and a run of one partition is contiguous within the batch.
+ *     a contiguous range of it, and a run of one partition is contiguous within the batch.
  *  2. An entry with series == TSDB_SERIES_NEW has its labels in new_series[aux]. Several entries
- * may share one.
+ *     may share one.
  *  3. Nothing of a write that is refused as a whole (BUSY, READ_ONLY) has been applied.
+ *
  * Threads: written by the ingest thread before submit; each batch by its owner, then by the WAL
  * threads, one after the other (hand-over through rings); results read by whoever `done` tells.
  */

@@ -5,8 +5,7 @@
 #include "model/labels.h"
 
 struct tsdb_exemplar {
-    struct tsdb_labels
-        labels; /* borrowed; at most TSDB_EXEMPLAR_LABEL_CHARS_MAX characters in all */
+    struct tsdb_labels labels; /* borrowed; TSDB_EXEMPLAR_LABEL_CHARS_MAX characters in all */
     uint64_t bits;
     int64_t t_ms; /* 0: that of the sample beside it */
 };

@@ -325,21 +325,21 @@ static void reduced_add(struct reduced *r, int64_t index, int64_t *last, int64_t
             int64_t offset = r->bucket_count == 0 ? index : index - *last - 1;
             r->spans[r->span_count++] = (struct tsdb_span){(int32_t)offset, 1};
         }
-        if (r->ints != NULL) {
+        if (r->ints) {
             r->ints[r->bucket_count] = 0;
         }
-        if (r->floats != NULL) {
+        if (r->floats) {
             r->floats[r->bucket_count] = 0;
         }
         r->bucket_count++;
         *last = index;
     }
-    if (r->ints != NULL) {
+    if (r->ints) {
         /* Unsigned: hostile counts may wrap; validation then finds that the sum does not fit. */
         r->ints[r->bucket_count - 1] =
             (int64_t)((uint64_t)r->ints[r->bucket_count - 1] + (uint64_t)count_int);
     }
-    if (r->floats != NULL) {
+    if (r->floats) {
         r->floats[r->bucket_count - 1] += count_float;
     }
 }

@@ -7,11 +7,16 @@
  * way in.
  *
  * Raw form, version 1 (little-endian, see docs/format/histogram.md):
- *   u8  version 1 | u8 flags (bit 0 float, bits 1-2 reset hint) | varint schema | f64
- * zero_threshold | f64 sum count and zero_count: uvarint (integer) or f64 (float) uvarint positive
- * span count, per span varint offset, uvarint length; negative the same positive buckets: per
- * bucket varint delta to the previous bucket (integer) or f64 count (float); negative the same
- *   uvarint custom value count, f64 each
+ *   u8 version 1 | u8 flags (bit 0 float, bits 1-2 reset hint)
+ *   varint schema | f64 zero_threshold | f64 sum
+ *   count, zero_count             uvarint each (integer) or f64 each (float)
+ *   positive spans                uvarint count; per span varint offset, uvarint length
+ *   negative spans                the same
+ *   positive buckets              per bucket varint delta to the previous one (integer) or f64
+ *                                 count (float)
+ *   negative buckets              the same
+ *   custom values                 uvarint count, f64 each
+ *
  * Bucket counts are implied by the spans. f64 are IEEE bits: a stale marker in `sum` survives.
  */
 #ifndef MODEL_HISTOGRAM_H
@@ -55,9 +60,8 @@ struct tsdb_histogram {
     uint32_t positive_bucket_count, negative_bucket_count;
     uint32_t custom_count;
     const struct tsdb_span *positive_spans, *negative_spans;
-    const int64_t *positive_deltas,
-        *negative_deltas; /* integer: difference to the previous bucket */
-    const double *positive_counts, *negative_counts; /* float: absolute */
+    const int64_t *positive_deltas, *negative_deltas; /* integer: from the previous bucket */
+    const double *positive_counts, *negative_counts;  /* float: absolute */
     const double *custom_values;
 };
 

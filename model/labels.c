@@ -426,7 +426,7 @@ enum tsdb_status tsdb_labels_decode(const uint8_t *src, size_t len, struct tsdb_
         const uint8_t *begin = p;
         struct tsdb_label *l = &items[n];
         p = get_string(p, end, TSDB_LABEL_NAME_BYTES_MAX, &l->name, &l->name_len);
-        if (p != NULL) {
+        if (p) {
             p = get_string(p, end, TSDB_LABEL_VALUE_BYTES_MAX, &l->value, &l->value_len);
         }
         uint64_t at = (uint64_t)(begin - src);
@@ -524,7 +524,7 @@ void tsdb_labels_print(const struct tsdb_labels *labels, struct tsdb_buf *out)
 {
     const struct tsdb_label *metric =
         tsdb_labels_find(labels, TSDB_METRIC_NAME, sizeof TSDB_METRIC_NAME - 1);
-    bool outside = metric != NULL && name_is_legacy(metric->value, metric->value_len, true);
+    bool outside = metric && name_is_legacy(metric->value, metric->value_len, true);
     if (outside) {
         tsdb_buf_put(out, metric->value, metric->value_len);
         if (labels->count == 1) {
@@ -533,7 +533,7 @@ void tsdb_labels_print(const struct tsdb_labels *labels, struct tsdb_buf *out)
     }
     tsdb_buf_put_u8(out, '{');
     bool first = true;
-    if (metric != NULL && !outside) {
+    if (metric && !outside) {
         print_quoted(out, metric->value, metric->value_len);
         first = false;
     }

@@ -2,10 +2,14 @@
  *
  * Two forms:
  *  - a view: array of {name, value} slices that borrow from elsewhere (a request body, the index);
- *  - canonical bytes: the sorted set as `uvarint name_len | name | uvarint value_len | value` per
- * label, nothing else. Canonical means: sorted by name bytewise, names unique and non-empty, values
- * non-empty (an empty value is an absent label), all valid UTF-8. Two label sets are the same
- * series if and only if their canonical bytes are equal. The metric name is the label "__name__".
+ *  - canonical bytes: the sorted set, per label, nothing else:
+ *
+ *      uvarint name_len | name | uvarint value_len | value
+ *
+ * Canonical means: sorted by name bytewise, names unique and non-empty, values non-empty (an empty
+ * value is an absent label), all valid UTF-8. Two label sets are the same series if and only if
+ * their canonical bytes are equal. The metric name is the label "__name__".
+ *
  * Threads: pure.
  */
 #ifndef MODEL_LABELS_H
@@ -48,10 +52,11 @@ const struct tsdb_label *tsdb_labels_find(const struct tsdb_labels *labels, cons
                                           size_t name_len);
 
 /* Bring labels from outside to canonical order, in place: sort by name, drop empty values, then
- * check. items[*count]  in: as received; out: canonical, *count possibly less Returns OK; INVALID
- * with a text that Prometheus users know (err may be NULL): empty name, invalid UTF-8 in name or
- * value, duplicate name ("label name \"x\" is not unique: invalid sample"), missing or empty
- * __name__ when need_metric_name, over TSDB_LABELS_MAX or *_BYTES_MAX. */
+ * check.
+ *   items[*count]   in: as received; out: canonical, *count possibly less
+ * Returns OK; INVALID with a text that Prometheus users know (err may be NULL): empty name, invalid
+ * UTF-8 in name or value, duplicate name ("label name \"x\" is not unique: invalid sample"),
+ * missing or empty __name__ when need_metric_name, over TSDB_LABELS_MAX or *_BYTES_MAX. */
 enum tsdb_status tsdb_labels_canonicalize(struct tsdb_label *items, uint32_t *count,
                                           bool need_metric_name, struct tsdb_error *err) TSDB_WUR;
 
@@ -68,8 +73,7 @@ enum tsdb_status tsdb_labels_decode(const uint8_t *src, size_t len, struct tsdb_
  * is tsdb_hash64 of them; longer ones are hashed in chained pieces, so always come here. */
 uint64_t tsdb_labels_hash(const struct tsdb_hash_key *key, const struct tsdb_labels *labels);
 
-/* `{a="b", c="d"}` / `name{a="b"}` as Prometheus prints a metric; strings escaped as Go's %q does.
- */
+/* `{a="b", c="d"}` / `name{a="b"}` as Prometheus prints a metric; strings escaped as Go's %q. */
 void tsdb_labels_print(const struct tsdb_labels *labels, struct tsdb_buf *out);
 
 #endif

@@ -1,8 +1,7 @@
 /* The request context: goes through every ingest and query call.
  *
  * Zones: everything is immutable after init except `cancelled` (atomic) and the account (atomic
- * inside).
- */
+ * inside). */
 #ifndef MODEL_REQUEST_H
 #define MODEL_REQUEST_H
 

@@ -2,12 +2,18 @@
  *
  * A frame on disk is a 16-byte header (wal.c fills magic and CRC) and a payload; owners write
  * frames back to back into a batch's wal_bytes with type, partition and length set. Every payload
- * begins with uvarint log_seq     position among this partition's frames: 1, 2, 3, ... a gap means
- * that a frame was lost varint  write_seq - log_seq; the partition's write sequence after the batch
- * (orders duplicates and deletes) uvarint epoch       what values may be packed against: only
- * samples of the same partition and epoch Values are packed against the series' last value logged
- * in the same epoch; a series' first sample in an epoch is raw. So damage costs at most one
- * partition's samples up to the next epoch. Exact bytes: docs/format/wal.md.
+ * begins with
+ *
+ *   uvarint log_seq               position among this partition's frames: 1, 2, 3, ...; a gap means
+ *                                 that a frame was lost
+ *   varint write_seq - log_seq    the partition's write sequence after the batch (orders duplicates
+ *                                 and deletes)
+ *   uvarint epoch                 what values may be packed against: only samples of the same
+ *                                 partition and epoch
+ *
+ * Values are packed against the series' last value logged in the same epoch; a series' first sample
+ * in an epoch is raw. So damage costs at most one partition's samples up to the next epoch. Exact
+ * bytes: docs/format/wal.md.
  */
 #ifndef WAL_RECORD_H
 #define WAL_RECORD_H
@@ -23,13 +29,14 @@ enum wal_record_type {
 
 /* Upper bounds for reserving memory before encoding. */
 #define WAL_FRAME_OVERHEAD_MAX (WAL_FRAME_HEADER_BYTES + 3 * TSDB_VARINT64_BYTES_MAX + 16)
-#define WAL_SAMPLE_BYTES_MAX                                                                       \
-    48 /* float or histogram without its raw bytes, start timestamp included */
+/* Float, or histogram without its raw bytes; start timestamp included. */
+#define WAL_SAMPLE_BYTES_MAX            48
 #define WAL_SERIES_BYTES_OVERHEAD_MAX   24
 #define WAL_EXEMPLAR_BYTES_OVERHEAD_MAX 32 /* beside the labels' canonical bytes */
 
-/* ---- encoding, into [pos, end) of a batch; running out of room is a bug of the reservation and
- * asserted ---- */
+/* ---- encoding, into [pos, end) of a batch ---- */
+
+/* Running out of room is a bug of the reservation, and asserted. */
 struct wal_encoder {
     uint8_t *pos, *end;
     uint8_t *frame;      /* begin of the open frame */

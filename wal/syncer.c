@@ -153,8 +153,8 @@ static bool run_end(struct wal *w, struct sync_run *run, enum tsdb_status status
     tsdb_mutex_lock(&w->lock);
     w->stats.syncs++;
     if (run->generation != w->generation || wal_read_only(w, NULL)) {
-        run_undo_locked(w,
-                        run); /* the bytes have moved meanwhile: their new place was not synced */
+        /* The bytes have moved meanwhile: their new place was not synced. */
+        run_undo_locked(w, run);
     } else if (status != TSDB_OK) {
         w->stats.sync_failures++;
         run_undo_locked(w, run);

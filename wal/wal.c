@@ -23,13 +23,13 @@ static enum tsdb_status rings_make(struct wal *w, struct tsdb_error *err)
     w->rings =
         tsdb_mem_alloc_aligned(TSDB_MEM_WAL, TSDB_CACHELINE, w->o.owner_count * sizeof *w->rings);
     if (!w->rings) {
-        return tsdb_error_set(err, TSDB_NOMEM, "wal: no memory for %u rings", w->o.owner_count);
+        return tsdb_error_nomem(err, "the log's rings");
     }
     memset(w->rings, 0, w->o.owner_count * sizeof *w->rings);
     for (uint32_t i = 0; i < w->o.owner_count; i++) {
         enum tsdb_status status = tsdb_ring_init(&w->rings[i], w->o.ring_slots);
         if (status != TSDB_OK) {
-            return tsdb_error_set(err, status, "wal: no memory for ring %u", i);
+            return tsdb_error_nomem(err, "a ring of the log");
         }
     }
     return TSDB_OK;
@@ -101,7 +101,7 @@ enum tsdb_status wal_open(const struct wal_options *options, struct wal **out,
     }
     struct wal *w = tsdb_mem_alloc_zero(TSDB_MEM_WAL, sizeof *w);
     if (!w) {
-        return tsdb_error_set(err, TSDB_NOMEM, "wal: no memory");
+        return tsdb_error_nomem(err, "the log");
     }
     w->o = *options;
     snprintf(w->dir, sizeof w->dir, "%s", options->dir);

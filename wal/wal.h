@@ -11,16 +11,17 @@
  * Invariants:
  *  1. Bytes of one owner appear in the log in the order in which the owner submitted them.
  *  2. A batch is completed OK only after its bytes were accepted by write(2) (buffered) or synced
- * (strict).
+ *     (strict).
  *  3. Un-synced bytes are at most flush_interval_ms old and at most flush_samples many, plus what
- * arrived during the sync that runs; their copy stays in memory until synced.
+ *     arrived during the sync that runs; their copy stays in memory until synced.
  *  4. A failed write or sync poisons its segment: it is never written again. The un-synced bytes go
- * again, re-sealed, into a new segment. If that fails as well the log is read-only: every batch
- * completes with READ_ONLY, for good.
+ *     again, re-sealed, into a new segment. If that fails as well the log is read-only: every batch
+ *     completes with READ_ONLY, for good.
  *  5. Segments are preallocated with zeroes; a frame's CRC is seeded with segment number and
- * offset, so old bytes of a recycled segment never verify. Threads: wal_submit: owner i only with
- * index i. wal_write_step: one writer. wal_sync_step: one syncer, may be the same. Others as said.
- * Format: docs/format/wal.md.
+ *     offset, so old bytes of a recycled segment never verify.
+ *
+ * Threads: wal_submit: owner i only with index i. wal_write_step: one writer. wal_sync_step: one
+ * syncer, may be the same. Others as said. Format: docs/format/wal.md.
  */
 #ifndef WAL_WAL_H
 #define WAL_WAL_H
@@ -120,10 +121,10 @@ struct wal_segment_view {
 };
 /* A stretch of log that could not be read. Reported, never silently skipped. */
 struct wal_damage {
-    uint64_t segment, from,
-        to; /* byte range; 0, 0: this segment, the first of a gap in the numbers, is missing */
-    bool torn_tail; /* the tail of the last segment: an interrupted write, nothing acknowledged is
-                       lost */
+    uint64_t segment;
+    uint64_t from,
+        to;         /* bytes; 0, 0: this segment, the first of a gap in the numbers, is missing */
+    bool torn_tail; /* of the last segment: an interrupted write, nothing acknowledged is lost */
 };
 struct wal_replay;
 enum tsdb_status wal_replay_open(const struct wal_replay_options *options, struct wal_replay **out,

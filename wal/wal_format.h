@@ -23,9 +23,9 @@ enum {
     WAL_SEGMENT_AT_VERSION = 8,  /* u32 TSDB_FORMAT_WAL */
     WAL_SEGMENT_AT_BYTES = 12,   /* u32 bytes of this header */
     WAL_SEGMENT_AT_SEGMENT = 16, /* u64 number, as in the file's name */
-    WAL_SEGMENT_AT_PREV_SEGMENT =
-        24,                       /* u64 where the log before this segment ends; 0: not known, */
-    WAL_SEGMENT_AT_PREV_END = 32, /* u64 the log was opened here; else a byte offset in it */
+    /* u64 where the log before this segment ends; 0: not known, the log was opened here; */
+    WAL_SEGMENT_AT_PREV_SEGMENT = 24,
+    WAL_SEGMENT_AT_PREV_END = 32, /* u64 else a byte offset in it */
     WAL_SEGMENT_AT_RESERVED = 40, /* u32 zero */
     WAL_SEGMENT_AT_CRC = 44,      /* u32 crc32c of the 44 bytes before */
 };
@@ -52,12 +52,10 @@ static_assert(TSDB_PARTITIONS <= 256, "a partition is one byte");
 #define WAL_END_BYTES WAL_FRAME_HEADER_BYTES
 
 /* ---- sample control byte ---- */
-#define WAL_SAMPLE_LOCAL                                                                           \
-    0x80u /* varint of local id - previous id follows; else it is the previous + 1 */
-#define WAL_SAMPLE_TIME 0x40u /* varint of time - previous time follows; else it is the same */
-#define WAL_SAMPLE_MODE 0x3fu /* a value_pack mode, or one of: */
-#define WAL_SAMPLE_RUN                                                                             \
-    58u /* 58..62: 2..6 samples with SAME in a row, ids rising by one, one time */
+#define WAL_SAMPLE_LOCAL   0x80u /* varint of local id - previous id follows; else previous + 1 */
+#define WAL_SAMPLE_TIME    0x40u /* varint of time - previous time follows; else it is the same */
+#define WAL_SAMPLE_MODE    0x3fu /* a value_pack mode, or one of: */
+#define WAL_SAMPLE_RUN     58u   /* 58..62: 2..6 samples SAME in a row, ids + 1 each, one time */
 #define WAL_SAMPLE_RUN_END 63u   /* the first mode that is not a run */
 #define WAL_SAMPLE_ESCAPE  63u   /* an escape byte follows the deltas: */
 #define WAL_ESCAPE_KIND    0x03u /* enum tsdb_sample_kind */

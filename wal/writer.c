@@ -16,8 +16,8 @@ static struct wal_chunk *chunk_for(struct wal *w, size_t len)
     tsdb_mutex_lock(&w->lock);
     struct wal_chunk *tail = w->chunks_tail;
     if (tail && w->synced_lpos == w->lpos && tail->cap >= len) {
-        tail->lpos = w->lpos; /* all of it is durable: begin again in the same memory, which is in
-                                 the cache */
+        /* All of it is durable: begin again in the same memory, which is in the cache. */
+        tail->lpos = w->lpos;
         tail->len = 0;
         c = tail;
     } else if (tail && tail->cap - tail->len >= len) {
@@ -52,8 +52,7 @@ static struct wal_chunk *chunk_for(struct wal *w, size_t len)
     return c;
 }
 
-/* Give the frames in [data, data+len) the magic and CRC of their place. Returns how many there are.
- */
+/* Give the frames in [data, data+len) the magic and CRC of their place. Returns their number. */
 static uint64_t frames_seal(uint8_t *data, size_t len, uint64_t segment, uint64_t offset)
 {
     uint64_t frames = 0;
@@ -118,7 +117,7 @@ static enum tsdb_status file_enter(struct wal *w, struct wal_file *f, uint64_t l
     tsdb_cond_signal(&w->sync_cond); /* a sync that stalled makes sense again */
     tsdb_mutex_unlock(&w->lock);
     if (status != TSDB_OK) {
-        return tsdb_error_set(err, status, "wal %08llu: no memory", (unsigned long long)f->segment);
+        return tsdb_error_nomem(err, "a log segment");
     }
     w->cur = f;
     w->offset = WAL_SEGMENT_HEADER_BYTES;
@@ -436,8 +435,7 @@ static bool nomem_is_final(struct wal *w)
     tsdb_mutex_unlock(&w->lock);
     if (final) {
         struct tsdb_error err;
-        tsdb_error_set(&err, TSDB_NOMEM, "wal: no memory for a batch of %u bytes",
-                       w->pending.head->wal_len);
+        (void)tsdb_error_nomem(&err, "the log's copy of a batch");
         read_only_set(w, &err);
     }
     return final;

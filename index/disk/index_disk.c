@@ -53,7 +53,7 @@ enum tsdb_status disk_scratch_reserve(struct disk_scratch *s, size_t bytes, size
     size_t cap = bytes + bytes / 2;
     uint8_t *data = tsdb_mem_alloc(TSDB_MEM_QUERY, cap);
     if (!data) {
-        return tsdb_error_set(err, TSDB_NOMEM, "index: no memory for %zu bytes", bytes);
+        return tsdb_error_nomem(err, "a part of the index");
     }
     memcpy(data, s->data, keep);
     disk_scratch_deinit(s);
@@ -148,11 +148,13 @@ enum tsdb_status index_disk_open(struct paged_source source, struct index_disk *
 {
     struct index_disk *ix = tsdb_mem_alloc_zero(TSDB_MEM_INDEX, sizeof *ix);
     if (!ix) {
-        return tsdb_error_set(err, TSDB_NOMEM, "index: out of memory");
+        return tsdb_error_nomem(err, "an index");
     }
     ix->source = source;
     enum tsdb_status status = header_read(&source, err);
-    status = status == TSDB_OK ? toc_read(ix, err) : status;
+    if (status == TSDB_OK) {
+        status = toc_read(ix, err);
+    }
     if (status != TSDB_OK) {
         index_disk_close(ix);
         return status;
@@ -351,7 +353,9 @@ enum tsdb_status disk_name_find(struct disk_symbols *c, const char *name, size_t
         uint32_t mid = low + (high - low) / 2;
         struct disk_name n;
         enum tsdb_status status = disk_name_at(c->ix, mid, &n, err);
-        status = status == TSDB_OK ? disk_symbols_at(c, n.symbol, err) : status;
+        if (status == TSDB_OK) {
+            status = disk_symbols_at(c, n.symbol, err);
+        }
         if (status != TSDB_OK) {
             return status;
         }
@@ -424,7 +428,9 @@ enum tsdb_status index_disk_names(const struct index_disk *ix, index_disk_string
     for (uint32_t rank = 0; rank < ix->name_count && more && status == TSDB_OK; rank++) {
         struct disk_name n;
         status = disk_name_at(ix, rank, &n, err);
-        status = status == TSDB_OK ? disk_symbols_at(&c, n.symbol, err) : status;
+        if (status == TSDB_OK) {
+            status = disk_symbols_at(&c, n.symbol, err);
+        }
         more = status == TSDB_OK && fn(arg, (const char *)c.string.data, c.len);
     }
     disk_symbols_deinit(&c);
@@ -443,7 +449,9 @@ enum tsdb_status index_disk_values(const struct index_disk *ix, const char *name
     for (uint32_t i = 0; i < n.value_count && more && status == TSDB_OK; i++) {
         struct disk_value v;
         status = disk_value_at(ix, &n, i, &v, err);
-        status = status == TSDB_OK ? disk_symbols_at(&c, v.symbol, err) : status;
+        if (status == TSDB_OK) {
+            status = disk_symbols_at(&c, v.symbol, err);
+        }
         more = status == TSDB_OK && fn(arg, (const char *)c.string.data, c.len);
     }
     disk_symbols_deinit(&c);

@@ -15,8 +15,9 @@
  *  4. The file depends on what was written only, to the last byte.
  *
  * On the data path: tsdb/block/writer.c -> writer; tsdb/block/reader.c -> reader, whose source is
- * the L2 cache. Threads: a writer belongs to one; a reader is immutable after open and serves any
- * number.
+ * the L2 cache.
+ *
+ * Threads: a writer belongs to one; a reader is immutable after open and serves any number.
  */
 #ifndef INDEX_DISK_INDEX_DISK_H
 #define INDEX_DISK_INDEX_DISK_H
@@ -63,8 +64,7 @@ enum tsdb_status index_disk_writer_finish(struct index_disk_writer *w,
                                           struct tsdb_error *err) TSDB_WUR;
 
 /* ---- reading ---- */
-/* Every function below: CORRUPT (err->pos = logical offset), what the source says, and NOMEM.
- */
+/* Every function below: CORRUPT (err->pos = logical offset), what the source says, and NOMEM. */
 struct index_disk;
 /* The source's context outlives the index. UNSUPPORTED for another version of the format. */
 enum tsdb_status index_disk_open(struct paged_source source, struct index_disk **out,

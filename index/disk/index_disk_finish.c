@@ -19,12 +19,6 @@ struct finish {
     uint32_t *ids;            /* postings of all pairs, sorted */
 };
 
-static enum tsdb_status finish_nomem(const struct finish *f)
-{
-    return tsdb_error_set(f->err, TSDB_NOMEM, "index writer: no memory to sort %u series",
-                          f->series_count);
-}
-
 /* At least one element, so that NULL always means no memory. */
 static void *finish_alloc(size_t count, size_t bytes_each)
 {
@@ -39,7 +33,7 @@ static void finish_free(void *p, size_t count, size_t bytes_each)
 static enum tsdb_status flush(struct finish *f)
 {
     if (f->buf.failed) {
-        return finish_nomem(f);
+        return tsdb_error_nomem(f->err, "sorting the index of a block");
     }
     enum tsdb_status status = paged_put(&f->w->out, f->buf.data, f->buf.len, f->err);
     tsdb_buf_clear(&f->buf);
@@ -79,7 +73,7 @@ static enum tsdb_status group_put(struct finish *f, enum disk_section_id section
     }
     uint64_t *end = writer_array_push(ends);
     if (!end) {
-        return finish_nomem(f);
+        return tsdb_error_nomem(f->err, "sorting the index of a block");
     }
     *end = paged_offset(&f->w->out) - f->w->sections[section];
     return TSDB_OK;
@@ -120,7 +114,7 @@ static enum tsdb_status sort_symbols(struct finish *f)
     f->names = finish_alloc(f->symbol_count, sizeof *f->names);
     uint32_t *rank = finish_alloc(f->symbol_count, sizeof *rank);
     uint32_t *name_rank = finish_alloc(f->symbol_count, sizeof *name_rank);
-    bool ok = f->symbols_sorted != NULL && f->names != NULL && rank != NULL && name_rank != NULL;
+    bool ok = f->symbols_sorted && f->names && rank && name_rank;
     for (uint32_t i = 0; ok && i < f->symbol_count; i++) {
         f->symbols_sorted[i] = i;
     }
@@ -143,7 +137,7 @@ static enum tsdb_status sort_symbols(struct finish *f)
     }
     finish_free(rank, f->symbol_count, sizeof *rank);
     finish_free(name_rank, f->symbol_count, sizeof *name_rank);
-    return ok ? TSDB_OK : finish_nomem(f);
+    return ok ? TSDB_OK : tsdb_error_nomem(f->err, "sorting the index of a block");
 }
 
 static enum tsdb_status sort_pairs(struct finish *f)
@@ -152,7 +146,7 @@ static enum tsdb_status sort_pairs(struct finish *f)
     f->cursors = finish_alloc(f->pair_count, sizeof *f->cursors);
     f->ids = finish_alloc(f->w->label_pairs.count, sizeof *f->ids);
     if (!f->pairs_order || !f->cursors || !f->ids) {
-        return finish_nomem(f);
+        return tsdb_error_nomem(f->err, "sorting the index of a block");
     }
     for (uint32_t i = 0; i < f->pair_count; i++) {
         f->pairs_order[i] = i;
@@ -204,7 +198,7 @@ static void symbol_put(struct tsdb_buf *out, const struct writer_symbol *previou
                        const struct writer_symbol *s)
 {
     uint32_t shared = 0;
-    if (previous != NULL) {
+    if (previous) {
         while (shared < s->len && shared < previous->len && s->s[shared] == previous->s[shared]) {
             shared++;
         }
@@ -234,8 +228,8 @@ static enum tsdb_status symbols_put(struct finish *f, struct writer_array *ends)
 static enum tsdb_status postings_put(struct finish *f)
 {
     enum tsdb_status status = TSDB_OK;
-    uint64_t *where =
-        f->cursors; /* of a pair that was written: its cursor is not needed any more */
+    /* Of a pair that was written: its cursor is not needed any more. */
+    uint64_t *where = f->cursors;
     section_begin(f, DISK_POSTINGS);
     for (uint32_t i = 0; i < f->pair_count && status == TSDB_OK; i++) {
         uint32_t pair = f->pairs_order[i];
@@ -307,14 +301,30 @@ static enum tsdb_status write_all(struct finish *f)
     struct writer_array label_ends = {.bytes_each = sizeof(uint64_t)};
     struct writer_array symbol_ends = {.bytes_each = sizeof(uint64_t)};
     enum tsdb_status status = sort_symbols(f);
-    status = status == TSDB_OK ? sort_pairs(f) : status;
-    status = status == TSDB_OK ? ends_put(f, DISK_CHUNK_ENDS, &f->w->chunk_ends) : status;
-    status = status == TSDB_OK ? labels_put(f, &label_ends) : status;
-    status = status == TSDB_OK ? symbols_put(f, &symbol_ends) : status;
-    status = status == TSDB_OK ? postings_put(f) : status;
-    status = status == TSDB_OK ? values_put(f) : status;
-    status = status == TSDB_OK ? names_put(f) : status;
-    status = status == TSDB_OK ? toc_put(f) : status;
+    if (status == TSDB_OK) {
+        status = sort_pairs(f);
+    }
+    if (status == TSDB_OK) {
+        status = ends_put(f, DISK_CHUNK_ENDS, &f->w->chunk_ends);
+    }
+    if (status == TSDB_OK) {
+        status = labels_put(f, &label_ends);
+    }
+    if (status == TSDB_OK) {
+        status = symbols_put(f, &symbol_ends);
+    }
+    if (status == TSDB_OK) {
+        status = postings_put(f);
+    }
+    if (status == TSDB_OK) {
+        status = values_put(f);
+    }
+    if (status == TSDB_OK) {
+        status = names_put(f);
+    }
+    if (status == TSDB_OK) {
+        status = toc_put(f);
+    }
     writer_array_deinit(&label_ends);
     writer_array_deinit(&symbol_ends);
     return status;
@@ -329,7 +339,9 @@ enum tsdb_status index_disk_writer_finish(struct index_disk_writer *w, struct ts
                        .series_count = (uint32_t)w->label_counts.count};
     enum tsdb_status status = writer_group_close(w, true, err);
     tsdb_buf_init(&f.buf, TSDB_MEM_INDEX, 0);
-    status = status == TSDB_OK ? write_all(&f) : status;
+    if (status == TSDB_OK) {
+        status = write_all(&f);
+    }
     finish_free(f.symbols_sorted, f.symbol_count, sizeof *f.symbols_sorted);
     finish_free(f.names, f.symbol_count, sizeof *f.names);
     finish_free(f.pairs_order, f.pair_count, sizeof *f.pairs_order);

@@ -5,9 +5,10 @@
  *
  *   names[]   fixed size, sorted: symbol, where the name's values begin in values[]
  *   values[]  fixed size, sorted within a name: symbol, number of series, where the postings are
- *   symbols   every name and value once, sorted, so that comparing ids compares strings; groups of
- * 16 labels    per series (rank of the name, symbol of the value) pairs, groups of 16 series chunks
- * per series its chunk headers, groups of 16 series
+ *   symbols   every name and value once, sorted, so that comparing ids compares strings;
+ *             groups of 16
+ *   labels    per series (rank of the name, symbol of the value) pairs; groups of 16 series
+ *   chunks    per series its chunk headers; groups of 16 series
  *
  * "Ends" are the end of each group in its section, so that one read of 16 bytes finds a group.
  * All integers are little-endian; docs/format/index.md has the bytes.

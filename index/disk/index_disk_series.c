@@ -118,7 +118,9 @@ enum tsdb_status index_disk_labels(const struct index_disk *ix, uint32_t id,
     struct disk_series c;
     disk_series_init(&c, ix);
     enum tsdb_status status = disk_series_at(&c, id, err);
-    status = status == TSDB_OK ? labels_read(ix, &c.labels, arena, out, err) : status;
+    if (status == TSDB_OK) {
+        status = labels_read(ix, &c.labels, arena, out, err);
+    }
     disk_series_deinit(&c);
     return status;
 }

@@ -84,7 +84,9 @@ static enum tsdb_status name_verify(struct verify *v, uint32_t rank, const struc
                                 "values of a name do not rise", v->err);
         }
         last = value.symbol;
-        status = status == TSDB_OK ? value_verify(v, rank, &value) : status;
+        if (status == TSDB_OK) {
+            status = value_verify(v, rank, &value);
+        }
         if (status != TSDB_OK) {
             return status;
         }
@@ -105,7 +107,9 @@ static enum tsdb_status names_verify(struct verify *v)
         }
         last = n.symbol;
         next += n.value_count;
-        status = status == TSDB_OK ? name_verify(v, rank, &n) : status;
+        if (status == TSDB_OK) {
+            status = name_verify(v, rank, &n);
+        }
         if (status != TSDB_OK) {
             return status;
         }
@@ -208,8 +212,14 @@ enum tsdb_status index_disk_verify(const struct index_disk *ix, struct tsdb_erro
 {
     struct verify v = {.ix = ix, .err = err};
     enum tsdb_status status = symbols_pass(&v);
-    status = status == TSDB_OK ? names_verify(&v) : status;
-    status = status == TSDB_OK ? series_pass(&v) : status;
-    status = status == TSDB_OK ? chunks_verify(&v) : status;
+    if (status == TSDB_OK) {
+        status = names_verify(&v);
+    }
+    if (status == TSDB_OK) {
+        status = series_pass(&v);
+    }
+    if (status == TSDB_OK) {
+        status = chunks_verify(&v);
+    }
     return status == TSDB_OK ? sums_verify(&v) : status;
 }

@@ -36,7 +36,7 @@ void writer_array_deinit(struct writer_array *a)
 
 static void slots_deinit(struct writer_slots *t)
 {
-    if (t->slots != NULL) {
+    if (t->slots) {
         tsdb_mem_free(TSDB_MEM_INDEX, t->slots, ((size_t)t->mask + 1) * sizeof *t->slots);
     }
     *t = (struct writer_slots){0};
@@ -56,7 +56,7 @@ static void slots_put(struct writer_slots *t, uint32_t hash, uint32_t id)
 static bool slots_grow(struct writer_slots *t, const struct index_disk_writer *w,
                        uint32_t (*hash_of)(const struct index_disk_writer *w, uint32_t id))
 {
-    if (t->slots != NULL && t->used < t->mask / 2) {
+    if (t->slots && t->used < t->mask / 2) {
         return true;
     }
     size_t count = !t->slots ? SLOTS_FIRST : ((size_t)t->mask + 1) * 2;
@@ -98,7 +98,7 @@ enum tsdb_status index_disk_writer_create(struct paged_sink sink, struct index_d
     struct index_disk_writer *w = tsdb_mem_alloc_zero(TSDB_MEM_INDEX, sizeof *w);
     if (!w || paged_writer_init(&w->out, sink) != TSDB_OK) {
         tsdb_mem_free(TSDB_MEM_INDEX, w, sizeof *w);
-        return tsdb_error_set(err, TSDB_NOMEM, "index writer: out of memory");
+        return tsdb_error_nomem(err, "an index writer");
     }
     /* Senders choose the strings, so the table's hash is keyed; the file does not show it. */
     tsdb_random_fill(&tsdb_random_system, seed, sizeof seed);
@@ -143,12 +143,6 @@ void index_disk_writer_destroy(struct index_disk_writer *w)
 }
 
 /* ---- series ---- */
-
-static enum tsdb_status writer_nomem(const struct index_disk_writer *w, struct tsdb_error *err)
-{
-    return tsdb_error_set(err, TSDB_NOMEM, "index writer: no memory after %zu series",
-                          w->label_counts.count);
-}
 
 static bool symbol_equal(const struct writer_symbol *sym, const char *s, uint32_t len)
 {
@@ -259,7 +253,7 @@ static enum tsdb_status labels_put(struct index_disk_writer *w, const struct tsd
         pair = c == 0 ? pair : pair_intern(w, &labels->items[i]);
         uint32_t *slot = pair == UINT32_MAX ? NULL : writer_array_push(&w->label_pairs);
         if (!slot) {
-            return writer_nomem(w, err);
+            return tsdb_error_nomem(err, "the index of a block");
         }
         *slot = pair;
         writer_pairs(w)[pair].series++;
@@ -292,7 +286,7 @@ enum tsdb_status index_disk_writer_series(struct index_disk_writer *w,
     }
     uint16_t *count = writer_array_push(&w->label_counts);
     if (!count) {
-        return writer_nomem(w, err);
+        return tsdb_error_nomem(err, "the index of a block");
     }
     *count = (uint16_t)labels->count;
     return TSDB_OK;
@@ -315,7 +309,7 @@ enum tsdb_status writer_group_close(struct index_disk_writer *w, bool last, stru
     w->chunk_count = 0;
     tsdb_buf_clear(&w->chunks);
     if (failed) {
-        return writer_nomem(w, err);
+        return tsdb_error_nomem(err, "the index of a block");
     }
     if (!last && w->label_counts.count % DISK_GROUP != 0) {
         return TSDB_OK;
@@ -328,9 +322,9 @@ enum tsdb_status writer_group_close(struct index_disk_writer *w, bool last, stru
     }
     uint64_t *end = status == TSDB_OK ? writer_array_push(&w->chunk_ends) : NULL;
     if (status == TSDB_OK && !end) {
-        return writer_nomem(w, err);
+        return tsdb_error_nomem(err, "the index of a block");
     }
-    if (end != NULL) {
+    if (end) {
         *end = paged_offset(&w->out) - w->sections[DISK_CHUNK_GROUPS];
     }
     tsdb_buf_clear(&w->group);
@@ -362,5 +356,5 @@ enum tsdb_status index_disk_writer_chunk(struct index_disk_writer *w,
     disk_chunk_put(&w->chunks, &w->state, c);
     w->chunk_count++;
     w->chunk_total++;
-    return w->chunks.failed ? writer_nomem(w, err) : TSDB_OK;
+    return w->chunks.failed ? tsdb_error_nomem(err, "the index of a block") : TSDB_OK;
 }

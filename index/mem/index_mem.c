@@ -148,7 +148,7 @@ static enum tsdb_status name_intern(struct index_mem *ix, uint32_t position, con
                                     uint32_t len, uint32_t *out_name)
 {
     uint32_t *hint = position < INDEX_NAME_HINTS ? &ix->name_hints[position] : NULL;
-    if (hint != NULL && *hint != INDEX_NONE &&
+    if (hint && *hint != INDEX_NONE &&
         index_symbols_equal(&ix->symbols, index_name_at(ix, *hint)->symbol, name, len)) {
         *out_name = *hint;
         return TSDB_OK;
@@ -161,7 +161,7 @@ static enum tsdb_status name_intern(struct index_mem *ix, uint32_t position, con
             return status;
         }
     }
-    if (hint != NULL) {
+    if (hint) {
         *hint = handle;
     }
     *out_name = handle;
@@ -288,7 +288,7 @@ static void labels_prefetch(const struct index_mem *ix, struct label_work *work,
     for (uint32_t i = 0; i < count; i++) {
         const struct index_pair *p =
             work[i].pair != INDEX_NONE ? index_pair_at(ix, work[i].pair) : NULL;
-        if (p != NULL && p->hash == work[i].hash) {
+        if (p && p->hash == work[i].hash) {
             __builtin_prefetch(index_symbols_at(&ix->symbols, p->value));
             index_postings_prefetch(&p->postings);
         }

@@ -19,6 +19,7 @@
  *
  * Memory: the target for a series with 10 labels of 230 bytes, of which most are shared, is < 250
  * bytes (measured: README.md).
+ *
  * Threads: index_mem_add: the owner. All other functions: any thread under an epoch guard.
  */
 #ifndef INDEX_MEM_INDEX_MEM_H

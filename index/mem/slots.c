@@ -14,7 +14,7 @@ static size_t table_bytes(uint32_t slot_count)
 static struct index_slots_table *table_create(uint32_t slot_count)
 {
     struct index_slots_table *table = tsdb_mem_alloc_zero(TSDB_MEM_INDEX, table_bytes(slot_count));
-    if (table != NULL) {
+    if (table) {
         table->mask = slot_count - 1;
     }
     return table;
@@ -36,7 +36,7 @@ enum tsdb_status index_slots_init(struct index_slots *s, struct index_owner *own
 void index_slots_deinit(struct index_slots *s)
 {
     struct index_slots_table *table = atomic_load_explicit(&s->table, memory_order_relaxed);
-    if (table != NULL) {
+    if (table) {
         tsdb_mem_free(TSDB_MEM_INDEX, table, table_bytes(table->mask + 1));
     }
     memset(s, 0, sizeof *s);

@@ -6,8 +6,8 @@
 
 #define PAGE_BYTES     ((size_t)1 << INDEX_PAGE_SHIFT)
 #define UNITS_PER_PAGE (1u << (INDEX_PAGE_SHIFT - INDEX_UNIT_SHIFT))
-#define REGION_BYTES_MAX                                                                           \
-    ((size_t)1 << 20) /* of the growth step; a larger piece still gets its region */
+/* Of the growth step; a larger piece still gets its region. */
+#define REGION_BYTES_MAX ((size_t)1 << 20)
 
 void index_pages_init(struct index_pages *p, struct index_owner *owner, uint64_t units_max,
                       bool dense)
