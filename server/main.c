@@ -3,10 +3,11 @@
 #include "base/cpu.h"
 #include "base/log.h"
 #include "model/version.h"
-#include "server/api/workers.h"
-#include "server/config_file.h"
-#include "server/metrics.h"
-#include "server/server.h"
+#include "server/api/routes.h"
+#include "server/config/config_file.h"
+#include "server/parts/server.h"
+#include "server/parts/workers.h"
+#include "server/self_scrape.h"
 
 #include <errno.h>
 #include <signal.h>

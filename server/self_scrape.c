@@ -1,7 +1,9 @@
 /* The server stores its own metrics, so that a first start has something to show. */
+#include "server/self_scrape.h"
+
 #include "base/log.h"
-#include "server/metrics.h"
-#include "server/server.h"
+#include "server/parts/metrics.h"
+#include "server/parts/server.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -147,7 +149,7 @@ enum tsdb_status self_scrape_start(struct server *s, struct self_scrape **out,
 {
     struct self_scrape *ss = tsdb_mem_alloc_zero(TSDB_MEM_SERVER, sizeof *ss);
     if (!ss) {
-        return tsdb_error_set(err, TSDB_NOMEM, "self-scrape: out of memory");
+        return tsdb_error_nomem(err, "the self-scrape");
     }
     ss->server = s;
     tsdb_mutex_init(&ss->lock, TSDB_RANK_SERVER_QUEUE, "self-scrape");

@@ -155,6 +155,12 @@ bool api_arg_limit(struct call *c, uint32_t *out)
     return true;
 }
 
+bool api_arg_int(struct call *c, const char *name, int64_t *out)
+{
+    struct tsdb_slice v = params_get(&c->params, name);
+    return v.len == 0 || tsdb_parse_i64((const char *)v.data, v.len, out);
+}
+
 bool api_arg_range(struct call *c, struct tsdb_time_range *out)
 {
     *out = TSDB_TIME_ALL;

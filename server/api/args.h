@@ -3,7 +3,7 @@
 #ifndef SERVER_API_ARGS_H
 #define SERVER_API_ARGS_H
 
-#include "server/api/routes.h"
+#include "server/api/call.h"
 
 /* What the API clamps times to: half of the range of int64 ms, so that no evaluator overflows when
  * it adds offsets and windows. 146 million years either way. */
@@ -21,6 +21,9 @@ bool api_arg_time(struct call *c, const char *name, bool required, int64_t *out_
 /* Absent: *out_ms keeps its default, unless required. */
 bool api_arg_duration(struct call *c, const char *name, bool required, int64_t *out_ms);
 bool api_arg_limit(struct call *c, uint32_t *out);
+/* A whole number, negative ones too. Absent: *out keeps its default. Puts no error into the call:
+ * the texts differ. */
+bool api_arg_int(struct call *c, const char *name, int64_t *out);
 /* start and end of the endpoints where absent means all time. */
 bool api_arg_range(struct call *c, struct tsdb_time_range *out);
 /* All match[]; at least one non-empty matcher in each. wrap: the error names the parameter. */

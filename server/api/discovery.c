@@ -3,6 +3,7 @@
  * parameters are checked as Prometheus checks them. */
 #include "base/format.h"
 #include "server/api/args.h"
+#include "server/api/handlers.h"
 
 #include <stdio.h>
 #include <string.h>

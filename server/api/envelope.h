@@ -40,6 +40,13 @@ enum envelope_error envelope_error_of(enum tsdb_status st);
 void envelope_success_begin(struct tsdb_buf *out);
 void envelope_success_end(struct tsdb_buf *out, const struct query_note *notes,
                           uint32_t note_count);
+/* In front of item `index` of a list. */
+static inline void envelope_comma(struct tsdb_buf *out, uint32_t index)
+{
+    if (index > 0) {
+        tsdb_buf_put_u8(out, ',');
+    }
+}
 void envelope_error(struct tsdb_buf *out, enum envelope_error type, const char *text);
 
 /* Does the Accept-Encoding header (may be NULL) offer gzip? q-values other than 0 are not weighed.

@@ -2,7 +2,7 @@
 #include "query/json.h"
 #include "query/lang/functions.h"
 #include "query/lang/lexer.h"
-#include "server/api/routes.h"
+#include "server/api/handlers.h"
 
 #include <string.h>
 
@@ -39,8 +39,7 @@ static void put_category(struct tsdb_buf *out, const char *name, const struct fe
 static void put_api(const struct server *s, struct tsdb_buf *out)
 {
     const struct feature list[] = {
-        {"admin",
-         false}, /* --web.enable-admin-api is taken, there are no endpoints behind it yet */
+        {"admin", false}, /* there are no endpoints behind --web.enable-admin-api yet */
         {"exclude_alerts", true},
         {"label_values_match", true},
         {"lifecycle", s->options.lifecycle},

@@ -1,25 +1,13 @@
-/* /api/v1/metadata and /api/v1/status/tsdb: what is known about metrics, and what there is much of.
- */
+/* /api/v1/metadata: what is known about metrics. */
 #include "base/format.h"
 #include "query/json.h"
 #include "server/api/args.h"
+#include "server/api/handlers.h"
 
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define STATUS_LIMIT_DEFAULT 10
-#define STATUS_LIMIT_MAX     10000
-#define ENTRIES_CAP_FIRST    64u
-
-/* A whole number, negative ones too. Absent: *out keeps its default. */
-static bool arg_int(struct call *c, const char *name, int64_t *out)
-{
-    struct tsdb_slice v = params_get(&c->params, name);
-    return v.len == 0 || tsdb_parse_i64((const char *)v.data, v.len, out);
-}
-
-/* ---- metadata ---- */
+#define ENTRIES_CAP_FIRST 64u
 
 struct entries {
     struct tsdb_arena *arena;
@@ -106,11 +94,11 @@ void api_metadata(struct call *c)
 {
     int64_t limit = -1;
     int64_t per_metric = -1; /* checked, and that is all: a metric has one entry here */
-    if (!arg_int(c, "limit", &limit)) {
+    if (!api_arg_int(c, "limit", &limit)) {
         call_error(c, ENVELOPE_BAD_DATA, "limit must be a number");
         return;
     }
-    if (!arg_int(c, "limit_per_metric", &per_metric)) {
+    if (!api_arg_int(c, "limit_per_metric", &per_metric)) {
         call_error(c, ENVELOPE_BAD_DATA, "limit_per_metric must be a number");
         return;
     }
@@ -126,80 +114,9 @@ void api_metadata(struct call *c)
     call_success(c);
     tsdb_buf_put_u8(&c->out, '{');
     for (uint32_t i = 0; i < count; i++) {
-        if (i > 0) {
-            tsdb_buf_put_u8(&c->out, ',');
-        }
+        envelope_comma(&c->out, i);
         put_metadata(&c->out, &e.items[i]);
     }
     tsdb_buf_put_u8(&c->out, '}');
     envelope_success_end(&c->out, NULL, 0);
-}
-
-/* ---- status/tsdb ---- */
-
-/* [{"name":"a","value":3}]; pairs as "a=b". */
-static bool put_list(struct call *c, const char *key, const struct tsdb_cardinality_list *l)
-{
-    struct tsdb_buf *out = &c->out;
-    struct tsdb_buf name;
-    tsdb_buf_init(&name, TSDB_MEM_SERVER, 0);
-    tsdb_buf_printf(out, ",\"%s\":[", key);
-    for (uint32_t i = 0; i < l->count; i++) {
-        const struct tsdb_cardinality_item *item = &l->items[i];
-        tsdb_buf_clear(&name);
-        tsdb_buf_put(&name, item->name.data, item->name.len);
-        if (item->value.len > 0) {
-            tsdb_buf_put_u8(&name, '=');
-            tsdb_buf_put(&name, item->value.data, item->value.len);
-        }
-        put_text(out,
-                 i > 0 ? ",{\"name\":" : "{\"name\":", (struct tsdb_slice){name.data, name.len});
-        tsdb_buf_printf(out, ",\"value\":%" PRIu64 "}", item->count);
-    }
-    tsdb_buf_put_u8(out, ']');
-    bool ok = !name.failed;
-    tsdb_buf_deinit(&name);
-    return ok;
-}
-
-static void put_cardinality(struct call *c, const struct tsdb_cardinality *k)
-{
-    struct tsdb_stats st;
-    tsdb_stats_read(c->server->db, &st);
-    call_success(c);
-    tsdb_buf_printf(&c->out,
-                    "{\"headStats\":{\"numSeries\":%" PRIu64 ",\"numLabelPairs\":%" PRIu64
-                    ",\"chunkCount\":%" PRIu64 ",\"minTime\":%" PRId64 ",\"maxTime\":%" PRId64 "}",
-                    st.series, k->label_pairs, st.chunks, st.min_time_ms, st.max_time_ms);
-    bool ok = put_list(c, "seriesCountByMetricName", &k->metric_series) &&
-              put_list(c, "labelValueCountByLabelName", &k->name_values) &&
-              put_list(c, "memoryInBytesByLabelName", &k->name_bytes) &&
-              put_list(c, "seriesCountByLabelValuePair", &k->pair_series);
-    tsdb_buf_put_u8(&c->out, '}');
-    envelope_success_end(&c->out, NULL, 0);
-    if (!ok) {
-        call_fail(c, TSDB_NOMEM, NULL);
-    }
-}
-
-void api_status_tsdb(struct call *c)
-{
-    int64_t limit = STATUS_LIMIT_DEFAULT;
-    if (!arg_int(c, "limit", &limit) || limit < 1) {
-        call_error(c, ENVELOPE_BAD_DATA, "limit must be a positive number");
-        return;
-    }
-    if (limit > STATUS_LIMIT_MAX) {
-        call_error(c, ENVELOPE_BAD_DATA, "limit must not exceed %d", STATUS_LIMIT_MAX);
-        return;
-    }
-    struct tsdb_cardinality k;
-    struct tsdb_error err = {0};
-    enum tsdb_status status =
-        tsdb_cardinality_read(c->server->db, &c->request, (uint32_t)limit, &c->arena, &k, &err);
-    if (status != TSDB_OK) {
-        call_fail(c, status, &err);
-    } else {
-        put_cardinality(c, &k);
-    }
 }

@@ -13,8 +13,7 @@ static int hex_digit(uint8_t c)
 
 static enum tsdb_status no_memory(const struct tsdb_arena *arena, struct tsdb_error *err)
 {
-    enum tsdb_status status = arena->failure == TSDB_LIMIT ? TSDB_LIMIT : TSDB_NOMEM;
-    return tsdb_error_set(err, status, "out of memory for request parameters");
+    return tsdb_error_set(err, tsdb_arena_status(arena), "out of memory for request parameters");
 }
 
 /* Decode src into dst (room for as many bytes); returns the length, or SIZE_MAX at a bad escape,

@@ -4,12 +4,11 @@
 #include "base/latency.h"
 #include "query/json.h"
 #include "server/api/args.h"
+#include "server/api/handlers.h"
 
 #include <inttypes.h>
 
-#define POINTS_MAX                                                                                 \
-    11000 /* steps of a range query, as Prometheus: 11001 points are still allowed                 \
-           */
+#define POINTS_MAX 11000 /* steps of a range query, as Prometheus: 11001 points are allowed */
 
 static void truncated_note(struct call *c, const struct query_result *r)
 {
@@ -106,8 +105,8 @@ static void evaluate(struct call *c, const struct query_expr *expr,
                             &err);
         tsdb_perf_end(TSDB_LAYER_EVAL, begin);
     }
-    if (status == TSDB_INVALID && err.pos > 0) { /* a duration expression: Prometheus works them out
-                                                before it evaluates */
+    /* A duration expression: Prometheus works them out before it evaluates. */
+    if (status == TSDB_INVALID && err.pos > 0) {
         call_error(c, ENVELOPE_BAD_DATA, "invalid parameter \"query\": %s", err.msg);
         return;
     }

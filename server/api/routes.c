@@ -2,8 +2,8 @@
 
 #include "base/assert.h"
 #include "base/latency.h"
+#include "server/api/handlers.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -12,8 +12,6 @@
 #define GET_ONLY           BIT(HTTP_GET)
 #define GET_POST           (BIT(HTTP_GET) | BIT(HTTP_POST))
 #define POST_PUT           (BIT(HTTP_POST) | BIT(HTTP_PUT))
-#define CALL_ARENA_BYTES   (16u << 10)
-#define TEXT_PLAIN         "text/plain; charset=utf-8"
 #define API_PREFIX         "/api/v1/"
 #define CANCELLED_IN_QUEUE "query was canceled in query queue"
 #define TIMEOUT_IN_QUEUE   "query timed out in query queue"
@@ -43,168 +41,11 @@ static const struct route route_table[] = {
     {GET_ONLY, "/api/v1/status/walreplay", api_status_walreplay, ROUTE_API | ROUTE_ALWAYS},
     {GET_ONLY, "/-/healthy", page_healthy, ROUTE_ALWAYS},
     {GET_ONLY, "/-/ready", page_ready, ROUTE_ALWAYS},
-    {POST_PUT, "/-/reload", page_reload, ROUTE_ALWAYS | ROUTE_WORKER},
-    {POST_PUT, "/-/quit", page_quit, ROUTE_ALWAYS},
+    {POST_PUT, "/-/reload", page_reload, ROUTE_ALWAYS | ROUTE_WORKER | ROUTE_LIFECYCLE},
+    {POST_PUT, "/-/quit", page_quit, ROUTE_ALWAYS | ROUTE_LIFECYCLE},
     {GET_ONLY, "/metrics", page_metrics, ROUTE_ALWAYS},
     {GET_ONLY, "/", page_root, ROUTE_ALWAYS},
 };
-
-/* ---- answers ---- */
-
-static void answer_begin(struct call *c, unsigned status, const char *content_type)
-{
-    tsdb_buf_clear(&c->out);
-    c->status = status;
-    c->content_type = content_type;
-}
-
-void call_text(struct call *c, unsigned status, const char *format, ...)
-{
-    char text[1024];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    answer_begin(c, status, TEXT_PLAIN);
-    tsdb_buf_put_str(&c->out, text);
-}
-
-void call_ok(struct call *c, const char *content_type)
-{
-    answer_begin(c, 200, content_type);
-}
-
-void call_error(struct call *c, enum envelope_error type, const char *format, ...)
-{
-    char text[1024];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    answer_begin(c, envelope_error_status(type), "application/json");
-    envelope_error(&c->out, type, text);
-}
-
-void call_fail(struct call *c, enum tsdb_status status, const struct tsdb_error *err)
-{
-    const char *fallback = status == TSDB_CANCELLED ? "query was canceled in expression evaluation"
-                           : status == TSDB_TIMEOUT ? "query timed out in expression evaluation"
-                           : status == TSDB_NOMEM   ? "out of memory"
-                                                    : tsdb_status_name(status);
-    call_error(c, envelope_error_of(status), "%s", err && err->msg[0] ? err->msg : fallback);
-    if (status == TSDB_BUSY) {
-        c->status = 503;
-        c->retry_after = "1";
-    }
-}
-
-void call_success(struct call *c)
-{
-    answer_begin(c, 200, "application/json");
-    envelope_success_begin(&c->out);
-}
-
-/* Everything that is not a write: memory and deadline. */
-static void arm(struct call *c)
-{
-    struct server *s = c->server;
-    tsdb_request_init(&c->request, &s->clock, TSDB_SCOPE_READ);
-    tsdb_account_init(&c->request.account, s->options.query_bytes_max, &s->queries);
-    c->request.deadline_ns = c->begin_ns + s->options.query_timeout_ms * 1000000;
-    tsdb_arena_init(&c->arena, TSDB_MEM_QUERY, CALL_ARENA_BYTES, &c->request.account);
-    tsdb_buf_init(&c->form, TSDB_MEM_SERVER, PARAMS_FORM_BYTES_MAX);
-    tsdb_buf_init(&c->out, TSDB_MEM_QUERY, s->options.query_bytes_max);
-    c->status = 200;
-    c->armed = true;
-}
-
-static void disarm(struct call *c)
-{
-    if (c->armed) {
-        tsdb_arena_deinit(&c->arena);
-        tsdb_buf_deinit(&c->form);
-        tsdb_buf_deinit(&c->out);
-        tsdb_account_release(&c->request.account, c->charged_bytes);
-        c->armed = false;
-    }
-}
-
-static void add_header(struct http_reply *r, const char *name, const char *value)
-{
-    TSDB_ASSERT(r->header_count < HTTP_REPLY_HEADERS_MAX);
-    r->headers[r->header_count].name = name;
-    r->headers[r->header_count].value = value;
-    r->header_count++;
-}
-
-static void add_cors(struct call *c, struct http_reply *r)
-{
-    add_header(r, "Vary", "Accept-Encoding, Origin");
-    if (c->origin[0] == '\0') {
-        return;
-    }
-    const char *allowed = envelope_allow_origin(c->server->options.cors_origin, c->origin);
-    if (allowed) {
-        add_header(r, "Access-Control-Allow-Headers",
-                   "Accept, Authorization, Content-Type, Origin");
-        add_header(r, "Access-Control-Allow-Methods", "GET, POST, OPTIONS");
-        add_header(r, "Access-Control-Allow-Origin", allowed);
-        add_header(r, "Access-Control-Expose-Headers", "Date");
-    }
-}
-
-/* The answer did not fit into memory: say so instead. */
-static void answer_too_large(struct call *c)
-{
-    tsdb_buf_deinit(&c->out);
-    tsdb_buf_init(&c->out, TSDB_MEM_QUERY, 0);
-    if (c->route && (c->route->flags & ROUTE_API)) {
-        call_error(c, ENVELOPE_EXECUTION,
-                   "the answer needs more memory than a query may use (--query.max-memory)");
-    } else {
-        call_text(c, 500, "out of memory\n");
-    }
-}
-
-void call_send(struct call *c)
-{
-    if (!c->out.failed && tsdb_account_charge(&c->request.account, c->out.cap) == TSDB_OK) {
-        c->charged_bytes = c->out.cap;
-    } else {
-        answer_too_large(c);
-    }
-    struct http_reply r = {.status = c->status, .content_type = c->content_type, .body = &c->out};
-    struct tsdb_buf packed;
-    tsdb_buf_init(&packed, TSDB_MEM_QUERY, 0);
-    if (c->gzip && c->out.len >= ENVELOPE_GZIP_BYTES_MIN &&
-        envelope_gzip(&c->out, &c->arena, &packed)) {
-        tsdb_buf_deinit(&c->out);
-        r.body = &packed;
-        add_header(&r, "Content-Encoding", "gzip");
-    } else {
-        tsdb_buf_deinit(&packed);
-    }
-    if (c->route && (c->route->flags & ROUTE_API)) {
-        add_cors(c, &r);
-    }
-    if (c->retry_after) {
-        add_header(&r, "Retry-After", c->retry_after);
-    }
-    if (c->allow) {
-        add_header(&r, "Allow", c->allow);
-    }
-    if (c->stopping_header) {
-        add_header(&r, "X-Prometheus-Stopping",
-                   atomic_load(&c->server->stopping) ? "true" : "false");
-    }
-    /* Big arenas go back here, in the worker, not in the daemon's thread. */
-    tsdb_arena_deinit(&c->arena);
-    tsdb_buf_deinit(&c->form);
-    if (c->route && (c->route->flags & ROUTE_WORKER)) {
-        tsdb_perf_end(TSDB_LAYER_HTTP_QUERY, c->perf_begin);
-    }
-    http_reply(c->x, &r);
-}
 
 /* ---- routing ---- */
 
@@ -237,15 +78,38 @@ static const struct route *find_route(const char *path, struct tsdb_slice *out_s
     return NULL;
 }
 
-static const char *allow_text(const struct route *r)
+/* Is the path one of the API, where OPTIONS answers a browser's preflight? */
+static bool is_api_path(const char *path)
 {
-    if (r->methods == GET_ONLY) {
-        return r->flags & ROUTE_API ? "GET, HEAD, OPTIONS" : "GET, HEAD";
+    return strncmp(path, API_PREFIX, sizeof API_PREFIX - 1) == 0;
+}
+
+/* GET brings HEAD. */
+static unsigned methods_of(const struct route *r)
+{
+    return r->methods | (r->methods & BIT(HTTP_GET) ? BIT(HTTP_HEAD) : 0);
+}
+
+static void put_allow(const struct route *r, char *out, size_t cap)
+{
+    static const struct {
+        enum http_method method;
+        const char *name;
+    } names[] = {{HTTP_GET, "GET"},
+                 {HTTP_HEAD, "HEAD"},
+                 {HTTP_POST, "POST"},
+                 {HTTP_PUT, "PUT"},
+                 {HTTP_OPTIONS, "OPTIONS"}};
+    unsigned methods = methods_of(r) | (is_api_path(r->path) ? BIT(HTTP_OPTIONS) : 0);
+    size_t used = 0;
+    out[0] = '\0';
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(names); i++) {
+        if (methods & BIT(names[i].method)) {
+            used +=
+                (size_t)snprintf(out + used, cap - used, "%s%s", used ? ", " : "", names[i].name);
+        }
     }
-    if (r->methods == GET_POST) {
-        return "GET, HEAD, POST, OPTIONS";
-    }
-    return r->methods == POST_PUT ? "POST, PUT" : "POST, OPTIONS";
+    TSDB_ASSERT(used < cap);
 }
 
 bool server_ready(struct server *s, bool *out_stopping)
@@ -279,8 +143,7 @@ static bool refuse(struct call *c, const struct route *route, const char *path)
 {
     struct server *s = c->server;
     enum http_method method = http_method(c->x);
-    bool api = strncmp(path, API_PREFIX, sizeof API_PREFIX - 1) == 0;
-    if (method == HTTP_OPTIONS && api) {
+    if (method == HTTP_OPTIONS && is_api_path(path)) {
         static const struct route preflight = {0, "", NULL, ROUTE_API};
         c->route = &preflight;
         c->status = 204;
@@ -290,10 +153,13 @@ static bool refuse(struct call *c, const struct route *route, const char *path)
         call_text(c, 404, "404 page not found\n");
         return true;
     }
-    unsigned methods = route->methods | (route->methods & GET_ONLY ? BIT(HTTP_HEAD) : 0);
-    if (!(methods & BIT(method))) {
+    if (!(methods_of(route) & BIT(method))) {
         call_text(c, 405, "Method Not Allowed\n");
-        c->allow = allow_text(route);
+        put_allow(route, c->allow, sizeof c->allow);
+        return true;
+    }
+    if ((route->flags & ROUTE_LIFECYCLE) && !s->options.lifecycle) {
+        call_text(c, 403, "Lifecycle API is not enabled.\n");
         return true;
     }
     bool stopping = false;
@@ -347,7 +213,7 @@ static void on_headers(void *arg, struct http_exchange *x)
         return;
     }
     c->begin_ns = tsdb_clock_mono_ns(&c->server->clock);
-    arm(c);
+    call_arm(c);
     keep_headers(c);
     if (refuse(c, c->route, path)) {
         call_send(c);
@@ -439,7 +305,7 @@ static void on_end(void *arg, struct http_exchange *x)
         return;
     }
     ingest_end(c->ingest);
-    disarm(c);
+    call_disarm(c);
     tsdb_mem_free(TSDB_MEM_SERVER, c, sizeof *c);
 }
 

@@ -1,6 +1,7 @@
 /* /api/v1/series, /labels, /label/<name>/values. */
 #include "query/json.h"
 #include "server/api/args.h"
+#include "server/api/handlers.h"
 
 static const struct query_note truncated_note = {.text = "results truncated due to limit"};
 
@@ -45,9 +46,7 @@ static void put_strings(struct call *c, const struct tsdb_slice *list, uint32_t 
     call_success(c);
     tsdb_buf_put_u8(&c->out, '[');
     for (uint32_t i = 0; i < count; i++) {
-        if (i > 0) {
-            tsdb_buf_put_u8(&c->out, ',');
-        }
+        envelope_comma(&c->out, i);
         json_string(&c->out, (const char *)list[i].data, list[i].len);
     }
     end_list(c, truncated);

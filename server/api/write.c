@@ -1,14 +1,16 @@
 /* POST /api/v1/write: headers decide, the body goes straight into ingest/, engine threads only
  * wake.
  *
- *   headers -> ingest_begin -> body -> ingest_body... -> complete -> ingest_submit
- *     -> (engine: done -> http_wake) -> wake, in the daemon's thread: ingest_answer -> http_reply
+ *   headers     ingest_begin
+ *   body*       ingest_body
+ *   complete    ingest_submit ... engine thread: done -> http_wake
+ *   wake        back in the daemon's thread: ingest_answer -> http_reply
  *
  * Nothing here waits, and nothing is allocated per request but the call itself (ingest/ pools its
  * requests). */
 #include "base/format.h"
 #include "base/latency.h"
-#include "server/api/routes.h"
+#include "server/api/handlers.h"
 
 #include <string.h>
 #include <strings.h>

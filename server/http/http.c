@@ -355,14 +355,15 @@ static enum tsdb_status daemon_start(struct http_server *s, const struct http_op
     unsigned timeout_s = (unsigned)TSDB_MAX(o->read_timeout_ms / 1000, 1);
     unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME |
                      MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ITC;
-    d->mhd = MHD_start_daemon(
-        flags, 0, NULL, NULL, on_access, s, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        (size_t)HTTP_CONNECTION_BYTES, /* the accept thread enforces the limit over all daemons; a
-           closing connection is counted here a little longer than there */
-        MHD_OPTION_CONNECTION_LIMIT, (unsigned)o->connections_max + 64,
-        MHD_OPTION_CONNECTION_TIMEOUT, timeout_s, MHD_OPTION_NOTIFY_COMPLETED, on_completed, s,
-        MHD_OPTION_NOTIFY_CONNECTION, on_connection, s, MHD_OPTION_URI_LOG_CALLBACK, on_uri, s,
-        MHD_OPTION_UNESCAPE_CALLBACK, keep_escaped, NULL, MHD_OPTION_END);
+    /* The accept thread enforces the limit over all daemons; a closing connection is counted here a
+     * little longer than there. */
+    d->mhd = MHD_start_daemon(flags, 0, NULL, NULL, on_access, s,
+                              MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HTTP_CONNECTION_BYTES,
+                              MHD_OPTION_CONNECTION_LIMIT, (unsigned)o->connections_max + 64,
+                              MHD_OPTION_CONNECTION_TIMEOUT, timeout_s, MHD_OPTION_NOTIFY_COMPLETED,
+                              on_completed, s, MHD_OPTION_NOTIFY_CONNECTION, on_connection, s,
+                              MHD_OPTION_URI_LOG_CALLBACK, on_uri, s, MHD_OPTION_UNESCAPE_CALLBACK,
+                              keep_escaped, NULL, MHD_OPTION_END);
     return d->mhd ? TSDB_OK
                   : tsdb_error_set(err, TSDB_IO, "libmicrohttpd could not start a daemon");
 }
@@ -373,7 +374,7 @@ enum tsdb_status http_start(const struct http_options *o, const struct http_hand
     TSDB_ASSERT(o->threads >= 1);
     struct http_server *s = tsdb_mem_alloc_zero(TSDB_MEM_SERVER, sizeof *s);
     if (!s) {
-        return tsdb_error_set(err, TSDB_NOMEM, "http: out of memory");
+        return tsdb_error_nomem(err, "the HTTP server");
     }
     s->handlers = *h;
     s->connections_max = o->connections_max;

@@ -1,4 +1,4 @@
-/* HTTP, and the only file pair that knows libmicrohttpd (http.c).
+/* HTTP; this room alone knows libmicrohttpd.
  *
  * N single-thread epoll daemons (the maintainer: no more than cores), fed by an accept thread of
  * our own (backlog 1024, TCP_NODELAY) that gives each connection to the least loaded daemon. A
@@ -7,10 +7,18 @@
  * body_bytes_max are read into a sink and answered on the living connection; larger ones are
  * answered and closed.
  *
- * Life of an exchange: on_headers (method, path, headers known; may answer early) -> on_body* ->
- * on_complete -> ... (http_wake -> on_wake)* ... http_reply once -> on_end. Threads: the callbacks
- * of one exchange come from one daemon thread, on_end too. http_reply and http_wake: any thread;
- * http_reply once.
+ * Life of an exchange:
+ *
+ *   on_headers          method, path and headers are known; may answer early
+ *   on_body*            pieces of the body
+ *   on_complete         the body is whole
+ *   (http_wake ->
+ *      on_wake)*        back in the daemon's thread
+ *   http_reply          once, at any time from on_headers on
+ *   on_end              always, last
+ *
+ * Threads: the callbacks of one exchange come from one daemon thread, on_end too. http_reply and
+ * http_wake: any thread.
  */
 #ifndef SERVER_HTTP_HTTP_H
 #define SERVER_HTTP_HTTP_H
@@ -81,9 +89,8 @@ enum http_method http_method(const struct http_exchange *x);
 const char *http_method_text(const struct http_exchange *x);
 const char *http_path(const struct http_exchange *x);  /* as sent, percent-encoded, without query */
 const char *http_query(const struct http_exchange *x); /* after '?', raw; "" if none */
-const char *
-http_header(const struct http_exchange *x,
-            const char *name); /* case-insensitive; NULL if absent. Only valid in callbacks */
+/* Case-insensitive; NULL if absent. Only valid in callbacks. */
+const char *http_header(const struct http_exchange *x, const char *name);
 int64_t http_content_length(const struct http_exchange *x); /* -1: unknown (chunked) */
 void http_user_set(struct http_exchange *x, void *user);
 void *http_user(struct http_exchange *x);
@@ -99,9 +106,8 @@ struct http_reply {
     const char *content_type; /* NULL: none */
     struct tsdb_buf *body;    /* moved: the exchange owns and frees it; NULL: empty */
     struct {
-        const char *name, *value;      /* copied */
-    } headers[HTTP_REPLY_HEADERS_MAX]; /* names and values with their NULs: at most
-                                          HTTP_REPLY_HEADER_BYTES */
+        const char *name, *value; /* copied; all of them: at most HTTP_REPLY_HEADER_BYTES */
+    } headers[HTTP_REPLY_HEADERS_MAX];
     uint32_t header_count;
     bool close; /* close the connection afterwards */
 };

@@ -1,4 +1,4 @@
-/* Shared by http.c (daemons, exchanges), http_accept.c (listener) and http_watch.c (clients that go
+/* Shared by http.c (daemons, exchanges), accept.c (the listener) and watch.c (clients that go
  * away). */
 #ifndef SERVER_HTTP_HTTP_PRIVATE_H
 #define SERVER_HTTP_HTTP_PRIVATE_H
@@ -16,10 +16,20 @@
 #define HTTP_LISTEN_BACKLOG   1024
 
 /* What an exchange is doing. The hand-over between the daemon's thread and the thread that replies
- * or wakes is one atomic exchange: RUNNING   --on_complete came back without an answer--> SUSPENDED
- *   SUSPENDED --http_reply--> REPLIED, --http_wake--> WOKEN   (and the connection is resumed)
- *   RUNNING   --http_reply--> REPLIED, --http_wake--> WOKEN   (the daemon's thread sees it by
- * itself) WOKEN     --daemon's thread, before on_wake--> RUNNING */
+ * or wakes is one atomic exchange:
+ *
+ *             on_complete came back
+ *               without an answer            http_reply
+ *   RUNNING ------------------------> SUSPENDED ------> REPLIED     the connection is resumed
+ *    ^   | |                                 |
+ *    |   | |                                 | http_wake
+ *    |   | |          http_wake              v
+ *    |   | +------------------------------> WOKEN                   the connection is resumed if
+ *    |   |                                   |                      it was suspended, else the
+ *    |   +------- http_reply --> REPLIED     |                      daemon's thread sees it
+ *    |                                       |                      by itself
+ *    +---- daemon's thread, then on_wake ----+
+ */
 enum http_state {
     HTTP_STATE_RUNNING = 0,
     HTTP_STATE_SUSPENDED,
@@ -86,13 +96,13 @@ struct http_server {
     _Atomic(uint64_t) connections, connections_refused, requests, bytes_in, bytes_out;
 };
 
-/* http_accept.c */
+/* accept.c */
 enum tsdb_status http_listen(const char *address, int *out_fd, uint16_t *out_port,
                              struct tsdb_error *err) TSDB_WUR;
 enum tsdb_status http_accept_start(struct http_server *s, struct tsdb_error *err) TSDB_WUR;
 void http_accept_stop(struct http_server *s);
 
-/* http_watch.c. One thread; slots guarded by its lock (rank SERVER_WATCH). */
+/* watch.c. One thread; slots guarded by its lock (rank SERVER_WATCH). */
 enum tsdb_status http_watcher_create(uint32_t slots, struct http_watcher **out,
                                      struct tsdb_error *err) TSDB_WUR;
 void http_watcher_destroy(struct http_watcher *w);

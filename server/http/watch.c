@@ -2,6 +2,8 @@
  * own epolls its socket for EPOLLRDHUP and sets the request's cancel flag. */
 #include "server/http/http_private.h"
 
+#include "base/assert.h"
+
 #include <errno.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -74,7 +76,7 @@ enum tsdb_status http_watcher_create(uint32_t slots, struct http_watcher **out,
 {
     struct http_watcher *w = tsdb_mem_alloc_zero(TSDB_MEM_SERVER, sizeof *w);
     if (!w) {
-        return tsdb_error_set(err, TSDB_NOMEM, "client watcher: out of memory");
+        return tsdb_error_nomem(err, "the client watcher");
     }
     w->epoll_fd = -1;
     w->stop_fd = -1;
@@ -83,7 +85,7 @@ enum tsdb_status http_watcher_create(uint32_t slots, struct http_watcher **out,
     w->slots = tsdb_mem_alloc_zero(TSDB_MEM_SERVER, sizeof *w->slots * slots);
     if (!w->slots) {
         http_watcher_destroy(w);
-        return tsdb_error_set(err, TSDB_NOMEM, "client watcher: out of memory");
+        return tsdb_error_nomem(err, "the client watcher");
     }
     for (uint32_t i = 0; i < slots; i++) {
         w->slots[i].next_free = i + 1 < slots ? (int32_t)(i + 1) : -1;
@@ -147,10 +149,12 @@ void http_watcher_remove(struct http_watcher *w, int32_t index)
     if (index < 0) {
         return;
     }
+    TSDB_ASSERT((uint32_t)index < w->slot_count);
     tsdb_mutex_lock(&w->lock);
     struct watch_slot *slot = &w->slots[index];
-    (void)epoll_ctl(w->epoll_fd, EPOLL_CTL_DEL, slot->fd,
-                    NULL); /* the socket is still open: daemons close after on_end */
+    TSDB_ASSERT(slot->flag);
+    /* The socket is still open: daemons close after on_end. */
+    (void)epoll_ctl(w->epoll_fd, EPOLL_CTL_DEL, slot->fd, NULL);
     slot->flag = NULL;
     slot->next_free = w->free_head;
     w->free_head = index;

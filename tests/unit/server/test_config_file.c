@@ -1,7 +1,7 @@
 /* --config.file. */
 #include "tests/support/test.h"
 
-#include "server/config_file.h"
+#include "server/config/config_file.h"
 
 #include <stdio.h>
 

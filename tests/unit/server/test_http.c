@@ -234,12 +234,13 @@ static void on_refuse(void *arg, struct http_exchange *x, struct http_reply *rep
     reply->header_count = 1;
 }
 
-static void rig_start(struct rig *rig, uint32_t threads, uint32_t connections_max,
-                      int64_t timeout_ms)
+/* One for each test; the test starts it, teardown stops it. */
+static struct rig rig;
+
+static void rig_start(uint32_t threads, uint32_t connections_max, int64_t timeout_ms)
 {
-    memset(rig, 0, sizeof *rig);
-    pthread_mutex_init(&rig->lock, NULL);
-    pthread_cond_init(&rig->ready, NULL);
+    pthread_mutex_init(&rig.lock, NULL);
+    pthread_cond_init(&rig.ready, NULL);
     struct http_options o = {.listen_address = "127.0.0.1:0",
                              .threads = threads,
                              .connections_max = connections_max,
@@ -252,26 +253,43 @@ static void rig_start(struct rig *rig, uint32_t threads, uint32_t connections_ma
                               .on_end = on_end,
                               .on_refuse = on_refuse,
                               .on_listen = on_listen,
-                              .arg = rig};
+                              .arg = &rig};
     struct tsdb_error err = {0};
-    assert_ok_err(http_start(&o, &h, &rig->server, &err), &err);
-    assert_true(rig->port != 0);
-    assert_int_equal(rig->port, http_port(rig->server));
-    assert_int_equal(pthread_create(&rig->replier, NULL, replier_main, rig), 0);
+    assert_ok_err(http_start(&o, &h, &rig.server, &err), &err);
+    assert_true(rig.port != 0);
+    assert_int_equal(rig.port, http_port(rig.server));
+    assert_int_equal(pthread_create(&rig.replier, NULL, replier_main, &rig), 0);
 }
 
-static void rig_stop(struct rig *rig)
+static int setup(void **state)
 {
-    http_stop(rig->server, 10000);
-    pthread_mutex_lock(&rig->lock);
-    rig->stop = true;
-    pthread_cond_signal(&rig->ready);
-    pthread_mutex_unlock(&rig->lock);
-    pthread_join(rig->replier, NULL);
-    assert_int_equal(atomic_load(&rig->headers), atomic_load(&rig->ends));
-    assert_int_equal(atomic_load(&rig->wrong_threads), 0);
-    pthread_cond_destroy(&rig->ready);
-    pthread_mutex_destroy(&rig->lock);
+    (void)state;
+    memset(&rig, 0, sizeof rig);
+    return 0;
+}
+
+static void rig_stop(void)
+{
+    http_stop(rig.server, 10000);
+    pthread_mutex_lock(&rig.lock);
+    rig.stop = true;
+    pthread_cond_signal(&rig.ready);
+    pthread_mutex_unlock(&rig.lock);
+    pthread_join(rig.replier, NULL);
+    assert_int_equal(atomic_load(&rig.headers), atomic_load(&rig.ends));
+    assert_int_equal(atomic_load(&rig.wrong_threads), 0);
+    pthread_cond_destroy(&rig.ready);
+    pthread_mutex_destroy(&rig.lock);
+    rig.server = NULL;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    if (rig.server) {
+        rig_stop();
+    }
+    return 0;
 }
 
 static void expect(struct http_answer *a, int status, const char *body)
@@ -294,10 +312,9 @@ static void expect_alive(struct http_client *c)
 static void serve__keep_alive__answers_each_request(void **state)
 {
     (void)state;
-    struct rig rig;
     struct http_client c;
     struct http_answer a;
-    rig_start(&rig, 2, 16, 60000);
+    rig_start(2, 16, 60000);
     assert_int_equal(http_client_open(&c, rig.port), 0);
     for (int i = 0; i < 5; i++) {
         char body[16];
@@ -320,16 +337,14 @@ static void serve__keep_alive__answers_each_request(void **state)
     assert_int_equal(stats.bytes_out, 45);
     assert_int_equal(stats.connections_open, 1);
     http_client_close(&c);
-    rig_stop(&rig);
 }
 
 static void serve__two_requests_in_one_packet__answers_in_order(void **state)
 {
     (void)state;
-    struct rig rig;
     struct http_client c;
     struct http_answer a;
-    rig_start(&rig, 1, 16, 60000);
+    rig_start(1, 16, 60000);
     assert_int_equal(http_client_open(&c, rig.port), 0);
     /* the first is suspended while the second already waits in the buffer */
     assert_true(http_client_send_text(
@@ -340,16 +355,14 @@ static void serve__two_requests_in_one_packet__answers_in_order(void **state)
     http_client_read(&c, false, &a);
     expect(&a, 200, "two");
     http_client_close(&c);
-    rig_stop(&rig);
 }
 
 static void serve__head__has_length_and_no_body(void **state)
 {
     (void)state;
-    struct rig rig;
     struct http_client c;
     struct http_answer a;
-    rig_start(&rig, 1, 16, 60000);
+    rig_start(1, 16, 60000);
     assert_int_equal(http_client_open(&c, rig.port), 0);
     http_client_call(&c, "HEAD", "/early", NULL, NULL, 0, &a);
     char value[32];
@@ -358,16 +371,14 @@ static void serve__head__has_length_and_no_body(void **state)
     expect(&a, 415, "");
     expect_alive(&c);
     http_client_close(&c);
-    rig_stop(&rig);
 }
 
 static void body__chunked__arrives_whole(void **state)
 {
     (void)state;
-    struct rig rig;
     struct http_client c;
     struct http_answer a;
-    rig_start(&rig, 1, 16, 60000);
+    rig_start(1, 16, 60000);
     assert_int_equal(http_client_open(&c, rig.port), 0);
     assert_true(http_client_send_text(
         &c, "POST /echo HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n"));
@@ -377,35 +388,31 @@ static void body__chunked__arrives_whole(void **state)
     expect(&a, 200, "hello, world");
     expect_alive(&c);
     http_client_close(&c);
-    rig_stop(&rig);
 }
 
 static void body__as_large_as_allowed__arrives_whole(void **state)
 {
     (void)state;
-    struct rig rig;
     struct http_answer a;
     static char body[BODY_BYTES_MAX];
     for (size_t i = 0; i < sizeof body; i++) {
         body[i] = (char)('a' + i % 26);
     }
-    rig_start(&rig, 1, 16, 60000);
+    rig_start(1, 16, 60000);
     http_client_once(rig.port, "POST", "/echo", NULL, body, sizeof body, &a);
     assert_int_equal(a.status, 200);
     assert_int_equal(a.body_len, sizeof body);
     assert_memory_equal(a.body, body, sizeof body);
     http_answer_free(&a);
-    rig_stop(&rig);
 }
 
 static void body__expect_continue__is_asked_for(void **state)
 {
     (void)state;
-    struct rig rig;
     struct http_client c;
     struct http_answer a;
     char buf[64] = "";
-    rig_start(&rig, 1, 16, 60000);
+    rig_start(1, 16, 60000);
     assert_int_equal(http_client_open(&c, rig.port), 0);
     assert_true(http_client_send_text(&c, "POST /echo HTTP/1.1\r\nHost: t\r\nContent-Length: 4\r\n"
                                           "Expect: 100-continue\r\n\r\n"));
@@ -417,16 +424,14 @@ static void body__expect_continue__is_asked_for(void **state)
     expect(&a, 200, "body");
     expect_alive(&c);
     http_client_close(&c);
-    rig_stop(&rig);
 }
 
 static void body__expect_continue_refused__is_answered_without_it_and_closed(void **state)
 {
     (void)state;
-    struct rig rig;
     struct http_client c;
     struct http_answer a;
-    rig_start(&rig, 1, 16, 60000);
+    rig_start(1, 16, 60000);
     assert_int_equal(http_client_open(&c, rig.port), 0);
     assert_true(http_client_send_text(
         &c,
@@ -436,18 +441,16 @@ static void body__expect_continue_refused__is_answered_without_it_and_closed(voi
     assert_true(http_client_closed(&c));
     http_client_close(&c);
     assert_int_equal(atomic_load(&rig.completes), 0);
-    rig_stop(&rig);
 }
 
 static void early__refusal__reads_the_body_away_and_keeps_the_connection(void **state)
 {
     (void)state;
-    struct rig rig;
     struct http_client c;
     struct http_answer a;
     static char body[BODY_BYTES_MAX];
     memset(body, 'x', sizeof body);
-    rig_start(&rig, 1, 16, 60000);
+    rig_start(1, 16, 60000);
     assert_int_equal(http_client_open(&c, rig.port), 0);
     http_client_call(&c, "POST", "/early", NULL, body, sizeof body, &a);
     expect(&a, 415, "refused\n");
@@ -462,16 +465,14 @@ static void early__refusal__reads_the_body_away_and_keeps_the_connection(void **
     expect_alive(&c);
     assert_int_equal(atomic_load(&rig.completes), 2);
     http_client_close(&c);
-    rig_stop(&rig);
 }
 
 static void oversized__by_length__is_answered_and_closed(void **state)
 {
     (void)state;
-    struct rig rig;
     struct http_client c;
     struct http_answer a;
-    rig_start(&rig, 1, 16, 60000);
+    rig_start(1, 16, 60000);
     assert_int_equal(http_client_open(&c, rig.port), 0);
     assert_true(http_client_send_text(
         &c, "POST /echo HTTP/1.1\r\nHost: t\r\nContent-Length: 100001\r\n\r\n"));
@@ -489,18 +490,16 @@ static void oversized__by_length__is_answered_and_closed(void **state)
     assert_true(http_client_closed(&c));
     http_client_close(&c);
     assert_int_equal(atomic_load(&rig.completes), 0);
-    rig_stop(&rig);
 }
 
 static void oversized__chunked__is_answered_and_closed(void **state)
 {
     (void)state;
-    struct rig rig;
     struct http_client c;
     struct http_answer a;
     static char chunk[20000];
     memset(chunk, 'x', sizeof chunk);
-    rig_start(&rig, 1, 16, 60000);
+    rig_start(1, 16, 60000);
     assert_int_equal(http_client_open(&c, rig.port), 0);
     assert_true(http_client_send_text(
         &c, "POST /echo HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n"));
@@ -517,7 +516,6 @@ static void oversized__chunked__is_answered_and_closed(void **state)
     assert_true(http_client_closed(&c));
     http_client_close(&c);
     assert_int_equal(atomic_load(&rig.completes), 0);
-    rig_stop(&rig);
 }
 
 static void hostile__heads_and_lengths__leave_the_server_well(void **state)
@@ -537,8 +535,7 @@ static void hostile__heads_and_lengths__leave_the_server_well(void **state)
         "GET /\xff\xfe%00%zz HTTP/1.1\r\nHost: t\r\n\r\n",
         ": : :\r\n: \r\n\r\n",
     };
-    struct rig rig;
-    rig_start(&rig, 1, 64, 2000);
+    rig_start(1, 64, 2000);
     for (size_t i = 0; i < TSDB_ARRAY_LEN(requests); i++) {
         struct http_client c;
         assert_int_equal(http_client_open(&c, rig.port), 0);
@@ -552,16 +549,14 @@ static void hostile__heads_and_lengths__leave_the_server_well(void **state)
     assert_int_equal(http_client_open(&c, rig.port), 0);
     expect_alive(&c);
     http_client_close(&c);
-    rig_stop(&rig);
 }
 
 static void hostile__headers_larger_than_the_pool__are_refused(void **state)
 {
     (void)state;
-    struct rig rig;
     struct http_client c;
     static char line[300000];
-    rig_start(&rig, 1, 16, 60000);
+    rig_start(1, 16, 60000);
     assert_int_equal(http_client_open(&c, rig.port), 0);
     memset(line, 'h', sizeof line - 1);
     assert_true(http_client_send_text(&c, "GET /echo HTTP/1.1\r\nHost: t\r\nX-Long: "));
@@ -571,16 +566,14 @@ static void hostile__headers_larger_than_the_pool__are_refused(void **state)
     assert_int_equal(http_client_open(&c, rig.port), 0);
     expect_alive(&c);
     http_client_close(&c);
-    rig_stop(&rig);
 }
 
 static void slow_client__half_a_request__is_closed_after_the_timeout(void **state)
 {
     (void)state;
-    struct rig rig;
     struct http_client c;
     struct http_client d;
-    rig_start(&rig, 1, 16, 1000);
+    rig_start(1, 16, 1000);
     assert_int_equal(http_client_open(&c, rig.port), 0);
     assert_int_equal(http_client_open(&d, rig.port), 0);
     assert_true(http_client_send_text(&c, "POST /echo HTTP/1.1\r\nHos"));
@@ -591,15 +584,13 @@ static void slow_client__half_a_request__is_closed_after_the_timeout(void **stat
     http_client_close(&c);
     http_client_close(&d);
     assert_int_equal(atomic_load(&rig.completes), 0);
-    rig_stop(&rig);
 }
 
 static void connections__beyond_the_limit__are_closed(void **state)
 {
     (void)state;
-    struct rig rig;
     struct http_client c[3];
-    rig_start(&rig, 1, 2, 60000);
+    rig_start(1, 2, 60000);
     for (int i = 0; i < 2; i++) {
         assert_int_equal(http_client_open(&c[i], rig.port), 0);
         expect_alive(&c[i]);
@@ -621,7 +612,6 @@ static void connections__beyond_the_limit__are_closed(void **state)
         http_client_once(rig.port, "GET", "/echo", NULL, NULL, 0, &a);
     }
     expect(&a, 200, "");
-    rig_stop(&rig);
 }
 
 struct storm {
@@ -652,10 +642,9 @@ static void *storm_main(void *arg)
 
 static void storm(const char *path, const char *want)
 {
-    struct rig rig;
     struct storm storms[6];
     pthread_t threads[6];
-    rig_start(&rig, 2, 64, 60000);
+    rig_start(2, 64, 60000);
     for (int i = 0; i < 6; i++) {
         storms[i] = (struct storm){&rig, path, want, 400, 0};
         assert_int_equal(pthread_create(&threads[i], NULL, storm_main, &storms[i]), 0);
@@ -665,7 +654,6 @@ static void storm(const char *path, const char *want)
         assert_int_equal(storms[i].wrong, 0);
     }
     assert_int_equal(atomic_load(&rig.completes), 6 * 400);
-    rig_stop(&rig);
 }
 
 /* Answers from another thread come before, while and after the connection is suspended. */
@@ -684,10 +672,9 @@ static void wake__from_another_thread__runs_in_the_daemons_thread(void **state)
 static void watch__client_goes_away__sets_the_flag(void **state)
 {
     (void)state;
-    struct rig rig;
     struct http_client c;
     struct http_client d;
-    rig_start(&rig, 1, 16, 60000);
+    rig_start(1, 16, 60000);
     assert_int_equal(http_client_open(&c, rig.port), 0);
     assert_int_equal(http_client_open(&d, rig.port), 0);
     assert_true(http_client_send_text(&c, "GET /hold HTTP/1.1\r\nHost: t\r\n\r\n"));
@@ -705,16 +692,15 @@ static void watch__client_goes_away__sets_the_flag(void **state)
     http_client_call(&d, "GET", "/hold", NULL, NULL, 0, &a);
     expect(&a, 200, "held\n");
     http_client_close(&d);
-    rig_stop(&rig);
+    rig_stop();
     assert_int_equal(atomic_load(&rig.gone_seen), 1);
 }
 
 static void stop__time_is_up__tells_watched_exchanges_and_waits_for_them(void **state)
 {
     (void)state;
-    struct rig rig;
     struct http_client c;
-    rig_start(&rig, 1, 16, 60000);
+    rig_start(1, 16, 60000);
     assert_int_equal(http_client_open(&c, rig.port), 0);
     assert_true(http_client_send_text(&c, "GET /hold HTTP/1.1\r\nHost: t\r\n\r\n"));
     assert_true(wait_for(&rig.holding, 1));
@@ -722,26 +708,24 @@ static void stop__time_is_up__tells_watched_exchanges_and_waits_for_them(void **
     assert_int_equal(atomic_load(&rig.gone_seen), 1);
     rig.server = NULL;
     http_client_close(&c);
-    rig_stop(&rig);
 }
 
 static void *stop_main(void *arg)
 {
-    struct rig *rig = arg;
-    http_stop(rig->server, 30000);
+    (void)arg;
+    http_stop(rig.server, 30000);
     return NULL;
 }
 
 static void stop__exchange_open__finishes_it_and_refuses_new_ones(void **state)
 {
     (void)state;
-    struct rig rig;
     struct http_client held;
     struct http_client other;
     struct http_client upload;
     struct http_answer a = {0};
     pthread_t stopper;
-    rig_start(&rig, 1, 64, 60000);
+    rig_start(1, 64, 60000);
     assert_int_equal(http_client_open(&held, rig.port), 0);
     assert_true(http_client_send_text(&held, "GET /hold HTTP/1.1\r\nHost: t\r\n\r\n"));
     assert_true(wait_for(&rig.holding, 1));
@@ -751,7 +735,7 @@ static void stop__exchange_open__finishes_it_and_refuses_new_ones(void **state)
     assert_true(wait_for(&rig.headers, 2));
     assert_int_equal(http_client_open(&other, rig.port), 0);
     expect_alive(&other);
-    assert_int_equal(pthread_create(&stopper, NULL, stop_main, &rig), 0);
+    assert_int_equal(pthread_create(&stopper, NULL, stop_main, NULL), 0);
     /* once it drains, a living connection is told to go */
     for (int i = 0; i < WAIT_TRIES && a.status != 503; i++) {
         http_answer_free(&a);
@@ -778,7 +762,6 @@ static void stop__exchange_open__finishes_it_and_refuses_new_ones(void **state)
     http_client_close(&held);
     http_client_close(&other);
     http_client_close(&upload);
-    rig_stop(&rig);
 }
 
 static void start__bad_address__is_an_error(void **state)
@@ -800,9 +783,8 @@ static void start__bad_address__is_an_error(void **state)
 static void start__address_in_use__is_an_error(void **state)
 {
     (void)state;
-    struct rig rig;
     char address[32];
-    rig_start(&rig, 1, 4, 60000);
+    rig_start(1, 4, 60000);
     snprintf(address, sizeof address, "127.0.0.1:%u", (unsigned)rig.port);
     struct http_handlers h = {.on_headers = on_headers};
     struct http_options o = {.listen_address = address, .threads = 1, .connections_max = 4};
@@ -810,31 +792,32 @@ static void start__address_in_use__is_an_error(void **state)
     struct tsdb_error err = {0};
     assert_int_equal(http_start(&o, &h, &s, &err), TSDB_IO);
     assert_non_null(strstr(err.msg, address));
-    rig_stop(&rig);
 }
 
+#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(serve__keep_alive__answers_each_request),
-    cmocka_unit_test(serve__two_requests_in_one_packet__answers_in_order),
-    cmocka_unit_test(serve__head__has_length_and_no_body),
-    cmocka_unit_test(body__chunked__arrives_whole),
-    cmocka_unit_test(body__as_large_as_allowed__arrives_whole),
-    cmocka_unit_test(body__expect_continue__is_asked_for),
-    cmocka_unit_test(body__expect_continue_refused__is_answered_without_it_and_closed),
-    cmocka_unit_test(early__refusal__reads_the_body_away_and_keeps_the_connection),
-    cmocka_unit_test(oversized__by_length__is_answered_and_closed),
-    cmocka_unit_test(oversized__chunked__is_answered_and_closed),
-    cmocka_unit_test(hostile__heads_and_lengths__leave_the_server_well),
-    cmocka_unit_test(hostile__headers_larger_than_the_pool__are_refused),
-    cmocka_unit_test(slow_client__half_a_request__is_closed_after_the_timeout),
-    cmocka_unit_test(connections__beyond_the_limit__are_closed),
-    cmocka_unit_test(reply__from_another_thread__meets_every_moment),
-    cmocka_unit_test(wake__from_another_thread__runs_in_the_daemons_thread),
-    cmocka_unit_test(watch__client_goes_away__sets_the_flag),
-    cmocka_unit_test(stop__time_is_up__tells_watched_exchanges_and_waits_for_them),
-    cmocka_unit_test(stop__exchange_open__finishes_it_and_refuses_new_ones),
-    cmocka_unit_test(start__bad_address__is_an_error),
-    cmocka_unit_test(start__address_in_use__is_an_error),
+    CASE(serve__keep_alive__answers_each_request),
+    CASE(serve__two_requests_in_one_packet__answers_in_order),
+    CASE(serve__head__has_length_and_no_body),
+    CASE(body__chunked__arrives_whole),
+    CASE(body__as_large_as_allowed__arrives_whole),
+    CASE(body__expect_continue__is_asked_for),
+    CASE(body__expect_continue_refused__is_answered_without_it_and_closed),
+    CASE(early__refusal__reads_the_body_away_and_keeps_the_connection),
+    CASE(oversized__by_length__is_answered_and_closed),
+    CASE(oversized__chunked__is_answered_and_closed),
+    CASE(hostile__heads_and_lengths__leave_the_server_well),
+    CASE(hostile__headers_larger_than_the_pool__are_refused),
+    CASE(slow_client__half_a_request__is_closed_after_the_timeout),
+    CASE(connections__beyond_the_limit__are_closed),
+    CASE(reply__from_another_thread__meets_every_moment),
+    CASE(wake__from_another_thread__runs_in_the_daemons_thread),
+    CASE(watch__client_goes_away__sets_the_flag),
+    CASE(stop__time_is_up__tells_watched_exchanges_and_waits_for_them),
+    CASE(stop__exchange_open__finishes_it_and_refuses_new_ones),
+    CASE(start__bad_address__is_an_error),
+    CASE(start__address_in_use__is_an_error),
 };
 
 TEST_MAIN(tests)

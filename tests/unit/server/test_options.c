@@ -1,7 +1,7 @@
 /* The flag table. */
 #include "tests/support/test.h"
 
-#include "server/options.h"
+#include "server/config/options.h"
 
 #include <stdio.h>
 

@@ -1,6 +1,6 @@
 #include "tests/support/test.h"
 
-#include "server/api/workers.h"
+#include "server/parts/workers.h"
 
 #include <pthread.h>
 #include <stdatomic.h>

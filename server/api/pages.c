@@ -1,39 +1,7 @@
-/* /api/v1/status/..., and the pages outside of the API. The data objects are made in status_api.c
- * and metrics.c. */
+/* The pages outside of the API. */
 #include "base/log.h"
-#include "server/api/routes.h"
-
-static void status_object(struct call *c, void (*put)(struct server *s, struct tsdb_buf *out))
-{
-    call_success(c);
-    put(c->server, &c->out);
-    envelope_success_end(&c->out, NULL, 0);
-}
-
-void api_status_buildinfo(struct call *c)
-{
-    status_object(c, server_status_buildinfo);
-}
-
-void api_status_flags(struct call *c)
-{
-    status_object(c, server_status_flags);
-}
-
-void api_status_config(struct call *c)
-{
-    status_object(c, server_status_config);
-}
-
-void api_status_runtimeinfo(struct call *c)
-{
-    status_object(c, server_status_runtimeinfo);
-}
-
-void api_status_walreplay(struct call *c)
-{
-    status_object(c, server_status_walreplay);
-}
+#include "server/api/handlers.h"
+#include "server/parts/metrics.h"
 
 void page_healthy(struct call *c)
 {
@@ -59,10 +27,6 @@ void page_ready(struct call *c)
 
 void page_reload(struct call *c)
 {
-    if (!c->server->options.lifecycle) {
-        call_text(c, 403, "Lifecycle API is not enabled.\n");
-        return;
-    }
     struct tsdb_error err = {0};
     enum tsdb_status status = server_reload(c->server, &err);
     if (status == TSDB_OK) {
@@ -74,10 +38,6 @@ void page_reload(struct call *c)
 
 void page_quit(struct call *c)
 {
-    if (!c->server->options.lifecycle) {
-        call_text(c, 403, "Lifecycle API is not enabled.\n");
-        return;
-    }
     tsdb_log(TSDB_LOG_INFO, "server", "termination requested over HTTP");
     call_text(c, 200, "Requesting termination... Goodbye!\n");
     atomic_store(&c->server->stopping, 1); /* main.c looks at it all the time */

@@ -1,4 +1,4 @@
-#include "server/api/workers.h"
+#include "server/parts/workers.h"
 
 #include "base/alloc.h"
 #include "base/assert.h"
@@ -59,15 +59,14 @@ enum tsdb_status workers_create(uint32_t threads, uint32_t queue_max, struct wor
     TSDB_ASSERT(threads >= 1);
     struct workers *w = tsdb_mem_alloc_zero(TSDB_MEM_SERVER, sizeof *w);
     if (!w) {
-        return tsdb_error_set(err, TSDB_NOMEM, "query workers: out of memory");
+        return tsdb_error_nomem(err, "the query workers");
     }
     w->queue_max = queue_max;
     w->thread_cap = threads;
     tsdb_mutex_init(&w->lock, TSDB_RANK_SERVER_QUEUE, "workers");
     tsdb_cond_init(&w->ready);
     w->threads = tsdb_mem_alloc_zero(TSDB_MEM_SERVER, sizeof *w->threads * threads);
-    enum tsdb_status status =
-        w->threads ? TSDB_OK : tsdb_error_set(err, TSDB_NOMEM, "query workers: out of memory");
+    enum tsdb_status status = w->threads ? TSDB_OK : tsdb_error_nomem(err, "the query workers");
     while (status == TSDB_OK && w->thread_count < threads) {
         status =
             tsdb_thread_start(&w->threads[w->thread_count], "query-worker", worker_main, w, err);

@@ -1,5 +1,5 @@
 /* Reads the YAML tree that libyaml makes; aliases share nodes there, so that nothing expands. */
-#include "server/config_file.h"
+#include "server/config/config_file.h"
 
 #include "base/alloc.h"
 #include "base/format.h"
@@ -193,7 +193,7 @@ enum tsdb_status config_file_parse(const char *name, const char *text, size_t le
     yaml_parser_t parser;
     if (!c || !yaml_parser_initialize(&parser)) {
         tsdb_mem_free(TSDB_MEM_SERVER, c, sizeof *c);
-        return tsdb_error_set(err, TSDB_NOMEM, "%s: out of memory", name);
+        return tsdb_error_nomem(err, "the configuration file");
     }
     c->evaluation_interval_ms = 60000;
     yaml_parser_set_input_string(&parser, (const unsigned char *)text, len);
@@ -217,7 +217,7 @@ enum tsdb_status config_file_load(const char *path, struct config_file **out,
     char *text = tsdb_mem_alloc(TSDB_MEM_SERVER, CONFIG_FILE_BYTES_MAX + 1);
     if (!text) {
         fclose(f);
-        return tsdb_error_set(err, TSDB_NOMEM, "%s: out of memory", path);
+        return tsdb_error_nomem(err, "the configuration file");
     }
     size_t len = fread(text, 1, CONFIG_FILE_BYTES_MAX + 1, f);
     bool failed = ferror(f) != 0;

@@ -4,8 +4,8 @@
  * keys are accepted and ignored, with one warning that names them, so that a person can point at an
  * existing prometheus.yml. An unknown key is an error with its line. Threads: immutable after load.
  */
-#ifndef SERVER_CONFIG_FILE_H
-#define SERVER_CONFIG_FILE_H
+#ifndef SERVER_CONFIG_CONFIG_FILE_H
+#define SERVER_CONFIG_CONFIG_FILE_H
 
 #include "base/bytes.h"
 #include "base/status.h"

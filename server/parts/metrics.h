@@ -1,9 +1,10 @@
 /* Our own metrics: one visitor that both the text exposition and the self-scrape use.
  * Names: tidalite_<subsystem>_<what>_<unit>, plus process_* and the one prometheus_* name that
  * Thanos reads. */
-#ifndef SERVER_METRICS_H
-#define SERVER_METRICS_H
+#ifndef SERVER_PARTS_METRICS_H
+#define SERVER_PARTS_METRICS_H
 
+#include "base/bytes.h"
 #include "model/labels.h"
 #include "model/metadata.h"
 
@@ -22,5 +23,7 @@ typedef void (*metric_fn)(void *arg, const struct metric_sample *m);
 /* Every sample of every family; samples of one family come one after the other. Strings are valid
  * during the call only. */
 void server_metrics_visit(struct server *s, metric_fn fn, void *arg);
+/* The text exposition format of all of them. */
+void server_metrics_text(struct server *s, struct tsdb_buf *out);
 
 #endif

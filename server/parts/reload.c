@@ -1,7 +1,7 @@
 /* Reading --config.file again. */
 #include "base/log.h"
-#include "server/config_file.h"
-#include "server/server.h"
+#include "server/config/config_file.h"
+#include "server/parts/server.h"
 
 enum tsdb_status server_reload(struct server *s, struct tsdb_error *err)
 {

@@ -1,5 +1,5 @@
 /* The flag table and what is made from it. */
-#include "server/options.h"
+#include "server/config/options.h"
 
 #include "base/format.h"
 #include "base/limits.h"
@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum flag_type {
+enum flag_kind {
     FLAG_BOOL,
     FLAG_STRING,
     FLAG_U32,
@@ -25,115 +25,34 @@ enum flag_type {
 struct flag {
     const char *group; /* heading in --help; NULL: as the one before */
     const char *name;
-    enum flag_type type;
+    enum flag_kind kind;
     size_t offset;       /* of the field in struct server_options */
-    size_t cap;          /* strings: room with NUL */
+    size_t cap;          /* texts: room with NUL */
     int64_t min, max;    /* numbers, durations in ms */
     const char *initial; /* default, in the flag's own syntax */
     const char *help;
 };
 
-#define AT(field)  offsetof(struct server_options, field)
-#define STR(field) AT(field), sizeof(((struct server_options *)0)->field), 0, 0
-#define NUM(field) AT(field), 0
-#define DAY        INT64_C(86400000)
+#define AT(field) offsetof(struct server_options, field)
+#define DAY       INT64_C(86400000)
 
 static const struct flag flags[] = {
-    {"Web", "web.listen-address", FLAG_STRING, STR(listen_address), "127.0.0.1:9494",
-     "Address to listen on, host:port. An empty host listens on every interface; there is no "
-     "authentication yet, so keep it to loopback or a "
-     "trusted network."},
-    {NULL, "web.max-body-size", FLAG_BYTES, NUM(body_bytes_max), 1024, INT64_C(1) << 31, "64MiB",
-     "Largest request body, as sent. Larger ones are refused with 413."},
-    {NULL, "web.max-decoded-size", FLAG_BYTES, NUM(decoded_bytes_max), 1024, INT64_C(1) << 31,
-     "256MiB",
-     "Largest write request after decompression. Larger ones are refused before anything is "
-     "allocated."},
-    {NULL, "web.max-inflight-bytes", FLAG_BYTES, NUM(inflight_bytes_max), 1 << 20, INT64_MAX,
-     "1GiB",
-     "Memory for all write requests in flight together. Beyond it they are answered 503 with "
-     "Retry-After."},
-    {NULL, "web.max-connections", FLAG_U32, NUM(connections_max), 1, 1000000, "512",
-     "Most connections open at once."},
-    {NULL, "web.read-timeout", FLAG_DURATION, NUM(read_timeout_ms), 1000, DAY, "5m",
-     "An idle or slow connection is closed after this time."},
-    {NULL, "web.threads", FLAG_U32, NUM(http_threads), 0, 32, "0",
-     "Threads that serve connections; 0 = one per core, at most 4."},
-    {NULL, "web.cors.origin", FLAG_STRING, STR(cors_origin), ".*",
-     "Regular expression, fully anchored, of origins that browsers may call from."},
-    {NULL, "web.enable-admin-api", FLAG_BOOL, NUM(admin_api), 0, 1, "false",
-     "Offer the administrative endpoints under /api/v1/admin."},
-    {NULL, "web.enable-lifecycle", FLAG_BOOL, NUM(lifecycle), 0, 1, "true",
-     "Offer POST /-/reload and /-/quit."},
-    {"Configuration", "config.file", FLAG_STRING, STR(config_file), "",
-     "YAML file in Prometheus's shape; global.external_labels and global.evaluation_interval are "
-     "used. Read again on SIGHUP and POST /-/reload."},
-    {"Storage", "storage.tsdb.path", FLAG_STRING, STR(data_path), "data/",
-     "Data directory. Created if absent; one server at a time."},
-    {NULL, "storage.tsdb.retention.time", FLAG_DURATION, NUM(retention_ms), 0, INT64_MAX, "15d",
-     "How long samples are kept. Older ones are dropped, and refused on arrival. 0 = for ever."},
-    {NULL, "storage.tsdb.min-block-duration", FLAG_DURATION, NUM(block_range_ms), 1000, 31 * DAY,
-     "2h",
-     "Time range of the first blocks. Data that is older by half of it is written to a block; "
-     "compaction merges blocks to larger ranges."},
-    {NULL, "storage.cache.l1-size", FLAG_BYTES, NUM(cache_l1_bytes), 1, INT64_C(1) << 40, "64MiB",
-     "Memory for decoded chunks of blocks."},
-    {NULL, "storage.cache.l2-size", FLAG_BYTES, NUM(cache_l2_bytes), 1 << 20, INT64_C(1) << 44,
-     "256MiB", "Memory for pages of block files: one arena of this size, mapped once, never more."},
-    {NULL, "storage.durability", FLAG_DURABILITY, NUM(durability), 0, 0, "buffered",
-     "What an acknowledged sample survives. memory: nothing but a clean stop. buffered: kill -9; a "
-     "power cut loses at most the flush window. "
-     "strict: a power cut. A request may ask for more with the header X-Tidalite-Durability: "
-     "strict."},
-    {NULL, "storage.wal.flush-interval", FLAG_DURATION, NUM(flush_interval_ms), 1, 3600000, "100ms",
-     "buffered: longest time that acknowledged samples stay un-synced."},
-    {NULL, "storage.wal.flush-samples", FLAG_U64, NUM(flush_samples), 1, INT64_MAX, "1000000",
-     "buffered: most acknowledged samples that stay un-synced."},
-    {NULL, "storage.wal.segment-size", FLAG_BYTES, NUM(wal_segment_bytes), 1 << 20, 1 << 30,
-     "64MiB", "Size of one file of the write-ahead log."},
-    {NULL, "storage.wal.checkpoint-size", FLAG_BYTES, NUM(checkpoint_wal_bytes), 1 << 20,
-     INT64_C(1) << 40, "256MiB",
-     "Write a checkpoint and drop old log when the log has grown by this much."},
-    {NULL, "storage.head.max-series", FLAG_U64, NUM(series_max), 0, INT64_MAX, "0",
-     "Most series. Samples of further new series are refused with 400, the rest of the request is "
-     "stored. 0 = no limit."},
-    {NULL, "storage.exemplars.max", FLAG_U32, NUM(exemplars_max), 0, 100000000, "100000",
-     "Exemplars kept in memory; 0 = none."},
-    {NULL, "storage.owners", FLAG_U32, NUM(owner_count), 0, TSDB_OWNERS_MAX, "0",
-     "Threads that own the series; 0 = one per core, at most 4."},
-    {NULL, "storage.ring-slots", FLAG_U32, NUM(ring_slots), 2, 1 << 20, "1024",
-     "Write batches that may wait per owner. Beyond: 503."},
-    {"Queries", "query.timeout", FLAG_DURATION, NUM(query_timeout_ms), 1, 7 * DAY, "2m",
-     "Longest time of a query, waiting included."},
-    {NULL, "query.max-samples", FLAG_U64, NUM(query_samples_max), 1, INT64_MAX, "50000000",
-     "Most samples that a query may hold in memory."},
-    {NULL, "query.max-concurrency", FLAG_U32, NUM(query_concurrency_max), 1, 1024, "20",
-     "Queries that run at once; further ones wait."},
-    {NULL, "query.max-queue", FLAG_U32, NUM(query_queue_max), 1, 1000000, "1000",
-     "Queries that may wait. Beyond: 503."},
-    {NULL, "query.max-memory", FLAG_BYTES, NUM(query_bytes_max), 1 << 20, INT64_MAX, "1GiB",
-     "Most memory of one query."},
-    {NULL, "query.lookback-delta", FLAG_DURATION, NUM(lookback_ms), 1, 365 * DAY, "5m",
-     "How far an instant selector looks back for the newest sample."},
-    {"Features", "enable-feature", FLAG_FEATURES, STR(features), "",
-     "Comma-separated: promql-experimental-functions, promql-extended-range-selectors, "
-     "promql-binop-fill-modifiers, "
-     "promql-delayed-name-removal. Other names give a warning and are ignored."},
-    {"Own metrics and logs", "self-scrape.interval", FLAG_DURATION, NUM(self_scrape_interval_ms), 0,
-     DAY, "15s", "How often the server stores its own metrics under job=\"tidalite\"; 0 = never."},
-    {NULL, "log.level", FLAG_LOG_LEVEL, NUM(log_level), 0, 0, "info",
-     "debug, info, warn or error."},
-    {NULL, "log.format", FLAG_LOG_FORMAT, NUM(log_format), 0, 0, "logfmt", "logfmt or json."},
+#define FLAG(group, kind, field, name, min, max, initial, help)                                    \
+    {group, name, FLAG_##kind, AT(field), 0, min, max, initial, help},
+#define FLAG_TEXT(group, kind, field, cap, name, initial, help)                                    \
+    {group, name, FLAG_##kind, AT(field), cap, 0, 0, initial, help},
+#define FEATURE(field, name)
+#include "server/config/flags.def"
 };
 
 static const struct {
     const char *name;
     size_t offset;
 } features[] = {
-    {"promql-experimental-functions", AT(feature_experimental_functions)},
-    {"promql-extended-range-selectors", AT(feature_extended_range_selectors)},
-    {"promql-binop-fill-modifiers", AT(feature_fill_modifiers)},
-    {"promql-delayed-name-removal", AT(feature_delayed_name_removal)},
+#define FLAG(group, kind, field, name, min, max, initial, help)
+#define FLAG_TEXT(group, kind, field, cap, name, initial, help)
+#define FEATURE(field, name) {name, AT(field)},
+#include "server/config/flags.def"
 };
 
 /* Fields are reached by offset: the table knows their type. */
@@ -212,10 +131,10 @@ static enum tsdb_status out_of_bounds(const struct flag *f, const char *value,
 {
     char lo[64];
     char hi[64];
-    if (f->type == FLAG_DURATION) {
+    if (f->kind == FLAG_DURATION) {
         tsdb_format_duration_ms(lo, f->min);
         tsdb_format_duration_ms(hi, f->max);
-    } else if (f->type == FLAG_BYTES) {
+    } else if (f->kind == FLAG_BYTES) {
         format_bytes(lo, sizeof lo, (uint64_t)f->min);
         format_bytes(hi, sizeof hi, (uint64_t)f->max);
     } else {
@@ -236,26 +155,26 @@ static enum tsdb_status set_number(struct server_options *o, const struct flag *
 {
     uint64_t v = 0;
     int64_t ms = 0;
-    bool ok = f->type == FLAG_BYTES      ? parse_bytes(value, &v)
-              : f->type == FLAG_DURATION ? tsdb_parse_duration_ms(value, strlen(value), &ms)
+    bool ok = f->kind == FLAG_BYTES      ? parse_bytes(value, &v)
+              : f->kind == FLAG_DURATION ? tsdb_parse_duration_ms(value, strlen(value), &ms)
                                          : tsdb_parse_u64(value, strlen(value), &v);
     if (!ok) {
         return bad_value(f, value,
-                         f->type == FLAG_BYTES ? "expected a size such as 64MiB"
-                         : f->type == FLAG_DURATION
+                         f->kind == FLAG_BYTES ? "expected a size such as 64MiB"
+                         : f->kind == FLAG_DURATION
                              ? "expected a duration such as 15s, 1h30m or 15d"
                              : "expected a whole number",
                          err);
     }
-    if (f->type == FLAG_DURATION) {
+    if (f->kind == FLAG_DURATION) {
         v = (uint64_t)ms;
     }
     if (v < (uint64_t)f->min || v > (uint64_t)f->max) {
         return out_of_bounds(f, value, err);
     }
-    if (f->type == FLAG_U32) {
+    if (f->kind == FLAG_U32) {
         *(uint32_t *)field_of(o, f) = (uint32_t)v;
-    } else if (f->type == FLAG_DURATION) {
+    } else if (f->kind == FLAG_DURATION) {
         *(int64_t *)field_of(o, f) = ms;
     } else {
         *(uint64_t *)field_of(o, f) = v;
@@ -301,7 +220,7 @@ static enum tsdb_status set_flag(struct server_options *o, const struct flag *f,
                                  struct tsdb_error *err)
 {
     int index;
-    switch (f->type) {
+    switch (f->kind) {
     case FLAG_BOOL:
         if (strcmp(value, "true") != 0 && strcmp(value, "false") != 0) {
             return bad_value(f, value, "expected true or false", err);
@@ -419,7 +338,7 @@ static int parse_one(struct server_options *o, char **argv, int left, struct tsd
     const struct flag *f = find_flag(name, len);
     const struct flag *negated =
         !f && !equals && strncmp(name, "no-", 3) == 0 ? find_flag(name + 3, len - 3) : NULL;
-    if (negated && negated->type == FLAG_BOOL) {
+    if (negated && negated->kind == FLAG_BOOL) {
         return set_flag(o, negated, "false", err) == TSDB_OK;
     }
     if (!f) {
@@ -429,7 +348,7 @@ static int parse_one(struct server_options *o, char **argv, int left, struct tsd
     if (equals) {
         return set_flag(o, f, equals + 1, err) == TSDB_OK;
     }
-    if (f->type == FLAG_BOOL) {
+    if (f->kind == FLAG_BOOL) {
         return set_flag(o, f, "true", err) == TSDB_OK;
     }
     if (left < 2) {
@@ -505,7 +424,7 @@ void server_options_help(struct tsdb_buf *out)
         if (f->group) {
             tsdb_buf_printf(out, "\n%s\n", f->group);
         }
-        if (f->type == FLAG_BOOL) {
+        if (f->kind == FLAG_BOOL) {
             tsdb_buf_printf(out, "  --[no-]%s  (default %s)\n", f->name, f->initial);
         } else {
             tsdb_buf_printf(out, "  --%s=%s\n", f->name, f->initial[0] ? f->initial : "...");
@@ -533,7 +452,7 @@ static void format_value(const struct server_options *o, const struct flag *f, c
                          size_t cap)
 {
     const void *p = const_field_of(o, f);
-    switch (f->type) {
+    switch (f->kind) {
     case FLAG_BOOL:
         snprintf(out, cap, "%s", *(const bool *)p ? "true" : "false");
         return;

@@ -4,8 +4,8 @@
  * Invariant: an item that was taken is run exactly once, also during destroy.
  * Threads: submit and stats from any. Lock: SERVER_QUEUE, guards the queue.
  */
-#ifndef SERVER_API_WORKERS_H
-#define SERVER_API_WORKERS_H
+#ifndef SERVER_PARTS_WORKERS_H
+#define SERVER_PARTS_WORKERS_H
 
 #include "base/status.h"
 

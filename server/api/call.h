@@ -1,0 +1,91 @@
+/* A call: one request on its way from its headers to its answer.
+ *
+ *   on_headers     find the route, check method, gate and readiness, begin
+ *   on_body        form bytes, or a write's body straight into ingest/
+ *   on_complete    run the handler here, or queue it for a query worker (ROUTE_WORKER)
+ *   handler        fills call->out, status, headers; call_send answers
+ *
+ * Threads: a call belongs to the daemon's thread until on_complete handed it over, then to the
+ * worker (or to ingest/, whose done callback only wakes) until http_reply, then to the daemon
+ * again. Request headers are readable in the daemon's thread only; what a handler needs is kept
+ * here.
+ */
+#ifndef SERVER_API_CALL_H
+#define SERVER_API_CALL_H
+
+#include "ingest/ingest.h"
+#include "server/api/envelope.h"
+#include "server/api/params.h"
+#include "server/http/http.h"
+#include "server/parts/server.h"
+#include "server/parts/workers.h"
+
+struct call;
+
+enum route_flags {
+    ROUTE_API = 1,        /* JSON envelope, CORS, compression, OPTIONS */
+    ROUTE_WORKER = 2,     /* runs on a query worker: it may take its time */
+    ROUTE_ALWAYS = 4,     /* also while storage is not ready */
+    ROUTE_WRITE = 8,      /* the body goes to ingest/ (write.c) */
+    ROUTE_LIFECYCLE = 16, /* 403 without --web.enable-lifecycle */
+};
+struct route {
+    unsigned methods; /* bits 1u << enum http_method; GET brings HEAD */
+    const char *path; /* exact; "*" stands for one segment, given as call->segment */
+    void (*run)(struct call *c);
+    unsigned flags; /* enum route_flags */
+};
+
+struct call {
+    struct server *server;
+    struct http_exchange *x;
+    const struct route *route;
+    struct work work;
+    int64_t begin_ns; /* monotonic, at the headers */
+    uint64_t perf_begin;
+    bool armed;                /* request, arena, form and out are initialised */
+    bool form_wanted;          /* the body is a form */
+    bool gzip;                 /* the client takes gzip */
+    char origin[160];          /* Origin header; "" = none (or too long to be one) */
+    struct tsdb_slice segment; /* what "*" matched, still percent-encoded */
+    struct tsdb_request request;
+    struct tsdb_arena arena; /* charged to request.account */
+    struct tsdb_buf form;
+    struct params params;
+    struct query_options query_options; /* as they were when it was parsed: reload changes them */
+    /* the answer */
+    struct tsdb_buf out;
+    uint64_t charged_bytes; /* of `out`, to request.account, until the answer was sent */
+    unsigned status;
+    const char *content_type;
+    const char *retry_after;
+    char allow[48];       /* "": no such header */
+    bool stopping_header; /* X-Prometheus-Stopping */
+    /* writes */
+    struct ingest_request *ingest;
+    enum ingest_protocol protocol;
+    enum ingest_encoding encoding;
+};
+
+/* ---- answers; each replaces whatever is in call->out ---- */
+/* Plain text. */
+void call_text(struct call *c, unsigned status, const char *format, ...) TSDB_PRINTF(3, 4);
+/* A 200 without a body yet: the caller writes to c->out. */
+void call_ok(struct call *c, const char *content_type);
+/* An error envelope. */
+void call_error(struct call *c, enum envelope_error type, const char *format, ...)
+    TSDB_PRINTF(3, 4);
+/* The error envelope of a failure of the engine. */
+void call_fail(struct call *c, enum tsdb_status st, const struct tsdb_error *err);
+/* Begin a 200 with a JSON envelope; the caller writes the data to c->out and then calls
+ * envelope_success_end. */
+void call_success(struct call *c);
+/* Send what the handler made. The call may be gone when this returns. */
+void call_send(struct call *c);
+
+/* ---- life; routes.c only ---- */
+/* Everything that is not a write: memory, deadline, an empty answer. begin_ns is set. */
+void call_arm(struct call *c);
+void call_disarm(struct call *c);
+
+#endif

@@ -1,0 +1,53 @@
+/* The handlers, by file; routes.c names each in its row. */
+#ifndef SERVER_API_HANDLERS_H
+#define SERVER_API_HANDLERS_H
+
+#include "server/api/call.h"
+
+/* query.c */
+void api_query(struct call *c);
+void api_query_range(struct call *c);
+void api_format_query(struct call *c);
+void api_query_exemplars(struct call *c);
+/* series.c */
+void api_series(struct call *c);
+void api_labels(struct call *c);
+void api_label_values(struct call *c);
+/* metadata.c */
+void api_metadata(struct call *c);
+/* discovery.c */
+void api_rules(struct call *c);
+void api_alerts(struct call *c);
+void api_targets(struct call *c);
+void api_scrape_pools(struct call *c);
+void api_alertmanagers(struct call *c);
+void api_notifications(struct call *c);
+/* features.c */
+void api_features(struct call *c);
+/* status.c */
+void api_status_buildinfo(struct call *c);
+void api_status_flags(struct call *c);
+void api_status_config(struct call *c);
+void api_status_runtimeinfo(struct call *c);
+void api_status_walreplay(struct call *c);
+void api_status_tsdb(struct call *c);
+/* pages.c */
+void page_healthy(struct call *c);
+void page_ready(struct call *c);
+void page_reload(struct call *c);
+void page_quit(struct call *c);
+void page_metrics(struct call *c);
+void page_root(struct call *c);
+/* write.c: the four steps of a write, each in the daemon's thread.
+ * They answer by themselves. */
+void api_write_headers(struct call *c);
+void api_write_body(struct call *c, const void *data, size_t len);
+void api_write_complete(struct call *c);
+void api_write_wake(struct call *c);
+/* The three counts, all 0, for an answer to a write that never came to ingest/. */
+void api_write_counts_zero(struct http_reply *r);
+
+/* Is storage ready for reads? *out_stopping: the server is on its way down. */
+bool server_ready(struct server *s, bool *out_stopping);
+
+#endif

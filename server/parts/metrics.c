@@ -1,0 +1,444 @@
+/* Our own metrics: the table of what there is, and the visitor over it. */
+#include "server/parts/metrics.h"
+
+#include "base/format.h"
+#include "base/latency.h"
+#include "model/version.h"
+#include "server/parts/server.h"
+#include "server/parts/workers.h"
+
+#include <dirent.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define LABEL_VALUES_MAX  2
+#define CACHE_FRAME_BYTES 65536.0 /* of the L2 arena; tsdb/chunk/cache_l2.h is not for this room */
+/* Prometheus's answer for an empty head: the greatest time of all, in seconds. */
+#define NO_TIME_SECONDS 9223372036854775.0
+
+/* Everything is read once, then told. */
+struct snapshot {
+    struct server *server;
+    struct tsdb_stats tsdb;
+    struct ingest_stats ingest;
+    struct http_stats http;
+    struct workers_stats workers;
+    struct rusage usage;
+};
+
+struct visit {
+    const struct snapshot *now;
+    metric_fn fn;
+    void *arg;
+};
+
+/* A metric is one row: its name, type and help, and one of three ways to read it.
+ *   FIELD     a number of the snapshot
+ *   .read     a function
+ *   .visit    a function that emits samples with labels
+ *   .label    one sample per value, each a FIELD of its own */
+struct metric {
+    const char *name;
+    enum tsdb_metric_type type;
+    const char *help;
+    uint16_t offset[LABEL_VALUES_MAX]; /* in struct snapshot */
+    uint16_t bytes;                    /* of the field: 4 or 8 */
+    double divisor;                    /* 0: none; else the field is signed */
+    double (*read)(const struct snapshot *s);
+    void (*visit)(const struct metric *m, const struct visit *v);
+    const char *label;
+    const char *label_values[LABEL_VALUES_MAX];
+};
+
+static double field_value(const struct metric *m, const struct snapshot *s, size_t index)
+{
+    const char *at = (const char *)s + m->offset[index];
+    uint64_t wide = 0;
+    uint32_t narrow = 0;
+    if (m->bytes == sizeof narrow) {
+        memcpy(&narrow, at, sizeof narrow);
+        return (double)narrow;
+    }
+    memcpy(&wide, at, sizeof wide);
+    return m->divisor > 0 ? (double)(int64_t)wide / m->divisor : (double)wide;
+}
+
+static void emit(const struct metric *m, const struct visit *v, const char *label_value,
+                 double value)
+{
+    struct tsdb_label label;
+    struct metric_sample sample = {
+        .family = m->name, .name = m->name, .help = m->help, .type = m->type, .value = value};
+    if (label_value) {
+        label = tsdb_label_make(m->label, label_value);
+        sample.labels = (struct tsdb_labels){&label, 1};
+    }
+    v->fn(v->arg, &sample);
+}
+
+static double cpu_seconds(const struct snapshot *s)
+{
+    const struct rusage *u = &s->usage;
+    return (double)(u->ru_utime.tv_sec + u->ru_stime.tv_sec) +
+           (double)(u->ru_utime.tv_usec + u->ru_stime.tv_usec) / 1e6;
+}
+
+static double resident_bytes(const struct snapshot *s)
+{
+    (void)s;
+    FILE *f = fopen("/proc/self/statm", "re");
+    uint64_t pages = 0;
+    char line[128];
+    if (f && fgets(line, sizeof line, f)) {
+        const char *second = strchr(line, ' ');
+        if (second && !tsdb_parse_u64(second + 1, strcspn(second + 1, " "), &pages)) {
+            pages = 0;
+        }
+    }
+    if (f) {
+        fclose(f);
+    }
+    return (double)pages * (double)sysconf(_SC_PAGESIZE);
+}
+
+static double open_fds(const struct snapshot *s)
+{
+    (void)s;
+    DIR *d = opendir("/proc/self/fd");
+    double n = 0;
+    while (d && readdir(d)) {
+        n++;
+    }
+    if (d) {
+        closedir(d);
+        n -= 3; /* ".", "..", and the directory itself */
+    }
+    return n;
+}
+
+static double fds_max(const struct snapshot *s)
+{
+    (void)s;
+    struct rlimit limit;
+    return getrlimit(RLIMIT_NOFILE, &limit) == 0 ? (double)limit.rlim_cur : 0;
+}
+
+static double start_seconds(const struct snapshot *s)
+{
+    return (double)s->server->start_ms / 1000;
+}
+
+static bool is_empty(const struct snapshot *s)
+{
+    return s->tsdb.min_time_ms > s->tsdb.max_time_ms;
+}
+
+static double min_time_seconds(const struct snapshot *s)
+{
+    return is_empty(s) ? NO_TIME_SECONDS : (double)s->tsdb.min_time_ms / 1000;
+}
+
+static double max_time_seconds(const struct snapshot *s)
+{
+    return is_empty(s) ? 0 : (double)s->tsdb.max_time_ms / 1000;
+}
+
+static void visit_build(const struct metric *m, const struct visit *v)
+{
+    emit(m, v, TIDALITE_VERSION, 1);
+}
+
+static void visit_memory(const struct metric *m, const struct visit *v)
+{
+    for (uint32_t i = 0; i < TSDB_MEM_CATEGORY_COUNT; i++) {
+        enum tsdb_mem_category category = (enum tsdb_mem_category)i;
+        emit(m, v, tsdb_mem_category_name(category), (double)tsdb_mem_used(category));
+    }
+}
+
+static void visit_rejected(const struct metric *m, const struct visit *v)
+{
+    static const char *const reasons[TSDB_REJECT_COUNT] = {
+        [TSDB_REJECT_DUPLICATE] = "duplicate",      [TSDB_REJECT_TOO_OLD] = "too_old",
+        [TSDB_REJECT_TOO_NEW] = "too_new",          [TSDB_REJECT_LABELS] = "labels",
+        [TSDB_REJECT_HISTOGRAM] = "histogram",      [TSDB_REJECT_EXEMPLAR] = "exemplar",
+        [TSDB_REJECT_SERIES_LIMIT] = "series_limit"};
+    for (uint32_t i = TSDB_REJECT_NONE + 1; i < TSDB_REJECT_COUNT; i++) {
+        emit(m, v, reasons[i], (double)v->now->tsdb.rejected[i]);
+    }
+}
+
+static void visit_cache_used(const struct metric *m, const struct visit *v)
+{
+    emit(m, v, "l1", (double)v->now->tsdb.l1_bytes_used);
+    emit(m, v, "l2", (double)v->now->tsdb.l2_frames_used * CACHE_FRAME_BYTES);
+}
+
+#if TSDB_PERF
+/* One layer as a histogram: fine buckets folded into one per factor of four, 1 us to 16 s. */
+static void visit_layer(const struct metric *m, enum tsdb_layer layer, const struct visit *v)
+{
+    struct tsdb_latency_snapshot s;
+    tsdb_latency_read(layer, &s);
+    char name[96];
+    uint64_t below = 0;
+    uint32_t fine = 0;
+    struct tsdb_label labels[2] = {tsdb_label_make("layer", tsdb_layer_name(layer)),
+                                   tsdb_label_make("le", "+Inf")};
+    struct metric_sample sample = {
+        .family = m->name, .name = name, .help = m->help, .type = m->type, .labels = {labels, 2}};
+    (void)snprintf(name, sizeof name, "%s_bucket", m->name);
+    for (uint64_t upper_ns = 1000; upper_ns <= UINT64_C(17000000000); upper_ns *= 4) {
+        for (; fine < TSDB_LATENCY_BUCKETS && tsdb_latency_bucket_upper_ns(fine) <= upper_ns;
+             fine++) {
+            below += s.buckets[fine];
+        }
+        char le[TSDB_FORMAT_FLOAT_MAX];
+        tsdb_format_float_go_g(le, (double)upper_ns / 1e9);
+        labels[1] = tsdb_label_make("le", le);
+        sample.value = (double)below;
+        v->fn(v->arg, &sample);
+    }
+    labels[1] = tsdb_label_make("le", "+Inf");
+    sample.value = (double)s.count;
+    v->fn(v->arg, &sample);
+    sample.labels.count = 1;
+    (void)snprintf(name, sizeof name, "%s_sum", m->name);
+    sample.value = (double)s.sum_ns / 1e9;
+    v->fn(v->arg, &sample);
+    (void)snprintf(name, sizeof name, "%s_count", m->name);
+    sample.value = (double)s.count;
+    v->fn(v->arg, &sample);
+}
+
+static void visit_layers(const struct metric *m, const struct visit *v)
+{
+    for (uint32_t i = 0; i < TSDB_LAYER_COUNT; i++) {
+        visit_layer(m, (enum tsdb_layer)i, v);
+    }
+}
+#endif
+
+#define COUNTER  TSDB_METRIC_COUNTER
+#define GAUGE    TSDB_METRIC_GAUGE
+#define AT(f)    offsetof(struct snapshot, f)
+#define BYTES(f) sizeof(((struct snapshot *)0)->f)
+#define FIELD(f) .offset = {AT(f)}, .bytes = BYTES(f)
+#define OF_MS(f) FIELD(f), .divisor = 1e3 /* told in seconds */
+#define OF_NS(f) FIELD(f), .divisor = 1e9
+#define CACHE(what)                                                                                \
+    .label = "cache", .label_values = {"l1", "l2"}, .bytes = BYTES(tsdb.l1_##what),                \
+    .offset = {AT(tsdb.l1_##what), AT(tsdb.l2_##what)}
+
+/* clang-format off */
+static const struct metric metrics[] = {
+    {"process_cpu_seconds_total", COUNTER,
+     "User and system CPU time spent, in seconds.", .read = cpu_seconds},
+    {"process_resident_memory_bytes", GAUGE,
+     "Resident memory size in bytes.", .read = resident_bytes},
+    {"process_open_fds", GAUGE, "Open file descriptors.", .read = open_fds},
+    {"process_max_fds", GAUGE, "Most file descriptors that may be open.", .read = fds_max},
+    {"process_start_time_seconds", GAUGE,
+     "Start time of the process, in Unix seconds.", .read = start_seconds},
+    {"tidalite_build_info", GAUGE,
+     "Version of this Tidalite; the value is always 1.", .visit = visit_build, .label = "version"},
+    {"tidalite_memory_bytes", GAUGE,
+     "Heap memory of the engine by category.", .visit = visit_memory, .label = "category"},
+
+    {"tidalite_head_series", GAUGE, "Series in memory.", FIELD(tsdb.series)},
+    {"tidalite_head_series_created_total", COUNTER,
+     "Series created since start.", FIELD(tsdb.series_created)},
+    {"tidalite_head_chunks", GAUGE,
+     "Sealed chunks of the head, in memory or in head files.", FIELD(tsdb.chunks)},
+    {"tidalite_head_chunks_unwritten", GAUGE,
+     "Sealed chunks in memory that are not in a head file yet.", FIELD(tsdb.seal_pending)},
+    {"tidalite_head_files", GAUGE, "Files in head/.", FIELD(tsdb.head_files)},
+    {"tidalite_head_file_bytes", GAUGE,
+     "Bytes of the files in head/.", FIELD(tsdb.head_file_bytes)},
+    {"tidalite_head_chunk_read_failures_total", COUNTER,
+     "Chunks of head files that could not be read or did not verify.",
+     FIELD(tsdb.head_read_failures)},
+    {"tidalite_seal_chunks_total", COUNTER,
+     "Chunks written to head files.", FIELD(tsdb.sealed_chunks)},
+    {"tidalite_seal_samples_total", COUNTER, "Samples in them.", FIELD(tsdb.sealed_samples)},
+    {"tidalite_seal_bytes_total", COUNTER,
+     "Bytes written to head files.", FIELD(tsdb.sealed_bytes)},
+    {"tidalite_seal_failures_total", COUNTER,
+     "Batches of chunks that could not be written; they stay in memory and are tried again.",
+     FIELD(tsdb.seal_failures)},
+    {"tidalite_index_label_pairs", GAUGE, "Distinct label pairs.", FIELD(tsdb.label_pairs)},
+    {"tidalite_index_symbols", GAUGE, "Interned strings.", FIELD(tsdb.symbols)},
+    {"tidalite_alias_entries", GAUGE, "Entries of the alias table.", FIELD(tsdb.aliases)},
+    {"tidalite_alias_misses_total", COUNTER,
+     "Series that writes brought without a known alias.", FIELD(tsdb.alias_misses)},
+    {"tidalite_head_samples_appended_total", COUNTER,
+     "Float samples appended.", FIELD(tsdb.samples_appended)},
+    {"tidalite_head_histograms_appended_total", COUNTER,
+     "Histogram samples appended.", FIELD(tsdb.histograms_appended)},
+    {"tidalite_head_exemplars_appended_total", COUNTER,
+     "Exemplars appended.", FIELD(tsdb.exemplars_appended)},
+    {"tidalite_head_duplicates_total", COUNTER,
+     "Samples that were there already, bit for bit.", FIELD(tsdb.duplicates)},
+    {"tidalite_head_out_of_order_total", COUNTER,
+     "Samples older than their series' newest.", FIELD(tsdb.out_of_order)},
+    {"tidalite_head_rejected_total", COUNTER,
+     "Samples refused by the head, by reason.", .visit = visit_rejected, .label = "reason"},
+    {"prometheus_tsdb_lowest_timestamp_seconds", GAUGE,
+     "Lowest time stamp stored, in Unix seconds.", .read = min_time_seconds},
+    {"tidalite_head_max_time_seconds", GAUGE,
+     "Highest time stamp stored, in Unix seconds.", .read = max_time_seconds},
+    {"tidalite_ring_depth", GAUGE, "Batches waiting for their owners.", FIELD(tsdb.ring_depth)},
+    {"tidalite_ring_full_total", COUNTER,
+     "Writes refused because a ring had no room.", FIELD(tsdb.ring_full)},
+
+    {"tidalite_wal_segment", GAUGE,
+     "Number of the segment being written.", FIELD(tsdb.wal_segment)},
+    {"tidalite_wal_written_bytes_total", COUNTER,
+     "Bytes written to the log.", FIELD(tsdb.wal_bytes_written)},
+    {"tidalite_wal_samples_total", COUNTER,
+     "Samples written to the log.", FIELD(tsdb.wal_samples_written)},
+    {"tidalite_wal_writes_total", COUNTER, "write calls.", FIELD(tsdb.wal_writes)},
+    {"tidalite_wal_syncs_total", COUNTER, "fdatasync calls.", FIELD(tsdb.wal_syncs)},
+    {"tidalite_wal_failures_total", COUNTER, "Failed writes and syncs.", FIELD(tsdb.wal_failures)},
+    {"tidalite_wal_disk_bytes", GAUGE,
+     "Disk space of the log, preallocation included.", FIELD(tsdb.wal_disk_bytes)},
+    {"tidalite_wal_unsynced_bytes", GAUGE,
+     "Bytes written and not yet synced.", FIELD(tsdb.wal_unsynced_bytes)},
+    {"tidalite_checkpoints_total", COUNTER, "Checkpoints written.", FIELD(tsdb.checkpoints)},
+    {"tidalite_checkpoint_failures_total", COUNTER,
+     "Checkpoints that failed.", FIELD(tsdb.checkpoint_failures)},
+    {"tidalite_checkpoint_last_bytes", GAUGE,
+     "Size of the last checkpoint.", FIELD(tsdb.checkpoint_last_bytes)},
+    {"tidalite_checkpoint_last_timestamp_seconds", GAUGE,
+     "When the last checkpoint was written.", OF_MS(tsdb.checkpoint_last_ms)},
+    {"tidalite_replay_frames", GAUGE, "Log frames applied at start.", FIELD(tsdb.replay_frames)},
+    {"tidalite_replay_samples", GAUGE,
+     "Samples applied from the log at start.", FIELD(tsdb.replay_samples)},
+    {"tidalite_replay_damaged_ranges", GAUGE,
+     "Stretches of log that could not be read at start.", FIELD(tsdb.replay_damage)},
+    {"tidalite_replay_lost_frames", GAUGE,
+     "Log frames missing at start: acknowledged samples may be lost.",
+     FIELD(tsdb.replay_lost_frames)},
+    {"tidalite_replay_duration_seconds", GAUGE,
+     "Time that recovery took at start.", OF_NS(tsdb.replay_duration_ns)},
+
+    {"tidalite_blocks", GAUGE, "Blocks that queries read.", FIELD(tsdb.blocks)},
+    {"tidalite_block_bytes", GAUGE, "Size of the blocks on disk.", FIELD(tsdb.block_bytes)},
+    {"tidalite_blocks_deleted_total", COUNTER,
+     "Blocks deleted after they were merged or too old.", FIELD(tsdb.blocks_deleted)},
+    {"tidalite_blocks_expired_total", COUNTER,
+     "Blocks dropped by retention.", FIELD(tsdb.blocks_expired)},
+    {"tidalite_blocks_quarantined_total", COUNTER,
+     "Damaged blocks moved to quarantine.", FIELD(tsdb.blocks_quarantined)},
+    {"tidalite_flushes_total", COUNTER, "Blocks written from the head.", FIELD(tsdb.flushes)},
+    {"tidalite_flush_failures_total", COUNTER,
+     "Flushes that failed and are tried again.", FIELD(tsdb.flush_failures)},
+    {"tidalite_flush_samples_total", COUNTER,
+     "Samples written to blocks from the head.", FIELD(tsdb.flush_samples)},
+    {"tidalite_flush_lost_chunks_total", COUNTER,
+     "Damaged chunks that could not be flushed.", FIELD(tsdb.flush_chunks_lost)},
+    {"tidalite_compactions_total", COUNTER, "Merges of blocks.", FIELD(tsdb.compactions)},
+    {"tidalite_compaction_failures_total", COUNTER,
+     "Merges that failed and are tried again.", FIELD(tsdb.compaction_failures)},
+
+    {"tidalite_cache_size_bytes", GAUGE, "Limit of the cache.", CACHE(bytes)},
+    {"tidalite_cache_used_bytes", GAUGE,
+     "What the cache holds.", .visit = visit_cache_used, .label = "cache"},
+    {"tidalite_cache_hits_total", COUNTER, "Look-ups that found their entry.", CACHE(hits)},
+    {"tidalite_cache_misses_total", COUNTER, "Look-ups that did not.", CACHE(misses)},
+    {"tidalite_cache_evictions_total", COUNTER, "Entries that made room.", CACHE(evictions)},
+    {"tidalite_cache_l2_bypasses_total", COUNTER,
+     "Reads beside the L2 arena because all its frames were pinned.", FIELD(tsdb.l2_bypasses)},
+
+    {"tidalite_ingest_requests_total", COUNTER, "Write requests.", FIELD(ingest.requests)},
+    {"tidalite_ingest_requests_failed_total", COUNTER,
+     "Write requests not answered with success.", FIELD(ingest.requests_failed)},
+    {"tidalite_ingest_busy_total", COUNTER,
+     "Write requests refused for lack of memory budget.", FIELD(ingest.busy)},
+    {"tidalite_ingest_body_bytes_total", COUNTER,
+     "Bytes of write bodies, as sent.", FIELD(ingest.body_bytes)},
+    {"tidalite_ingest_decoded_bytes_total", COUNTER,
+     "Bytes of write bodies, decompressed.", FIELD(ingest.decoded_bytes)},
+    {"tidalite_ingest_inflight_bytes", GAUGE,
+     "Memory budget in use by write requests.", FIELD(ingest.inflight_bytes)},
+    {"tidalite_ingest_samples_total", COUNTER,
+     "Float samples acknowledged.", FIELD(ingest.samples)},
+    {"tidalite_ingest_histograms_total", COUNTER,
+     "Histogram samples acknowledged.", FIELD(ingest.histograms)},
+    {"tidalite_ingest_exemplars_total", COUNTER,
+     "Exemplars acknowledged.", FIELD(ingest.exemplars)},
+    {"tidalite_ingest_rejected_total", COUNTER,
+     "Samples refused for good.", FIELD(ingest.rejected)},
+    {"tidalite_ingest_metadata_total", COUNTER, "Metadata entries taken.", FIELD(ingest.metadata)},
+    {"tidalite_ingest_series_hits_total", COUNTER,
+     "Series found by their alias.", FIELD(ingest.series_hits)},
+    {"tidalite_ingest_series_misses_total", COUNTER,
+     "Series that took the slow path.", FIELD(ingest.series_misses)},
+
+    {"tidalite_http_requests_total", COUNTER, "HTTP requests.", FIELD(http.requests)},
+    {"tidalite_http_connections_total", COUNTER,
+     "HTTP connections accepted.", FIELD(http.connections)},
+    {"tidalite_http_connections_refused_total", COUNTER,
+     "HTTP connections refused.", FIELD(http.connections_refused)},
+    {"tidalite_http_connections_open", GAUGE,
+     "HTTP connections open.", FIELD(http.connections_open)},
+    {"tidalite_http_received_bytes_total", COUNTER,
+     "Bytes of request bodies.", FIELD(http.bytes_in)},
+    {"tidalite_http_sent_bytes_total", COUNTER, "Bytes of answers.", FIELD(http.bytes_out)},
+
+    {"tidalite_query_running", GAUGE, "Queries being evaluated.", FIELD(workers.running)},
+    {"tidalite_query_waiting", GAUGE, "Queries waiting for a worker.", FIELD(workers.waiting)},
+    {"tidalite_query_submitted_total", COUNTER,
+     "Queries taken into the queue.", FIELD(workers.submitted)},
+    {"tidalite_query_refused_total", COUNTER,
+     "Queries refused because the queue was full.", FIELD(workers.refused)},
+
+#if TSDB_PERF
+    {"tidalite_layer_duration_seconds", TSDB_METRIC_HISTOGRAM, "Time spent per layer, in seconds.",
+     .visit = visit_layers},
+#endif
+};
+/* clang-format on */
+
+static void take_snapshot(struct server *s, struct snapshot *out)
+{
+    memset(out, 0, sizeof *out);
+    out->server = s;
+    tsdb_stats_read(s->db, &out->tsdb);
+    ingest_stats_read(s->ingest, &out->ingest);
+    if (s->http) {
+        http_stats_read(s->http, &out->http);
+    }
+    if (s->workers) {
+        workers_stats_read(s->workers, &out->workers);
+    }
+    getrusage(RUSAGE_SELF, &out->usage);
+}
+
+static void visit_metric(const struct metric *m, const struct visit *v)
+{
+    if (m->visit) {
+        m->visit(m, v);
+    } else if (m->read) {
+        emit(m, v, NULL, m->read(v->now));
+    } else if (!m->label) {
+        emit(m, v, NULL, field_value(m, v->now, 0));
+    } else {
+        for (size_t i = 0; i < LABEL_VALUES_MAX; i++) {
+            emit(m, v, m->label_values[i], field_value(m, v->now, i));
+        }
+    }
+}
+
+void server_metrics_visit(struct server *s, metric_fn fn, void *arg)
+{
+    struct snapshot now;
+    take_snapshot(s, &now);
+    struct visit v = {&now, fn, arg};
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(metrics); i++) {
+        visit_metric(&metrics[i], &v);
+    }
+}

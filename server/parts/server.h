@@ -1,0 +1,44 @@
+/* The parts of a running server, and who owns what.
+ *
+ * main.c makes the struct, opens the engine, starts the workers and the listener, waits for a
+ * signal, and takes it all down in the reverse order. Routes get it as their context. Zones:
+ * pointers immutable between start and stop; config guarded by config_lock; the rest atomic.
+ */
+#ifndef SERVER_PARTS_SERVER_H
+#define SERVER_PARTS_SERVER_H
+
+#include "base/mutex.h"
+#include "ingest/ingest.h"
+#include "query/query.h"
+#include "server/config/options.h"
+#include "server/http/http.h"
+#include "tsdb/tsdb.h"
+
+#include <stdatomic.h>
+
+struct workers;     /* workers.h: threads that evaluate queries */
+struct config_file; /* config_file.h: what --config.file says */
+
+struct server {
+    struct server_options options;
+    struct tsdb_clock clock;
+    struct tsdb_fs fs;
+    struct tsdb *db;
+    struct ingest *ingest;
+    struct query_options query_options;
+    struct workers *workers;
+    struct http_server *http;
+    struct tsdb_mutex config_lock; /* rank SERVER_CONFIG */
+    struct config_file *config TSDB_GUARDED;
+    struct tsdb_account queries; /* memory of all queries together */
+    int64_t start_ms;
+    _Atomic(uint32_t) stopping;
+    _Atomic(uint32_t) reload_requested; /* SIGHUP, POST /-/reload */
+    _Atomic(uint32_t) config_ok;
+    _Atomic(int64_t) config_loaded_ms;
+};
+
+/* reload.c: read --config.file again and swap it in; the old one stays on any error. */
+enum tsdb_status server_reload(struct server *s, struct tsdb_error *err) TSDB_WUR;
+
+#endif

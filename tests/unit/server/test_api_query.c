@@ -1,0 +1,319 @@
+/* The query endpoints over a whole server: parameters, errors, limits, the queue. */
+#include "tests/unit/server/server_rig.h"
+
+static void query__parameters__as_prometheus_reads_them(void **state)
+{
+    (void)state;
+    static const struct path_case cases[] = {
+        {"/api/v1/query?query=1%2B1&time=4", 200,
+         OK_DATA("{\"resultType\":\"scalar\",\"result\":[4,\"2\"]}")},
+        {"/api/v1/query?query=%22x%22&time=4.5", 200,
+         OK_DATA("{\"resultType\":\"string\",\"result\":[4.5,\"x\"]}")},
+        {"/api/v1/query?query=nothing", 200, OK_DATA("{\"resultType\":\"vector\",\"result\":[]}")},
+        {"/api/v1/query?query=1&time=2023-11-14T22:13:20Z&unknown=x", 200,
+         OK_DATA("{\"resultType\":\"scalar\",\"result\":[1700000000,\"1\"]}")},
+        {"/api/v1/query?query=1&time=bad", 400,
+         BAD_DATA("invalid parameter \\\"time\\\": invalid time value for 'time': cannot parse "
+                  "\\\"bad\\\" to a valid timestamp")},
+        {"/api/v1/query?query=1&timeout=x", 400,
+         BAD_DATA("invalid parameter \\\"timeout\\\": cannot parse \\\"x\\\" to a valid duration")},
+        {"/api/v1/query?query=1&limit=-1", 400,
+         BAD_DATA("invalid parameter \\\"limit\\\": limit must be non-negative")},
+        {"/api/v1/query?query=1&limit=ten", 400,
+         BAD_DATA("invalid parameter \\\"limit\\\": strconv.Atoi: parsing \\\"ten\\\": invalid "
+                  "syntax")},
+        {"/api/v1/query?query=1&lookback_delta=x", 400,
+         BAD_DATA("error parsing lookback delta duration: cannot parse \\\"x\\\" to a valid "
+                  "duration")},
+        {"/api/v1/query?query=1&timeout=1e99", 400,
+         BAD_DATA("invalid parameter \\\"timeout\\\": cannot parse \\\"1e99\\\" to a valid "
+                  "duration. It overflows int64")},
+        {"/api/v1/query?query=%zz", 400,
+         BAD_DATA("error parsing form values: invalid URL escape \\\"%zz\\\"")},
+        {"/api/v1/query_range?query=1&end=1&step=1", 400,
+         BAD_DATA("invalid parameter \\\"start\\\": cannot parse \\\"\\\" to a valid timestamp")},
+        {"/api/v1/query_range?query=1&start=1&step=1", 400,
+         BAD_DATA("invalid parameter \\\"end\\\": cannot parse \\\"\\\" to a valid timestamp")},
+        {"/api/v1/query_range?query=1&start=2&end=1&step=1", 400,
+         BAD_DATA("invalid parameter \\\"end\\\": end timestamp must not be before start time")},
+        {"/api/v1/query_range?query=1&start=1&end=2", 400,
+         BAD_DATA("invalid parameter \\\"step\\\": cannot parse \\\"\\\" to a valid duration")},
+        {"/api/v1/query_range?query=1&start=1&end=2&step=0", 400,
+         BAD_DATA("invalid parameter \\\"step\\\": zero or negative query resolution step widths "
+                  "are not accepted. Try a positive integer")},
+        {"/api/v1/query_range?query=1&start=1&end=2&step=-5", 400, NULL},
+        {"/api/v1/query_range?query=1&start=1&end=2&step=0.0001", 400, NULL},
+        {"/api/v1/query_range?query=1&start=0&end=11001&step=1", 400,
+         BAD_DATA("exceeded maximum resolution of 11,000 points per timeseries. Try decreasing "
+                  "the query resolution (?step=XX)")},
+        {"/api/v1/query_range?query=1&start=0&end=11000&step=1", 200, NULL},
+        {"/api/v1/query_range?query=1&start=-1e30&end=1e30&step=1", 400, NULL},
+        {"/api/v1/query_range?query=a%5B1m%5D&start=1&end=2&step=1", 400,
+         BAD_DATA("invalid parameter \\\"query\\\": invalid expression type \\\"range vector\\\" "
+                  "for range query, must be Scalar or instant Vector")},
+        {"/api/v1/query_range?query=2&start=5&end=6&step=1", 200,
+         OK_DATA("{\"resultType\":\"matrix\",\"result\":[{\"metric\":{},\"values\":[[5,\"2\"],[6,"
+                 "\"2\"]]}]}")},
+        {"/api/v1/query_range?query=2&start=5&end=5&step=15s", 200,
+         OK_DATA(
+             "{\"resultType\":\"matrix\",\"result\":[{\"metric\":{},\"values\":[[5,\"2\"]]}]}")},
+        {"/api/v1/format_query?query=sum(a)by(b)", 200, OK_DATA("\"sum by (b) (a)\"")},
+    };
+    start();
+    expect_paths(cases, TSDB_ARRAY_LEN(cases));
+}
+
+static void query__parse_and_evaluation_errors__have_their_status(void **state)
+{
+    (void)state;
+    struct http_answer a;
+    start();
+    write_some();
+    http_client_once(port, "GET", "/api/v1/query?query=sum(", NULL, NULL, 0, &a);
+    assert_int_equal(a.status, 400);
+    assert_non_null(strstr(a.body, "\"errorType\":\"bad_data\""));
+    assert_non_null(strstr(a.body, "invalid parameter \\\"query\\\": 1:"));
+    assert_non_null(strstr(a.body, "parse error:"));
+    http_answer_free(&a);
+    expect_get("/api/v1/query?query=", 400, NULL);
+    expect_get("/api/v1/query", 400, NULL);
+    expect_get("/api/v1/query?query=%7B__name__=~%22.*%22%7D", 400, NULL);
+    /* duplicate label sets are the user's fault, seen while evaluating */
+    http_client_once(port, "GET", "/api/v1/query?query=-%7Bjob=%22j%22%7D", NULL, NULL, 0, &a);
+    assert_int_equal(a.status, 422);
+    assert_non_null(strstr(a.body, "\"errorType\":\"execution\""));
+    http_answer_free(&a);
+    http_client_once(port, "GET", "/api/v1/query?query=a&timeout=0", NULL, NULL, 0, &a);
+    assert_int_equal(a.status, 503);
+    assert_non_null(strstr(a.body, "\"errorType\":\"timeout\",\"error\":\"query timed out in "));
+    http_answer_free(&a);
+}
+
+static void query__form_post__body_wins_over_url(void **state)
+{
+    (void)state;
+    static const char two[] = OK_DATA("{\"resultType\":\"scalar\",\"result\":[7,\"2\"]}");
+    static const char one[] = OK_DATA("{\"resultType\":\"scalar\",\"result\":[9,\"1\"]}");
+    start();
+    expect("POST", "/api/v1/query?query=1&time=9", FORM, "query=2&time=7", 200, two);
+    expect("POST", "/api/v1/query?query=1&time=9",
+           "Content-Type: application/x-www-form-urlencoded; charset=UTF-8\r\n", "query=2&time=7",
+           200, two);
+    /* only forms are read */
+    expect("POST", "/api/v1/query?query=1&time=9", "Content-Type: text/plain\r\n", "query=2&time=7",
+           200, one);
+    expect("POST", "/api/v1/query?query=1&time=9", NULL, "query=2&time=7", 200, one);
+    expect("POST", "/api/v1/query", FORM, "query=1&time=%", 400, NULL);
+}
+
+static void query__form_too_large__is_refused(void **state)
+{
+    (void)state;
+    struct http_answer a;
+    server.options.body_bytes_max = 16u << 20;
+    start();
+    size_t len = PARAMS_FORM_BYTES_MAX + 1;
+    char *form = malloc(len + 1);
+    assert_non_null(form);
+    memset(form, 'a', len);
+    form[len] = '\0';
+    http_client_once(port, "POST", "/api/v1/query", FORM, form, len, &a);
+    assert_int_equal(a.status, 400);
+    http_answer_free(&a);
+    /* as large as allowed: the query is too long, but understood */
+    memcpy(form, "query=", 6);
+    http_client_once(port, "POST", "/api/v1/query", FORM, form, len - 1, &a);
+    assert_int_equal(a.status, 400);
+    http_answer_free(&a);
+    free(form);
+}
+
+static void query__limit__cuts_and_warns(void **state)
+{
+    (void)state;
+    start();
+    write_some();
+    expect_get(
+        "/api/v1/query?query=%7Bjob=%22j%22%7D&limit=1", 200,
+        "{\"status\":\"success\",\"data\":{\"resultType\":\"vector\",\"result\":[{\"metric\":"
+        "{\"__name__\":\"a\",\"job\":\"j\"},\"value\":[1700000000,\"2.5\"]}]},"
+        "\"warnings\":[\"results truncated due to limit\"]}");
+    expect_get("/api/v1/query?query=b&limit=1", 200,
+               OK_DATA("{\"resultType\":\"vector\",\"result\":[{\"metric\":{\"__name__\":\"b\","
+                       "\"job\":\"j\"},\"value\":[1700000000,\"7\"]}]}"));
+}
+
+static void query__lookback_delta__is_taken(void **state)
+{
+    (void)state;
+    start();
+    write_some();
+    expect_get("/api/v1/query?query=count(b)&time=1700000100", 200,
+               OK_DATA("{\"resultType\":\"vector\",\"result\":[{\"metric\":{},\"value\":"
+                       "[1700000100,\"1\"]}]}"));
+    expect_get("/api/v1/query?query=count(b)&time=1700000100&lookback_delta=1m", 200,
+               OK_DATA("{\"resultType\":\"vector\",\"result\":[]}"));
+}
+
+static void query__stats__are_added(void **state)
+{
+    (void)state;
+    struct http_answer a;
+    start();
+    write_some();
+    http_client_once(port, "GET", "/api/v1/query?query=a&stats=true", NULL, NULL, 0, &a);
+    assert_int_equal(a.status, 200);
+    assert_non_null(strstr(a.body, "]}],\"stats\"") ? a.body : strstr(a.body, "],\"stats\":{"));
+    assert_non_null(strstr(a.body, "\"timings\":{\"evalTotalTime\":"));
+    assert_non_null(strstr(a.body, "\"samples\":{\"totalQueryableSamples\":"));
+    assert_string_equal(a.body + a.body_len - 4, "}}}}");
+    http_answer_free(&a);
+}
+
+static void query__memory_limit__is_an_error_and_gives_all_back(void **state)
+{
+    (void)state;
+    struct http_answer a;
+    server.options.query_bytes_max = 100000;
+    start();
+    http_client_once(port, "GET", "/api/v1/query_range?query=1&start=0&end=11000&step=1", NULL,
+                     NULL, 0, &a);
+    assert_int_equal(a.status, 422);
+    assert_non_null(strstr(a.body, "\"errorType\":\"execution\""));
+    http_answer_free(&a);
+    expect_get("/api/v1/query?query=1&time=1", 200, NULL);
+}
+
+static void *one_query(void *arg)
+{
+    int *status = arg;
+    struct http_answer a;
+    http_client_once(port, "GET", "/api/v1/query?query=1", NULL, NULL, 0, &a);
+    *status = a.status;
+    http_answer_free(&a);
+    return NULL;
+}
+
+static void wait_for_workers(uint32_t running, uint32_t waiting)
+{
+    struct workers_stats s = {0};
+    for (int i = 0; i < WAIT_TRIES && (s.running != running || s.waiting != waiting); i++) {
+        nap();
+        workers_stats_read(server.workers, &s);
+    }
+    assert_int_equal(s.running, running);
+    assert_int_equal(s.waiting, waiting);
+}
+
+static void query__queue_full__is_503_and_health_goes_on(void **state)
+{
+    (void)state;
+    int status[2] = {0, 0};
+    pthread_t threads[2];
+    struct http_answer a;
+    char v[16];
+    start_with(1, 1);
+    /* a query takes this lock at its start: the only worker stops there */
+    tsdb_mutex_lock(&server.config_lock);
+    assert_int_equal(pthread_create(&threads[0], NULL, one_query, &status[0]), 0);
+    wait_for_workers(1, 0);
+    assert_int_equal(pthread_create(&threads[1], NULL, one_query, &status[1]), 0);
+    wait_for_workers(1, 1);
+    http_client_once(port, "GET", "/api/v1/query?query=1", NULL, NULL, 0, &a);
+    expect_get("/-/healthy", 200, NULL);
+    write_sample("meanwhile", T0, 1, 204, NULL);
+    tsdb_mutex_unlock(&server.config_lock);
+    assert_int_equal(a.status, 503);
+    assert_true(http_answer_header(&a, "Retry-After", v, sizeof v));
+    assert_non_null(strstr(a.body, "\"status\":\"error\""));
+    http_answer_free(&a);
+    for (int i = 0; i < 2; i++) {
+        pthread_join(threads[i], NULL);
+        assert_int_equal(status[i], 200);
+    }
+}
+
+static void query__time_runs_out_in_the_queue__is_a_timeout(void **state)
+{
+    (void)state;
+    int status[2] = {0, 0};
+    pthread_t threads[2];
+    server.options.query_timeout_ms = 30;
+    start_with(1, 1);
+    tsdb_mutex_lock(&server.config_lock);
+    assert_int_equal(pthread_create(&threads[0], NULL, one_query, &status[0]), 0);
+    wait_for_workers(1, 0);
+    assert_int_equal(pthread_create(&threads[1], NULL, one_query, &status[1]), 0);
+    wait_for_workers(1, 1);
+    for (int i = 0; i < 60; i++) {
+        nap();
+    }
+    tsdb_mutex_unlock(&server.config_lock);
+    for (int i = 0; i < 2; i++) {
+        pthread_join(threads[i], NULL);
+        assert_int_equal(status[i], 503);
+    }
+}
+
+/* Hours of work, as long as nothing stops it. */
+#define ENDLESS                                                                                    \
+    "/api/v1/query_range?query=quantile_over_time(0.5,vector(time())%5B55h:1s%5D)"                 \
+    "&start=1700000000&end=1700011000&step=1"
+
+static void query__timeout__stops_the_work(void **state)
+{
+    (void)state;
+    struct http_answer a;
+    server.options.query_timeout_ms = 24 * INT64_C(3600000);
+    start_with(1, 4);
+    http_client_once(port, "GET", ENDLESS "&timeout=50ms", NULL, NULL, 0, &a);
+    assert_int_equal(a.status, 503);
+    assert_non_null(strstr(a.body, "\"errorType\":\"timeout\",\"error\":\"query timed out in "));
+    http_answer_free(&a);
+    wait_for_workers(0, 0);
+    expect_get("/api/v1/query?query=1", 200, NULL); /* the only worker is free again */
+}
+
+static void query__client_goes_away__stops_the_work(void **state)
+{
+    (void)state;
+    struct http_client c;
+    server.options.query_timeout_ms = 24 * INT64_C(3600000);
+    start_with(1, 4);
+    assert_int_equal(http_client_open(&c, port), 0);
+    assert_true(http_client_send_text(&c, "GET " ENDLESS " HTTP/1.1\r\nHost: t\r\n\r\n"));
+    wait_for_workers(1, 0);
+    http_client_close(&c);
+    wait_for_workers(0, 0);
+    expect_get("/api/v1/query?query=1", 200, NULL);
+}
+
+static void query__duration_expression_without_a_duration__is_bad_data(void **state)
+{
+    (void)state;
+    start();
+    expect_get("/api/v1/query?query=up%5B1s-2s%5D", 400,
+               BAD_DATA("invalid parameter \\\"query\\\": 3:8: duration must be greater than 0"));
+    expect_get("/api/v1/query_range?query=sum(rate(up%5Bstep()-5s%5D))&start=1&end=2&step=5", 400,
+               NULL);
+    expect_get("/api/v1/query_range?query=sum(rate(up%5Bstep()-5s%5D))&start=1&end=2&step=6", 200,
+               NULL);
+}
+
+static const struct CMUnitTest tests[] = {
+    CASE(query__parameters__as_prometheus_reads_them),
+    CASE(query__parse_and_evaluation_errors__have_their_status),
+    CASE(query__form_post__body_wins_over_url),
+    CASE(query__form_too_large__is_refused),
+    CASE(query__limit__cuts_and_warns),
+    CASE(query__lookback_delta__is_taken),
+    CASE(query__stats__are_added),
+    CASE(query__memory_limit__is_an_error_and_gives_all_back),
+    CASE(query__queue_full__is_503_and_health_goes_on),
+    CASE(query__time_runs_out_in_the_queue__is_a_timeout),
+    CASE(query__timeout__stops_the_work),
+    CASE(query__client_goes_away__stops_the_work),
+    CASE(query__duration_expression_without_a_duration__is_bad_data),
+};
+
+TEST_MAIN(tests)

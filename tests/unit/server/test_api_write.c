@@ -1,0 +1,434 @@
+/* POST /api/v1/write over a whole server. */
+#include "tests/unit/server/server_rig.h"
+
+static void write__v1_body__is_stored_and_read_back(void **state)
+{
+    (void)state;
+    start();
+    write_some();
+    expect_get("/api/v1/query?query=a&time=1700000000", 200,
+               OK_DATA("{\"resultType\":\"vector\",\"result\":[{\"metric\":{\"__name__\":\"a\","
+                       "\"job\":\"j\"},\"value\":[1700000000,\"2.5\"]}]}"));
+    expect_get("/api/v1/query?query=a%5B1m%5D", 200, /* time is now */
+               OK_DATA("{\"resultType\":\"matrix\",\"result\":[{\"metric\":{\"__name__\":\"a\","
+                       "\"job\":\"j\"},\"values\":[[1699999990,\"1.5\"],[1700000000,\"2.5\"]]}]}"));
+    write_sample("a", T0, 2.5, 204, NULL); /* the same again is a no-op, and counts */
+    write_sample("a", T0, 3.5, 400, "duplicate sample for timestamp");
+    write_sample("a", T0 + 11 * 60000, 1, 400, "out of bounds");
+    write_sample("a", T0 - 16 * INT64_C(86400000), 1, 400, "out of bounds");
+}
+
+static void write__v2_body__counts_every_kind(void **state)
+{
+    (void)state;
+    start();
+    struct tsdb_label labels[] = {tsdb_label_make("__name__", "h"), tsdb_label_make("job", "j")};
+    struct tsdb_label trace[] = {tsdb_label_make("trace_id", "abc")};
+    struct encode_sample samples[2] = {{.t_ms = T0 - 1, .bits = TSDB_STALE_NAN_BITS},
+                                       {.t_ms = T0, .bits = tsdb_double_bits(4)}};
+    struct tsdb_exemplar exemplar = {
+        .labels = {trace, 1}, .bits = tsdb_double_bits(0.5), .t_ms = T0};
+    struct tsdb_span span = {.offset = 0, .length = 2};
+    int64_t deltas[2] = {1, 1};
+    struct encode_histogram histogram = {.t_ms = T0,
+                                         .histogram = {.schema = 0,
+                                                       .sum = 5,
+                                                       .count_int = 3,
+                                                       .positive_span_count = 1,
+                                                       .positive_spans = &span,
+                                                       .positive_bucket_count = 2,
+                                                       .positive_deltas = deltas}};
+    struct tsdb_label labels2[] = {tsdb_label_make("__name__", "i")};
+    struct encode_series series[2] = {
+        {.labels = {labels, 2},
+         .samples = samples,
+         .sample_count = 2,
+         .exemplars = &exemplar,
+         .exemplar_count = 1},
+        {.labels = {labels2, 1}, .histograms = &histogram, .histogram_count = 1}};
+    struct body b;
+    struct http_answer a;
+    body_init(&b);
+    assert_ok(encode_v2_request(series, 2, &b.raw));
+    body_pack(&b);
+    send_write(V2_HEADERS, b.packed.data, b.packed.len, &a);
+    assert_int_equal(a.status, 204);
+    expect_counts(&a, "2", "1", "1");
+    http_answer_free(&a);
+    body_deinit(&b);
+    expect_get("/api/v1/query_exemplars?query=h&start=1699999999&end=1700000001", 200,
+               OK_DATA("[{\"seriesLabels\":{\"__name__\":\"h\",\"job\":\"j\"},\"exemplars\":[{"
+                       "\"labels\":{\"trace_id\":\"abc\"},\"value\":\"0.5\",\"timestamp\":"
+                       "1700000000}]}]"));
+    expect_get("/api/v1/query_exemplars?query=h&end=1600000000", 200, OK_DATA("[]"));
+    expect_get("/api/v1/query_exemplars?query=1%2B1", 204, "");
+    expect_get("/api/v1/query?query=i", 200,
+               OK_DATA("{\"resultType\":\"vector\",\"result\":[{\"metric\":{\"__name__\":\"i\"},"
+                       "\"histogram\":[1700000000,{\"count\":\"3\",\"sum\":\"5\",\"buckets\":[[0,"
+                       "\"0.5\",\"1\",\"1\"],[0,\"1\",\"2\",\"2\"]]}]}]}"));
+}
+
+static void write__content_type_and_encoding__are_negotiated(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *headers;
+        int status;
+    } cases[] = {
+        {"", 204},
+        {"Content-Type: application/x-protobuf\r\n", 204},
+        {"Content-Type: application/x-protobuf; charset=utf-8\r\n", 204},
+        {"Content-Type: Application/X-Protobuf;proto=prometheus.WriteRequest\r\n", 204},
+        {"Content-Type: application/x-protobuf; proto=io.prometheus.write.v2.Request\r\n", 204},
+        {"Content-Type: application/x-protobuf;proto=io.prometheus.write.V2.Request\r\n", 415},
+        {"Content-Type: application/x-protobuf;proto=\r\n", 415},
+        {"Content-Type: application/x-protobuf;proto=foo.Bar\r\n", 415},
+        {"Content-Type: application/json\r\n", 415},
+        {"Content-Type: text/plain; proto=prometheus.WriteRequest\r\n", 415},
+        {"Content-Type: application/x-protobufx\r\n", 415},
+        {"Content-Encoding: snappy\r\n", 204},
+        {"Content-Encoding: gzip\r\n", 415},
+        {"Content-Encoding: deflate\r\n", 415},
+        {"Content-Encoding: snappy, gzip\r\n", 415},
+        {"X-Tidalite-Durability: strict\r\n", 204},
+        {"X-Tidalite-Durability: memory\r\n", 204},
+        {"X-Tidalite-Durability: best-effort\r\n", 400},
+    };
+    start();
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(cases); i++) {
+        /* an empty request is legal; refusals must not depend on the body */
+        struct http_answer a;
+        send_write(cases[i].headers, NULL, 0, &a);
+        if (a.status != cases[i].status) {
+            fail_msg("%s: %d, expected %d", cases[i].headers, a.status, cases[i].status);
+        }
+        expect_counts(&a, "0", "0", "0");
+        http_answer_free(&a);
+        if (cases[i].status == 415) {
+            send_write(cases[i].headers, "broken", 6, &a);
+            assert_int_equal(a.status, 415);
+            http_answer_free(&a);
+        }
+    }
+}
+
+static void write__no_encoding__takes_plain_protobuf_too(void **state)
+{
+    (void)state;
+    struct body b;
+    struct http_answer a;
+    struct tsdb_label labels[] = {tsdb_label_make("__name__", "plain")};
+    start();
+    body_init(&b);
+    body_add(&b, labels, 1, T0, 3);
+    body_pack(&b);
+    send_write("", b.raw.data, b.raw.len, &a);
+    assert_int_equal(a.status, 204);
+    expect_counts(&a, "1", "0", "0");
+    http_answer_free(&a);
+    send_write("", b.packed.data, b.packed.len, &a);
+    assert_int_equal(a.status, 204);
+    http_answer_free(&a);
+    body_deinit(&b);
+}
+
+static void write__damaged_bodies__are_refused_on_a_living_connection(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *data;
+        size_t len;
+        int status;
+    } cases[] = {
+        {"\xff\xff\xff\xff\xff\xff\xff", 7, 400}, /* no length */
+        {"\x05hel", 4, 400},                      /* torn */
+        {"\x80\x80\x80\x80\x01", 5, 413},         /* five bytes that say 256 MiB */
+        {"\x03\x08\x0a\xff\x01", 5, 400},         /* a label set that goes beyond the end */
+        {"\x00", 1, 204},                         /* nothing at all */
+    };
+    struct http_client c;
+    start();
+    assert_int_equal(http_client_open(&c, port), 0);
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(cases); i++) {
+        struct http_answer a;
+        http_client_call(&c, "POST", "/api/v1/write", V1_HEADERS, cases[i].data, cases[i].len, &a);
+        if (a.status != cases[i].status) {
+            fail_msg("case %zu: %d %s", i, a.status, a.body);
+        }
+        expect_counts(&a, "0", "0", "0");
+        http_answer_free(&a);
+    }
+    http_client_close(&c);
+    write_sample("still_here", T0, 1, 204, NULL);
+}
+
+static void write__some_bad_series__stores_the_others(void **state)
+{
+    (void)state;
+    static const char bad_utf8[] = "\xff\xfe";
+    struct tsdb_label good[] = {tsdb_label_make("z", "unsorted"),
+                                tsdb_label_make("__name__", "ok")};
+    struct tsdb_label nameless[] = {tsdb_label_make("a", "b")};
+    struct tsdb_label twice[] = {tsdb_label_make("__name__", "x"), tsdb_label_make("a", "1"),
+                                 tsdb_label_make("a", "2")};
+    struct tsdb_label invalid[] = {tsdb_label_make("__name__", "x"),
+                                   tsdb_label_make("a", bad_utf8)};
+    struct body b;
+    struct http_answer a;
+    start();
+    body_init(&b);
+    body_add(&b, nameless, 1, T0, 1);
+    body_add(&b, good, 2, T0, 2);
+    body_add(&b, twice, 3, T0, 3);
+    body_add(&b, invalid, 2, T0, 4);
+    body_pack(&b);
+    send_write(V1_HEADERS, b.packed.data, b.packed.len, &a);
+    assert_int_equal(a.status, 400);
+    expect_counts(&a, "1", "0", "0");
+    assert_true(strlen(a.body) > 10);
+    http_answer_free(&a);
+    body_deinit(&b);
+    expect_get("/api/v1/query?query=count(%7B__name__!=%22%22%7D)", 200,
+               OK_DATA("{\"resultType\":\"vector\",\"result\":[{\"metric\":{},\"value\":"
+                       "[1700000000,\"1\"]}]}"));
+    expect_get("/api/v1/series?match[]=ok", 200,
+               OK_DATA("[{\"__name__\":\"ok\",\"z\":\"unsorted\"}]"));
+}
+
+static void write__body_over_the_limit__is_413_with_counts(void **state)
+{
+    (void)state;
+    struct http_client c;
+    struct http_answer a;
+    start();
+    assert_int_equal(http_client_open(&c, port), 0);
+    assert_true(http_client_send_text(
+        &c, "POST /api/v1/write HTTP/1.1\r\nHost: t\r\nContent-Length: 1048577\r\n\r\n"));
+    http_client_read(&c, false, &a);
+    assert_int_equal(a.status, 413);
+    expect_counts(&a, "0", "0", "0");
+    assert_non_null(strstr(a.body, "--web.max-body-size"));
+    http_answer_free(&a);
+    assert_true(http_client_closed(&c));
+    http_client_close(&c);
+}
+
+static void write__refused_by_the_http_layer__has_counts_too(void **state)
+{
+    (void)state;
+    struct http_client c;
+    struct http_answer a;
+    start();
+    assert_int_equal(http_client_open(&c, port), 0);
+    assert_true(http_client_send_text(&c, "POST /api/v1/write HTTP/1.1\r\nHost: t\r\n"
+                                          "Content-Length: 1\r\nContent-Length: 2\r\n\r\n"));
+    http_client_read(&c, false, &a);
+    assert_int_equal(a.status, 400);
+    expect_counts(&a, "0", "0", "0");
+    http_answer_free(&a);
+    http_client_close(&c);
+    /* a chunk too many */
+    char *chunk = calloc(1, 600001);
+    assert_non_null(chunk);
+    assert_int_equal(http_client_open(&c, port), 0);
+    assert_true(http_client_send_text(
+        &c, "POST /api/v1/write HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n"));
+    for (int i = 0; i < 2; i++) {
+        bool sent = http_client_send_text(&c, "927c0\r\n") && http_client_send(&c, chunk, 600000) &&
+                    http_client_send_text(&c, "\r\n");
+        assert_true(sent || i > 0); /* the second one may find the connection closed */
+    }
+    free(chunk);
+    http_client_read(&c, false, &a);
+    if (a.status != 0) { /* the answer is lost where a reset overtakes it */
+        assert_int_equal(a.status, 413);
+        expect_counts(&a, "0", "0", "0");
+    }
+    http_answer_free(&a);
+    http_client_close(&c);
+    /* other routes do not have them */
+    char v[8];
+    assert_int_equal(http_client_open(&c, port), 0);
+    assert_true(http_client_send_text(&c, "POST /api/v1/query HTTP/1.1\r\nHost: t\r\n"
+                                          "Content-Length: 1\r\nContent-Length: 2\r\n\r\n"));
+    http_client_read(&c, false, &a);
+    assert_int_equal(a.status, 400);
+    assert_false(http_answer_header(&a, "X-Prometheus-Remote-Write-Samples-Written", v, sizeof v));
+    http_answer_free(&a);
+    http_client_close(&c);
+}
+
+static void write__decoded_size_over_the_limit__is_413(void **state)
+{
+    (void)state;
+    struct body b;
+    struct http_answer a;
+    start();
+    body_init(&b);
+    uint8_t *zeroes = tsdb_buf_reserve(&b.raw, (4u << 20) + 1);
+    assert_non_null(zeroes);
+    memset(zeroes, 0, (4u << 20) + 1);
+    b.raw.len = (4u << 20) + 1;
+    body_pack(&b);
+    assert_true(b.packed.len < (1u << 20)); /* a bomb: the body itself is well within its limit */
+    send_write(V1_HEADERS, b.packed.data, b.packed.len, &a);
+    assert_int_equal(a.status, 413);
+    expect_counts(&a, "0", "0", "0");
+    http_answer_free(&a);
+    body_deinit(&b);
+}
+
+static void write__chunked__is_stored(void **state)
+{
+    (void)state;
+    struct body b;
+    struct http_client c;
+    struct http_answer a;
+    char size[32];
+    struct tsdb_label labels[] = {tsdb_label_make("__name__", "chunked")};
+    start();
+    body_init(&b);
+    body_add(&b, labels, 1, T0, 3);
+    body_pack(&b);
+    assert_int_equal(http_client_open(&c, port), 0);
+    assert_true(http_client_send_text(&c, "POST /api/v1/write HTTP/1.1\r\nHost: t\r\n" V1_HEADERS
+                                          "Transfer-Encoding: chunked\r\n\r\n"));
+    snprintf(size, sizeof size, "%zx\r\n", b.packed.len);
+    assert_true(http_client_send_text(&c, size));
+    assert_true(http_client_send(&c, b.packed.data, b.packed.len));
+    assert_true(http_client_send_text(&c, "\r\n0\r\n\r\n"));
+    http_client_read(&c, false, &a);
+    assert_int_equal(a.status, 204);
+    expect_counts(&a, "1", "0", "0");
+    http_answer_free(&a);
+    http_client_close(&c);
+    body_deinit(&b);
+}
+
+static void write__budget_used_up__is_503_and_nothing_stored(void **state)
+{
+    (void)state;
+    struct http_client c;
+    struct http_answer a;
+    char v[16];
+    server.options.inflight_bytes_max = 2000;
+    start();
+    /* one client holds the budget with a body that it does not finish */
+    assert_int_equal(http_client_open(&c, port), 0);
+    assert_true(http_client_send_text(
+        &c, "POST /api/v1/write HTTP/1.1\r\nHost: t\r\nContent-Length: 1999\r\n\r\n"));
+    struct ingest_stats stats = {0};
+    for (int i = 0; i < WAIT_TRIES && stats.inflight_bytes == 0; i++) {
+        nap();
+        ingest_stats_read(server.ingest, &stats);
+    }
+    assert_int_equal(stats.inflight_bytes, 1999);
+    send_write(V1_HEADERS, "0123456789", 10, &a);
+    assert_int_equal(a.status, 503);
+    expect_counts(&a, "0", "0", "0");
+    assert_true(http_answer_header(&a, "Retry-After", v, sizeof v));
+    assert_string_equal(v, "1");
+    http_answer_free(&a);
+    http_client_close(&c); /* gives it back */
+    for (int i = 0; i < WAIT_TRIES && stats.inflight_bytes != 0; i++) {
+        nap();
+        ingest_stats_read(server.ingest, &stats);
+    }
+    write_sample("later", T0, 1, 204, NULL);
+}
+
+static void write__disk_fails__is_503_and_reads_go_on(void **state)
+{
+    (void)state;
+    struct body b;
+    struct http_answer a;
+    struct tsdb_label labels[] = {tsdb_label_make("__name__", "lost")};
+    start();
+    write_some();
+    tsdb_fs_sim_fault(disk, TSDB_FAULT_HALT, 1, 1);
+    body_init(&b);
+    body_add(&b, labels, 1, T0, 1);
+    body_pack(&b);
+    send_write(V1_HEADERS, b.packed.data, b.packed.len, &a);
+    assert_int_equal(a.status, 503);
+    char v[16];
+    assert_true(http_answer_header(&a, "Retry-After", v, sizeof v));
+    assert_true(strlen(a.body) > 10);
+    http_answer_free(&a);
+    body_deinit(&b);
+    expect_get("/api/v1/query?query=b", 200, NULL);
+    expect_get("/-/ready", 200, NULL);
+}
+
+/* Several connections write at once, each its own series; all that was acknowledged is there. */
+struct writer {
+    uint32_t index;
+    uint32_t wrong;
+};
+
+static void *writer_main(void *arg)
+{
+    struct writer *w = arg;
+    char name[32];
+    struct http_client c;
+    snprintf(name, sizeof name, "%u", w->index);
+    if (http_client_open(&c, port) != 0) {
+        w->wrong++;
+        return NULL;
+    }
+    for (int i = 0; i < 100; i++) {
+        struct body b;
+        struct http_answer a;
+        struct tsdb_label labels[] = {tsdb_label_make("__name__", "storm"),
+                                      tsdb_label_make("w", name)};
+        body_init(&b);
+        body_add(&b, labels, 2, T0 - 100000 + i * 1000, i);
+        w->wrong += ingest_snappy_encode(&b.raw, &b.packed) != TSDB_OK;
+        http_client_call(&c, "POST", "/api/v1/write", V1_HEADERS, b.packed.data, b.packed.len, &a);
+        w->wrong += a.status != 204;
+        http_answer_free(&a);
+        http_client_call(&c, "GET", "/api/v1/query?query=storm", NULL, NULL, 0, &a);
+        w->wrong += a.status != 200;
+        http_answer_free(&a);
+        body_deinit(&b);
+    }
+    http_client_close(&c);
+    return NULL;
+}
+
+static void write__many_connections__all_acknowledged_samples_are_there(void **state)
+{
+    (void)state;
+    struct writer writers[4];
+    pthread_t threads[4];
+    start();
+    for (uint32_t i = 0; i < 4; i++) {
+        writers[i] = (struct writer){i, 0};
+        assert_int_equal(pthread_create(&threads[i], NULL, writer_main, &writers[i]), 0);
+    }
+    for (int i = 0; i < 4; i++) {
+        pthread_join(threads[i], NULL);
+        assert_int_equal(writers[i].wrong, 0);
+    }
+    expect_get("/api/v1/query?query=sum(count_over_time(storm%5B1h%5D))", 200,
+               OK_DATA("{\"resultType\":\"vector\",\"result\":[{\"metric\":{},\"value\":"
+                       "[1700000000,\"400\"]}]}"));
+}
+
+static const struct CMUnitTest tests[] = {
+    CASE(write__v1_body__is_stored_and_read_back),
+    CASE(write__v2_body__counts_every_kind),
+    CASE(write__content_type_and_encoding__are_negotiated),
+    CASE(write__no_encoding__takes_plain_protobuf_too),
+    CASE(write__damaged_bodies__are_refused_on_a_living_connection),
+    CASE(write__some_bad_series__stores_the_others),
+    CASE(write__body_over_the_limit__is_413_with_counts),
+    CASE(write__refused_by_the_http_layer__has_counts_too),
+    CASE(write__decoded_size_over_the_limit__is_413),
+    CASE(write__chunked__is_stored),
+    CASE(write__budget_used_up__is_503_and_nothing_stored),
+    CASE(write__disk_fails__is_503_and_reads_go_on),
+    CASE(write__many_connections__all_acknowledged_samples_are_there),
+};
+
+TEST_MAIN(tests)
