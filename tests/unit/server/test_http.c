@@ -29,6 +29,7 @@ struct rig {
     pthread_cond_t ready;
     struct visit *queue;
     bool stop;
+    bool started; /* the replier runs */
     pthread_t replier;
 };
 
@@ -259,6 +260,7 @@ static void rig_start(uint32_t threads, uint32_t connections_max, int64_t timeou
     assert_true(rig.port != 0);
     assert_int_equal(rig.port, http_port(rig.server));
     assert_int_equal(pthread_create(&rig.replier, NULL, replier_main, &rig), 0);
+    rig.started = true;
 }
 
 static int setup(void **state)
@@ -281,12 +283,13 @@ static void rig_stop(void)
     pthread_cond_destroy(&rig.ready);
     pthread_mutex_destroy(&rig.lock);
     rig.server = NULL;
+    rig.started = false;
 }
 
 static int teardown(void **state)
 {
     (void)state;
-    if (rig.server) {
+    if (rig.started) {
         rig_stop();
     }
     return 0;
