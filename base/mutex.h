@@ -15,6 +15,7 @@ enum tsdb_lock_rank {
     TSDB_RANK_SERVER_CONFIG = 1,
     TSDB_RANK_SERVER_QUEUE,
     TSDB_RANK_SERVER_WATCH,
+    TSDB_RANK_SERVER_EXCHANGES,
     TSDB_RANK_QUERY_GATE,
     TSDB_RANK_INGEST_POOL,
     TSDB_RANK_TSDB_BLOCKS, /* flush, compaction, retention of blocks: one at a time */

@@ -8,6 +8,7 @@
 #include "server/parts/server.h"
 #include "server/parts/workers.h"
 #include "server/self_scrape.h"
+#include "server/shutdown.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -15,7 +16,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define STOP_TIMEOUT_MS     10000 /* open requests get this long at shutdown */
 #define DEFAULT_THREADS_MAX 4u
 
 static uint32_t default_threads(void)
@@ -174,12 +174,22 @@ static void print_summary(const struct server *s)
     fflush(stdout);
 }
 
+/* What a second signal costs, which depends on the durability; set before signals are taken. */
+static const char *give_up_text = "";
+
+static const char *give_up_text_of(enum tsdb_durability durability)
+{
+    return durability == TSDB_DURABILITY_MEMORY
+               ? "tidalite: second signal, giving up at once; what was acknowledged since the last "
+                 "checkpoint is lost (--storage.durability=memory)\n"
+               : "tidalite: second signal, giving up at once; the log covers what was "
+                 "acknowledged\n";
+}
+
 static void on_second_signal(int signal_number)
 {
     (void)signal_number;
-    static const char text[] =
-        "tidalite: second signal, giving up at once; the log covers what was acknowledged\n";
-    ssize_t n = write(STDERR_FILENO, text, sizeof text - 1);
+    ssize_t n = write(STDERR_FILENO, give_up_text, strlen(give_up_text));
     (void)n;
     _exit(130);
 }
@@ -222,23 +232,6 @@ static void wait_for_stop(struct server *s, const sigset_t *signals)
         }
     }
     tsdb_log(TSDB_LOG_INFO, "server", "stopping", TSDB_S("request", "/-/quit"));
-}
-
-static enum tsdb_status close_all(struct server *s, struct self_scrape *scrape,
-                                  struct tsdb_error *err) TSDB_NO_TSA
-{
-    atomic_store(&s->stopping, 1);
-    self_scrape_stop(scrape);
-    http_stop(s->http, STOP_TIMEOUT_MS);
-    workers_destroy(s->workers);
-    ingest_destroy(s->ingest);
-    enum tsdb_status status = tsdb_close(s->db, err);
-    config_file_destroy(s->config);
-    if (s->fs.ops) {
-        tsdb_fs_real_destroy(&s->fs);
-    }
-    tsdb_mutex_deinit(&s->config_lock);
-    return status;
 }
 
 static enum tsdb_status start_all(struct server *s, struct self_scrape **scrape,
@@ -298,13 +291,18 @@ static int run_server(struct server *s)
         wait_for_stop(s, &signals);
         failed = tsdb_state(s->db, NULL) == TSDB_STATE_FAILED;
     }
+    give_up_text = give_up_text_of(s->options.durability);
     signal(SIGTERM, on_second_signal);
     signal(SIGINT, on_second_signal);
     pthread_sigmask(SIG_UNBLOCK, &signals, NULL);
     tsdb_error_clear(&err);
-    if (close_all(s, scrape, &err) != TSDB_OK) {
+    bool left_behind = false;
+    if (server_shutdown(s, scrape, &left_behind, &err) != TSDB_OK) {
         fprintf(stderr, "tidalite: while stopping: %s\n", err.msg);
         failed = true;
+    }
+    if (left_behind) {
+        _exit(1); /* threads still run over what exit handlers would take away */
     }
     return failed;
 }

@@ -65,6 +65,9 @@ enum tsdb_status tsdb_open(const struct tsdb_options *options, struct tsdb **out
  * with other calls. After an error the directory is still consistent (the log covers what the
  * checkpoint lacks). NULL is fine. */
 enum tsdb_status tsdb_close(struct tsdb *db, struct tsdb_error *err);
+/* The same but for the memory: for a process that ends while readers are stuck in here, who must
+ * not find it gone. Then nothing but the end of the process may follow. */
+enum tsdb_status tsdb_stop(struct tsdb *db, struct tsdb_error *err);
 /* Tests: drop everything as kill -9 would, without any file operation. Writes under way are done
  * with READ_ONLY. */
 void tsdb_abandon(struct tsdb *db);

@@ -3,6 +3,7 @@
 #include "server/http/http_private.h"
 
 #include "base/assert.h"
+#include "base/clock.h"
 #include "base/format.h"
 #include "base/log.h"
 
@@ -234,6 +235,52 @@ static enum MHD_Result handle_body(struct http_exchange *x, const char *data, si
     return MHD_YES;
 }
 
+static struct http_daemon *daemon_of(struct http_server *s, struct MHD_Connection *connection)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_DAEMON);
+    for (uint32_t i = 0; info && i < s->daemon_count; i++) {
+        if (s->daemons[i].mhd == info->daemon) {
+            return &s->daemons[i];
+        }
+    }
+    return NULL;
+}
+
+static void list_add(struct http_exchange *x)
+{
+    struct http_daemon *d = daemon_of(x->server, x->connection);
+    TSDB_ASSERT(d && !x->daemon);
+    tsdb_mutex_lock(&d->lock);
+    x->daemon = d;
+    x->next = d->handed;
+    if (x->next) {
+        x->next->prev = x;
+    }
+    d->handed = x;
+    tsdb_mutex_unlock(&d->lock);
+}
+
+static void list_remove(struct http_exchange *x)
+{
+    struct http_daemon *d = x->daemon;
+    if (!d) {
+        return;
+    }
+    tsdb_mutex_lock(&d->lock);
+    if (x->next) {
+        x->next->prev = x->prev;
+    }
+    if (x->prev) {
+        x->prev->next = x->next;
+    } else {
+        TSDB_ASSERT(d->handed == x);
+        d->handed = x->next;
+    }
+    x->daemon = NULL;
+    tsdb_mutex_unlock(&d->lock);
+}
+
 /* The request is whole: hand it over once. False when the server has no time left for it. */
 static bool complete_once(struct http_exchange *x)
 {
@@ -249,6 +296,7 @@ static bool complete_once(struct http_exchange *x)
         return false;
     }
     x->completed = true;
+    list_add(x);
     s->handlers.on_complete(s->handlers.arg, x);
     return true;
 }
@@ -314,7 +362,12 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **co
     }
     *con_cls = NULL;
     http_watcher_remove(s->watcher, x->watch_slot);
+    list_remove(x);
     s->handlers.on_end(s->handlers.arg, x);
+    /* Woken, and the client was gone before on_wake came: nobody will answer any more. */
+    if (x->completed && !replied(x)) {
+        atomic_fetch_sub(&s->unanswered, 1);
+    }
     if (x->has_body) {
         tsdb_buf_deinit(&x->body);
     }
@@ -332,12 +385,9 @@ static void on_connection(void *cls, struct MHD_Connection *connection, void **s
         return;
     }
     atomic_fetch_sub(&s->connections_open, 1);
-    const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_DAEMON);
-    for (uint32_t i = 0; info && i < s->daemon_count; i++) {
-        if (s->daemons[i].mhd == info->daemon) {
-            atomic_fetch_sub(&s->daemons[i].connections, 1);
-        }
+    struct http_daemon *d = daemon_of(s, connection);
+    if (d) {
+        atomic_fetch_sub(&d->connections, 1);
     }
 }
 
@@ -381,6 +431,9 @@ enum tsdb_status http_start(const struct http_options *o, const struct http_hand
     s->body_bytes_max = o->body_bytes_max;
     s->listen_fd = -1;
     s->stop_fd = -1;
+    for (uint32_t i = 0; i < HTTP_DAEMONS_MAX; i++) {
+        tsdb_mutex_init(&s->daemons[i].lock, TSDB_RANK_SERVER_EXCHANGES, "http-exchanges");
+    }
     enum tsdb_status status = http_listen(o->listen_address, &s->listen_fd, &s->port, err);
     if (status == TSDB_OK && h->on_listen) {
         h->on_listen(h->arg, s->port);
@@ -400,7 +453,8 @@ enum tsdb_status http_start(const struct http_options *o, const struct http_hand
     }
     if (status != TSDB_OK) {
         *out = before;
-        http_stop(s, 0);
+        bool stopped = http_stop(s, 0); /* nobody was served yet */
+        TSDB_ASSERT(stopped);
     }
     return status;
 }
@@ -415,32 +469,71 @@ static void nap(void)
     nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
 }
 
-void http_stop(struct http_server *s, int64_t timeout_ms)
+/* Wait until a count is 0. False when the time was up first. */
+static bool wait_for_none(_Atomic(uint32_t) *count, int64_t timeout_ms)
+{
+    int64_t until_ns = tsdb_clock_mono_ns(&tsdb_clock_real) + timeout_ms * 1000000;
+    while (atomic_load(count) > 0) {
+        if (tsdb_clock_mono_ns(&tsdb_clock_real) >= until_ns) {
+            return false;
+        }
+        nap();
+    }
+    return true;
+}
+
+static void name_unanswered(struct http_server *s)
+{
+    uint32_t named = 0;
+    for (uint32_t i = 0; i < s->daemon_count; i++) {
+        struct http_daemon *d = &s->daemons[i];
+        tsdb_mutex_lock(&d->lock);
+        for (struct http_exchange *x = d->handed; x && named < HTTP_NAMED_MAX; x = x->next) {
+            if (!replied(x)) {
+                named++;
+                tsdb_log(TSDB_LOG_ERROR, "http", "not answered, left behind",
+                         TSDB_S("method", x->method_text), TSDB_S("path", x->uri));
+            }
+        }
+        tsdb_mutex_unlock(&d->lock);
+    }
+    tsdb_log(TSDB_LOG_ERROR, "http", "gave up waiting for requests",
+             TSDB_I("requests", atomic_load(&s->unanswered)));
+}
+
+static void server_free(struct http_server *s)
+{
+    http_watcher_destroy(s->watcher);
+    for (uint32_t i = 0; i < HTTP_DAEMONS_MAX; i++) {
+        tsdb_mutex_deinit(&s->daemons[i].lock);
+    }
+    tsdb_mem_free(TSDB_MEM_SERVER, s, sizeof *s);
+}
+
+bool http_stop(struct http_server *s, int64_t timeout_ms)
 {
     if (!s) {
-        return;
+        return true;
     }
     http_accept_stop(s);
     atomic_store(&s->draining, 1);
-    for (int64_t waited_ms = 0; atomic_load(&s->exchanges_open) > 0 && waited_ms < timeout_ms;
-         waited_ms += 2) {
-        nap();
-    }
+    (void)wait_for_none(&s->exchanges_open, timeout_ms);
     /* A suspended connection must not be cut while somebody still holds its exchange
-     * (libmicrohttpd would panic), so those are waited for whatever it takes; their flags tell them
-     * to hurry. */
+     * (libmicrohttpd would panic): their flags tell them to hurry, and who does not is left behind
+     * together with the daemons. */
     atomic_store(&s->halted, 1);
     if (atomic_load(&s->unanswered) > 0) {
         http_watcher_fire_all(s->watcher);
     }
-    while (atomic_load(&s->unanswered) > 0) {
-        nap();
+    if (!wait_for_none(&s->unanswered, timeout_ms)) {
+        name_unanswered(s);
+        return false;
     }
     for (uint32_t i = 0; i < s->daemon_count; i++) {
         MHD_stop_daemon(s->daemons[i].mhd);
     }
-    http_watcher_destroy(s->watcher);
-    tsdb_mem_free(TSDB_MEM_SERVER, s, sizeof *s);
+    server_free(s);
+    return true;
 }
 
 enum http_method http_method(const struct http_exchange *x)

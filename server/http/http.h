@@ -82,8 +82,12 @@ enum tsdb_status http_start(const struct http_options *o, const struct http_hand
 uint16_t http_port(const struct http_server *s);
 /* Stop accepting and answer 503 to what still comes, let open exchanges finish (at most
  * timeout_ms), then set the flags of all watched exchanges, wait for those that were handed to
- * on_complete (their owners always reply in the end), and stop the daemons. NULL is fine. */
-void http_stop(struct http_server *s, int64_t timeout_ms);
+ * on_complete (at most timeout_ms again), and stop the daemons. NULL is fine.
+ *
+ * False: some were not answered even then. They are named in the log, and everything stays alive
+ * for their owners: s is not freed, nor may anything be that an answer touches. The caller ends the
+ * process without them, or calls again. */
+bool http_stop(struct http_server *s, int64_t timeout_ms) TSDB_WUR;
 
 enum http_method http_method(const struct http_exchange *x);
 const char *http_method_text(const struct http_exchange *x);

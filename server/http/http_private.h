@@ -14,6 +14,7 @@
 #define HTTP_DAEMONS_MAX      32
 #define HTTP_CONNECTION_BYTES (96u << 10) /* headers and the read buffer of one connection */
 #define HTTP_LISTEN_BACKLOG   1024
+#define HTTP_NAMED_MAX        10 /* exchanges that the log names at a stop that gave up */
 
 /* What an exchange is doing. The hand-over between the daemon's thread and the thread that replies
  * or wakes is one atomic exchange:
@@ -53,7 +54,9 @@ struct http_exchange {
     bool completed; /* on_complete was called: counted in server->unanswered until http_reply */
     bool sink;      /* answered early: the rest of the body is read and thrown away */
     bool queued;
-    int32_t watch_slot; /* -1: none */
+    int32_t watch_slot;         /* -1: none */
+    struct http_daemon *daemon; /* whose list it is in, from on_complete to on_end */
+    struct http_exchange *prev, *next;
     /* written by the replier before state becomes REPLIED (release), read by the daemon thread
      * after it saw that (acquire) */
     _Atomic(uint32_t) state;
@@ -72,6 +75,10 @@ struct http_exchange {
 struct http_daemon {
     struct MHD_Daemon *mhd;
     _Atomic(uint32_t) connections;
+    /* Exchanges that were handed to on_complete and have not ended. The daemon's thread alone
+     * changes the list, so the lock is free but while a stop that gave up reads it. */
+    struct tsdb_mutex lock; /* rank SERVER_EXCHANGES */
+    struct http_exchange *handed TSDB_GUARDED;
 };
 
 struct http_watcher;

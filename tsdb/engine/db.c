@@ -415,7 +415,7 @@ static void drain(struct tsdb *db)
     }
 }
 
-enum tsdb_status tsdb_close(struct tsdb *db, struct tsdb_error *err)
+enum tsdb_status tsdb_stop(struct tsdb *db, struct tsdb_error *err)
 {
     if (!db) {
         return TSDB_OK;
@@ -437,11 +437,20 @@ enum tsdb_status tsdb_close(struct tsdb *db, struct tsdb_error *err)
         db->wal = NULL;
         (void)blocks_collect(&db->blocks);
     }
-    db_destroy(db);
     return status != TSDB_OK ? status : wal_status;
 }
 
-/* Batches that no owner has taken: the memory is the sender's, who must learn of their end. */
+enum tsdb_status tsdb_close(struct tsdb *db, struct tsdb_error *err)
+{
+    enum tsdb_status status = tsdb_stop(db, err);
+    if (db) {
+        db_destroy(db);
+    }
+    return status;
+}
+
+/* Batches that no owner has taken: their memory is the sender's, who must learn that they are over.
+ */
 static void give_back_batches(struct owner *o)
 {
     void *b = NULL;

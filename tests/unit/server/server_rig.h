@@ -120,7 +120,7 @@ static inline void start(void)
 static inline int teardown(void **state) TSDB_NO_TSA
 {
     (void)state;
-    http_stop(server.http, 10000);
+    assert_true(http_stop(server.http, 10000));
     workers_destroy(server.workers);
     assert_int_equal(atomic_load(&server.queries.used_bytes), 0); /* queries gave it all back */
     ingest_destroy(server.ingest);

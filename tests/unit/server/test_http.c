@@ -29,7 +29,8 @@ struct rig {
     pthread_cond_t ready;
     struct visit *queue;
     bool stop;
-    bool started; /* the replier runs */
+    bool started;                /* the replier runs */
+    struct http_exchange *stuck; /* the exchange of /stuck */
     pthread_t replier;
 };
 
@@ -166,12 +167,24 @@ static void *hold_main(void *arg)
     return NULL;
 }
 
-static void hold(struct visit *v)
+/* /wake-gone: wakes when the client is gone, as an engine thread does that knows of no client. */
+static void *wake_gone_main(void *arg)
+{
+    struct visit *v = arg;
+    struct rig *r = v->rig;
+    for (int i = 0; i < WAIT_TRIES && !atomic_load(&v->gone); i++) {
+        nap();
+    }
+    uint32_t gone = atomic_load(&v->gone);
+    http_wake(v->x); /* v may be no more */
+    atomic_fetch_add(&r->gone_seen, gone);
+    return NULL;
+}
+
+static void in_a_thread(struct visit *v, void *(*fn)(void *))
 {
     pthread_t t;
-    http_watch(v->x, &v->gone);
-    atomic_fetch_add(&v->rig->holding, 1);
-    if (pthread_create(&t, NULL, hold_main, v) != 0) {
+    if (pthread_create(&t, NULL, fn, v) != 0) {
         abort();
     }
     pthread_detach(t);
@@ -190,7 +203,16 @@ static void on_complete(void *arg, struct http_exchange *x)
         v->wake = true;
         enqueue(v);
     } else if (path_is(v, "/hold")) {
-        hold(v);
+        http_watch(x, &v->gone);
+        atomic_fetch_add(&rig->holding, 1);
+        in_a_thread(v, hold_main);
+    } else if (path_is(v, "/wake-gone")) {
+        http_watch(x, &v->gone);
+        atomic_fetch_add(&rig->holding, 1);
+        in_a_thread(v, wake_gone_main);
+    } else if (path_is(v, "/stuck")) {
+        rig->stuck = x; /* nobody answers */
+        atomic_fetch_add(&rig->holding, 1);
     } else {
         reply_body(v, 200);
     }
@@ -201,6 +223,10 @@ static void on_wake(void *arg, struct http_exchange *x)
     (void)arg;
     struct visit *v = http_user(x);
     check_thread(v);
+    if (path_is(v, "/wake-gone")) { /* libmicrohttpd saw the request before it saw the end */
+        reply_body(v, 200);
+        return;
+    }
     v->wake = --v->wakes > 1; /* woken twice, then answered from the other thread */
     if (v->wakes == 1) {
         tsdb_buf_put_str(&v->body, "woken");
@@ -272,7 +298,7 @@ static int setup(void **state)
 
 static void rig_stop(void)
 {
-    http_stop(rig.server, 10000);
+    assert_true(http_stop(rig.server, 10000));
     pthread_mutex_lock(&rig.lock);
     rig.stop = true;
     pthread_cond_signal(&rig.ready);
@@ -707,16 +733,50 @@ static void stop__time_is_up__tells_watched_exchanges_and_waits_for_them(void **
     assert_int_equal(http_client_open(&c, rig.port), 0);
     assert_true(http_client_send_text(&c, "GET /hold HTTP/1.1\r\nHost: t\r\n\r\n"));
     assert_true(wait_for(&rig.holding, 1));
-    http_stop(rig.server, 20);
+    assert_true(http_stop(rig.server, 2000));
     assert_int_equal(atomic_load(&rig.gone_seen), 1);
     rig.server = NULL;
     http_client_close(&c);
 }
 
+static void stop__clients_gone_before_the_wake__does_not_wait_for_them(void **state)
+{
+    (void)state;
+    rig_start(1, 16, 60000);
+    for (int i = 0; i < 5; i++) {
+        struct http_client c;
+        assert_int_equal(http_client_open(&c, rig.port), 0);
+        assert_true(http_client_send_text(&c, "GET /wake-gone HTTP/1.1\r\nHost: t\r\n\r\n"));
+        assert_true(wait_for(&rig.holding, (uint32_t)i + 1));
+        http_client_close(&c);
+        assert_true(wait_for(&rig.gone_seen, (uint32_t)i + 1));
+    }
+    rig_stop();
+    assert_int_equal(atomic_load(&rig.completes), 5);
+}
+
+static void stop__nobody_answers__gives_up(void **state)
+{
+    (void)state;
+    struct http_client c;
+    struct http_answer a;
+    rig_start(1, 16, 60000);
+    assert_int_equal(http_client_open(&c, rig.port), 0);
+    assert_true(http_client_send_text(&c, "GET /stuck HTTP/1.1\r\nHost: t\r\n\r\n"));
+    assert_true(wait_for(&rig.holding, 1));
+    assert_false(http_stop(rig.server, 50));
+    /* everything is still there for whoever answers in the end; then it can be stopped */
+    reply_text(http_user(rig.stuck), 200, "at last\n");
+    http_client_read(&c, false, &a);
+    expect(&a, 200, "at last\n");
+    http_client_close(&c);
+    rig_stop();
+}
+
 static void *stop_main(void *arg)
 {
     (void)arg;
-    http_stop(rig.server, 30000);
+    assert_true(http_stop(rig.server, 30000));
     return NULL;
 }
 
@@ -818,6 +878,8 @@ static const struct CMUnitTest tests[] = {
     CASE(wake__from_another_thread__runs_in_the_daemons_thread),
     CASE(watch__client_goes_away__sets_the_flag),
     CASE(stop__time_is_up__tells_watched_exchanges_and_waits_for_them),
+    CASE(stop__clients_gone_before_the_wake__does_not_wait_for_them),
+    CASE(stop__nobody_answers__gives_up),
     CASE(stop__exchange_open__finishes_it_and_refuses_new_ones),
     CASE(start__bad_address__is_an_error),
     CASE(start__address_in_use__is_an_error),
