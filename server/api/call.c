@@ -99,7 +99,7 @@ static void add_header(struct http_reply *r, const char *name, const char *value
 static void add_cors(struct call *c, struct http_reply *r)
 {
     add_header(r, "Vary", "Accept-Encoding, Origin");
-    if (c->origin[0] == '\0') {
+    if (c->origin[0] == '\0' || c->server->options.cors_origin[0] == '\0') {
         return;
     }
     const char *allowed = envelope_allow_origin(c->server->options.cors_origin, c->origin);

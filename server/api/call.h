@@ -28,6 +28,7 @@ enum route_flags {
     ROUTE_ALWAYS = 4,     /* also while storage is not ready */
     ROUTE_WRITE = 8,      /* the body goes to ingest/ (write.c) */
     ROUTE_LIFECYCLE = 16, /* 403 without --web.enable-lifecycle */
+    ROUTE_CHANGES = 32,   /* changes something: 403 for pages from elsewhere, no CORS */
 };
 struct route {
     unsigned methods; /* bits 1u << enum http_method; GET brings HEAD */

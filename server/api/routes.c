@@ -3,6 +3,7 @@
 #include "base/assert.h"
 #include "base/latency.h"
 #include "server/api/handlers.h"
+#include "server/api/origin.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -12,12 +13,14 @@
 #define GET_ONLY           BIT(HTTP_GET)
 #define GET_POST           (BIT(HTTP_GET) | BIT(HTTP_POST))
 #define POST_PUT           (BIT(HTTP_POST) | BIT(HTTP_PUT))
+#define LIFECYCLE          (ROUTE_ALWAYS | ROUTE_LIFECYCLE | ROUTE_CHANGES)
 #define API_PREFIX         "/api/v1/"
+#define FOREIGN_TEXT       "pages from elsewhere may not change anything here\n"
 #define CANCELLED_IN_QUEUE "query was canceled in query queue"
 #define TIMEOUT_IN_QUEUE   "query timed out in query queue"
 
 static const struct route route_table[] = {
-    {BIT(HTTP_POST), "/api/v1/write", NULL, ROUTE_WRITE},
+    {BIT(HTTP_POST), "/api/v1/write", NULL, ROUTE_WRITE | ROUTE_CHANGES},
     {GET_POST, "/api/v1/query", api_query, ROUTE_API | ROUTE_WORKER},
     {GET_POST, "/api/v1/query_range", api_query_range, ROUTE_API | ROUTE_WORKER},
     {GET_POST, "/api/v1/query_exemplars", api_query_exemplars, ROUTE_API | ROUTE_WORKER},
@@ -41,8 +44,8 @@ static const struct route route_table[] = {
     {GET_ONLY, "/api/v1/status/walreplay", api_status_walreplay, ROUTE_API | ROUTE_ALWAYS},
     {GET_ONLY, "/-/healthy", page_healthy, ROUTE_ALWAYS},
     {GET_ONLY, "/-/ready", page_ready, ROUTE_ALWAYS},
-    {POST_PUT, "/-/reload", page_reload, ROUTE_ALWAYS | ROUTE_WORKER | ROUTE_LIFECYCLE},
-    {POST_PUT, "/-/quit", page_quit, ROUTE_ALWAYS | ROUTE_LIFECYCLE},
+    {POST_PUT, "/-/reload", page_reload, LIFECYCLE | ROUTE_WORKER},
+    {POST_PUT, "/-/quit", page_quit, LIFECYCLE},
     {GET_ONLY, "/metrics", page_metrics, ROUTE_ALWAYS},
     {GET_ONLY, "/", page_root, ROUTE_ALWAYS},
 };
@@ -138,6 +141,23 @@ static void keep_headers(struct call *c)
     c->form_wanted = http_method(c->x) == HTTP_POST && is_form(http_header(c->x, "Content-Type"));
 }
 
+static bool is_foreign(struct http_exchange *x)
+{
+    return origin_is_foreign(http_header(x, "Origin"), http_header(x, "Sec-Fetch-Site"),
+                             http_header(x, "Host"));
+}
+
+static void refuse_foreign_write(struct http_exchange *x)
+{
+    struct http_reply r = {.status = 403, .content_type = "text/plain; charset=utf-8"};
+    struct tsdb_buf body;
+    tsdb_buf_init(&body, TSDB_MEM_SERVER, 0);
+    tsdb_buf_put_str(&body, FOREIGN_TEXT);
+    r.body = &body;
+    api_write_counts_zero(&r);
+    http_reply(x, &r);
+}
+
 /* Answers that need no handler; true when one was made. */
 static bool refuse(struct call *c, const struct route *route, const char *path)
 {
@@ -145,7 +165,8 @@ static bool refuse(struct call *c, const struct route *route, const char *path)
     enum http_method method = http_method(c->x);
     if (method == HTTP_OPTIONS && is_api_path(path)) {
         static const struct route preflight = {0, "", NULL, ROUTE_API};
-        c->route = &preflight;
+        static const struct route closed = {0, "", NULL, 0};
+        c->route = route && (route->flags & ROUTE_CHANGES) ? &closed : &preflight;
         c->status = 204;
         return true;
     }
@@ -156,6 +177,10 @@ static bool refuse(struct call *c, const struct route *route, const char *path)
     if (!(methods_of(route) & BIT(method))) {
         call_text(c, 405, "Method Not Allowed\n");
         put_allow(route, c->allow, sizeof c->allow);
+        return true;
+    }
+    if ((route->flags & ROUTE_CHANGES) && is_foreign(c->x)) {
+        call_text(c, 403, FOREIGN_TEXT);
         return true;
     }
     if ((route->flags & ROUTE_LIFECYCLE) && !s->options.lifecycle) {
@@ -209,7 +234,11 @@ static void on_headers(void *arg, struct http_exchange *x)
     const char *path = http_path(x);
     c->route = find_route(path, &c->segment);
     if (is_write(x, c->route)) {
-        api_write_headers(c);
+        if (is_foreign(x)) {
+            refuse_foreign_write(x);
+        } else {
+            api_write_headers(c);
+        }
         return;
     }
     c->begin_ns = tsdb_clock_mono_ns(&c->server->clock);

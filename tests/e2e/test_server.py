@@ -183,10 +183,10 @@ def sigterm__while_writes_come__every_acknowledged_one_is_kept():
 
 @suite.case
 def quit__post__exits_0():
-    with lib.Tidalite().start() as server:
+    with lib.Tidalite(None, "--web.enable-lifecycle").start() as server:
         lib.expect_equal(server.client.request("POST", "/-/quit").status, 200, "POST /-/quit")
         lib.expect_equal(server.wait(), 0, "exit status")
-    with lib.Tidalite(None, "--no-web.enable-lifecycle").start() as server:
+    with lib.Tidalite().start() as server:
         for path in ("/-/quit", "/-/reload"):
             lib.expect_equal(server.client.request("POST", path).status, 403, f"POST {path} with the lifecycle API off")
         lib.expect_equal(server.client.get("/-/ready").status, 200, "/-/ready")
@@ -203,7 +203,7 @@ def config_file__reload_by_signal_and_http():
         return server.client.data("/api/v1/status/config")["yaml"].replace('"', "")  # quotes are a matter of taste
 
     write("global:\n  evaluation_interval: 30s\n  external_labels:\n    replica: one\n")
-    with lib.Tidalite(None, f"--config.file={path}").start() as server:
+    with lib.Tidalite(None, f"--config.file={path}", "--web.enable-lifecycle").start() as server:
         lib.expect("replica: one" in yaml(server), f"config shown: {yaml(server)}")
         write("global:\n  external_labels:\n    replica: two\n")
         server.signal(signal.SIGHUP)
@@ -429,8 +429,11 @@ def query_timeout__heavy_query__the_work_stops():
 
 
 @suite.case
-def cors__any_origin__allowed():
+def cors__where_asked_for__allowed():
     with lib.Tidalite().start() as server:
+        a = server.client.get("/api/v1/query", {"query": "1"}, {"Origin": "http://grafana.example"})
+        lib.expect_equal(a.headers.get("Access-Control-Allow-Origin"), None, "allowed origin without the flag")
+    with lib.Tidalite(None, "--web.cors.origin=.*").start() as server:
         a = server.client.get("/api/v1/query", {"query": "1"}, {"Origin": "http://grafana.example"})
         lib.expect_equal(a.headers.get("Access-Control-Allow-Origin"), "*", "allowed origin")
         lib.expect("Origin" in a.headers.get("Vary", ""), "Vary without Origin")

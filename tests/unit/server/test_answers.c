@@ -43,6 +43,19 @@ static void answer__cors__follows_the_pattern(void **state)
     struct http_answer a;
     char v[128];
     start();
+    /* nothing is open unless asked for */
+    http_client_once(port, "GET", "/api/v1/query?query=1", origin, NULL, 0, &a);
+    assert_int_equal(a.status, 200);
+    assert_false(http_answer_header(&a, "Access-Control-Allow-Origin", v, sizeof v));
+    http_answer_free(&a);
+    http_client_once(port, "OPTIONS", "/api/v1/query", origin, NULL, 0, &a);
+    assert_int_equal(a.status, 204);
+    assert_false(http_answer_header(&a, "Access-Control-Allow-Origin", v, sizeof v));
+    http_answer_free(&a);
+    snprintf(server.options.cors_origin, sizeof server.options.cors_origin, ".*");
+    http_client_once(port, "OPTIONS", "/api/v1/write", origin, NULL, 0, &a);
+    assert_false(http_answer_header(&a, "Access-Control-Allow-Origin", v, sizeof v));
+    http_answer_free(&a);
     http_client_once(port, "GET", "/api/v1/query?query=1", origin, NULL, 0, &a);
     assert_true(http_answer_header(&a, "Access-Control-Allow-Origin", v, sizeof v));
     assert_string_equal(v, "*");

@@ -40,7 +40,7 @@ static void server_options_default__nothing_given__documented_values(void **stat
     assert_int_equal(o.self_scrape_interval_ms, 15000);
     assert_int_equal(o.log_level, TSDB_LOG_INFO);
     assert_false(o.admin_api);
-    assert_true(o.lifecycle);
+    assert_false(o.lifecycle);
 }
 
 static void server_options_parse__both_syntaxes_and_each_type__set(void **state)
@@ -52,7 +52,7 @@ static void server_options_parse__both_syntaxes_and_each_type__set(void **state)
                                 "--storage.tsdb.path",
                                 "/tmp/x y",
                                 "--web.enable-admin-api",
-                                "--no-web.enable-lifecycle",
+                                "--web.enable-lifecycle",
                                 "--web.max-body-size=1MB",
                                 "--storage.durability=strict",
                                 "--query.timeout",
@@ -66,7 +66,7 @@ static void server_options_parse__both_syntaxes_and_each_type__set(void **state)
     assert_string_equal(o.listen_address, "0.0.0.0:1");
     assert_string_equal(o.data_path, "/tmp/x y");
     assert_true(o.admin_api);
-    assert_false(o.lifecycle);
+    assert_true(o.lifecycle);
     assert_int_equal(o.body_bytes_max, 1u << 20);
     assert_int_equal(o.durability, TSDB_DURABILITY_STRICT);
     assert_int_equal(o.query_timeout_ms, 5400000);

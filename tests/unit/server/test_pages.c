@@ -77,7 +77,7 @@ static void lifecycle__reload_and_quit__follow_the_flag(void **state)
 {
     (void)state;
     start();
-    server.options.lifecycle = false;
+    assert_false(server.options.lifecycle); /* off by default */
     expect("POST", "/-/reload", NULL, NULL, 403, NULL);
     expect("POST", "/-/quit", NULL, NULL, 403, NULL);
     assert_int_equal(atomic_load(&server.stopping), 0);
@@ -88,6 +88,40 @@ static void lifecycle__reload_and_quit__follow_the_flag(void **state)
     expect("POST", "/-/reload", NULL, NULL, 500, NULL);
     expect("POST", "/-/quit", NULL, NULL, 200, NULL);
     assert_int_equal(atomic_load(&server.stopping), 1);
+}
+
+static void changes__pages_from_elsewhere__are_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *headers;
+        bool foreign;
+    } cases[] = {
+        {"Origin: http://evil.example\r\n", true},
+        {"Origin: null\r\n", true},
+        {"Origin: file://127.0.0.1\r\n", true},
+        {"Origin: http://127.0.0.1\r\n", true}, /* another port is another origin */
+        {"Sec-Fetch-Site: cross-site\r\n", true},
+        {"Sec-Fetch-Site: same-site\r\n", true},
+        {"Sec-Fetch-Site: same-origin\r\n", false},
+        {"Sec-Fetch-Site: none\r\n", false},
+        {"", false},
+    };
+    static const char cross[] = "Sec-Fetch-Site: cross-site\r\n";
+    start();
+    server.options.lifecycle = true;
+    snprintf(server.options.cors_origin, sizeof server.options.cors_origin, ".*");
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(cases); i++) {
+        struct http_answer a;
+        expect("POST", "/-/reload", cases[i].headers, NULL, cases[i].foreign ? 403 : 200, NULL);
+        send_write(cases[i].headers, "", 1, &a); /* an empty request */
+        assert_int_equal(a.status, cases[i].foreign ? 403 : 204);
+        expect_counts(&a, "0", "0", "0");
+        http_answer_free(&a);
+    }
+    expect("POST", "/-/quit", cross, NULL, 403, NULL);
+    assert_int_equal(atomic_load(&server.stopping), 0);
+    expect("GET", "/api/v1/query?query=1", cross, NULL, 200, NULL); /* reading changes nothing */
 }
 
 static void stopping__api_and_ready__say_so(void **state)
@@ -115,6 +149,7 @@ static const struct CMUnitTest tests[] = {
     CASE(pages__each__answers),
     CASE(paths__unknown_or_wrong_method__are_404_and_405),
     CASE(lifecycle__reload_and_quit__follow_the_flag),
+    CASE(changes__pages_from_elsewhere__are_refused),
     CASE(stopping__api_and_ready__say_so),
 };
 
