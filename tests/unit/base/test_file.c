@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define RW (TSDB_OPEN_READ | TSDB_OPEN_WRITE)
@@ -548,6 +549,23 @@ static void fs_real_create__missing_parent_or_file__error(void **state)
     tsdb_fs_real_destroy(&fs);
 }
 
+static void modes__what_is_made__is_for_its_owner_alone(void **state)
+{
+    const struct table *t = *state;
+    struct tsdb_fs fs = {0};
+    struct stat st;
+    char path[128];
+    snprintf(path, sizeof path, "%s/private", t->root);
+    assert_ok(tsdb_fs_real_create(path, &fs, NULL));
+    tsdb_fs_real_destroy(&fs);
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0700);
+    put(t, "file", "x");
+    snprintf(path, sizeof path, "%s/file", t->root);
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0600);
+}
+
 #define BOTH(f)                                                                                    \
     {"real: " #f, f, setup_real, teardown, NULL},                                                  \
     {                                                                                              \
@@ -571,6 +589,8 @@ static const struct CMUnitTest tests[] = {
     BOTH(file_read_all__limits_and_memory__clean_errors),
     BOTH(file_replace__new_and_existing__content_and_no_tmp),
     {"fs_real_create__missing_parent_or_file__error", fs_real_create__missing_parent_or_file__error,
+     setup_real, teardown, NULL},
+    {"modes__what_is_made__is_for_its_owner_alone", modes__what_is_made__is_for_its_owner_alone,
      setup_real, teardown, NULL},
 };
 
