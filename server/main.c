@@ -154,6 +154,8 @@ static enum tsdb_status open_http(struct server *s, struct tsdb_error *err)
         .threads = s->options.http_threads ? s->options.http_threads : default_threads(),
         .connections_max = s->options.connections_max,
         .read_timeout_ms = s->options.read_timeout_ms,
+        .header_timeout_ms = s->options.header_timeout_ms,
+        .body_timeout_ms = s->options.body_timeout_ms,
         .body_bytes_max = s->options.body_bytes_max,
     };
     status = http_start(&o, &handlers, &s->http, err);

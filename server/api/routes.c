@@ -103,7 +103,7 @@ static void put_allow(const struct route *r, char *out, size_t cap)
                  {HTTP_POST, "POST"},
                  {HTTP_PUT, "PUT"},
                  {HTTP_OPTIONS, "OPTIONS"}};
-    unsigned methods = methods_of(r) | (is_api_path(r->path) ? BIT(HTTP_OPTIONS) : 0);
+    unsigned methods = methods_of(r) | BIT(HTTP_OPTIONS);
     size_t used = 0;
     out[0] = '\0';
     for (size_t i = 0; i < TSDB_ARRAY_LEN(names); i++) {
@@ -163,10 +163,14 @@ static bool refuse(struct call *c, const struct route *route, const char *path)
 {
     struct server *s = c->server;
     enum http_method method = http_method(c->x);
-    if (method == HTTP_OPTIONS && is_api_path(path)) {
+    if (method == HTTP_OPTIONS && (route || is_api_path(path))) {
         static const struct route preflight = {0, "", NULL, ROUTE_API};
         static const struct route closed = {0, "", NULL, 0};
-        c->route = route && (route->flags & ROUTE_CHANGES) ? &closed : &preflight;
+        bool open = route ? (route->flags & (ROUTE_API | ROUTE_CHANGES)) == ROUTE_API : true;
+        if (route) {
+            put_allow(route, c->allow, sizeof c->allow);
+        }
+        c->route = open ? &preflight : &closed;
         c->status = 204;
         return true;
     }

@@ -15,6 +15,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define CHECK_MS 500 /* how often deadlines are looked at */
+#define FULL_MS  10  /* how often room is looked for */
+#define PATIENCE 100 /* looks, until another idle connection goes */
+
 /* Split "host:port", "[v6]:port" or ":port" into two strings. */
 static bool split_address(const char *address, char *host, size_t host_cap, char *port,
                           size_t port_cap)
@@ -120,11 +124,6 @@ static struct http_daemon *least_loaded(struct http_server *s)
 
 static void hand_over(struct http_server *s, int fd, const struct sockaddr *addr, socklen_t len)
 {
-    if (atomic_load(&s->connections_open) >= s->connections_max) {
-        atomic_fetch_add(&s->connections_refused, 1);
-        close(fd);
-        return;
-    }
     int on = 1;
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     struct http_daemon *d = least_loaded(s);
@@ -140,20 +139,42 @@ static void hand_over(struct http_server *s, int fd, const struct sockaddr *addr
     }
 }
 
+static bool has_room(const struct http_server *s)
+{
+    return atomic_load(&s->connections_open) < s->connections_max;
+}
+
+static bool somebody_waits(const struct http_server *s)
+{
+    struct pollfd fd = {.fd = s->listen_fd, .events = POLLIN};
+    return poll(&fd, 1, 0) == 1;
+}
+
 static void *accept_main(void *arg)
 {
     struct http_server *s = arg;
+    uint32_t full_rounds = 0;
     for (;;) {
-        struct pollfd fds[2] = {{.fd = s->listen_fd, .events = POLLIN},
+        /* Without room the listener is left alone: who comes waits in the backlog. */
+        bool room = has_room(s);
+        struct pollfd fds[2] = {{.fd = room ? s->listen_fd : -1, .events = POLLIN},
                                 {.fd = s->stop_fd, .events = POLLIN}};
-        if (poll(fds, 2, -1) < 0 && errno != EINTR) {
+        if (poll(fds, 2, room ? CHECK_MS : FULL_MS) < 0 && errno != EINTR) {
             tsdb_log(TSDB_LOG_ERROR, "http", "accept thread cannot wait", TSDB_I("errno", errno));
             return NULL;
         }
         if (fds[1].revents) {
             return NULL;
         }
-        for (int i = 0; i < 64; i++) {
+        http_connections_check(s);
+        /* Who is shut down takes a moment to go: not another one at each look. */
+        full_rounds = room ? 0 : full_rounds + 1;
+        if (full_rounds % PATIENCE == 1 && !somebody_waits(s)) {
+            full_rounds = 0;
+        } else if (full_rounds % PATIENCE == 1) {
+            (void)http_connections_make_room(s);
+        }
+        for (int i = 0; i < 64 && has_room(s); i++) {
             struct sockaddr_storage addr;
             socklen_t len = sizeof addr;
             int fd =

@@ -31,6 +31,61 @@ static enum http_method method_from_text(const char *s)
     return HTTP_OTHER;
 }
 
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9') {
+        return c - '0';
+    }
+    c |= 0x20;
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* RFC 3986, 2.3: encoded or not, these are the same. */
+static bool is_unreserved(int c)
+{
+    return (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') || c == '-' ||
+           c == '.' || c == '_' || c == '~';
+}
+
+/* One way to write a path: no authority ("http://host/path", as proxies ask), unreserved characters
+ * not encoded, single slashes. Never longer than before. */
+static void normalise_path(char *path)
+{
+    const char *from = path;
+    if (strncasecmp(from, "http://", 7) == 0 || strncasecmp(from, "https://", 8) == 0) {
+        from = strstr(from, "://") + 3;
+        from += strcspn(from, "/");
+        if (*from == '\0') {
+            from = "/";
+        }
+    }
+    char *to = path;
+    for (; *from; from++) {
+        int hi = from[0] == '%' ? hex_digit(from[1]) : -1;
+        int lo = hi >= 0 ? hex_digit(from[2]) : -1;
+        int c = lo >= 0 ? hi << 4 | lo : -1;
+        if (is_unreserved(c)) {
+            *to++ = (char)c;
+            from += 2;
+        } else if (*from != '/' || to == path || to[-1] != '/') {
+            *to++ = *from;
+        }
+    }
+    *to = '\0';
+}
+
+static void split_target(struct http_exchange *x)
+{
+    char *mark = strchr(x->uri, '?');
+    if (mark) {
+        *mark = '\0';
+        x->query = mark + 1;
+    } else {
+        x->query = x->uri + x->uri_bytes - 1;
+    }
+    normalise_path(x->uri);
+}
+
 /* First sight of a request: only the request line is known. Its return value becomes *con_cls. */
 static void *on_uri(void *cls, const char *uri, struct MHD_Connection *connection)
 {
@@ -49,31 +104,77 @@ static void *on_uri(void *cls, const char *uri, struct MHD_Connection *connectio
     x->connection = connection;
     x->uri = copy;
     x->uri_bytes = len + 2;
+    x->target_at = (uintptr_t)uri;
+    x->target_len = len;
     x->watch_slot = -1;
-    char *mark = strchr(copy, '?');
-    if (mark) {
-        *mark = '\0';
-        x->query = mark + 1;
-    } else {
-        x->query = copy + len + 1;
-    }
+    split_target(x);
     atomic_fetch_add(&s->exchanges_open, 1);
     atomic_fetch_add_explicit(&s->requests, 1, memory_order_relaxed);
     return x;
 }
 
-/* What the headers say about the body's length. */
+/* What the headers say about the body's length, and whether they are such as HTTP has them. */
 struct framing {
     const char *length;
     bool chunked;
     bool ambiguous; /* two lengths, or a length beside Transfer-Encoding */
+    uint32_t hosts;
+    bool malformed;       /* a name that is no token, control bytes, a fold, CR or LF alone */
+    const char *line_end; /* of the line before: its NUL; NULL: not known */
 };
 
+/* RFC 9110, 5.6.2. */
+static bool is_token(const char *s, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        char c = s[i];
+        bool alnum = (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z');
+        if (!alnum && (c == '\0' || !strchr("!#$%&'*+-.^_`|~", c))) {
+            return false;
+        }
+    }
+    return len > 0;
+}
+
+static bool is_field_value(const char *s, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        unsigned char c = (unsigned char)s[i];
+        if ((c < 0x20 && c != '\t') || c == 0x7f) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* libmicrohttpd cuts lines in its buffer: two NULs stand for CRLF, one for a CR or LF alone. The next
+ * line begins behind them; farther away, the line had a NUL in it or was folded. */
+static bool ends_badly(const char *line_end, const char *next_line)
+{
+    return line_end && (uintptr_t)next_line - (uintptr_t)line_end != 2;
+}
+
+/* A request target: no blanks, no control bytes. */
+static bool is_target(const char *s)
+{
+    for (; *s; s++) {
+        if ((unsigned char)*s <= 0x20 || *s == 0x7f) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static enum MHD_Result look_at_header(void *cls, enum MHD_ValueKind kind, const char *name,
-                                      const char *value)
+                                      size_t name_len, const char *value, size_t value_len)
 {
     (void)kind;
     struct framing *f = cls;
+    value = value ? value : "";
+    f->malformed = f->malformed || !is_token(name, name_len) || !is_field_value(value, value_len) ||
+                   ends_badly(f->line_end, name);
+    f->line_end = value_len > 0 ? value + value_len : NULL;
+    f->hosts += strcasecmp(name, "Host") == 0;
     if (strcasecmp(name, "Content-Length") == 0) {
         f->ambiguous = f->ambiguous || f->length || f->chunked;
         f->length = value;
@@ -84,20 +185,37 @@ static enum MHD_Result look_at_header(void *cls, enum MHD_ValueKind kind, const 
     return MHD_YES;
 }
 
-/* False: where the next request begins is a matter of opinion, and a proxy in front of us may have
- * another one. */
-static bool parse_framing(struct http_exchange *x)
+/* The text of what is wrong with the head of a request; NULL: nothing. Where the next request
+ * begins must not be a matter of opinion: a proxy in front of us may have another one. */
+static const char *check_head(struct http_exchange *x, const char *version)
 {
     struct framing f = {0};
     uint64_t v = 0;
-    (void)MHD_get_connection_values(x->connection, MHD_HEADER_KIND, look_at_header, &f);
+    /* The version stands behind the target in libmicrohttpd's buffer, one blank between them: more
+     * than that was a NUL in the target, or blanks. */
+    size_t gap = (uintptr_t)version - x->target_at;
+    bool adjacent = gap == x->target_len + 1;
+    bool elsewhere = gap > HTTP_CONNECTION_BYTES; /* no version was sent */
+    f.line_end = elsewhere ? NULL : version + strlen(version);
+    (void)MHD_get_connection_values_n(x->connection, MHD_HEADER_KIND, look_at_header, &f);
     if (f.chunked) {
         x->content_length = -1;
-    } else if (f.length) {
+    } else if (f.length) { /* libmicrohttpd has refused what is no number */
         bool fits = tsdb_parse_u64(f.length, strlen(f.length), &v) && v <= INT64_MAX;
         x->content_length = fits ? (int64_t)v : INT64_MAX;
     }
-    return !f.ambiguous;
+    if (f.ambiguous) {
+        return "the length of the body is ambiguous\n";
+    }
+    if ((!adjacent && !elsewhere) || !is_target(x->uri) || !is_target(x->query)) {
+        return "malformed request target\n";
+    }
+    if (f.malformed) {
+        return "malformed header\n";
+    }
+    bool host_wanted = strcmp(version, "HTTP/1.1") == 0;
+    return f.hosts > 1 || (host_wanted && f.hosts == 0) ? "exactly one Host header is wanted\n"
+                                                        : NULL;
 }
 
 static enum MHD_Result queue_reply(struct http_exchange *x)
@@ -149,16 +267,52 @@ static void refuse(struct http_exchange *x, unsigned status, const char *text)
     http_reply(x, &reply);
 }
 
+/* A chunked body grew over the bound. libmicrohttpd cannot queue an answer in the middle of an
+ * upload, so it is written to the socket directly: nothing else is under way on this connection,
+ * and it is closed afterwards. Best effort. */
+static void refuse_upload(struct http_exchange *x)
+{
+    const struct http_handlers *h = &x->server->handlers;
+    struct http_reply reply = {0};
+    char answer[1024];
+    if (h->on_refuse) {
+        h->on_refuse(h->arg, x, &reply);
+    }
+    int len = snprintf(answer, sizeof answer,
+                       "HTTP/1.1 413 Content Too Large\r\n"
+                       "Content-Type: text/plain; charset=utf-8\r\n"
+                       "Content-Length: %zu\r\nConnection: close\r\n",
+                       sizeof TOO_LARGE_TEXT - 1);
+    for (uint32_t i = 0; i < reply.header_count; i++) {
+        len += snprintf(answer + len, sizeof answer - (size_t)len, "%s: %s\r\n",
+                        reply.headers[i].name, reply.headers[i].value);
+        TSDB_ASSERT((size_t)len < sizeof answer);
+    }
+    len += snprintf(answer + len, sizeof answer - (size_t)len, "\r\n%s", TOO_LARGE_TEXT);
+    TSDB_ASSERT((size_t)len < sizeof answer);
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(x->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    if (info) {
+        ssize_t n = send(info->connect_fd, answer, (size_t)len, MSG_NOSIGNAL | MSG_DONTWAIT);
+        (void)n;
+    }
+}
+
 /* The headers are there. Returns MHD_YES to go on reading. */
-static enum MHD_Result handle_headers(struct http_exchange *x, const char *method)
+static enum MHD_Result handle_headers(struct http_exchange *x, const char *method,
+                                      const char *version)
 {
     struct http_server *s = x->server;
     x->headers_done = true;
     x->method = method_from_text(method);
     snprintf(x->method_text, sizeof x->method_text, "%s", method);
-    if (!parse_framing(x)) {
-        refuse(x, MHD_HTTP_BAD_REQUEST, "the length of the body is ambiguous\n");
+    const char *wrong = check_head(x, version);
+    if (wrong) {
+        refuse(x, MHD_HTTP_BAD_REQUEST, wrong);
         return queue_reply(x);
+    }
+    if (x->content_length != 0) {
+        http_connection_phase(s, x->connection, HTTP_PHASE_BODY);
     }
     bool too_large = x->content_length > 0 && (uint64_t)x->content_length > s->body_bytes_max;
     if (atomic_load(&s->draining)) {
@@ -182,37 +336,6 @@ static enum MHD_Result handle_headers(struct http_exchange *x, const char *metho
     }
     x->sink = x->content_length != 0;
     return MHD_YES; /* without a body the next call comes at once, and queues */
-}
-
-/* A chunked body grew over the bound. libmicrohttpd cannot queue an answer in the middle of an
- * upload, so it is written to the socket directly: nothing else is under way on this connection,
- * and it is closed afterwards. Best effort. */
-static void refuse_upload(struct http_exchange *x)
-{
-    const struct http_handlers *h = &x->server->handlers;
-    struct http_reply reply = {.status = MHD_HTTP_CONTENT_TOO_LARGE};
-    char answer[1024];
-    if (h->on_refuse) {
-        h->on_refuse(h->arg, x, &reply);
-    }
-    int len = snprintf(answer, sizeof answer,
-                       "HTTP/1.1 413 Content Too Large\r\n"
-                       "Content-Type: text/plain; charset=utf-8\r\n"
-                       "Content-Length: %zu\r\nConnection: close\r\n",
-                       sizeof TOO_LARGE_TEXT - 1);
-    for (uint32_t i = 0; i < reply.header_count; i++) {
-        len += snprintf(answer + len, sizeof answer - (size_t)len, "%s: %s\r\n",
-                        reply.headers[i].name, reply.headers[i].value);
-        TSDB_ASSERT((size_t)len < sizeof answer);
-    }
-    len += snprintf(answer + len, sizeof answer - (size_t)len, "\r\n%s", TOO_LARGE_TEXT);
-    TSDB_ASSERT((size_t)len < sizeof answer);
-    const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(x->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-    if (info) {
-        ssize_t n = send(info->connect_fd, answer, (size_t)len, MSG_NOSIGNAL | MSG_DONTWAIT);
-        (void)n;
-    }
 }
 
 static enum MHD_Result handle_body(struct http_exchange *x, const char *data, size_t *len)
@@ -297,6 +420,7 @@ static bool complete_once(struct http_exchange *x)
     }
     x->completed = true;
     list_add(x);
+    http_connection_phase(s, x->connection, HTTP_PHASE_WORK);
     s->handlers.on_complete(s->handlers.arg, x);
     return true;
 }
@@ -336,13 +460,12 @@ static enum MHD_Result on_access(void *cls, struct MHD_Connection *connection, c
     (void)cls;
     (void)connection;
     (void)url;
-    (void)version;
     struct http_exchange *x = *con_cls;
     if (!x) {
         return MHD_NO; /* out of memory at the first sight */
     }
     if (!x->headers_done) {
-        return handle_headers(x, method);
+        return handle_headers(x, method, version);
     }
     if (*upload_len > 0) {
         return handle_body(x, upload_data, upload_len);
@@ -353,7 +476,6 @@ static enum MHD_Result on_access(void *cls, struct MHD_Connection *connection, c
 static void on_completed(void *cls, struct MHD_Connection *connection, void **con_cls,
                          enum MHD_RequestTerminationCode why)
 {
-    (void)connection;
     (void)why;
     struct http_server *s = cls;
     struct http_exchange *x = *con_cls;
@@ -373,17 +495,19 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **co
     }
     tsdb_mem_free(TSDB_MEM_SERVER, x->uri, x->uri_bytes);
     tsdb_mem_free(TSDB_MEM_SERVER, x, sizeof *x);
+    http_connection_phase(s, connection, HTTP_PHASE_IDLE);
     atomic_fetch_sub(&s->exchanges_open, 1);
 }
 
 static void on_connection(void *cls, struct MHD_Connection *connection, void **socket_context,
                           enum MHD_ConnectionNotificationCode code)
 {
-    (void)socket_context;
     struct http_server *s = cls;
     if (code != MHD_CONNECTION_NOTIFY_CLOSED) {
+        http_connection_open(s, connection, socket_context);
         return;
     }
+    http_connection_close(s, socket_context); /* before the socket is closed, and its number used */
     atomic_fetch_sub(&s->connections_open, 1);
     struct http_daemon *d = daemon_of(s, connection);
     if (d) {
@@ -429,6 +553,11 @@ enum tsdb_status http_start(const struct http_options *o, const struct http_hand
     s->handlers = *h;
     s->connections_max = o->connections_max;
     s->body_bytes_max = o->body_bytes_max;
+    s->idle_timeout_ns = o->read_timeout_ms * 1000000;
+    s->header_timeout_ns =
+        o->header_timeout_ms ? o->header_timeout_ms * 1000000 : s->idle_timeout_ns;
+    s->body_timeout_ns = o->body_timeout_ms ? o->body_timeout_ms * 1000000 : s->idle_timeout_ns;
+    tsdb_mutex_init(&s->connections_lock, TSDB_RANK_SERVER_EXCHANGES, "http-connections");
     s->listen_fd = -1;
     s->stop_fd = -1;
     for (uint32_t i = 0; i < HTTP_DAEMONS_MAX; i++) {
@@ -507,6 +636,7 @@ static void server_free(struct http_server *s)
     for (uint32_t i = 0; i < HTTP_DAEMONS_MAX; i++) {
         tsdb_mutex_deinit(&s->daemons[i].lock);
     }
+    tsdb_mutex_deinit(&s->connections_lock);
     tsdb_mem_free(TSDB_MEM_SERVER, s, sizeof *s);
 }
 
@@ -644,6 +774,7 @@ void http_reply(struct http_exchange *x, const struct http_reply *reply)
 void http_stats_read(const struct http_server *s, struct http_stats *out)
 {
     out->connections = atomic_load_explicit(&s->connections, memory_order_relaxed);
+    out->connections_late = atomic_load_explicit(&s->connections_late, memory_order_relaxed);
     out->connections_refused = atomic_load_explicit(&s->connections_refused, memory_order_relaxed);
     out->requests = atomic_load_explicit(&s->requests, memory_order_relaxed);
     out->bytes_in = atomic_load_explicit(&s->bytes_in, memory_order_relaxed);

@@ -1,7 +1,9 @@
 /* HTTP; this room alone knows libmicrohttpd.
  *
  * N single-thread epoll daemons (the maintainer: no more than cores), fed by an accept thread of
- * our own (backlog 1024, TCP_NODELAY) that gives each connection to the least loaded daemon. A
+ * our own (backlog 1024, TCP_NODELAY) that gives each connection to the least loaded daemon. Beyond
+ * the limit it takes none: new ones wait in the backlog, and the one that was idle for longest
+ * goes. A
  * handler runs in the daemon's thread and must not block: it answers at once, or suspends the
  * connection and somebody calls http_reply later from any thread. Refused bodies up to
  * body_bytes_max are read into a sink and answered on the living connection; larger ones are
@@ -72,8 +74,10 @@ struct http_options {
     const char *listen_address; /* host:port; port 0 = any free one */
     uint32_t threads;
     uint32_t connections_max;
-    int64_t read_timeout_ms;
-    uint64_t body_bytes_max; /* hard bound of any body */
+    int64_t read_timeout_ms;   /* of silence */
+    int64_t header_timeout_ms; /* from accept to the end of the headers; 0: as read_timeout_ms */
+    int64_t body_timeout_ms;   /* from there to the end of the body; 0: as read_timeout_ms */
+    uint64_t body_bytes_max;   /* hard bound of any body */
 };
 /* *out is set before the first connection is accepted, for handlers that look there. INVALID
  * (listen address), IO, NOMEM. */
@@ -118,7 +122,7 @@ struct http_reply {
 void http_reply(struct http_exchange *x, const struct http_reply *reply);
 
 struct http_stats {
-    uint64_t connections, connections_refused, requests, bytes_in, bytes_out;
+    uint64_t connections, connections_refused, connections_late, requests, bytes_in, bytes_out;
     uint32_t connections_open;
 };
 void http_stats_read(const struct http_server *s, struct http_stats *out);

@@ -46,6 +46,9 @@ struct http_exchange {
     char method_text[16];
     char *uri; /* path NUL query NUL */
     size_t uri_bytes;
+    uintptr_t
+        target_at; /* where the target stood in libmicrohttpd's buffer, and its length there */
+    size_t target_len;
     const char *query;
     int64_t content_length;
     uint64_t body_bytes;
@@ -83,10 +86,20 @@ struct http_daemon {
 
 struct http_watcher;
 
+/* A connection and what is expected of it next; connections.c. */
+struct http_connection {
+    int fd; /* open until http_connection_close came back */
+    bool listed;
+    struct http_connection *prev, *next; /* guarded by connections_lock */
+    _Atomic(int64_t) deadline_ns;        /* monotonic */
+    _Atomic(int64_t) idle_since_ns;      /* 0: not between two requests */
+};
+
 struct http_server {
     struct http_handlers handlers; /* immutable after start */
     uint32_t connections_max;
     uint64_t body_bytes_max;
+    int64_t header_timeout_ns, body_timeout_ns, idle_timeout_ns;
     struct http_daemon daemons[HTTP_DAEMONS_MAX];
     uint32_t daemon_count;
     int listen_fd;
@@ -100,6 +113,9 @@ struct http_server {
     _Atomic(uint32_t) draining;   /* http_stop began: new requests get 503 */
     _Atomic(uint32_t) halted;     /* time is up: on_complete is not called any more */
     _Atomic(uint32_t) connections_open;
+    struct tsdb_mutex connections_lock; /* rank SERVER_EXCHANGES: the list, not its fields */
+    struct http_connection *connection_list TSDB_GUARDED;
+    _Atomic(uint64_t) connections_late;
     _Atomic(uint64_t) connections, connections_refused, requests, bytes_in, bytes_out;
 };
 
@@ -108,6 +124,21 @@ enum tsdb_status http_listen(const char *address, int *out_fd, uint16_t *out_por
                              struct tsdb_error *err) TSDB_WUR;
 enum tsdb_status http_accept_start(struct http_server *s, struct tsdb_error *err) TSDB_WUR;
 void http_accept_stop(struct http_server *s);
+
+/* connections.c. Callers: the daemon of the connection; check and make_room: the accept thread. */
+enum http_phase {
+    HTTP_PHASE_BODY, /* the headers are there, a body is to come */
+    HTTP_PHASE_WORK, /* it is our turn */
+    HTTP_PHASE_IDLE  /* answered; the next request may come */
+};
+void http_connection_open(struct http_server *s, struct MHD_Connection *connection, void **context);
+void http_connection_close(struct http_server *s, void **context);
+void http_connection_phase(struct http_server *s, struct MHD_Connection *connection,
+                           enum http_phase phase);
+/* Shut down those that are late. */
+void http_connections_check(struct http_server *s);
+/* Shut down the one that has been idle for longest. False: none is. */
+bool http_connections_make_room(struct http_server *s);
 
 /* watch.c. One thread; slots guarded by its lock (rank SERVER_WATCH). */
 enum tsdb_status http_watcher_create(uint32_t slots, struct http_watcher **out,

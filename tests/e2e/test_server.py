@@ -182,6 +182,15 @@ def sigterm__while_writes_come__every_acknowledged_one_is_kept():
 
 
 @suite.case
+def sigterm__clients_gone_after_their_write__exits_0():
+    with lib.Tidalite().start() as server:
+        for _ in range(50):
+            with socket.create_connection(("127.0.0.1", server.port)) as c:
+                c.sendall(b"POST /api/v1/write HTTP/1.1\r\nHost: t\r\nContent-Length: 1\r\n\r\n\0")
+        lib.expect_equal(server.terminate(), 0, "exit status after SIGTERM")
+
+
+@suite.case
 def quit__post__exits_0():
     with lib.Tidalite(None, "--web.enable-lifecycle").start() as server:
         lib.expect_equal(server.client.request("POST", "/-/quit").status, 200, "POST /-/quit")

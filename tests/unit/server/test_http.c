@@ -263,6 +263,7 @@ static void on_refuse(void *arg, struct http_exchange *x, struct http_reply *rep
 
 /* One for each test; the test starts it, teardown stops it. */
 static struct rig rig;
+static int64_t header_timeout_ms, body_timeout_ms; /* set before rig_start; 0: as timeout_ms */
 
 static void rig_start(uint32_t threads, uint32_t connections_max, int64_t timeout_ms)
 {
@@ -272,6 +273,8 @@ static void rig_start(uint32_t threads, uint32_t connections_max, int64_t timeou
                              .threads = threads,
                              .connections_max = connections_max,
                              .read_timeout_ms = timeout_ms,
+                             .header_timeout_ms = header_timeout_ms,
+                             .body_timeout_ms = body_timeout_ms,
                              .body_bytes_max = BODY_BYTES_MAX};
     struct http_handlers h = {.on_headers = on_headers,
                               .on_body = on_body,
@@ -293,6 +296,7 @@ static int setup(void **state)
 {
     (void)state;
     memset(&rig, 0, sizeof rig);
+    header_timeout_ms = body_timeout_ms = 0;
     return 0;
 }
 
@@ -615,7 +619,92 @@ static void slow_client__half_a_request__is_closed_after_the_timeout(void **stat
     assert_int_equal(atomic_load(&rig.completes), 0);
 }
 
-static void connections__beyond_the_limit__are_closed(void **state)
+static void strict__head_that_may_be_read_in_two_ways__is_refused_once_and_closed(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *bytes;
+        size_t len;
+    } heads[] = {
+#define HEAD(text) {text, sizeof(text) - 1}
+        HEAD("POST /echo HTTP/1.1\r\nHost: t\r\nContent-Length : 32\r\n\r\n"
+             "GET /smuggled HTTP/1.1\r\nHost: t\r\n\r\n"),
+        HEAD("POST /echo HTTP/1.1\r\nHost: t\r\nContent-Length\t: 32\r\n\r\n"),
+        HEAD("GET /echo\0/x HTTP/1.1\r\nHost: t\r\n\r\n"),
+        HEAD("GET /echo?a=1\0b HTTP/1.1\r\nHost: t\r\n\r\n"),
+        HEAD("GET /echo HTTP/1.1\r\nX: a\0b\r\nHost: t\r\n\r\n"),
+        HEAD("GET /echo HTTP/1.1\r\nX: a\x01\r\nHost: t\r\n\r\n"),
+        HEAD("GET /echo HTTP/1.1\r\nX[: a\r\nHost: t\r\n\r\n"),
+        HEAD("GET /echo HTTP/1.1\r\nX: a\nHost: t\r\n\r\n"),
+        HEAD("GET /echo HTTP/1.1\r\nX: a\rHost: t\r\n\r\n"),
+        HEAD("GET /echo HTTP/1.1\nHost: t\r\n\r\n"),
+        HEAD("GET /echo HTTP/1.1\r\nX: a\r\n b\r\nHost: t\r\n\r\n"),
+        HEAD("GET /ec ho HTTP/1.1\r\nHost: t\r\n\r\n"),
+        HEAD("GET /echo HTTP/1.1\r\n\r\n"),
+        HEAD("GET /echo HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"),
+#undef HEAD
+    };
+    rig_start(1, 64, 60000);
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(heads); i++) {
+        struct http_client c;
+        char all[4096];
+        size_t n = 0;
+        ssize_t got;
+        assert_int_equal(http_client_open(&c, rig.port), 0);
+        assert_true(http_client_send(&c, heads[i].bytes, heads[i].len));
+        while (n < sizeof all - 1 && (got = recv(c.fd, all + n, sizeof all - 1 - n, 0)) > 0) {
+            n += (size_t)got;
+        }
+        all[n] = '\0';
+        http_client_close(&c);
+        if (strncmp(all, "HTTP/1.1 400", 12) != 0 || strstr(all + 12, "HTTP/1.1")) {
+            fail_msg("case %zu: %s", i, all);
+        }
+    }
+    assert_int_equal(atomic_load(&rig.completes), 0);
+}
+
+static void target__forms_of_one_path__are_one_path(void **state)
+{
+    (void)state;
+    static const char *const targets[] = {"http://host:80/early", "HTTPS://h/early?x=http://y/z",
+                                          "/%65arly", "//early", "/ea%72l%79?"};
+    rig_start(1, 16, 60000);
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(targets); i++) {
+        struct http_answer a;
+        http_client_once(rig.port, "GET", targets[i], NULL, NULL, 0, &a);
+        expect(&a, 415, "refused\n");
+    }
+}
+
+static void slow_client__drips__is_closed_all_the_same(void **state)
+{
+    (void)state;
+    static const char *const begin[] = {
+        "GET /echo HTTP/1.1\r\nHost: t\r\nX: ",
+        "POST /echo HTTP/1.1\r\nHost: t\r\nContent-Length: 100000\r\n\r\n"};
+    header_timeout_ms = 300;
+    body_timeout_ms = 300;
+    rig_start(1, 16, 60000);
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(begin); i++) {
+        struct http_client c;
+        int drops = 0;
+        assert_int_equal(http_client_open(&c, rig.port), 0);
+        assert_true(http_client_send_text(&c, begin[i]));
+        while (drops < WAIT_TRIES && http_client_send_text(&c, "x")) {
+            nap();
+            drops++;
+        }
+        assert_true(drops < WAIT_TRIES);
+        http_client_close(&c);
+    }
+    assert_int_equal(atomic_load(&rig.completes), 0);
+    struct http_stats stats;
+    http_stats_read(rig.server, &stats);
+    assert_int_equal(stats.connections_late, 2);
+}
+
+static void connections__beyond_the_limit__take_the_place_of_an_idle_one(void **state)
 {
     (void)state;
     struct http_client c[3];
@@ -625,12 +714,12 @@ static void connections__beyond_the_limit__are_closed(void **state)
         expect_alive(&c[i]);
     }
     assert_int_equal(http_client_open(&c[2], rig.port), 0);
-    assert_true(http_client_closed(&c[2]));
-    expect_alive(&c[0]);
+    expect_alive(&c[2]);
+    assert_true(http_client_closed(&c[0]));
     expect_alive(&c[1]);
     struct http_stats stats;
     http_stats_read(rig.server, &stats);
-    assert_int_equal(stats.connections_refused, 1);
+    assert_int_equal(stats.connections_refused, 0);
     for (int i = 0; i < 3; i++) {
         http_client_close(&c[i]);
     }
@@ -873,7 +962,10 @@ static const struct CMUnitTest tests[] = {
     CASE(hostile__heads_and_lengths__leave_the_server_well),
     CASE(hostile__headers_larger_than_the_pool__are_refused),
     CASE(slow_client__half_a_request__is_closed_after_the_timeout),
-    CASE(connections__beyond_the_limit__are_closed),
+    CASE(strict__head_that_may_be_read_in_two_ways__is_refused_once_and_closed),
+    CASE(target__forms_of_one_path__are_one_path),
+    CASE(slow_client__drips__is_closed_all_the_same),
+    CASE(connections__beyond_the_limit__take_the_place_of_an_idle_one),
     CASE(reply__from_another_thread__meets_every_moment),
     CASE(wake__from_another_thread__runs_in_the_daemons_thread),
     CASE(watch__client_goes_away__sets_the_flag),

@@ -46,16 +46,16 @@ static void paths__unknown_or_wrong_method__are_404_and_405(void **state)
         {"GET", "/api/v1/query/", NULL},
         {"POST", "/api/v1/", NULL},
         {"GET", "/api/v1/queryx", NULL},
-        {"GET", "//", NULL},
+        {"GET", "//nope", NULL},
         {"DELETE", "/api/v1/query", "GET, HEAD, POST, OPTIONS"},
         {"PUT", "/api/v1/series", "GET, HEAD, POST, OPTIONS"},
         {"POST", "/api/v1/label/a/values", "GET, HEAD, OPTIONS"},
         {"GET", "/api/v1/write", "POST, OPTIONS"},
         {"PATCH", "/api/v1/write", "POST, OPTIONS"},
-        {"GET", "/-/reload", "POST, PUT"},
-        {"GET", "/-/quit", "POST, PUT"},
-        {"POST", "/-/healthy", "GET, HEAD"},
-        {"OPTIONS", "/metrics", "GET, HEAD"},
+        {"GET", "/-/reload", "POST, PUT, OPTIONS"},
+        {"GET", "/-/quit", "POST, PUT, OPTIONS"},
+        {"POST", "/-/healthy", "GET, HEAD, OPTIONS"},
+        {"DELETE", "/metrics", "GET, HEAD, OPTIONS"},
     };
     start();
     for (size_t i = 0; i < TSDB_ARRAY_LEN(cases); i++) {
