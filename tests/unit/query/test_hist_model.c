@@ -455,8 +455,20 @@ static void hist_mean__random__sum_divided(void **state)
 
 static double odd_number(void)
 {
-    static const double odd[] = {0,       -0.0,     1,         -1,          1e308, -1e308, 5e-324,
-                                 DBL_MAX, INFINITY, -INFINITY, (double)NAN, 1e-9,  1e16,   0.5};
+    static const double odd[] = {0,
+                                 -0.0,
+                                 1,
+                                 -1,
+                                 1e308,
+                                 -1e308,
+                                 5e-324,
+                                 DBL_MAX,
+                                 (double)INFINITY,
+                                 -(double)INFINITY,
+                                 (double)NAN,
+                                 1e-9,
+                                 1e16,
+                                 0.5};
     return odd[below(sizeof odd / sizeof odd[0])];
 }
 
