@@ -90,6 +90,17 @@ static void hist_bound__table__prometheus_doubles(void **state)
     assert_double_bits_equal(bucket_bound(&m, 1), 1.0905077326652577);
 }
 
+/* All 256, hashed (FNV-1a over the bits), as they stand in Prometheus's source. */
+static void hist_bound__whole_table__hash_of_prometheus(void **state)
+{
+    (void)state;
+    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+    for (int64_t i = 0; i < 256; i++) {
+        hash = (hash ^ tsdb_double_bits(hist_bound(8, i))) * UINT64_C(0x100000001b3);
+    }
+    assert_int_equal(hash, UINT64_C(0xc39489a2c419aae6));
+}
+
 static void hist_bound__lower_schema__every_other_bound(void **state)
 {
     (void)state;
@@ -534,6 +545,16 @@ static void hist_add_compensated__layout_changes__residues_follow(void **state)
     assert_ok(hist_add_compensated(&h, &minus, &arena, NULL));
     hist_settle(&h);
     expect_hist(&h, "schema:0 count:4 z_bucket_w:0.5 buckets:[2 1 0 7]");
+    /* What is lost when buckets are joined is kept too: of h and of what is added. */
+    struct hist fine = parse("schema:1 count:1 offset:1 buckets:[1e16 1]");
+    struct hist twice = parse("schema:0 count:-2 offset:1 buckets:[-2e16]");
+    h = parse("schema:1 count:0 offset:1 buckets:[1e16 1]");
+    struct hist zero = parse("schema:0 count:0");
+    assert_ok(hist_add_compensated(&h, &zero, &arena, NULL));
+    assert_ok(hist_add_compensated(&h, &fine, &arena, NULL));
+    assert_ok(hist_add_compensated(&h, &twice, &arena, NULL));
+    hist_settle(&h);
+    expect_hist(&h, "schema:0 count:-1 offset:1 buckets:[2]");
     struct hist c = parse("schema:-53 count:1 custom_values:[1 2 3] buckets:[1e16 1e16 1e16 0]");
     struct hist d = parse("schema:-53 count:1 custom_values:[1 2 3] buckets:[1 1 1 1]");
     struct hist e = parse("schema:-53 count:1 custom_values:[2] buckets:[-2e16 -1e16]");
@@ -736,6 +757,7 @@ static void hist_quantile__outside_0_to_1__infinite(void **state)
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(hist_bound__table__prometheus_doubles),
+    cmocka_unit_test(hist_bound__whole_table__hash_of_prometheus),
     cmocka_unit_test(hist_bound__lower_schema__every_other_bound),
     cmocka_unit_test(hist_custom_bound__ends__infinite),
     cmocka_unit_test(go_math__powers_of_two__exact_and_near_libm),
