@@ -76,36 +76,41 @@ ifeq ($(JEMALLOC),1)
   LDLIBS_base += -ljemalloc
 endif
 
-# ---- folders, lowest first ------------------------------------------------------------------------------------
-FOLDERS := base model compress wal index tsdb ingest query server tools
-below_base :=
-below_model := base
-below_compress := base
-below_wal := compress model base
-below_index := compress model base
-below_tsdb := wal index compress model base
-below_ingest := tsdb wal index compress model base
-below_query := tsdb wal index compress model base
-below_server := query ingest tsdb wal index compress model base
-below_tools := query ingest tsdb wal index compress model base
-ALL_DOWN := server tools query ingest tsdb wal index compress model base
+# ---- folders ----------------------------------------------------------------------------------------------------
+# tools/layers.txt says which folder may include which (rooms count as their folder); what a folder may include, and what
+# that includes, is what it links.
+LAYER_PAIRS := $(shell awk '/^[a-z]+(\/[a-z_]+)?:/ { split($$1, from, /[:\/]/); print from[1] ":"; \
+  for (i = 2; i <= NF; i++) { split($$i, to, "/"); if (to[1] != from[1]) print from[1] ":" to[1] } }' tools/layers.txt | awk '!seen[$$0]++')
+FOLDERS := $(patsubst %:,%,$(filter %:,$(LAYER_PAIRS)))
+with_below = $(sort $(1) $(foreach d,$(patsubst $(1):%,%,$(filter-out $(1):,$(filter $(1):%,$(LAYER_PAIRS)))),$(call with_below,$(d))))
+$(foreach f,$(FOLDERS),$(eval with_below_$(f) := $(call with_below,$(f))))
 
 src_c = $(filter-out server/main.c,$(wildcard $(1)/*.c $(1)/*/*.c))
 src_cc = $(wildcard $(1)/*.cc $(1)/*/*.cc)
 proto := $(wildcard ingest/proto/*.proto)
 gen_c := $(patsubst ingest/proto/%.proto,$(BUILD)/gen/ingest/proto/%.pb-c.c,$(proto))
 gen_h := $(gen_c:.c=.h)
-objs = $(patsubst %.c,$(BUILD)/obj/%.o,$(call src_c,$(1))) $(patsubst %.cc,$(BUILD)/obj/%.o,$(call src_cc,$(1))) \
-  $(if $(filter ingest,$(1)),$(gen_c:.c=.o))
-lib = $(BUILD)/lib/$(1).a
-libs_down = $(foreach f,$(1),$(call lib,$(f)))
+obj = $(patsubst %,$(BUILD)/obj/%.o,$(basename $(1)))
+objs = $(call obj,$(call src_c,$(1)) $(call src_cc,$(1))) $(if $(filter ingest,$(1)),$(gen_c:.c=.o))
+lib = $(patsubst %,$(BUILD)/lib/%.a,$(1))
 ldlibs = $(foreach f,$(1),$(LDLIBS_$(f)))
 
 BIN := $(BUILD)/tidalite
 
-.PHONY: all bin help run demo test unit check-fast asan tsan clang fuzz bench format format-check tidy layers headers deps clean
-all: deps-check bin
+# What people ask for comes one after the other and hands its building to a make below, so that packages are there before
+# anything is built, however many jobs are asked for.
+FRONT := all run demo test bench deps
+ifneq ($(filter $(FRONT),$(or $(MAKECMDGOALS),all)),)
+.NOTPARALLEL:
+endif
+BELOW = --no-print-directory $(if $(findstring --jobserver,$(MAKEFLAGS)),,-j$(JOBS))
+
+.PHONY: $(FRONT) bin all-bin help test-bins unit asan tsan clang debug run-unit fuzz fuzz-bins bench-bins \
+  format format-check tidy layers headers clean deps-check deps-check-test
+all: deps-check
+	@$(MAKE) $(BELOW) bin
 bin: build/tidalite
+all-bin: $(BIN)
 
 ifeq ($(VARIANT),release)
 build/tidalite: $(BIN)
@@ -115,7 +120,7 @@ build/tidalite: $(BIN)
 	@true
 endif
 
-$(BUILD)/obj/%.o: %.c
+$(BUILD)/obj/%.o: %.c | $(gen_h)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(CFLAGS_$(subst /,_,$*)) -c $< -o $@
 $(BUILD)/obj/%.o: %.cc
@@ -130,119 +135,116 @@ $(BUILD)/gen/%.o: $(BUILD)/gen/%.c
 	$(Q)$(CC) -I$(BUILD)/gen $(OPT) $(SAN) -fPIE -w -c $< -o $@
 .SECONDARY: $(gen_c) $(gen_h)
 
+# An archive is written anew: what is no longer built must not stay in it. `q`: two rooms may have files of one name.
+define archive
+@mkdir -p $(@D)
+@rm -f $@
+$(Q)ar qcs $@ $(filter %.o,$^)
+endef
 define folder_rules
 $$(call lib,$(1)): $$(call objs,$(1))
-	@mkdir -p $$(@D)
-	@rm -f $$@
-	$$(Q)ar qcs $$@ $$(filter %.o,$$^) 
-$$(patsubst %.c,$$(BUILD)/obj/%.o,$$(call src_c,$(1))): | $$(if $$(filter ingest server tools,$(1)),$$(gen_h))
+	$$(archive)
 endef
 $(foreach f,$(FOLDERS),$(eval $(call folder_rules,$(f))))
 
 # AVX2 and later live in files of their own; nothing else may be compiled for more than the baseline.
 $(foreach f,$(basename $(wildcard compress/simd/*_avx2.c)),$(eval CFLAGS_$(subst /,_,$(f)) := -mavx2 -mbmi2))
 
-$(BIN): $(BUILD)/obj/server/main.o $(call libs_down,$(ALL_DOWN))
-	$(Q)$(CC) $(LDFLAGS) $< -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(call ldlibs,$(ALL_DOWN)) -o $@
+# Objects, the archives as one group, the system libraries of the folders that are linked (all, unless the target says less).
+LINKED = $(FOLDERS)
+LINK_MORE :=
+define link
+@mkdir -p $(@D)
+$(Q)$(CC) $(LDFLAGS) $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(call ldlibs,$(LINKED)) $(LINK_MORE) -o $@
+endef
+
+$(BIN): $(BUILD)/obj/server/main.o $(call lib,$(FOLDERS))
+	$(link)
 
 # ---- tests ----------------------------------------------------------------------------------------------------
-# tests/unit/<folder>/test_*.c links <folder> and below; tests/{model,fault,golden}/test_*.c link everything.
+# tests/unit/<folder>/test_*.c links <folder> and those below; tests/{model,fault,golden}/test_*.c and the fuzz targets link
+# everything. What tests share needs base/ only in tests/support/, and <folder> and those below in tests/support/<folder>/:
+# an archive each, linked with its folder, so that a test of base/ cannot reach for what needs the query engine.
+SUPPORT_FOLDERS := base $(patsubst tests/support/%/,%,$(filter %/,$(wildcard tests/support/*/)))
+support = $(patsubst %,$(BUILD)/lib/support/%.a,$(filter $(1),$(SUPPORT_FOLDERS)))
+define support_rules
+$(BUILD)/lib/support/$(1).a: $(call obj,$(wildcard tests/support/$(filter-out base/,$(1)/)*.c))
+	$$(archive)
+endef
+$(foreach f,$(SUPPORT_FOLDERS),$(eval $(call support_rules,$(f))))
+
 UNIT_SRC := $(wildcard tests/unit/*/test_*.c)
 WIDE_SRC := $(wildcard tests/model/test_*.c tests/fault/test_*.c tests/golden/test_*.c)
-SUPPORT_SRC := $(wildcard tests/support/*.c)
-SUPPORT_OBJ := $(patsubst %.c,$(BUILD)/obj/%.o,$(SUPPORT_SRC))
-unit_folder = $(word 3,$(subst /, ,$(1)))
 TEST_BINS := $(patsubst %.c,$(BUILD)/%,$(UNIT_SRC) $(WIDE_SRC))
 FUZZ_TARGETS := $(notdir $(patsubst %/,%,$(dir $(wildcard tests/fuzz/*/fuzz.c))))
 FUZZ_REPLAY := $(foreach t,$(FUZZ_TARGETS),$(BUILD)/tests/fuzz/$(t)/replay)
+FUZZ_BINS := $(foreach t,$(FUZZ_TARGETS),$(BUILD)/tests/fuzz/$(t)/fuzz)
 
-define unit_rule
-$(BUILD)/$(basename $(1)): $(BUILD)/obj/$(basename $(1)).o $(SUPPORT_OBJ) $(call libs_down,$(call unit_folder,$(1)) $(below_$(call unit_folder,$(1))))
-	@mkdir -p $$(@D)
-	$$(Q)$$(CC) $$(LDFLAGS) $$(filter %.o,$$^) -Wl,--start-group $$(filter %.a,$$^) -Wl,--end-group \
-	  $(call ldlibs,$(call unit_folder,$(1)) $(below_$(call unit_folder,$(1)))) -lcmocka -o $$@
+$(TEST_BINS): LINK_MORE := -lcmocka
+$(TEST_BINS): $(BUILD)/%: $(BUILD)/obj/%.o
+	$(link)
+define unit_rules
+$(filter $(BUILD)/tests/unit/$(1)/%,$(TEST_BINS)): LINKED = $(with_below_$(1))
+$(filter $(BUILD)/tests/unit/$(1)/%,$(TEST_BINS)): $(call lib,$(with_below_$(1))) $(call support,$(with_below_$(1)))
 endef
-$(foreach s,$(UNIT_SRC),$(eval $(call unit_rule,$(s))))
-
-define wide_rule
-$(BUILD)/$(basename $(1)): $(BUILD)/obj/$(basename $(1)).o $(SUPPORT_OBJ) $(call libs_down,$(ALL_DOWN))
-	@mkdir -p $$(@D)
-	$$(Q)$$(CC) $$(LDFLAGS) $$(filter %.o,$$^) -Wl,--start-group $$(filter %.a,$$^) -Wl,--end-group \
-	  $(call ldlibs,$(ALL_DOWN)) -lcmocka -o $$@
-endef
-$(foreach s,$(WIDE_SRC),$(eval $(call wide_rule,$(s))))
-$(patsubst %.c,$(BUILD)/obj/%.o,$(UNIT_SRC) $(WIDE_SRC) $(SUPPORT_SRC)): | $(gen_h)
+$(foreach f,$(sort $(foreach s,$(UNIT_SRC),$(word 3,$(subst /, ,$(s))))),$(eval $(call unit_rules,$(f))))
+$(filter-out $(BUILD)/tests/unit/%,$(TEST_BINS)) $(FUZZ_REPLAY) $(FUZZ_BINS): $(call lib,$(FOLDERS)) $(call support,$(FOLDERS))
 
 # A fuzz target is tests/fuzz/<name>/fuzz.c with LLVMFuzzerTestOneInput; `make test` replays its corpus/.
-$(BUILD)/tests/fuzz/%/replay: $(BUILD)/obj/tests/fuzz/%/fuzz.o $(BUILD)/obj/tests/fuzz/replay_main.o $(call libs_down,$(ALL_DOWN))
-	@mkdir -p $(@D)
-	$(Q)$(CC) $(LDFLAGS) $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(call ldlibs,$(ALL_DOWN)) -o $@
-$(BUILD)/tests/fuzz/%/fuzz: $(BUILD)/obj/tests/fuzz/%/fuzz.o $(call libs_down,$(ALL_DOWN))
-	@mkdir -p $(@D)
-	$(Q)$(CC) $(LDFLAGS) -fsanitize=fuzzer $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(call ldlibs,$(ALL_DOWN)) -o $@
-.SECONDARY: $(patsubst %,$(BUILD)/obj/tests/fuzz/%/fuzz.o,$(FUZZ_TARGETS))
-$(patsubst %,$(BUILD)/obj/tests/fuzz/%/fuzz.o,$(FUZZ_TARGETS)): | $(gen_h)
+$(FUZZ_REPLAY): $(BUILD)/%/replay: $(BUILD)/obj/%/fuzz.o $(BUILD)/obj/tests/fuzz/replay_main.o
+	$(link)
+$(FUZZ_BINS): LINK_MORE := -fsanitize=fuzzer
+$(FUZZ_BINS): $(BUILD)/%/fuzz: $(BUILD)/obj/%/fuzz.o
+	$(link)
 
-BENCH_SRC := $(wildcard bench/*.c)
-BENCH_BINS := $(patsubst %.c,$(BUILD)/%,$(BENCH_SRC))
 # The embedding example: what a developer copies must compile.
+BENCH_BINS := $(patsubst %.c,$(BUILD)/%,$(wildcard bench/*.c))
 EXAMPLE_BINS := $(patsubst %.c,$(BUILD)/%,$(wildcard examples/*.c))
-$(BUILD)/examples/%: $(BUILD)/obj/examples/%.o $(call libs_down,$(ALL_DOWN))
-	@mkdir -p $(@D)
-	$(Q)$(CC) $(LDFLAGS) $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(call ldlibs,$(ALL_DOWN)) -o $@
+$(BENCH_BINS) $(EXAMPLE_BINS): $(BUILD)/%: $(BUILD)/obj/%.o $(call lib,$(FOLDERS))
+	$(link)
 
 # T=word narrows to suites whose path contains the word; nothing matched is an error, not a success.
 T ?=
 TEST_RUN := python3 tests/run_tests.py --build $(BUILD) $(if $(T),--filter '$(T)')
 test: deps-check-test
-	@$(MAKE) --no-print-directory -j$(JOBS) test-bins bin
+	@$(MAKE) $(BELOW) test-bins bin
 	@$(TEST_RUN) --e2e
 test-bins: $(filter-out /,$(if $(T),$(foreach b,$(TEST_BINS) $(FUZZ_REPLAY),$(if $(findstring $(T),$(b)),$(b))),$(TEST_BINS) $(FUZZ_REPLAY) $(EXAMPLE_BINS) $(BENCH_BINS)))
 unit: test-bins
 	@$(TEST_RUN)
-.PHONY: test-bins
 
 asan tsan clang debug:
-	@$(MAKE) --no-print-directory VARIANT=$@ -j$(JOBS) test-bins $(if $(filter clang,$@),all-bin)
-	@$(MAKE) --no-print-directory VARIANT=$@ run-unit
-all-bin: $(BIN)
+	@$(MAKE) $(BELOW) VARIANT=$@ test-bins $(if $(filter clang,$@),all-bin)
+	@$(MAKE) $(BELOW) VARIANT=$@ run-unit
 run-unit:
 	@$(TEST_RUN) $(if $(filter tsan,$(VARIANT)),--concurrent)
-.PHONY: all-bin run-unit debug
 
 SECONDS_EACH ?= 60
 fuzz:
-	@$(MAKE) --no-print-directory VARIANT=fuzz -j$(JOBS) fuzz-bins
+	@$(MAKE) $(BELOW) VARIANT=fuzz fuzz-bins
 	@for t in $(FUZZ_TARGETS); do echo "fuzz $$t for $(SECONDS_EACH) s"; mkdir -p build/fuzz/found/$$t; \
 	  build/fuzz/tests/fuzz/$$t/fuzz -max_total_time=$(SECONDS_EACH) -print_final_stats=1 -rss_limit_mb=2048 \
 	  -artifact_prefix=build/fuzz/found/$$t/ build/fuzz/found/$$t tests/fuzz/$$t/corpus; done
-fuzz-bins: $(patsubst %,$(BUILD)/tests/fuzz/%/fuzz,$(FUZZ_TARGETS))
-.PHONY: fuzz-bins
-
-# ---- benchmarks -----------------------------------------------------------------------------------------------
-$(BUILD)/bench/%: $(BUILD)/obj/bench/%.o $(call libs_down,$(ALL_DOWN))
-	@mkdir -p $(@D)
-	$(Q)$(CC) $(LDFLAGS) $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(call ldlibs,$(ALL_DOWN)) -o $@
-bench: deps-check-test
-	@$(MAKE) --no-print-directory -j$(JOBS) bench-bins bin
-	@python3 bench/bench.py $(BENCH_ARGS)
-bench-bins: $(BENCH_BINS)
-.PHONY: bench-bins
+fuzz-bins: $(FUZZ_BINS)
 
 # ---- people ---------------------------------------------------------------------------------------------------
 DEPS ?= install
+deps: deps-check-test
 deps-check:
 	@tools/deps.sh $(DEPS) build
 deps-check-test:
 	@tools/deps.sh $(DEPS) test
-.PHONY: deps-check deps-check-test
 
+bench: deps-check-test
+	@$(MAKE) $(BELOW) bench-bins bin
+	@python3 bench/bench.py $(BENCH_ARGS)
+bench-bins: $(BENCH_BINS)
 RUN_ARGS ?=
 run: deps-check
-	@$(MAKE) --no-print-directory -j$(JOBS) bin
+	@$(MAKE) $(BELOW) bin
 	@exec build/tidalite serve --storage.tsdb.path=./data $(RUN_ARGS)
 demo: deps-check-test
-	@$(MAKE) --no-print-directory -j$(JOBS) bin
+	@$(MAKE) $(BELOW) bin
 	@python3 tests/e2e/demo.py --binary build/tidalite $(DEMO_ARGS)
 
 # ---- house ----------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@
 #define FILE_CATEGORY       TSDB_MEM_OTHER
 #define ZERO_BYTES          (256u << 10) /* one write of preallocate */
 #define IO_BYTES_MAX        (1u << 30)   /* Linux moves at most 2 GiB - 4 KiB in one call */
-#define DIR_MODE            0700 /* what is stored is for its owner alone */
+#define DIR_MODE            0700         /* what is stored is for its owner alone */
 #define FILE_MODE           0600
 #define PATH_OF(dir_or_dot) ((dir_or_dot)[0] ? (dir_or_dot) : ".")
 

@@ -3,49 +3,14 @@
  * with all that was acknowledged. */
 #include "tests/support/test.h"
 
-#include "base/log.h"
-#include "tests/support/tsdb_model.h"
+#include "tests/support/tsdb/scene.h"
 #include "tsdb/engine/tsdb_private.h"
 
 #define STEP_MAX 100000u
 
-struct scene {
-    struct hx h;
-    struct mx m;
-    struct tsdb_prng prng;
-};
-
-static void begin(struct scene *s)
+static void put(struct scene *s, uint32_t series)
 {
-    tsdb_log_configure(TSDB_LOG_ERROR + 1, TSDB_LOG_LOGFMT);
-    memset(s, 0, sizeof *s);
-    hx_init(&s->h, 3);
-    tsdb_prng_init(&s->prng, 3);
-    s->h.options.block_range_ms = 2000;
-    mx_init(&s->m, &s->h);
-    s->m.conflicts_pass = true;
-}
-
-static void end(struct scene *s)
-{
-    tsdb_alloc_ops_set(NULL);
-    if (s->h.db) {
-        mx_die(&s->m, false);
-    }
-    hx_deinit(&s->h);
-}
-
-static void put(struct scene *s, uint32_t series_count)
-{
-    struct hx_sample samples[16];
-    uint8_t raws[16];
-    for (uint32_t i = 0; i < 16; i++) {
-        samples[i] = mx_random_sample(&s->m, &s->prng, series_count, 50, &raws[i]);
-    }
-    if (mx_submit(&s->m, samples, raws, 16, TSDB_DURABILITY_STRICT)) {
-        hx_settle(&s->h);
-        mx_reap(&s->m);
-    }
+    scene_put(s, 16, series, 50, TSDB_DURABILITY_STRICT);
     tsdb_clock_sim_advance(&s->h.clock, 6000); /* past the sealer's pause after a failure */
     tsdb_seal_step(s->h.db, s->h.clock.mono_ns);
     hx_settle(&s->h);
@@ -54,21 +19,15 @@ static void put(struct scene *s, uint32_t series_count)
 /* After the fault: whatever it hit, nothing acknowledged is lost, now and after a power cut. */
 static void check(struct scene *s)
 {
-    struct tsdb_error err;
     tsdb_alloc_ops_set(NULL);
     if (s->h.db) {
         mx_check(&s->m, MX_RUNNING);
-        mx_die(&s->m, true);
-    } else {
-        tsdb_fs_sim_crash(s->h.sim);
     }
-    assert_ok_err(hx_open(&s->h, &err), &err);
-    mx_check(&s->m, MX_CUT);
-    put(s, 40);
-    assert_null(s->m.writes);
-    mx_check(&s->m, MX_RUNNING);
-    if (s->m.failure[0]) {
-        fail_msg("%s", s->m.failure);
+    mx_die(&s->m, true);
+    if (scene_reopen(s, true)) {
+        put(s, 40);
+        assert_null(s->m.writes);
+        mx_check(&s->m, MX_RUNNING);
     }
 }
 
@@ -131,14 +90,19 @@ static bool run(struct scene *s, enum target target)
     return status == TSDB_OK;
 }
 
-static void fail_each(enum target target)
+static int teardown(void **state)
 {
-    struct scene *s = malloc(sizeof *s);
-    assert_non_null(s);
+    tsdb_alloc_ops_set(NULL); /* a test that failed leaves it armed */
+    return scene_teardown(state);
+}
+
+static void fail_each(struct scene *s, enum target target)
+{
     bool hit = true;
     uint32_t rounds = 0;
     for (uint64_t nth = 1; hit && nth < STEP_MAX; rounds++) {
-        begin(s);
+        scene_begin(s, 3);
+        s->h.options.block_range_ms = 2000;
         if (target != OPEN_EMPTY) {
             fill(s);
         }
@@ -149,59 +113,53 @@ static void fail_each(enum target target)
         run(s, target);
         hit = tsdb_alloc_fail_count() >= nth;
         check(s);
-        end(s);
+        scene_end_checked(s, "allocation %llu", (unsigned long long)nth);
         /* The loops that a run repeats 64 times are sampled. */
         nth += nth < 40 ? 1 : 1 + nth / 16;
     }
-    free(s);
     assert_false(hit); /* the last round needed fewer */
     assert_true(rounds > 2);
 }
 
 static void tsdb_open__each_allocation_fails_on_empty_directory__nomem_or_ok(void **state)
 {
-    (void)state;
-    fail_each(OPEN_EMPTY);
+    fail_each(*state, OPEN_EMPTY);
 }
 static void tsdb_write__each_allocation_fails__nothing_acknowledged_lost(void **state)
 {
-    (void)state;
-    fail_each(INGEST);
+    fail_each(*state, INGEST);
 }
 static void tsdb_select__each_allocation_fails__nomem_or_ok(void **state)
 {
-    (void)state;
-    fail_each(SELECT);
+    fail_each(*state, SELECT);
 }
 static void tsdb_seal__each_allocation_fails__nothing_acknowledged_lost(void **state)
 {
-    (void)state;
-    fail_each(SEAL);
+    fail_each(*state, SEAL);
 }
 static void tsdb_checkpoint__each_allocation_fails__nomem_or_ok(void **state)
 {
-    (void)state;
-    fail_each(CHECKPOINT);
+    fail_each(*state, CHECKPOINT);
 }
 static void tsdb_open__each_allocation_of_recovery_fails__nomem_or_ok(void **state)
 {
-    (void)state;
-    fail_each(RECOVER);
+    fail_each(*state, RECOVER);
 }
 static void tsdb_close__each_allocation_fails__directory_consistent(void **state)
 {
-    (void)state;
-    fail_each(CLOSE);
+    fail_each(*state, CLOSE);
 }
 
+#define TEST(name) cmocka_unit_test_setup_teardown(name, scene_setup, teardown)
+
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(tsdb_open__each_allocation_fails_on_empty_directory__nomem_or_ok),
-    cmocka_unit_test(tsdb_write__each_allocation_fails__nothing_acknowledged_lost),
-    cmocka_unit_test(tsdb_select__each_allocation_fails__nomem_or_ok),
-    cmocka_unit_test(tsdb_seal__each_allocation_fails__nothing_acknowledged_lost),
-    cmocka_unit_test(tsdb_checkpoint__each_allocation_fails__nomem_or_ok),
-    cmocka_unit_test(tsdb_open__each_allocation_of_recovery_fails__nomem_or_ok),
-    cmocka_unit_test(tsdb_close__each_allocation_fails__directory_consistent),
+    TEST(tsdb_open__each_allocation_fails_on_empty_directory__nomem_or_ok),
+    TEST(tsdb_write__each_allocation_fails__nothing_acknowledged_lost),
+    TEST(tsdb_select__each_allocation_fails__nomem_or_ok),
+    TEST(tsdb_seal__each_allocation_fails__nothing_acknowledged_lost),
+    TEST(tsdb_checkpoint__each_allocation_fails__nomem_or_ok),
+    TEST(tsdb_open__each_allocation_of_recovery_fails__nomem_or_ok),
+    TEST(tsdb_close__each_allocation_fails__directory_consistent),
 };
 
 TEST_MAIN(tests)

@@ -5,7 +5,10 @@
 #include "tests/support/test.h"
 
 #include "base/log.h"
-#include "tests/support/tsdb_model.h"
+#include "tests/support/tsdb/model.h"
+
+#include <stdio.h>
+#include <stdlib.h>
 
 #define GOLDEN_DIR "tests/golden/data_dir/v1"
 #define SERIES     10u

@@ -4,7 +4,7 @@
 #ifndef TESTS_MODEL_QUERY_NAIVE_H
 #define TESTS_MODEL_QUERY_NAIVE_H
 
-#include "tests/support/query_fixture.h"
+#include "tests/support/query/fixture.h"
 
 #include "query/eval/labels.h"
 #include "query/lang/functions.h"

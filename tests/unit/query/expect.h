@@ -4,7 +4,7 @@
 
 #include "tests/support/test.h"
 
-#include "tests/support/query_fixture.h"
+#include "tests/support/query/fixture.h"
 
 struct ask {
     const char *query;

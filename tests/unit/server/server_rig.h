@@ -11,7 +11,7 @@
 #include "server/api/call.h"
 #include "server/api/routes.h"
 #include "server/config/config_file.h"
-#include "tests/support/http_client.h"
+#include "tests/support/server/http_client.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -2,7 +2,7 @@
 #include "tests/support/test.h"
 
 #include "server/http/http.h"
-#include "tests/support/http_client.h"
+#include "tests/support/server/http_client.h"
 
 #include <pthread.h>
 #include <sched.h>

@@ -6,7 +6,7 @@
 #include "tests/support/test.h"
 
 #include "base/log.h"
-#include "tests/support/tsdb_harness.h"
+#include "tests/support/tsdb/harness.h"
 #include "tsdb/engine/db_private.h"
 
 #define RANGE INT64_C(60000)

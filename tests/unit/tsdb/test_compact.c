@@ -1,7 +1,7 @@
 /* Which blocks are merged, and that merging changes nothing that is read. */
 #include "tests/unit/tsdb/blocks_rig.h"
 
-#include "tests/support/tsdb_model.h"
+#include "tests/support/tsdb/model.h"
 #include "tsdb/block/compact.h"
 
 #define T0 (HX_WALL_MS / (27 * RANGE) * (27 * RANGE) - 27 * RANGE)

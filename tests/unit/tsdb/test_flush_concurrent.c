@@ -3,7 +3,7 @@
 #include "tests/support/test.h"
 
 #include "base/log.h"
-#include "tests/support/tsdb_harness.h"
+#include "tests/support/tsdb/harness.h"
 #include "tsdb/engine/db_private.h"
 
 #include <pthread.h>

@@ -1,7 +1,7 @@
 /* From sealed chunks to head files and back. */
 #include "tests/support/test.h"
 
-#include "tests/support/tsdb_harness.h"
+#include "tests/support/tsdb/harness.h"
 #include "tsdb/engine/db_private.h"
 #include "tsdb/head/head_private.h"
 

@@ -1,8 +1,8 @@
 /* A plain HTTP/1.1 client over a blocking socket, for tests: sends exactly the bytes it is given,
  * reads one answer at a time. Every read has a long timeout, so that a hang fails instead of
  * hanging. */
-#ifndef TESTS_SUPPORT_HTTP_CLIENT_H
-#define TESTS_SUPPORT_HTTP_CLIENT_H
+#ifndef TESTS_SUPPORT_SERVER_HTTP_CLIENT_H
+#define TESTS_SUPPORT_SERVER_HTTP_CLIENT_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
 /* Series in arrays as a source of the evaluator, written as in Prometheus's test scripts, and
- * results as text. Header only: tests of lower folders do not link the evaluator.
+ * results as text.
  *
  *   struct query_fixture f;
  *   query_fixture_init(&f);

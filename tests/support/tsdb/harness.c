@@ -1,57 +1,8 @@
-/* A database over the simulated disk and clock, with writes made of plain structs. Header only:
- * tests of lower folders do not link the engine. Series are numbered; series i has the labels
- * {__name__="m<i%7>", i="<i>"}. */
-#ifndef TESTS_SUPPORT_TSDB_HARNESS_H
-#define TESTS_SUPPORT_TSDB_HARNESS_H
+#include "tests/support/tsdb/harness.h"
 
 #include "base/assert.h"
-#include "tsdb/tsdb.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-
-#define HX_SERIES_MAX  512
-#define HX_WALL_MS     INT64_C(1700000000000)
-#define HX_SAMPLES_MAX 256 /* of one write */
-
-struct hx {
-    struct tsdb_fs_sim *sim;
-    struct tsdb_clock_sim clock;
-    struct tsdb_prng prng; /* of the database: the hash seed */
-    struct tsdb_options options;
-    struct tsdb *db;                     /* NULL: closed */
-    tsdb_series_ref refs[HX_SERIES_MAX]; /* TSDB_SERIES_NEW: not known */
-    uint32_t generations[HX_SERIES_MAX];
-};
-
-struct hx_sample {
-    uint32_t series;
-    enum tsdb_sample_kind kind;
-    int64_t t_ms;
-    int64_t start_ms;   /* 0: none */
-    uint64_t bits;      /* float */
-    const uint8_t *raw; /* histogram */
-    uint32_t raw_len;
-};
-
-/* Memory from malloc: a test that fails the Nth allocation fails the engine's, not its own. */
-struct hx_write {
-    struct tsdb_write w;
-    struct hx_write *next;
-    bool done;
-    uint32_t count;
-    struct hx_sample samples[HX_SAMPLES_MAX]; /* as entries[]: sorted by partition */
-    struct tsdb_entry entries[HX_SAMPLES_MAX];
-    int64_t starts[HX_SAMPLES_MAX];
-    struct tsdb_raw_histogram raws[HX_SAMPLES_MAX];
-    struct tsdb_new_series new_series[HX_SAMPLES_MAX];
-    struct tsdb_label labels[HX_SAMPLES_MAX][2];
-    char text[HX_SAMPLES_MAX][2][16];
-    void *wal_bytes[TSDB_OWNERS_MAX];
-    void *arg; /* the test's */
-};
-
-static inline void hx_init(struct hx *h, uint64_t seed)
+void hx_init(struct hx *h, uint64_t seed)
 {
     memset(h, 0, sizeof *h);
     tsdb_options_default(&h->options);
@@ -67,32 +18,33 @@ static inline void hx_init(struct hx *h, uint64_t seed)
     h->options.cache_l2_bytes = 1u << 20;
 }
 
-static inline void hx_forget_refs(struct hx *h)
+static void hx_forget_refs(struct hx *h)
 {
     for (uint32_t i = 0; i < HX_SERIES_MAX; i++) {
         h->refs[i] = TSDB_SERIES_NEW;
     }
 }
 
-static inline enum tsdb_status hx_open(struct hx *h, struct tsdb_error *err)
+enum tsdb_status hx_open(struct hx *h, struct tsdb_error *err)
 {
     TSDB_ASSERT(!h->db);
     hx_forget_refs(h);
     return tsdb_open(&h->options, &h->db, err);
 }
 
-static inline enum tsdb_status hx_close(struct hx *h, struct tsdb_error *err)
+enum tsdb_status hx_close(struct hx *h, struct tsdb_error *err)
 {
     enum tsdb_status status = tsdb_close(h->db, err);
     h->db = NULL;
     return status;
 }
 
-/* Process death; with a power cut if `crash`. */
-static inline void hx_die(struct hx *h, bool crash)
+void hx_die(struct hx *h, bool crash)
 {
-    tsdb_abandon(h->db);
-    h->db = NULL;
+    if (h->db) {
+        tsdb_abandon(h->db);
+        h->db = NULL;
+    }
     if (crash) {
         tsdb_fs_sim_crash(h->sim);
     } else {
@@ -100,7 +52,7 @@ static inline void hx_die(struct hx *h, bool crash)
     }
 }
 
-static inline void hx_deinit(struct hx *h)
+void hx_deinit(struct hx *h)
 {
     if (h->db) {
         tsdb_abandon(h->db);
@@ -108,7 +60,7 @@ static inline void hx_deinit(struct hx *h)
     tsdb_fs_sim_destroy(h->sim);
 }
 
-static inline void hx_labels(uint32_t series, char text[2][16], struct tsdb_label out[2])
+static void hx_labels(uint32_t series, char text[2][16], struct tsdb_label out[2])
 {
     snprintf(text[0], 16, "m%u", (unsigned)(series % 7));
     snprintf(text[1], 16, "%u", (unsigned)series);
@@ -116,12 +68,12 @@ static inline void hx_labels(uint32_t series, char text[2][16], struct tsdb_labe
     out[1] = tsdb_label_make("i", text[1]);
 }
 
-static inline void hx_done(struct tsdb_write *w)
+static void hx_done(struct tsdb_write *w)
 {
     ((struct hx_write *)w->done_arg)->done = true;
 }
 
-static inline uint32_t hx_partition(const struct hx *h, uint32_t series)
+static uint32_t hx_partition(const struct hx *h, uint32_t series)
 {
     char text[2][16];
     struct tsdb_label items[2];
@@ -130,7 +82,7 @@ static inline uint32_t hx_partition(const struct hx *h, uint32_t series)
     return (uint32_t)(tsdb_labels_hash(tsdb_hash_key(h->db), &labels) >> 58);
 }
 
-static inline void hx_fill_entry(struct hx *h, struct hx_write *x, uint32_t i)
+static void hx_fill_entry(struct hx *h, struct hx_write *x, uint32_t i)
 {
     const struct hx_sample *s = &x->samples[i];
     struct tsdb_new_series *ns = &x->new_series[i];
@@ -152,7 +104,7 @@ static inline void hx_fill_entry(struct hx *h, struct hx_write *x, uint32_t i)
     };
 }
 
-static inline void hx_cut_batches(struct hx *h, struct hx_write *x, enum tsdb_durability durability)
+static void hx_cut_batches(struct hx *h, struct hx_write *x, enum tsdb_durability durability)
 {
     for (uint32_t i = 0; i < x->count;) {
         struct tsdb_batch *b = &x->w.batches[x->w.batch_count];
@@ -173,10 +125,8 @@ static inline void hx_cut_batches(struct hx *h, struct hx_write *x, enum tsdb_du
     }
 }
 
-/* durability is raised to the database's. Raw histogram bytes stay the caller's until the write is
- * done. */
-static inline struct hx_write *hx_write_create(struct hx *h, const struct hx_sample *samples,
-                                               uint32_t count, enum tsdb_durability durability)
+struct hx_write *hx_write_create(struct hx *h, const struct hx_sample *samples, uint32_t count,
+                                 enum tsdb_durability durability)
 {
     TSDB_ASSERT(count > 0 && count <= HX_SAMPLES_MAX);
     struct hx_write *x = calloc(1, sizeof *x);
@@ -208,7 +158,7 @@ static inline struct hx_write *hx_write_create(struct hx *h, const struct hx_sam
     return x;
 }
 
-static inline void hx_write_destroy(struct hx_write *x)
+void hx_write_destroy(struct hx_write *x)
 {
     for (uint32_t i = 0; i < TSDB_OWNERS_MAX; i++) {
         free(x->wal_bytes[i]);
@@ -216,8 +166,7 @@ static inline void hx_write_destroy(struct hx_write *x)
     free(x);
 }
 
-/* Remember the refs that the write found, so that later writes use them. */
-static inline void hx_learn(struct hx *h, const struct hx_write *x)
+void hx_learn(struct hx *h, const struct hx_write *x)
 {
     for (uint32_t i = 0; i < x->count; i++) {
         if (x->new_series[i].ref != TSDB_SERIES_NEW) {
@@ -227,8 +176,7 @@ static inline void hx_learn(struct hx *h, const struct hx_write *x)
     }
 }
 
-/* Every actor until nothing is left to do. */
-static inline void hx_settle(struct hx *h)
+void hx_settle(struct hx *h)
 {
     for (size_t work = 1; work > 0;) {
         work = 0;
@@ -240,10 +188,8 @@ static inline void hx_settle(struct hx *h)
     }
 }
 
-/* Write and wait. The status of submit, else of the write. */
-static inline enum tsdb_status hx_put(struct hx *h, const struct hx_sample *samples, uint32_t count,
-                                      enum tsdb_durability durability,
-                                      struct tsdb_write_result *out_result)
+enum tsdb_status hx_put(struct hx *h, const struct hx_sample *samples, uint32_t count,
+                        enum tsdb_durability durability, struct tsdb_write_result *out_result)
 {
     struct hx_write *x = hx_write_create(h, samples, count, durability);
     enum tsdb_status status = tsdb_write_submit(h->db, &x->w, NULL);
@@ -262,18 +208,12 @@ static inline enum tsdb_status hx_put(struct hx *h, const struct hx_sample *samp
     return status;
 }
 
-static inline struct hx_sample hx_float(uint32_t series, int64_t t_ms, double value)
+struct hx_sample hx_float(uint32_t series, int64_t t_ms, double value)
 {
     return (struct hx_sample){.series = series, .t_ms = t_ms, .bits = tsdb_double_bits(value)};
 }
 
-/* ---- reading everything ---- */
-/* h: decoded histogram of the sample, NULL for floats. */
-typedef void (*hx_found_fn)(void *arg, uint32_t series, int64_t t_ms, int64_t start_ms,
-                            enum tsdb_sample_kind kind, uint64_t bits,
-                            const struct tsdb_histogram *histogram);
-
-static inline uint32_t hx_series_of(const struct tsdb_labels *labels)
+static uint32_t hx_series_of(const struct tsdb_labels *labels)
 {
     const struct tsdb_label *l = tsdb_labels_find(labels, "i", 1);
     char text[16];
@@ -283,9 +223,9 @@ static inline uint32_t hx_series_of(const struct tsdb_labels *labels)
     return (uint32_t)strtoul(text, NULL, 10);
 }
 
-static inline enum tsdb_status hx_visit_series(struct tsdb_querier *q, tsdb_series_ref ref,
-                                               struct tsdb_arena *arena, hx_found_fn fn, void *arg,
-                                               struct tsdb_error *err)
+static enum tsdb_status hx_visit_series(struct tsdb_querier *q, tsdb_series_ref ref,
+                                        struct tsdb_arena *arena, hx_found_fn fn, void *arg,
+                                        struct tsdb_error *err)
 {
     struct tsdb_labels labels;
     struct tsdb_columns c;
@@ -306,9 +246,7 @@ static inline enum tsdb_status hx_visit_series(struct tsdb_querier *q, tsdb_seri
     return TSDB_OK;
 }
 
-/* Every sample of the database, through the public read path. */
-static inline enum tsdb_status hx_visit(struct hx *h, hx_found_fn fn, void *arg,
-                                        struct tsdb_error *err)
+enum tsdb_status hx_visit(struct hx *h, hx_found_fn fn, void *arg, struct tsdb_error *err)
 {
     struct tsdb_querier *q = NULL;
     enum tsdb_status status = tsdb_querier_open(h->db, NULL, TSDB_TIME_ALL, &q, err);
@@ -329,18 +267,16 @@ static inline enum tsdb_status hx_visit(struct hx *h, hx_found_fn fn, void *arg,
     return status;
 }
 
-static inline void hx_count_one(void *arg, uint32_t series, int64_t t_ms, int64_t start_ms,
-                                enum tsdb_sample_kind kind, uint64_t bits,
-                                const struct tsdb_histogram *histogram)
+void hx_count_one(void *arg, uint32_t series, int64_t t_ms, int64_t start_ms,
+                  enum tsdb_sample_kind kind, uint64_t bits, const struct tsdb_histogram *histogram)
 {
     (void)series, (void)t_ms, (void)start_ms, (void)kind, (void)bits, (void)histogram;
     ++*(uint32_t *)arg;
 }
-static inline uint32_t hx_count(struct hx *h)
+
+uint32_t hx_count(struct hx *h)
 {
     uint32_t n = 0;
     TSDB_ASSERT(hx_visit(h, hx_count_one, &n, NULL) == TSDB_OK);
     return n;
 }
-
-#endif

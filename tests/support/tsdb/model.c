@@ -1,65 +1,8 @@
-/* What a database must hold: a map (series, time) -> sample, and how safe each sample is. Beside
- * tsdb_harness.h.
- *
- * A sample is
- *   sent       handed to submit; the database may have it
- *   acked      its write was answered OK: every read must show it
- *   kill_safe  answered in buffered or strict mode: a process death must not lose it
- *   cut_safe   answered in strict mode, or known to be synced: a power cut must not lose it
- * The first value sent for a (series, time) is the one that is stored; others are conflicts. */
-#ifndef TESTS_SUPPORT_TSDB_MODEL_H
-#define TESTS_SUPPORT_TSDB_MODEL_H
+#include "tests/support/tsdb/model.h"
 
-#include "tests/support/tsdb_harness.h"
+#include "base/assert.h"
 
-#define MX_CELLS   8192u /* a power of two; a run must stay well below */
-#define MX_RAWS    4u
-#define MX_RAW_MAX 256u
-
-struct mx_cell {
-    bool used, sent, acked, kill_safe, cut_safe, found;
-    bool whole; /* its one write went to one owner: answered means that nothing of it was synced
-                   long before */
-    uint8_t kind;
-    uint8_t raw; /* index into raws */
-    uint32_t series;
-    int64_t t_ms, start_ms;
-    uint64_t bits;
-    int64_t acked_ns;
-};
-
-struct mx_write {
-    struct hx_write *x;
-    struct mx_write *next;
-    uint32_t cell_count, conflict_count;
-    enum tsdb_durability durability;
-    uint32_t cells[HX_SAMPLES_MAX];
-};
-
-struct mx {
-    struct hx *h;
-    struct mx_cell cells[MX_CELLS];
-    uint32_t used;
-    struct mx_write *writes; /* under way, oldest first */
-    uint8_t raws[MX_RAWS][MX_RAW_MAX];
-    uint32_t raw_len[MX_RAWS];
-    uint8_t raw_kind[MX_RAWS];
-    /* Chunks go to files, against which nothing is checked: a conflict may be taken, though it is
-     * never shown. What is in files of a memory mode was never logged: a conflict that is would be
-     * all that is left after a death, so none is sent there. */
-    bool conflicts_pass, no_conflicts;
-    bool io_faults;    /* an EIO or ENOSPC was armed in this life of the process */
-    char failure[256]; /* first one; empty: none */
-};
-
-#define mx_fail(m, ...)                                                                            \
-    do {                                                                                           \
-        if (!(m)->failure[0]) {                                                                    \
-            snprintf((m)->failure, sizeof(m)->failure, __VA_ARGS__);                               \
-        }                                                                                          \
-    } while (0)
-
-static inline void mx_init(struct mx *m, struct hx *h)
+void mx_init(struct mx *m, struct hx *h)
 {
     memset(m, 0, sizeof *m);
     m->h = h;
@@ -99,7 +42,7 @@ static inline void mx_init(struct mx *m, struct hx *h)
     }
 }
 
-static inline struct mx_cell *mx_cell(struct mx *m, uint32_t series, int64_t t_ms)
+struct mx_cell *mx_cell(struct mx *m, uint32_t series, int64_t t_ms)
 {
     uint64_t key[2] = {series, (uint64_t)t_ms};
     uint32_t i = (uint32_t)tsdb_hash64_plain(key, sizeof key) & (MX_CELLS - 1);
@@ -110,22 +53,20 @@ static inline struct mx_cell *mx_cell(struct mx *m, uint32_t series, int64_t t_m
 }
 
 /* May retention have taken it (or refused it)? Stays true once it is: the clock only goes on. */
-static inline bool mx_optional(const struct mx *m, const struct mx_cell *c)
+static bool mx_optional(const struct mx *m, const struct mx_cell *c)
 {
     int64_t retention = m->h->options.retention_ms;
     return retention > 0 && c->t_ms < m->h->clock.wall_ms - retention;
 }
 
-static inline bool mx_same(const struct mx_cell *c, const struct hx_sample *s, uint8_t raw)
+static bool mx_same(const struct mx_cell *c, const struct hx_sample *s, uint8_t raw)
 {
     return c->kind == s->kind &&
            (s->kind == TSDB_SAMPLE_FLOAT ? c->bits == s->bits : c->raw == raw);
 }
 
-/* raws[i]: which raw histogram sample i holds. Submits; false if the database refused (nothing is
- * noted then). */
-static inline bool mx_submit(struct mx *m, const struct hx_sample *samples, const uint8_t *raws,
-                             uint32_t count, enum tsdb_durability durability)
+bool mx_submit(struct mx *m, const struct hx_sample *samples, const uint8_t *raws, uint32_t count,
+               enum tsdb_durability durability)
 {
     struct mx_write *w = calloc(1, sizeof *w);
     TSDB_ASSERT(w);
@@ -167,7 +108,7 @@ static inline bool mx_submit(struct mx *m, const struct hx_sample *samples, cons
     return true;
 }
 
-static inline void mx_note_done(struct mx *m, struct mx_write *w)
+static void mx_note_done(struct mx *m, struct mx_write *w)
 {
     struct tsdb_write_result r;
     if ((enum tsdb_status)atomic_load(&w->x->w.status) != TSDB_OK) {
@@ -200,8 +141,7 @@ static inline void mx_note_done(struct mx *m, struct mx_write *w)
     }
 }
 
-/* Note the writes that are done. */
-static inline void mx_reap(struct mx *m)
+void mx_reap(struct mx *m)
 {
     for (struct mx_write **at = &m->writes; *at;) {
         struct mx_write *w = *at;
@@ -216,9 +156,7 @@ static inline void mx_reap(struct mx *m)
     }
 }
 
-/* All that was answered is durable: after a checkpoint or clean close (all), or when the log has no
- * un-synced byte (logged). */
-static inline void mx_durable(struct mx *m, bool all)
+void mx_durable(struct mx *m, bool all)
 {
     for (uint32_t i = 0; i < MX_CELLS; i++) {
         struct mx_cell *c = &m->cells[i];
@@ -228,8 +166,7 @@ static inline void mx_durable(struct mx *m, bool all)
     }
 }
 
-/* Answered, logged and not known to be durable; and how old the oldest is. */
-static inline uint32_t mx_at_risk(const struct mx *m, int64_t *out_age_ns)
+uint32_t mx_at_risk(const struct mx *m, int64_t *out_age_ns)
 {
     uint32_t n = 0;
     *out_age_ns = 0;
@@ -243,9 +180,9 @@ static inline uint32_t mx_at_risk(const struct mx *m, int64_t *out_age_ns)
     return n;
 }
 
-static inline void mx_found(void *arg, uint32_t series, int64_t t_ms, int64_t start_ms,
-                            enum tsdb_sample_kind kind, uint64_t bits,
-                            const struct tsdb_histogram *histogram)
+static void mx_found(void *arg, uint32_t series, int64_t t_ms, int64_t start_ms,
+                     enum tsdb_sample_kind kind, uint64_t bits,
+                     const struct tsdb_histogram *histogram)
 {
     struct mx *m = arg;
     struct mx_cell *c = mx_cell(m, series, t_ms);
@@ -271,14 +208,7 @@ static inline void mx_found(void *arg, uint32_t series, int64_t t_ms, int64_t st
     c->found = true;
 }
 
-enum mx_since {
-    MX_RUNNING,
-    MX_KILLED,
-    MX_CUT
-};
-/* Compare with what the database shows. After a death (KILLED, CUT) what is missing and may be is
- * forgotten, and what is there is durable from now on, because recovery synced it. */
-static inline void mx_check(struct mx *m, enum mx_since since)
+void mx_check(struct mx *m, enum mx_since since)
 {
     struct tsdb_error err;
     for (uint32_t i = 0; i < MX_CELLS; i++) {
@@ -313,12 +243,10 @@ static inline void mx_check(struct mx *m, enum mx_since since)
     }
 }
 
-/* The process dies; its writes end unanswered. */
-static inline void mx_die(struct mx *m, bool crash)
+void mx_die(struct mx *m, bool crash)
 {
     mx_reap(m);
-    tsdb_abandon(m->h->db);
-    m->h->db = NULL;
+    hx_die(m->h, crash);
     for (struct mx_write *w = m->writes, *next; w; w = next) {
         next = w->next;
         TSDB_ASSERT(w->x->done);
@@ -326,15 +254,9 @@ static inline void mx_die(struct mx *m, bool crash)
         free(w);
     }
     m->writes = NULL;
-    if (crash) {
-        tsdb_fs_sim_crash(m->h->sim);
-    } else {
-        tsdb_fs_sim_kill(m->h->sim);
-    }
 }
 
-/* ---- random samples ---- */
-static inline uint64_t mx_random_bits(struct tsdb_prng *p, uint32_t series)
+static uint64_t mx_random_bits(struct tsdb_prng *p, uint32_t series)
 {
     switch (tsdb_prng_below(p, 8)) {
     case 0:
@@ -354,11 +276,8 @@ static inline uint64_t mx_random_bits(struct tsdb_prng *p, uint32_t series)
     }
 }
 
-/* A sample within the last `span_s` seconds of simulated time, on whole seconds so that times
- * collide. */
-static inline struct hx_sample mx_random_sample(struct mx *m, struct tsdb_prng *p,
-                                                uint32_t series_count, uint32_t span_s,
-                                                uint8_t *out_raw)
+struct hx_sample mx_random_sample(struct mx *m, struct tsdb_prng *p, uint32_t series_count,
+                                  uint32_t span_s, uint8_t *out_raw)
 {
     struct hx_sample s = {.series = (uint32_t)tsdb_prng_below(p, series_count)};
     int64_t now_s = m->h->clock.wall_ms / 1000;
@@ -390,5 +309,3 @@ static inline struct hx_sample mx_random_sample(struct mx *m, struct tsdb_prng *
     }
     return s;
 }
-
-#endif

@@ -1,4 +1,4 @@
-#include "tests/support/http_client.h"
+#include "tests/support/server/http_client.h"
 
 #include <errno.h>
 #include <netinet/in.h>

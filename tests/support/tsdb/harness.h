@@ -1,0 +1,89 @@
+/* A database over the simulated disk and clock, with writes made of plain structs. Series are
+ * numbered; series i has the labels {__name__="m<i%7>", i="<i>"}. Uses malloc and asserts, no
+ * cmocka: a failure of the harness itself aborts. */
+#ifndef TESTS_SUPPORT_TSDB_HARNESS_H
+#define TESTS_SUPPORT_TSDB_HARNESS_H
+
+#include "tsdb/tsdb.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define HX_SERIES_MAX  512
+#define HX_WALL_MS     INT64_C(1700000000000)
+#define HX_SAMPLES_MAX 256 /* of one write */
+
+struct hx {
+    struct tsdb_fs_sim *sim;
+    struct tsdb_clock_sim clock;
+    struct tsdb_prng prng; /* of the database: the hash seed */
+    struct tsdb_options options;
+    struct tsdb *db;                     /* NULL: closed */
+    tsdb_series_ref refs[HX_SERIES_MAX]; /* TSDB_SERIES_NEW: not known */
+    uint32_t generations[HX_SERIES_MAX];
+};
+
+struct hx_sample {
+    uint32_t series;
+    enum tsdb_sample_kind kind;
+    int64_t t_ms;
+    int64_t start_ms;   /* 0: none */
+    uint64_t bits;      /* float */
+    const uint8_t *raw; /* histogram */
+    uint32_t raw_len;
+};
+
+/* Memory from malloc: a test that fails the Nth allocation fails the engine's, not its own. */
+struct hx_write {
+    struct tsdb_write w;
+    struct hx_write *next;
+    bool done;
+    uint32_t count;
+    struct hx_sample samples[HX_SAMPLES_MAX]; /* as entries[]: sorted by partition */
+    struct tsdb_entry entries[HX_SAMPLES_MAX];
+    int64_t starts[HX_SAMPLES_MAX];
+    struct tsdb_raw_histogram raws[HX_SAMPLES_MAX];
+    struct tsdb_new_series new_series[HX_SAMPLES_MAX];
+    struct tsdb_label labels[HX_SAMPLES_MAX][2];
+    char text[HX_SAMPLES_MAX][2][16];
+    void *wal_bytes[TSDB_OWNERS_MAX];
+    void *arg; /* the test's */
+};
+
+/* Nothing is opened yet: options may be changed. */
+void hx_init(struct hx *h, uint64_t seed);
+/* Abandons a database that is open. */
+void hx_deinit(struct hx *h);
+
+enum tsdb_status hx_open(struct hx *h, struct tsdb_error *err);
+enum tsdb_status hx_close(struct hx *h, struct tsdb_error *err);
+/* Process death; with a power cut if `crash`. Whether the database is open or not. */
+void hx_die(struct hx *h, bool crash);
+
+struct hx_sample hx_float(uint32_t series, int64_t t_ms, double value);
+/* durability is raised to the database's. Raw histogram bytes stay the caller's until the write is
+ * done. */
+struct hx_write *hx_write_create(struct hx *h, const struct hx_sample *samples, uint32_t count,
+                                 enum tsdb_durability durability);
+void hx_write_destroy(struct hx_write *x);
+/* Remember the refs that the write found, so that later writes use them. */
+void hx_learn(struct hx *h, const struct hx_write *x);
+/* Every actor until nothing is left to do. */
+void hx_settle(struct hx *h);
+/* Write and wait. The status of submit, else of the write. */
+enum tsdb_status hx_put(struct hx *h, const struct hx_sample *samples, uint32_t count,
+                        enum tsdb_durability durability, struct tsdb_write_result *out_result);
+
+/* histogram: of the sample, decoded; NULL for floats. */
+typedef void (*hx_found_fn)(void *arg, uint32_t series, int64_t t_ms, int64_t start_ms,
+                            enum tsdb_sample_kind kind, uint64_t bits,
+                            const struct tsdb_histogram *histogram);
+/* Every sample of the database, through the public read path. */
+enum tsdb_status hx_visit(struct hx *h, hx_found_fn fn, void *arg, struct tsdb_error *err);
+/* A hx_found_fn that counts; arg: uint32_t *. */
+void hx_count_one(void *arg, uint32_t series, int64_t t_ms, int64_t start_ms,
+                  enum tsdb_sample_kind kind, uint64_t bits,
+                  const struct tsdb_histogram *histogram);
+uint32_t hx_count(struct hx *h);
+
+#endif
