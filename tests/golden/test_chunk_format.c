@@ -1,14 +1,11 @@
 /* Format version 1 of chunks, held to files: what is encoded today, what docs/format/chunk.md shows
  * and what is decoded today must all be the bytes in tests/golden/chunk/v1/. Run from the
  * repository's root. */
+#include "tests/support/golden.h"
 #include "tests/support/test.h"
 
 #include "tsdb/chunk/chunk.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-
-#define PAGE_PATH "docs/format/chunk.md"
 #define BYTES_MAX 1024
 
 /* The examples of the format page. */
@@ -38,89 +35,28 @@ static struct chunk_samples example(bool is_float)
     return (struct chunk_samples){TSDB_SAMPLE_HISTOGRAM_INT, 2, float_t, raw_value, NULL};
 }
 
-static size_t file_read(const char *path, void *out, size_t cap)
+static const char *golden_path(bool is_float)
 {
-    FILE *f = fopen(path, "rb");
-    if (!f) {
-        fail_msg("%s: not found; run from the repository's root", path);
-        return 0;
-    }
-    size_t len = fread(out, 1, cap, f);
-    fclose(f);
-    return len;
-}
-
-static size_t golden_read(bool is_float, uint8_t *out)
-{
-    return file_read(is_float ? "tests/golden/chunk/v1/float" : "tests/golden/chunk/v1/histogram",
-                     out, BYTES_MAX);
-}
-
-/* Compare, and print what there is as the page shows it. */
-static void assert_bytes(const char *what, const uint8_t *got, size_t got_len, const uint8_t *want,
-                         size_t want_len)
-{
-    if (got_len == want_len && memcmp(got, want, want_len) == 0) {
-        return;
-    }
-    for (size_t at = 0; at < got_len; at += 16) {
-        fprintf(stderr, "%04zx ", at);
-        for (size_t i = at; i < at + 16 && i < got_len; i++) {
-            fprintf(stderr, " %02x", got[i]);
-        }
-        fprintf(stderr, "\n");
-    }
-    fail_msg("%s: %zu bytes as above differ from the golden file's %zu", what, got_len, want_len);
+    return is_float ? "chunk/v1/float" : "chunk/v1/histogram";
 }
 
 static void chunk_format_1__encoded_today__golden_bytes(void **state)
 {
     (void)state;
     for (int is_float = 0; is_float < 2; is_float++) {
-        uint8_t encoded[BYTES_MAX], golden[BYTES_MAX];
+        uint8_t encoded[BYTES_MAX];
         struct chunk_samples s = example(is_float);
         assert_true(chunk_encoded_bytes_max(&s) <= sizeof encoded);
         size_t len = chunk_encode(&s, NULL, encoded);
-        assert_bytes("encoded today", encoded, len, golden, golden_read(is_float, golden));
+        golden_check(golden_path(is_float), encoded, len);
     }
-}
-
-/* The n-th block of the page that begins with ```hexdump: "offset  byte byte ...". */
-static size_t page_bytes(int n, uint8_t *out)
-{
-    static char page[65536];
-    page[file_read(PAGE_PATH, page, sizeof page - 1)] = 0;
-    char *block = page;
-    for (int i = 0; i <= n; i++) {
-        block = strstr(block + 1, "```hexdump\n");
-        assert_non_null(block);
-    }
-    char *end = strstr(block + 3, "```\n");
-    assert_non_null(end);
-    *end = 0;
-    size_t len = 0;
-    char *save, *line = strtok_r(block, "\n", &save);
-    while ((line = strtok_r(NULL, "\n", &save)) != NULL) {
-        assert_int_equal(strtoul(line, &line, 16), len);
-        char *after;
-        for (unsigned long byte = strtoul(line, &after, 16); after != line;
-             byte = strtoul(line, &after, 16)) {
-            assert_true(byte < 256 && len < BYTES_MAX);
-            out[len++] = (uint8_t)byte;
-            line = after;
-        }
-    }
-    return len;
 }
 
 static void chunk_format_1__page__golden_bytes(void **state)
 {
     (void)state;
-    for (int is_float = 0; is_float < 2; is_float++) {
-        uint8_t page[BYTES_MAX], golden[BYTES_MAX];
-        size_t len = page_bytes(!is_float, page);
-        assert_bytes(PAGE_PATH, page, len, golden, golden_read(is_float, golden));
-    }
+    golden_check_page(golden_path(true), "docs/format/chunk.md", "```hexdump", 0);
+    golden_check_page(golden_path(false), "docs/format/chunk.md", "```hexdump", 1);
 }
 
 static void chunk_format_1__golden_files__still_decoded(void **state)
@@ -131,7 +67,7 @@ static void chunk_format_1__golden_files__still_decoded(void **state)
         struct chunk_samples want = example(is_float), got;
         struct tsdb_arena arena;
         struct tsdb_error err;
-        size_t len = golden_read(is_float, golden);
+        size_t len = golden_read(golden_path(is_float), golden, sizeof golden);
         tsdb_arena_init(&arena, TSDB_MEM_OTHER, 4096, NULL);
         assert_ok_err(chunk_decode(golden, len, &arena, &got, &err), &err);
         assert_int_equal(got.kind, want.kind);

@@ -1,6 +1,7 @@
 /* Columns as docs/format/columns.md describes them, held to files: what is written today, what the
  * page shows, and what is read today must all be the bytes in tests/golden/columns/v1/. Run from
  * the repository's root. */
+#include "tests/support/golden.h"
 #include "tests/support/test.h"
 
 #include "compress/time_codec.h"
@@ -8,14 +9,11 @@
 
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 
-#define GOLDEN_DIR "tests/golden/columns/v1"
-#define PAGE_PATH  "docs/format/columns.md"
-#define N_MAX      128
-#define BYTES_MAX  2048
-#define STALE      UINT64_C(0x7ff0000000000002)
-#define NAN_BITS   UINT64_C(0x7ff8000000000001)
+#define N_MAX     128
+#define BYTES_MAX 2048
+#define STALE     UINT64_C(0x7ff0000000000002)
+#define NAN_BITS  UINT64_C(0x7ff8000000000001)
 
 /* An example of the page: numbers, meant as times or as floats. */
 struct example {
@@ -140,36 +138,11 @@ static size_t example_encode(struct example *e, uint8_t *out)
     return value_codec_encode(e->x, e->n, NULL, out);
 }
 
-static size_t golden_read(const char *name, uint8_t *out)
+static const char *golden_path(const struct example *e)
 {
-    char path[128];
-    snprintf(path, sizeof path, "%s/%s", GOLDEN_DIR, name);
-    FILE *f = fopen(path, "rb");
-    if (!f) {
-        fail_msg("%s: not found; run from the repository's root", path);
-        return 0;
-    }
-    size_t len = fread(out, 1, BYTES_MAX, f);
-    fclose(f);
-    return len;
-}
-
-static void assert_bytes(const char *what, const char *name, const uint8_t *got, size_t got_len)
-{
-    uint8_t want[BYTES_MAX];
-    size_t want_len = golden_read(name, want);
-    if (got_len == want_len && memcmp(got, want, want_len) == 0) {
-        return;
-    }
-    for (size_t at = 0; at < got_len; at += 16) {
-        fprintf(stderr, "%04zx ", at);
-        for (size_t i = at; i < at + 16 && i < got_len; i++) {
-            fprintf(stderr, " %02x", got[i]);
-        }
-        fprintf(stderr, "\n");
-    }
-    fail_msg("%s: %s: %zu bytes as above differ from the golden file's %zu", what, name, got_len,
-             want_len);
+    static char path[128];
+    snprintf(path, sizeof path, "columns/v1/%s", e->name);
+    return path;
 }
 
 static void columns_1__written_today__golden_bytes(void **state)
@@ -179,7 +152,7 @@ static void columns_1__written_today__golden_bytes(void **state)
     for (size_t i = 0; i < EXAMPLE_COUNT; i++) {
         size_t len = example_encode(&examples[i], out);
         assert_int_equal(out[0], examples[i].head);
-        assert_bytes("written today", examples[i].name, out, len);
+        golden_check(golden_path(&examples[i]), out, len);
     }
 }
 
@@ -192,7 +165,7 @@ static void columns_1__golden_files__still_read(void **state)
         struct example *e = &examples[i];
         struct tsdb_error err;
         e->times ? times_make(e) : values_make(e);
-        size_t len = golden_read(e->name, src);
+        size_t len = golden_read(golden_path(e), src, sizeof src);
         assert_ok_err(e->times ? time_codec_decode_any(src, len, e->n, (int64_t *)out, &err)
                                : value_codec_decode(src, len, e->n, out, &err),
                       &err);
@@ -200,40 +173,13 @@ static void columns_1__golden_files__still_read(void **state)
     }
 }
 
-/* The page's block ```hexdump NAME: "offset  byte byte ...  | words". */
-static size_t page_block(const char *page, const char *name, uint8_t *out)
-{
-    char mark[64];
-    size_t n = 0;
-    snprintf(mark, sizeof mark, "```hexdump %s\n", name);
-    const char *line = strstr(page, mark);
-    if (!line) {
-        fail_msg("%s: no example %s", PAGE_PATH, name);
-        return 0;
-    }
-    while ((line = strchr(line, '\n') + 1)[0] != '`') {
-        char *at, *after;
-        assert_int_equal(strtoul(line, &at, 16), n);
-        for (; *at != '|' && *at != '\n'; at = after + strspn(after, " ")) {
-            unsigned long byte = strtoul(at, &after, 16);
-            assert_true(after != at && byte < 256 && n < BYTES_MAX);
-            out[n++] = (uint8_t)byte;
-        }
-    }
-    return n;
-}
-
 static void columns_1__page__golden_bytes(void **state)
 {
     (void)state;
-    static char page[65536];
-    uint8_t out[BYTES_MAX];
-    FILE *f = fopen(PAGE_PATH, "rb");
-    assert_non_null(f);
-    page[fread(page, 1, sizeof page - 1, f)] = 0;
-    fclose(f);
     for (size_t i = 0; i < EXAMPLE_COUNT; i++) {
-        assert_bytes(PAGE_PATH, examples[i].name, out, page_block(page, examples[i].name, out));
+        char fence[64];
+        snprintf(fence, sizeof fence, "```hexdump %s", examples[i].name);
+        golden_check_page(golden_path(&examples[i]), "docs/format/columns.md", fence, 0);
     }
 }
 

@@ -1,20 +1,20 @@
 /* A whole data directory as version 1 left it after a kill: VERSION, series.log, a checkpoint and
  * the log behind it, in tests/golden/data_dir/v1/. It must open for ever.
- * TSDB_GOLDEN_WRITE=<directory> writes one anew (for the next version). Run from the repository's
- * root. */
+ * TSDB_GOLDEN_WRITE=<directory> writes one anew (for the next version). */
+#include "tests/support/golden.h"
 #include "tests/support/test.h"
 
-#include "base/log.h"
-#include "tests/support/tsdb/model.h"
+#include "tests/support/tsdb/scene.h"
 
-#include <stdio.h>
-#include <stdlib.h>
+#define SERIES 10u
+#define ROUNDS 5u /* the first three are in the checkpoint */
 
-#define GOLDEN_DIR "tests/golden/data_dir/v1"
-#define SERIES     10u
-#define ROUNDS     5u /* the first three are in the checkpoint */
-
-static const char *const files[] = {"VERSION", "series.log", "checkpoint/00000001", "wal/00000002"};
+static const char *const files[][2] = {
+    {"VERSION", "data_dir/v1/VERSION"},
+    {"series.log", "data_dir/v1/series.log"},
+    {"checkpoint/00000001", "data_dir/v1/checkpoint/00000001"},
+    {"wal/00000002", "data_dir/v1/wal/00000002"},
+};
 
 static const uint64_t values[] = {0,
                                   UINT64_C(0x8000000000000000),
@@ -54,28 +54,8 @@ static void put_round(struct mx *m, uint32_t k)
     mx_reap(m);
 }
 
-static void copy_out(struct hx *h, const char *dir)
-{
-    for (size_t i = 0; i < TSDB_ARRAY_LEN(files); i++) {
-        uint8_t *data = NULL;
-        size_t len = 0;
-        char path[512];
-        assert_ok(tsdb_file_read_all(&h->options.fs, files[i], 1u << 20, TSDB_MEM_OTHER, &data,
-                                     &len, NULL));
-        size_t end = len;
-        while (strncmp(files[i], "wal/", 4) == 0 && end > 16 && data[end - 17] == 0) {
-            end--; /* zeroes behind the end mark say nothing */
-        }
-        snprintf(path, sizeof path, "%s/%s", dir, files[i]);
-        FILE *f = fopen(path, "wb");
-        assert_non_null(f);
-        assert_int_equal(fwrite(data, 1, end, f), end);
-        fclose(f);
-        tsdb_mem_free(TSDB_MEM_OTHER, data, len);
-    }
-}
-
-static void write_golden(struct mx *m, const char *dir)
+/* Writes the golden files anew. */
+static void write_golden(struct mx *m)
 {
     struct hx *h = m->h;
     h->options.wal_segment_bytes = 1u << 12;
@@ -87,26 +67,17 @@ static void write_golden(struct mx *m, const char *dir)
         }
     }
     mx_die(m, false);
-    copy_out(h, dir);
-}
-
-static void copy_in(struct hx *h)
-{
-    static uint8_t data[1u << 16];
-    const struct tsdb_fs *fs = &h->options.fs;
-    assert_ok(fs->ops->mkdir(fs->ctx, "checkpoint", NULL));
-    assert_ok(fs->ops->mkdir(fs->ctx, "wal", NULL));
     for (size_t i = 0; i < TSDB_ARRAY_LEN(files); i++) {
-        char path[128];
-        snprintf(path, sizeof path, GOLDEN_DIR "/%s", files[i]);
-        FILE *f = fopen(path, "rb");
-        if (!f) {
-            fail_msg("cannot open %s", path);
+        uint8_t *data = NULL;
+        size_t len = 0;
+        assert_ok(tsdb_file_read_all(&h->options.fs, files[i][0], 1u << 20, TSDB_MEM_OTHER, &data,
+                                     &len, NULL));
+        size_t end = len;
+        while (strncmp(files[i][0], "wal/", 4) == 0 && end > 16 && data[end - 17] == 0) {
+            end--; /* zeroes behind the end mark say nothing */
         }
-        size_t len = fread(data, 1, sizeof data, f);
-        fclose(f);
-        assert_true(len > 0 && len < sizeof data);
-        assert_ok(tsdb_file_replace(fs, files[i], data, len, NULL));
+        golden_check(files[i][1], data, end);
+        tsdb_mem_free(TSDB_MEM_OTHER, data, len);
     }
 }
 
@@ -134,39 +105,37 @@ static void expect_all(struct mx *m)
 
 static void tsdb_open__directory_of_version_1__all_samples_and_goes_on(void **state)
 {
-    (void)state;
-    tsdb_log_configure(TSDB_LOG_ERROR + 1, TSDB_LOG_LOGFMT);
-    struct hx h;
-    struct mx *m = malloc(sizeof *m);
-    assert_non_null(m);
-    hx_init(&h, 1);
-    mx_init(m, &h);
-    const char *dir = getenv("TSDB_GOLDEN_WRITE");
-    if (dir) {
-        write_golden(m, dir);
-    } else {
-        struct tsdb_error err;
-        copy_in(&h);
-        expect_all(m);
-        assert_ok_err(hx_open(&h, &err), &err);
-        struct tsdb_stats s;
-        tsdb_stats_read(h.db, &s);
-        assert_int_equal(s.series, SERIES);
-        assert_int_equal(s.replay_samples, 2 * SERIES); /* the checkpoint has the others */
-        assert_int_equal(s.replay_damage + s.replay_lost_frames, 0);
-        mx_check(m, MX_CUT);
-        put_round(m, ROUNDS);
-        mx_die(m, true);
-        assert_ok_err(hx_open(&h, &err), &err);
-        mx_check(m, MX_CUT);
-        assert_string_equal(m->failure, "");
+    struct scene *scene = *state;
+    struct hx *h = &scene->h;
+    struct mx *m = &scene->m;
+    struct tsdb_error err;
+    struct tsdb_stats s;
+    scene_begin(scene, 1);
+    m->conflicts_pass = false;
+    if (golden_writing()) {
+        write_golden(m);
+        return;
     }
-    hx_deinit(&h);
-    free(m);
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(files); i++) {
+        golden_copy_in(files[i][1], &h->options.fs, files[i][0]);
+    }
+    expect_all(m);
+    assert_ok_err(hx_open(h, &err), &err);
+    tsdb_stats_read(h->db, &s);
+    assert_int_equal(s.series, SERIES);
+    assert_int_equal(s.replay_samples, 2 * SERIES); /* the checkpoint has the others */
+    assert_int_equal(s.replay_damage + s.replay_lost_frames, 0);
+    mx_check(m, MX_CUT);
+    put_round(m, ROUNDS);
+    mx_die(m, true);
+    assert_ok_err(hx_open(h, &err), &err);
+    mx_check(m, MX_CUT);
+    scene_end_checked(scene, "version 1");
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(tsdb_open__directory_of_version_1__all_samples_and_goes_on),
+    cmocka_unit_test_setup_teardown(tsdb_open__directory_of_version_1__all_samples_and_goes_on,
+                                    scene_setup, scene_teardown),
 };
 
 TEST_MAIN(tests)

@@ -1,6 +1,7 @@
 /* Format version 1 of the log, held to a file: what is written today, what docs/format/wal.md
  * shows, and what is read today must all be the bytes in tests/golden/wal/v1/. Run from the
  * repository's root. */
+#include "tests/support/golden.h"
 #include "tests/support/test.h"
 
 #include "base/clock.h"
@@ -9,11 +10,7 @@
 #include "wal/wal.h"
 #include "wal/wal_format.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-
-#define GOLDEN_PATH "tests/golden/wal/v1/00000001"
-#define PAGE_PATH   "docs/format/wal.md"
+#define GOLDEN_PATH "wal/v1/00000001"
 #define BYTES_MAX   1024
 
 /* The example of the format page: a series, samples in several modes, an exemplar, all of
@@ -99,80 +96,17 @@ static size_t example_write(uint8_t *out)
     return size;
 }
 
-static size_t file_read(const char *path, void *out, size_t cap)
-{
-    FILE *f = fopen(path, "rb");
-    if (!f) {
-        fail_msg("%s: not found; run from the repository's root", path);
-        return 0;
-    }
-    size_t len = fread(out, 1, cap, f);
-    fclose(f);
-    return len;
-}
-
-/* Compare, and print what there is as the page shows it. */
-static void assert_bytes(const char *what, const uint8_t *got, size_t got_len, const uint8_t *want,
-                         size_t want_len)
-{
-    if (got_len == want_len && memcmp(got, want, want_len) == 0) {
-        return;
-    }
-    for (size_t at = 0; at < got_len; at += 16) {
-        fprintf(stderr, "%04zx ", at);
-        for (size_t i = at; i < at + 16 && i < got_len; i++) {
-            fprintf(stderr, " %02x", got[i]);
-        }
-        fprintf(stderr, "\n");
-    }
-    fail_msg("%s: %zu bytes as above differ from the golden file's %zu", what, got_len, want_len);
-}
-
 static void wal_format_1__written_today__golden_bytes(void **state)
 {
     (void)state;
-    uint8_t written[BYTES_MAX], golden[BYTES_MAX];
-    size_t written_len = example_write(written);
-    size_t golden_len = file_read(GOLDEN_PATH, golden, sizeof golden);
-    assert_bytes("written today", written, written_len, golden, golden_len);
-}
-
-/* The page's block that begins with ```hexdump: "offset  byte byte ...  | words". */
-static size_t page_bytes(uint8_t *out, size_t cap)
-{
-    static char page[65536];
-    size_t len = file_read(PAGE_PATH, page, sizeof page - 1), n = 0;
-    page[len] = 0;
-    char *block = strstr(page, "```hexdump\n");
-    assert_non_null(block);
-    char *end = strstr(block + 3, "```\n");
-    assert_non_null(end);
-    *end = 0;
-    char *save, *line = strtok_r(block, "\n", &save);
-    while ((line = strtok_r(NULL, "\n", &save)) != NULL) {
-        unsigned long offset = strtoul(line, &line, 16);
-        assert_int_equal(offset, n);
-        char *after;
-        while (*line != '|' && *line) {
-            unsigned long byte = strtoul(line, &after, 16);
-            if (after == line) {
-                break;
-            }
-            assert_true(byte < 256 && n < cap);
-            out[n++] = (uint8_t)byte;
-            line = after + strspn(after, " ");
-        }
-    }
-    return n;
+    uint8_t written[BYTES_MAX];
+    golden_check(GOLDEN_PATH, written, example_write(written));
 }
 
 static void wal_format_1__page__golden_bytes(void **state)
 {
     (void)state;
-    uint8_t page[BYTES_MAX], golden[BYTES_MAX];
-    size_t page_len = page_bytes(page, sizeof page);
-    size_t golden_len = file_read(GOLDEN_PATH, golden, sizeof golden);
-    assert_bytes("docs/format/wal.md", page, page_len, golden, golden_len);
+    golden_check_page(GOLDEN_PATH, "docs/format/wal.md", "```hexdump", 0);
 }
 
 static void samples_check(const struct wal_frame *frame)
@@ -221,7 +155,6 @@ static void wal_format_1__golden_file__still_read(void **state)
     struct tsdb_fs_sim *sim;
     struct tsdb_fs fs;
     struct tsdb_error err;
-    struct tsdb_file *f;
     struct wal_replay *r;
     struct wal_segment_view view;
     struct wal_frame_head head;
@@ -230,14 +163,9 @@ static void wal_format_1__golden_file__still_read(void **state)
     struct tsdb_label items[4];
     struct tsdb_exemplar x;
     const struct wal_damage *damage;
-    uint8_t golden[BYTES_MAX];
     uint32_t local;
-    size_t len = file_read(GOLDEN_PATH, golden, sizeof golden);
     assert_ok(tsdb_fs_sim_create(1, &sim, &fs));
-    assert_ok(fs.ops->mkdir(fs.ctx, "wal", &err));
-    assert_ok(fs.ops->open(fs.ctx, "wal/00000001", TSDB_OPEN_WRITE | TSDB_OPEN_CREATE, &f, &err));
-    assert_ok(fs.ops->pwrite(fs.ctx, f, golden, len, 0, &err));
-    fs.ops->close(fs.ctx, f);
+    golden_copy_in(GOLDEN_PATH, &fs, "wal/00000001");
     struct wal_replay_options options = {.fs = &fs, .dir = "wal", .segment_from = 1};
     assert_ok_err(wal_replay_open(&options, &r, &err), &err);
     assert_ok_err(wal_replay_segment(r, &view, &err), &err);
