@@ -28,6 +28,7 @@ def parse_args():
     p.add_argument("--quick", action="store_true", help="a smoke run: few series, one round, Tidalite only unless --servers says otherwise")
     p.add_argument("--parts", default=",".join(PARTS), help="comma-separated: " + ", ".join(PARTS))
     p.add_argument("--servers", help="comma-separated: " + ", ".join(common.KINDS) + " (all)")
+    p.add_argument("--peers", help="a folder of programs to measure instead of Debian's, where it has them (TIDALITE_PEERS)")
     p.add_argument("--rounds", type=int, default=3, help="of the ingest part")
     p.add_argument("--targets", type=int, default=1000, help="of 100 series each (1000), ingest")
     p.add_argument("--scrapes", type=int, default=60, help="ingest")
@@ -43,6 +44,7 @@ def parse_args():
     p.add_argument("--dir", default=None, help="where the servers' data goes (the system's temporary folder)")
     p.add_argument("--out", default=str(common.ROOT / "bench/results/latest.json"))
     args = p.parse_args()
+    peers.given = args.peers or peers.given
     if args.quick:
         args.rounds, args.targets, args.scrapes, args.prometheus_scrapes, args.settle = 1, 40, 10, 5, 0.0
         args.memory_targets, args.store_targets, args.store_scrapes, args.query_seconds, args.real_limit = 20, 20, 300, 0.0, 100
@@ -86,7 +88,7 @@ def main():
         for kind in args.kinds:
             if not kind.startswith("tidalite"):
                 peers.program(kind)
-        result["versions"] = {k: peers.package_name(k) for k in args.kinds if not k.startswith("tidalite")}
+        result["versions"] = {k: peers.version(k) for k in args.kinds if not k.startswith("tidalite")}
         result["versions"]["tidalite"] = lib.run_binary("version")[1].strip()
         with common.folder(args.dir) as work:
             tables = measure(args, work, result)

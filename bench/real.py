@@ -23,7 +23,7 @@ def present():
 
 
 def promtool():
-    return str(pathlib.Path(peers.program("prometheus")).with_name("promtool"))
+    return peers.program("promtool")
 
 
 def unescape(text):

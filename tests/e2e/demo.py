@@ -35,7 +35,8 @@ def show(run):
 
 def main():
     try:
-        say("unpacking Debian's prometheus and prometheus-node-exporter into build/peers, where they are not yet (nothing is installed)")
+        say("unpacking Debian's prometheus and prometheus-node-exporter into build/peers, where they are not yet (nothing is installed)"
+            if not peers.given else f"with the programs in {peers.given}, where it has them, else Debian's, unpacked into build/peers")
         with scenario.Scenario(seconds=args.seconds, say=say) as run:
             run.start()
             say(f"scraping for {args.seconds} s; Tidalite cuts blocks of {scenario.BLOCK_RANGE} s, gets a SIGKILL in the middle and a clean restart later")

@@ -2,6 +2,9 @@
 
 Nobody's machine gains a service, a user or a file outside the build folder by running tests.  A package is fetched once
 (`apt-get download`) and unpacked with `dpkg-deb -x`; the folder is the cache.
+
+TIDALITE_PEERS=<folder> names a folder with other programs, newer ones for example: what it holds (prometheus, promtool,
+victoria-metrics, prometheus-node-exporter) is taken from there, the rest is Debian's.
 """
 import os
 import pathlib
@@ -10,14 +13,17 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-PEERS = pathlib.Path(os.environ.get("TIDALITE_PEERS", ROOT / "build/peers"))
+PEERS = ROOT / "build/peers"
+given = os.environ.get("TIDALITE_PEERS")  # a folder of programs, or None
 
-# package -> the program in it
+# program -> where Debian's package has it; the package has the program's name unless PACKAGES says otherwise
 PROGRAMS = {
     "prometheus": "usr/bin/prometheus",
     "prometheus-node-exporter": "usr/bin/prometheus-node-exporter",
+    "promtool": "usr/bin/promtool",
     "victoria-metrics": "usr/bin/victoria-metrics",
 }
+PACKAGES = {"promtool": "prometheus"}
 
 
 class PeerError(Exception):
@@ -60,9 +66,21 @@ def _download(package, into):
     return debs[0]
 
 
-def program(package):
-    """Path of the program of a package, fetched if need be.  Raises PeerError."""
-    path = PEERS / package / PROGRAMS[package]
+def _given(name):
+    """The program in the folder that the caller named, or None."""
+    path = pathlib.Path(given) / name if given else None
+    return path.resolve() if path and os.access(path, os.X_OK) else None
+
+
+def program(name):
+    """Path of a program of PROGRAMS, fetched if need be.  Raises PeerError."""
+    if given and not pathlib.Path(given).is_dir():
+        raise PeerError(f"peers: {given} is no folder")
+    own = _given(name)
+    if own:
+        return str(own)
+    package = PACKAGES.get(name, name)
+    path = PEERS / package / PROGRAMS[name]
     if path.exists():
         return str(path)
     PEERS.mkdir(parents=True, exist_ok=True)
@@ -83,19 +101,23 @@ def program(package):
     finally:
         shutil.rmtree(work, ignore_errors=True)
     if not path.exists():
-        raise PeerError(f"peers: the package '{package}' holds no {PROGRAMS[package]}")
+        raise PeerError(f"peers: the package '{package}' holds no {PROGRAMS[name]}")
     return str(path)
 
 
-def package_name(package):
-    """File name of the package, with its version; the program must have been asked for before."""
-    return (PEERS / package / "PACKAGE").read_text().strip()
+def version(name):
+    """What was measured or compared with: file name of the package, or what a given program says of itself."""
+    own = _given(name)
+    if not own:
+        return (PEERS / PACKAGES.get(name, name) / "PACKAGE").read_text().strip()
+    code, out = _run([str(own), "-version" if name == "victoria-metrics" else "--version"], None)
+    return out.splitlines()[0].strip() if code == 0 and out.strip() else str(own)
 
 
 if __name__ == "__main__":
     try:
         for name in sys.argv[1:] or PROGRAMS:
-            print(program(name), package_name(name))
+            print(program(name), version(name))
     except PeerError as e:
         print(e, file=sys.stderr)
         sys.exit(1)
