@@ -1,36 +1,21 @@
 /* Random schedules of owners, log, sealer, checkpoint and retention over the simulated disk and
- * clock, with deaths in between. A failing seed is printed; TSDB_SEED=<n> runs that one alone,
- * TSDB_SEEDS=<n> that many. */
+ * clock, with deaths in between. */
 #include "tests/support/test.h"
 
-#include "tests/support/tsdb/scene.h"
+#include "tests/support/tsdb/schedule.h"
 #include "tsdb/engine/db_private.h"
 
-#define STEPS 160u
+static bool seals; /* in this schedule chunks go to files */
 
-struct run {
-    struct scene s; /* first: what scene_teardown gets */
-    uint32_t series;
-    uint32_t span_s;
-    bool io_faults_allowed;
-    bool seals; /* chunks go to files */
-};
-
-static uint64_t below(struct run *r, uint64_t n)
-{
-    return tsdb_prng_below(&r->s.prng, n);
-}
-
-static void choose_range(struct run *r)
+static void choose_range(struct schedule *r)
 {
     static const int64_t ranges[] = {0, 1000, 7000, 60000};
     r->s.h.options.block_range_ms = ranges[below(r, TSDB_ARRAY_LEN(ranges))];
 }
 
-static void configure(struct run *r, uint64_t seed)
+static void configure(struct schedule *r, uint64_t seed)
 {
-    memset(r, 0, sizeof *r);
-    scene_begin(&r->s, seed);
+    (void)seed;
     struct tsdb_options *o = &r->s.h.options;
     uint64_t mode = below(r, 5);
     o->durability = mode == 0   ? TSDB_DURABILITY_MEMORY
@@ -52,14 +37,14 @@ static void configure(struct run *r, uint64_t seed)
     r->io_faults_allowed = below(r, 3) == 0;
     choose_range(r);
     o->head_file_bytes_max = UINT64_C(1) << (8 + below(r, 6));
-    r->seals = below(r, 4) != 0;
-    r->s.m.conflicts_pass = r->seals;
-    r->s.m.no_conflicts = r->seals && o->durability == TSDB_DURABILITY_MEMORY;
+    seals = below(r, 4) != 0;
+    r->s.m.conflicts_pass = seals;
+    r->s.m.no_conflicts = seals && o->durability == TSDB_DURABILITY_MEMORY;
 }
 
 /* What the model cannot see: the heads' own structure, and that no checkpoint refers to a head file
  * that is gone. */
-static void check_structure(struct run *r)
+static void check_structure(struct schedule *r)
 {
     struct tsdb_error err;
     for (uint32_t i = 0; i < TSDB_PARTITIONS; i++) {
@@ -73,35 +58,7 @@ static void check_structure(struct run *r)
     }
 }
 
-/* Open; a fault that is still armed may fail it, cleanly, and then it works once the fault is used
- * up. */
-static void open_db(struct run *r)
-{
-    struct tsdb_error err;
-    tsdb_error_clear(&err);
-    if (below(r, 4) == 0) {
-        choose_range(r); /* somebody has changed the flag */
-    }
-    for (uint32_t i = 0; i < 10; i++) {
-        if (hx_open(&r->s.h, &err) == TSDB_OK) {
-            check_structure(r);
-            return;
-        }
-        if (!err.msg[0]) {
-            mx_fail(&r->s.m, "open failed without a word");
-        }
-        tsdb_fs_sim_kill(r->s.h.sim); /* also disarms */
-    }
-    mx_fail(&r->s.m, "open: %s", err.msg);
-}
-
-static void step_write(struct run *r)
-{
-    uint32_t count = 1 + (uint32_t)below(r, 24);
-    scene_submit(&r->s, count, r->series, r->span_s, (enum tsdb_durability)below(r, 3));
-}
-
-static bool log_synced(struct run *r)
+static bool log_synced(struct schedule *r)
 {
     struct wal_stats s;
     if (!r->s.h.db->wal) {
@@ -111,7 +68,7 @@ static bool log_synced(struct run *r)
     return s.unsynced_bytes == 0;
 }
 
-static void step_sync(struct run *r)
+static void step_sync(struct schedule *r)
 {
     tsdb_wal_sync_step(r->s.h.db, r->s.h.clock.mono_ns);
     mx_reap(&r->s.m);
@@ -128,7 +85,7 @@ static void step_sync(struct run *r)
     }
 }
 
-static void step_checkpoint(struct run *r, bool forced)
+static void step_checkpoint(struct schedule *r, bool forced)
 {
     mx_reap(&r->s.m); /* only what was answered before is sure to be in it */
     bool done = forced ? tsdb_checkpoint(r->s.h.db, NULL) == TSDB_OK
@@ -140,9 +97,9 @@ static void step_checkpoint(struct run *r, bool forced)
 }
 
 /* The sealer, and now and then the flusher's wish that everything up to some window be sealed. */
-static void step_seal(struct run *r)
+static void step_seal(struct schedule *r)
 {
-    if (!r->seals) {
+    if (!seals) {
         return;
     }
     if (below(r, 3) == 0) {
@@ -153,34 +110,8 @@ static void step_seal(struct run *r)
     tsdb_seal_step(r->s.h.db, r->s.h.clock.mono_ns);
 }
 
-static void step_close(struct run *r)
-{
-    scene_close(&r->s);
-    bool cut = below(r, 2) != 0;
-    mx_die(&r->s.m, cut);
-    open_db(r);
-    if (r->s.h.db) {
-        mx_check(&r->s.m, cut ? MX_CUT : MX_KILLED);
-    }
-}
-
-static void step_die(struct run *r)
-{
-    bool cut = below(r, 2) != 0;
-    mx_die(&r->s.m, cut);
-    if (r->io_faults_allowed && below(r, 4) == 0) {
-        r->s.m.io_faults = true; /* a failed sync of the log drops what a kill would have left */
-        tsdb_fs_sim_fault(r->s.h.sim, TSDB_FAULT_EIO, 1 + below(r, 12), 1);
-    }
-    open_db(r);
-    tsdb_fs_sim_fault(r->s.h.sim, TSDB_FAULT_NONE, 1, 0);
-    if (r->s.h.db) {
-        mx_check(&r->s.m, cut ? MX_CUT : MX_KILLED);
-    }
-}
-
 /* The machine stops in the middle of some operation; what follows has no effect. */
-static void step_halt(struct run *r)
+static void step_halt(struct schedule *r)
 {
     tsdb_fs_sim_fault(r->s.h.sim, TSDB_FAULT_HALT, 1 + below(r, 12), 1);
     for (uint32_t i = 0; i < 12; i++) {
@@ -189,7 +120,7 @@ static void step_halt(struct run *r)
             step_seal(r);
             break;
         case 0:
-            step_write(r);
+            schedule_write(r);
             break;
         case 1:
             tsdb_owner_step(r->s.h.db, (uint32_t)below(r, r->s.h.options.owner_count),
@@ -207,24 +138,15 @@ static void step_halt(struct run *r)
         }
         mx_reap(&r->s.m);
     }
-    step_die(r);
+    schedule_die(r);
 }
 
-static void step_fault(struct run *r)
-{
-    if (r->io_faults_allowed) {
-        r->s.m.io_faults = true;
-        tsdb_fs_sim_fault(r->s.h.sim, below(r, 2) ? TSDB_FAULT_EIO : TSDB_FAULT_ENOSPC,
-                          1 + below(r, 10), 1 + below(r, 3));
-    }
-}
-
-static void step(struct run *r)
+static void step(struct schedule *r)
 {
     struct tsdb *db = r->s.h.db;
     uint64_t dice = below(r, 1000);
     if (dice < 250) {
-        step_write(r);
+        schedule_write(r);
     } else if (dice < 500) {
         tsdb_owner_step(db, (uint32_t)below(r, r->s.h.options.owner_count), r->s.h.clock.mono_ns);
     } else if (dice < 680) {
@@ -244,53 +166,41 @@ static void step(struct run *r)
         mx_check(&r->s.m, MX_RUNNING);
         check_structure(r);
     } else if (dice < 965) {
-        step_fault(r);
+        schedule_io_fault(r, 10);
     } else if (dice < 972) {
-        step_close(r);
+        schedule_close(r);
     } else if (dice < 987) {
-        step_die(r);
+        schedule_die(r);
     } else {
         step_halt(r);
     }
     mx_reap(&r->s.m);
 }
 
-static void one_seed(struct run *r, uint64_t seed)
+/* Somebody may have changed the flag before the next start. */
+static void dying(struct schedule *r)
 {
-    configure(r, seed);
-    open_db(r);
-    uint32_t i = 0;
-    for (; i < STEPS && r->s.h.db && !r->s.m.failure[0]; i++) {
-        step(r);
+    if (below(r, 4) == 0) {
+        choose_range(r);
     }
-    if (r->s.h.db && !r->s.m.failure[0]) {
-        step_die(r);
-    }
-    if (r->s.h.db && !r->s.m.failure[0]) {
-        mx_reap(&r->s.m);
-        step_close(r);
-    }
-    scene_end_checked(&r->s, "TSDB_SEED=%llu, step %u", (unsigned long long)seed, (unsigned)i);
 }
 
 static void
 engine__random_schedules_and_deaths__nothing_acknowledged_lost_nothing_invented(void **state)
 {
-    struct scene_seeds seeds = scene_seeds(1000, 300);
-    for (uint64_t i = 0; i < seeds.count; i++) {
-        one_seed(*state, seeds.first + i);
-    }
-}
-
-static int setup(void **state)
-{
-    return scene_setup_of(state, sizeof(struct run));
+    static const struct schedule_ops ops = {.configure = configure,
+                                            .opened = check_structure,
+                                            .dying = dying,
+                                            .step = step,
+                                            .steps = 160,
+                                            .open_fault_ops = 12};
+    schedule_run_all(*state, &ops, 1000, 300);
 }
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup_teardown(
-        engine__random_schedules_and_deaths__nothing_acknowledged_lost_nothing_invented, setup,
-        scene_teardown),
+        engine__random_schedules_and_deaths__nothing_acknowledged_lost_nothing_invented,
+        schedule_setup, scene_teardown),
 };
 
 TEST_MAIN(tests)

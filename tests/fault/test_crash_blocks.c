@@ -1,31 +1,15 @@
 /* Random schedules of writes, flushes, compactions, retention and checkpoints over the simulated
  * disk and clock, with deaths in between; short windows, so that blocks come and go. Then one fixed
- * flush and merge, stopped at every file operation. TSDB_SEED=<n> runs one schedule alone,
- * TSDB_SEEDS=<n> that many. */
+ * flush and merge, stopped at every file operation. */
 #include "tests/support/test.h"
 
-#include "tests/support/tsdb/scene.h"
+#include "tests/support/tsdb/schedule.h"
 #include "tsdb/engine/db_private.h"
 
-#define STEPS 150u
+static uint64_t flushes, compactions; /* over all lives of all schedules */
 
-struct run {
-    struct scene s; /* first: what scene_teardown gets */
-    uint32_t series;
-    uint32_t span_s;
-    bool io_faults_allowed;
-    uint64_t flushes, compactions; /* over all lives */
-};
-
-static uint64_t below(struct run *r, uint64_t n)
+static void configure(struct schedule *r, uint64_t seed)
 {
-    return tsdb_prng_below(&r->s.prng, n);
-}
-
-static void configure(struct run *r, uint64_t seed)
-{
-    memset(r, 0, sizeof *r);
-    scene_begin(&r->s, seed);
     tsdb_prng_init(&r->s.prng, seed ^ 0xb10c);
     struct tsdb_options *o = &r->s.h.options;
     o->durability = below(r, 4) == 0 ? TSDB_DURABILITY_STRICT : TSDB_DURABILITY_BUFFERED;
@@ -48,63 +32,20 @@ static void configure(struct run *r, uint64_t seed)
     r->s.m.no_conflicts = true;
 }
 
-static void open_db(struct run *r)
+static void check_blocks(struct schedule *r)
 {
-    struct tsdb_error err;
-    tsdb_error_clear(&err);
-    for (uint32_t i = 0; i < 10; i++) {
-        if (hx_open(&r->s.h, &err) == TSDB_OK) {
-            if (atomic_load(&r->s.h.db->blocks.quarantined) > 0) {
-                mx_fail(&r->s.m, "a block is taken for damaged");
-            }
-            return;
-        }
-        tsdb_fs_sim_kill(r->s.h.sim); /* also disarms */
-    }
-    mx_fail(&r->s.m, "open: %s", err.msg);
-}
-
-static void count_lives(struct run *r)
-{
-    r->flushes += atomic_load(&r->s.h.db->life->flushes);
-    r->compactions += atomic_load(&r->s.h.db->life->compactions);
-}
-
-static void step_write(struct run *r)
-{
-    uint32_t count = 1 + (uint32_t)below(r, 24);
-    scene_submit(&r->s, count, r->series, r->span_s, (enum tsdb_durability)below(r, 3));
-}
-
-static void step_close(struct run *r)
-{
-    count_lives(r);
-    scene_close(&r->s);
-    bool cut = below(r, 2) != 0;
-    mx_die(&r->s.m, cut);
-    open_db(r);
-    if (r->s.h.db) {
-        mx_check(&r->s.m, cut ? MX_CUT : MX_KILLED);
+    if (atomic_load(&r->s.h.db->blocks.quarantined) > 0) {
+        mx_fail(&r->s.m, "a block is taken for damaged");
     }
 }
 
-static void step_die(struct run *r)
+static void count_lives(struct schedule *r)
 {
-    bool cut = below(r, 2) != 0;
-    count_lives(r);
-    mx_die(&r->s.m, cut);
-    if (r->io_faults_allowed && below(r, 4) == 0) {
-        r->s.m.io_faults = true;
-        tsdb_fs_sim_fault(r->s.h.sim, TSDB_FAULT_EIO, 1 + below(r, 16), 1);
-    }
-    open_db(r);
-    tsdb_fs_sim_fault(r->s.h.sim, TSDB_FAULT_NONE, 1, 0);
-    if (r->s.h.db) {
-        mx_check(&r->s.m, cut ? MX_CUT : MX_KILLED);
-    }
+    flushes += atomic_load(&r->s.h.db->life->flushes);
+    compactions += atomic_load(&r->s.h.db->life->compactions);
 }
 
-static void step_checkpoint(struct run *r)
+static void step_checkpoint(struct schedule *r)
 {
     mx_reap(&r->s.m);
     if (tsdb_checkpoint_step(r->s.h.db, r->s.h.clock.mono_ns) > 0) {
@@ -113,7 +54,7 @@ static void step_checkpoint(struct run *r)
 }
 
 /* One of the background actors, or a write. */
-static void step_work(struct run *r)
+static void step_work(struct schedule *r)
 {
     struct tsdb *db = r->s.h.db;
     int64_t now_ns = r->s.h.clock.mono_ns;
@@ -146,7 +87,7 @@ static void step_work(struct run *r)
         tsdb_clock_sim_advance(&r->s.h.clock, (int64_t)below(r, 3000));
         break;
     default:
-        step_write(r);
+        schedule_write(r);
         for (uint32_t i = 0; i < r->s.h.options.owner_count; i++) {
             tsdb_owner_step(db, i, now_ns);
         }
@@ -157,16 +98,16 @@ static void step_work(struct run *r)
 }
 
 /* The machine stops in the middle of some operation; what follows has no effect. */
-static void step_halt(struct run *r)
+static void step_halt(struct schedule *r)
 {
     tsdb_fs_sim_fault(r->s.h.sim, TSDB_FAULT_HALT, 1 + below(r, 40), 1);
     for (uint32_t i = 0; i < 20; i++) {
         step_work(r);
     }
-    step_die(r);
+    schedule_die(r);
 }
 
-static void step(struct run *r)
+static void step(struct schedule *r)
 {
     uint64_t dice = below(r, 100);
     if (dice < 86) {
@@ -174,55 +115,39 @@ static void step(struct run *r)
     } else if (dice < 90) {
         mx_check(&r->s.m, MX_RUNNING);
     } else if (dice < 92) {
-        if (r->io_faults_allowed) {
-            r->s.m.io_faults = true;
-            tsdb_fs_sim_fault(r->s.h.sim, below(r, 2) ? TSDB_FAULT_EIO : TSDB_FAULT_ENOSPC,
-                              1 + below(r, 30), 1 + below(r, 3));
-        }
+        schedule_io_fault(r, 30);
     } else if (dice < 93) {
-        step_close(r);
+        schedule_close(r);
     } else if (dice < 96) {
-        step_die(r);
+        schedule_die(r);
     } else {
         step_halt(r);
     }
     mx_reap(&r->s.m);
 }
 
-static void one_seed(struct run *r, uint64_t seed, uint64_t *flushes, uint64_t *compactions)
+static void flush_and_merge_all(struct schedule *r)
 {
-    configure(r, seed);
-    open_db(r);
-    uint32_t i = 0;
-    for (; i < STEPS && r->s.h.db && !r->s.m.failure[0]; i++) {
-        step(r);
+    tsdb_clock_sim_advance(&r->s.h.clock, 60000);
+    (void)!tsdb_flush(r->s.h.db, NULL);
+    while (tsdb_compact_step(r->s.h.db, r->s.h.clock.mono_ns) > 0) {
     }
-    if (r->s.h.db && !r->s.m.failure[0]) {
-        step_die(r);
-    }
-    if (r->s.h.db && !r->s.m.failure[0]) {
-        tsdb_clock_sim_advance(&r->s.h.clock, 60000);
-        (void)!tsdb_flush(r->s.h.db, NULL);
-        while (tsdb_compact_step(r->s.h.db, r->s.h.clock.mono_ns) > 0) {
-        }
-        mx_check(&r->s.m, MX_RUNNING);
-        step_close(r);
-    }
-    *flushes += r->flushes;
-    *compactions += r->compactions;
-    scene_end_checked(&r->s, "TSDB_SEED=%llu, step %u", (unsigned long long)seed, (unsigned)i);
+    mx_check(&r->s.m, MX_RUNNING);
 }
 
 static void blocks__random_schedules_and_deaths__nothing_lost_nothing_twice(void **state)
 {
-    struct scene_seeds seeds = scene_seeds(100, 20);
-    uint64_t flushes = 0, compactions = 0;
-    for (uint64_t i = 0; i < seeds.count; i++) {
-        one_seed(*state, seeds.first + i, &flushes, &compactions);
-    }
-    if (!seeds.one) { /* the schedules do what they are about */
-        assert_true(flushes > 5 * seeds.count);
-        assert_true(compactions > seeds.count);
+    static const struct schedule_ops ops = {.configure = configure,
+                                            .opened = check_blocks,
+                                            .dying = count_lives,
+                                            .step = step,
+                                            .last = flush_and_merge_all,
+                                            .steps = 150,
+                                            .open_fault_ops = 16};
+    uint64_t count = schedule_run_all(*state, &ops, 100, 20);
+    if (count > 0) { /* the schedules do what they are about */
+        assert_true(flushes > 5 * count);
+        assert_true(compactions > count);
     }
 }
 
@@ -295,14 +220,9 @@ static void blocks__stopped_at_every_file_operation__opens_and_holds_everything(
     scene_play_stopped(s, &play, ops);
 }
 
-static int run_setup(void **state)
-{
-    return scene_setup_of(state, sizeof(struct run));
-}
-
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup_teardown(blocks__random_schedules_and_deaths__nothing_lost_nothing_twice,
-                                    run_setup, scene_teardown),
+                                    schedule_setup, scene_teardown),
     cmocka_unit_test_setup_teardown(
         blocks__stopped_at_every_file_operation__opens_and_holds_everything, scene_setup,
         scene_teardown),

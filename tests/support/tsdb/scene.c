@@ -7,15 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-#if !defined(SANITIZED)
-#define SANITIZED 0
-#endif
-
 #define SUBMIT_MAX 24u
 
 int scene_setup_of(void **state, size_t bytes)
@@ -113,23 +104,6 @@ void scene_end_checked(struct scene *s, const char *what, ...)
     if (failure[0]) {
         fail_msg("%s: %s", text, failure);
     }
-}
-
-static uint64_t environment(const char *name, uint64_t absent)
-{
-    const char *text = getenv(name);
-    return text ? strtoull(text, NULL, 10) : absent;
-}
-
-struct scene_seeds scene_seeds(uint64_t default_count, uint64_t default_sanitized)
-{
-    if (getenv("TSDB_SEED")) {
-        tsdb_log_configure(TSDB_LOG_DEBUG, TSDB_LOG_LOGFMT);
-        return (struct scene_seeds){environment("TSDB_SEED", 1), 1, true};
-    }
-    return (struct scene_seeds){
-        environment("TSDB_SEED_FROM", 1),
-        environment("TSDB_SEEDS", SANITIZED ? default_sanitized : default_count), false};
 }
 
 uint64_t scene_play_whole(struct scene *s, const struct scene_play *play)

@@ -1,5 +1,5 @@
-/* What the tests of faults and deaths share: a database with its model and seeded writes, schedules
- * by seed, and one fixed run that is stopped at every file operation. Beside model.h. */
+/* What the tests of faults and deaths share: a database with its model and seeded writes, and one
+ * fixed run that is stopped at every file operation. Beside model.h. */
 #ifndef TESTS_SUPPORT_TSDB_SCENE_H
 #define TESTS_SUPPORT_TSDB_SCENE_H
 
@@ -37,16 +37,6 @@ bool scene_reopen(struct scene *s, bool cut);
 /* Ends the scene; then fails the test if the model saw a failure. what: printf, where it was. */
 void scene_end_checked(struct scene *s, const char *what, ...)
     __attribute__((format(printf, 2, 3)));
-
-/* ---- schedules ---- */
-/* TSDB_SEED=<n> asks for that schedule alone, with the log on; TSDB_SEEDS=<n> for so many, from
- * TSDB_SEED_FROM=<n> on. */
-struct scene_seeds {
-    uint64_t first, count;
-    bool one;
-};
-/* default_sanitized: how many where a sanitizer makes each slow. */
-struct scene_seeds scene_seeds(uint64_t default_count, uint64_t default_sanitized);
 
 /* ---- a fixed run, stopped everywhere ---- */
 struct scene_play {
