@@ -9,6 +9,7 @@ import json
 import math
 import os
 import pathlib
+import random
 import shutil
 import signal
 import socket
@@ -16,6 +17,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 import urllib.parse
@@ -350,6 +352,64 @@ def find_text(metrics_text, name):
     found = [float(line.rsplit(" ", 1)[1]) for line in metrics_text.splitlines()
              if line.startswith((name + " ", name + "{"))]
     return sum(found) if found else None
+
+
+class Writer:
+    """A sender in a thread, with `series` series of its own; remembers what it sent and what was acknowledged.
+
+    A subclass has next_batch: {(series, t): value or wire.Histogram} of a request.  It ends when the server is gone.
+    """
+    PAUSE_SECONDS = 0
+
+    def __init__(self, port, name, round_index, index, seed, series):
+        self.client = Client(port)
+        self.rng = random.Random(seed)
+        self.labels = [wire.labels(name, round=str(round_index), writer=str(index), series=str(s)) for s in range(series)]
+        self.sent, self.acked = {}, {}        # (series, t) -> value
+        self.acknowledged = 0
+        self.problem = None
+        self.thread = threading.Thread(target=self.run)
+
+    def run(self):
+        try:
+            while self.send_one():
+                time.sleep(self.PAUSE_SECONDS)
+        except (OSError, http.client.HTTPException):
+            pass              # the server is gone: that is the point
+
+    def send_one(self):
+        batch = self.next_batch()
+        samples, histograms = [[] for _ in self.labels], [[] for _ in self.labels]
+        for (s, t), value in batch.items():
+            if isinstance(value, wire.Histogram):
+                histograms[s].append(value)
+            else:
+                samples[s].append((t, value))
+        series = [wire.Series(labels=labels, samples=samples[s], histograms=histograms[s]) for s, labels in enumerate(self.labels)]
+        self.sent.update(batch)
+        answer = self.client.write(series, version=self.rng.choice((1, 2)))
+        if answer.status != 204:
+            self.problem = f"write answered {answer}"
+            return False
+        self.acked.update(batch)
+        self.acknowledged += 1
+        return True
+
+
+def start_writers(writers):
+    """Start them, and wait until each was answered at least once, so that there is something to lose."""
+    for w in writers:
+        w.thread.start()
+    wait_for("first acknowledgements", lambda: all(w.acknowledged or w.problem or not w.thread.is_alive() for w in writers))
+
+
+def join_writers(writers, server, where):
+    """After the server's death; Failure if a writer saw something else."""
+    for w in writers:
+        w.thread.join()
+        w.client.close()
+        expect(w.problem is None, f"{where}: {w.problem}; log:\n{server.log_tail()}")
+        expect(w.acknowledged > 0, f"{where}: a writer was never answered; log:\n{server.log_tail()}")
 
 
 class Suite:

@@ -5,11 +5,9 @@ The block range is ten seconds and the samples are hours old, so that windows ar
 Writers go forward through the windows and now and then write late, into windows that lie in blocks already; in every round the
 server is killed at a random moment and then asked for everything, also for cut-outs that begin and end inside blocks.
 """
-import http.client
 import math
 import random
 import sys
-import threading
 import time
 
 import lib
@@ -21,7 +19,6 @@ WRITERS = 3
 SERIES = 8            # per writer and round, one of them histograms
 SPAN_MS = 6 * 3_600_000
 COMPACTIONS = "tidalite_compactions_total"
-PAUSE_SECONDS = 0.02  # between the requests of a writer: what is sent has to be read back, many times
 LATE = 0.15           # share of requests with late samples
 
 suite = lib.Suite()
@@ -55,25 +52,12 @@ def check_value(sent, got, where):
         lib.expect(wire.bits(float(got)) == wire.bits(sent) or math.isnan(sent) and got == "NaN", f"{where}: wrote {sent!r}, found {got}")
 
 
-class Writer:
-    """One sender with series of its own; remembers what it sent and what was acknowledged."""
+class Writer(lib.Writer):
+    PAUSE_SECONDS = 0.02  # what is sent has to be read back, many times
 
     def __init__(self, port, round_index, index, seed, start_ms):
-        self.client = lib.Client(port)
-        self.rng = random.Random(seed)
-        self.labels = [wire.labels("blocks_test", round=str(round_index), writer=str(index), series=str(s)) for s in range(SERIES)]
+        super().__init__(port, "blocks_test", round_index, index, seed, SERIES)
         self.start, self.t = start_ms, start_ms
-        self.sent, self.acked = {}, {}        # (series, t) -> value
-        self.acknowledged = 0
-        self.problem = None
-        self.thread = threading.Thread(target=self.run)
-
-    def run(self):
-        try:
-            while self.send_one():
-                time.sleep(PAUSE_SECONDS)
-        except (OSError, http.client.HTTPException):
-            pass              # the server is gone: that is the point
 
     def times(self):
         """Even milliseconds go forward, odd ones are late."""
@@ -84,19 +68,9 @@ class Writer:
         self.t = out[-1] + 2 * self.rng.randint(1, 600)
         return out
 
-    def send_one(self):
+    def next_batch(self):
         times = self.times()
-        batch = {(s, t): lib.any_value(self.rng) if s else histogram_at(t, self.rng) for s in range(SERIES) for t in times}
-        series = [wire.Series(labels=self.labels[s], samples=[(t, batch[s, t]) for t in times] if s else [],
-                              histograms=[] if s else [batch[s, t] for t in times]) for s in range(SERIES)]
-        self.sent.update(batch)
-        answer = self.client.write(series, version=self.rng.choice((1, 2)))
-        if answer.status != 204:
-            self.problem = f"write answered {answer}"
-            return False
-        self.acked.update(batch)
-        self.acknowledged += 1
-        return True
+        return {(s, t): lib.any_value(self.rng) if s else histogram_at(t, self.rng) for s in range(SERIES) for t in times}
 
 
 def read_back(server, selector, from_ms, to_ms):
@@ -148,9 +122,7 @@ def check_round(server, round_index, writers, rng):
 
 def one_round(server, round_index, rng, start_ms):
     writers = [Writer(server.port, round_index, i, rng.random(), start_ms) for i in range(WRITERS)]
-    for w in writers:
-        w.thread.start()
-    lib.wait_for("first acknowledgements", lambda: all(w.acknowledged or w.problem or not w.thread.is_alive() for w in writers))
+    lib.start_writers(writers)
     if round_index % 2:
         # Not by the clock, but while blocks are being written: any moment after the next one appears.
         before = lib.block_count(server)
@@ -159,11 +131,7 @@ def one_round(server, round_index, rng, start_ms):
     else:
         time.sleep(rng.uniform(0.2, 2))
     server.kill()
-    for w in writers:
-        w.thread.join()
-        w.client.close()
-        lib.expect(w.problem is None, f"round {round_index}: {w.problem}; log:\n{server.log_tail()}")
-        lib.expect(w.acknowledged > 0, f"round {round_index}: a writer was never answered; log:\n{server.log_tail()}")
+    lib.join_writers(writers, server, f"round {round_index}")
     return writers
 
 

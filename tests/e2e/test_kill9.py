@@ -6,11 +6,9 @@ send requests with values of their own until the server is killed at a random mo
 directory and asked for everything that was ever acknowledged on it.  What was sent but not acknowledged may be there or not;
 anything else must not.
 """
-import http.client
 import math
 import random
 import sys
-import threading
 import time
 
 import lib
@@ -24,42 +22,16 @@ POINTS_MAX = 4       # samples per series in a request
 suite = lib.Suite()
 
 
-class Writer:
-    """One sender with series of its own; remembers what it sent and what was acknowledged."""
-
+class Writer(lib.Writer):
     def __init__(self, port, round_index, index, seed):
-        self.client = lib.Client(port)
-        self.rng = random.Random(seed)
-        self.labels = [wire.labels("kill9", round=str(round_index), writer=str(index), series=str(s)) for s in range(SERIES)]
+        super().__init__(port, "kill9", round_index, index, seed, SERIES)
         self.t = lib.now_ms() - 3_600_000
-        self.acknowledged = 0
-        self.sent = {}            # (series, t) -> value
-        self.acked = {}
-        self.problem = None
-        self.thread = threading.Thread(target=self.run)
 
-    def run(self):
-        try:
-            while True:
-                if not self.send_one():
-                    return
-        except (OSError, http.client.HTTPException):
-            return                # the server is gone: that is the point
-
-    def send_one(self):
+    def next_batch(self):
         n = self.rng.randint(1, POINTS_MAX)
         batch = {(s, self.t + k): lib.any_value(self.rng) for s in range(SERIES) for k in range(n)}
         self.t += n + self.rng.randrange(50)
-        series = [wire.Series(labels=self.labels[s], samples=[(t, v) for (i, t), v in batch.items() if i == s])
-                  for s in range(SERIES)]
-        self.sent.update(batch)
-        answer = self.client.write(series, version=self.rng.choice((1, 2)))
-        if answer.status != 204:
-            self.problem = f"write answered {answer}"
-            return False
-        self.acked.update(batch)
-        self.acknowledged += 1
-        return True
+        return batch
 
 
 def read_back(server, round_index):
@@ -89,17 +61,10 @@ def check_round(server, round_index, writers):
 
 def one_round(server, round_index, rng):
     writers = [Writer(server.port, round_index, i, rng.random()) for i in range(WRITERS)]
-    for w in writers:
-        w.thread.start()
-    # Not before every writer was answered at least once, so that each round has something to lose.
-    lib.wait_for("first acknowledgements", lambda: all(w.acknowledged or w.problem or not w.thread.is_alive() for w in writers))
+    lib.start_writers(writers)
     time.sleep(rng.uniform(0, 0.4))
     server.kill()
-    for w in writers:
-        w.thread.join()
-        w.client.close()
-        lib.expect(w.problem is None, f"round {round_index}: {w.problem}")
-        lib.expect(w.acknowledged > 0, f"round {round_index}: a writer was never answered; log:\n{server.log_tail()}")
+    lib.join_writers(writers, server, f"round {round_index}")
     return writers
 
 
