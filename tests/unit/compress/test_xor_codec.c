@@ -124,14 +124,34 @@ static void xor_chunk_encode__known_samples__prometheus_bytes(void **state)
     assert_memory_equal(v_out, v_in, 8 * n);
 }
 
-/* Its writer leaves a zero byte behind a write of whole bytes that ends at a byte. */
-static void xor_chunk_encode__one_sample__zero_byte_behind(void **state)
+/* Made by Prometheus 3.5: nothing behind a stream that ends with a byte. (2.42 left a zero byte.) */
+static void xor_chunk_encode__one_sample__prometheus_bytes(void **state)
 {
     (void)state;
-    static const int64_t t = 0;
-    v_in[0] = tsdb_double_bits(1);
-    assert_int_equal(xor_chunk_encode(&t, v_in, 1, bytes), 2 + 1 + 8 + 1);
-    assert_int_equal(bytes[11], 0);
+    static const int64_t t = 1700006400000;
+    uint8_t want[64];
+    size_t want_len = hex("000180c0b884fa624008000000000000", want), n;
+    v_in[0] = tsdb_double_bits(3);
+    assert_int_equal(xor_chunk_encode(&t, v_in, 1, bytes), want_len);
+    assert_memory_equal(bytes, want, want_len);
+    want[want_len] = 0;
+    assert_ok(xor_chunk_decode(want, want_len + 1, 1, t_out, v_out, &n, NULL));
+    assert_int_equal(n, 1);
+}
+
+/* When Prometheus goes on with a chunk whose values never changed, its writer starts from the window
+ * of a reader: all 64 bits. */
+static void xor_chunk_decode__window_never_opened__is_64_bits(void **state)
+{
+    (void)state;
+    /* t 0, value 0; step 1, '10' and 64 bits of 1 */
+    static const uint8_t src[] = {0, 2,    0, 0, 0, 0, 0, 0, 0, 0,   0,
+                                  1, 0x80, 0, 0, 0, 0, 0, 0, 0, 0x40};
+    size_t n;
+    assert_ok(xor_chunk_decode(src, sizeof src, 2, t_out, v_out, &n, NULL));
+    assert_int_equal(n, 2);
+    assert_int_equal(t_out[1], 1);
+    assert_int_equal(v_out[1], 1);
 }
 
 static void xor_chunk_decode__what_was_encoded__same_samples(void **state)
@@ -188,7 +208,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(xor_values_decode__cut_or_longer__corrupt),
     cmocka_unit_test(xor_values_decode__window_never_opened_or_too_wide__corrupt),
     cmocka_unit_test(xor_chunk_encode__known_samples__prometheus_bytes),
-    cmocka_unit_test(xor_chunk_encode__one_sample__zero_byte_behind),
+    cmocka_unit_test(xor_chunk_encode__one_sample__prometheus_bytes),
+    cmocka_unit_test(xor_chunk_decode__window_never_opened__is_64_bits),
     cmocka_unit_test(xor_chunk_decode__what_was_encoded__same_samples),
     cmocka_unit_test(xor_chunk_decode__damaged__ok_or_corrupt),
 };
