@@ -1,5 +1,5 @@
-/* Streams of bits, most significant bit first, and a value XORed with the one before: what the Gorilla
- * codec and Prometheus's chunks are made of. Threads: pure functions on the caller's memory. */
+/* Streams of bits, most significant bit first, and a value XORed with the one before: what the
+ * Gorilla codec and Prometheus's chunks are made of. Threads: pure, on the caller's memory. */
 #ifndef COMPRESS_BIT_STREAM_PRIVATE_H
 #define COMPRESS_BIT_STREAM_PRIVATE_H
 
@@ -105,8 +105,8 @@ struct window {
     uint32_t leading, trailing;
     bool set;
 };
-/* A reader of Prometheus's begins with a window of all 64 bits, and so does its writer when it goes on
- * with a chunk that holds no window yet. */
+/* A reader of Prometheus's begins with a window of all 64 bits, and so does its writer when it goes
+ * on with a chunk that holds no window yet. */
 #define WINDOW_OF_A_READER ((struct window){.set = true})
 
 /* Does d fit the window? If not, the window is made for it. d != 0. */

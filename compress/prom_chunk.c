@@ -166,7 +166,7 @@ static enum tsdb_status xor_decode(const uint8_t *src, size_t len, struct tsdb_a
  * After two samples as in XOR, time and value share a prefix:
  *   '0' same step, same value    '10' same step, N           '110' 13 bits, V    '1110' 20 bits, V
  *   '11110' 64 bits, V           '11111' same step, stale
- *   V: '0' same   '10' window   '110' new window   '111' stale        N: '0' window   '1' new window
+ *   V: '0' same   '10' window   '110' new window   '111' stale       N: '0' window   '1' new window
  * The fields of times are two's complement here. A stale marker is not what the next value is XORed
  * with. */
 struct xor2 {

@@ -8,8 +8,8 @@
  *   6 floathistogramST  3 with start times              /  3.14 and Thanos do not know them
  *
  * A histogram chunk: u16 count, u8 flags (the two upper bits are the counter reset header), then
- * bits: the layout (zero threshold, schema, spans, custom bounds) once, then per sample time, count,
- * zero count, sum and one field per bucket of the layout.
+ * bits: the layout (zero threshold, schema, spans, custom bounds) once, then per sample time,
+ * count, zero count, sum and one field per bucket of the layout.
  *
  * Source: Prometheus tsdb/docs/format/chunks.md and tsdb/chunkenc. Threads: decoding is pure; a
  * writer belongs to one thread.
@@ -38,8 +38,8 @@ const char *prom_chunk_encoding_name(unsigned encoding);
  *   out        arrays from the arena; 0 samples are possible. Times are not checked for order, and
  *              histograms have spans that agree with their buckets but are not validated; spans and
  *              custom bounds are shared between them. Schemas 9 to 52 come reduced to 8. The reset
- *              hint is what Prometheus derives: gauge of a gauge chunk, unknown of the first sample,
- *              no reset of the others. A stale one is nothing but its sum.
+ *              hint is what Prometheus derives: gauge of a gauge chunk, unknown of the first
+ *              sample, no reset of the others. A stale one is nothing but its sum.
  * Returns OK; CORRUPT (err->pos = byte in src); UNSUPPORTED (another encoding, a schema below -4);
  * LIMIT (more buckets than TSDB_HISTOGRAM_BUCKETS_MAX, or the arena's); NOMEM. On failure the arena
  * keeps what was taken from it. Memory: at most some 600 bytes for a byte of src. */

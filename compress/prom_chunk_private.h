@@ -1,5 +1,5 @@
-/* What the readers and writers of Prometheus's chunks share: numbers of variable width, start times,
- * the layout of a histogram chunk. */
+/* What the readers and writers of Prometheus's chunks share: numbers of variable width, start
+ * times, the layout of a histogram chunk. */
 #ifndef COMPRESS_PROM_CHUNK_PRIVATE_H
 #define COMPRESS_PROM_CHUNK_PRIVATE_H
 
@@ -73,8 +73,8 @@ struct prom_layout prom_layout_of(const struct tsdb_histogram *h);
 /* Upper bound of its bytes. */
 size_t prom_layout_bytes_max(const struct prom_layout *l);
 void prom_layout_put(struct bit_writer *w, const struct prom_layout *l);
-/* Arrays from the arena. Buckets are bounded by the bits left, bucket_bits_min each. A malformed one
- * leaves r->failed and returns OK. UNSUPPORTED, LIMIT, NOMEM. */
+/* Arrays from the arena. Buckets are bounded by the bits left, bucket_bits_min each. A malformed
+ * one leaves r->failed and returns OK. UNSUPPORTED, LIMIT, NOMEM. */
 enum tsdb_status prom_layout_get(struct bit_reader *r, size_t bucket_bits_min,
                                  struct tsdb_arena *arena, struct prom_layout *out,
                                  struct tsdb_error *err) TSDB_WUR;
@@ -124,8 +124,8 @@ void prom_encoder_deinit(struct prom_encoder *e);
 enum tsdb_status prom_encoder_fit(struct prom_encoder *e, const struct tsdb_histogram *h,
                                   enum prom_fit *out, struct prom_layout *out_wider,
                                   struct tsdb_error *err) TSDB_WUR;
-/* Begin a chunk with h's layout; encode the chunk again with a wider one; add a sample, whose buckets
- * the layout has. */
+/* Begin a chunk with h's layout; encode the chunk again with a wider one; add a sample, whose
+ * buckets the layout has. */
 enum tsdb_status prom_encoder_begin(struct prom_encoder *e, const struct tsdb_histogram *h,
                                     enum prom_header header, struct tsdb_error *err) TSDB_WUR;
 enum tsdb_status prom_encoder_widen(struct prom_encoder *e, const struct prom_layout *wider,

@@ -8,7 +8,7 @@
 #define THRESHOLD_EXPONENT 244 /* byte b in 1..254 is 2^(b - 244) */
 /* A bound of at most this many thousandths is written as that many, and one. */
 #define BOUND_THOUSANDTHS_MAX 33554430.0
-/* Prometheus takes these schemas (the reserved ones too); model/histogram.h reduces those above 8. */
+/* Prometheus takes these schemas (reserved ones too); model/histogram.h reduces those above 8. */
 #define SCHEMA_READ_MAX 52
 
 struct prom_layout prom_layout_of(const struct tsdb_histogram *h)

@@ -39,6 +39,10 @@ class Failure(Exception):
     """A test found something else than it expected."""
 
 
+class Skip(Exception):
+    """What a test needs is not on this machine; the text says what."""
+
+
 def expect(condition, text):
     if not condition:
         raise Failure(text)
@@ -424,7 +428,7 @@ class Suite:
 
     def main(self):
         words = sys.argv[1:]
-        passed = failed = 0
+        passed = failed = skipped = 0
         for fn in self.cases:
             if words and not any(w in fn.__name__ for w in words):
                 continue
@@ -433,10 +437,16 @@ class Suite:
                 fn()
                 passed += 1
                 verdict = "ok  "
+            except Skip as e:
+                skipped += 1
+                verdict = "skip"
+                print(e, flush=True)
             except Exception as e:  # noqa: BLE001: a test may fail in any way
                 failed += 1
                 verdict = "FAIL"
                 print(f"{e}" if isinstance(e, Failure) else traceback.format_exc(), flush=True)
             print(f"{verdict} {fn.__name__} ({time.monotonic() - begin:.2f} s)", flush=True)
+        if skipped:
+            print(f"{skipped} skipped")
         print(f"{passed} passed, {failed} failed")
         return 0 if failed == 0 and passed > 0 else 1
