@@ -1,9 +1,8 @@
 #include "compress/prom_chunk.h"
 
+#include "base/assert.h"
 #include "compress/prom_chunk_private.h"
 #include "compress/xor_codec.h"
-
-#include <stdlib.h>
 
 /* Fewest bits of the first and of a later sample of a float chunk. */
 #define FLOAT_FIRST_BITS_MIN 72u
@@ -272,6 +271,7 @@ static enum tsdb_status xor2_decode(const uint8_t *src, size_t len, struct tsdb_
             return tsdb_error_set(err, tsdb_arena_status(arena), "XOR2 chunk: no memory");
         }
     }
+    TSDB_ASSERT(f.t_ms && f.bits);
     for (uint32_t i = 0; i < n && !x.r.failed; i++) {
         uint64_t before = x.t;
         f.bits[i] = xor2_read(&x, i);

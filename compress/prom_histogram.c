@@ -38,23 +38,26 @@ static enum tsdb_status read_layout(struct reader *x, struct tsdb_error *err)
         return status;
     }
     size_t buckets = prom_layout_buckets(&x->layout);
+    struct window *windows = NULL;
+    int64_t *deltas = NULL;
     if (x->is_float) {
-        x->windows = TSDB_ARENA_ARRAY(x->arena, struct window, buckets + 1);
+        windows = TSDB_ARENA_ARRAY(x->arena, struct window, buckets + 1);
     } else {
-        x->deltas = TSDB_ARENA_ARRAY(x->arena, int64_t, 2 * buckets + 1);
-        x->changes = x->deltas ? x->deltas + buckets : NULL;
+        deltas = TSDB_ARENA_ARRAY(x->arena, int64_t, 2 * buckets + 1);
     }
-    if (!x->windows && !x->deltas) {
+    if (!windows && !deltas) {
         return tsdb_error_set(err, tsdb_arena_status(x->arena),
                               "histogram chunk: no memory for %zu buckets", buckets);
     }
-    for (size_t i = 0; i < buckets; i++) {
-        if (x->is_float) {
-            x->windows[i] = WINDOW_OF_A_READER;
-        } else {
-            x->deltas[i] = x->changes[i] = 0;
-        }
+    for (size_t i = 0; windows && i < buckets; i++) {
+        windows[i] = WINDOW_OF_A_READER;
     }
+    if (deltas) {
+        memset(deltas, 0, 2 * buckets * sizeof *deltas);
+        x->changes = deltas + buckets;
+    }
+    x->windows = windows;
+    x->deltas = deltas;
     return TSDB_OK;
 }
 

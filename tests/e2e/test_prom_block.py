@@ -38,8 +38,19 @@ def program(name):
     return str(path)
 
 
-def run(*command, cwd=None):
-    done = subprocess.run([str(c) for c in command], capture_output=True, timeout=lib.WAIT_SECONDS, cwd=cwd, stdin=subprocess.DEVNULL)
+def recent_prometheus():
+    """2.42, which Debian 12 has, answers all histograms of a range with the last one and fails to snapshot them."""
+    binary = program("prometheus")
+    version = re.search(r"version (\d+)\.(\S+)", run(binary, "--version"))
+    lib.expect(version, "prometheus does not tell its version")
+    if int(version.group(1)) < 3:
+        raise lib.Skip(f"prometheus {version.group(1)}.{version.group(2)}, needs 3 or later")
+    return binary
+
+
+def run(*command):
+    done = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=lib.WAIT_SECONDS,
+                          stdin=subprocess.DEVNULL)
     lib.expect(done.returncode == 0, f"{command} ended with {done.returncode}:\n{done.stderr.decode('utf-8', 'replace')[-2000:]}")
     return done.stdout.decode()
 
@@ -63,7 +74,10 @@ def same(a, b):
 
 def expect_dumps_agree(ours, theirs):
     """promtool asks each series for floats, float histograms and histograms in turn and swallows one sample at each turn
-    that finds another kind: the first two samples of a histogram series may be missing from its output."""
+    that finds another kind: the first two samples of a histogram series may be missing from its output.  Old ones know
+    no histograms."""
+    if not any(len(v) == 2 for samples in theirs.values() for v in samples.values()):
+        ours = {k: s for k, s in ours.items() if len(next(iter(s.values()))) == 1}
     lib.expect_equal(sorted(theirs), sorted(ours), "series")
     for series, samples in ours.items():
         histogram = len(next(iter(samples.values()))) == 2
@@ -98,7 +112,7 @@ def own_block__promtool__lists_analyzes_and_dumps():
     count = sum(len(s) for s in ours.values())
     lib.expect(re.search(rf"01M8CNJHPZ6X8F1H89W25XRQTM .*\b{count}\b", run(promtool, "tsdb", "list", data)), "list does not know the block")
     analysis = run(promtool, "tsdb", "analyze", data)
-    lib.expect("Total Series: 59" in analysis and "total label pairs): 118" in analysis, analysis[:800])
+    lib.expect("Series: 59" in analysis and "total label pairs): 118" in analysis, analysis[:800])
     expect_dumps_agree(ours, parse(run(promtool, "tsdb", "dump", data)))
 
 
@@ -131,7 +145,7 @@ def promtool_block__dumped__what_it_dumps():
 
 
 def prometheus(data, *flags):
-    binary = program("prometheus")
+    binary = recent_prometheus()
     port = lib.free_port()
     config = f"{lib.folder('prometheus')}/prometheus.yml"
     pathlib.Path(config).write_text("global: {}\nstorage: {tsdb: {out_of_order_time_window: 0s}}\n", encoding="utf-8")
@@ -164,7 +178,7 @@ def expect_answer(ours, answer):
 
 @suite.case
 def own_block__prometheus__answers_with_its_samples():
-    program("prometheus")
+    recent_prometheus()
     data, ours = written_block()
     with prometheus(data) as server:
         server.start()
@@ -188,7 +202,7 @@ def histogram(t, i, is_float=False, gauge=False):
 @suite.case
 def prometheus_snapshot__dumped__its_histograms_and_floats():
     """Histograms of all kinds through remote write; the snapshot's block holds the chunks that Prometheus encoded."""
-    program("prometheus")
+    recent_prometheus()
     data = lib.folder("prometheus-data")
     now = lib.now_ms() - 400 * 1000
     series = [wire.Series(wire.labels("f", i="0"), samples=[(now + 1000 * i, i / 3) for i in range(300)])]

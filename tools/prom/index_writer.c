@@ -424,20 +424,26 @@ static enum tsdb_status put_batch(struct prom_index_writer *w, struct prom_windo
     for (; end < w->symbols.count && (cap == 0 || cap + w->uses[end] <= cap_max); end++) {
         cap += w->uses[end];
     }
-    struct entry *entries = cap == 0 ? NULL : tsdb_mem_alloc(TSDB_MEM_OTHER, cap * sizeof *entries);
-    enum tsdb_status status =
-        cap == 0 || entries ? TSDB_OK : tsdb_error_nomem(err, "the postings of an index");
-    for (uint32_t i = 0; i < w->id_count && cap > 0 && status == TSDB_OK; i++) {
-        status = collect_series(in, w->ids[i], *name, end, entries, cap, &n, err);
+    uint32_t begin = *name;
+    *name = end;
+    if (cap == 0) { /* label values only */
+        return TSDB_OK;
+    }
+    struct entry *entries = tsdb_mem_alloc(TSDB_MEM_OTHER, cap * sizeof *entries);
+    if (!entries) {
+        return tsdb_error_nomem(err, "the postings of an index");
+    }
+    enum tsdb_status status = TSDB_OK;
+    for (uint32_t i = 0; i < w->id_count && status == TSDB_OK; i++) {
+        status = collect_series(in, w->ids[i], begin, end, entries, cap, &n, err);
     }
     if (status == TSDB_OK && n != cap) {
         status = tsdb_error_set(err, TSDB_CORRUPT, "index: series read back with other labels");
     }
-    if (status == TSDB_OK && n > 0) {
+    if (status == TSDB_OK) {
         status = put_entries(w, entries, n, err);
     }
     tsdb_mem_free(TSDB_MEM_OTHER, entries, cap * sizeof *entries);
-    *name = end;
     return status;
 }
 

@@ -122,8 +122,9 @@ static enum tsdb_status move(struct prom_window *w, uint64_t offset, size_t len,
     enum tsdb_status status =
         w->fs->ops->pread(w->fs->ctx, w->file, w->data, want, offset, &got, err);
     if (status == TSDB_OK && got < len) {
-        status = tsdb_error_set_at(err, TSDB_CORRUPT, offset + got, "%s ends at byte %llu", w->what,
-                                   (unsigned long long)(offset + got));
+        uint64_t end = offset + got;
+        status = tsdb_error_set_at(err, TSDB_CORRUPT, end, "%s ends at byte %llu", w->what,
+                                   (unsigned long long)end);
     }
     if (status == TSDB_OK) {
         w->at = offset;
@@ -170,8 +171,9 @@ enum tsdb_status prom_window_some(struct prom_window *w, uint64_t offset, size_t
 enum tsdb_status prom_window_check(struct prom_window *w, uint64_t offset, uint64_t len,
                                    const char *part, struct tsdb_error *err)
 {
+    static const uint8_t nothing[4];
     uint32_t crc = 0;
-    const uint8_t *p;
+    const uint8_t *p = nothing;
     enum tsdb_status status = TSDB_OK;
     if (offset > w->size || len > w->size - offset || w->size - offset - len < 4) {
         return tsdb_error_set_at(err, TSDB_CORRUPT, offset, "%s, %s at byte %llu: beyond the end",

@@ -60,9 +60,9 @@ static enum tsdb_status parse(const uint8_t *data, size_t len, struct prom_tombs
         return tsdb_error_set_at(err, TSDB_CORRUPT, len - 4, "tombstones: crc %08x, expected %08x",
                                  prom_load_be32(r.end), crc);
     }
-    size_t cap = tsdb_reader_left(&r) / ENTRY_BYTES_MIN;
-    t->items = cap == 0 ? NULL : tsdb_mem_alloc(TSDB_MEM_OTHER, cap * sizeof *t->items);
-    if (cap > 0 && !t->items) {
+    size_t cap = tsdb_reader_left(&r) / ENTRY_BYTES_MIN + 1;
+    t->items = tsdb_mem_alloc(TSDB_MEM_OTHER, cap * sizeof *t->items);
+    if (!t->items) {
         return tsdb_error_nomem(err, "tombstones");
     }
     t->cap = cap;

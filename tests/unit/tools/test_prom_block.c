@@ -184,7 +184,9 @@ static void prom_block_read__what_was_written__same_samples(void **state)
     assert_int_equal(meta.samples, (SERIES - 2) * SAMPLES + 1);
     tsdb_arena_init(&arena, TSDB_MEM_OTHER, 4096, NULL);
     assert_ok_err(prom_block_open(&fs, "data/" ULID, &b, &err), &err);
-    assert_memory_equal(prom_block_meta(b), &meta, sizeof meta);
+    assert_string_equal(prom_block_meta(b)->ulid, ULID);
+    assert_int_equal(prom_block_meta(b)->chunks, meta.chunks);
+    assert_int_equal(prom_block_meta(b)->t_max, T_MAX);
     for (uint32_t i = 0; i < SERIES; i++) {
         struct tsdb_labels want = labels_make(i);
         if (i == 7) {
