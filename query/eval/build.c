@@ -83,11 +83,12 @@ static enum tsdb_status repeat_build(struct exec *x, const struct query_expr *e,
                                      const struct grid *grid, struct op **out)
 {
     const struct grid once = {grid->start_ms, grid->step_ms, 1};
-    struct op *child;
+    struct op *child = NULL;
     enum tsdb_status status = build_node(x, e, &once, &child);
     if (status != TSDB_OK) {
         return status;
     }
+    TSDB_ASSERT(child != NULL);
     struct op_repeat *r = (struct op_repeat *)op_new(x, sizeof *r, e, grid, repeat_next);
     if (!r) {
         return exec_nomem(x);
@@ -105,23 +106,13 @@ struct implementation {
     op_build_fn *build;
 };
 
-#define MAP(f)                                                                                     \
-    {                                                                                              \
-        .map = f                                                                                   \
-    }
-#define RANGE(f)                                                                                   \
-    {                                                                                              \
-        .range = f                                                                                 \
-    }
-#define BUILD(f)                                                                                   \
-    {                                                                                              \
-        .build = f                                                                                 \
-    }
-#define NOT_YET                                                                                    \
-    {                                                                                              \
-        NULL                                                                                       \
-    }
-#define FUNCTION(name, implementation, ...) [QUERY_FUNCTION_##name] = implementation,
+#define MAP(f)   .map = f
+#define RANGE(f) .range = f
+#define BUILD(f) .build = f
+#define NOT_YET  .build = NULL
+
+#define FUNCTION(name, implementation, ...) [QUERY_FUNCTION_##name] = {implementation},
+
 static const struct implementation implementations[QUERY_FUNCTION_COUNT] = {
 #include "query/lang/functions.def"
 };

@@ -230,7 +230,8 @@ static enum tsdb_status notes_finish(struct exec *x, struct query_result *out)
         return exec_nomem(x);
     }
     uint32_t i = x->note_count;
-    for (struct exec_note *n = x->notes; n; n = n->next) {
+    for (const struct exec_note *n = x->notes; n; n = n->next) {
+        TSDB_ASSERT(notes && i > 0);
         struct tsdb_buf b;
         tsdb_buf_init(&b, TSDB_MEM_QUERY, 0);
         tsdb_buf_printf(&b, "PromQL %s: ", n->note.is_info ? "info" : "warning");

@@ -1,6 +1,7 @@
 /* absent, absent_over_time: one series where another has nothing. */
 #include "query/eval/operators.h"
 
+#include "base/assert.h"
 #include "query/eval/matrix.h"
 
 /* The labels that an absent series surely would have: those of the selector's equality matchers. A
@@ -110,11 +111,12 @@ static enum tsdb_status absent_build(struct exec *x, const struct query_expr *e,
 enum tsdb_status op_absent_build(struct exec *x, const struct query_expr *e,
                                  const struct grid *grid, struct op **out)
 {
-    struct op_absent *a;
+    struct op_absent *a = NULL;
     enum tsdb_status status = absent_build(x, e, grid, &a);
     if (status != TSDB_OK) {
         return status;
     }
+    TSDB_ASSERT(a != NULL);
     *out = &a->op;
     return exec_build(x, e->u.call.args[0], grid, &a->child);
 }
@@ -122,14 +124,13 @@ enum tsdb_status op_absent_build(struct exec *x, const struct query_expr *e,
 enum tsdb_status op_absent_over_time_build(struct exec *x, const struct query_expr *e,
                                            const struct grid *grid, struct op **out)
 {
-    struct op_absent *a;
+    struct op_absent *a = NULL;
     enum tsdb_status status = absent_build(x, e, grid, &a);
-    if (status == TSDB_OK) {
-        status = matrix_build(x, e->u.call.args[0], grid, &a->matrix);
-    }
     if (status != TSDB_OK) {
         return status;
     }
+    TSDB_ASSERT(a != NULL);
     *out = &a->op;
-    return matrix_check_extension(a->matrix, e->u.call.function);
+    status = matrix_build(x, e->u.call.args[0], grid, &a->matrix);
+    return status == TSDB_OK ? matrix_check_extension(a->matrix, e->u.call.function) : status;
 }

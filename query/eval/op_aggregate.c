@@ -2,6 +2,7 @@
  * the groups are held. */
 #include "query/eval/operators.h"
 
+#include "base/assert.h"
 #include "query/num.h"
 
 /* What a group has seen at one step. */
@@ -248,6 +249,7 @@ enum tsdb_status aggregate_group(struct exec *x, const struct query_expr *e, con
             }
             series = grown;
         }
+        TSDB_ASSERT(series && group[i] < cap);
         struct op_series *g = &series[group[i]];
         if (is_new) {
             *g = (struct op_series){0};

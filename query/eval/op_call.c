@@ -91,9 +91,10 @@ enum tsdb_status op_map_build(struct exec *x, const struct query_expr *e, const 
 enum tsdb_status op_clamp_build(struct exec *x, const struct query_expr *e, const struct grid *grid,
                                 struct op **out)
 {
-    struct op_map *m;
+    struct op_map *m = NULL;
     enum tsdb_status status = map_build(x, e, grid, clamp_next, NULL, &m, out);
     if (status == TSDB_OK) {
+        TSDB_ASSERT(m != NULL);
         m->clamps_min = e->u.call.function->variant != QUERY_CLAMP_MAX;
         m->clamps_max = e->u.call.function->variant != QUERY_CLAMP_MIN;
     }
@@ -104,9 +105,9 @@ enum tsdb_status op_clamp_build(struct exec *x, const struct query_expr *e, cons
 
 struct date {
     int64_t year;
-    int month, day;  /* from 1 */
-    int64_t seconds; /* of the day */
-    int64_t days;    /* since 1970 */
+    int month, day; /* from 1 */
+    int weekday;    /* Sunday 0 */
+    int hour, minute;
 };
 
 static bool is_leap(int64_t y)
@@ -124,13 +125,16 @@ static int month_days(int64_t year, int month)
 static struct date date_of(int64_t unix_s)
 {
     struct date d;
-    d.days = unix_s / 86400;
-    d.seconds = unix_s % 86400;
-    if (d.seconds < 0) {
-        d.seconds += 86400;
-        d.days--;
+    int64_t days = unix_s / 86400;
+    int64_t seconds = unix_s % 86400;
+    if (seconds < 0) {
+        seconds += 86400;
+        days--;
     }
-    int64_t z = d.days + 719468;
+    d.hour = (int)(seconds / 3600);
+    d.minute = (int)(seconds / 60 % 60);
+    d.weekday = (int)((days % 7 + 11) % 7); /* 1970-01-01 was a Thursday */
+    int64_t z = days + 719468;
     int64_t era = (z >= 0 ? z : z - 146096) / 146097;
     int64_t doe = z - era * 146097;
     int64_t yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365;
@@ -158,11 +162,11 @@ static double date_part(enum query_variant part, double unix_s)
     struct date d = date_of(t);
     switch ((int)part) {
     case QUERY_DATE_MINUTE:
-        return (double)(d.seconds / 60 % 60);
+        return d.minute;
     case QUERY_DATE_HOUR:
-        return (double)(d.seconds / 3600);
+        return d.hour;
     case QUERY_DATE_DAY_OF_WEEK:
-        return (double)((d.days % 7 + 11) % 7); /* 1970-01-01 was a Thursday */
+        return d.weekday;
     case QUERY_DATE_DAY_OF_MONTH:
         return d.day;
     case QUERY_DATE_DAY_OF_YEAR:
@@ -190,7 +194,8 @@ static enum tsdb_status date_next(struct op *op, struct column *out)
     for (uint32_t i = 0; i < op->grid.count && status == TSDB_OK; i++) {
         if (!d->child) {
             out->kind[i] = POINT_FLOAT;
-            out->v[i] = date_part(part, (double)(grid_time(&op->grid, i) / 1000));
+            int64_t whole_s = grid_time(&op->grid, i) / 1000;
+            out->v[i] = date_part(part, (double)whole_s);
         } else if (out->kind[i] == POINT_FLOAT) {
             out->v[i] = date_part(part, out->v[i]);
         } else {

@@ -1,6 +1,7 @@
 /* label_replace and label_join: values pass through, labels change. */
 #include "query/eval/operators.h"
 
+#include "base/assert.h"
 #include "index/match/regex.h"
 
 struct op_relabel {
@@ -90,6 +91,7 @@ enum tsdb_status op_label_replace_build(struct exec *x, const struct query_expr 
     }
     struct tsdb_buf value;
     tsdb_buf_init(&value, TSDB_MEM_QUERY, 0);
+    TSDB_ASSERT(r || status != TSDB_OK);
     for (uint32_t i = 0; status == TSDB_OK && i < r->op.series_count; i++) {
         r->op.series[i] = r->child->series[i];
         struct query_str from = labels_value(&r->child->series[i].labels, src.data, src.len);
@@ -126,13 +128,14 @@ enum tsdb_status op_label_join_build(struct exec *x, const struct query_expr *e,
                               "invalid destination label name in label_join(): %.*s", (int)dst.len,
                               dst.data);
     }
-    struct op_relabel *r;
+    struct op_relabel *r = NULL;
     enum tsdb_status status = relabel_start(x, e, grid, &r);
     if (status != TSDB_OK) {
         return status;
     }
     struct tsdb_buf value;
     tsdb_buf_init(&value, TSDB_MEM_QUERY, 0);
+    TSDB_ASSERT(r || status != TSDB_OK);
     for (uint32_t i = 0; status == TSDB_OK && i < r->op.series_count; i++) {
         r->op.series[i] = r->child->series[i];
         tsdb_buf_clear(&value);

@@ -144,7 +144,7 @@ enum tsdb_status op_vector_build(struct exec *x, const struct query_expr *e,
 enum tsdb_status op_timestamp_build(struct exec *x, const struct query_expr *e,
                                     const struct grid *grid, struct op **out)
 {
-    struct op *op;
+    struct op *op = NULL;
     enum tsdb_status status =
         vector_build(x, query_expr_unwrap(e->u.call.args[0]), grid, true, &op);
     return status == TSDB_OK ? op_series_unnamed(op, op, false, out) : status;

@@ -3,6 +3,7 @@
  * the "context" follows the error rules of that grammar. */
 #include "query/lang/parser_private.h"
 
+#include "base/assert.h"
 #include "base/limits.h"
 
 enum {
@@ -577,6 +578,7 @@ enum tsdb_status query_parse_selector(const char *text, size_t len, struct tsdb_
     if (p.status != TSDB_OK) {
         return p.status;
     }
+    TSDB_ASSERT(e != NULL);
     *out = (struct tsdb_selector){e->u.vector.matchers, e->u.vector.matcher_count};
     *out_has_non_empty = false;
     for (uint32_t i = 0; i < out->count; i++) {

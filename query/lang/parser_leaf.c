@@ -71,10 +71,12 @@ static bool number_value(struct parser *p, struct token t, double *out)
 static bool duration_value(struct parser *p, struct token t, double *out)
 {
     int64_t ns = 0;
+    int64_t whole_s;
     struct query_str unit = {0};
     switch (query_duration_parse(t.text.data, t.text.len, &ns, &unit)) {
     case QUERY_DURATION_OK:
-        *out = (double)(ns / 1000000000) + (double)(ns % 1000000000) / 1e9;
+        whole_s = ns / 1000000000;
+        *out = (double)whole_s + (double)(ns % 1000000000) / 1e9;
         return true;
     case QUERY_DURATION_INVALID:
         return parser_fail_quoted(p, t.pos, "not a valid duration string: %s", t.text);
