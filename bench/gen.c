@@ -9,7 +9,7 @@
 #include "base/hash.h"
 #include "base/random.h"
 #include "bench/corpus.h"
-#include "ingest/encode.h"
+#include "tests/support/ingest/encode.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -239,7 +239,7 @@ static void put(struct generator *g, const void *data, size_t len)
 static void write_request(struct generator *g, uint32_t samples)
 {
     tsdb_buf_clear(&g->body);
-    if (ingest_snappy_encode(&g->raw, &g->body) != TSDB_OK) {
+    if (encode_snappy(&g->raw, &g->body) != TSDB_OK) {
         die("request", "out of memory");
     }
     tsdb_buf_clear(&g->head);

@@ -8,8 +8,8 @@
  * sample each. Prints CPU nanoseconds per sample of the whole process.
  */
 #include "base/random.h"
-#include "ingest/encode.h"
 #include "ingest/ingest.h"
+#include "tests/support/ingest/encode.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -95,7 +95,7 @@ static void make_bodies(uint32_t round, uint32_t series, struct tsdb_prng *prng,
             put_series(b * SERIES_PER_BODY + i, round, prng, &raw);
         }
         tsdb_buf_clear(&bodies[b]);
-        if (ingest_snappy_encode(&raw, &bodies[b]) != TSDB_OK) {
+        if (encode_snappy(&raw, &bodies[b]) != TSDB_OK) {
             die("encode", NULL);
         }
     }

@@ -5,12 +5,12 @@
 /* Labels of one series, read and put in order; only on an alias miss. */
 static enum tsdb_status slow_target(struct ingest_request *r, const struct remote_write_walker *w,
                                     const struct remote_write_series *s, struct tsdb_hash128 alias,
-                                    struct ingest_target *out, struct tsdb_error *err)
+                                    struct tsdb_build_target *out, struct tsdb_error *err)
 {
     uint32_t cap = TSDB_MIN(s->label_count, (uint32_t)TSDB_LABELS_MAX);
     struct tsdb_label *items = TSDB_ARENA_ARRAY(&r->arena, struct tsdb_label, TSDB_MAX(cap, 1u));
     if (!items) {
-        return TSDB_NOMEM;
+        return tsdb_arena_status(&r->arena);
     }
     uint32_t count = 0;
     enum tsdb_status status = remote_write_read_labels(w, s, items, cap, &count, err);
@@ -21,115 +21,56 @@ static enum tsdb_status slow_target(struct ingest_request *r, const struct remot
     return status == TSDB_OK ? ingest_build_new(r, items, count, alias, out, err) : status;
 }
 
-static enum tsdb_status add_floats(struct ingest_request *r, const struct remote_write_walker *w,
-                                   const struct remote_write_series *s,
-                                   const struct ingest_target *target, struct tsdb_error *err)
+static enum tsdb_status find_target(struct ingest_request *r, const struct remote_write_walker *w,
+                                    const struct remote_write_series *s, struct tsdb_hash128 alias,
+                                    struct tsdb_build_target *out, struct tsdb_error *err)
 {
-    enum tsdb_status status = ingest_build_reserve(r, s->sample_count);
-    if (status != TSDB_OK) {
-        return status;
+    struct tsdb_alias_hit hit = {TSDB_SERIES_NEW, 0};
+    if (TSDB_LIKELY(r->use_aliases && s->labels_contiguous)) {
+        hit = tsdb_alias_find(r->in->db, alias);
     }
-    struct remote_write_cursor c = remote_write_samples(s);
-    int64_t t_ms;
-    uint64_t bits;
-    while (remote_write_next_sample(&c, &t_ms, &bits)) {
-        ingest_build_add(r, target, TSDB_SAMPLE_FLOAT, t_ms, bits);
+    if (TSDB_LIKELY(hit.ref != TSDB_SERIES_NEW)) {
+        *out = tsdb_build_known(hit);
+        r->hits++;
+        return TSDB_OK;
     }
-    return TSDB_UNLIKELY(c.failed) ? remote_write_fault(w, c.pos, "sample", err) : TSDB_OK;
+    struct tsdb_hash128 none = {0, 0};
+    r->misses++;
+    return slow_target(r, w, s, s->labels_contiguous ? alias : none, out, err);
 }
 
-static enum tsdb_status add_histograms(struct ingest_request *r,
-                                       const struct remote_write_walker *w,
-                                       const struct remote_write_series *s,
-                                       const struct ingest_target *target, struct tsdb_error *err)
+static enum tsdb_status read_exemplar(const void *w, struct tsdb_slice message,
+                                      struct tsdb_label *items, uint32_t cap,
+                                      struct tsdb_exemplar *out, struct tsdb_error *err)
 {
-    struct remote_write_cursor c = remote_write_histograms(s);
-    struct tsdb_slice message;
-    while (remote_write_next_histogram(&c, &message)) {
-        enum tsdb_status status = ingest_build_histogram_wire(r, target, message, false, err);
-        if (status != TSDB_OK) {
-            return status;
-        }
-    }
-    return c.failed ? remote_write_fault(w, c.pos, "histogram", err) : TSDB_OK;
-}
-
-/* Exemplars that are not valid are left out of what was written and never fail a 1.0 request. */
-static enum tsdb_status add_exemplars(struct ingest_request *r, const struct remote_write_walker *w,
-                                      const struct remote_write_series *s,
-                                      const struct ingest_target *target, struct tsdb_error *err)
-{
-    struct remote_write_cursor c = remote_write_exemplars(s);
-    struct tsdb_slice message;
-    while (remote_write_next_exemplar(&c, &message)) {
-        struct tsdb_label *items =
-            TSDB_ARENA_ARRAY(&r->arena, struct tsdb_label, INGEST_EXEMPLAR_LABELS_MAX);
-        if (!items) {
-            return TSDB_NOMEM;
-        }
-        struct tsdb_exemplar x;
-        enum tsdb_status status =
-            remote_write_read_exemplar(w, message, items, INGEST_EXEMPLAR_LABELS_MAX, &x, err);
-        if (status == TSDB_CORRUPT) {
-            return status;
-        }
-        if (status == TSDB_OK && tsdb_exemplar_validate(&x, NULL) == TSDB_OK) {
-            status = ingest_build_exemplar(r, target, &x);
-            if (status != TSDB_OK) {
-                return status;
-            }
-        }
-    }
-    return c.failed ? remote_write_fault(w, c.pos, "exemplar", err) : TSDB_OK;
+    return remote_write_read_exemplar(w, message, items, cap, out, err);
 }
 
 static enum tsdb_status add_series(struct ingest_request *r, const struct remote_write_walker *w,
                                    const struct remote_write_series *s, struct tsdb_hash128 alias,
                                    struct tsdb_error *err)
 {
-    struct ingest_target target;
-    struct tsdb_alias_hit hit = {TSDB_SERIES_NEW, 0};
-    if (TSDB_LIKELY(r->use_aliases && s->labels_contiguous)) {
-        hit = tsdb_alias_find(r->in->db, alias);
+    struct tsdb_build_target target;
+    enum tsdb_status status = find_target(r, w, s, alias, &target, err);
+    if (TSDB_UNLIKELY(status == TSDB_INVALID)) {
+        ingest_build_reject(r, s->sample_count + s->histogram_count, err);
+        return TSDB_OK;
     }
-    if (TSDB_LIKELY(hit.ref != TSDB_SERIES_NEW)) {
-        target = ingest_target_known(hit);
-        r->hits++;
-    } else {
-        struct tsdb_hash128 none = {0, 0};
-        r->misses++;
-        enum tsdb_status status =
-            slow_target(r, w, s, s->labels_contiguous ? alias : none, &target, err);
-        if (status == TSDB_INVALID) {
-            ingest_build_reject(r, s->sample_count + s->histogram_count, err);
-            tsdb_error_clear(err);
-            return TSDB_OK;
-        }
-        if (status != TSDB_OK) {
-            return status;
-        }
-    }
-    enum tsdb_status status = add_floats(r, w, s, &target, err);
-    if (TSDB_UNLIKELY(status == TSDB_OK && s->histogram_count > 0)) {
-        status = add_histograms(r, w, s, &target, err);
+    if (status == TSDB_OK) {
+        status = ingest_build_samples(r, w, s, &target, err);
     }
     if (TSDB_UNLIKELY(status == TSDB_OK && s->exemplar_count > 0)) {
-        status = add_exemplars(r, w, s, &target, err);
+        status = ingest_build_exemplars(r, w, s, &target, read_exemplar, w, err);
     }
     return status;
 }
 
-/* Metadata is advice: one that is not valid is passed over, and so is one for which the table has
- * no room. */
 static enum tsdb_status take_metadata(struct ingest_request *r, struct tsdb_slice message,
                                       struct tsdb_error *err)
 {
     struct tsdb_metadata m;
     enum tsdb_status status = metadata_wire_decode(message, &r->arena, &m, err);
-    if (status == TSDB_OK) {
-        r->metadata_count += tsdb_metadata_put(r->in->db, &m) == TSDB_OK;
-    }
-    return status == TSDB_INVALID ? TSDB_OK : status;
+    return ingest_build_metadata(r, status, &m, err);
 }
 
 enum tsdb_status ingest_decode_v1(struct ingest_request *r, const uint8_t *data, size_t len,
@@ -143,13 +84,10 @@ enum tsdb_status ingest_decode_v1(struct ingest_request *r, const uint8_t *data,
         uint32_t n = 0;
         struct tsdb_alias_guard guard;
         tsdb_alias_begin(r->in->db, &guard);
-        while (n < INGEST_GROUP &&
+        while (n < INGEST_GROUP && status == TSDB_OK &&
                (item = remote_write_next(&w, &r->group[n])) > REMOTE_WRITE_END) {
             if (TSDB_UNLIKELY(item == REMOTE_WRITE_METADATA)) {
                 status = take_metadata(r, r->group[n].message, err);
-                if (status != TSDB_OK) {
-                    break;
-                }
                 continue;
             }
             r->group_hash[n] =

@@ -7,8 +7,6 @@
 
 /* What a series needs between framing and look-up. */
 struct v2_scratch {
-    struct remote_write_v2_series group[INGEST_GROUP];
-    struct tsdb_hash128 hash[INGEST_GROUP];
     enum tsdb_status labels_status[INGEST_GROUP];
     struct tsdb_label items[TSDB_LABELS_MAX];
     uint32_t item_count;
@@ -26,7 +24,7 @@ static enum tsdb_status hash_series(struct ingest_request *r,
                                     const struct remote_write_v2_walker *w, struct v2_scratch *v,
                                     uint32_t i, struct tsdb_error *err)
 {
-    enum tsdb_status status = remote_write_v2_read_labels(w, &v->group[i], v->items,
+    enum tsdb_status status = remote_write_v2_read_labels(w, &r->group[i], v->items,
                                                           TSDB_LABELS_MAX, &v->item_count, err);
     if (status == TSDB_LIMIT) {
         status =
@@ -43,127 +41,61 @@ static enum tsdb_status hash_series(struct ingest_request *r,
     if (v->key.failed) {
         return TSDB_NOMEM;
     }
-    v->hash[i] = tsdb_hash128(r->in->key, v->key.data, v->key.len);
-    v->hash[i].hi ^= INGEST_SALT_REMOTE_WRITE_2;
+    r->group_hash[i] = tsdb_hash128(r->in->key, v->key.data, v->key.len);
+    r->group_hash[i].hi ^= INGEST_SALT_REMOTE_WRITE_2;
     return TSDB_OK;
 }
 
-static enum tsdb_status add_floats(struct ingest_request *r, const struct remote_write_v2_walker *w,
-                                   const struct remote_write_v2_series *s,
-                                   const struct ingest_target *target, struct tsdb_error *err)
+static enum tsdb_status read_exemplar(const void *w, struct tsdb_slice message,
+                                      struct tsdb_label *items, uint32_t cap,
+                                      struct tsdb_exemplar *out, struct tsdb_error *err)
 {
-    enum tsdb_status status = ingest_build_reserve(r, s->sample_count);
-    struct remote_write_cursor c = remote_write_v2_samples(s);
-    int64_t t_ms;
-    int64_t start_ms;
-    uint64_t bits;
-    while (status == TSDB_OK && remote_write_v2_next_sample(&c, &t_ms, &start_ms, &bits)) {
-        ingest_build_add(r, target, TSDB_SAMPLE_FLOAT, t_ms, bits);
-        if (start_ms != 0) {
-            status = ingest_build_start(r, start_ms);
-        }
-    }
-    return c.failed ? remote_write_fault(&w->at, c.pos, "sample", err) : status;
-}
-
-static enum tsdb_status add_histograms(struct ingest_request *r,
-                                       const struct remote_write_v2_walker *w,
-                                       const struct remote_write_v2_series *s,
-                                       const struct ingest_target *target, struct tsdb_error *err)
-{
-    struct remote_write_cursor c = remote_write_v2_histograms(s);
-    struct tsdb_slice message;
-    while (remote_write_v2_next_histogram(&c, &message)) {
-        enum tsdb_status status = ingest_build_histogram_wire(r, target, message, true, err);
-        if (status != TSDB_OK) {
-            return status;
-        }
-    }
-    return c.failed ? remote_write_fault(&w->at, c.pos, "histogram", err) : TSDB_OK;
-}
-
-static enum tsdb_status add_exemplars(struct ingest_request *r,
-                                      const struct remote_write_v2_walker *w,
-                                      const struct remote_write_v2_series *s,
-                                      const struct ingest_target *target, struct tsdb_error *err)
-{
-    struct remote_write_cursor c = remote_write_v2_exemplars(s);
-    struct tsdb_slice message;
-    while (remote_write_v2_next_exemplar(&c, &message)) {
-        struct tsdb_label *items =
-            TSDB_ARENA_ARRAY(&r->arena, struct tsdb_label, INGEST_EXEMPLAR_LABELS_MAX);
-        if (!items) {
-            return TSDB_NOMEM;
-        }
-        struct tsdb_exemplar x;
-        enum tsdb_status status =
-            remote_write_v2_read_exemplar(w, message, items, INGEST_EXEMPLAR_LABELS_MAX, &x, err);
-        if (status == TSDB_OK) {
-            status = tsdb_exemplar_validate(&x, err);
-        }
-        if (status == TSDB_OK) {
-            status = ingest_build_exemplar(r, target, &x);
-        }
-        if (status == TSDB_INVALID || status == TSDB_LIMIT) {
-            tsdb_error_clear(
-                err); /* an exemplar that is not valid is left out and not counted as written */
-        } else if (status != TSDB_OK) {
-            return status;
-        }
-    }
-    return c.failed ? remote_write_fault(&w->at, c.pos, "exemplar", err) : TSDB_OK;
+    return remote_write_v2_read_exemplar(w, message, items, cap, out, err);
 }
 
 /* Metadata comes with every series of every request; it is read when the series is not yet known by
  * these bytes. */
 static enum tsdb_status take_metadata(struct ingest_request *r,
                                       const struct remote_write_v2_walker *w,
-                                      const struct remote_write_v2_series *s,
+                                      const struct remote_write_series *s,
                                       const struct tsdb_labels *labels, struct tsdb_error *err)
 {
-    struct tsdb_metadata m;
+    struct tsdb_metadata m = {.metric = {NULL, 0}};
     const struct tsdb_label *name =
         tsdb_labels_find(labels, TSDB_METRIC_NAME, strlen(TSDB_METRIC_NAME));
     enum tsdb_status status = remote_write_v2_read_metadata(w, s, &m, err);
     if (status == TSDB_OK && name) {
         m.metric = (struct tsdb_slice){(const uint8_t *)name->value, name->value_len};
-        r->metadata_count += tsdb_metadata_put(r->in->db, &m) == TSDB_OK;
     }
-    if (status == TSDB_INVALID) {
-        tsdb_error_clear(err);
-        status = TSDB_OK;
-    }
-    return status;
+    return ingest_build_metadata(r, status, &m, err);
 }
 
 static enum tsdb_status slow_target(struct ingest_request *r,
                                     const struct remote_write_v2_walker *w,
-                                    const struct remote_write_v2_series *s,
-                                    struct tsdb_hash128 alias, struct ingest_target *out,
-                                    struct tsdb_error *err)
+                                    const struct remote_write_series *s, struct tsdb_hash128 alias,
+                                    struct tsdb_build_target *out, struct tsdb_error *err)
 {
     /* Resolved once more: misses are rare, and keeping every series' labels would cost the hits. */
     uint32_t cap = TSDB_LABELS_MAX;
     uint32_t count = 0;
     struct tsdb_label *items = TSDB_ARENA_ARRAY(&r->arena, struct tsdb_label, cap);
     if (!items) {
-        return TSDB_NOMEM;
+        return tsdb_arena_status(&r->arena);
     }
     enum tsdb_status status = remote_write_v2_read_labels(w, s, items, cap, &count, err);
     if (status == TSDB_OK) {
         status = ingest_build_new(r, items, count, alias, out, err);
     }
     if (status == TSDB_OK && s->metadata_count > 0) {
-        status = take_metadata(r, w, s, &r->new_series[out->aux].labels, err);
+        status = take_metadata(r, w, s, &r->build.new_series[out->aux].labels, err);
     }
     return status;
 }
 
 static enum tsdb_status find_target(struct ingest_request *r,
                                     const struct remote_write_v2_walker *w,
-                                    const struct remote_write_v2_series *s,
-                                    struct tsdb_hash128 hash, struct ingest_target *out,
-                                    struct tsdb_error *err)
+                                    const struct remote_write_series *s, struct tsdb_hash128 hash,
+                                    struct tsdb_build_target *out, struct tsdb_error *err)
 {
     if (s->sample_count + s->histogram_count == 0) {
         return tsdb_error_set(err, TSDB_INVALID,
@@ -174,7 +106,7 @@ static enum tsdb_status find_target(struct ingest_request *r,
         hit = tsdb_alias_find(r->in->db, hash);
     }
     if (hit.ref != TSDB_SERIES_NEW) {
-        *out = ingest_target_known(hit);
+        *out = tsdb_build_known(hit);
         r->hits++;
         return TSDB_OK;
     }
@@ -185,29 +117,25 @@ static enum tsdb_status find_target(struct ingest_request *r,
 static enum tsdb_status add_series(struct ingest_request *r, const struct remote_write_v2_walker *w,
                                    struct v2_scratch *v, uint32_t i, struct tsdb_error *err)
 {
-    const struct remote_write_v2_series *s = &v->group[i];
-    struct ingest_target target;
+    const struct remote_write_series *s = &r->group[i];
+    struct tsdb_build_target target;
     enum tsdb_status status = v->labels_status[i];
     if (status == TSDB_INVALID) {
         tsdb_error_set(
             err, TSDB_INVALID,
             "labels_refs are malformed: an odd number, out of range of the symbols, or too many");
     } else {
-        status = find_target(r, w, s, v->hash[i], &target, err);
+        status = find_target(r, w, s, r->group_hash[i], &target, err);
     }
     if (status == TSDB_INVALID) {
         ingest_build_reject(r, TSDB_MAX(s->sample_count + s->histogram_count, 1u), err);
-        tsdb_error_clear(err);
         return TSDB_OK;
     }
     if (status == TSDB_OK) {
-        status = add_floats(r, w, s, &target, err);
-    }
-    if (status == TSDB_OK && s->histogram_count > 0) {
-        status = add_histograms(r, w, s, &target, err);
+        status = ingest_build_samples(r, &w->at, s, &target, err);
     }
     if (status == TSDB_OK && s->exemplar_count > 0) {
-        status = add_exemplars(r, w, s, &target, err);
+        status = ingest_build_exemplars(r, &w->at, s, &target, read_exemplar, w, err);
     }
     return status;
 }
@@ -222,11 +150,11 @@ static enum tsdb_status decode_series(struct ingest_request *r, struct remote_wr
         uint32_t n = 0;
         tsdb_alias_begin(r->in->db, &guard);
         while (n < INGEST_GROUP && status == TSDB_OK &&
-               (item = remote_write_v2_next(w, &v->group[n])) > REMOTE_WRITE_END) {
+               (item = remote_write_v2_next(w, &r->group[n])) > REMOTE_WRITE_END) {
             status = hash_series(r, w, v, n, err);
             v->labels_status[n] = status;
             if (status == TSDB_OK) {
-                tsdb_alias_prefetch(r->in->db, v->hash[n]);
+                tsdb_alias_prefetch(r->in->db, r->group_hash[n]);
             } else if (status == TSDB_INVALID) {
                 tsdb_error_clear(err);
                 status = TSDB_OK;
@@ -255,7 +183,7 @@ enum tsdb_status ingest_decode_v2(struct ingest_request *r, const uint8_t *data,
     }
     struct v2_scratch *v = TSDB_ARENA_NEW(&r->arena, struct v2_scratch);
     if (!v) {
-        return TSDB_NOMEM;
+        return tsdb_arena_status(&r->arena);
     }
     tsdb_buf_init(&v->key, TSDB_MEM_INGEST, TSDB_LABELS_BYTES_MAX * 2);
     status = decode_series(r, &w, v, err);

@@ -88,25 +88,13 @@ static bool count_varints(struct tsdb_slice bytes, uint32_t *out)
 
 static bool read_span(struct tsdb_slice message, struct tsdb_span *out)
 {
-    const uint8_t *p = message.data;
-    const uint8_t *end = p + message.len;
-    *out = (struct tsdb_span){0, 0};
-    while (p < end) {
-        struct wire_field f;
-        p = wire_field_read(p, end, &f);
-        if (!p) {
-            return false;
-        }
-        bool known = f.number == SPAN_OFFSET || f.number == SPAN_LENGTH;
-        if (known && f.type != WIRE_VARINT) {
-            return false;
-        }
-        if (f.number == SPAN_OFFSET) {
-            out->offset = (int32_t)tsdb_unzigzag((uint32_t)f.value);
-        } else if (f.number == SPAN_LENGTH) {
-            out->length = (uint32_t)f.value;
-        }
+    static const struct wire_want want[] = {{SPAN_OFFSET, WIRE_VARINT}, {SPAN_LENGTH, WIRE_VARINT}};
+    struct wire_field f[TSDB_ARRAY_LEN(want)];
+    if (!wire_message_read(message, want, TSDB_ARRAY_LEN(want), f)) {
+        return false;
     }
+    out->offset = (int32_t)tsdb_unzigzag((uint32_t)f[0].value);
+    out->length = (uint32_t)f[1].value;
     return true;
 }
 

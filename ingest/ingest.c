@@ -35,11 +35,12 @@ enum tsdb_status ingest_create(const struct ingest_options *options, struct tsdb
 {
     struct ingest *in = tsdb_mem_alloc_zero(TSDB_MEM_INGEST, sizeof *in);
     if (!in) {
-        return tsdb_error_set(err, TSDB_NOMEM, "ingest: out of memory");
+        return tsdb_error_nomem(err, "ingest");
     }
     in->options = *options;
     in->db = db;
     in->key = tsdb_hash_key(db);
+    in->owner_of = tsdb_owner_map(db);
     tsdb_mutex_init(&in->lock, TSDB_RANK_INGEST_POOL, "ingest-pool");
     *out = in;
     return TSDB_OK;
@@ -157,7 +158,7 @@ enum tsdb_status ingest_begin(struct ingest *in, uint64_t body_bytes_hint,
     if (!r) {
         r = tsdb_mem_alloc_zero(TSDB_MEM_INGEST, sizeof *r);
         if (!r) {
-            return tsdb_error_set(err, TSDB_NOMEM, "out of memory for a write request");
+            return tsdb_error_nomem(err, "a write request");
         }
         r->in = in;
         tsdb_arena_init(&r->arena, TSDB_MEM_INGEST, ARENA_FIRST_BYTES, NULL);
@@ -203,7 +204,7 @@ enum tsdb_status ingest_body(struct ingest_request *r, const void *data, size_t 
         }
     }
     if (buffer_reserve(&r->body, total) != TSDB_OK) {
-        return tsdb_error_set(err, TSDB_NOMEM, "out of memory for a body of %zu bytes", total);
+        return tsdb_error_nomem(err, "the body of a write request");
     }
     memcpy(r->body.data + r->body.len, data, len);
     r->body.len = total;
@@ -264,8 +265,11 @@ static void write_done(struct tsdb_write *w)
 /* Batches are built: hand them over, or finish at once when there is nothing to hand over. */
 static void hand_over(struct ingest_request *r)
 {
-    if (r->status == TSDB_OK && (r->entry_count > 0 || r->exemplar_count > 0)) {
-        r->status = ingest_build_finish(r);
+    if (r->status == TSDB_OK && (r->build.entry_count > 0 || r->build.exemplar_count > 0)) {
+        enum tsdb_durability durability =
+            TSDB_MAX(tsdb_durability(r->in->db), r->context.durability);
+        r->status = tsdb_build_finish(&r->build, durability, &r->write);
+        r->write.request = &r->context;
         r->write.done = write_done;
         r->write.done_arg = r;
         atomic_store(&r->write.status, TSDB_OK);
@@ -302,31 +306,29 @@ enum tsdb_status ingest_add(struct ingest_request *r, const struct tsdb_labels *
     r->added = true;
     struct tsdb_label *items =
         TSDB_ARENA_ARRAY(&r->arena, struct tsdb_label, TSDB_MAX(labels->count, 1u));
-    enum tsdb_status status = items ? ingest_build_reserve(r, 1) : TSDB_NOMEM;
-    if (status != TSDB_OK) {
-        return tsdb_error_set(err, status, "out of memory for a sample");
-    }
-    for (uint32_t i = 0; i < labels->count; i++) {
+    enum tsdb_status status = items ? tsdb_build_reserve(&r->build, 1) : TSDB_NOMEM;
+    for (uint32_t i = 0; i < labels->count && status == TSDB_OK; i++) {
         const struct tsdb_label *l = &labels->items[i];
         char *name = tsdb_arena_strndup(&r->arena, l->name, l->name_len);
         char *value = tsdb_arena_strndup(&r->arena, l->value, l->value_len);
-        if (!name || !value) {
-            return tsdb_error_set(err, TSDB_NOMEM, "out of memory for a sample");
-        }
         items[i] = (struct tsdb_label){name, value, l->name_len, l->value_len};
+        status = name && value ? TSDB_OK : TSDB_NOMEM;
+    }
+    if (status != TSDB_OK) {
+        return tsdb_error_nomem(err, "a sample");
     }
     struct tsdb_hash128 none = {0, 0};
-    struct ingest_target target;
+    struct tsdb_build_target target;
     status = ingest_build_new(r, items, labels->count, none, &target, err);
     if (status == TSDB_OK) {
-        ingest_build_add(r, &target, TSDB_SAMPLE_FLOAT, t_ms, bits);
+        tsdb_build_add(&r->build, &target, TSDB_SAMPLE_FLOAT, t_ms, bits);
     }
     return status;
 }
 
 void ingest_submit_added(struct ingest_request *r, ingest_done_fn done, void *arg)
 {
-    TSDB_ASSERT(r->added || r->entry_count == 0);
+    TSDB_ASSERT(r->added || r->build.entry_count == 0);
     r->done = done;
     r->done_arg = arg;
     hand_over(r);
@@ -339,15 +341,15 @@ static void describe_reject(struct ingest_request *r, const struct tsdb_write_re
     struct tsdb_buf labels;
     tsdb_buf_init(&labels, TSDB_MEM_INGEST, 1024);
     const char *phrase = tsdb_reject_text(sum->first_reason);
-    if (sum->first_rejected >= r->entry_count) {
+    if (sum->first_rejected >= r->write.entry_count) {
         snprintf(out, cap, "%s", phrase);
         return;
     }
-    const struct tsdb_entry *e = &r->entries[sum->first_rejected];
+    const struct tsdb_entry *e = &r->write.entries[sum->first_rejected];
     struct tsdb_labels view = {NULL, 0};
     struct tsdb_querier *q = NULL;
     if (e->series == TSDB_SERIES_NEW) {
-        view = r->new_series[e->aux].labels;
+        view = r->write.new_series[e->aux].labels;
     } else if (tsdb_querier_open(r->in->db, &r->context, TSDB_TIME_ALL, &q, NULL) == TSDB_OK) {
         if (tsdb_series_labels(q, e->series, &r->arena, &view, NULL) != TSDB_OK) {
             view.count = 0;

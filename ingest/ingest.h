@@ -1,17 +1,18 @@
 /* The way in: from a request body to acknowledged samples.
  *
- *   ingest_begin -> body bytes arrive -> ingest_submit (decode, look up, batch, hand to owners) ->
- * `done` -> ingest_answer -> ingest_end
+ *   ingest_begin -> body bytes arrive (ingest_body) -> ingest_submit: decode, look up, batch, hand to
+ *   owners -> `done` -> ingest_answer -> ingest_end
  *
  * A request object comes from a pool and keeps its buffers, so that the steady state allocates
  * nothing. Bytes in flight (bodies, decoded bodies and arenas) are bounded over all requests by one
  * budget; beyond it: BUSY.
  *
- * What an answer means (notes: remote write 1.0 and 2.0 alike): good samples of a request are
- * stored even if others are refused (partial commit, INVALID with a text); BUSY and READ_ONLY mean
- * that nothing was stored... unless the log failed after owners had applied (the sender repeats,
- * and repeats are no-ops). Threads: an object belongs to one thread at a time; `done` runs on an
- * engine thread and must only wake the owner of the request.
+ * What an answer means (remote write 1.0 and 2.0 alike): good samples of a request are stored even
+ * if others are refused (partial commit, INVALID with a text); BUSY and READ_ONLY mean that nothing
+ * was stored... unless the log failed after owners had applied (the sender repeats, and repeats are
+ * no-ops).
+ * Threads: an object belongs to one thread at a time; `done` runs on an engine thread and must only
+ * wake the owner of the request.
  */
 #ifndef INGEST_INGEST_H
 #define INGEST_INGEST_H
@@ -49,8 +50,8 @@ typedef void (*ingest_done_fn)(void *arg);
  * (body too large), NOMEM. */
 enum tsdb_status ingest_begin(struct ingest *in, uint64_t body_bytes_hint,
                               struct ingest_request **out, struct tsdb_error *err) TSDB_WUR;
-struct tsdb_request *
-ingest_context(struct ingest_request *r); /* to set durability, client, scopes before submit */
+/* To set durability, client, scopes before submit. */
+struct tsdb_request *ingest_context(struct ingest_request *r);
 /* Add bytes of the body. LIMIT, BUSY, NOMEM; the request must then be ended. */
 enum tsdb_status ingest_body(struct ingest_request *r, const void *data, size_t len,
                              struct tsdb_error *err) TSDB_WUR;
@@ -66,8 +67,9 @@ enum tsdb_status ingest_add(struct ingest_request *r, const struct tsdb_labels *
 void ingest_submit_added(struct ingest_request *r, ingest_done_fn done, void *arg);
 
 struct ingest_answer {
-    enum tsdb_status status; /* OK: 204. INVALID: 400, the rest was stored. LIMIT: too large, 413.
-                                BUSY, READ_ONLY, NOMEM: 503, nothing was stored */
+    /* OK: 204. INVALID: 400, the rest was stored. LIMIT: too large, 413. BUSY, READ_ONLY, NOMEM:
+     * 503, nothing was stored. */
+    enum tsdb_status status;
     uint32_t samples_written, histograms_written, exemplars_written;
     uint32_t rejected; /* samples, histograms refused for good */
     char text[480];    /* for the body of an error answer: one line, Prometheus's phrases */

@@ -2,30 +2,29 @@
 
 #include "base/assert.h"
 
-/* Field numbers, see the header. */
+/* Field numbers, see the headers. */
 enum {
     REQUEST_SERIES = 1,
     REQUEST_METADATA = 3
 };
 enum {
     SERIES_LABEL = 1,
-    SERIES_SAMPLE = 2,
+    SERIES_SAMPLE = REMOTE_WRITE_SAMPLE_FIELD,
     SERIES_EXEMPLAR = 3,
     SERIES_HISTOGRAM = 4
 };
 enum {
-    LABEL_NAME = 1,
-    LABEL_VALUE = 2
+    SERIES_V2_HISTOGRAM = 3,
+    SERIES_V2_EXEMPLAR = 4
 };
 enum {
-    SAMPLE_VALUE = 1,
-    SAMPLE_TIMESTAMP = 2
+    EXEMPLAR_LABEL = 1
 };
-enum {
-    EXEMPLAR_LABEL = 1,
-    EXEMPLAR_VALUE = 2,
-    EXEMPLAR_TIMESTAMP = 3
-};
+static const struct wire_want label_fields[] = {{1, WIRE_LEN}, {2, WIRE_LEN}};
+/* Value, timestamp, and in 2.0 the start timestamp. */
+static const struct wire_want sample_fields[] = {
+    {1, WIRE_FIXED64}, {2, WIRE_VARINT}, {3, WIRE_VARINT}};
+static const struct wire_want exemplar_fields[] = {{2, WIRE_FIXED64}, {3, WIRE_VARINT}};
 
 void remote_write_init(struct remote_write_walker *w, const uint8_t *body, size_t len)
 {
@@ -119,18 +118,37 @@ enum remote_write_item remote_write_next_slow(struct remote_write_walker *w,
     return REMOTE_WRITE_END;
 }
 
-bool remote_write_next_message(struct remote_write_cursor *c, uint32_t number,
-                               struct tsdb_slice *out)
+static struct remote_write_cursor fields_of(const struct remote_write_series *s, uint32_t field,
+                                            uint32_t count)
+{
+    const uint8_t *end = s->message.data + s->message.len;
+    return (struct remote_write_cursor){
+        .pos = count > 0 ? s->message.data : end, .end = end, .field = field};
+}
+
+struct remote_write_cursor remote_write_exemplars(const struct remote_write_walker *w,
+                                                  const struct remote_write_series *s)
+{
+    return fields_of(s, w->v2 ? SERIES_V2_EXEMPLAR : SERIES_EXEMPLAR, s->exemplar_count);
+}
+
+struct remote_write_cursor remote_write_histograms(const struct remote_write_walker *w,
+                                                   const struct remote_write_series *s)
+{
+    return fields_of(s, w->v2 ? SERIES_V2_HISTOGRAM : SERIES_HISTOGRAM, s->histogram_count);
+}
+
+bool remote_write_next_message(struct remote_write_cursor *c, struct tsdb_slice *out)
 {
     while (!c->failed && c->pos < c->end) {
         struct wire_field f;
         const uint8_t *after = wire_field_read(c->pos, c->end, &f);
-        if (!after || (f.number == number && f.type != WIRE_LEN)) {
+        if (!after || (f.number == c->field && f.type != WIRE_LEN)) {
             c->failed = true;
             return false;
         }
         c->pos = after;
-        if (f.number == number) {
+        if (f.number == c->field) {
             *out = f.bytes;
             return true;
         }
@@ -138,72 +156,23 @@ bool remote_write_next_message(struct remote_write_cursor *c, uint32_t number,
     return false;
 }
 
-static bool read_sample(struct tsdb_slice message, int64_t *out_t_ms, uint64_t *out_bits)
-{
-    const uint8_t *p = message.data;
-    const uint8_t *end = p + message.len;
-    *out_t_ms = 0;
-    *out_bits = 0;
-    while (p < end) {
-        struct wire_field f;
-        p = wire_field_read(p, end, &f);
-        if (!p) {
-            return false;
-        }
-        if (f.number == SAMPLE_VALUE) {
-            if (f.type != WIRE_FIXED64) {
-                return false;
-            }
-            *out_bits = f.value;
-        } else if (f.number == SAMPLE_TIMESTAMP) {
-            if (f.type != WIRE_VARINT) {
-                return false;
-            }
-            *out_t_ms = (int64_t)f.value;
-        }
-    }
-    return true;
-}
-
 bool remote_write_next_sample_slow(struct remote_write_cursor *c, int64_t *out_t_ms,
-                                   uint64_t *out_bits)
+                                   int64_t *out_start_ms, uint64_t *out_bits)
 {
     struct tsdb_slice message;
-    if (!remote_write_next_message(c, SERIES_SAMPLE, &message)) {
+    if (!remote_write_next_message(c, &message)) {
         return false;
     }
-    if (!read_sample(message, out_t_ms, out_bits)) {
+    struct wire_field f[TSDB_ARRAY_LEN(sample_fields)] = {0};
+    if (!wire_message_read(message, sample_fields, c->has_start ? 3 : 2, f)) {
         c->pos = message.data;
         c->failed = true;
         return false;
     }
+    *out_bits = f[0].value;
+    *out_t_ms = (int64_t)f[1].value;
+    *out_start_ms = (int64_t)f[2].value;
     return true;
-}
-
-static struct remote_write_cursor whole(const struct remote_write_series *s, uint32_t count)
-{
-    const uint8_t *end = s->message.data + s->message.len;
-    return (struct remote_write_cursor){count > 0 ? s->message.data : end, end, false};
-}
-
-struct remote_write_cursor remote_write_exemplars(const struct remote_write_series *s)
-{
-    return whole(s, s->exemplar_count);
-}
-
-struct remote_write_cursor remote_write_histograms(const struct remote_write_series *s)
-{
-    return whole(s, s->histogram_count);
-}
-
-bool remote_write_next_exemplar(struct remote_write_cursor *c, struct tsdb_slice *out)
-{
-    return remote_write_next_message(c, SERIES_EXEMPLAR, out);
-}
-
-bool remote_write_next_histogram(struct remote_write_cursor *c, struct tsdb_slice *out)
-{
-    return remote_write_next_message(c, SERIES_HISTOGRAM, out);
 }
 
 /* ---- labels ---- */
@@ -215,11 +184,11 @@ static bool read_label_plain(struct tsdb_slice message, struct tsdb_label *out)
     const uint8_t *end = p + message.len;
     size_t name_len = 0;
     size_t value_len = 0;
-    if (p == end || p[0] != WIRE_TAG(LABEL_NAME, WIRE_LEN)) {
+    if (p == end || p[0] != WIRE_TAG(1, WIRE_LEN)) {
         return false;
     }
     const uint8_t *name = wire_len(p + 1, end, &name_len);
-    if (!name || name + name_len == end || name[name_len] != WIRE_TAG(LABEL_VALUE, WIRE_LEN)) {
+    if (!name || name + name_len == end || name[name_len] != WIRE_TAG(2, WIRE_LEN)) {
         return false;
     }
     const uint8_t *value = wire_len(name + name_len + 1, end, &value_len);
@@ -231,35 +200,44 @@ static bool read_label_plain(struct tsdb_slice message, struct tsdb_label *out)
     return true;
 }
 
+static const char *text_of(const struct wire_field *f)
+{
+    return f->bytes.data ? (const char *)f->bytes.data : "";
+}
+
 static bool read_label(struct tsdb_slice message, struct tsdb_label *out)
 {
     if (TSDB_LIKELY(read_label_plain(message, out))) {
         return true;
     }
-    const uint8_t *p = message.data;
-    const uint8_t *end = p + message.len;
-    *out = (struct tsdb_label){"", "", 0, 0};
-    while (p < end) {
-        struct wire_field f;
-        p = wire_field_read(p, end, &f);
-        if (!p) {
-            return false;
-        }
-        if (f.number != LABEL_NAME && f.number != LABEL_VALUE) {
-            continue;
-        }
-        if (f.type != WIRE_LEN) {
-            return false;
-        }
-        if (f.number == LABEL_NAME) {
-            out->name = (const char *)f.bytes.data;
-            out->name_len = (uint32_t)f.bytes.len;
-        } else {
-            out->value = (const char *)f.bytes.data;
-            out->value_len = (uint32_t)f.bytes.len;
-        }
+    struct wire_field f[TSDB_ARRAY_LEN(label_fields)];
+    if (!wire_message_read(message, label_fields, TSDB_ARRAY_LEN(label_fields), f)) {
+        return false;
     }
+    *out = (struct tsdb_label){text_of(&f[0]), text_of(&f[1]), (uint32_t)f[0].bytes.len,
+                               (uint32_t)f[1].bytes.len};
     return true;
+}
+
+/* The Label fields of a message; `what` holds them, in the text of a LIMIT. */
+static enum tsdb_status read_labels(const struct remote_write_walker *w,
+                                    struct remote_write_cursor *c, const char *what,
+                                    struct tsdb_label *items, uint32_t cap, uint32_t *out_count,
+                                    struct tsdb_error *err)
+{
+    struct tsdb_slice message;
+    uint32_t n = 0;
+    while (remote_write_next_message(c, &message)) {
+        if (n == cap) {
+            return tsdb_error_set(err, TSDB_LIMIT, "%s has more than %u labels", what, cap);
+        }
+        if (!read_label(message, &items[n])) {
+            return remote_write_fault(w, message.data, "label", err);
+        }
+        n++;
+    }
+    *out_count = n;
+    return TSDB_OK;
 }
 
 enum tsdb_status remote_write_read_labels(const struct remote_write_walker *w,
@@ -267,23 +245,11 @@ enum tsdb_status remote_write_read_labels(const struct remote_write_walker *w,
                                           struct tsdb_label *items, uint32_t cap,
                                           uint32_t *out_count, struct tsdb_error *err)
 {
-    if (s->label_count > cap) {
-        return tsdb_error_set(err, TSDB_LIMIT, "series has %u labels, at most %u", s->label_count,
-                              cap);
-    }
-    struct remote_write_cursor c = {s->labels.data, s->labels.data + s->labels.len, false};
-    struct tsdb_slice message;
-    uint32_t n = 0;
-    while (remote_write_next_message(&c, SERIES_LABEL, &message)) {
-        TSDB_ASSERT(n < cap);
-        if (!read_label(message, &items[n])) {
-            return remote_write_fault(w, message.data, "label", err);
-        }
-        n++;
-    }
-    TSDB_ASSERT(!c.failed);
-    *out_count = n;
-    return TSDB_OK;
+    struct remote_write_cursor c = {
+        .pos = s->labels.data, .end = s->labels.data + s->labels.len, .field = SERIES_LABEL};
+    enum tsdb_status status = read_labels(w, &c, "series", items, cap, out_count, err);
+    TSDB_ASSERT(!c.failed); /* framed by remote_write_next */
+    return status;
 }
 
 enum tsdb_status remote_write_read_exemplar(const struct remote_write_walker *w,
@@ -291,32 +257,19 @@ enum tsdb_status remote_write_read_exemplar(const struct remote_write_walker *w,
                                             uint32_t cap, struct tsdb_exemplar *out,
                                             struct tsdb_error *err)
 {
-    struct tsdb_exemplar e = {.labels = {items, 0}};
-    const uint8_t *p = message.data;
-    const uint8_t *end = p + message.len;
-    uint32_t n = 0;
-    while (p < end) {
-        struct wire_field f;
-        const uint8_t *begin = p;
-        p = wire_field_read(p, end, &f);
-        bool ok = p != NULL;
-        if (ok && f.number == EXEMPLAR_LABEL) {
-            if (n == cap) {
-                return tsdb_error_set(err, TSDB_LIMIT, "exemplar has more than %u labels", cap);
-            }
-            ok = f.type == WIRE_LEN && read_label(f.bytes, &items[n++]);
-        } else if (ok && f.number == EXEMPLAR_VALUE) {
-            ok = f.type == WIRE_FIXED64;
-            e.bits = f.value;
-        } else if (ok && f.number == EXEMPLAR_TIMESTAMP) {
-            ok = f.type == WIRE_VARINT;
-            e.t_ms = (int64_t)f.value;
-        }
-        if (!ok) {
-            return remote_write_fault(w, begin, "exemplar", err);
-        }
+    struct wire_field f[TSDB_ARRAY_LEN(exemplar_fields)];
+    struct remote_write_cursor c = {
+        .pos = message.data, .end = message.data + message.len, .field = EXEMPLAR_LABEL};
+    uint32_t count = 0;
+    bool ok = wire_message_read(message, exemplar_fields, TSDB_ARRAY_LEN(exemplar_fields), f);
+    enum tsdb_status status =
+        ok ? read_labels(w, &c, "exemplar", items, cap, &count, err) : TSDB_OK;
+    if (!ok || c.failed) {
+        return remote_write_fault(w, c.pos, "exemplar", err);
     }
-    e.labels.count = n;
-    *out = e;
-    return TSDB_OK;
+    if (status == TSDB_OK) {
+        *out = (struct tsdb_exemplar){
+            .labels = {items, count}, .bits = f[0].value, .t_ms = (int64_t)f[1].value};
+    }
+    return status;
 }

@@ -1,9 +1,10 @@
-/* Remote write 1.0: walking a decoded prometheus.WriteRequest in place.
+/* Remote write 1.0: walking a decoded prometheus.WriteRequest in place; and what both versions share.
  *
  *   WriteRequest { 1 repeated TimeSeries, 3 repeated MetricMetadata }
  *   TimeSeries   { 1 repeated Label, 2 repeated Sample, 3 repeated Exemplar, 4 repeated Histogram }
- *   Label { 1 name, 2 value }    Sample { 1 double value, 2 int64 timestamp }
- *   Exemplar { 1 repeated Label, 2 double value, 3 int64 timestamp }
+ *   Label        { 1 name, 2 value }
+ *   Sample       { 1 double value, 2 int64 timestamp }
+ *   Exemplar     { 1 repeated Label, 2 double value, 3 int64 timestamp }
  *
  * Place: between snappy and the alias table. The walker frames a series (labels, samples, ... are
  * skipped over by their length), the caller looks its label bytes up, and only on a miss reads
@@ -13,9 +14,11 @@
  *   while ((item = remote_write_next(&w, &series)) > REMOTE_WRITE_END) {
  *       if (item == REMOTE_WRITE_METADATA) { metadata_wire_decode(series.message ...); continue; }
  *       hash of series.labels ...
- *       struct remote_write_cursor c = remote_write_samples(&series);
- *       while (remote_write_next_sample(&c, &t_ms, &bits)) { ... }
+ *       struct remote_write_cursor c = remote_write_samples(&w, &series);
+ *       while (remote_write_next_sample(&c, &t_ms, &start_ms, &bits)) { ... }
  *       if (c.failed) -> remote_write_fault(&w, c.pos, "sample", err)
+ *       c = remote_write_histograms(&w, &series);
+ *       while (remote_write_next_message(&c, &message)) { histogram_wire_decode(message ...) }
  *   }
  *   if (item == REMOTE_WRITE_MALFORMED) -> remote_write_fault(&w, w.pos, w.fault, err)
  *
@@ -23,11 +26,11 @@
  *  1. Nothing is copied and nothing is allocated; everything borrows from the body.
  *  2. No byte outside the body is read, whatever it holds.
  *  3. Every item frames all fields of its message: a cursor can only meet a malformed field of its
- * own kind.
+ *     own kind.
  *  4. Protobuf's merge rules: bodies may be concatenated, fields come in any order, the last of a
- * repeated scalar wins, unknown fields are skipped by wire type. A known field with a wrong wire
- * type and groups are refused, as Go and protobuf-c do (tests/fuzz/remote_write compares). Threads:
- * pure. Cost: measured by tests/unit/ingest and bench; 1 pass over tags and lengths, 1 over
+ *     repeated scalar wins, unknown fields are skipped by wire type. A known field with a wrong wire
+ *     type and groups are refused, as Go and protobuf-c do (tests/fuzz/remote_write compares).
+ * Threads: pure. Cost: measured by tests/unit/ingest and bench; 1 pass over tags and lengths, 1 over
  * samples.
  */
 #ifndef INGEST_REMOTE_WRITE_H
@@ -45,6 +48,7 @@ struct remote_write_walker {
     const uint8_t *pos; /* the next item; after MALFORMED where the fault is */
     const uint8_t *end;
     const char *fault; /* what is malformed, for the message */
+    bool v2;           /* the body is a Request of 2.0 (remote_write_v2.h) */
 };
 
 enum remote_write_item {
@@ -54,25 +58,32 @@ enum remote_write_item {
     REMOTE_WRITE_METADATA,
 };
 
+/* A framed TimeSeries of either version. */
 struct remote_write_series {
-    struct tsdb_slice message; /* the TimeSeries or MetricMetadata */
-    struct tsdb_slice labels;  /* from the first label field's tag to the end of the last one */
+    struct tsdb_slice message; /* the TimeSeries, or MetricMetadata */
     const uint8_t *samples;    /* the first sample field, or the end of the message */
-    uint32_t label_count;
     uint32_t sample_count;
     uint32_t exemplar_count;
     uint32_t histogram_count;
+    /* 1.0 only */
+    uint32_t label_count;
+    struct tsdb_slice labels; /* from the first label field's tag to the end of the last one */
     /* True: `labels` holds all label fields and nothing else, so that equal bytes are the same
      * series: the key of the alias table. False (other fields between, or no labels): read the
      * labels. */
     bool labels_contiguous;
+    /* 2.0 only */
+    uint32_t ref_fields; /* fields of labels_refs: 1 when packed */
+    uint32_t metadata_count;
 };
 
-/* A place in a message. false from a _next_ function means the end, or `failed` with pos at the
- * malformed field. */
+/* A place in a message, on the way to its fields of one number. false from a _next_ function means
+ * the end, or `failed` with pos at the malformed field. */
 struct remote_write_cursor {
     const uint8_t *pos;
     const uint8_t *end;
+    uint32_t field;
+    bool has_start; /* samples of 2.0 have a third field */
     bool failed;
 };
 
@@ -83,7 +94,7 @@ enum remote_write_item remote_write_next_slow(struct remote_write_walker *w,
 enum remote_write_item remote_write_frame_rest(struct remote_write_walker *w, const uint8_t *pos,
                                                struct remote_write_series *out);
 bool remote_write_next_sample_slow(struct remote_write_cursor *c, int64_t *out_t_ms,
-                                   uint64_t *out_bits);
+                                   int64_t *out_start_ms, uint64_t *out_bits);
 
 /* The next item, with its fields framed and counted. For METADATA only out->message is set. */
 static inline enum remote_write_item remote_write_next(struct remote_write_walker *w,
@@ -126,9 +137,15 @@ static inline enum remote_write_item remote_write_next(struct remote_write_walke
     return REMOTE_WRITE_SERIES;
 }
 
-static inline struct remote_write_cursor remote_write_samples(const struct remote_write_series *s)
+#define REMOTE_WRITE_SAMPLE_FIELD 2u
+
+static inline struct remote_write_cursor remote_write_samples(const struct remote_write_walker *w,
+                                                              const struct remote_write_series *s)
 {
-    return (struct remote_write_cursor){s->samples, s->message.data + s->message.len, false};
+    return (struct remote_write_cursor){.pos = s->samples,
+                                        .end = s->message.data + s->message.len,
+                                        .field = REMOTE_WRITE_SAMPLE_FIELD,
+                                        .has_start = w->v2};
 }
 
 /* A sample as everybody writes it, value and a timestamp of 1 to 8 bytes; false and nothing done if
@@ -137,7 +154,7 @@ static inline bool remote_write_sample_plain(struct remote_write_cursor *c, int6
                                              uint64_t *out_bits)
 {
     const uint8_t *p = c->pos;
-    if (TSDB_UNLIKELY(c->end - p < 13 || p[0] != WIRE_TAG(2, WIRE_LEN))) {
+    if (TSDB_UNLIKELY(c->end - p < 13 || p[0] != WIRE_TAG(REMOTE_WRITE_SAMPLE_FIELD, WIRE_LEN))) {
         return false;
     }
     /* tag, length, tag, 8 bytes of value, tag, varint */
@@ -154,32 +171,35 @@ static inline bool remote_write_sample_plain(struct remote_write_cursor *c, int6
     return true;
 }
 
+/* *out_start_ms is 0 when the sender does not say it, as always in 1.0. */
 static inline bool remote_write_next_sample(struct remote_write_cursor *c, int64_t *out_t_ms,
-                                            uint64_t *out_bits)
+                                            int64_t *out_start_ms, uint64_t *out_bits)
 {
-    return TSDB_LIKELY(remote_write_sample_plain(c, out_t_ms, out_bits)) ||
-           remote_write_next_sample_slow(c, out_t_ms, out_bits);
+    if (TSDB_LIKELY(remote_write_sample_plain(c, out_t_ms, out_bits))) {
+        *out_start_ms = 0;
+        return true;
+    }
+    return remote_write_next_sample_slow(c, out_t_ms, out_start_ms, out_bits);
 }
 
+/* Cursors over the rarer fields, and the bytes of the next message of a cursor. */
+struct remote_write_cursor remote_write_exemplars(const struct remote_write_walker *w,
+                                                  const struct remote_write_series *s);
+struct remote_write_cursor remote_write_histograms(const struct remote_write_walker *w,
+                                                   const struct remote_write_series *s);
+bool remote_write_next_message(struct remote_write_cursor *c, struct tsdb_slice *out);
+
 /* Labels in the sender's order, into items[cap]; *out_count of them (s->label_count when cap
- * suffices). Returns OK; LIMIT if there are more than cap (this series is to be refused); CORRUPT
- * if malformed (the request is). */
+ * suffices).
+ * Returns OK; LIMIT if there are more than cap (this series is to be refused); CORRUPT if malformed
+ * (the request is). */
 enum tsdb_status remote_write_read_labels(const struct remote_write_walker *w,
                                           const struct remote_write_series *s,
                                           struct tsdb_label *items, uint32_t cap,
                                           uint32_t *out_count, struct tsdb_error *err) TSDB_WUR;
 
-/* The next length-delimited field `number` at or behind the cursor. */
-bool remote_write_next_message(struct remote_write_cursor *c, uint32_t number,
-                               struct tsdb_slice *out);
-/* Cursors over the rarer fields. _next_ yields the bytes of the next Exemplar or Histogram message.
- */
-struct remote_write_cursor remote_write_exemplars(const struct remote_write_series *s);
-struct remote_write_cursor remote_write_histograms(const struct remote_write_series *s);
-bool remote_write_next_exemplar(struct remote_write_cursor *c, struct tsdb_slice *out);
-bool remote_write_next_histogram(struct remote_write_cursor *c, struct tsdb_slice *out);
-/* Take an Exemplar message apart; labels go to items[cap], in the sender's order, unchecked. OK,
- * LIMIT, CORRUPT as remote_write_read_labels. */
+/* Take an Exemplar message apart; labels go to items[cap], in the sender's order, unchecked.
+ * OK, LIMIT, CORRUPT as remote_write_read_labels. */
 enum tsdb_status remote_write_read_exemplar(const struct remote_write_walker *w,
                                             struct tsdb_slice message, struct tsdb_label *items,
                                             uint32_t cap, struct tsdb_exemplar *out,

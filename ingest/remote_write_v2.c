@@ -8,26 +8,18 @@ enum {
 };
 enum {
     SERIES_REFS = 1,
-    SERIES_SAMPLE = 2,
+    SERIES_SAMPLE = REMOTE_WRITE_SAMPLE_FIELD,
     SERIES_HISTOGRAM = 3,
     SERIES_EXEMPLAR = 4,
     SERIES_METADATA = 5
 };
 enum {
-    SAMPLE_VALUE = 1,
-    SAMPLE_TIMESTAMP = 2,
-    SAMPLE_START = 3
+    EXEMPLAR_REFS = 1
 };
-enum {
-    EXEMPLAR_REFS = 1,
-    EXEMPLAR_VALUE = 2,
-    EXEMPLAR_TIMESTAMP = 3
-};
-enum {
-    METADATA_TYPE = 1,
-    METADATA_HELP = 3,
-    METADATA_UNIT = 4
-};
+static const struct wire_want exemplar_fields[] = {{2, WIRE_FIXED64}, {3, WIRE_VARINT}};
+/* Type, help, unit. */
+static const struct wire_want metadata_fields[] = {
+    {1, WIRE_VARINT}, {3, WIRE_VARINT}, {4, WIRE_VARINT}};
 
 /* ---- first pass ---- */
 
@@ -47,7 +39,7 @@ static bool collect_symbols(struct remote_write_walker *w, struct remote_write_s
             return false;
         }
         if (f.number == REQUEST_SYMBOL) {
-            if (table != NULL) {
+            if (table) {
                 table[count] = (struct remote_write_symbol){(uint32_t)(f.bytes.data - w->begin),
                                                             (uint32_t)f.bytes.len};
             }
@@ -63,6 +55,7 @@ enum tsdb_status remote_write_v2_open(struct remote_write_v2_walker *w, const ui
                                       size_t len, struct tsdb_arena *arena, struct tsdb_error *err)
 {
     remote_write_init(&w->at, body, len);
+    w->at.v2 = true;
     w->symbols = NULL;
     w->symbol_count = 0;
     uint32_t count = 0;
@@ -78,7 +71,8 @@ enum tsdb_status remote_write_v2_open(struct remote_write_v2_walker *w, const ui
     }
     struct remote_write_symbol *table = TSDB_ARENA_ARRAY(arena, struct remote_write_symbol, count);
     if (!table) {
-        return tsdb_error_set(err, arena->failure, "remote write: no memory for %u symbols", count);
+        return tsdb_error_set(err, tsdb_arena_status(arena),
+                              "remote write: no memory for %u symbols", count);
     }
     uint32_t again = 0;
     bool framed = collect_symbols(&w->at, table, &again);
@@ -102,7 +96,7 @@ static bool series_field_type_ok(uint32_t field, enum wire_type type)
     return field < SERIES_SAMPLE || field > SERIES_METADATA || type == WIRE_LEN;
 }
 
-static bool frame_series(struct remote_write_walker *w, struct remote_write_v2_series *out)
+static bool frame_series(struct remote_write_walker *w, struct remote_write_series *out)
 {
     const uint8_t *p = out->message.data;
     const uint8_t *end = p + out->message.len;
@@ -135,99 +129,21 @@ static bool frame_series(struct remote_write_walker *w, struct remote_write_v2_s
 }
 
 enum remote_write_item remote_write_v2_next(struct remote_write_v2_walker *w,
-                                            struct remote_write_v2_series *out)
+                                            struct remote_write_series *out)
 {
-    struct remote_write_cursor c = {w->at.pos, w->at.end, false};
+    struct remote_write_cursor c = {.pos = w->at.pos, .end = w->at.end, .field = REQUEST_SERIES};
     struct tsdb_slice message;
-    if (!remote_write_next_message(&c, REQUEST_SERIES, &message)) {
+    if (!remote_write_next_message(&c, &message)) {
         TSDB_ASSERT(!c.failed); /* the first pass has seen every field */
         w->at.pos = c.pos;
         return REMOTE_WRITE_END;
     }
-    *out = (struct remote_write_v2_series){.message = message};
+    *out = (struct remote_write_series){.message = message};
     if (!frame_series(&w->at, out)) {
         return REMOTE_WRITE_MALFORMED;
     }
     w->at.pos = c.pos;
     return REMOTE_WRITE_SERIES;
-}
-
-struct remote_write_cursor remote_write_v2_samples(const struct remote_write_v2_series *s)
-{
-    return (struct remote_write_cursor){s->samples, s->message.data + s->message.len, false};
-}
-
-static struct remote_write_cursor whole(const struct remote_write_v2_series *s, uint32_t count)
-{
-    const uint8_t *end = s->message.data + s->message.len;
-    return (struct remote_write_cursor){count > 0 ? s->message.data : end, end, false};
-}
-
-struct remote_write_cursor remote_write_v2_histograms(const struct remote_write_v2_series *s)
-{
-    return whole(s, s->histogram_count);
-}
-
-struct remote_write_cursor remote_write_v2_exemplars(const struct remote_write_v2_series *s)
-{
-    return whole(s, s->exemplar_count);
-}
-
-bool remote_write_v2_next_histogram(struct remote_write_cursor *c, struct tsdb_slice *out)
-{
-    return remote_write_next_message(c, SERIES_HISTOGRAM, out);
-}
-
-bool remote_write_v2_next_exemplar(struct remote_write_cursor *c, struct tsdb_slice *out)
-{
-    return remote_write_next_message(c, SERIES_EXEMPLAR, out);
-}
-
-static bool read_sample(struct tsdb_slice message, int64_t *out_t_ms, int64_t *out_start_ms,
-                        uint64_t *out_bits)
-{
-    const uint8_t *p = message.data;
-    const uint8_t *end = p + message.len;
-    *out_t_ms = 0;
-    *out_start_ms = 0;
-    *out_bits = 0;
-    while (p < end) {
-        struct wire_field f;
-        p = wire_field_read(p, end, &f);
-        if (!p) {
-            return false;
-        }
-        bool ok = true;
-        if (f.number == SAMPLE_VALUE) {
-            ok = f.type == WIRE_FIXED64;
-            *out_bits = f.value;
-        } else if (f.number == SAMPLE_TIMESTAMP) {
-            ok = f.type == WIRE_VARINT;
-            *out_t_ms = (int64_t)f.value;
-        } else if (f.number == SAMPLE_START) {
-            ok = f.type == WIRE_VARINT;
-            *out_start_ms = (int64_t)f.value;
-        }
-        if (!ok) {
-            return false;
-        }
-    }
-    return true;
-}
-
-bool remote_write_v2_next_sample_slow(struct remote_write_cursor *c, int64_t *out_t_ms,
-                                      int64_t *out_start_ms, uint64_t *out_bits)
-{
-    struct tsdb_slice message;
-    if (!remote_write_next_message(c, SERIES_SAMPLE, &message)) {
-        return false;
-    }
-    if (!read_sample(message, out_t_ms, out_start_ms, out_bits)) {
-        c->pos = message.data;
-        c->failed = true;
-        return false;
-    }
-    return true;
 }
 
 /* ---- references ---- */
@@ -308,28 +224,38 @@ static enum tsdb_status pairs_finish(const struct pairs *a, uint32_t *out_count,
     return TSDB_OK;
 }
 
-enum tsdb_status remote_write_v2_read_labels(const struct remote_write_v2_walker *w,
-                                             const struct remote_write_v2_series *s,
-                                             struct tsdb_label *items, uint32_t cap,
-                                             uint32_t *out_count, struct tsdb_error *err)
+/* The references in the first `fields` fields of that number: labels stand first in practice, what
+ * follows the last of them is not looked at again. */
+static enum tsdb_status read_refs(const struct remote_write_v2_walker *w, struct tsdb_slice message,
+                                  uint32_t number, uint32_t fields, struct tsdb_label *items,
+                                  uint32_t cap, uint32_t *out_count, struct tsdb_error *err)
 {
     struct pairs a = {.w = w, .items = items, .cap = cap};
-    const uint8_t *p = s->message.data;
-    const uint8_t *end = p + s->message.len;
-    for (uint32_t seen = 0; seen < s->ref_fields;) {
+    const uint8_t *p = message.data;
+    const uint8_t *end = p + message.len;
+    for (uint32_t seen = 0; seen < fields && p < end;) {
         struct wire_field f;
-        p = wire_field_read(p, end, &f);
-        TSDB_ASSERT(p != NULL); /* framed by remote_write_v2_next */
-        if (f.number != SERIES_REFS) {
-            continue;
+        const uint8_t *after = wire_field_read(p, end, &f);
+        bool ours = f.number == number;
+        if (!after || (ours && f.type != WIRE_LEN && f.type != WIRE_VARINT)) {
+            return remote_write_fault(&w->at, p, "label references", err);
         }
-        seen++;
-        enum tsdb_status status = pairs_add_field(&a, &f, err);
+        enum tsdb_status status = ours ? pairs_add_field(&a, &f, err) : TSDB_OK;
         if (status != TSDB_OK) {
             return status;
         }
+        seen += ours;
+        p = after;
     }
     return pairs_finish(&a, out_count, err);
+}
+
+enum tsdb_status remote_write_v2_read_labels(const struct remote_write_v2_walker *w,
+                                             const struct remote_write_series *s,
+                                             struct tsdb_label *items, uint32_t cap,
+                                             uint32_t *out_count, struct tsdb_error *err)
+{
+    return read_refs(w, s->message, SERIES_REFS, s->ref_fields, items, cap, out_count, err);
 }
 
 enum tsdb_status remote_write_v2_read_exemplar(const struct remote_write_v2_walker *w,
@@ -337,96 +263,52 @@ enum tsdb_status remote_write_v2_read_exemplar(const struct remote_write_v2_walk
                                                uint32_t cap, struct tsdb_exemplar *out,
                                                struct tsdb_error *err)
 {
-    struct pairs a = {.w = w, .items = items, .cap = cap};
-    struct tsdb_exemplar e = {.labels = {items, 0}};
-    const uint8_t *p = message.data;
-    const uint8_t *end = p + message.len;
-    while (p < end) {
-        struct wire_field f;
-        const uint8_t *begin = p;
-        p = wire_field_read(p, end, &f);
-        bool ok = p != NULL;
-        if (ok && f.number == EXEMPLAR_REFS) {
-            ok = f.type == WIRE_LEN || f.type == WIRE_VARINT;
-            enum tsdb_status status = ok ? pairs_add_field(&a, &f, err) : TSDB_OK;
-            if (status != TSDB_OK) {
-                return status;
-            }
-        } else if (ok && f.number == EXEMPLAR_VALUE) {
-            ok = f.type == WIRE_FIXED64;
-            e.bits = f.value;
-        } else if (ok && f.number == EXEMPLAR_TIMESTAMP) {
-            ok = f.type == WIRE_VARINT;
-            e.t_ms = (int64_t)f.value;
-        }
-        if (!ok) {
-            return remote_write_fault(&w->at, begin, "exemplar", err);
-        }
+    struct wire_field f[TSDB_ARRAY_LEN(exemplar_fields)];
+    uint32_t count = 0;
+    if (!wire_message_read(message, exemplar_fields, TSDB_ARRAY_LEN(exemplar_fields), f)) {
+        return remote_write_fault(&w->at, message.data, "exemplar", err);
     }
-    enum tsdb_status status = pairs_finish(&a, &e.labels.count, err);
+    enum tsdb_status status =
+        read_refs(w, message, EXEMPLAR_REFS, UINT32_MAX, items, cap, &count, err);
     if (status == TSDB_OK) {
-        *out = e;
+        *out = (struct tsdb_exemplar){
+            .labels = {items, count}, .bits = f[0].value, .t_ms = (int64_t)f[1].value};
     }
     return status;
 }
 
 /* ---- metadata ---- */
 
-struct metadata_refs {
-    uint64_t type;
-    uint64_t help;
-    uint64_t unit;
-};
-
-static bool read_metadata(struct tsdb_slice message, struct metadata_refs *m)
-{
-    const uint8_t *p = message.data;
-    const uint8_t *end = p + message.len;
-    while (p < end) {
-        struct wire_field f;
-        p = wire_field_read(p, end, &f);
-        if (!p) {
-            return false;
-        }
-        bool known =
-            f.number == METADATA_TYPE || f.number == METADATA_HELP || f.number == METADATA_UNIT;
-        if (known && f.type != WIRE_VARINT) {
-            return false;
-        }
-        if (f.number == METADATA_TYPE) {
-            m->type = f.value;
-        } else if (f.number == METADATA_HELP) {
-            m->help = f.value;
-        } else if (f.number == METADATA_UNIT) {
-            m->unit = f.value;
-        }
-    }
-    return true;
-}
-
 enum tsdb_status remote_write_v2_read_metadata(const struct remote_write_v2_walker *w,
-                                               const struct remote_write_v2_series *s,
+                                               const struct remote_write_series *s,
                                                struct tsdb_metadata *out, struct tsdb_error *err)
 {
-    struct tsdb_metadata m = {.type = TSDB_METRIC_UNKNOWN};
-    struct metadata_refs refs = {0};
-    struct remote_write_cursor c = whole(s, s->metadata_count);
+    struct wire_field f[TSDB_ARRAY_LEN(metadata_fields)] = {0};
+    struct remote_write_cursor c = {
+        .pos = s->message.data, .end = s->message.data + s->message.len, .field = SERIES_METADATA};
     struct tsdb_slice message;
-    while (remote_write_next_message(&c, SERIES_METADATA, &message)) {
-        if (!read_metadata(message, &refs)) {
+    struct tsdb_metadata m = {.type = TSDB_METRIC_UNKNOWN};
+    bool found = false;
+    while (s->metadata_count > 0 && remote_write_next_message(&c, &message)) {
+        struct wire_field later[TSDB_ARRAY_LEN(metadata_fields)];
+        if (!wire_message_read(message, metadata_fields, TSDB_ARRAY_LEN(metadata_fields), later)) {
             return remote_write_fault(&w->at, message.data, "metadata", err);
         }
+        for (uint32_t i = 0; i < TSDB_ARRAY_LEN(metadata_fields); i++) {
+            f[i] = later[i].number != 0 ? later[i] : f[i]; /* protobuf merges repeated messages */
+        }
+        found = true;
     }
     TSDB_ASSERT(!c.failed); /* framed by remote_write_v2_next */
-    if (s->metadata_count > 0) {
-        enum tsdb_status status = resolve(w, refs.help, &m.help, err);
+    if (found) {
+        enum tsdb_status status = resolve(w, f[1].value, &m.help, err);
         if (status == TSDB_OK) {
-            status = resolve(w, refs.unit, &m.unit, err);
+            status = resolve(w, f[2].value, &m.unit, err);
         }
         if (status != TSDB_OK) {
             return status;
         }
-        uint32_t type = (uint32_t)refs.type;
+        uint32_t type = (uint32_t)f[0].value;
         m.type = type < TSDB_METRIC_TYPE_COUNT ? (enum tsdb_metric_type)type : TSDB_METRIC_UNKNOWN;
     }
     *out = m;

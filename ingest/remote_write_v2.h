@@ -1,8 +1,9 @@
 /* Remote write 2.0: walking a decoded io.prometheus.write.v2.Request in place.
  *
  *   Request    { 4 repeated string symbols, 5 repeated TimeSeries }
- *   TimeSeries { 1 repeated uint32 labels_refs, 2 repeated Sample, 3 repeated Histogram, 4 repeated
- * Exemplar, 5 Metadata } Sample     { 1 double value, 2 int64 timestamp, 3 int64 start_timestamp }
+ *   TimeSeries { 1 repeated uint32 labels_refs, 2 repeated Sample, 3 repeated Histogram,
+ *                4 repeated Exemplar, 5 Metadata }
+ *   Sample     { 1 double value, 2 int64 timestamp, 3 int64 start_timestamp }
  *   Exemplar   { 1 repeated uint32 labels_refs, 2 double value, 3 int64 timestamp }
  *   Metadata   { 1 type, 3 help_ref, 4 unit_ref }
  *
@@ -11,7 +12,8 @@
  * body decodes as empty: its fields 1 to 3 are unknown here.
  *
  * Raw reference bytes mean nothing outside their request: the key of the alias table has to be made
- * from the strings. Invariants: as ingest/remote_write.h. Threads: pure.
+ * from the strings. Samples, histograms and exemplars come from the cursors of
+ * ingest/remote_write.h, with `at` as their walker. Invariants: as there. Threads: pure.
  */
 #ifndef INGEST_REMOTE_WRITE_V2_H
 #define INGEST_REMOTE_WRITE_V2_H
@@ -34,16 +36,6 @@ struct remote_write_v2_walker {
     uint32_t symbol_count;
 };
 
-struct remote_write_v2_series {
-    struct tsdb_slice message;
-    const uint8_t *samples; /* the first sample field, or the end */
-    uint32_t ref_fields;    /* fields of labels_refs: 1 when packed */
-    uint32_t sample_count;
-    uint32_t histogram_count;
-    uint32_t exemplar_count;
-    uint32_t metadata_count;
-};
-
 /* First pass: checks the framing of the top level and collects the symbols into the arena.
  * Returns OK; CORRUPT (malformed); INVALID (symbols[0] is not empty); LIMIT (too many symbols,
  * arena); NOMEM. */
@@ -52,32 +44,13 @@ enum tsdb_status remote_write_v2_open(struct remote_write_v2_walker *w, const ui
                                       struct tsdb_error *err) TSDB_WUR;
 /* REMOTE_WRITE_SERIES, _END or _MALFORMED. */
 enum remote_write_item remote_write_v2_next(struct remote_write_v2_walker *w,
-                                            struct remote_write_v2_series *out);
-
-struct remote_write_cursor remote_write_v2_samples(const struct remote_write_v2_series *s);
-struct remote_write_cursor remote_write_v2_histograms(const struct remote_write_v2_series *s);
-struct remote_write_cursor remote_write_v2_exemplars(const struct remote_write_v2_series *s);
-/* As those of 1.0. *out_start_ms is 0 when the sender does not know it. */
-bool remote_write_v2_next_sample_slow(struct remote_write_cursor *c, int64_t *out_t_ms,
-                                      int64_t *out_start_ms, uint64_t *out_bits);
-bool remote_write_v2_next_histogram(struct remote_write_cursor *c, struct tsdb_slice *out);
-bool remote_write_v2_next_exemplar(struct remote_write_cursor *c, struct tsdb_slice *out);
-
-static inline bool remote_write_v2_next_sample(struct remote_write_cursor *c, int64_t *out_t_ms,
-                                               int64_t *out_start_ms, uint64_t *out_bits)
-{
-    if (TSDB_LIKELY(remote_write_sample_plain(c, out_t_ms, out_bits))) {
-        *out_start_ms = 0;
-        return true;
-    }
-    return remote_write_v2_next_sample_slow(c, out_t_ms, out_start_ms, out_bits);
-}
+                                            struct remote_write_series *out);
 
 /* Labels in the sender's order, resolved, into items[cap].
  * Returns OK; INVALID (odd number of references, or one outside the symbols) and LIMIT (more than
  * cap): this series is to be refused; CORRUPT: the request is. */
 enum tsdb_status remote_write_v2_read_labels(const struct remote_write_v2_walker *w,
-                                             const struct remote_write_v2_series *s,
+                                             const struct remote_write_series *s,
                                              struct tsdb_label *items, uint32_t cap,
                                              uint32_t *out_count, struct tsdb_error *err) TSDB_WUR;
 /* Take an Exemplar message apart. Statuses as read_labels. */
@@ -88,7 +61,7 @@ enum tsdb_status remote_write_v2_read_exemplar(const struct remote_write_v2_walk
 /* The series' metadata; out->metric is left empty, it is the series' __name__. Without the field:
  * all empty, UNKNOWN. Returns OK; INVALID (reference outside the symbols); CORRUPT. */
 enum tsdb_status remote_write_v2_read_metadata(const struct remote_write_v2_walker *w,
-                                               const struct remote_write_v2_series *s,
+                                               const struct remote_write_series *s,
                                                struct tsdb_metadata *out,
                                                struct tsdb_error *err) TSDB_WUR;
 

@@ -2,7 +2,8 @@
  *
  * A block begins with its decoded length. That is checked before anybody allocates: against the
  * caller's limit, and against what so many bytes can expand to at most (a copy element has 3 bytes
- * and yields 64 at most), so that a tiny body cannot ask for a gigabyte. Threads: pure.
+ * and yields 64 at most), so that a tiny body cannot ask for a gigabyte.
+ * Threads: pure.
  */
 #ifndef INGEST_SNAPPY_H
 #define INGEST_SNAPPY_H

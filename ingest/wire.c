@@ -1,5 +1,7 @@
 #include "ingest/wire.h"
 
+#include <string.h>
+
 const uint8_t *wire_varint_slow(const uint8_t *p, const uint8_t *end, uint64_t *out)
 {
     uint64_t v = 0;
@@ -76,4 +78,28 @@ const uint8_t *wire_field_read(const uint8_t *p, const uint8_t *end, struct wire
         break;
     }
     return after;
+}
+
+bool wire_message_read(struct tsdb_slice message, const struct wire_want *want, uint32_t count,
+                       struct wire_field *out)
+{
+    const uint8_t *p = message.data;
+    const uint8_t *end = p + message.len;
+    memset(out, 0, count * sizeof *out);
+    while (p < end) {
+        struct wire_field f;
+        p = wire_field_read(p, end, &f);
+        if (!p) {
+            return false;
+        }
+        for (uint32_t i = 0; i < count; i++) {
+            if (f.number == want[i].number) {
+                if (f.type != want[i].type) {
+                    return false;
+                }
+                out[i] = f;
+            }
+        }
+    }
+    return true;
 }

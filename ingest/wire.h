@@ -5,7 +5,8 @@
  *
  * As lenient as protobuf-c and Go's generated code, because senders were tested against those:
  * over-long varints are accepted up to 10 bytes and cut to 64 bits; field numbers that nobody may
- * use are unknown fields. Groups are refused. Threads: pure.
+ * use are unknown fields. Groups are refused.
+ * Threads: pure.
  */
 #ifndef INGEST_WIRE_H
 #define INGEST_WIRE_H
@@ -69,6 +70,16 @@ struct wire_field {
     struct tsdb_slice bytes;
 };
 const uint8_t *wire_field_read(const uint8_t *p, const uint8_t *end, struct wire_field *out);
+
+/* A message of a few single fields, for code that is not hot: out[i] is the last field with
+ * want[i].number, or zero with `bytes` empty when there is none. Other numbers are skipped. False if
+ * the bytes are malformed or a wanted number comes with another type; out is then rubbish. */
+struct wire_want {
+    uint32_t number;
+    enum wire_type type;
+};
+bool wire_message_read(struct tsdb_slice message, const struct wire_want *want, uint32_t count,
+                       struct wire_field *out);
 
 /* The varint of exactly n bytes, 1..8, that ends before `stop`. All of [stop - 8, stop) must be
  * readable. False if it is not exactly n bytes long. Without a loop: timestamps have 6 bytes. */

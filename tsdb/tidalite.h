@@ -36,11 +36,10 @@ enum tidalite_status {
     TIDALITE_NOT_FOUND = 5,   /* also: the end of a cursor */
     TIDALITE_LIMIT = 6,       /* a configured bound was reached */
     TIDALITE_UNSUPPORTED = 7, /* the directory was written by a later version */
-    /* Another process has the directory, or the engine is overloaded: try again. */
-    TIDALITE_BUSY = 8,
-    TIDALITE_READ_ONLY = 9 /* storage failed earlier: reads go on, writes do not */
+    TIDALITE_BUSY = 8,        /* another process has the directory, or overload: try again */
+    TIDALITE_READ_ONLY = 9    /* storage failed earlier: reads go on, writes do not */
 };
-/* "ok", "no_memory", ...; never NULL. */
+/* "ok", "no_memory", ...; never NULL */
 const char *tidalite_status_name(enum tidalite_status status);
 
 /* What the calling thread's last failed call had to say; "" before the first. Valid until the next
@@ -48,13 +47,13 @@ const char *tidalite_status_name(enum tidalite_status status);
 const char *tidalite_last_error(void);
 const char *tidalite_version(void); /* "0.1.0" */
 
-/* When an append returns. In every mode every select that starts later sees the samples. */
+/* When an append returns. In every mode the samples are visible to every select that starts later. */
 enum tidalite_durability {
-    /* No log: what was appended since the last checkpoint or close dies with the process. */
+    /* no log: what was appended since the last checkpoint or close dies with the process */
     TIDALITE_MEMORY = 0,
-    /* Survives the death of the process; a power cut loses at most the last 100 ms. */
+    /* survives the death of the process; a power cut loses at most the last 100 ms */
     TIDALITE_BUFFERED = 1,
-    /* Survives a power cut. */
+    /* survives a power cut */
     TIDALITE_STRICT = 2
 };
 
@@ -62,10 +61,13 @@ struct tidalite_options {
     size_t struct_bytes;                 /* set by tidalite_options_init */
     const char *path;                    /* the directory; created (one level) if absent */
     enum tidalite_durability durability; /* the least that any append gets; BUFFERED */
-    uint32_t threads;                    /* owners of partitions; 0 = as many as cores, at most 4 */
-    int64_t retention_ms; /* older than now - this is refused and dropped; 0 = keep for ever */
+    uint32_t threads;     /* owners of partitions, at most 16; 0 = as many as cores, at most 4 */
+    int64_t retention_ms; /* samples older than now - this are refused and dropped; 0 = for ever */
     uint64_t series_max;  /* 0 = no bound */
 };
+/* A program compiled with an older header than the library's passes a shorter struct, whose missing
+ * fields have their defaults; one compiled with a newer header is taken if the fields that this
+ * library does not know are zero. */
 void tidalite_options_init(struct tidalite_options *o);
 
 struct tidalite;
@@ -129,9 +131,10 @@ struct tidalite_view {
     size_t label_count;
     const struct tidalite_sample *samples; /* by rising time */
     size_t sample_count;
-    size_t histogram_count; /* native histograms in the range: they are not in `samples` */
+    /* samples in the range that are native histograms, and so not in `samples` */
+    size_t histogram_count;
 };
-/* The series that match all matchers (at least one), with the samples at min_ms <= t <= max_ms. */
+/* The series that match all matchers (1 to 64), with their samples at min_ms <= t <= max_ms. */
 enum tidalite_status tidalite_select(struct tidalite *db, const struct tidalite_matcher *matchers,
                                      size_t matcher_count, int64_t min_ms, int64_t max_ms,
                                      struct tidalite_cursor **out);

@@ -88,6 +88,8 @@ void tsdb_replay_progress(const struct tsdb *db, uint64_t *out_min, uint64_t *ou
 const struct tsdb_hash_key *tsdb_hash_key(const struct tsdb *db);
 uint32_t tsdb_owner_count(const struct tsdb *db);
 uint32_t tsdb_owner_of(const struct tsdb *db, uint32_t partition);
+/* The same as a table, [TSDB_PARTITIONS]; for the life of the db. */
+const uint8_t *tsdb_owner_map(const struct tsdb *db);
 enum tsdb_durability tsdb_durability(const struct tsdb *db);
 
 /* The alias table: raw label bytes as a sender wrote them -> series. Look-ups take no lock; call
@@ -109,8 +111,8 @@ void tsdb_series_prefetch(struct tsdb *db, tsdb_series_ref ref);
 /* WAL bytes that a batch of these contents may need at most: to be reserved for batch.wal_bytes. */
 size_t tsdb_batch_wal_bytes_max(const struct tsdb_write *w, const struct tsdb_batch *b);
 
-/* Hand a filled write over (model/batch.h: entries sorted by partition, batches cut by owner,
- * wal_bytes reserved, durability set to max(server's mode, request's)). Returns
+/* Hand over a write (tsdb/batch_build.h makes one; model/batch.h says what it is). durability is
+ * max(the database's, the request's). Returns
  *  - OK: w->done will be called, exactly once, maybe before this returns. w->status then says OK,
  *    READ_ONLY (nothing promised), or NOMEM (part of it may be stored: send it again).
  *  - BUSY: rings full, recovering or closing; nothing was applied, done is not called.

@@ -6,12 +6,17 @@
 #include "base/log.h"
 #include "base/mutex.h"
 #include "model/version.h"
+#include "tsdb/batch_build.h"
 #include "tsdb/tsdb.h"
 
+#include <stddef.h>
 #include <stdio.h>
+#include <string.h>
 
 #define WRITE_SAMPLES_MAX 16384u /* of one tsdb_write; more are cut into several */
 #define READY_POLL_NS     (INT64_C(200) * 1000)
+/* What the first header had up to `durability`. */
+#define OPTIONS_BYTES_MIN offsetof(struct tidalite_options, threads)
 
 struct tidalite {
     struct tsdb_fs fs;
@@ -121,10 +126,28 @@ static void handle_destroy(struct tidalite *t)
     tsdb_mem_free(TSDB_MEM_OTHER, t, sizeof *t);
 }
 
-enum tidalite_status tidalite_open(const struct tidalite_options *o, struct tidalite **out)
+/* The options of a caller that was compiled with an older header (fewer fields: the others keep their
+ * defaults) or a newer one (more: they must be zero, because nobody here knows what they ask for). */
+static bool read_options(const struct tidalite_options *o, struct tidalite_options *out)
 {
-    if (o->struct_bytes < sizeof *o || !o->path || !o->path[0] ||
-        (unsigned)o->durability > TIDALITE_STRICT) {
+    if (o->struct_bytes < OPTIONS_BYTES_MIN) {
+        return false;
+    }
+    const uint8_t *bytes = (const uint8_t *)o;
+    for (size_t i = sizeof *out; i < o->struct_bytes; i++) {
+        if (bytes[i] != 0) {
+            return false;
+        }
+    }
+    tidalite_options_init(out);
+    memcpy(out, o, TSDB_MIN(o->struct_bytes, sizeof *out));
+    return out->path && out->path[0] && (unsigned)out->durability <= TIDALITE_STRICT;
+}
+
+enum tidalite_status tidalite_open(const struct tidalite_options *options, struct tidalite **out)
+{
+    struct tidalite_options o;
+    if (!read_options(options, &o)) {
         return fail_text(TSDB_INVALID, "open: options need a path, and tidalite_options_init");
     }
     struct tidalite *t = tsdb_mem_alloc_zero(TSDB_MEM_OTHER, sizeof *t);
@@ -137,16 +160,16 @@ enum tidalite_status tidalite_open(const struct tidalite_options *o, struct tida
     tsdb_cond_init(&t->done);
     struct tsdb_error err;
     tsdb_error_clear(&err);
-    enum tsdb_status status = tsdb_fs_real_create(o->path, &t->fs, &err);
+    enum tsdb_status status = tsdb_fs_real_create(o.path, &t->fs, &err);
     if (status == TSDB_OK) {
-        struct tsdb_options options;
-        tsdb_options_default(&options);
-        options.fs = t->fs;
-        options.durability = (enum tsdb_durability)o->durability;
-        options.owner_count = o->threads;
-        options.retention_ms = o->retention_ms;
-        options.series_max = o->series_max;
-        status = tsdb_open(&options, &t->db, &err);
+        struct tsdb_options db;
+        tsdb_options_default(&db);
+        db.fs = t->fs;
+        db.durability = (enum tsdb_durability)o.durability;
+        db.owner_count = o.threads;
+        db.retention_ms = o.retention_ms;
+        db.series_max = o.series_max;
+        status = tsdb_open(&db, &t->db, &err);
     }
     if (status == TSDB_OK) {
         status = wait_ready(t, &err);
@@ -176,8 +199,7 @@ enum tidalite_status tidalite_close(struct tidalite *t)
 /* A series of the caller, checked. */
 struct checked {
     struct tsdb_labels labels;
-    uint64_t hash;
-    struct tsdb_hash128 alias;
+    struct tsdb_hash128 alias; /* of the canonical bytes */
 };
 struct append {
     struct tidalite *t;
@@ -186,6 +208,7 @@ struct append {
     size_t series_count;
     struct tsdb_arena arena; /* of the whole call */
     struct tsdb_arena part;  /* of one tsdb_write */
+    struct tsdb_batch_build build;
     enum tsdb_durability durability;
     struct tidalite_append_result result;
     struct tsdb_error err;
@@ -194,7 +217,7 @@ struct append {
 
 static enum tsdb_status no_memory(struct append *a)
 {
-    return tsdb_error_set(&a->err, TSDB_NOMEM, "append: no memory");
+    return tsdb_error_nomem(&a->err, "an append");
 }
 
 static enum tsdb_status check_series(struct append *a, size_t i)
@@ -232,9 +255,7 @@ static enum tsdb_status check_series(struct append *a, size_t i)
         return no_memory(a);
     }
     size_t len = tsdb_labels_encode(&c->labels, bytes);
-    const struct tsdb_hash_key *key = tsdb_hash_key(a->t->db);
-    c->hash = tsdb_labels_hash(key, &c->labels);
-    c->alias = tsdb_hash128(key, bytes, len);
+    c->alias = tsdb_hash128(tsdb_hash_key(a->t->db), bytes, len);
     tsdb_arena_reset(&a->part);
     return TSDB_OK;
 }
@@ -244,111 +265,34 @@ struct position {
     size_t series, sample;
 };
 
-/* One write under construction: pieces of series in the caller's order, later sorted by partition.
- */
-struct piece {
-    size_t series, begin, count;
-    struct tsdb_alias_hit hit;
-    uint32_t new_index;
-};
-
-static size_t cut_pieces(const struct append *a, struct position *p, struct piece *out,
-                         size_t *out_samples)
+/* Add up to `max` samples of the series at *p. Its target is looked up by its canonical bytes. */
+static enum tsdb_status add_piece(struct append *a, struct position *p, size_t max)
 {
-    size_t count = 0, samples = 0;
-    while (p->series < a->series_count && samples < WRITE_SAMPLES_MAX &&
-           count < WRITE_SAMPLES_MAX) {
-        size_t left = a->series[p->series].sample_count - p->sample;
-        size_t take = TSDB_MIN(left, WRITE_SAMPLES_MAX - samples);
-        if (take > 0) {
-            out[count++] = (struct piece){.series = p->series, .begin = p->sample, .count = take};
+    const struct tidalite_series *series = &a->series[p->series];
+    const struct checked *c = &a->checked[p->series];
+    size_t take = TSDB_MIN(series->sample_count - p->sample, max);
+    struct tsdb_build_target target;
+    enum tsdb_status status = TSDB_OK;
+    if (take > 0) {
+        struct tsdb_alias_hit hit = tsdb_alias_find(a->t->db, c->alias);
+        if (hit.ref != TSDB_SERIES_NEW) {
+            target = tsdb_build_known(hit);
+        } else {
+            status = tsdb_build_new(&a->build, c->labels, c->alias, &target);
         }
-        samples += take;
-        p->sample += take;
-        if (p->sample == a->series[p->series].sample_count) {
-            *p = (struct position){p->series + 1, 0};
+        if (status == TSDB_OK) {
+            status = tsdb_build_reserve(&a->build, (uint32_t)take);
         }
     }
-    *out_samples = samples;
-    return count;
-}
-
-static uint32_t partition_of(const struct append *a, const struct piece *p)
-{
-    return (uint32_t)(a->checked[p->series].hash >> 58);
-}
-
-/* Look the series up among those known by their canonical bytes; the others become new_series. */
-static void resolve(struct append *a, struct tsdb_write *w, struct piece *pieces, size_t count)
-{
-    struct tsdb_alias_guard guard;
-    tsdb_alias_begin(a->t->db, &guard);
-    for (size_t i = 0; i < count; i++) {
-        const struct checked *c = &a->checked[pieces[i].series];
-        pieces[i].hit = tsdb_alias_find(a->t->db, c->alias);
-        if (pieces[i].hit.ref == TSDB_SERIES_NEW) {
-            pieces[i].new_index = w->new_series_count;
-            w->new_series[w->new_series_count++] = (struct tsdb_new_series){
-                .labels = c->labels, .hash = c->hash, .alias = c->alias, .ref = TSDB_SERIES_NEW};
-        }
+    for (size_t i = 0; i < take && status == TSDB_OK; i++) {
+        const struct tidalite_sample *x = &series->samples[p->sample + i];
+        tsdb_build_add(&a->build, &target, TSDB_SAMPLE_FLOAT, x->t_ms, tsdb_double_bits(x->value));
     }
-    tsdb_alias_end(a->t->db, &guard);
-}
-
-static void put_piece(const struct append *a, struct tsdb_write *w, const struct piece *p)
-{
-    const struct tidalite_sample *samples = a->series[p->series].samples + p->begin;
-    for (size_t k = 0; k < p->count; k++) {
-        w->entries[w->entry_count++] = (struct tsdb_entry){
-            .t_ms = samples[k].t_ms,
-            .value = tsdb_double_bits(samples[k].value),
-            .series = p->hit.ref,
-            .generation = p->hit.generation,
-            .aux = p->new_index,
-            .partition = (uint8_t)partition_of(a, p),
-            .kind = TSDB_SAMPLE_FLOAT,
-        };
+    p->sample += take;
+    if (p->sample == series->sample_count) {
+        *p = (struct position){p->series + 1, 0};
     }
-}
-
-/* Stable: the order within a series is the caller's. */
-static void put_entries(const struct append *a, struct tsdb_write *w, const struct piece *pieces,
-                        size_t count)
-{
-    for (uint32_t partition = 0; partition < TSDB_PARTITIONS; partition++) {
-        for (size_t i = 0; i < count; i++) {
-            if (partition_of(a, &pieces[i]) == partition) {
-                put_piece(a, w, &pieces[i]);
-            }
-        }
-    }
-}
-
-static enum tsdb_status cut_batches(struct append *a, struct tsdb_write *w)
-{
-    for (uint32_t i = 0; i < w->entry_count;) {
-        struct tsdb_batch *b = &w->batches[w->batch_count++];
-        b->write = w;
-        b->owner = tsdb_owner_of(a->t->db, w->entries[i].partition);
-        b->durability = a->durability;
-        b->entry_begin = i;
-        while (i < w->entry_count && tsdb_owner_of(a->t->db, w->entries[i].partition) == b->owner) {
-            i++;
-        }
-        b->entry_end = i;
-        if (a->durability > TSDB_DURABILITY_MEMORY) {
-            size_t bytes = tsdb_batch_wal_bytes_max(w, b);
-            if (bytes > UINT32_MAX) {
-                return tsdb_error_set(&a->err, TSDB_LIMIT, "append: the labels are too large");
-            }
-            b->wal_cap = (uint32_t)bytes;
-            b->wal_bytes = tsdb_arena_alloc(&a->part, bytes, 16);
-            if (!b->wal_bytes) {
-                return no_memory(a);
-            }
-        }
-    }
-    return TSDB_OK;
+    return status;
 }
 
 static void append_done(struct tsdb_write *w)
@@ -393,28 +337,28 @@ static enum tsdb_status append_part(struct append *a, struct position *p)
 {
     tsdb_arena_reset(&a->part);
     struct tsdb_write *w = TSDB_ARENA_NEW(&a->part, struct tsdb_write);
-    struct piece *pieces = TSDB_ARENA_ARRAY(&a->part, struct piece,
-                                            TSDB_MIN(a->series_count, (size_t)WRITE_SAMPLES_MAX));
-    if (!w || !pieces) {
+    if (!w) {
         return no_memory(a);
-    }
-    size_t samples = 0;
-    size_t count = cut_pieces(a, p, pieces, &samples);
-    if (samples == 0) {
-        return TSDB_OK;
     }
     memset(w, 0, sizeof *w);
-    w->entries = TSDB_ARENA_ARRAY(&a->part, struct tsdb_entry, samples);
-    w->new_series = TSDB_ARENA_ARRAY(&a->part, struct tsdb_new_series, count);
-    if (!w->entries || !w->new_series) {
-        return no_memory(a);
-    }
     w->done = append_done;
     w->done_arg = a;
-    resolve(a, w, pieces, count);
-    put_entries(a, w, pieces, count);
-    enum tsdb_status status = cut_batches(a, w);
-    return status == TSDB_OK ? submit_and_wait(a, w) : status;
+    tsdb_build_init(&a->build, &a->part, tsdb_hash_key(a->t->db), tsdb_owner_map(a->t->db));
+    enum tsdb_status status = TSDB_OK;
+    struct tsdb_alias_guard guard;
+    tsdb_alias_begin(a->t->db, &guard);
+    while (status == TSDB_OK && p->series < a->series_count &&
+           a->build.entry_count < WRITE_SAMPLES_MAX && a->build.new_count < WRITE_SAMPLES_MAX) {
+        status = add_piece(a, p, WRITE_SAMPLES_MAX - a->build.entry_count);
+    }
+    tsdb_alias_end(a->t->db, &guard);
+    if (status == TSDB_OK && a->build.entry_count > 0) {
+        status = tsdb_build_finish(&a->build, a->durability, w);
+        if (status == TSDB_OK) {
+            return submit_and_wait(a, w);
+        }
+    }
+    return status == TSDB_NOMEM ? no_memory(a) : status;
 }
 
 static enum tsdb_status append_all(struct append *a)

@@ -518,6 +518,11 @@ uint32_t tsdb_owner_of(const struct tsdb *db, uint32_t partition)
     return db->owner_of[partition];
 }
 
+const uint8_t *tsdb_owner_map(const struct tsdb *db)
+{
+    return db->owner_of;
+}
+
 enum tsdb_durability tsdb_durability(const struct tsdb *db)
 {
     return db->options.durability;

@@ -155,17 +155,18 @@ static void compare_label_bytes_v1(struct compare *c, const struct remote_write_
     }
 }
 
-static void compare_samples_v1(struct compare *c, const struct remote_write_series *s,
-                               const Rw1__TimeSeries *o)
+static void compare_samples_v1(struct compare *c, const struct remote_write_walker *w,
+                               const struct remote_write_series *s, const Rw1__TimeSeries *o)
 {
-    struct remote_write_cursor cursor = remote_write_samples(s);
+    struct remote_write_cursor cursor = remote_write_samples(w, s);
     int64_t t_ms = 0;
+    int64_t start_ms = 0;
     uint64_t bits = 0;
     size_t n = 0;
-    while (remote_write_next_sample(&cursor, &t_ms, &bits)) {
+    while (remote_write_next_sample(&cursor, &t_ms, &start_ms, &bits)) {
         if (o != NULL && n < o->n_samples) {
             expect(c,
-                   t_ms == o->samples[n]->timestamp &&
+                   t_ms == o->samples[n]->timestamp && start_ms == 0 &&
                        bits == tsdb_double_bits(o->samples[n]->value),
                    "a sample");
         }
@@ -179,10 +180,10 @@ static void compare_samples_v1(struct compare *c, const struct remote_write_seri
 static void compare_exemplars_v1(struct compare *c, const struct remote_write_walker *w,
                                  const struct remote_write_series *s, const Rw1__TimeSeries *o)
 {
-    struct remote_write_cursor cursor = remote_write_exemplars(s);
+    struct remote_write_cursor cursor = remote_write_exemplars(w, s);
     struct tsdb_slice message;
     size_t n = 0;
-    while (remote_write_next_exemplar(&cursor, &message)) {
+    while (remote_write_next_message(&cursor, &message)) {
         size_t cap = message.len / 2; /* a label has 2 bytes at least */
         struct tsdb_label *items = labels_alloc(c, cap);
         struct tsdb_exemplar e = {0};
@@ -201,13 +202,13 @@ static void compare_exemplars_v1(struct compare *c, const struct remote_write_wa
     expect(c, n == s->exemplar_count && o != NULL && n == o->n_exemplars, "number of exemplars");
 }
 
-static void compare_histograms_v1(struct compare *c, const struct remote_write_series *s,
-                                  const Rw1__TimeSeries *o)
+static void compare_histograms_v1(struct compare *c, const struct remote_write_walker *w,
+                                  const struct remote_write_series *s, const Rw1__TimeSeries *o)
 {
-    struct remote_write_cursor cursor = remote_write_histograms(s);
+    struct remote_write_cursor cursor = remote_write_histograms(w, s);
     struct tsdb_slice message;
     size_t n = 0;
-    while (remote_write_next_histogram(&cursor, &message)) {
+    while (remote_write_next_message(&cursor, &message)) {
         struct tsdb_histogram h;
         int64_t t_ms = 0;
         int64_t start_ms = 0;
@@ -237,9 +238,9 @@ static void compare_series_v1(struct compare *c, const struct remote_write_walke
         compare_labels_v1(c, items, count, o->labels, o->n_labels);
     }
     compare_label_bytes_v1(c, s);
-    compare_samples_v1(c, s, o);
+    compare_samples_v1(c, w, s, o);
     compare_exemplars_v1(c, w, s, o);
-    compare_histograms_v1(c, s, o);
+    compare_histograms_v1(c, w, s, o);
 }
 
 static void compare_metadata_v1(struct compare *c, struct tsdb_slice message,
@@ -327,15 +328,15 @@ static void compare_refs(struct compare *c, enum tsdb_status status, const struc
     }
 }
 
-static void compare_samples_v2(struct compare *c, const struct remote_write_v2_series *s,
-                               const Rw2__TimeSeries *o)
+static void compare_samples_v2(struct compare *c, const struct remote_write_v2_walker *w,
+                               const struct remote_write_series *s, const Rw2__TimeSeries *o)
 {
-    struct remote_write_cursor cursor = remote_write_v2_samples(s);
+    struct remote_write_cursor cursor = remote_write_samples(&w->at, s);
     int64_t t_ms = 0;
     int64_t start_ms = 0;
     uint64_t bits = 0;
     size_t n = 0;
-    while (remote_write_v2_next_sample(&cursor, &t_ms, &start_ms, &bits)) {
+    while (remote_write_next_sample(&cursor, &t_ms, &start_ms, &bits)) {
         if (o != NULL && n < o->n_samples) {
             const Rw2__Sample *x = o->samples[n];
             expect(c,
@@ -349,13 +350,13 @@ static void compare_samples_v2(struct compare *c, const struct remote_write_v2_s
     expect(c, n == s->sample_count && o != NULL && n == o->n_samples, "number of samples");
 }
 
-static void compare_histograms_v2(struct compare *c, const struct remote_write_v2_series *s,
-                                  const Rw2__TimeSeries *o)
+static void compare_histograms_v2(struct compare *c, const struct remote_write_v2_walker *w,
+                                  const struct remote_write_series *s, const Rw2__TimeSeries *o)
 {
-    struct remote_write_cursor cursor = remote_write_v2_histograms(s);
+    struct remote_write_cursor cursor = remote_write_histograms(&w->at, s);
     struct tsdb_slice message;
     size_t n = 0;
-    while (remote_write_v2_next_histogram(&cursor, &message)) {
+    while (remote_write_next_message(&cursor, &message)) {
         struct tsdb_histogram h;
         int64_t t_ms = 0;
         int64_t start_ms = 0;
@@ -373,13 +374,13 @@ static void compare_histograms_v2(struct compare *c, const struct remote_write_v
 }
 
 static void compare_exemplars_v2(struct compare *c, const struct remote_write_v2_walker *w,
-                                 const struct remote_write_v2_series *s, const Rw2__Request *r,
+                                 const struct remote_write_series *s, const Rw2__Request *r,
                                  const Rw2__TimeSeries *o)
 {
-    struct remote_write_cursor cursor = remote_write_v2_exemplars(s);
+    struct remote_write_cursor cursor = remote_write_exemplars(&w->at, s);
     struct tsdb_slice message;
     size_t n = 0;
-    while (remote_write_v2_next_exemplar(&cursor, &message)) {
+    while (remote_write_next_message(&cursor, &message)) {
         size_t cap = message.len; /* a reference has a byte at least */
         struct tsdb_label *items = labels_alloc(c, cap);
         struct tsdb_exemplar e = {0};
@@ -403,7 +404,7 @@ static void compare_exemplars_v2(struct compare *c, const struct remote_write_v2
 /* protobuf-c merges repeated metadata in a way of its own (a zero does not override): only one is
  * compared. */
 static void compare_metadata_v2(struct compare *c, const struct remote_write_v2_walker *w,
-                                const struct remote_write_v2_series *s, const Rw2__Request *r,
+                                const struct remote_write_series *s, const Rw2__Request *r,
                                 const Rw2__TimeSeries *o)
 {
     struct tsdb_metadata m;
@@ -431,7 +432,7 @@ static void compare_metadata_v2(struct compare *c, const struct remote_write_v2_
 }
 
 static void compare_series_v2(struct compare *c, const struct remote_write_v2_walker *w,
-                              const struct remote_write_v2_series *s, const Rw2__Request *r,
+                              const struct remote_write_series *s, const Rw2__Request *r,
                               const Rw2__TimeSeries *o)
 {
     struct tsdb_label *items = labels_alloc(c, s->message.len);
@@ -441,8 +442,8 @@ static void compare_series_v2(struct compare *c, const struct remote_write_v2_wa
     if (o != NULL) {
         compare_refs(c, status, items, count, r, o->labels_refs, o->n_labels_refs);
     }
-    compare_samples_v2(c, s, o);
-    compare_histograms_v2(c, s, o);
+    compare_samples_v2(c, w, s, o);
+    compare_histograms_v2(c, w, s, o);
     compare_exemplars_v2(c, w, s, r, o);
     compare_metadata_v2(c, w, s, r, o);
 }
@@ -460,7 +461,7 @@ TSDB_UNUSED static const char *compare_v2(const uint8_t *data, size_t len)
     enum tsdb_status want = !few ? TSDB_LIMIT : !first_empty ? TSDB_INVALID : TSDB_OK;
     expect(&c, status == want, "status of the symbols");
     size_t n = 0;
-    struct remote_write_v2_series s;
+    struct remote_write_series s;
     enum remote_write_item item = REMOTE_WRITE_END;
     while (status == TSDB_OK && (item = remote_write_v2_next(&w, &s)) == REMOTE_WRITE_SERIES) {
         bool beside = o != NULL && n < o->n_timeseries;

@@ -1,7 +1,7 @@
 /* The snappy path: whatever comes in, the declared length is bounded before memory is asked for,
  * and what decodes is a body that its encoder could have made. */
-#include "ingest/encode.h"
 #include "ingest/snappy.h"
+#include "tests/support/ingest/encode.h"
 
 #include <stdlib.h>
 
@@ -33,7 +33,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     uint8_t *to = bytes > 0 ? tsdb_buf_reserve(&decoded, bytes) : NULL;
     if (ingest_snappy_decode(data, len, to, bytes, &err) == TSDB_OK) {
         decoded.len = bytes;
-        must(ingest_snappy_encode(&decoded, &encoded) == TSDB_OK);
+        must(encode_snappy(&decoded, &encoded) == TSDB_OK);
         size_t again = 0;
         must(ingest_snappy_decoded_bytes(encoded.data, encoded.len, DECODED_BYTES_MAX, &again,
                                          &err) == TSDB_OK);

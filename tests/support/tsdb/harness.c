@@ -39,12 +39,11 @@ enum tsdb_status hx_close(struct hx *h, struct tsdb_error *err)
     return status;
 }
 
+/* Process death; with a power cut if `crash`. */
 void hx_die(struct hx *h, bool crash)
 {
-    if (h->db) {
-        tsdb_abandon(h->db);
-        h->db = NULL;
-    }
+    tsdb_abandon(h->db);
+    h->db = NULL;
     if (crash) {
         tsdb_fs_sim_crash(h->sim);
     } else {
@@ -73,109 +72,86 @@ static void hx_done(struct tsdb_write *w)
     ((struct hx_write *)w->done_arg)->done = true;
 }
 
-static uint32_t hx_partition(const struct hx *h, uint32_t series)
+/* Where samples of the series go; x->w.new_series gets its labels in any case, for hx_learn. */
+struct tsdb_build_target hx_target(struct hx *h, struct hx_write *x, uint32_t i)
 {
-    char text[2][16];
-    struct tsdb_label items[2];
-    hx_labels(series, text, items);
-    struct tsdb_labels labels = {items, 2};
-    return (uint32_t)(tsdb_labels_hash(tsdb_hash_key(h->db), &labels) >> 58);
+    uint32_t series = x->samples[i].series;
+    struct tsdb_build_target target;
+    hx_labels(series, x->text[i], x->labels[i]);
+    struct tsdb_hash128 none = {0, 0};
+    struct tsdb_labels labels = {x->labels[i], 2};
+    TSDB_ASSERT(tsdb_build_new(&x->build, labels, none, &target) == TSDB_OK);
+    target.series = h->refs[series];
+    target.generation = h->generations[series];
+    return target;
 }
 
-static void hx_fill_entry(struct hx *h, struct hx_write *x, uint32_t i)
+/* A write to which tsdb_build_exemplar and the like may add, until hx_write_finish. Raw histogram
+ * bytes stay the caller's until the write is done. */
+struct hx_write *hx_write_begin(struct hx *h, const struct hx_sample *samples, uint32_t count)
 {
-    const struct hx_sample *s = &x->samples[i];
-    struct tsdb_new_series *ns = &x->new_series[i];
-    hx_labels(s->series, x->text[i], x->labels[i]);
-    ns->labels = (struct tsdb_labels){x->labels[i], 2};
-    ns->hash = tsdb_labels_hash(tsdb_hash_key(h->db), &ns->labels);
-    ns->ref = TSDB_SERIES_NEW;
-    x->raws[i] = (struct tsdb_raw_histogram){s->raw_len, s->raw};
-    x->starts[i] = s->start_ms;
-    x->entries[i] = (struct tsdb_entry){
-        .t_ms = s->t_ms,
-        .value = s->kind == TSDB_SAMPLE_FLOAT ? s->bits : (uint64_t)(uintptr_t)&x->raws[i],
-        .series = h->refs[s->series],
-        .generation = h->generations[s->series],
-        .aux = i,
-        .partition = (uint8_t)(ns->hash >> 58),
-        .kind = (uint8_t)s->kind,
-        .flags = s->start_ms ? TSDB_ENTRY_HAS_START : 0,
-    };
-}
-
-static void hx_cut_batches(struct hx *h, struct hx_write *x, enum tsdb_durability durability)
-{
-    for (uint32_t i = 0; i < x->count;) {
-        struct tsdb_batch *b = &x->w.batches[x->w.batch_count];
-        b->write = &x->w;
-        b->owner = tsdb_owner_of(h->db, x->entries[i].partition);
-        b->durability = durability;
-        b->entry_begin = i;
-        while (i < x->count && tsdb_owner_of(h->db, x->entries[i].partition) == b->owner) {
-            i++;
+    TSDB_ASSERT(count > 0 && count <= HX_SAMPLES_MAX);
+    struct hx_write *x = calloc(1, sizeof *x);
+    TSDB_ASSERT(x);
+    x->memory = malloc(HX_ARENA_BYTES);
+    TSDB_ASSERT(x->memory);
+    tsdb_arena_init(&x->arena, TSDB_MEM_OTHER, 0, NULL);
+    x->arena.pos = x->memory;
+    x->arena.end = x->memory + HX_ARENA_BYTES;
+    tsdb_build_init(&x->build, &x->arena, tsdb_hash_key(h->db), tsdb_owner_map(h->db));
+    TSDB_ASSERT(tsdb_build_reserve(&x->build, count) == TSDB_OK);
+    x->count = count;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct hx_sample *s = &samples[i];
+        x->samples[i] = *s;
+        x->raws[i] = (struct tsdb_raw_histogram){s->raw_len, s->raw};
+        struct tsdb_build_target target = hx_target(h, x, i);
+        uint64_t value = s->kind == TSDB_SAMPLE_FLOAT ? s->bits : (uint64_t)(uintptr_t)&x->raws[i];
+        tsdb_build_add(&x->build, &target, s->kind, s->t_ms, value);
+        if (s->start_ms != 0) {
+            TSDB_ASSERT(tsdb_build_start(&x->build, s->start_ms) == TSDB_OK);
         }
-        b->entry_end = i;
-        if (durability > TSDB_DURABILITY_MEMORY) {
-            b->wal_cap = (uint32_t)tsdb_batch_wal_bytes_max(&x->w, b);
-            b->wal_bytes = x->wal_bytes[x->w.batch_count] = malloc(b->wal_cap);
-            TSDB_ASSERT(b->wal_bytes);
-        }
-        x->w.batch_count++;
     }
+    return x;
+}
+
+/* durability is raised to the database's. */
+void hx_write_finish(struct hx *h, struct hx_write *x, enum tsdb_durability durability)
+{
+    durability = TSDB_MAX(durability, tsdb_durability(h->db));
+    TSDB_ASSERT(tsdb_build_finish(&x->build, durability, &x->w) == TSDB_OK);
+    x->w.done = hx_done;
+    x->w.done_arg = x;
 }
 
 struct hx_write *hx_write_create(struct hx *h, const struct hx_sample *samples, uint32_t count,
                                  enum tsdb_durability durability)
 {
-    TSDB_ASSERT(count > 0 && count <= HX_SAMPLES_MAX);
-    struct hx_write *x = calloc(1, sizeof *x);
-    TSDB_ASSERT(x);
-    x->count = count;
-    uint32_t n = 0;
-    uint32_t partition[HX_SAMPLES_MAX];
-    for (uint32_t i = 0; i < count; i++) {
-        partition[i] = hx_partition(h, samples[i].series);
-    }
-    for (uint32_t p = 0; p < TSDB_PARTITIONS; p++) { /* stable */
-        for (uint32_t i = 0; i < count; i++) {
-            if (partition[i] == p) {
-                x->samples[n++] = samples[i];
-            }
-        }
-    }
-    for (uint32_t i = 0; i < count; i++) {
-        hx_fill_entry(h, x, i);
-    }
-    x->w.entries = x->entries;
-    x->w.starts = x->starts;
-    x->w.entry_count = count;
-    x->w.new_series = x->new_series;
-    x->w.new_series_count = count;
-    x->w.done = hx_done;
-    x->w.done_arg = x;
-    hx_cut_batches(h, x, TSDB_MAX(durability, tsdb_durability(h->db)));
+    struct hx_write *x = hx_write_begin(h, samples, count);
+    hx_write_finish(h, x, durability);
     return x;
 }
 
 void hx_write_destroy(struct hx_write *x)
 {
-    for (uint32_t i = 0; i < TSDB_OWNERS_MAX; i++) {
-        free(x->wal_bytes[i]);
-    }
+    tsdb_arena_deinit(&x->arena);
+    free(x->memory);
     free(x);
 }
 
+/* Remember the refs that the write found, so that later writes use them. */
 void hx_learn(struct hx *h, const struct hx_write *x)
 {
     for (uint32_t i = 0; i < x->count; i++) {
-        if (x->new_series[i].ref != TSDB_SERIES_NEW) {
-            h->refs[x->samples[i].series] = x->new_series[i].ref;
-            h->generations[x->samples[i].series] = x->new_series[i].generation;
+        const struct tsdb_new_series *ns = &x->w.new_series[i];
+        if (ns->ref != TSDB_SERIES_NEW) {
+            h->refs[x->samples[i].series] = ns->ref;
+            h->generations[x->samples[i].series] = ns->generation;
         }
     }
 }
 
+/* Every actor until nothing is left to do. */
 void hx_settle(struct hx *h)
 {
     for (size_t work = 1; work > 0;) {
@@ -188,6 +164,7 @@ void hx_settle(struct hx *h)
     }
 }
 
+/* Write and wait. The status of submit, else of the write. */
 enum tsdb_status hx_put(struct hx *h, const struct hx_sample *samples, uint32_t count,
                         enum tsdb_durability durability, struct tsdb_write_result *out_result)
 {
@@ -212,6 +189,8 @@ struct hx_sample hx_float(uint32_t series, int64_t t_ms, double value)
 {
     return (struct hx_sample){.series = series, .t_ms = t_ms, .bits = tsdb_double_bits(value)};
 }
+
+/* ---- reading everything ---- */
 
 static uint32_t hx_series_of(const struct tsdb_labels *labels)
 {
@@ -246,6 +225,7 @@ static enum tsdb_status hx_visit_series(struct tsdb_querier *q, tsdb_series_ref 
     return TSDB_OK;
 }
 
+/* Every sample of the database, through the public read path. */
 enum tsdb_status hx_visit(struct hx *h, hx_found_fn fn, void *arg, struct tsdb_error *err)
 {
     struct tsdb_querier *q = NULL;
@@ -273,7 +253,6 @@ void hx_count_one(void *arg, uint32_t series, int64_t t_ms, int64_t start_ms,
     (void)series, (void)t_ms, (void)start_ms, (void)kind, (void)bits, (void)histogram;
     ++*(uint32_t *)arg;
 }
-
 uint32_t hx_count(struct hx *h)
 {
     uint32_t n = 0;

@@ -4,7 +4,7 @@
 #ifndef TESTS_SUPPORT_TSDB_HARNESS_H
 #define TESTS_SUPPORT_TSDB_HARNESS_H
 
-#include "tsdb/tsdb.h"
+#include "tsdb/batch_build.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,20 +33,21 @@ struct hx_sample {
     uint32_t raw_len;
 };
 
-/* Memory from malloc: a test that fails the Nth allocation fails the engine's, not its own. */
+/* Memory from malloc, the builder's too: a test that fails the Nth allocation fails the engine's, not
+ * its own. */
+#define HX_ARENA_BYTES (512u << 10)
 struct hx_write {
     struct tsdb_write w;
     struct hx_write *next;
     bool done;
     uint32_t count;
-    struct hx_sample samples[HX_SAMPLES_MAX]; /* as entries[]: sorted by partition */
-    struct tsdb_entry entries[HX_SAMPLES_MAX];
-    int64_t starts[HX_SAMPLES_MAX];
+    struct hx_sample samples[HX_SAMPLES_MAX]; /* w.new_series[i] is the series of samples[i] */
     struct tsdb_raw_histogram raws[HX_SAMPLES_MAX];
-    struct tsdb_new_series new_series[HX_SAMPLES_MAX];
     struct tsdb_label labels[HX_SAMPLES_MAX][2];
     char text[HX_SAMPLES_MAX][2][16];
-    void *wal_bytes[TSDB_OWNERS_MAX];
+    struct tsdb_batch_build build;
+    struct tsdb_arena arena;
+    uint8_t *memory;
     void *arg; /* the test's */
 };
 
@@ -61,7 +62,13 @@ enum tsdb_status hx_close(struct hx *h, struct tsdb_error *err);
 void hx_die(struct hx *h, bool crash);
 
 struct hx_sample hx_float(uint32_t series, int64_t t_ms, double value);
-/* durability is raised to the database's. Raw histogram bytes stay the caller's until the write is
+/* Where samples[i] of a write that has begun goes. */
+struct tsdb_build_target hx_target(struct hx *h, struct hx_write *x, uint32_t i);
+/* A write to which tsdb_build_exemplar and the like may add, until hx_write_finish. */
+struct hx_write *hx_write_begin(struct hx *h, const struct hx_sample *samples, uint32_t count);
+/* durability is raised to the database's. */
+void hx_write_finish(struct hx *h, struct hx_write *x, enum tsdb_durability durability);
+/* Both. Raw histogram bytes stay the caller's until the write is
  * done. */
 struct hx_write *hx_write_create(struct hx *h, const struct hx_sample *samples, uint32_t count,
                                  enum tsdb_durability durability);

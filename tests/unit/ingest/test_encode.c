@@ -1,7 +1,7 @@
 #include "tests/support/test.h"
 
-#include "ingest/encode.h"
 #include "ingest/remote_write_v2.h"
+#include "tests/support/ingest/encode.h"
 
 #include <stdio.h>
 
@@ -42,7 +42,7 @@ static void v2_request__many_symbols__each_once_and_all_resolve(void **state)
     struct remote_write_v2_walker w;
     assert_ok(remote_write_v2_open(&w, b.data, b.len, &arena, NULL));
     assert_int_equal(w.symbol_count, 1 + 2 + 2 + SERIES / 2);
-    struct remote_write_v2_series s;
+    struct remote_write_series s;
     for (uint32_t i = 0; i < SERIES; i++) {
         assert_int_equal(remote_write_v2_next(&w, &s), REMOTE_WRITE_SERIES);
         struct tsdb_label items[2];
@@ -92,7 +92,7 @@ static void v1_series__buffer_over_its_bound__failed_and_snappy_says_nomem(void 
         encode_v1_series(&m.series[i], &b);
     }
     assert_true(b.failed);
-    assert_int_equal(ingest_snappy_encode(&b, &body), TSDB_NOMEM);
+    assert_int_equal(encode_snappy(&b, &body), TSDB_NOMEM);
     tsdb_buf_deinit(&b);
     tsdb_buf_deinit(&body);
 }

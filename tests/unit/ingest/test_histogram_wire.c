@@ -1,10 +1,10 @@
 #include "tests/support/test.h"
 
 #include "base/limits.h"
-#include "ingest/encode.h"
 #include "ingest/histogram_wire.h"
 #include "ingest/remote_write.h"
 #include "model/sample.h"
+#include "tests/support/ingest/encode.h"
 
 /* Differential and truncation tests stand in test_remote_write*.c, which walk into histograms. */
 
@@ -63,9 +63,9 @@ static void expect_round_trip(const struct encode_histogram *e)
     struct remote_write_series s;
     remote_write_init(&w, b.data, b.len);
     assert_int_equal(remote_write_next(&w, &s), REMOTE_WRITE_SERIES);
-    struct remote_write_cursor c = remote_write_histograms(&s);
+    struct remote_write_cursor c = remote_write_histograms(&w, &s);
     struct tsdb_slice message;
-    assert_true(remote_write_next_histogram(&c, &message));
+    assert_true(remote_write_next_message(&c, &message));
     struct fixture f;
     assert_ok(decode(&f, message.data, message.len, false));
     const struct tsdb_histogram *h = &e->histogram;

@@ -3,8 +3,8 @@
 #include "tests/support/test.h"
 
 #include "base/limits.h"
-#include "ingest/encode.h"
 #include "ingest/ingest.h"
+#include "tests/support/ingest/encode.h"
 
 #include <stdio.h>
 
@@ -102,7 +102,7 @@ static struct ingest_answer send_raw(struct fixture *f, struct tsdb_buf *raw,
 {
     struct tsdb_buf body;
     tsdb_buf_init(&body, TSDB_MEM_OTHER, 0);
-    assert_ok(ingest_snappy_encode(raw, &body));
+    assert_ok(encode_snappy(raw, &body));
     struct ingest_answer a = send_body(f, body.data, body.len, protocol, INGEST_ENCODING_SNAPPY);
     tsdb_buf_deinit(&body);
     return a;

@@ -1,8 +1,8 @@
 #include "tests/support/test.h"
 
-#include "ingest/encode.h"
 #include "ingest/metadata_wire.h"
 #include "ingest/remote_write.h"
+#include "tests/support/ingest/encode.h"
 
 static enum tsdb_status decode(const void *bytes, size_t len, struct tsdb_arena *arena,
                                struct tsdb_metadata *out)

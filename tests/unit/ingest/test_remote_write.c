@@ -1,10 +1,10 @@
 #include "tests/support/test.h"
 
-#include "ingest/encode.h"
 #include "ingest/remote_write.h"
 #include "model/sample.h"
 #include "tests/fuzz/remote_write/compare.h"
 #include "tests/support/guard.h"
+#include "tests/support/ingest/encode.h"
 #include "tests/unit/ingest/generate.h"
 
 #include <stdio.h>
@@ -110,20 +110,21 @@ static void walk__encoded_body__every_part_in_order(void **state)
     const char raw[] = "\x0a\x0e\x0a\x08__name__\x12\x02up\x0a\x08\x0a\x03job\x12\x01x";
     assert_int_equal(s.labels.len, sizeof raw - 1);
     assert_memory_equal(s.labels.data, raw, sizeof raw - 1);
-    struct remote_write_cursor c = remote_write_samples(&s);
+    struct remote_write_cursor c = remote_write_samples(&w, &s);
     int64_t t = 7;
+    int64_t start = 7;
     uint64_t bits = 7;
-    assert_true(remote_write_next_sample(&c, &t, &bits));
+    assert_true(remote_write_next_sample(&c, &t, &start, &bits));
     assert_true(t == 1700000000000 && bits == TSDB_STALE_NAN_BITS);
-    assert_true(remote_write_next_sample(&c, &t, &bits));
+    assert_true(remote_write_next_sample(&c, &t, &start, &bits));
     assert_true(t == 0 && bits == 0);
-    assert_true(remote_write_next_sample(&c, &t, &bits));
+    assert_true(remote_write_next_sample(&c, &t, &start, &bits));
     assert_true(t == -1 && bits == UINT64_C(1) << 63);
-    assert_false(remote_write_next_sample(&c, &t, &bits));
+    assert_false(remote_write_next_sample(&c, &t, &start, &bits));
     assert_false(c.failed);
     struct tsdb_slice message;
-    c = remote_write_exemplars(&s);
-    assert_true(remote_write_next_exemplar(&c, &message));
+    c = remote_write_exemplars(&w, &s);
+    assert_true(remote_write_next_message(&c, &message));
     struct tsdb_label items[2];
     struct tsdb_exemplar e;
     assert_ok(remote_write_read_exemplar(&w, message, items, 2, &e, NULL));
@@ -168,6 +169,8 @@ static void walk__every_truncation_between_guard_pages__inside(void **state)
 
 /* ---- cases ---- */
 
+static struct remote_write_walker first_walker;
+
 static enum remote_write_item first_item(const char *bytes, size_t len,
                                          struct remote_write_series *s)
 {
@@ -175,6 +178,7 @@ static enum remote_write_item first_item(const char *bytes, size_t len,
     struct remote_write_walker w;
     remote_write_init(&w, (const uint8_t *)bytes, len);
     enum remote_write_item item = remote_write_next(&w, s);
+    first_walker = w;
     if (item == REMOTE_WRITE_MALFORMED) {
         struct tsdb_error err = {0};
         assert_int_equal(remote_write_fault(&w, w.pos, w.fault, &err), TSDB_CORRUPT);
@@ -258,12 +262,13 @@ static void walk__labels_apart__read_and_not_contiguous(void **state)
     assert_int_equal(FIRST(behind, &s), REMOTE_WRITE_SERIES);
     assert_true(s.labels_contiguous);
     assert_int_equal(s.labels.len, 14);
-    struct remote_write_cursor c = remote_write_samples(&s);
+    struct remote_write_cursor c = remote_write_samples(&first_walker, &s);
     int64_t t = 0;
+    int64_t start = 0;
     uint64_t bits = 0;
-    assert_true(remote_write_next_sample(&c, &t, &bits));
+    assert_true(remote_write_next_sample(&c, &t, &start, &bits));
     assert_int_equal(t, 9);
-    assert_false(remote_write_next_sample(&c, &t, &bits));
+    assert_false(remote_write_next_sample(&c, &t, &start, &bits));
     assert_false(c.failed);
     assert_int_equal(FIRST("\x0a\x04\x12\x02\x10\x09", &s), REMOTE_WRITE_SERIES);
     assert_false(s.labels_contiguous); /* none */
@@ -290,10 +295,11 @@ static void next_sample__timestamps_of_every_width__exact(void **state)
             struct remote_write_series s;
             remote_write_init(&w, p, len);
             assert_int_equal(remote_write_next(&w, &s), REMOTE_WRITE_SERIES);
-            struct remote_write_cursor c = remote_write_samples(&s);
+            struct remote_write_cursor c = remote_write_samples(&w, &s);
             int64_t t = 0;
+            int64_t start = 0;
             uint64_t bits = 0;
-            assert_true(remote_write_next_sample(&c, &t, &bits));
+            assert_true(remote_write_next_sample(&c, &t, &start, &bits));
             assert_true(t == want);
             assert_true(bits == UINT64_C(0x0807060504030201));
         }
@@ -319,12 +325,13 @@ static void next_sample__malformed__fails_and_stays_failed(void **state)
         struct remote_write_series s;
         remote_write_init(&w, (const uint8_t *)bad[i], len);
         assert_int_equal(remote_write_next(&w, &s), REMOTE_WRITE_SERIES);
-        struct remote_write_cursor c = remote_write_samples(&s);
+        struct remote_write_cursor c = remote_write_samples(&w, &s);
         int64_t t = 0;
+        int64_t start = 0;
         uint64_t bits = 0;
-        assert_false(remote_write_next_sample(&c, &t, &bits));
+        assert_false(remote_write_next_sample(&c, &t, &start, &bits));
         assert_true(c.failed);
-        assert_false(remote_write_next_sample(&c, &t, &bits));
+        assert_false(remote_write_next_sample(&c, &t, &start, &bits));
         assert_int_equal(remote_write_fault(&w, c.pos, "sample", NULL), TSDB_CORRUPT);
     }
 }
@@ -336,10 +343,11 @@ static void next_sample__varint_shorter_than_its_room__last_of_repeats_wins(void
     const char twice[] = "\x0a\x0f\x12\x0d\x09\x01\x01\x01\x01\x01\x01\x01\x01\x10\x05\x10\x06";
     struct remote_write_series s;
     assert_int_equal(FIRST(twice, &s), REMOTE_WRITE_SERIES);
-    struct remote_write_cursor c = remote_write_samples(&s);
+    struct remote_write_cursor c = remote_write_samples(&first_walker, &s);
     int64_t t = 0;
+    int64_t start = 0;
     uint64_t bits = 0;
-    assert_true(remote_write_next_sample(&c, &t, &bits));
+    assert_true(remote_write_next_sample(&c, &t, &start, &bits));
     assert_int_equal(t, 6);
 }
 

@@ -1,10 +1,10 @@
 #include "tests/support/test.h"
 
-#include "ingest/encode.h"
 #include "ingest/remote_write_v2.h"
 #include "model/sample.h"
 #include "tests/fuzz/remote_write/compare.h"
 #include "tests/support/guard.h"
+#include "tests/support/ingest/encode.h"
 #include "tests/unit/ingest/generate.h"
 
 #include <stdio.h>
@@ -96,7 +96,7 @@ struct fixture {
     struct tsdb_buf body;
     struct tsdb_arena arena;
     struct remote_write_v2_walker w;
-    struct remote_write_v2_series s;
+    struct remote_write_series s;
 };
 
 static void fixture_deinit(struct fixture *f)
@@ -135,15 +135,15 @@ static void walk__encoded_body__every_part_in_order(void **state)
     assert_int_equal(count, 2);
     assert_memory_equal(items[1].name, "job", 3);
     assert_int_equal(remote_write_v2_read_labels(&f.w, &f.s, items, 1, &count, NULL), TSDB_LIMIT);
-    struct remote_write_cursor c = remote_write_v2_samples(&f.s);
+    struct remote_write_cursor c = remote_write_samples(&f.w.at, &f.s);
     int64_t t = 0;
     int64_t start = 0;
     uint64_t bits = 0;
-    assert_true(remote_write_v2_next_sample(&c, &t, &start, &bits));
+    assert_true(remote_write_next_sample(&c, &t, &start, &bits));
     assert_true(t == 1700000000000 && start == 0 && bits == TSDB_STALE_NAN_BITS);
-    assert_true(remote_write_v2_next_sample(&c, &t, &start, &bits));
+    assert_true(remote_write_next_sample(&c, &t, &start, &bits));
     assert_true(t == 1700000000001 && start == 1690000000000 && bits == TSDB_NORMAL_NAN_BITS);
-    assert_false(remote_write_v2_next_sample(&c, &t, &start, &bits));
+    assert_false(remote_write_next_sample(&c, &t, &start, &bits));
     assert_false(c.failed);
     struct tsdb_metadata m;
     assert_ok(remote_write_v2_read_metadata(&f.w, &f.s, &m, NULL));
@@ -151,8 +151,8 @@ static void walk__encoded_body__every_part_in_order(void **state)
     assert_int_equal(m.help.len, 6);
     assert_int_equal(m.unit.len, 0);
     struct tsdb_slice message;
-    c = remote_write_v2_histograms(&f.s);
-    assert_true(remote_write_v2_next_histogram(&c, &message));
+    c = remote_write_histograms(&f.w.at, &f.s);
+    assert_true(remote_write_next_message(&c, &message));
     struct tsdb_histogram h;
     assert_ok(histogram_wire_decode(message, true, &f.arena, &h, &t, &start, NULL));
     assert_true(t == 1700000000002 && start == 1690000000000 && h.is_float);
@@ -324,7 +324,7 @@ static void next__malformed_series__stays_at_the_fault(void **state)
         struct tsdb_arena arena;
         tsdb_arena_init(&arena, TSDB_MEM_OTHER, 4096, NULL);
         struct remote_write_v2_walker w;
-        struct remote_write_v2_series s;
+        struct remote_write_series s;
         assert_ok(remote_write_v2_open(&w, (const uint8_t *)bad[i], len, &arena, NULL));
         assert_int_equal(remote_write_v2_next(&w, &s), REMOTE_WRITE_MALFORMED);
         struct tsdb_error err = {0};

@@ -1,9 +1,9 @@
 #include "tests/support/test.h"
 
 #include "base/random.h"
-#include "ingest/encode.h"
 #include "ingest/snappy.h"
 #include "tests/support/guard.h"
+#include "tests/support/ingest/encode.h"
 
 #define BYTES_MAX ((size_t)1 << 20)
 
@@ -41,7 +41,7 @@ static void decode__encoded_bodies__the_same_bytes(void **state)
         uint8_t *p = tsdb_buf_reserve(&raw, lens[i] + 1);
         fill(p, lens[i], i);
         raw.len = lens[i];
-        assert_ok(ingest_snappy_encode(&raw, &body));
+        assert_ok(encode_snappy(&raw, &body));
         size_t bytes = 77;
         assert_ok(declared(body.data, body.len, &bytes));
         assert_int_equal(bytes, lens[i]);
@@ -92,7 +92,7 @@ static void decoded_bytes__densest_real_body__accepted(void **state)
         uint8_t *p = tsdb_buf_reserve(&raw, len);
         memset(p, 0, len);
         raw.len = len;
-        assert_ok(ingest_snappy_encode(&raw, &body));
+        assert_ok(encode_snappy(&raw, &body));
         size_t bytes = 0;
         assert_ok(declared(body.data, body.len, &bytes));
         assert_int_equal(bytes, len);
@@ -127,7 +127,7 @@ static void decode__truncated_and_damaged__invalid_and_inside(void **state)
     size_t len = 1500;
     fill(tsdb_buf_reserve(&raw, len), len, 5);
     raw.len = len;
-    assert_ok(ingest_snappy_encode(&raw, &body));
+    assert_ok(encode_snappy(&raw, &body));
     struct test_guard in;
     struct test_guard out;
     test_guard_init(&in, body.len);

@@ -7,10 +7,10 @@
 #include "tests/support/test.h"
 
 #include "base/format.h"
-#include "ingest/encode.h"
 #include "server/api/call.h"
 #include "server/api/routes.h"
 #include "server/config/config_file.h"
+#include "tests/support/ingest/encode.h"
 #include "tests/support/server/http_client.h"
 
 #include <stdio.h>
@@ -164,7 +164,7 @@ static inline void body_add(struct body *b, const struct tsdb_label *labels, uin
 static inline void body_pack(struct body *b)
 {
     assert_false(b->raw.failed);
-    assert_ok(ingest_snappy_encode(&b->raw, &b->packed));
+    assert_ok(encode_snappy(&b->raw, &b->packed));
 }
 
 static inline void send_write(const char *headers, const void *data, size_t len,

@@ -383,7 +383,7 @@ static void *writer_main(void *arg)
                                       tsdb_label_make("w", name)};
         body_init(&b);
         body_add(&b, labels, 2, T0 - 100000 + i * 1000, i);
-        w->wrong += ingest_snappy_encode(&b.raw, &b.packed) != TSDB_OK;
+        w->wrong += encode_snappy(&b.raw, &b.packed) != TSDB_OK;
         http_client_call(&c, "POST", "/api/v1/write", V1_HEADERS, b.packed.data, b.packed.len, &a);
         w->wrong += a.status != 204;
         http_answer_free(&a);

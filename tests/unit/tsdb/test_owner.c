@@ -343,7 +343,7 @@ static void owner_step__new_series_with_several_samples__is_created_once(void **
                 add(f, s, NOW_MS + round * 10 + i, s * 100 + i);
             }
         }
-        assert_int_equal(f->b.write.new_series_count, round == 0 ? 100 : 0);
+        assert_int_equal(f->b.build.new_count, round == 0 ? 100 : 0);
         assert_int_equal(commit(f, &r), TSDB_OK);
         assert_int_equal(r.samples_written, 300);
         assert_int_equal(r.first_reason, TSDB_REJECT_NONE);
@@ -417,7 +417,7 @@ static void owner_step__alias_lost__finds_the_series_by_its_labels(void **state)
     f->b.aliases = f->aliases;
     f->options.series_max = 1; /* finding needs no room */
     add(f, 7, NOW_MS + 1, 2);
-    assert_int_equal(f->b.write.new_series_count, 1);
+    assert_int_equal(f->b.build.new_count, 1);
     assert_int_equal(commit(f, &r), TSDB_OK);
     assert_int_equal(r.samples_written, 1);
     assert_int_equal(alias_count(f->aliases), 1);
@@ -499,7 +499,7 @@ static void owner_step__stale_generation__is_counted_and_not_applied(void **stat
     add(f, 1, NOW_MS, 5);
     assert_int_equal(commit(f, &r), TSDB_OK);
     add(f, 1, NOW_MS + 1, 6);
-    f->b.entries[0].generation++;
+    f->b.build.entries[0].generation++;
     assert_int_equal(commit(f, &r), TSDB_OK);
     assert_int_equal(r.stale_refs, 1);
     assert_int_equal(r.samples_written, 0);
@@ -678,7 +678,7 @@ static void owner_step__strict_write_in_memory_mode__logs_all_that_it_acknowledg
         add(f, s, NOW_MS, 5);
         add(f, s, NOW_MS + 1, 6);
     }
-    assert_int_equal(f->b.write.new_series_count, 0);
+    assert_int_equal(f->b.build.new_count, 0);
     assert_int_equal(commit(f, &r), TSDB_OK);
     assert_int_equal(r.samples_written, 600);
     assert_true(tsdb_ring_reserve(wal_ring(f->wal, 0), 64)); /* all credits are back */
@@ -763,10 +763,12 @@ static void owner_step__nth_allocation_fails__memory_and_log_agree(void **state)
 
 /* ---- random writes ---- */
 
+#define RANDOM_MAX 4096u /* samples of one write */
+
 static void add_random(struct fixture *f, struct tsdb_prng *r, int64_t now)
 {
-    static uint8_t raws[BUILDER_ENTRIES][256];
-    static struct tsdb_raw_histogram histograms[BUILDER_ENTRIES];
+    static uint8_t raws[RANDOM_MAX][256];
+    static struct tsdb_raw_histogram histograms[RANDOM_MAX];
     uint32_t s = (uint32_t)tsdb_prng_below(r, 200);
     struct tsdb_labels l = labels_of(s);
     int64_t t = tsdb_prng_below(r, 5) == 0 ? now - (int64_t)tsdb_prng_below(r, 500) : now;
@@ -776,7 +778,8 @@ static void add_random(struct fixture *f, struct tsdb_prng *r, int64_t now)
         bits = tsdb_prng_next(r);
     }
     if (tsdb_prng_below(r, 15) == 0) {
-        uint32_t i = f->b.write.entry_count;
+        uint32_t i = f->b.build.entry_count;
+        assert_true(i < RANDOM_MAX);
         histograms[i].len = make_histogram((double)(bits % 3), raws[i], sizeof raws[i]);
         histograms[i].data = raws[i];
         builder_add(&f->b, &l, t, TSDB_SAMPLE_HISTOGRAM_INT, (uint64_t)(uintptr_t)&histograms[i],

@@ -131,21 +131,15 @@ static void tsdb_open__exemplars_in_log_and_checkpoint__each_once(void **state)
     put_float(h, 1, HX_WALL_MS, 1);
     for (int round = 0; round < 2; round++) {
         struct hx_sample s = hx_float(1, HX_WALL_MS + 1 + round, 1);
-        struct hx_write *x = hx_write_create(h, &s, 1, TSDB_DURABILITY_STRICT);
+        struct hx_write *x = hx_write_begin(h, &s, 1);
         struct tsdb_label l = tsdb_label_make("trace_id", "t");
-        struct tsdb_write_exemplar e = {.exemplar = {{&l, 1}, 7, HX_WALL_MS + round},
-                                        .series = h->refs[1],
-                                        .partition = x->entries[0].partition};
-        struct tsdb_batch *b = &x->w.batches[0];
-        x->w.exemplars = &e;
-        x->w.exemplar_count = 1;
-        b->exemplar_end = 1;
-        free(x->wal_bytes[0]);
-        b->wal_cap = (uint32_t)tsdb_batch_wal_bytes_max(&x->w, b);
-        b->wal_bytes = x->wal_bytes[0] = malloc(b->wal_cap);
+        struct tsdb_exemplar e = {.labels = {&l, 1}, .bits = 7, .t_ms = HX_WALL_MS + round};
+        struct tsdb_build_target target = hx_target(h, x, 0);
+        assert_ok(tsdb_build_exemplar(&x->build, &target, &e));
+        hx_write_finish(h, x, TSDB_DURABILITY_STRICT);
         assert_ok(tsdb_write_submit(h->db, &x->w, NULL));
         hx_settle(h);
-        assert_int_equal(b->result.exemplars_written, 1);
+        assert_int_equal(x->w.batches[0].result.exemplars_written, 1);
         hx_write_destroy(x);
         if (round == 0) {
             assert_ok(tsdb_checkpoint(h->db, NULL));

@@ -6,6 +6,7 @@
 #include <ftw.h>
 #include <math.h>
 #include <pthread.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -184,6 +185,35 @@ static void tidalite_open__directory_in_use_or_unusable__clean_error(void **stat
     assert_int_equal(tidalite_close(NULL), TIDALITE_OK);
 }
 
+/* Programs compiled with an older and with a newer header than the library. */
+static void tidalite_open__options_of_other_versions__taken_where_they_mean_something(void **state)
+{
+    struct {
+        struct tidalite_options o;
+        uint64_t later[2];
+    } newer = {.later = {0, 0}};
+    struct tidalite *db = NULL;
+    tidalite_options_init(&newer.o);
+    newer.o.path = *state;
+    newer.o.struct_bytes = offsetof(struct tidalite_options, series_max);
+    newer.o.series_max = 1; /* of no meaning in that version */
+    assert_int_equal(tidalite_open(&newer.o, &db), TIDALITE_OK);
+    struct tidalite_label l[2] = {label("__name__", "a"), label("__name__", "b")};
+    struct tidalite_sample sample = {1, 1};
+    struct tidalite_series s[2] = {{&l[0], 1, &sample, 1}, {&l[1], 1, &sample, 1}};
+    struct tidalite_append_result r;
+    assert_int_equal(tidalite_append(db, s, 2, TIDALITE_BUFFERED, &r), TIDALITE_OK);
+    assert_int_equal(r.written, 2);
+    assert_int_equal(tidalite_close(db), TIDALITE_OK);
+    newer.o.struct_bytes = sizeof newer;
+    assert_int_equal(tidalite_open(&newer.o, &db), TIDALITE_OK);
+    assert_int_equal(tidalite_close(db), TIDALITE_OK);
+    newer.later[1] = 1;
+    assert_int_equal(tidalite_open(&newer.o, &db), TIDALITE_INVALID);
+    newer.o.struct_bytes = sizeof(size_t);
+    assert_int_equal(tidalite_open(&newer.o, &db), TIDALITE_INVALID);
+}
+
 /* More samples than one internal write takes, in one series and in many. */
 static void tidalite_append__larger_than_a_write__all_stored(void **state)
 {
@@ -274,22 +304,17 @@ static void tidalite_status_name__every_value__has_a_name(void **state)
     assert_string_equal(tidalite_version(), "0.1.0");
 }
 
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test_setup_teardown(
-        tidalite_append__odd_values_unsorted_labels__read_back_bit_for_bit_after_reopen, setup,
-        teardown),
-    cmocka_unit_test_setup_teardown(tidalite_append__conflicts_and_bounds__counted_rest_stored,
-                                    setup, teardown),
-    cmocka_unit_test_setup_teardown(tidalite_append__bad_labels__invalid_and_nothing_stored, setup,
-                                    teardown),
-    cmocka_unit_test_setup_teardown(tidalite_select__bad_regex_or_no_matcher__invalid_with_text,
-                                    setup, teardown),
-    cmocka_unit_test_setup_teardown(tidalite_open__directory_in_use_or_unusable__clean_error, setup,
-                                    teardown),
-    cmocka_unit_test_setup_teardown(tidalite_append__larger_than_a_write__all_stored, setup,
-                                    teardown),
-    cmocka_unit_test_setup_teardown(tidalite_append__four_threads__each_sees_its_own_at_once, setup,
-                                    teardown),
+    T(tidalite_append__odd_values_unsorted_labels__read_back_bit_for_bit_after_reopen),
+    T(tidalite_append__conflicts_and_bounds__counted_rest_stored),
+    T(tidalite_append__bad_labels__invalid_and_nothing_stored),
+    T(tidalite_select__bad_regex_or_no_matcher__invalid_with_text),
+    T(tidalite_open__directory_in_use_or_unusable__clean_error),
+    T(tidalite_open__options_of_other_versions__taken_where_they_mean_something),
+    T(tidalite_append__larger_than_a_write__all_stored),
+    T(tidalite_append__four_threads__each_sees_its_own_at_once),
     cmocka_unit_test(tidalite_status_name__every_value__has_a_name),
 };
 

@@ -232,7 +232,7 @@ static void tsdb_alias_find__after_a_write__knows_the_series(void **state)
     struct tsdb_alias_guard guard;
     tsdb_alias_begin(f->db, &guard);
     for (uint32_t i = 0; i < f->b[0].write.new_series_count; i++) {
-        const struct tsdb_new_series *ns = &f->b[0].new_series[i];
+        const struct tsdb_new_series *ns = &f->b[0].write.new_series[i];
         tsdb_alias_prefetch(f->db, ns->alias);
         struct tsdb_alias_hit hit = tsdb_alias_find(f->db, ns->alias);
         assert_int_equal(hit.ref, ns->ref);

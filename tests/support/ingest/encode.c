@@ -1,4 +1,4 @@
-#include "ingest/encode.h"
+#include "tests/support/ingest/encode.h"
 
 #include "base/assert.h"
 #include "ingest/wire.h"
@@ -343,7 +343,7 @@ enum tsdb_status encode_v2_request(const struct encode_series *series, uint32_t 
     return status;
 }
 
-enum tsdb_status ingest_snappy_encode(const struct tsdb_buf *raw, struct tsdb_buf *out)
+enum tsdb_status encode_snappy(const struct tsdb_buf *raw, struct tsdb_buf *out)
 {
     if (raw->failed) {
         return TSDB_NOMEM;

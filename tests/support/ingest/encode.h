@@ -3,14 +3,14 @@
  *
  *   encode_v1_series(&raw, &series); ...        one request is the concatenation of its parts
  *   encode_v2_request(series, n, &raw);         the symbols are collected over all series
- *   ingest_snappy_encode(&raw, &body);
+ *   encode_snappy(&raw, &body);
  *
  * Fields are written as Go's generated code does: in order of their numbers, zero scalars left out,
  * numbers packed. Out of memory shows in the buffer (`failed`), as everywhere with struct tsdb_buf.
  * Threads: pure.
  */
-#ifndef INGEST_ENCODE_H
-#define INGEST_ENCODE_H
+#ifndef TESTS_SUPPORT_INGEST_ENCODE_H
+#define TESTS_SUPPORT_INGEST_ENCODE_H
 
 #include "model/exemplar.h"
 #include "model/histogram.h"
@@ -46,6 +46,6 @@ void encode_v1_metadata(const struct tsdb_metadata *metadata, struct tsdb_buf *o
 enum tsdb_status encode_v2_request(const struct encode_series *series, uint32_t series_count,
                                    struct tsdb_buf *out) TSDB_WUR;
 /* Append raw as one Snappy block. NOMEM when either buffer has failed. */
-enum tsdb_status ingest_snappy_encode(const struct tsdb_buf *raw, struct tsdb_buf *out) TSDB_WUR;
+enum tsdb_status encode_snappy(const struct tsdb_buf *raw, struct tsdb_buf *out) TSDB_WUR;
 
 #endif
