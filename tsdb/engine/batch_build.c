@@ -143,17 +143,32 @@ static enum tsdb_status sort_entries(struct tsdb_batch_build *b,
     return TSDB_OK;
 }
 
-/* Few and rare: insertion by partition, stable. */
-static void sort_exemplars(struct tsdb_batch_build *b)
+/* The same for exemplars, of which there are few or none: nobody kept counts. begin as above. */
+static enum tsdb_status sort_exemplars(struct tsdb_batch_build *b,
+                                       uint32_t begin[TSDB_PARTITIONS + 1])
 {
-    for (uint32_t i = 1; i < b->exemplar_count; i++) {
-        struct tsdb_write_exemplar x = b->exemplars[i];
-        uint32_t j = i;
-        for (; j > 0 && b->exemplars[j - 1].partition > x.partition; j--) {
-            b->exemplars[j] = b->exemplars[j - 1];
-        }
-        b->exemplars[j] = x;
+    uint32_t next[TSDB_PARTITIONS] = {0};
+    memset(begin, 0, (TSDB_PARTITIONS + 1) * sizeof *begin);
+    if (b->exemplar_count == 0) {
+        return TSDB_OK;
     }
+    struct tsdb_write_exemplar *sorted =
+        TSDB_ARENA_ARRAY(b->arena, struct tsdb_write_exemplar, b->exemplar_count);
+    if (!sorted) {
+        return tsdb_arena_status(b->arena);
+    }
+    for (uint32_t i = 0; i < b->exemplar_count; i++) {
+        begin[b->exemplars[i].partition + 1]++;
+    }
+    for (uint32_t p = 0; p < TSDB_PARTITIONS; p++) {
+        begin[p + 1] += begin[p];
+        next[p] = begin[p];
+    }
+    for (uint32_t i = 0; i < b->exemplar_count; i++) {
+        sorted[next[b->exemplars[i].partition]++] = b->exemplars[i];
+    }
+    b->exemplars = sorted;
+    return TSDB_OK;
 }
 
 static enum tsdb_status add_batch(struct tsdb_arena *arena, struct tsdb_write *w,
@@ -178,43 +193,40 @@ static enum tsdb_status add_batch(struct tsdb_arena *arena, struct tsdb_write *w
 }
 
 /* Partitions of one owner lie side by side, so that its batch is one range of each array. */
-static enum tsdb_status cut_batches(const struct tsdb_batch_build *b,
-                                    const uint32_t begin[TSDB_PARTITIONS + 1],
-                                    enum tsdb_durability durability, struct tsdb_write *w)
+static enum tsdb_status cut_batches(const struct tsdb_batch_build *b, const uint32_t *entry_begin,
+                                    const uint32_t *exemplar_begin, enum tsdb_durability durability,
+                                    struct tsdb_write *w)
 {
     enum tsdb_status status = TSDB_OK;
-    uint32_t p = 0;
-    uint32_t x = 0;
-    while (p < TSDB_PARTITIONS && status == TSDB_OK) {
+    for (uint32_t p = 0, end; p < TSDB_PARTITIONS && status == TSDB_OK; p = end) {
+        for (end = p; end < TSDB_PARTITIONS && b->owner_of[end] == b->owner_of[p]; end++) {
+        }
         struct tsdb_batch batch = {.write = w,
                                    .owner = b->owner_of[p],
                                    .durability = durability,
-                                   .entry_begin = begin[p],
-                                   .exemplar_begin = x};
-        while (p < TSDB_PARTITIONS && b->owner_of[p] == batch.owner) {
-            for (; x < b->exemplar_count && b->exemplars[x].partition == p; x++) {
-            }
-            p++;
-        }
-        batch.entry_end = begin[p];
-        batch.exemplar_end = x;
+                                   .entry_begin = entry_begin[p],
+                                   .entry_end = entry_begin[end],
+                                   .exemplar_begin = exemplar_begin[p],
+                                   .exemplar_end = exemplar_begin[end]};
         if (batch.entry_begin < batch.entry_end || batch.exemplar_begin < batch.exemplar_end) {
             status = add_batch(b->arena, w, &batch);
         }
     }
-    TSDB_ASSERT(status != TSDB_OK || x == b->exemplar_count);
     return status;
 }
 
 enum tsdb_status tsdb_build_finish(struct tsdb_batch_build *b, enum tsdb_durability durability,
                                    struct tsdb_write *w)
 {
-    uint32_t begin[TSDB_PARTITIONS + 1];
-    enum tsdb_status status = sort_entries(b, begin);
+    uint32_t entry_begin[TSDB_PARTITIONS + 1];
+    uint32_t exemplar_begin[TSDB_PARTITIONS + 1];
+    enum tsdb_status status = sort_entries(b, entry_begin);
+    if (status == TSDB_OK) {
+        status = sort_exemplars(b, exemplar_begin);
+    }
     if (status != TSDB_OK) {
         return status;
     }
-    sort_exemplars(b);
     w->entries = b->entries;
     w->starts = b->starts;
     w->entry_count = b->entry_count;
@@ -223,5 +235,5 @@ enum tsdb_status tsdb_build_finish(struct tsdb_batch_build *b, enum tsdb_durabil
     w->exemplars = b->exemplars;
     w->exemplar_count = b->exemplar_count;
     w->batch_count = 0;
-    return cut_batches(b, begin, durability, w);
+    return cut_batches(b, entry_begin, exemplar_begin, durability, w);
 }
