@@ -135,13 +135,14 @@ static enum tsdb_status parts_create(struct tsdb *db)
         status = metadata_table_create(&db->hash_key, METADATA_ENTRIES_MAX, METADATA_BYTES_MAX,
                                        &db->metadata);
     }
-    /* The ring of a partition takes its share; rounded up, so that a small limit still keeps one
-     * each. */
-    uint32_t exemplars = (db->options.exemplars_max + TSDB_PARTITIONS - 1) / TSDB_PARTITIONS;
+    if (status == TSDB_OK) {
+        status = head_exemplar_store_create(db->options.exemplars_max, &db->exemplars);
+    }
     for (uint32_t i = 0; status == TSDB_OK && i < TSDB_PARTITIONS; i++) {
-        status = head_partition_create(i, db->epoch, exemplars, &db->heads[i]);
+        status = head_partition_create(i, db->epoch, 0, &db->heads[i]);
         if (status == TSDB_OK) {
             db->partitions[i].head = db->heads[i];
+            head_exemplars_share(db->heads[i], db->exemplars);
             head_partition_configure(db->heads[i], db->options.block_range_ms, true);
         }
     }
@@ -184,6 +185,7 @@ static void db_destroy(struct tsdb *db)
     for (uint32_t i = 0; i < TSDB_PARTITIONS; i++) {
         head_partition_destroy(db->heads[i]);
     }
+    head_exemplar_store_destroy(db->exemplars);
     head_files_destroy(db->head_files);
     blocks_close(&db->blocks);
     cache_l2_destroy(db->cache_l2);

@@ -46,7 +46,8 @@ struct tsdb {
     uint32_t owner_count;
     uint8_t owner_of[TSDB_PARTITIONS];
     struct alias_table *aliases;
-    struct metadata_table *metadata; /* has its own lock */
+    struct metadata_table *metadata;       /* has its own lock */
+    struct head_exemplar_store *exemplars; /* of all heads; has its own lock */
     struct cache_l2 *cache_l2;
     struct head_files *head_files;
     struct sealer *sealer;

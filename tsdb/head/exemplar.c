@@ -7,96 +7,220 @@
 /* Names are not empty, so no valid exemplar has more labels. */
 #define EXEMPLAR_LABELS_MAX TSDB_EXEMPLAR_LABEL_CHARS_MAX
 
-void head_exemplar_ring_init(struct head_exemplar_ring *r, uint32_t cap)
+/* ---- life ---- */
+
+enum tsdb_status head_exemplar_store_create(uint32_t max, struct head_exemplar_store **out)
 {
-    memset(r, 0, sizeof *r);
-    tsdb_mutex_init(&r->lock, TSDB_RANK_TSDB_METADATA, "head exemplars");
-    r->cap = cap;
+    struct head_exemplar_store *s = tsdb_mem_alloc_zero(HEAD_CATEGORY, sizeof *s);
+    if (!s) {
+        return TSDB_NOMEM;
+    }
+    tsdb_mutex_init(&s->lock, TSDB_RANK_TSDB_METADATA, "head exemplars");
+    s->cap = max;
+    *out = s;
+    return TSDB_OK;
 }
 
-static size_t slots_bytes(const struct head_exemplar_ring *r)
+static size_t slots_bytes(const struct head_exemplar_store *s)
 {
-    return r->cap * sizeof(struct head_exemplar_slot);
+    return s->cap * sizeof(struct head_exemplar_slot);
 }
 
-void head_exemplar_ring_deinit(struct head_exemplar_ring *r)
+/* At most half of the places are taken. */
+static uint64_t heads_count(const struct head_exemplar_store *s)
 {
-    tsdb_mutex_lock(&r->lock);
-    if (r->slots) {
-        for (uint32_t i = 0; i < r->cap; i++) {
-            tsdb_mem_free(HEAD_CATEGORY, r->slots[i].labels, r->slots[i].label_bytes);
+    uint64_t n = 8;
+    while (n < 2 * (uint64_t)s->cap) {
+        n *= 2;
+    }
+    return n;
+}
+
+static size_t heads_bytes(const struct head_exemplar_store *s)
+{
+    return heads_count(s) * sizeof(struct head_exemplar_head);
+}
+
+void head_exemplar_store_destroy(struct head_exemplar_store *s)
+{
+    if (!s) {
+        return;
+    }
+    tsdb_mutex_lock(&s->lock);
+    for (uint32_t i = 0; s->slots && i < s->cap; i++) {
+        tsdb_mem_free(HEAD_CATEGORY, s->slots[i].labels, s->slots[i].label_bytes);
+    }
+    tsdb_mem_free(HEAD_CATEGORY, s->slots, slots_bytes(s));
+    tsdb_mem_free(HEAD_CATEGORY, s->heads, heads_bytes(s));
+    tsdb_mutex_unlock(&s->lock);
+    tsdb_mutex_deinit(&s->lock);
+    tsdb_mem_free(HEAD_CATEGORY, s, sizeof *s);
+}
+
+void head_exemplars_share(struct head_partition *p, struct head_exemplar_store *s)
+{
+    TSDB_ASSERT(s);
+    head_exemplar_store_destroy(p->own_exemplars);
+    p->own_exemplars = NULL;
+    p->exemplars = s;
+}
+
+static bool store_ensure(struct head_exemplar_store *s) TSDB_REQUIRES(s->lock)
+{
+    if (s->slots) {
+        return true;
+    }
+    struct head_exemplar_slot *slots = tsdb_mem_alloc_zero(HEAD_CATEGORY, slots_bytes(s));
+    struct head_exemplar_head *heads = tsdb_mem_alloc(HEAD_CATEGORY, heads_bytes(s));
+    if (!slots || !heads) {
+        tsdb_mem_free(HEAD_CATEGORY, slots, slots_bytes(s));
+        tsdb_mem_free(HEAD_CATEGORY, heads, heads_bytes(s));
+        return false;
+    }
+    s->slots = slots;
+    s->heads = heads;
+    s->head_mask = (uint32_t)(heads_count(s) - 1);
+    for (uint64_t i = 0; i <= s->head_mask; i++) {
+        s->heads[i].series = TSDB_SERIES_NEW;
+    }
+    return true;
+}
+
+/* ---- series -> newest ---- */
+
+static uint32_t home_of(const struct head_exemplar_store *s, tsdb_series_ref series)
+    TSDB_REQUIRES(s->lock)
+{
+    return (series * UINT32_C(2654435769)) >> 7 & s->head_mask;
+}
+
+/* The place of the series, or the free one where it belongs. */
+static uint32_t head_find(const struct head_exemplar_store *s, tsdb_series_ref series)
+    TSDB_REQUIRES(s->lock)
+{
+    uint32_t i = home_of(s, series);
+    while (s->heads[i].series != TSDB_SERIES_NEW && s->heads[i].series != series) {
+        i = (i + 1) & s->head_mask;
+    }
+    return i;
+}
+
+/* Free the place; what was pushed on by it moves back, so that no search ends early. */
+static void head_remove(struct head_exemplar_store *s, uint32_t at) TSDB_REQUIRES(s->lock)
+{
+    for (uint32_t i = (at + 1) & s->head_mask; s->heads[i].series != TSDB_SERIES_NEW;
+         i = (i + 1) & s->head_mask) {
+        uint32_t home = home_of(s, s->heads[i].series);
+        if (((i - home) & s->head_mask) >= ((i - at) & s->head_mask)) {
+            s->heads[at] = s->heads[i];
+            at = i;
         }
-        tsdb_mem_free(HEAD_CATEGORY, r->slots, slots_bytes(r));
     }
-    r->slots = NULL;
-    r->count = 0;
-    tsdb_mutex_unlock(&r->lock);
-    tsdb_mutex_deinit(&r->lock);
+    s->heads[at].series = TSDB_SERIES_NEW;
 }
 
-static struct head_exemplar_slot *slot_at(struct head_exemplar_ring *r, uint32_t i)
-    TSDB_REQUIRES(r->lock)
+/* ---- the ring ---- */
+
+static struct head_exemplar_slot *slot_of(const struct head_exemplar_store *s, uint64_t number)
+    TSDB_REQUIRES(s->lock)
 {
-    uint32_t at = r->begin + i;
-    return &r->slots[at < r->cap ? at : at - r->cap];
+    return &s->slots[number % s->cap];
 }
 
-/* The series' newest exemplar in the ring. A scan: exemplars are rare, rings are small. */
-static const struct head_exemplar_slot *newest_of(struct head_exemplar_ring *r, uint32_t local)
-    TSDB_REQUIRES(r->lock)
+/* Is it still there? */
+static bool is_kept(const struct head_exemplar_store *s, uint64_t number) TSDB_REQUIRES(s->lock)
 {
-    for (uint32_t i = r->count; i-- > 0;) {
-        const struct head_exemplar_slot *s = slot_at(r, i);
-        if (s->local == local) {
-            return s;
+    return number < s->end && s->end - number <= s->count;
+}
+
+static void drop_oldest(struct head_exemplar_store *s) TSDB_REQUIRES(s->lock)
+{
+    uint64_t number = s->end - s->count;
+    struct head_exemplar_slot *slot = slot_of(s, number);
+    uint32_t partition = tsdb_series_partition(slot->series);
+    uint32_t head = head_find(s, slot->series);
+    TSDB_ASSERT(s->first[partition] == number);
+    s->first[partition] = slot->next;
+    s->partition_count[partition]--;
+    if (s->heads[head].newest == number) {
+        head_remove(s, head);
+    }
+    tsdb_mem_free(HEAD_CATEGORY, slot->labels, slot->label_bytes);
+    *slot = (struct head_exemplar_slot){0};
+    s->count--;
+}
+
+static bool slots_same(const struct head_exemplar_slot *a, const struct head_exemplar_slot *b)
+{
+    return a->bits == b->bits && a->label_bytes == b->label_bytes &&
+           (a->label_bytes == 0 || memcmp(a->labels, b->labels, a->label_bytes) == 0);
+}
+
+/* May it follow what the series has? NOT_FOUND: the very same is there. */
+static enum tsdb_status check_order(const struct head_exemplar_store *s, uint64_t newest,
+                                    const struct head_exemplar_slot *x) TSDB_REQUIRES(s->lock)
+{
+    uint32_t at_once = 0;
+    for (uint64_t n = newest; is_kept(s, n); n = slot_of(s, n)->older) {
+        const struct head_exemplar_slot *have = slot_of(s, n);
+        if (have->t_ms != x->t_ms) {
+            return have->t_ms < x->t_ms ? TSDB_OK : TSDB_OUT_OF_ORDER;
+        }
+        if (slots_same(have, x)) {
+            return TSDB_NOT_FOUND;
+        }
+        if (++at_once == HEAD_EXEMPLARS_AT_ONCE) {
+            return TSDB_LIMIT;
         }
     }
-    return NULL;
+    return TSDB_OK;
 }
 
-static enum tsdb_status append_locked(struct head_exemplar_ring *r,
-                                      const struct head_exemplar_slot *x) TSDB_REQUIRES(r->lock)
+static enum tsdb_status append_locked(struct head_exemplar_store *s, struct head_exemplar_slot *x)
+    TSDB_REQUIRES(s->lock)
 {
-    if (!r->slots) {
-        r->slots = tsdb_mem_alloc_zero(HEAD_CATEGORY, slots_bytes(r));
-        if (!r->slots) {
-            return TSDB_NOMEM;
-        }
+    if (!store_ensure(s)) {
+        return TSDB_NOMEM;
     }
-    const struct head_exemplar_slot *last = newest_of(r, x->local);
-    if (last && x->t_ms <= last->t_ms) {
-        bool same = x->t_ms == last->t_ms && x->bits == last->bits &&
-                    x->label_bytes == last->label_bytes &&
-                    (x->label_bytes == 0 || memcmp(x->labels, last->labels, x->label_bytes) == 0);
-        /* LIMIT stands for "there already" within this file. */
-        return same ? TSDB_LIMIT : TSDB_OUT_OF_ORDER;
+    uint32_t head = head_find(s, x->series);
+    bool known = s->heads[head].series == x->series;
+    x->older = known ? s->heads[head].newest : UINT64_MAX;
+    enum tsdb_status status = check_order(s, x->older, x);
+    if (status != TSDB_OK) {
+        return status;
     }
-    if (r->count == r->cap) {
-        struct head_exemplar_slot *oldest = slot_at(r, 0);
-        tsdb_mem_free(HEAD_CATEGORY, oldest->labels, oldest->label_bytes);
-        oldest->labels = NULL;
-        oldest->label_bytes = 0;
-        r->begin = r->begin + 1 < r->cap ? r->begin + 1 : 0;
-        r->count--;
+    if (s->count == s->cap) {
+        drop_oldest(s);
+        head = head_find(s, x->series); /* places may have moved */
     }
-    TSDB_ASSERT(r->count < r->cap && r->begin < r->cap);
-    *slot_at(r, r->count) = *x;
-    r->count++;
+    uint32_t partition = tsdb_series_partition(x->series);
+    if (s->partition_count[partition] > 0) {
+        slot_of(s, s->last[partition])->next = s->end;
+    } else {
+        s->first[partition] = s->end;
+    }
+    s->last[partition] = s->end;
+    s->partition_count[partition]++;
+    s->heads[head] = (struct head_exemplar_head){s->end, x->series};
+    *slot_of(s, s->end) = *x;
+    s->end++;
+    s->count++;
     return TSDB_OK;
 }
 
 enum tsdb_status head_exemplar_append(struct head_partition *p, uint32_t local,
                                       const struct tsdb_exemplar *x)
 {
-    struct head_exemplar_ring *r = &p->exemplars;
+    struct head_exemplar_store *s = p->exemplars;
     TSDB_ASSERT(local < p->front.series_count);
-    if (r->cap == 0) {
+    if (s->cap == 0) {
         return TSDB_OK;
     }
     if (x->labels.count > EXEMPLAR_LABELS_MAX) {
         return TSDB_INVALID;
     }
-    struct head_exemplar_slot slot = {.local = local, .bits = x->bits, .t_ms = x->t_ms};
+    struct head_exemplar_slot slot = {
+        .series = tsdb_series_make(p->id, local), .bits = x->bits, .t_ms = x->t_ms};
     size_t bytes = tsdb_labels_encoded_bytes(&x->labels);
     if (bytes > 0) {
         slot.labels = tsdb_mem_alloc(HEAD_CATEGORY, bytes);
@@ -105,15 +229,15 @@ enum tsdb_status head_exemplar_append(struct head_partition *p, uint32_t local,
         }
         slot.label_bytes = (uint32_t)tsdb_labels_encode(&x->labels, slot.labels);
     }
-    tsdb_mutex_lock(&r->lock);
-    enum tsdb_status status = append_locked(r, &slot);
-    tsdb_mutex_unlock(&r->lock);
+    tsdb_mutex_lock(&s->lock);
+    enum tsdb_status status = append_locked(s, &slot);
+    tsdb_mutex_unlock(&s->lock);
     if (status == TSDB_OK) {
         head_count(&p->front.counters.exemplars, 1);
         return TSDB_OK;
     }
     tsdb_mem_free(HEAD_CATEGORY, slot.labels, slot.label_bytes);
-    return status == TSDB_LIMIT ? TSDB_OK : status;
+    return status == TSDB_NOT_FOUND ? TSDB_OK : status;
 }
 
 static const uint8_t *get_string(const uint8_t *p, const uint8_t *end, const char **out_s,
@@ -145,15 +269,17 @@ static uint32_t labels_view(const struct head_exemplar_slot *s, struct tsdb_labe
 
 void head_exemplars(struct head_partition *p, head_exemplar_fn fn, void *arg)
 {
-    struct head_exemplar_ring *r = &p->exemplars;
+    struct head_exemplar_store *s = p->exemplars;
     struct tsdb_label labels[EXEMPLAR_LABELS_MAX];
     bool go_on = true;
-    tsdb_mutex_lock(&r->lock);
-    for (uint32_t i = 0; go_on && i < r->count; i++) {
-        const struct head_exemplar_slot *s = slot_at(r, i);
+    tsdb_mutex_lock(&s->lock);
+    uint64_t number = s->first[p->id];
+    for (uint32_t i = s->partition_count[p->id]; go_on && i > 0; i--) {
+        const struct head_exemplar_slot *slot = slot_of(s, number);
         struct tsdb_exemplar x = {
-            .labels = {labels, labels_view(s, labels)}, .bits = s->bits, .t_ms = s->t_ms};
-        go_on = fn(arg, s->local, &x);
+            .labels = {labels, labels_view(slot, labels)}, .bits = slot->bits, .t_ms = slot->t_ms};
+        go_on = fn(arg, tsdb_series_local(slot->series), &x);
+        number = slot->next;
     }
-    tsdb_mutex_unlock(&r->lock);
+    tsdb_mutex_unlock(&s->lock);
 }

@@ -44,6 +44,14 @@ struct head_counters {
 enum tsdb_status head_partition_create(uint32_t id, struct tsdb_epoch *epoch,
                                        uint32_t exemplars_max,
                                        struct head_partition **out) TSDB_WUR;
+/* Where exemplars of many partitions lie, `max` of them in all; the oldest goes first. Outlives the
+ * partitions that use it. A partition that was created with exemplars_max > 0 has one of its own
+ * until head_exemplars_share, which comes before the first exemplar. */
+struct head_exemplar_store;
+enum tsdb_status head_exemplar_store_create(uint32_t max,
+                                            struct head_exemplar_store **out) TSDB_WUR;
+void head_exemplar_store_destroy(struct head_exemplar_store *s); /* NULL is fine */
+void head_exemplars_share(struct head_partition *p, struct head_exemplar_store *s);
 /* Before the first sample. range_ms: length of the windows (0: one window for all time). seal:
  * somebody takes sealed chunks to files (tsdb/engine/sealer.h); else they stay as they are. */
 void head_partition_configure(struct head_partition *p, int64_t range_ms, bool seal);
@@ -94,6 +102,10 @@ void head_wal_logged(struct head_partition *p, uint32_t local, uint64_t epoch, u
  * when a request first asks for its samples to be logged. */
 bool head_labels_logged(const struct head_partition *p, uint32_t local);
 void head_labels_logged_set(struct head_partition *p, uint32_t local);
+/* Exemplars of a series come in order of time; several may have one time, the same again is no news
+ * (OK). OUT_OF_ORDER: older than the newest; LIMIT: HEAD_EXEMPLARS_AT_ONCE of that time are there;
+ * INVALID, NOMEM. */
+#define HEAD_EXEMPLARS_AT_ONCE 64u
 enum tsdb_status head_exemplar_append(struct head_partition *p, uint32_t local,
                                       const struct tsdb_exemplar *x) TSDB_WUR;
 /* Slices over the series [from, from + count); each returns the chunks that it sealed or dropped.
@@ -134,8 +146,8 @@ enum tsdb_status head_read(const struct head_partition *p, uint32_t local,
                            struct tsdb_time_range range, uint64_t view, struct tsdb_arena *arena,
                            struct tsdb_columns *out, struct tsdb_error *err) TSDB_WUR;
 typedef bool (*head_exemplar_fn)(void *arg, uint32_t local, const struct tsdb_exemplar *x);
-/* Exemplars of the partition, oldest first. Takes the partition's exemplar lock (rank
- * TSDB_METADATA), shared with the owner's rare head_exemplar_append. */
+/* Exemplars of the partition, oldest first. Takes the lock of the store (rank TSDB_METADATA), shared
+ * with the owners' rare head_exemplar_append. */
 void head_exemplars(struct head_partition *p, head_exemplar_fn fn, void *arg);
 /* The whole-structure check. Owner. */
 enum tsdb_status head_validate(const struct head_partition *p, struct tsdb_error *err) TSDB_WUR;

@@ -7,7 +7,7 @@
  *   load.c      recovery: chunks from files
  *   sealed.c    lists of sealed chunks, to the sealer and back, sweep and drop
  *   windows.c   counts per window
- *   exemplar.c  the ring of exemplars
+ *   exemplar.c  the store of exemplars
  *   read.c      what a reader sees
  *   validate.c  the whole-structure check
  *   files.c     head files
@@ -28,19 +28,36 @@ struct head_list {
     _Atomic(struct head_sealed *) items[]; /* replaced in place when a chunk has reached a file */
 };
 
-/* Exemplars of a partition: a ring, the oldest is overwritten. */
+/* Exemplars of all partitions that share the store: a ring, the oldest is overwritten, whosever it
+ * is. An exemplar has a number, counted from 0; number n is in slot n % cap while it is one of the
+ * last `count`.
+ *
+ *   heads: series -> its newest      slot.older: the one before of that series, if still there
+ *   first, last of a partition       slot.next:  the one after of that partition
+ */
 struct head_exemplar_slot {
-    uint32_t local;
+    tsdb_series_ref series;
     uint32_t label_bytes;
     uint8_t *labels; /* as tsdb_labels_encode writes them, owned */
     uint64_t bits;
     int64_t t_ms;
+    uint64_t older, next; /* numbers */
 };
-struct head_exemplar_ring {
-    struct tsdb_mutex lock;                        /* rank TSDB_METADATA; guards the rest */
-    struct head_exemplar_slot *slots TSDB_GUARDED; /* allocated with the first exemplar */
-    uint32_t cap;                                  /* immutable */
-    uint32_t begin TSDB_GUARDED, count TSDB_GUARDED;
+struct head_exemplar_head {
+    uint64_t newest;
+    tsdb_series_ref series; /* TSDB_SERIES_NEW: free */
+};
+struct head_exemplar_store {
+    struct tsdb_mutex lock; /* rank TSDB_METADATA; guards the rest */
+    uint32_t cap;           /* immutable; 0: none is kept */
+    /* allocated with the first exemplar */
+    struct head_exemplar_slot *slots TSDB_GUARDED;
+    struct head_exemplar_head *heads TSDB_GUARDED; /* open addressing, head_mask + 1 places */
+    uint32_t head_mask TSDB_GUARDED;
+    uint32_t count TSDB_GUARDED;
+    uint64_t end TSDB_GUARDED; /* number of the next one */
+    uint64_t first[TSDB_PARTITIONS] TSDB_GUARDED, last[TSDB_PARTITIONS] TSDB_GUARDED;
+    uint32_t partition_count[TSDB_PARTITIONS] TSDB_GUARDED;
 };
 
 /* How much of a partition lies in which window: one for every tail, out-of-order sample and sealed
@@ -69,7 +86,8 @@ struct head_partition {
     _Atomic(struct head_sealed *) seal_queue; /* raw chunks, newest first: owner to sealer */
     _Atomic(uint32_t) raw_pending;
     struct head_windows windows;
-    struct head_exemplar_ring exemplars;
+    struct head_exemplar_store *exemplars; /* own_exemplars, or one that partitions share */
+    struct head_exemplar_store *own_exemplars;
 };
 
 static inline struct head_series *head_hot(const struct head_partition *p, uint32_t local)
@@ -200,10 +218,5 @@ static inline void head_window_uncount(struct head_partition *p, int64_t t_ms)
 {
     head_windows_sub(&p->windows, sealed_window(t_ms, p->range_ms), 1);
 }
-
-/* ---- exemplar.c ---- */
-
-void head_exemplar_ring_init(struct head_exemplar_ring *r, uint32_t cap);
-void head_exemplar_ring_deinit(struct head_exemplar_ring *r);
 
 #endif

@@ -33,14 +33,18 @@ enum tsdb_status head_partition_create(uint32_t id, struct tsdb_epoch *epoch,
     head_windows_init(&p->windows);
     atomic_init(&p->front.counters.min_time_ms, INT64_MAX);
     atomic_init(&p->front.counters.max_time_ms, INT64_MIN);
-    enum tsdb_status status = index_mem_create(epoch, &p->limbo, &p->index);
+    enum tsdb_status status = head_exemplar_store_create(exemplars_max, &p->own_exemplars);
+    if (status == TSDB_OK) {
+        status = index_mem_create(epoch, &p->limbo, &p->index);
+    }
     if (status != TSDB_OK) {
+        head_exemplar_store_destroy(p->own_exemplars);
         head_windows_deinit(&p->windows);
         tsdb_epoch_limbo_deinit(&p->limbo);
         tsdb_mem_free(HEAD_CATEGORY, p, sizeof *p);
         return status;
     }
-    head_exemplar_ring_init(&p->exemplars, exemplars_max);
+    p->exemplars = p->own_exemplars;
     *out = p;
     return TSDB_OK;
 }
@@ -104,7 +108,7 @@ void head_partition_destroy(struct head_partition *p)
     }
     index_mem_destroy(p->index);
     tsdb_epoch_limbo_deinit(&p->limbo);
-    head_exemplar_ring_deinit(&p->exemplars);
+    head_exemplar_store_destroy(p->own_exemplars);
     head_windows_deinit(&p->windows);
     tsdb_mem_free(HEAD_CATEGORY, p, sizeof *p);
 }

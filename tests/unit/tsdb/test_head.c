@@ -355,7 +355,6 @@ static void head_exemplar_append__ring_full__oldest_is_overwritten(void **state)
     uint32_t b = series(f, "b");
     assert_ok(put_exemplar(f, a, 10, "a10"));
     assert_ok(put_exemplar(f, a, 10, "a10")); /* the same again is no news */
-    assert_int_equal(put_exemplar(f, a, 10, "xxx"), TSDB_OUT_OF_ORDER);
     assert_int_equal(put_exemplar(f, a, 9, "a9"), TSDB_OUT_OF_ORDER);
     assert_ok(put_exemplar(f, b, 5, "b5"));
     for (int64_t t = 11; t < 14; t++) {
@@ -370,6 +369,73 @@ static void head_exemplar_append__ring_full__oldest_is_overwritten(void **state)
     assert_int_equal(seen.t[3], 13);
     assert_string_equal(seen.trace[3], "a13");
     assert_int_equal(atomic_load(&head_counters(f->head)->exemplars), 5);
+}
+
+static void head_exemplar_append__one_time__all_that_differ_are_kept(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t a = series(f, "a");
+    assert_ok(put_exemplar(f, a, 10, "x"));
+    assert_ok(put_exemplar(f, a, 10, "y"));
+    assert_ok(put_exemplar(f, a, 10, "x")); /* no news, though not the newest */
+    assert_ok(put_exemplar(f, a, 10, "z"));
+    struct seen seen = {0};
+    head_exemplars(f->head, see, &seen);
+    assert_int_equal(seen.count, 3);
+    assert_string_equal(seen.trace[0], "x");
+    assert_string_equal(seen.trace[1], "y");
+    assert_string_equal(seen.trace[2], "z");
+}
+
+static bool count_one(void *arg, uint32_t local, const struct tsdb_exemplar *x)
+{
+    (void)local, (void)x;
+    ++*(uint32_t *)arg;
+    return true;
+}
+
+/* One bound for all: a partition alone may use all of it, and the oldest goes, whosever it is. A scan
+ * for the newest of a series, or of the same time, would take this many for ever. */
+static void head_exemplar_append__shared_store__one_bound_and_no_scan(void **state)
+{
+    struct fixture *f = *state;
+    enum {
+        MAX = 200000
+    };
+    struct head_exemplar_store *store = NULL;
+    struct head_partition *other = NULL;
+    assert_ok(head_exemplar_store_create(MAX, &store));
+    assert_ok(head_partition_create(7, f->epoch, 0, &other));
+    head_exemplars_share(f->head, store);
+    head_exemplars_share(other, store);
+    uint32_t a = series(f, "a");
+    struct head_partition *own = f->head;
+    f->head = other;
+    uint32_t b = series(f, "b");
+    assert_ok(put_exemplar(f, b, 1, "b"));
+    f->head = own;
+    for (int64_t t = 0; t < 2 * MAX; t++) {
+        assert_ok(put_exemplar(f, a, t, "a"));
+    }
+    uint32_t n = 0;
+    head_exemplars(f->head, count_one, &n);
+    assert_int_equal(n, MAX);
+    n = 0;
+    head_exemplars(other, count_one, &n);
+    assert_int_equal(n, 0);
+    f->head = other;
+    assert_ok(put_exemplar(f, b, 1, "b")); /* forgotten, and so new */
+    f->head = own;
+    uint32_t at_once = 0;
+    for (char id[8] = "0"; at_once < 1000; at_once++) {
+        snprintf(id, sizeof id, "%u", at_once);
+        enum tsdb_status status = put_exemplar(f, a, 2 * MAX, id);
+        assert_int_equal(status, at_once < HEAD_EXEMPLARS_AT_ONCE ? TSDB_OK : TSDB_LIMIT);
+    }
+    head_partition_destroy(other);
+    head_partition_destroy(f->head);
+    f->head = NULL;
+    head_exemplar_store_destroy(store);
 }
 
 /* ---- running out of memory ---- */
@@ -572,6 +638,8 @@ static const struct CMUnitTest tests[] = {
     T(head_wal_base__epochs__hold_only_what_was_logged_in_them),
     T(head_series_hole__between_series__takes_an_id_and_is_told_apart),
     T(head_exemplar_append__ring_full__oldest_is_overwritten),
+    T(head_exemplar_append__one_time__all_that_differ_are_kept),
+    T(head_exemplar_append__shared_store__one_bound_and_no_scan),
     T(head_series__many__slabs_and_directory_grow),
     cmocka_unit_test(head_append__nth_allocation_fails__nothing_is_half_done),
     cmocka_unit_test(head__random_appends__agree_with_naive_arrays),
