@@ -204,6 +204,13 @@ static enum tsdb_status check_layout(const struct tsdb_histogram *h, struct tsdb
             TSDB_HISTOGRAM_SCHEMA_MIN, TSDB_HISTOGRAM_SCHEMA_MAX, TSDB_HISTOGRAM_SCHEMA_CUSTOM,
             h->schema);
     }
+    /* Not checked by Prometheus, whose sum() over a NaN here does not end. */
+    if (!(h->zero_threshold >= 0 && h->zero_threshold < HUGE_VAL)) {
+        return tsdb_error_set(err, TSDB_INVALID,
+                              "histogram has a zero threshold of %g, which must be finite and not "
+                              "negative",
+                              h->zero_threshold);
+    }
     struct side positive = side_positive(h);
     struct side negative = side_negative(h);
     enum tsdb_status status = check_spans(&positive, false, err);

@@ -68,7 +68,8 @@ struct tsdb_histogram {
 /* Is `sum` the stale marker? Such a sample has no buckets and ends the series. */
 bool tsdb_histogram_is_stale(const struct tsdb_histogram *h);
 
-/* Check as Prometheus does on append (Histogram.Validate, FloatHistogram.Validate): spans, bucket
+/* Check as Prometheus does on append (Histogram.Validate, FloatHistogram.Validate), and that the zero
+ * threshold is finite and not negative: spans, bucket
  * counts, no negative buckets, count against buckets (integer: sum of buckets must equal count, or
  * be <= count when sum is NaN; float: not compared), custom values finite, strictly rising, count
  * of buckets within them. A stale one is always valid. INVALID with Prometheus's text. */
