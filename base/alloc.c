@@ -188,6 +188,7 @@ void tsdb_account_init(struct tsdb_account *a, uint64_t limit_bytes, struct tsdb
 {
     atomic_init(&a->used_bytes, 0);
     atomic_init(&a->peak_bytes, 0);
+    atomic_init(&a->refusals, 0);
     a->limit_bytes = limit_bytes;
     a->parent = parent;
 }
@@ -199,6 +200,7 @@ static int account_charge_one(struct tsdb_account *a, uint64_t bytes)
     uint64_t now = atomic_load_explicit(&a->used_bytes, memory_order_relaxed);
     do {
         if (a->limit_bytes != 0 && (now > a->limit_bytes || bytes > a->limit_bytes - now)) {
+            atomic_fetch_add_explicit(&a->refusals, 1, memory_order_relaxed);
             return 0;
         }
     } while (!atomic_compare_exchange_weak_explicit(&a->used_bytes, &now, now + bytes,

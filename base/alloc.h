@@ -59,11 +59,12 @@ void tsdb_alloc_fail_nth(uint64_t nth, int sticky);
 uint64_t tsdb_alloc_fail_count(void);
 
 /* A memory account with a limit: what one request, or all queries together, may hold.
- * Zones: limit_bytes, parent immutable after init; used atomic. */
+ * Zones: limit_bytes, parent immutable after init; the rest atomic. */
 struct tsdb_account {
     _Atomic(uint64_t) used_bytes;
     _Atomic(uint64_t) peak_bytes;
-    uint64_t limit_bytes; /* 0 = none */
+    _Atomic(uint64_t) refusals; /* charges that this account (and not a parent) refused */
+    uint64_t limit_bytes;       /* 0 = none */
     struct tsdb_account *parent;
 };
 void tsdb_account_init(struct tsdb_account *a, uint64_t limit_bytes, struct tsdb_account *parent);

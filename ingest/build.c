@@ -1,36 +1,115 @@
 /* From the parts of a framed series to the batch builder. */
-#include "base/assert.h"
+#include "base/limits.h"
 #include "ingest/histogram_wire.h"
 #include "ingest/ingest_private.h"
+
+#include <string.h>
+
+/* Of a series in the text of a refusal. */
+#define TEXT_LABELS_MAX 16u
+#define TEXT_STRING_MAX 80u
 
 void ingest_build_reset(struct ingest_request *r)
 {
     tsdb_arena_reset(&r->arena);
+    tsdb_arena_reset(&r->scratch);
     tsdb_build_init(&r->build, &r->arena, r->in->key, r->in->owner_of);
     r->hits = r->misses = r->metadata_count = 0;
-    r->rejected = 0;
+    memset(r->rejected, 0, sizeof r->rejected);
+    r->first_named = false;
+    r->first_series[0] = '\0';
     tsdb_error_clear(&r->first_error);
     tsdb_error_clear(&r->error);
     r->submitted = false;
     r->status = TSDB_OK;
 }
 
-void ingest_build_reject(struct ingest_request *r, uint32_t samples, struct tsdb_error *why)
+enum tsdb_status ingest_build_keep(struct ingest_request *r, const struct tsdb_label *items,
+                                   uint32_t count, struct tsdb_label **out)
+{
+    struct tsdb_label *copy = TSDB_ARENA_ARRAY(&r->arena, struct tsdb_label, TSDB_MAX(count, 1u));
+    if (!copy) {
+        return tsdb_arena_status(&r->arena);
+    }
+    memcpy(copy, items, count * sizeof *copy);
+    *out = copy;
+    return TSDB_OK;
+}
+
+void ingest_build_reject(struct ingest_request *r, enum tsdb_reject reason, uint32_t samples,
+                         struct tsdb_error *why)
 {
     if (r->first_error.status == TSDB_OK) {
         r->first_error = *why;
     }
-    r->rejected += samples;
+    r->rejected[reason] += samples;
     tsdb_error_clear(why);
 }
 
-enum tsdb_status ingest_build_new(struct ingest_request *r, struct tsdb_label *items,
-                                  uint32_t count, struct tsdb_hash128 alias,
-                                  struct tsdb_build_target *out, struct tsdb_error *err)
+/* At most `bytes` of a string, and whole characters. */
+static uint32_t cut_utf8(const char *s, uint32_t len, uint32_t bytes)
 {
-    enum tsdb_status status = tsdb_labels_canonicalize(items, &count, true, err);
+    uint32_t n = TSDB_MIN(len, bytes);
+    while (n > 0 && n < len && ((uint8_t)s[n] & 0xc0) == 0x80) {
+        n--;
+    }
+    return n;
+}
+
+void ingest_series_text(const struct tsdb_label *items, uint32_t count, char *out, size_t cap)
+{
+    struct tsdb_label shown[TEXT_LABELS_MAX];
+    uint32_t n = 0;
+    bool cut = false;
+    for (uint32_t i = 0; i < count; i++) {
+        struct tsdb_label l = items[i];
+        bool name =
+            tsdb_str_compare(l.name, l.name_len, TSDB_METRIC_NAME, strlen(TSDB_METRIC_NAME)) == 0;
+        uint32_t at = n < TEXT_LABELS_MAX ? n : TEXT_LABELS_MAX - 1;
+        if (n == TEXT_LABELS_MAX && !name) {
+            cut = true;
+            continue;
+        }
+        l.name_len = cut_utf8(l.name, l.name_len, TEXT_STRING_MAX);
+        l.value_len = cut_utf8(l.value, l.value_len, TEXT_STRING_MAX);
+        cut |= l.name_len < items[i].name_len || l.value_len < items[i].value_len;
+        shown[at] = l;
+        n = at + 1;
+    }
+    struct tsdb_buf text;
+    struct tsdb_labels labels = {shown, n};
+    tsdb_buf_init(&text, TSDB_MEM_INGEST, 0);
+    tsdb_labels_print(&labels, &text);
+    size_t len = text.failed ? 0 : text.len;
+    cut |= len >= cap;
+    if (len > 0) {
+        size_t keep = cut_utf8((const char *)text.data, (uint32_t)len,
+                               (uint32_t)(cap - (cut ? sizeof "..." : 1)));
+        memcpy(out, text.data, keep);
+        memcpy(out + keep, cut ? "..." : "", cut ? sizeof "..." : 1);
+    } else {
+        out[0] = '\0';
+    }
+    tsdb_buf_deinit(&text);
+}
+
+void ingest_build_name(struct ingest_request *r, const struct tsdb_label *items, uint32_t count)
+{
+    r->first_named = true;
+    ingest_series_text(items, count, r->first_series, sizeof r->first_series);
+}
+
+enum tsdb_status ingest_build_new(struct ingest_request *r, uint32_t count,
+                                  struct tsdb_hash128 alias, struct tsdb_build_target *out,
+                                  struct tsdb_error *err)
+{
+    struct tsdb_label *kept = NULL;
+    enum tsdb_status status = tsdb_labels_canonicalize(r->labels, &count, true, err);
     if (status == TSDB_OK) {
-        status = tsdb_build_new(&r->build, (struct tsdb_labels){items, count}, alias, out);
+        status = ingest_build_keep(r, r->labels, count, &kept);
+    }
+    if (status == TSDB_OK) {
+        status = tsdb_build_new(&r->build, (struct tsdb_labels){kept, count}, alias, out);
     }
     return status;
 }
@@ -55,15 +134,43 @@ static enum tsdb_status add_floats(struct ingest_request *r, const struct remote
     return TSDB_UNLIKELY(c.failed) ? remote_write_fault(w, c.pos, "sample", err) : status;
 }
 
+/* The raw form of a histogram; encoded in scratch, where the bound of its length costs nothing. */
+static enum tsdb_status keep_histogram(struct ingest_request *r, const struct tsdb_histogram *h,
+                                       struct tsdb_raw_histogram **out, struct tsdb_error *err)
+{
+    uint8_t *bytes = tsdb_arena_alloc(&r->scratch, tsdb_histogram_encoded_bytes_max(h), 1);
+    if (!bytes) {
+        return tsdb_arena_status(&r->scratch);
+    }
+    size_t len = tsdb_histogram_encode(h, bytes);
+    if (len > TSDB_HISTOGRAM_BYTES_MAX) {
+        return tsdb_error_set(err, TSDB_INVALID, "histogram of %zu bytes is larger than the limit",
+                              len);
+    }
+    struct tsdb_raw_histogram *raw = TSDB_ARENA_NEW(&r->arena, struct tsdb_raw_histogram);
+    uint8_t *kept = tsdb_arena_alloc(&r->arena, len, 1);
+    if (!raw || !kept) {
+        return tsdb_arena_status(&r->arena);
+    }
+    memcpy(kept, bytes, len);
+    *raw = (struct tsdb_raw_histogram){(uint32_t)len, kept};
+    *out = raw;
+    return TSDB_OK;
+}
+
 /* Reduce, validate, bring to raw form, add. */
 static enum tsdb_status add_histogram(struct ingest_request *r,
                                       const struct tsdb_build_target *target,
                                       struct tsdb_histogram *h, int64_t t_ms, int64_t start_ms,
                                       struct tsdb_error *err)
 {
-    enum tsdb_status status = tsdb_histogram_reduce(h, &r->arena);
+    struct tsdb_raw_histogram *raw = NULL;
+    enum tsdb_status status = tsdb_histogram_reduce(h, &r->scratch);
     if (status == TSDB_OK) {
         status = tsdb_histogram_validate(h, err);
+    }
+    if (status == TSDB_OK) {
+        status = keep_histogram(r, h, &raw, err);
     }
     if (status == TSDB_OK) {
         status = tsdb_build_reserve(&r->build, 1);
@@ -71,17 +178,6 @@ static enum tsdb_status add_histogram(struct ingest_request *r,
     if (status != TSDB_OK) {
         return status;
     }
-    struct tsdb_raw_histogram *raw = TSDB_ARENA_NEW(&r->arena, struct tsdb_raw_histogram);
-    uint8_t *bytes = tsdb_arena_alloc(&r->arena, tsdb_histogram_encoded_bytes_max(h), 1);
-    if (!raw || !bytes) {
-        return tsdb_arena_status(&r->arena);
-    }
-    size_t len = tsdb_histogram_encode(h, bytes);
-    if (len > TSDB_HISTOGRAM_BYTES_MAX) {
-        return tsdb_error_set(err, TSDB_INVALID, "histogram of %zu bytes is larger than the limit",
-                              len);
-    }
-    *raw = (struct tsdb_raw_histogram){(uint32_t)len, bytes};
     tsdb_build_add(&r->build, target,
                    h->is_float ? TSDB_SAMPLE_HISTOGRAM_FLOAT : TSDB_SAMPLE_HISTOGRAM_INT, t_ms,
                    (uint64_t)(uintptr_t)raw);
@@ -100,13 +196,14 @@ static enum tsdb_status add_histograms(struct ingest_request *r,
         struct tsdb_histogram h;
         int64_t t_ms = 0;
         int64_t start_ms = 0;
+        tsdb_arena_reset(&r->scratch);
         enum tsdb_status status =
-            histogram_wire_decode(message, w->v2, &r->arena, &h, &t_ms, &start_ms, err);
+            histogram_wire_decode(message, w->v2, &r->scratch, &h, &t_ms, &start_ms, err);
         if (status == TSDB_OK) {
             status = add_histogram(r, target, &h, t_ms, start_ms, err);
         }
         if (status == TSDB_INVALID) {
-            ingest_build_reject(r, 1, err);
+            ingest_build_reject(r, TSDB_REJECT_HISTOGRAM, 1, err);
         } else if (status != TSDB_OK) {
             return status;
         }
@@ -133,17 +230,15 @@ ingest_build_exemplars(struct ingest_request *r, const struct remote_write_walke
                        const struct remote_write_series *s, const struct tsdb_build_target *target,
                        ingest_exemplar_fn read, const void *read_arg, struct tsdb_error *err)
 {
+    /* A name has a character at least, so that more labels than this are too long. */
+    struct tsdb_label items[TSDB_EXEMPLAR_LABEL_CHARS_MAX];
     struct remote_write_cursor c = remote_write_exemplars(w, s);
     struct tsdb_slice message;
-    while (remote_write_next_message(&c, &message)) {
+    while (r->exemplars_left > 0 && remote_write_next_message(&c, &message)) {
         struct tsdb_exemplar x;
-        struct tsdb_label *items =
-            TSDB_ARENA_ARRAY(&r->arena, struct tsdb_label, INGEST_EXEMPLAR_LABELS_MAX);
-        if (!items) {
-            return tsdb_arena_status(&r->arena);
-        }
-        enum tsdb_status status =
-            read(read_arg, message, items, INGEST_EXEMPLAR_LABELS_MAX, &x, err);
+        struct tsdb_label *kept = NULL;
+        r->exemplars_left--;
+        enum tsdb_status status = read(read_arg, message, items, TSDB_ARRAY_LEN(items), &x, err);
         if (status == TSDB_OK) {
             status = tsdb_exemplar_validate(&x, err);
         }
@@ -152,6 +247,10 @@ ingest_build_exemplars(struct ingest_request *r, const struct remote_write_walke
             continue;
         }
         if (status == TSDB_OK) {
+            status = ingest_build_keep(r, items, x.labels.count, &kept);
+        }
+        if (status == TSDB_OK) {
+            x.labels.items = kept;
             status = tsdb_build_exemplar(&r->build, target, &x);
         }
         if (status != TSDB_OK) {

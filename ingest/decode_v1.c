@@ -7,18 +7,14 @@ static enum tsdb_status slow_target(struct ingest_request *r, const struct remot
                                     const struct remote_write_series *s, struct tsdb_hash128 alias,
                                     struct tsdb_build_target *out, struct tsdb_error *err)
 {
-    uint32_t cap = TSDB_MIN(s->label_count, (uint32_t)TSDB_LABELS_MAX);
-    struct tsdb_label *items = TSDB_ARENA_ARRAY(&r->arena, struct tsdb_label, TSDB_MAX(cap, 1u));
-    if (!items) {
-        return tsdb_arena_status(&r->arena);
-    }
     uint32_t count = 0;
-    enum tsdb_status status = remote_write_read_labels(w, s, items, cap, &count, err);
+    enum tsdb_status status =
+        remote_write_read_labels(w, s, r->labels, TSDB_LABELS_MAX, &count, err);
     if (status == TSDB_LIMIT) {
-        return tsdb_error_set(err, TSDB_INVALID, "series has %u labels, at most %u are taken",
+        return tsdb_error_set(err, TSDB_INVALID, "series has %u labels, at most %u are allowed",
                               s->label_count, TSDB_LABELS_MAX);
     }
-    return status == TSDB_OK ? ingest_build_new(r, items, count, alias, out, err) : status;
+    return status == TSDB_OK ? ingest_build_new(r, count, alias, out, err) : status;
 }
 
 static enum tsdb_status find_target(struct ingest_request *r, const struct remote_write_walker *w,
@@ -46,6 +42,16 @@ static enum tsdb_status read_exemplar(const void *w, struct tsdb_slice message,
     return remote_write_read_exemplar(w, message, items, cap, out, err);
 }
 
+/* Rare: what of the labels can be read is enough. */
+static TSDB_NOINLINE void name_first(struct ingest_request *r, const struct remote_write_walker *w,
+                                     const struct remote_write_series *s)
+{
+    uint32_t count = 0;
+    enum tsdb_status status =
+        remote_write_read_labels(w, s, r->labels, TSDB_LABELS_MAX, &count, NULL);
+    ingest_build_name(r, r->labels, status == TSDB_LIMIT ? TSDB_LABELS_MAX : count);
+}
+
 static enum tsdb_status add_series(struct ingest_request *r, const struct remote_write_walker *w,
                                    const struct remote_write_series *s, struct tsdb_hash128 alias,
                                    struct tsdb_error *err)
@@ -53,14 +59,16 @@ static enum tsdb_status add_series(struct ingest_request *r, const struct remote
     struct tsdb_build_target target;
     enum tsdb_status status = find_target(r, w, s, alias, &target, err);
     if (TSDB_UNLIKELY(status == TSDB_INVALID)) {
-        ingest_build_reject(r, s->sample_count + s->histogram_count, err);
-        return TSDB_OK;
-    }
-    if (status == TSDB_OK) {
+        ingest_build_reject(r, TSDB_REJECT_LABELS, s->sample_count + s->histogram_count, err);
+        status = TSDB_OK;
+    } else if (status == TSDB_OK) {
         status = ingest_build_samples(r, w, s, &target, err);
+        if (TSDB_UNLIKELY(status == TSDB_OK && s->exemplar_count > 0)) {
+            status = ingest_build_exemplars(r, w, s, &target, read_exemplar, w, err);
+        }
     }
-    if (TSDB_UNLIKELY(status == TSDB_OK && s->exemplar_count > 0)) {
-        status = ingest_build_exemplars(r, w, s, &target, read_exemplar, w, err);
+    if (TSDB_UNLIKELY(ingest_build_unnamed(r))) {
+        name_first(r, w, s);
     }
     return status;
 }
@@ -69,7 +77,8 @@ static enum tsdb_status take_metadata(struct ingest_request *r, struct tsdb_slic
                                       struct tsdb_error *err)
 {
     struct tsdb_metadata m;
-    enum tsdb_status status = metadata_wire_decode(message, &r->arena, &m, err);
+    tsdb_arena_reset(&r->scratch);
+    enum tsdb_status status = metadata_wire_decode(message, &r->scratch, &m, err);
     return ingest_build_metadata(r, status, &m, err);
 }
 

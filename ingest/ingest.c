@@ -11,13 +11,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#define ARENA_FIRST_BYTES  (1u << 20) /* a request of 2000 samples fits */
-#define BUFFER_FIRST_BYTES (128u << 10)
-#define BUFFER_KEEP_BYTES  (4u << 20) /* larger ones are not kept in the pool */
-/* What decoding may add to the decoded bytes: entries twice (32 B each), WAL bytes, new series. A
- * sample has at least some ten bytes on the wire in practice; this is an estimate for admission,
- * the arena's own account is the bound. */
-#define DECODE_FACTOR 3
+#define ARENA_FIRST_BYTES   (1u << 20) /* a request of 2000 samples fits */
+#define BUFFER_FIRST_BYTES  (128u << 10)
+#define BUFFER_KEEP_BYTES   (4u << 20) /* larger ones are not kept in the pool */
+#define SCRATCH_FIRST_BYTES (16u << 10)
 
 void ingest_options_default(struct ingest_options *o)
 {
@@ -41,19 +38,22 @@ enum tsdb_status ingest_create(const struct ingest_options *options, struct tsdb
     in->db = db;
     in->key = tsdb_hash_key(db);
     in->owner_of = tsdb_owner_map(db);
+    tsdb_account_init(&in->account, options->inflight_bytes_max, NULL);
     tsdb_mutex_init(&in->lock, TSDB_RANK_INGEST_POOL, "ingest-pool");
     *out = in;
     return TSDB_OK;
 }
 
-static void buffer_free(struct ingest_buffer *b)
+static void buffer_free(struct ingest_request *r, struct ingest_buffer *b)
 {
     tsdb_mem_free(TSDB_MEM_INGEST, b->data, b->cap);
+    tsdb_account_release(&r->account, b->cap);
     *b = (struct ingest_buffer){0};
 }
 
-/* Capacity for `need` bytes; contents up to len are kept. */
-static enum tsdb_status buffer_reserve(struct ingest_buffer *b, size_t need)
+/* Capacity for `need` bytes; contents up to len are kept. NOMEM, LIMIT. */
+static enum tsdb_status buffer_reserve(struct ingest_request *r, struct ingest_buffer *b,
+                                       size_t need)
 {
     if (need <= b->cap) {
         return TSDB_OK;
@@ -62,8 +62,13 @@ static enum tsdb_status buffer_reserve(struct ingest_buffer *b, size_t need)
     while (cap < need) {
         cap *= 2;
     }
+    enum tsdb_status status = tsdb_account_charge(&r->account, cap - b->cap);
+    if (status != TSDB_OK) {
+        return status;
+    }
     uint8_t *p = tsdb_mem_realloc(TSDB_MEM_INGEST, b->data, b->cap, cap);
     if (!p) {
+        tsdb_account_release(&r->account, cap - b->cap);
         return TSDB_NOMEM;
     }
     b->data = p;
@@ -71,12 +76,31 @@ static enum tsdb_status buffer_reserve(struct ingest_buffer *b, size_t need)
     return TSDB_OK;
 }
 
-static void request_destroy(struct ingest_request *r)
+/* Everything that the request holds but itself. */
+static void request_strip(struct ingest_request *r)
 {
     tsdb_arena_deinit(&r->arena);
-    buffer_free(&r->body);
-    buffer_free(&r->decoded);
+    tsdb_arena_deinit(&r->scratch);
+    buffer_free(r, &r->body);
+    buffer_free(r, &r->decoded);
+}
+
+static void request_destroy(struct ingest_request *r)
+{
+    request_strip(r);
     tsdb_mem_free(TSDB_MEM_INGEST, r, sizeof *r);
+}
+
+static struct ingest_request *request_create(struct ingest *in)
+{
+    struct ingest_request *r = tsdb_mem_alloc_zero(TSDB_MEM_INGEST, sizeof *r);
+    if (r) {
+        r->in = in;
+        tsdb_account_init(&r->account, in->options.inflight_bytes_max / 2, &in->account);
+        tsdb_arena_init(&r->arena, TSDB_MEM_INGEST, ARENA_FIRST_BYTES, &r->account);
+        tsdb_arena_init(&r->scratch, TSDB_MEM_INGEST, SCRATCH_FIRST_BYTES, &r->account);
+    }
+    return r;
 }
 
 void ingest_destroy(struct ingest *in)
@@ -95,20 +119,25 @@ void ingest_destroy(struct ingest *in)
     tsdb_mem_free(TSDB_MEM_INGEST, in, sizeof *in);
 }
 
-static enum tsdb_status charge(struct ingest_request *r, uint64_t bytes, struct tsdb_error *err)
+/* The request ran into a bound of memory: its own, which a repetition meets again, or that of all
+ * together. */
+static enum tsdb_status no_room(struct ingest_request *r, struct tsdb_error *err)
 {
     struct ingest *in = r->in;
-    uint64_t before = atomic_fetch_add(&in->inflight_bytes, bytes);
-    if (before + bytes > in->options.inflight_bytes_max) {
-        atomic_fetch_sub(&in->inflight_bytes, bytes);
-        atomic_fetch_add_explicit(&in->busy, 1, memory_order_relaxed);
-        return tsdb_error_set(err, TSDB_BUSY,
-                              "too many bytes of write requests in flight (%" PRIu64 " of %" PRIu64
-                              "), try again later",
-                              before, in->options.inflight_bytes_max);
+    tsdb_error_clear(err);
+    if (atomic_load_explicit(&r->account.refusals, memory_order_relaxed) > 0) {
+        return tsdb_error_set(
+            err, TSDB_LIMIT,
+            "request needs more than %" PRIu64
+            " bytes of memory, half of --web.max-inflight-bytes: send smaller ones",
+            r->account.limit_bytes);
     }
-    r->charged_bytes += bytes;
-    return TSDB_OK;
+    atomic_fetch_add_explicit(&in->busy, 1, memory_order_relaxed);
+    return tsdb_error_set(err, TSDB_BUSY,
+                          "too many bytes of write requests in flight (%" PRIu64 " of %" PRIu64
+                          "), try again later",
+                          atomic_load_explicit(&in->account.used_bytes, memory_order_relaxed),
+                          in->options.inflight_bytes_max);
 }
 
 static enum tsdb_status check_db(struct ingest *in, struct tsdb_error *err)
@@ -135,9 +164,27 @@ static struct ingest_request *pool_take(struct ingest *in)
     if (r) {
         in->pool = r->next;
         in->pool_count--;
+        in->pool_bytes -= atomic_load_explicit(&r->account.used_bytes, memory_order_relaxed);
     }
     tsdb_mutex_unlock(&in->lock);
     return r;
+}
+
+/* False: the pool has enough; the request is still the caller's. */
+static bool pool_put(struct ingest *in, struct ingest_request *r)
+{
+    uint64_t bytes = atomic_load_explicit(&r->account.used_bytes, memory_order_relaxed);
+    tsdb_mutex_lock(&in->lock);
+    bool keep = in->pool_count < in->options.pool_max &&
+                in->pool_bytes + bytes <= in->options.inflight_bytes_max / 8;
+    if (keep) {
+        r->next = in->pool;
+        in->pool = r;
+        in->pool_count++;
+        in->pool_bytes += bytes;
+    }
+    tsdb_mutex_unlock(&in->lock);
+    return keep;
 }
 
 enum tsdb_status ingest_begin(struct ingest *in, uint64_t body_bytes_hint,
@@ -156,28 +203,19 @@ enum tsdb_status ingest_begin(struct ingest *in, uint64_t body_bytes_hint,
     }
     struct ingest_request *r = pool_take(in);
     if (!r) {
-        r = tsdb_mem_alloc_zero(TSDB_MEM_INGEST, sizeof *r);
-        if (!r) {
-            return tsdb_error_nomem(err, "a write request");
-        }
-        r->in = in;
-        tsdb_arena_init(&r->arena, TSDB_MEM_INGEST, ARENA_FIRST_BYTES, NULL);
+        r = request_create(in);
+    }
+    if (!r) {
+        return tsdb_error_nomem(err, "a write request");
     }
     r->body.len = r->decoded.len = 0;
-    r->charged_bytes = 0;
     r->use_aliases = true;
     r->added = false;
+    r->exemplars_left = 0;
+    atomic_store_explicit(&r->account.refusals, 0, memory_order_relaxed);
     ingest_build_reset(r);
     tsdb_request_init(&r->context, &in->options.clock, TSDB_SCOPE_WRITE);
     r->context.durability = TSDB_DURABILITY_MEMORY; /* "at least": the server's mode is the floor */
-    status = charge(r, body_bytes_hint, err);
-    if (status == TSDB_OK) {
-        status = buffer_reserve(&r->body, body_bytes_hint);
-    }
-    if (status != TSDB_OK) {
-        ingest_end(r);
-        return status;
-    }
     *out = r;
     return TSDB_OK;
 }
@@ -197,14 +235,13 @@ enum tsdb_status ingest_body(struct ingest_request *r, const void *data, size_t 
                               " bytes (--web.max-body-size)",
                               r->in->options.body_bytes_max);
     }
-    if (total > r->charged_bytes) {
-        enum tsdb_status status = charge(r, total - r->charged_bytes, err);
-        if (status != TSDB_OK) {
-            return status;
-        }
+    enum tsdb_status status = buffer_reserve(r, &r->body, total);
+    if (status != TSDB_OK) {
+        return status == TSDB_LIMIT ? no_room(r, err)
+                                    : tsdb_error_nomem(err, "the body of a write request");
     }
-    if (buffer_reserve(&r->body, total) != TSDB_OK) {
-        return tsdb_error_nomem(err, "the body of a write request");
+    if (len == 0) {
+        return TSDB_OK;
     }
     memcpy(r->body.data + r->body.len, data, len);
     r->body.len = total;
@@ -220,10 +257,10 @@ static enum tsdb_status unpack_body(struct ingest_request *r, struct tsdb_slice 
     enum tsdb_status status = ingest_snappy_decoded_bytes(
         r->body.data, r->body.len, in->options.decoded_bytes_max, &decoded, err);
     if (status == TSDB_OK) {
-        status = charge(r, (uint64_t)decoded * DECODE_FACTOR, err);
-    }
-    if (status == TSDB_OK) {
-        status = buffer_reserve(&r->decoded, TSDB_MAX(decoded, (size_t)1));
+        status = buffer_reserve(r, &r->decoded, TSDB_MAX(decoded, (size_t)1));
+        if (status == TSDB_LIMIT) {
+            status = no_room(r, err);
+        }
     }
     if (status == TSDB_OK) {
         status = ingest_snappy_decode(r->body.data, r->body.len, r->decoded.data, decoded, err);
@@ -239,19 +276,59 @@ static enum tsdb_status unpack_body(struct ingest_request *r, struct tsdb_slice 
     return status;
 }
 
+/* Where the messages are: unpacked, or as they came. */
+static enum tsdb_status find_body(struct ingest_request *r, struct tsdb_slice *out,
+                                  struct tsdb_error *err)
+{
+    *out = (struct tsdb_slice){r->decoded.data, r->decoded.len};
+    if (r->body.len == 0) {
+        return TSDB_OK; /* an empty request is legal */
+    }
+    if (!r->use_aliases) { /* once more */
+        if (r->plain) {
+            *out = (struct tsdb_slice){r->body.data, r->body.len};
+        }
+        return TSDB_OK;
+    }
+    enum tsdb_status status = unpack_body(r, out, err);
+    r->plain = status == TSDB_OK && out->data == r->body.data;
+    atomic_fetch_add_explicit(&r->in->decoded_bytes, out->len, memory_order_relaxed);
+    return status;
+}
+
+/* A message of one version is empty in the eyes of the other, whose fields have other numbers: an
+ * empty success would tell the sender that all is well. */
+static enum tsdb_status check_message(const struct ingest_request *r, struct tsdb_slice body,
+                                      struct tsdb_error *err)
+{
+    uint32_t field = 0;
+    enum wire_type type = WIRE_VARINT;
+    bool framed = wire_tag(body.data, body.data + body.len, &field, &type) != NULL;
+    bool v2 = r->protocol == INGEST_REMOTE_WRITE_2;
+    if (framed && (v2 ? field == 1 || field == 3 : field == 4 || field == 5)) {
+        return tsdb_error_set(
+            err, TSDB_INVALID, "body is a message of remote write %s, but its Content-Type says %s",
+            v2 ? "1.0 (prometheus.WriteRequest)" : "2.0 (io.prometheus.write.v2.Request)",
+            v2 ? "2.0" : "1.0");
+    }
+    return TSDB_OK;
+}
+
 static enum tsdb_status decode(struct ingest_request *r, struct tsdb_error *err)
 {
-    struct tsdb_slice body = {r->decoded.data, r->decoded.len};
-    enum tsdb_status status = TSDB_OK;
-    if (r->use_aliases) {
-        status =
-            r->body.len == 0 ? TSDB_OK : unpack_body(r, &body, err); /* an empty request is legal */
-        atomic_fetch_add_explicit(&r->in->decoded_bytes, body.len, memory_order_relaxed);
+    struct tsdb_slice body;
+    enum tsdb_status status = find_body(r, &body, err);
+    if (status == TSDB_OK && body.len > 0) {
+        status = check_message(r, body, err);
     }
     if (status == TSDB_OK && body.len > 0) {
+        r->exemplars_left = (uint32_t)(body.len / INGEST_EXEMPLAR_BYTES_MIN) + 1;
         status = r->protocol == INGEST_REMOTE_WRITE_1
                      ? ingest_decode_v1(r, body.data, body.len, err)
                      : ingest_decode_v2(r, body.data, body.len, err);
+        if (status == TSDB_LIMIT) { /* of an arena; other limits are of single series */
+            status = no_room(r, err);
+        }
     }
     return status;
 }
@@ -269,6 +346,9 @@ static void hand_over(struct ingest_request *r)
         enum tsdb_durability durability =
             TSDB_MAX(tsdb_durability(r->in->db), r->context.durability);
         r->status = tsdb_build_finish(&r->build, durability, &r->write);
+        if (r->status == TSDB_LIMIT) {
+            r->status = no_room(r, &r->error);
+        }
         r->write.request = &r->context;
         r->write.done = write_done;
         r->write.done_arg = r;
@@ -304,14 +384,16 @@ enum tsdb_status ingest_add(struct ingest_request *r, const struct tsdb_labels *
                             int64_t t_ms, uint64_t bits, struct tsdb_error *err)
 {
     r->added = true;
-    struct tsdb_label *items =
-        TSDB_ARENA_ARRAY(&r->arena, struct tsdb_label, TSDB_MAX(labels->count, 1u));
-    enum tsdb_status status = items ? tsdb_build_reserve(&r->build, 1) : TSDB_NOMEM;
+    if (labels->count > TSDB_LABELS_MAX) {
+        return tsdb_error_set(err, TSDB_INVALID, "series has %u labels, at most %u are taken",
+                              labels->count, TSDB_LABELS_MAX);
+    }
+    enum tsdb_status status = tsdb_build_reserve(&r->build, 1);
     for (uint32_t i = 0; i < labels->count && status == TSDB_OK; i++) {
         const struct tsdb_label *l = &labels->items[i];
         char *name = tsdb_arena_strndup(&r->arena, l->name, l->name_len);
         char *value = tsdb_arena_strndup(&r->arena, l->value, l->value_len);
-        items[i] = (struct tsdb_label){name, value, l->name_len, l->value_len};
+        r->labels[i] = (struct tsdb_label){name, value, l->name_len, l->value_len};
         status = name && value ? TSDB_OK : TSDB_NOMEM;
     }
     if (status != TSDB_OK) {
@@ -319,7 +401,7 @@ enum tsdb_status ingest_add(struct ingest_request *r, const struct tsdb_labels *
     }
     struct tsdb_hash128 none = {0, 0};
     struct tsdb_build_target target;
-    status = ingest_build_new(r, items, labels->count, none, &target, err);
+    status = ingest_build_new(r, labels->count, none, &target, err);
     if (status == TSDB_OK) {
         tsdb_build_add(&r->build, &target, TSDB_SAMPLE_FLOAT, t_ms, bits);
     }
@@ -338,8 +420,6 @@ void ingest_submit_added(struct ingest_request *r, ingest_done_fn done, void *ar
 static void describe_reject(struct ingest_request *r, const struct tsdb_write_result *sum,
                             char *out, size_t cap)
 {
-    struct tsdb_buf labels;
-    tsdb_buf_init(&labels, TSDB_MEM_INGEST, 1024);
     const char *phrase = tsdb_reject_text(sum->first_reason);
     if (sum->first_rejected >= r->write.entry_count) {
         snprintf(out, cap, "%s", phrase);
@@ -351,15 +431,14 @@ static void describe_reject(struct ingest_request *r, const struct tsdb_write_re
     if (e->series == TSDB_SERIES_NEW) {
         view = r->write.new_series[e->aux].labels;
     } else if (tsdb_querier_open(r->in->db, &r->context, TSDB_TIME_ALL, &q, NULL) == TSDB_OK) {
-        if (tsdb_series_labels(q, e->series, &r->arena, &view, NULL) != TSDB_OK) {
+        if (tsdb_series_labels(q, e->series, &r->scratch, &view, NULL) != TSDB_OK) {
             view.count = 0;
         }
     }
-    tsdb_labels_print(&view, &labels);
-    snprintf(out, cap, "%s %" PRId64 " (series %.*s)", phrase, e->t_ms,
-             labels.failed ? 0 : (int)labels.len, labels.data ? (const char *)labels.data : "");
+    char series[sizeof r->first_series];
+    ingest_series_text(view.items, view.count, series, sizeof series);
+    snprintf(out, cap, "%s %" PRId64 " (series %s)", phrase, e->t_ms, series);
     tsdb_querier_close(q);
-    tsdb_buf_deinit(&labels);
 }
 
 static void count_answer(struct ingest *in, const struct ingest_request *r,
@@ -370,6 +449,10 @@ static void count_answer(struct ingest *in, const struct ingest_request *r,
     atomic_fetch_add_explicit(&in->histograms, a->histograms_written, memory_order_relaxed);
     atomic_fetch_add_explicit(&in->exemplars, a->exemplars_written, memory_order_relaxed);
     atomic_fetch_add_explicit(&in->rejected, a->rejected, memory_order_relaxed);
+    atomic_fetch_add_explicit(&in->rejected_labels, r->rejected[TSDB_REJECT_LABELS],
+                              memory_order_relaxed);
+    atomic_fetch_add_explicit(&in->rejected_histograms, r->rejected[TSDB_REJECT_HISTOGRAM],
+                              memory_order_relaxed);
     atomic_fetch_add_explicit(&in->metadata, r->metadata_count, memory_order_relaxed);
     atomic_fetch_add_explicit(&in->hits, r->hits, memory_order_relaxed);
     atomic_fetch_add_explicit(&in->misses, r->misses, memory_order_relaxed);
@@ -403,8 +486,8 @@ bool ingest_answer(struct ingest_request *r, struct ingest_answer *out)
     if (status == TSDB_OK && sum.stale_refs > 0 && r->use_aliases) {
         /* A series was dropped between look-up and append. Go again by labels; what was stored is a
          * no-op then. */
-        ingest_build_reset(r);
         r->use_aliases = false;
+        ingest_build_reset(r);
         r->status = decode(r, &r->error);
         hand_over(r);
         return false;
@@ -417,16 +500,16 @@ bool ingest_answer(struct ingest_request *r, struct ingest_answer *out)
     out->samples_written = sum.samples_written;
     out->histograms_written = sum.histograms_written;
     out->exemplars_written = sum.exemplars_written;
-    out->rejected = r->rejected;
     for (uint32_t i = TSDB_REJECT_NONE + 1; i < TSDB_REJECT_COUNT; i++) {
         if (i != TSDB_REJECT_EXEMPLAR) {
-            out->rejected += sum.rejected[i];
+            out->rejected += sum.rejected[i] + r->rejected[i];
         }
     }
     if (out->rejected > 0) {
-        char first[360];
+        char first[190 + sizeof r->first_series + sizeof " (series )"];
         if (r->first_error.status != TSDB_OK) {
-            snprintf(first, sizeof first, "%s", r->first_error.msg);
+            snprintf(first, sizeof first, "%.190s (series %s)", r->first_error.msg,
+                     r->first_series);
         } else {
             describe_reject(r, &sum, first, sizeof first);
         }
@@ -445,40 +528,38 @@ void ingest_end(struct ingest_request *r)
         return;
     }
     struct ingest *in = r->in;
-    atomic_fetch_sub(&in->inflight_bytes, r->charged_bytes);
-    r->charged_bytes = 0;
     tsdb_arena_reset(&r->arena);
+    tsdb_arena_reset(&r->scratch);
     if (r->body.cap > BUFFER_KEEP_BYTES) {
-        buffer_free(&r->body);
+        buffer_free(r, &r->body);
     }
     if (r->decoded.cap > BUFFER_KEEP_BYTES) {
-        buffer_free(&r->decoded);
+        buffer_free(r, &r->decoded);
     }
-    tsdb_mutex_lock(&in->lock);
-    bool keep = in->pool_count < in->options.pool_max;
-    if (keep) {
-        r->next = in->pool;
-        in->pool = r;
-        in->pool_count++;
-    }
-    tsdb_mutex_unlock(&in->lock);
-    if (!keep) {
+    if (!pool_put(in, r)) {
         request_destroy(r);
     }
 }
 
-void ingest_stats_read(const struct ingest *in, struct ingest_stats *out)
+void ingest_stats_read(struct ingest *in, struct ingest_stats *out)
 {
+    tsdb_mutex_lock(&in->lock);
+    out->pool_bytes = in->pool_bytes;
+    tsdb_mutex_unlock(&in->lock);
+    /* The two are not read at one moment. */
+    uint64_t used = atomic_load_explicit(&in->account.used_bytes, memory_order_relaxed);
+    out->inflight_bytes = used > out->pool_bytes ? used - out->pool_bytes : 0;
     out->requests = atomic_load_explicit(&in->requests, memory_order_relaxed);
     out->requests_failed = atomic_load_explicit(&in->requests_failed, memory_order_relaxed);
     out->body_bytes = atomic_load_explicit(&in->body_bytes, memory_order_relaxed);
     out->decoded_bytes = atomic_load_explicit(&in->decoded_bytes, memory_order_relaxed);
-    out->inflight_bytes = atomic_load_explicit(&in->inflight_bytes, memory_order_relaxed);
     out->busy = atomic_load_explicit(&in->busy, memory_order_relaxed);
     out->samples = atomic_load_explicit(&in->samples, memory_order_relaxed);
     out->histograms = atomic_load_explicit(&in->histograms, memory_order_relaxed);
     out->exemplars = atomic_load_explicit(&in->exemplars, memory_order_relaxed);
     out->rejected = atomic_load_explicit(&in->rejected, memory_order_relaxed);
+    out->rejected_labels = atomic_load_explicit(&in->rejected_labels, memory_order_relaxed);
+    out->rejected_histograms = atomic_load_explicit(&in->rejected_histograms, memory_order_relaxed);
     out->metadata = atomic_load_explicit(&in->metadata, memory_order_relaxed);
     out->series_hits = atomic_load_explicit(&in->hits, memory_order_relaxed);
     out->series_misses = atomic_load_explicit(&in->misses, memory_order_relaxed);

@@ -4,8 +4,10 @@
  *   owners -> `done` -> ingest_answer -> ingest_end
  *
  * A request object comes from a pool and keeps its buffers, so that the steady state allocates
- * nothing. Bytes in flight (bodies, decoded bodies and arenas) are bounded over all requests by one
- * budget; beyond it: BUSY.
+ * nothing. Memory is charged when it is held and for what is held: bodies as they arrive, decoded
+ * bodies, arenas, what the pool keeps. All requests together are bounded by inflight_bytes_max:
+ * beyond it BUSY; one alone by half of that: beyond it LIMIT. What a client announces is checked
+ * against body_bytes_max and holds nothing.
  *
  * What an answer means (remote write 1.0 and 2.0 alike): good samples of a request are stored even
  * if others are refused (partial commit, INVALID with a text); BUSY and READ_ONLY mean that nothing
@@ -26,8 +28,8 @@ struct ingest_request;
 struct ingest_options {
     uint64_t body_bytes_max;     /* compressed; TSDB_WRITE_BODY_BYTES_MAX */
     uint64_t decoded_bytes_max;  /* TSDB_WRITE_DECODED_BYTES_MAX */
-    uint64_t inflight_bytes_max; /* over all requests */
-    uint32_t pool_max;           /* idle request objects kept */
+    uint64_t inflight_bytes_max; /* memory of all requests; of one: half of it */
+    uint32_t pool_max;           /* idle request objects kept, with an eighth of that at most */
     struct tsdb_clock clock;
 };
 void ingest_options_default(struct ingest_options *o);
@@ -46,8 +48,8 @@ enum ingest_encoding {
 
 typedef void (*ingest_done_fn)(void *arg);
 
-/* body_bytes_hint: Content-Length, or 0 when unknown. BUSY (budget, not ready), READ_ONLY, LIMIT
- * (body too large), NOMEM. */
+/* body_bytes_hint: Content-Length, or 0 when unknown. BUSY (not ready), READ_ONLY, LIMIT (body too
+ * large), NOMEM. */
 enum tsdb_status ingest_begin(struct ingest *in, uint64_t body_bytes_hint,
                               struct ingest_request **out, struct tsdb_error *err) TSDB_WUR;
 /* To set durability, client, scopes before submit. */
@@ -80,10 +82,13 @@ bool ingest_answer(struct ingest_request *r, struct ingest_answer *out);
 void ingest_end(struct ingest_request *r); /* back to the pool; NULL is fine */
 
 struct ingest_stats {
-    uint64_t requests, requests_failed, body_bytes, decoded_bytes, inflight_bytes, busy;
+    uint64_t requests, requests_failed, body_bytes, decoded_bytes, busy;
+    uint64_t inflight_bytes; /* held by requests now */
+    uint64_t pool_bytes;     /* held by idle ones */
     uint64_t samples, histograms, exemplars, rejected, metadata;
+    uint64_t rejected_labels, rejected_histograms; /* of those: refused while decoding */
     uint64_t series_hits, series_misses;
 };
-void ingest_stats_read(const struct ingest *in, struct ingest_stats *out);
+void ingest_stats_read(struct ingest *in, struct ingest_stats *out);
 
 #endif

@@ -22,9 +22,9 @@
 #define INGEST_SALT_REMOTE_WRITE_2 UINT64_C(0x9e3779b97f4a7c15)
 #define INGEST_SALT_CANONICAL      UINT64_C(0xc2b2ae3d27d4eb4f)
 
-/* Labels of one exemplar that are looked at; 128 characters in all are taken, so that more cannot
- * be valid in practice. */
-#define INGEST_EXEMPLAR_LABELS_MAX 32
+/* An exemplar with time, value and a label has more bytes on the wire than this, and takes some two
+ * hundred in memory: of empty ones no more are taken than the body could hold real ones. */
+#define INGEST_EXEMPLAR_BYTES_MIN 16u
 
 struct ingest {
     /* immutable */
@@ -36,10 +36,12 @@ struct ingest {
     struct tsdb_mutex lock; /* rank INGEST_POOL */
     struct ingest_request *pool TSDB_GUARDED;
     uint32_t pool_count TSDB_GUARDED;
+    uint64_t pool_bytes TSDB_GUARDED;
     /* atomic */
-    _Atomic(uint64_t) inflight_bytes;
+    struct tsdb_account account; /* of all requests, idle ones too */
     _Atomic(uint64_t) requests, requests_failed, body_bytes, decoded_bytes, busy;
     _Atomic(uint64_t) samples, histograms, exemplars, rejected, metadata, hits, misses;
+    _Atomic(uint64_t) rejected_labels, rejected_histograms;
 };
 
 /* A buffer that a pooled request keeps. */
@@ -51,20 +53,25 @@ struct ingest_buffer {
 struct ingest_request {
     struct ingest *in;
     struct tsdb_request context;
-    struct tsdb_arena arena;
+    struct tsdb_account account; /* of this request: arenas and buffers */
+    struct tsdb_arena arena;     /* what the write borrows until it is done */
+    struct tsdb_arena scratch;   /* one message at a time: histogram, metadata */
     struct ingest_buffer body, decoded;
-    uint64_t charged_bytes; /* of the budget */
-    bool use_aliases;       /* false when a stale reference made us go again */
-    bool added;             /* samples came from ingest_add: there is no body */
-    bool submitted;         /* the write went to the engine: its results count */
+    bool plain;       /* the body was not packed */
+    bool use_aliases; /* false when a stale reference made us go again */
+    bool added;       /* samples came from ingest_add: there is no body */
+    bool submitted;   /* the write went to the engine: its results count */
     enum ingest_protocol protocol;
     enum ingest_encoding encoding;
     /* what decoding builds */
     struct tsdb_batch_build build;
     uint32_t hits, misses, metadata_count;
+    uint32_t exemplars_left; /* how many more are taken */
     /* what decoding refused */
-    uint32_t rejected;
+    uint32_t rejected[TSDB_REJECT_COUNT];
     struct tsdb_error first_error;
+    bool first_named;       /* first_series is set */
+    char first_series[200]; /* the one of first_error, as Prometheus prints a metric; cut */
     /* the outcome */
     enum tsdb_status status;
     struct tsdb_error error;
@@ -75,18 +82,22 @@ struct ingest_request {
     /* scratch of the decoders */
     struct remote_write_series group[INGEST_GROUP];
     struct tsdb_hash128 group_hash[INGEST_GROUP];
+    struct tsdb_slice group_name[INGEST_GROUP]; /* 2.0: the metric */
+    struct tsdb_label labels[TSDB_LABELS_MAX];  /* of one series */
 };
 
 /* ---- build.c: everything lives in the request's arena; NOMEM or LIMIT when it is exhausted ---- */
 void ingest_build_reset(struct ingest_request *r);
-/* The target of a series that the alias table does not know.
- *   items[count]  labels as received, arena memory of the caller's; put in order in place
- *   alias         {0, 0}: none
+/* A copy of labels in the arena; the strings stay borrowed. */
+enum tsdb_status ingest_build_keep(struct ingest_request *r, const struct tsdb_label *items,
+                                   uint32_t count, struct tsdb_label **out) TSDB_WUR;
+/* The target of a series that the alias table does not know. Its labels are in r->labels[count], as
+ * received; only those that are valid cost memory. alias: {0, 0}: none.
  * INVALID when the labels are refused: the caller counts the series' samples with
  * ingest_build_reject. */
-enum tsdb_status ingest_build_new(struct ingest_request *r, struct tsdb_label *items,
-                                  uint32_t count, struct tsdb_hash128 alias,
-                                  struct tsdb_build_target *out, struct tsdb_error *err) TSDB_WUR;
+enum tsdb_status ingest_build_new(struct ingest_request *r, uint32_t count,
+                                  struct tsdb_hash128 alias, struct tsdb_build_target *out,
+                                  struct tsdb_error *err) TSDB_WUR;
 /* Floats and histograms of a framed series. A histogram that is not valid is counted as refused;
  * CORRUPT refuses the request. */
 enum tsdb_status ingest_build_samples(struct ingest_request *r, const struct remote_write_walker *w,
@@ -110,7 +121,17 @@ enum tsdb_status ingest_build_metadata(struct ingest_request *r, enum tsdb_statu
                                        const struct tsdb_metadata *m,
                                        struct tsdb_error *err) TSDB_WUR;
 /* `samples` samples are refused for good; the first text is kept for the answer. Clears *why. */
-void ingest_build_reject(struct ingest_request *r, uint32_t samples, struct tsdb_error *why);
+void ingest_build_reject(struct ingest_request *r, enum tsdb_reject reason, uint32_t samples,
+                         struct tsdb_error *why);
+/* Is the first refusal still without the name of its series? Then its decoder brings the labels. */
+static inline bool ingest_build_unnamed(const struct ingest_request *r)
+{
+    return r->first_error.status != TSDB_OK && !r->first_named;
+}
+/* labels: as received, any number and length, checked by nobody. */
+void ingest_build_name(struct ingest_request *r, const struct tsdb_label *items, uint32_t count);
+/* "m{job=\"a\"}" into out[cap], cut with "..." where it is too long. */
+void ingest_series_text(const struct tsdb_label *items, uint32_t count, char *out, size_t cap);
 
 /* ---- decoders of whole bodies: CORRUPT or INVALID refuse the body, nothing is stored ---- */
 enum tsdb_status ingest_decode_v1(struct ingest_request *r, const uint8_t *data, size_t len,

@@ -285,7 +285,7 @@ static const struct metric metrics[] = {
     {"tidalite_head_out_of_order_total", COUNTER,
      "Samples older than their series' newest.", FIELD(tsdb.out_of_order)},
     {"tidalite_head_rejected_total", COUNTER,
-     "Samples refused by the head, by reason.", .visit = visit_rejected, .label = "reason"},
+     "Samples refused, by reason.", .visit = visit_rejected, .label = "reason"},
     {"prometheus_tsdb_lowest_timestamp_seconds", GAUGE,
      "Lowest time stamp stored, in Unix seconds.", .read = min_time_seconds},
     {"tidalite_head_max_time_seconds", GAUGE,
@@ -412,6 +412,9 @@ static void take_snapshot(struct server *s, struct snapshot *out)
     out->server = s;
     tsdb_stats_read(s->db, &out->tsdb);
     ingest_stats_read(s->ingest, &out->ingest);
+    /* What the decoders refuse never reaches a head. */
+    out->tsdb.rejected[TSDB_REJECT_LABELS] += out->ingest.rejected_labels;
+    out->tsdb.rejected[TSDB_REJECT_HISTOGRAM] += out->ingest.rejected_histograms;
     if (s->http) {
         http_stats_read(s->http, &out->http);
     }

@@ -6,9 +6,11 @@
 #include "ingest/ingest.h"
 #include "tests/support/ingest/encode.h"
 
+#include <math.h>
 #include <stdio.h>
 
-#define T0 INT64_C(1700000000000)
+#define T0             INT64_C(1700000000000)
+#define INFLIGHT_BYTES (32u << 20)
 
 struct fixture {
     struct tsdb_fs_sim *sim;
@@ -38,6 +40,7 @@ static void open_db(struct fixture *f)
     io.clock = o.clock;
     io.decoded_bytes_max = 1u << 20;
     io.body_bytes_max = 1u << 20;
+    io.inflight_bytes_max = INFLIGHT_BYTES;
     assert_ok_err(ingest_create(&io, f->db, &f->in, &err), &err);
 }
 
@@ -86,10 +89,16 @@ static struct ingest_answer send_body(struct fixture *f, const void *body, size_
 {
     struct tsdb_error err = {0};
     struct ingest_request *r = NULL;
-    struct ingest_answer a;
+    struct ingest_answer a = {0};
     int done = 0;
-    assert_ok_err(ingest_begin(f->in, len, &r, &err), &err);
-    assert_ok_err(ingest_body(r, body, len, &err), &err);
+    a.status = ingest_begin(f->in, len, &r, &err);
+    if (a.status == TSDB_OK) {
+        a.status = ingest_body(r, body, len, &err);
+    }
+    if (a.status != TSDB_OK) {
+        ingest_end(r);
+        return a;
+    }
     ingest_submit(r, protocol, encoding, on_done, &done);
     run_steps(f, &done);
     assert_true(ingest_answer(r, &a));
@@ -339,6 +348,314 @@ static void ingest_body__over_the_limit__refused(void **state)
     assert_int_equal(st.inflight_bytes, 0);
 }
 
+/* ---- what senders of 2.0 do ---- */
+
+static uint32_t exemplars_of(struct fixture *f, const char *name)
+{
+    struct tsdb_error err = {0};
+    struct tsdb_request request;
+    struct tsdb_clock clock = tsdb_clock_sim_table(&f->clock);
+    tsdb_request_init(&request, &clock, TSDB_SCOPE_READ);
+    struct tsdb_querier *q = NULL;
+    assert_ok_err(tsdb_querier_open(f->db, &request, TSDB_TIME_ALL, &q, &err), &err);
+    struct tsdb_matcher m = {TSDB_MATCH_EQ, "__name__", name, 8, (uint32_t)strlen(name)};
+    struct tsdb_selector selector = {&m, 1};
+    struct tsdb_exemplar_series *list = NULL;
+    uint32_t count = 0;
+    uint32_t n = 0;
+    assert_ok_err(tsdb_exemplars(q, &selector, 1, TSDB_TIME_ALL, &f->arena, &list, &count, &err),
+                  &err);
+    for (uint32_t i = 0; i < count; i++) {
+        n += list[i].count;
+    }
+    tsdb_querier_close(q);
+    return n;
+}
+
+static void ingest_submit__exemplar_in_a_series_of_its_own__taken_where_the_series_is(void **state)
+{
+    struct fixture *f = *state;
+    struct tsdb_label m[] = {tsdb_label_make("__name__", "m")};
+    struct tsdb_label stranger[] = {tsdb_label_make("__name__", "stranger")};
+    struct tsdb_label trace[] = {tsdb_label_make("trace_id", "a")};
+    struct encode_sample sample = {T0, 1, 0};
+    struct tsdb_exemplar x = {.labels = {trace, 1}, .bits = 5, .t_ms = T0};
+    struct encode_series s[] = {
+        {.labels = {m, 1}, .exemplars = &x, .exemplar_count = 1},
+        {.labels = {m, 1}, .samples = &sample, .sample_count = 1},
+    };
+    struct ingest_answer a = send_series(f, s, 2, INGEST_REMOTE_WRITE_2);
+    assert_string_equal(a.text, "");
+    assert_int_equal(a.samples_written, 1);
+    assert_int_equal(a.exemplars_written, 1);
+    x.t_ms++;
+    a = send_series(f, s, 1, INGEST_REMOTE_WRITE_2);
+    assert_int_equal(a.status, TSDB_OK);
+    assert_int_equal(a.exemplars_written, 1);
+    assert_int_equal(exemplars_of(f, "m"), 2);
+    s[0].labels = (struct tsdb_labels){stranger, 1};
+    a = send_series(f, s, 1, INGEST_REMOTE_WRITE_2);
+    assert_int_equal(a.status, TSDB_OK);
+    assert_int_equal(a.exemplars_written, 0);
+    struct tsdb_stats stats;
+    tsdb_stats_read(f->db, &stats);
+    assert_int_equal(stats.series, 1);
+    assert_int_equal(stats.rejected[TSDB_REJECT_EXEMPLAR], 1);
+}
+
+static bool copy_metadata(void *arg, const struct tsdb_metadata *m)
+{
+    snprintf(arg, 64, "%s|%.*s|%.*s", tsdb_metric_type_name(m->type), (int)m->help.len,
+             m->help.len ? (const char *)m->help.data : "", (int)m->unit.len,
+             m->unit.len ? (const char *)m->unit.data : "");
+    return true;
+}
+
+/* Send one sample with the metadata; what the table then says. */
+static const char *metadata_after(struct fixture *f, int64_t t_ms, const char *instance,
+                                  enum tsdb_metric_type type, const char *help, const char *unit)
+{
+    static char text[64];
+    struct tsdb_label labels[] = {tsdb_label_make("__name__", "m"),
+                                  tsdb_label_make("instance", instance)};
+    struct encode_sample sample = {t_ms, 1, 0};
+    struct tsdb_metadata md = {.help = {(const uint8_t *)help, strlen(help)},
+                               .unit = {(const uint8_t *)unit, strlen(unit)},
+                               .type = type};
+    struct encode_series s = {
+        .labels = {labels, 2}, .samples = &sample, .sample_count = 1, .metadata = &md};
+    assert_int_equal(send_series(f, &s, 1, INGEST_REMOTE_WRITE_2).status, TSDB_OK);
+    text[0] = '\0';
+    tsdb_metadata_visit(f->db, "m", copy_metadata, text);
+    return text;
+}
+
+static void ingest_submit__metadata_of_2_0__changes_are_taken_and_empty_is_none(void **state)
+{
+    struct fixture *f = *state;
+    enum tsdb_metric_type none = TSDB_METRIC_UNKNOWN;
+    assert_string_equal(metadata_after(f, T0, "1", none, "", ""), "");
+    assert_string_equal(metadata_after(f, T0 + 1, "1", TSDB_METRIC_COUNTER, "late", "s"),
+                        "counter|late|s");
+    assert_string_equal(metadata_after(f, T0 + 2, "1", TSDB_METRIC_GAUGE, "new", "s"),
+                        "gauge|new|s");
+    assert_string_equal(metadata_after(f, T0 + 3, "1", none, "", ""), "gauge|new|s");
+    assert_string_equal(metadata_after(f, T0 + 3, "2", none, "", ""), "gauge|new|s");
+    assert_string_equal(metadata_after(f, T0 + 4, "2", none, "only help", ""),
+                        "unknown|only help|");
+}
+
+static void ingest_submit__refused_while_decoding__text_names_the_series(void **state)
+{
+    struct fixture *f = *state;
+    static char long_value[70000];
+    static struct tsdb_label many[301];
+    static char names[300][8];
+    memset(long_value, 'x', sizeof long_value - 1);
+    many[0] = tsdb_label_make("__name__", "named");
+    for (int i = 0; i < 300; i++) {
+        snprintf(names[i], sizeof names[i], "l%03d", i);
+        many[i + 1] = tsdb_label_make(names[i], "v");
+    }
+    struct tsdb_label twice[] = {tsdb_label_make("__name__", "named"), tsdb_label_make("a", "1"),
+                                 tsdb_label_make("a", "2")};
+    struct tsdb_label longer[] = {tsdb_label_make("__name__", "named"),
+                                  tsdb_label_make("a", long_value)};
+    struct encode_sample sample = {T0, 1, 0};
+    struct tsdb_span span = {0, 1};
+    int64_t deltas[] = {1, 1};
+    struct encode_histogram h = {.t_ms = T0,
+                                 .histogram = {.count_int = 3,
+                                               .positive_spans = &span,
+                                               .positive_span_count = 1,
+                                               .positive_deltas = deltas,
+                                               .positive_bucket_count = 2}};
+    struct encode_series s[] = {
+        {.labels = {twice, 3}, .samples = &sample, .sample_count = 1},
+        {.labels = {longer, 2}, .samples = &sample, .sample_count = 1},
+        {.labels = {many, 301}, .samples = &sample, .sample_count = 1},
+        {.labels = {twice, 2}, .histograms = &h, .histogram_count = 1},
+    };
+    for (enum ingest_protocol p = INGEST_REMOTE_WRITE_1; p <= INGEST_REMOTE_WRITE_2; p++) {
+        for (int i = 0; i < 4; i++) {
+            struct ingest_answer a = send_series(f, &s[i], 1, p);
+            assert_int_equal(a.status, TSDB_INVALID);
+            assert_non_null(strstr(a.text, "(series named"));
+            assert_true(i != 2 || strstr(a.text, "256"));
+            assert_non_null(strstr(a.text, "1 samples of this request were refused"));
+        }
+    }
+    struct ingest_stats st;
+    ingest_stats_read(f->in, &st);
+    assert_int_equal(st.rejected_labels, 6);
+    assert_int_equal(st.rejected_histograms, 2);
+}
+
+static void ingest_submit__zero_threshold_that_is_none__refused(void **state)
+{
+    struct fixture *f = *state;
+    struct tsdb_label labels[] = {tsdb_label_make("__name__", "h")};
+    double bad[] = {tsdb_bits_double(TSDB_NORMAL_NAN_BITS), HUGE_VAL, -1, -HUGE_VAL};
+    for (int i = 0; i < 5; i++) {
+        struct encode_histogram h = {
+            .t_ms = T0, .histogram = {.zero_threshold = i < 4 ? bad[i] : 0.001, .sum = 1}};
+        struct encode_series s = {.labels = {labels, 1}, .histograms = &h, .histogram_count = 1};
+        struct ingest_answer a = send_series(f, &s, 1, INGEST_REMOTE_WRITE_2);
+        assert_int_equal(a.status, i < 4 ? TSDB_INVALID : TSDB_OK);
+        assert_int_equal(a.histograms_written, i < 4 ? 0 : 1);
+    }
+}
+
+static void ingest_submit__message_of_the_other_version__refused(void **state)
+{
+    struct fixture *f = *state;
+    struct tsdb_label labels[] = {tsdb_label_make("__name__", "m")};
+    struct encode_sample sample = {T0, 1, 0};
+    struct encode_series s = {.labels = {labels, 1}, .samples = &sample, .sample_count = 1};
+    struct tsdb_buf raw;
+    tsdb_buf_init(&raw, TSDB_MEM_OTHER, 0);
+    encode_v1_series(&s, &raw);
+    assert_int_equal(send_raw(f, &raw, INGEST_REMOTE_WRITE_2).status, TSDB_INVALID);
+    tsdb_buf_clear(&raw);
+    assert_ok(encode_v2_request(&s, 1, &raw));
+    assert_int_equal(send_raw(f, &raw, INGEST_REMOTE_WRITE_1).status, TSDB_INVALID);
+    tsdb_buf_deinit(&raw);
+}
+
+/* ---- memory ---- */
+
+/* Clients that say how much they will send, and send nothing. */
+static void ingest_begin__announced_and_not_sent__holds_nothing(void **state)
+{
+    struct fixture *f = *state;
+    struct tsdb_error err = {0};
+    struct ingest_request *idle[64];
+    uint64_t before = tsdb_mem_used(TSDB_MEM_INGEST);
+    for (int i = 0; i < 64; i++) { /* 64 MiB in all, twice the budget */
+        assert_ok_err(ingest_begin(f->in, 1u << 20, &idle[i], &err), &err);
+    }
+    assert_true(tsdb_mem_used(TSDB_MEM_INGEST) - before < 2u << 20);
+    struct tsdb_label labels[] = {tsdb_label_make("__name__", "m")};
+    assert_int_equal(send_one(f, labels, 1, T0, 1).status, TSDB_OK);
+    for (int i = 0; i < 64; i++) {
+        ingest_end(idle[i]);
+    }
+}
+
+/* `part` again and again until the body is full: the least bytes for the most of one thing. */
+static void put_repeated(struct tsdb_buf *raw, const void *part, size_t len, size_t bytes)
+{
+    while (raw->len + len <= bytes) {
+        tsdb_buf_put(raw, part, len);
+    }
+}
+
+/* A TimeSeries of 1.0 around fields: head is its tag, its length has 3 bytes. */
+static void put_series_of(struct tsdb_buf *raw, const void *labels, size_t labels_len,
+                          const void *field, size_t field_len, size_t bytes)
+{
+    size_t times = (bytes - labels_len - 16) / field_len;
+    tsdb_buf_put(raw, "\x0a", 1);
+    tsdb_buf_put_uvarint(raw, labels_len + times * field_len);
+    tsdb_buf_put(raw, labels, labels_len);
+    for (size_t i = 0; i < times; i++) {
+        tsdb_buf_put(raw, field, field_len);
+    }
+}
+
+/* Send it, and say what all of the pipeline held at its most, in bytes of decoded body. */
+static double send_hostile(struct fixture *f, struct tsdb_buf *raw, enum ingest_protocol protocol,
+                           struct ingest_answer *out)
+{
+    struct tsdb_buf body;
+    struct tsdb_error err = {0};
+    struct ingest_request *r = NULL;
+    int done = 0;
+    tsdb_buf_init(&body, TSDB_MEM_OTHER, 0);
+    assert_ok(encode_snappy(raw, &body));
+    uint64_t before = tsdb_mem_used(TSDB_MEM_INGEST);
+    assert_ok_err(ingest_begin(f->in, body.len, &r, &err), &err);
+    assert_ok_err(ingest_body(r, body.data, body.len, &err), &err);
+    ingest_submit(r, protocol, INGEST_ENCODING_SNAPPY, on_done, &done);
+    uint64_t held = tsdb_mem_used(TSDB_MEM_INGEST) - before;
+    run_steps(f, &done);
+    assert_true(ingest_answer(r, out));
+    ingest_end(r);
+    double factor = (double)held / (double)raw->len;
+    tsdb_buf_deinit(&body);
+    tsdb_buf_deinit(raw);
+    tsdb_buf_init(raw, TSDB_MEM_OTHER, 0);
+    return factor;
+}
+
+static const char hostile_labels[] = "\x0a\x0d\x0a\x08__name__\x12\x01m";
+
+static void ingest_submit__a_million_empty_parts__held_in_relation_to_the_body(void **state)
+{
+    struct fixture *f = *state;
+    struct ingest_answer a;
+    struct tsdb_buf raw;
+    tsdb_buf_init(&raw, TSDB_MEM_OTHER, 0);
+    put_series_of(&raw, hostile_labels, sizeof hostile_labels - 1, "\x1a\x00", 2, 1000000);
+    assert_true(send_hostile(f, &raw, INGEST_REMOTE_WRITE_1, &a) < 16); /* exemplars */
+    put_repeated(&raw, "\x1a\x00", 2, 1000000);
+    assert_true(send_hostile(f, &raw, INGEST_REMOTE_WRITE_1, &a) < 4); /* metadata */
+    put_repeated(&raw, "\x0a\x00", 2, 1000000);
+    assert_true(send_hostile(f, &raw, INGEST_REMOTE_WRITE_1, &a) < 4); /* series */
+    /* 2.0: "", __name__, m; exemplars, each of a series of its own that is known */
+    tsdb_buf_put(&raw, "\x22\x00\x22\x08__name__\x22\x01m", 15);
+    put_repeated(&raw, "\x2a\x06\x0a\x02\x01\x02\x22\x00", 8, 1000000);
+    assert_true(send_hostile(f, &raw, INGEST_REMOTE_WRITE_2, &a) < 24);
+    tsdb_buf_deinit(&raw);
+}
+
+/* Empty samples of one series: 2 bytes each and 32 and more in memory. The bound is the account. */
+static void ingest_submit__more_memory_than_a_request_may_hold__too_large(void **state)
+{
+    struct fixture *f = *state;
+    struct ingest_answer a;
+    struct tsdb_buf raw;
+    tsdb_buf_init(&raw, TSDB_MEM_OTHER, 0);
+    uint64_t before = tsdb_mem_used(TSDB_MEM_INGEST);
+    put_series_of(&raw, hostile_labels, sizeof hostile_labels - 1, "\x12\x00", 2, 1000000);
+    assert_true(send_hostile(f, &raw, INGEST_REMOTE_WRITE_1, &a) * 1e6 <= INFLIGHT_BYTES / 2);
+    assert_int_equal(a.status, TSDB_LIMIT);
+    assert_non_null(strstr(a.text, "--web.max-inflight-bytes"));
+    tsdb_buf_deinit(&raw);
+    struct ingest_stats st;
+    ingest_stats_read(f->in, &st);
+    assert_int_equal(st.inflight_bytes, 0);
+    assert_true(tsdb_mem_used(TSDB_MEM_INGEST) - before <= INFLIGHT_BYTES / 4); /* the pool */
+    struct tsdb_label labels[] = {tsdb_label_make("__name__", "m")};
+    assert_int_equal(send_one(f, labels, 1, T0, 1).status, TSDB_OK);
+}
+
+/* Others hold the budget: the same request is refused for now, not for good. */
+static void ingest_submit__budget_held_by_others__busy(void **state)
+{
+    struct fixture *f = *state;
+    struct tsdb_error err = {0};
+    struct ingest_request *others[64] = {NULL};
+    static uint8_t chunk[1u << 20];
+    enum tsdb_status status = TSDB_OK;
+    int n = 0;
+    for (; n < 64 && status == TSDB_OK; n++) {
+        assert_ok_err(ingest_begin(f->in, 0, &others[n], &err), &err);
+        status = ingest_body(others[n], chunk, sizeof chunk, &err);
+    }
+    assert_int_equal(status, TSDB_BUSY);
+    assert_true(n >= 16);
+    struct tsdb_label labels[] = {tsdb_label_make("__name__", "m")};
+    assert_int_equal(send_one(f, labels, 1, T0, 1).status, TSDB_BUSY);
+    while (n > 0) {
+        ingest_end(others[--n]);
+    }
+    assert_int_equal(send_one(f, labels, 1, T0, 1).status, TSDB_OK);
+    struct ingest_stats st;
+    ingest_stats_read(f->in, &st);
+    assert_true(st.busy >= 2);
+}
+
 static void ingest_add__self_scrape__stored(void **state)
 {
     struct fixture *f = *state;
@@ -396,22 +713,25 @@ static void ingest_submit__many_series__survive_a_kill(void **state)
 }
 
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-int main(int argc, char **argv)
-{
-    const struct CMUnitTest tests[] = {
-        CASE(ingest_submit__floats_in_both_protocols__same_series_bit_for_bit),
-        CASE(ingest_submit__known_series__found_by_alias),
-        CASE(ingest_submit__bad_and_good_series__partial_commit),
-        CASE(ingest_submit__conflict_old_and_new__refused_with_known_phrases),
-        CASE(ingest_submit__histograms__stored_and_validated),
-        CASE(ingest_submit__malformed_bodies__refused_whole),
-        CASE(ingest_submit__plain_protobuf_without_encoding__taken),
-        CASE(ingest_body__over_the_limit__refused),
-        CASE(ingest_add__self_scrape__stored),
-        CASE(ingest_submit__many_series__survive_a_kill),
-    };
-    if (argc > 1) {
-        cmocka_set_test_filter(argv[1]);
-    }
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}
+static const struct CMUnitTest tests[] = {
+    CASE(ingest_submit__floats_in_both_protocols__same_series_bit_for_bit),
+    CASE(ingest_submit__known_series__found_by_alias),
+    CASE(ingest_submit__bad_and_good_series__partial_commit),
+    CASE(ingest_submit__conflict_old_and_new__refused_with_known_phrases),
+    CASE(ingest_submit__histograms__stored_and_validated),
+    CASE(ingest_submit__malformed_bodies__refused_whole),
+    CASE(ingest_submit__plain_protobuf_without_encoding__taken),
+    CASE(ingest_body__over_the_limit__refused),
+    CASE(ingest_submit__exemplar_in_a_series_of_its_own__taken_where_the_series_is),
+    CASE(ingest_submit__metadata_of_2_0__changes_are_taken_and_empty_is_none),
+    CASE(ingest_submit__refused_while_decoding__text_names_the_series),
+    CASE(ingest_submit__zero_threshold_that_is_none__refused),
+    CASE(ingest_submit__message_of_the_other_version__refused),
+    CASE(ingest_begin__announced_and_not_sent__holds_nothing),
+    CASE(ingest_submit__a_million_empty_parts__held_in_relation_to_the_body),
+    CASE(ingest_submit__more_memory_than_a_request_may_hold__too_large),
+    CASE(ingest_submit__budget_held_by_others__busy),
+    CASE(ingest_add__self_scrape__stored),
+    CASE(ingest_submit__many_series__survive_a_kill),
+};
+TEST_MAIN(tests)

@@ -308,28 +308,34 @@ static void write__chunked__is_stored(void **state)
 static void write__budget_used_up__is_503_and_nothing_stored(void **state)
 {
     (void)state;
-    struct http_client c;
+    struct http_client clients[3];
     struct http_answer a;
+    static uint8_t part[600u << 10]; /* takes a buffer of a MiB */
     char v[16];
-    server.options.inflight_bytes_max = 2000;
+    server.options.inflight_bytes_max = 3u << 20;
     start();
-    /* one client holds the budget with a body that it does not finish */
-    assert_int_equal(http_client_open(&c, port), 0);
-    assert_true(http_client_send_text(
-        &c, "POST /api/v1/write HTTP/1.1\r\nHost: t\r\nContent-Length: 1999\r\n\r\n"));
+    /* clients hold the budget with what they have sent of bodies that they do not finish */
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(http_client_open(&clients[i], port), 0);
+        assert_true(http_client_send_text(&clients[i], "POST /api/v1/write HTTP/1.1\r\nHost: t\r\n"
+                                                       "Content-Length: 700000\r\n\r\n"));
+        assert_true(http_client_send(&clients[i], part, sizeof part));
+    }
     struct ingest_stats stats = {0};
-    for (int i = 0; i < WAIT_TRIES && stats.inflight_bytes == 0; i++) {
+    for (int i = 0; i < WAIT_TRIES && stats.inflight_bytes < 3u << 20; i++) {
         nap();
         ingest_stats_read(server.ingest, &stats);
     }
-    assert_int_equal(stats.inflight_bytes, 1999);
+    assert_int_equal(stats.inflight_bytes, 3u << 20);
     send_write(V1_HEADERS, "0123456789", 10, &a);
     assert_int_equal(a.status, 503);
     expect_counts(&a, "0", "0", "0");
     assert_true(http_answer_header(&a, "Retry-After", v, sizeof v));
     assert_string_equal(v, "1");
     http_answer_free(&a);
-    http_client_close(&c); /* gives it back */
+    for (int i = 0; i < 3; i++) {
+        http_client_close(&clients[i]); /* gives it back */
+    }
     for (int i = 0; i < WAIT_TRIES && stats.inflight_bytes != 0; i++) {
         nap();
         ingest_stats_read(server.ingest, &stats);
