@@ -255,9 +255,12 @@ static const uint8_t *get_string(const uint8_t *p, const uint8_t *end, const cha
  * an exemplar's labels are kept as they came. */
 static uint32_t labels_view(const struct head_exemplar_slot *s, struct tsdb_label *items)
 {
+    uint32_t n = 0;
+    if (s->label_bytes == 0) {
+        return 0; /* labels is NULL */
+    }
     const uint8_t *p = s->labels;
     const uint8_t *end = p + s->label_bytes;
-    uint32_t n = 0;
     while (p < end) {
         TSDB_ASSERT(n < EXEMPLAR_LABELS_MAX);
         p = get_string(p, end, &items[n].name, &items[n].name_len);

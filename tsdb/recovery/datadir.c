@@ -86,7 +86,8 @@ enum tsdb_status datadir_version_parse(const uint8_t *src, size_t len,
                                        uint8_t out_hash_seed[TSDB_HASH_SEED_BYTES],
                                        struct tsdb_error *err)
 {
-    const char *begin = (const char *)src, *pos = begin, *end = begin + len;
+    const char *begin = len > 0 ? (const char *)src : ""; /* an empty file is read as NULL */
+    const char *pos = begin, *end = begin + len;
     size_t title_len = strlen(VERSION_TITLE);
     char value[2 * TSDB_HASH_SEED_BYTES + 1];
     unsigned long format = 0, partitions = 0;

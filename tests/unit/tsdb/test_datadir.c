@@ -155,6 +155,16 @@ static void datadir_open__data_without_version__refused_and_untouched(void **sta
     assert_int_equal(datadir_open(&d->fs, &d->random, &a, &err), TSDB_CORRUPT);
 }
 
+static void datadir_open__empty_version__corrupt(void **state)
+{
+    struct disk *d = *state;
+    struct datadir a;
+    struct tsdb_error err;
+    put_file(d, "VERSION", "", 0);
+    assert_int_equal(datadir_open(&d->fs, &d->random, &a, &err), TSDB_CORRUPT);
+    assert_non_null(strstr(err.msg, "first line"));
+}
+
 static void datadir_open__killed_at_every_operation__opens_afterwards(void **state)
 {
     (void)state;
@@ -189,6 +199,7 @@ static const struct CMUnitTest tests[] = {
                                     setup, teardown),
     cmocka_unit_test_setup_teardown(datadir_open__twice__busy_until_closed, setup, teardown),
     cmocka_unit_test_setup_teardown(datadir_open__leftover_tmp_files__removed, setup, teardown),
+    cmocka_unit_test_setup_teardown(datadir_open__empty_version__corrupt, setup, teardown),
     cmocka_unit_test_setup_teardown(datadir_open__data_without_version__refused_and_untouched,
                                     setup, teardown),
     cmocka_unit_test(datadir_open__killed_at_every_operation__opens_afterwards),

@@ -438,6 +438,27 @@ static void head_exemplar_append__shared_store__one_bound_and_no_scan(void **sta
     head_exemplar_store_destroy(store);
 }
 
+static bool see_bare(void *arg, uint32_t local, const struct tsdb_exemplar *x)
+{
+    uint32_t *count = arg;
+    (void)local;
+    assert_int_equal(x->labels.count, 0);
+    assert_int_equal(x->bits, 7);
+    ++*count;
+    return true;
+}
+
+/* No labels are no memory: the view of them must not count from NULL. */
+static void head_exemplar_append__no_labels__is_given_back_so(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t count = 0;
+    struct tsdb_exemplar x = {.bits = 7, .t_ms = 10};
+    assert_ok(head_exemplar_append(f->head, series(f, "a"), &x));
+    head_exemplars(f->head, see_bare, &count);
+    assert_int_equal(count, 1);
+}
+
 /* ---- running out of memory ---- */
 
 static void head_append__nth_allocation_fails__nothing_is_half_done(void **state)
@@ -640,6 +661,7 @@ static const struct CMUnitTest tests[] = {
     T(head_exemplar_append__ring_full__oldest_is_overwritten),
     T(head_exemplar_append__one_time__all_that_differ_are_kept),
     T(head_exemplar_append__shared_store__one_bound_and_no_scan),
+    T(head_exemplar_append__no_labels__is_given_back_so),
     T(head_series__many__slabs_and_directory_grow),
     cmocka_unit_test(head_append__nth_allocation_fails__nothing_is_half_done),
     cmocka_unit_test(head__random_appends__agree_with_naive_arrays),
