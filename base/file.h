@@ -76,7 +76,9 @@ struct tsdb_fs {
 };
 
 /* ---- the real one ---- */
-/* root: created (one level) if absent. */
+/* root: created (one level) if absent. Opening for reading alone fails with EMFILE before the last
+ * descriptors of the process (RLIMIT_NOFILE at this call) are used up: a quarter of them, at most
+ * 1024, is for writers and connections. */
 enum tsdb_status tsdb_fs_real_create(const char *root, struct tsdb_fs *out,
                                      struct tsdb_error *err) TSDB_WUR;
 void tsdb_fs_real_destroy(struct tsdb_fs *fs);

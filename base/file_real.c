@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -17,12 +18,14 @@
 #define FILE_CATEGORY       TSDB_MEM_OTHER
 #define ZERO_BYTES          (256u << 10) /* one write of preallocate */
 #define IO_BYTES_MAX        (1u << 30)   /* Linux moves at most 2 GiB - 4 KiB in one call */
-#define DIR_MODE            0700         /* what is stored is for its owner alone */
+#define RESERVE_MAX         1024u /* descriptors: connections, the log, files that are made */
+#define DIR_MODE            0700  /* what is stored is for its owner alone */
 #define FILE_MODE           0600
 #define PATH_OF(dir_or_dot) ((dir_or_dot)[0] ? (dir_or_dot) : ".")
 
 struct tsdb_file {
     int fd;
+    bool reader;            /* counted in real_fs.readers */
     _Atomic(bool) poisoned; /* a write or sync failed; the log's writer and syncer share a handle */
     size_t path_bytes;      /* with NUL */
     char path[];            /* for messages */
@@ -30,6 +33,10 @@ struct tsdb_file {
 
 struct real_fs {
     int root_fd;
+    /* Descriptors: files that are only read may use so many at once; the rest is for the log, other
+     * writes, and whoever knocks. */
+    uint32_t readers_max;
+    _Atomic(uint32_t) readers; /* relaxed: a number, orders nothing */
 };
 
 /* Never written: no const, so that it costs no room in the binary. */
@@ -45,6 +52,7 @@ static enum tsdb_status file_create(int fd, const char *path, struct tsdb_file *
         return tsdb_error_nomem(err, "an open file");
     }
     f->fd = fd;
+    f->reader = false;
     f->poisoned = false;
     f->path_bytes = path_bytes;
     memcpy(f->path, path, path_bytes);
@@ -74,10 +82,24 @@ static int flags_to_system(unsigned flags)
     return system | O_NONBLOCK;
 }
 
-static enum tsdb_status real_open(void *ctx, const char *path, unsigned flags,
-                                  struct tsdb_file **out, struct tsdb_error *err)
+static bool reader_enter(struct real_fs *fs)
 {
-    const struct real_fs *fs = ctx;
+    if (atomic_fetch_add_explicit(&fs->readers, 1, memory_order_relaxed) < fs->readers_max) {
+        return true;
+    }
+    atomic_fetch_sub_explicit(&fs->readers, 1, memory_order_relaxed);
+    return false;
+}
+
+static void reader_exit(struct real_fs *fs)
+{
+    uint32_t before = atomic_fetch_sub_explicit(&fs->readers, 1, memory_order_relaxed);
+    TSDB_ASSERT(before > 0);
+}
+
+static enum tsdb_status open_checked(const struct real_fs *fs, const char *path, unsigned flags,
+                                     struct tsdb_file **out, struct tsdb_error *err)
+{
     enum tsdb_status status = tsdb_file_path_check(path, false, err);
     if (status == TSDB_OK) {
         status = tsdb_file_flags_check(path, flags, err);
@@ -102,10 +124,29 @@ static enum tsdb_status real_open(void *ctx, const char *path, unsigned flags,
     return file_create(fd, path, out, err);
 }
 
+static enum tsdb_status real_open(void *ctx, const char *path, unsigned flags,
+                                  struct tsdb_file **out, struct tsdb_error *err)
+{
+    struct real_fs *fs = ctx;
+    bool reader = !(flags & TSDB_OPEN_WRITE);
+    if (reader && !reader_enter(fs)) {
+        return tsdb_file_fail(err, EMFILE, "open", path);
+    }
+    enum tsdb_status status = open_checked(fs, path, flags, out, err);
+    if (status == TSDB_OK) {
+        (*out)->reader = reader;
+    } else if (reader) {
+        reader_exit(fs);
+    }
+    return status;
+}
+
 static void real_close(void *ctx, struct tsdb_file *f)
 {
-    (void)ctx;
     if (f) {
+        if (f->reader) {
+            reader_exit(ctx);
+        }
         /* Linux frees the descriptor whatever close answers, and errors of old writes are sync's to
          * report. */
         close(f->fd);
@@ -458,6 +499,17 @@ static enum tsdb_status sync_parent(int root_fd, const char *root, struct tsdb_e
     return status;
 }
 
+/* A quarter of the descriptors, at most RESERVE_MAX, is kept from readers. */
+static uint32_t readers_max(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur > UINT32_MAX) {
+        return UINT32_MAX - RESERVE_MAX;
+    }
+    uint32_t all = (uint32_t)limit.rlim_cur;
+    return all - TSDB_MIN(all / 4, RESERVE_MAX);
+}
+
 enum tsdb_status tsdb_fs_real_create(const char *root, struct tsdb_fs *out, struct tsdb_error *err)
 {
     bool created = mkdir(root, DIR_MODE) == 0;
@@ -480,7 +532,7 @@ enum tsdb_status tsdb_fs_real_create(const char *root, struct tsdb_fs *out, stru
         close(fd);
         return status;
     }
-    fs->root_fd = fd;
+    *fs = (struct real_fs){.root_fd = fd, .readers_max = readers_max()};
     out->ops = &real_ops;
     out->ctx = fs;
     return TSDB_OK;

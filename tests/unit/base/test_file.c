@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -566,6 +567,37 @@ static void modes__what_is_made__is_for_its_owner_alone(void **state)
     assert_int_equal(st.st_mode & 07777, 0600);
 }
 
+/* Readers leave descriptors to those who write. */
+static void fs_real_open__descriptors_run_out__writers_have_some_left(void **state)
+{
+    const struct table *t = *state;
+    struct rlimit old, low = {.rlim_cur = 64};
+    struct tsdb_fs fs = {0};
+    struct tsdb_file *readers[64], *f = NULL;
+    uint32_t n = 0;
+    struct tsdb_error err = {0};
+    put(t, "f", "x");
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+    low.rlim_max = old.rlim_max;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+    assert_ok(tsdb_fs_real_create(t->root, &fs, NULL));
+    while (n < 64 && fs.ops->open(fs.ctx, "f", TSDB_OPEN_READ, &readers[n], &err) == TSDB_OK) {
+        n++;
+    }
+    assert_int_equal(err.sys_errno, EMFILE);
+    assert_in_range(n, 16, 48);
+    unsigned flags = TSDB_OPEN_WRITE | TSDB_OPEN_CREATE;
+    assert_ok_err(fs.ops->open(fs.ctx, "g", flags, &f, &err), &err);
+    fs.ops->close(fs.ctx, f);
+    fs.ops->close(fs.ctx, readers[--n]);
+    assert_ok(fs.ops->open(fs.ctx, "f", TSDB_OPEN_READ, &readers[n++], &err)); /* counted down */
+    while (n > 0) {
+        fs.ops->close(fs.ctx, readers[--n]);
+    }
+    tsdb_fs_real_destroy(&fs);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+}
+
 #define BOTH(f)                                                                                    \
     {"real: " #f, f, setup_real, teardown, NULL},                                                  \
     {                                                                                              \
@@ -592,6 +624,8 @@ static const struct CMUnitTest tests[] = {
      setup_real, teardown, NULL},
     {"modes__what_is_made__is_for_its_owner_alone", modes__what_is_made__is_for_its_owner_alone,
      setup_real, teardown, NULL},
+    {"fs_real_open__descriptors_run_out__writers_have_some_left",
+     fs_real_open__descriptors_run_out__writers_have_some_left, setup_real, teardown, NULL},
 };
 
 TEST_MAIN(tests)
