@@ -4,6 +4,9 @@
 
 #include <stdlib.h>
 #include <string.h>
+#ifdef TSDB_JEMALLOC
+#include <jemalloc/jemalloc.h>
+#endif
 
 static const char *const category_names[TSDB_MEM_CATEGORY_COUNT] = {
     [TSDB_MEM_HEAD] = "head",   [TSDB_MEM_INDEX] = "index",   [TSDB_MEM_ALIAS] = "alias",
@@ -21,6 +24,26 @@ const char *tsdb_mem_category_name(enum tsdb_mem_category category)
 {
     TSDB_ASSERT((unsigned)category < TSDB_MEM_CATEGORY_COUNT);
     return category_names[category];
+}
+
+/* ---- the allocator ---- */
+
+#ifdef TSDB_JEMALLOC
+/* Read by jemalloc before main. Dirty pages go back within about two seconds (the default is ten),
+ * at once from there to the system. The thread that does it is asked for at run time, where it may be
+ * refused: as an option here, a refusal would end the program. */
+extern const char *malloc_conf;
+const char *malloc_conf = "dirty_decay_ms:2000,muzzy_decay_ms:0";
+#endif
+
+bool tsdb_alloc_background(void)
+{
+#ifdef TSDB_JEMALLOC
+    bool on = true;
+    return mallctl("background_thread", NULL, NULL, &on, sizeof on) == 0;
+#else
+    return false;
+#endif
 }
 
 /* ---- tables ---- */

@@ -13,6 +13,7 @@
 #include "base/status.h"
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -43,6 +44,11 @@ void tsdb_mem_free(enum tsdb_mem_category category, void *p, size_t bytes); /* p
 /* Account for memory got otherwise (mmap). bytes may be negative. */
 void tsdb_mem_note(enum tsdb_mem_category category, int64_t bytes);
 uint64_t tsdb_mem_used(enum tsdb_mem_category category);
+
+/* Let memory that is free go back to the system also while nobody allocates: from a thread of the
+ * allocator, where it has such a thing. False: it has not, and memory goes back as others are
+ * allocated. Once, at the start of the program. */
+bool tsdb_alloc_background(void);
 
 /* The table behind. Swap only while no other thread runs (tests). */
 struct tsdb_alloc_ops {

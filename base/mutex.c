@@ -4,13 +4,16 @@
 #include "base/mutex_private.h"
 
 #include <errno.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 
-#define NS_PER_S 1000000000ll
+#define NS_PER_S          1000000000ll
+#define THREAD_ROOM_BYTES ((size_t)16 << 20) /* a stack, and what the allocator maps for a thread */
 
 static tsdb_mutex_abort_fn abort_hook; /* set by tests while one thread runs */
 
@@ -170,6 +173,59 @@ void tsdb_cond_broadcast(struct tsdb_cond *c)
     TSDB_ASSERT(rc == 0);
 }
 
+/* What a new thread and its starter share until the thread is on its way. */
+struct thread_begin {
+    void *(*fn)(void *);
+    void *arg;
+    sem_t begun;
+    bool ok;
+};
+
+/* The allocator keeps memory per thread, made by the thread's first allocation; some die when there
+ * is none for it. So it happens here, where it can be refused. */
+static void *thread_main(void *arg)
+{
+    struct thread_begin *begin = arg;
+    void *(*fn)(void *) = begin->fn;
+    void *fn_arg = begin->arg;
+    void *volatile first = malloc(1);
+    bool ok = first != NULL;
+    free(first);
+    begin->ok = ok;
+    sem_post(&begin->begun); /* `begin` may be gone from here on */
+    return ok ? fn(fn_arg) : NULL;
+}
+
+/* Is there room for what the allocator makes for a thread? It says so by dying if there is not. */
+static bool thread_room(void)
+{
+    void *p = mmap(NULL, THREAD_ROOM_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED) {
+        return false;
+    }
+    munmap(p, THREAD_ROOM_BYTES);
+    return true;
+}
+
+static int thread_create(pthread_t *out, void *(*fn)(void *), void *arg)
+{
+    struct thread_begin begin = {.fn = fn, .arg = arg};
+    if (!thread_room() || sem_init(&begin.begun, 0, 0) != 0) {
+        return ENOMEM;
+    }
+    int rc = pthread_create(out, NULL, thread_main, &begin); /* inherits the mask from birth */
+    if (rc == 0) {
+        while (sem_wait(&begin.begun) != 0) { /* EINTR */
+        }
+        if (!begin.ok) {
+            (void)pthread_join(*out, NULL);
+            rc = ENOMEM;
+        }
+    }
+    sem_destroy(&begin.begun);
+    return rc;
+}
+
 enum tsdb_status tsdb_thread_start(pthread_t *out_thread, const char *name, void *(*fn)(void *),
                                    void *arg, struct tsdb_error *err)
 {
@@ -188,7 +244,7 @@ enum tsdb_status tsdb_thread_start(pthread_t *out_thread, const char *name, void
     int rc = pthread_sigmask(SIG_SETMASK, &block, &before);
     TSDB_ASSERT(rc == 0);
     pthread_t thread;
-    int create_rc = pthread_create(&thread, NULL, fn, arg); /* inherits the mask from birth */
+    int create_rc = thread_create(&thread, fn, arg);
     rc = pthread_sigmask(SIG_SETMASK, &before, NULL);
     TSDB_ASSERT(rc == 0);
     if (create_rc != 0) {

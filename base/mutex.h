@@ -54,7 +54,8 @@ bool tsdb_cond_wait(struct tsdb_cond *c, struct tsdb_mutex *m, int64_t timeout_n
 void tsdb_cond_signal(struct tsdb_cond *c);
 void tsdb_cond_broadcast(struct tsdb_cond *c);
 
-/* A named thread with all signals blocked (the main thread handles them). name <= 15 bytes. */
+/* A named thread with all signals blocked (the main thread handles them). name <= 15 bytes. Returns
+ * when the thread has made its first allocation; NOMEM where it could not. */
 #include "base/status.h"
 enum tsdb_status tsdb_thread_start(pthread_t *out_thread, const char *name, void *(*fn)(void *),
                                    void *arg, struct tsdb_error *err) TSDB_WUR;

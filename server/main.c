@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define DEFAULT_THREADS_MAX 4u
@@ -273,8 +274,22 @@ static void init_server(struct server *s)
     };
 }
 
+/* As many descriptors as the system allows: blocks and connections take one each. */
+static void raise_descriptors(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
 static int run_server(struct server *s)
 {
+    raise_descriptors();
+    if (!tsdb_alloc_background()) {
+        tsdb_log(TSDB_LOG_INFO, "main", "the allocator has no thread of its own");
+    }
     sigset_t signals;
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
