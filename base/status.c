@@ -74,7 +74,7 @@ static __attribute__((format(printf, 5, 0))) void error_fill(struct tsdb_error *
                                                              uint64_t pos, const char *format,
                                                              va_list args)
 {
-    char text[512];
+    char text[sizeof err->msg + 256];
     (void)vsnprintf(text, sizeof text, format, args);
     if (sys_errno != 0) {
         char reason[128];
@@ -141,7 +141,7 @@ enum tsdb_status tsdb_error_prefix(struct tsdb_error *err, enum tsdb_status stat
     if (!err) {
         return status;
     }
-    char text[512];
+    char text[sizeof err->msg + 256];
     va_list args;
     va_start(args, format);
     (void)vsnprintf(text, sizeof text, format, args);

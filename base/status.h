@@ -33,7 +33,9 @@ struct tsdb_error {
     enum tsdb_status status;
     int sys_errno; /* 0 unless status is TSDB_IO */
     uint64_t pos;  /* byte offset in the input, or 0 */
-    char msg[240]; /* NUL-terminated, one line, may be cut at a UTF-8 boundary */
+    /* NUL-terminated, one line, may be cut at a UTF-8 boundary: room for three label sets and what
+     * is wrong with them. */
+    char msg[1024];
 };
 
 /* Lower-case name for logs and metrics: "ok", "no_memory", ... Never NULL. */

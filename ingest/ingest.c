@@ -508,9 +508,9 @@ bool ingest_answer(struct ingest_request *r, struct ingest_answer *out)
         }
     }
     if (out->rejected > 0) {
-        char first[190 + sizeof r->first_series + sizeof " (series )"];
+        char first[900 + sizeof r->first_series + sizeof " (series )"];
         if (r->first_error.status != TSDB_OK) {
-            snprintf(first, sizeof first, "%.190s (series %s)", r->first_error.msg,
+            snprintf(first, sizeof first, "%.900s (series %s)", r->first_error.msg,
                      r->first_series);
         } else {
             describe_reject(r, &sum, first, sizeof first);

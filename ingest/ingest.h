@@ -74,7 +74,7 @@ struct ingest_answer {
     enum tsdb_status status;
     uint32_t samples_written, histograms_written, exemplars_written;
     uint32_t rejected; /* samples, histograms refused for good */
-    char text[480];    /* for the body of an error answer: one line, Prometheus's phrases */
+    char text[1536];   /* for the body of an error answer: one line, Prometheus's phrases */
 };
 /* After `done`. Not OK with a stale reference inside: resubmits by itself once (then returns false
  * and `done` comes again). */

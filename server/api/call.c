@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define CALL_ARENA_BYTES (16u << 10)
+#define TEXT_BYTES       2048 /* a whole tsdb_error with what stands around it */
 #define TEXT_PLAIN       "text/plain; charset=utf-8"
 
 static void answer_begin(struct call *c, unsigned status, const char *content_type)
@@ -20,7 +21,7 @@ static void answer_begin(struct call *c, unsigned status, const char *content_ty
 
 void call_text(struct call *c, unsigned status, const char *format, ...)
 {
-    char text[1024];
+    char text[TEXT_BYTES];
     va_list args;
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
@@ -36,7 +37,7 @@ void call_ok(struct call *c, const char *content_type)
 
 void call_error(struct call *c, enum envelope_error type, const char *format, ...)
 {
-    char text[1024];
+    char text[TEXT_BYTES];
     va_list args;
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);

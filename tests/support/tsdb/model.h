@@ -48,8 +48,8 @@ struct mx {
      * never shown. What is in files of a memory mode was never logged: a conflict that is would be
      * all that is left after a death, so none is sent there. */
     bool conflicts_pass, no_conflicts;
-    bool io_faults;    /* an EIO or ENOSPC was armed in this life of the process */
-    char failure[256]; /* first one; empty: none */
+    bool io_faults;     /* an EIO or ENOSPC was armed in this life of the process */
+    char failure[1100]; /* first one; empty: none */
 };
 
 #define mx_fail(m, ...)                                                                            \

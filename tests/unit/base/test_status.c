@@ -64,8 +64,9 @@ static void error_set__too_long__is_cut_between_characters(void **state)
     static const char *const characters[] = {"\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x8c\x8a"};
     for (size_t c = 0; c < 3; c++) {
         size_t width = strlen(characters[c]);
-        for (size_t pad = 230; pad <= 239; pad++) {
-            char text[400];
+        size_t room = sizeof((struct tsdb_error *)0)->msg;
+        for (size_t pad = room - 10; pad < room; pad++) {
+            char text[sizeof((struct tsdb_error *)0)->msg + 160];
             memset(text, 'a', pad);
             for (size_t at = pad; at + width < sizeof text - 8; at += width) {
                 memcpy(text + at, characters[c], width + 1);

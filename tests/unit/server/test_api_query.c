@@ -89,6 +89,38 @@ static void query__parse_and_evaluation_errors__have_their_status(void **state)
     http_answer_free(&a);
 }
 
+static void query__long_label_sets__do_not_cut_the_cause(void **state)
+{
+    (void)state;
+    char instance[120];
+    struct body b;
+    struct http_answer a;
+    memset(instance, 'w', sizeof instance - 1);
+    instance[sizeof instance - 1] = '\0';
+    start();
+    body_init(&b);
+    for (int i = 0; i < 2; i++) {
+        struct tsdb_label labels[] = {tsdb_label_make("__name__", "one"),
+                                      tsdb_label_make("instance", instance),
+                                      tsdb_label_make("job", i ? "x" : "y")};
+        body_add(&b, labels, 3, T0, 1);
+    }
+    struct tsdb_label many[] = {tsdb_label_make("__name__", "many"),
+                                tsdb_label_make("instance", instance)};
+    body_add(&b, many, 2, T0, 1);
+    body_pack(&b);
+    send_write(V1_HEADERS, b.packed.data, b.packed.len, &a);
+    assert_int_equal(a.status, 204);
+    http_answer_free(&a);
+    body_deinit(&b);
+    http_client_once(port, "GET", "/api/v1/query?query=many*on(instance)group_left()one", NULL,
+                     NULL, 0, &a);
+    assert_int_equal(a.status, 422);
+    assert_non_null(strstr(a.body, "many-to-many matching not allowed: matching labels must be "
+                                   "unique on one side"));
+    http_answer_free(&a);
+}
+
 static void query__form_post__body_wins_over_url(void **state)
 {
     (void)state;
@@ -303,6 +335,7 @@ static void query__duration_expression_without_a_duration__is_bad_data(void **st
 static const struct CMUnitTest tests[] = {
     CASE(query__parameters__as_prometheus_reads_them),
     CASE(query__parse_and_evaluation_errors__have_their_status),
+    CASE(query__long_label_sets__do_not_cut_the_cause),
     CASE(query__form_post__body_wins_over_url),
     CASE(query__form_too_large__is_refused),
     CASE(query__limit__cuts_and_warns),
