@@ -69,6 +69,17 @@ enum tsdb_status column_keep_point(struct exec *x, struct column *c, uint32_t st
     return column_put(x, c, steps, i, p);
 }
 
+enum tsdb_status column_keep_all(struct exec *x, struct column *c, uint32_t steps)
+{
+    enum tsdb_status status = TSDB_OK;
+    for (uint32_t i = 0; c->h && i < steps && status == TSDB_OK; i++) {
+        if (c->kind[i] == POINT_HISTOGRAM) {
+            status = column_keep_point(x, c, steps, i, column_point(c, i));
+        }
+    }
+    return status;
+}
+
 enum tsdb_status column_copy(struct exec *x, struct column *dst, const struct column *src,
                              uint32_t steps)
 {
@@ -87,17 +98,8 @@ enum tsdb_status column_copy(struct exec *x, struct column *dst, const struct co
 enum tsdb_status column_keep(struct exec *x, struct column *dst, const struct column *src,
                              uint32_t steps)
 {
-    memcpy(dst->v, src->v, steps * sizeof *dst->v);
-    memcpy(dst->kind, src->kind, steps);
-    for (uint32_t i = 0; src->h && i < steps; i++) {
-        if (src->kind[i] == POINT_HISTOGRAM) {
-            enum tsdb_status status = column_keep_point(x, dst, steps, i, column_point(src, i));
-            if (status != TSDB_OK) {
-                return status;
-            }
-        }
-    }
-    return TSDB_OK;
+    enum tsdb_status status = column_copy(x, dst, src, steps);
+    return status == TSDB_OK ? column_keep_all(x, dst, steps) : status;
 }
 
 /* ---- operators in general ---- */

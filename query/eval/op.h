@@ -10,6 +10,8 @@
  *     |
  *   select.c                  what selectors read out of the source
  *     |
+ *   histogram.c               native histograms as values
+ *     |
  *   op.c  merge.c  context.c  the ground: this header
  *
  * Includes and calls run downwards. An operator that needs the operators of its subexpressions asks
@@ -178,6 +180,8 @@ enum tsdb_status column_put(struct exec *x, struct column *c, uint32_t steps, ui
 /* The same with a copy of the histogram that lives as long as the query. */
 enum tsdb_status column_keep_point(struct exec *x, struct column *c, uint32_t steps, uint32_t i,
                                    struct point p) TSDB_WUR;
+/* Replace the histograms of a column by copies that live as long as the query. */
+enum tsdb_status column_keep_all(struct exec *x, struct column *c, uint32_t steps) TSDB_WUR;
 /* Copy src into dst, borrowing its histograms. */
 enum tsdb_status column_copy(struct exec *x, struct column *dst, const struct column *src,
                              uint32_t steps) TSDB_WUR;

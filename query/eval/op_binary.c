@@ -50,7 +50,7 @@ static double binary_scalar(enum token_type op, double l, double r)
     }
 }
 
-bool binary_element(enum token_type op, double l, double r, double *out)
+static bool binary_element(enum token_type op, double l, double r, double *out)
 {
     if (token_is_comparison(op)) {
         *out = l;
@@ -60,13 +60,13 @@ bool binary_element(enum token_type op, double l, double r, double *out)
     return true;
 }
 
-bool binary_is_trim(enum token_type op)
+static bool binary_is_trim(enum token_type op)
 {
     return op == TOKEN_TRIM_LOWER || op == TOKEN_TRIM_UPPER;
 }
 
-void binary_note_types(struct exec *x, const struct query_expr *e, bool left_histogram,
-                       bool right_histogram)
+static void binary_note_types(struct exec *x, const struct query_expr *e, bool left_histogram,
+                              bool right_histogram)
 {
     const char *op = token_type_text(e->u.binary.op);
     exec_note(x, true, e->start,
@@ -74,11 +74,116 @@ void binary_note_types(struct exec *x, const struct query_expr *e, bool left_his
               left_histogram ? "histogram" : "float", op, right_histogram ? "histogram" : "float");
 }
 
-enum tsdb_status binary_unsupported(struct exec *x, enum token_type op)
+/* h + h and h - h */
+static enum tsdb_status combine(struct exec *x, const struct query_expr *e, const struct hist *l,
+                                const struct hist *r, struct tsdb_arena *arena, struct pair *out)
 {
-    return tsdb_error_set(x->err, TSDB_UNSUPPORTED,
-                          "operator \"%s\" on native histograms is not supported yet",
-                          token_type_text(op));
+    bool add = e->u.binary.op == TOKEN_ADD;
+    const char *operation = add ? "addition" : "subtraction";
+    struct hist sum = *l;
+    struct hist_effects effects = {0};
+    enum tsdb_status status =
+        add ? hist_add(&sum, r, arena, &effects) : hist_sub(&sum, r, arena, &effects);
+    if (status == TSDB_INVALID) {
+        exec_note(x, false, e->start, "incompatible bucket layout encountered for binary operator %s",
+                  token_type_text(e->u.binary.op));
+        return TSDB_OK;
+    }
+    if (effects.hint_conflict) { /* and there is no result */
+        histogram_note_conflict(x, e->start, operation);
+        return histogram_status(x, status);
+    }
+    if (effects.bounds_reconciled) {
+        histogram_note_bounds(x, e->start, operation);
+    }
+    if (!add) {
+        sum.reset_hint = TSDB_RESET_GAUGE;
+    }
+    if (status == TSDB_OK) {
+        status = hist_compact(&sum, arena);
+    }
+    if (status != TSDB_OK) {
+        return histogram_status(x, status);
+    }
+    out->matched = out->keep = true;
+    return histogram_point(x, &sum, arena, &out->value);
+}
+
+static enum tsdb_status two_histograms(struct exec *x, const struct query_expr *e, struct point l,
+                                       struct point r, struct tsdb_arena *arena, struct pair *out)
+{
+    enum token_type op = e->u.binary.op;
+    bool compares = op == TOKEN_EQLC || op == TOKEN_NEQ;
+    if (!compares && op != TOKEN_ADD && op != TOKEN_SUB) {
+        binary_note_types(x, e, true, true);
+        return TSDB_OK;
+    }
+    struct hist a;
+    struct hist b;
+    enum tsdb_status status = histogram_view(x, l.h, arena, &a);
+    if (status == TSDB_OK) {
+        status = histogram_view(x, r.h, arena, &b);
+    }
+    if (status != TSDB_OK) {
+        return status;
+    }
+    if (!compares) {
+        return combine(x, e, &a, &b, arena, out);
+    }
+    *out = (struct pair){l, true, hist_equal(&a, &b) == (op == TOKEN_EQLC)};
+    return TSDB_OK;
+}
+
+static enum tsdb_status trim_above(struct hist *h, double at, struct tsdb_arena *arena)
+{
+    return hist_trim(h, at, true, arena);
+}
+
+static enum tsdb_status trim_below(struct hist *h, double at, struct tsdb_arena *arena)
+{
+    return hist_trim(h, at, false, arena);
+}
+
+/* A histogram and a number, on whichever side. */
+static enum tsdb_status scaled(struct exec *x, const struct query_expr *e, struct point l,
+                               struct point r, struct tsdb_arena *arena, struct pair *out)
+{
+    enum token_type op = e->u.binary.op;
+    histogram_change_fn *change = op == TOKEN_MUL         ? hist_mul
+                                  : !l.h                  ? NULL
+                                  : op == TOKEN_DIV        ? hist_div
+                                  : op == TOKEN_TRIM_UPPER ? trim_above
+                                  : op == TOKEN_TRIM_LOWER ? trim_below
+                                                           : NULL;
+    if (!change) {
+        binary_note_types(x, e, l.h != NULL, r.h != NULL);
+        return TSDB_OK;
+    }
+    *out = (struct pair){l.h ? l : r, true, true};
+    return histogram_change(x, &out->value, change, l.h ? r.v : l.v, !binary_is_trim(op), arena);
+}
+
+enum tsdb_status binary_pair(struct exec *x, const struct query_expr *e, struct point l,
+                             struct point r, struct tsdb_arena *arena, struct pair *out)
+{
+    enum token_type op = e->u.binary.op;
+    enum tsdb_status status = TSDB_OK;
+    *out = (struct pair){0};
+    if (l.h && r.h) {
+        status = two_histograms(x, e, l, r, arena, out);
+    } else if (l.h || r.h) {
+        status = scaled(x, e, l, r, arena, out);
+    } else if (binary_is_trim(op)) {
+        binary_note_types(x, e, false, false);
+    } else {
+        out->matched = true;
+        out->keep = binary_element(op, l.v, r.v, &out->value.v);
+    }
+    if (out->matched && e->u.binary.returns_bool) {
+        out->value = (struct point){out->keep ? 1 : 0, NULL};
+        out->keep = true;
+    }
+    return status;
 }
 
 enum tsdb_status binary_group(struct exec *x, const struct query_matching *m, struct label_map *map,
@@ -104,15 +209,21 @@ struct op_scalar_side {
     struct op op;
     struct op *child; /* the vector */
     const double *scalar;
+    struct tsdb_arena *scratch; /* of one series' histograms */
     bool scalar_left;
 };
 
 static enum tsdb_status minus_next(struct op *op, struct column *out)
 {
-    enum tsdb_status status = op_next(((struct op_scalar_side *)op)->child, out);
+    struct op_scalar_side *u = (struct op_scalar_side *)op;
+    enum tsdb_status status = op_next(u->child, out);
+    tsdb_arena_reset(u->scratch);
     for (uint32_t i = 0; i < op->grid.count && status == TSDB_OK; i++) {
+        struct point p = {0};
         if (out->kind[i] == POINT_HISTOGRAM) {
-            return binary_unsupported(op->x, TOKEN_SUB);
+            p.h = out->h[i];
+            status = histogram_change(op->x, &p, hist_mul, -1, false, u->scratch);
+            out->h[i] = p.h;
         }
         out->v[i] = out->kind[i] == POINT_FLOAT ? -out->v[i] : 0;
     }
@@ -126,9 +237,11 @@ enum tsdb_status op_unary_build(struct exec *x, const struct query_expr *e, cons
         return exec_build(x, e->u.unary.body, grid, out);
     }
     struct op_scalar_side *u = (struct op_scalar_side *)op_new(x, sizeof *u, e, grid, minus_next);
-    if (!u) {
+    struct tsdb_arena *scratch = exec_scratch(x);
+    if (!u || !scratch) {
         return exec_nomem(x);
     }
+    u->scratch = scratch;
     enum tsdb_status status = exec_build(x, e->u.unary.body, grid, &u->child);
     return status == TSDB_OK ? op_series_unnamed(&u->op, u->child, false, out) : status;
 }
@@ -164,50 +277,26 @@ enum tsdb_status op_scalars_build(struct exec *x, const struct query_expr *e,
 
 /* ---- vector and scalar ---- */
 
-/* A histogram and a number: not supported yet where it means something, dropped with a note where
- * it does not. */
-static enum tsdb_status histogram_element(struct op_scalar_side *b, struct column *out, uint32_t i)
-{
-    struct exec *x = b->op.x;
-    enum token_type op = b->op.expr->u.binary.op;
-    if (op == TOKEN_MUL || (!b->scalar_left && (op == TOKEN_DIV || binary_is_trim(op)))) {
-        return binary_unsupported(x, op);
-    }
-    binary_note_types(x, b->op.expr, !b->scalar_left, b->scalar_left);
-    out->kind[i] = POINT_NONE;
-    return TSDB_OK;
-}
-
 static enum tsdb_status side_next(struct op *op, struct column *out)
 {
     struct op_scalar_side *b = (struct op_scalar_side *)op;
     const struct query_expr *e = op->expr;
-    enum token_type type = e->u.binary.op;
+    bool filters = token_is_comparison(e->u.binary.op) && !e->u.binary.returns_bool;
     enum tsdb_status status = op_next(b->child, out);
+    tsdb_arena_reset(b->scratch);
     for (uint32_t i = 0; i < op->grid.count && status == TSDB_OK; i++) {
         if (out->kind[i] == POINT_NONE) {
             continue;
         }
-        if (out->kind[i] == POINT_HISTOGRAM) {
-            status = histogram_element(b, out, i);
-            continue;
-        }
-        if (binary_is_trim(type)) {
-            binary_note_types(op->x, e, false, false);
+        struct pair pair;
+        struct point v = column_point(out, i);
+        struct point scalar = {b->scalar[i], NULL};
+        status = binary_pair(op->x, e, b->scalar_left ? scalar : v, b->scalar_left ? v : scalar,
+                             b->scratch, &pair);
+        if (!pair.keep) {
             out->kind[i] = POINT_NONE;
-            continue;
-        }
-        double v = out->v[i];
-        double l = b->scalar_left ? b->scalar[i] : v;
-        double r = b->scalar_left ? v : b->scalar[i];
-        bool keep = binary_element(type, l, r, &out->v[i]);
-        if (token_is_comparison(type)) {
-            out->v[i] = v; /* the vector's element, on whichever side it stands */
-        }
-        if (e->u.binary.returns_bool) {
-            out->v[i] = keep ? 1 : 0;
-        } else if (!keep) {
-            out->kind[i] = POINT_NONE;
+        } else if (!filters && status == TSDB_OK) { /* a filter keeps the vector's element */
+            status = column_put(op->x, out, op->grid.count, i, pair.value);
         }
     }
     return status;
@@ -217,9 +306,11 @@ enum tsdb_status op_side_build(struct exec *x, const struct query_expr *e, const
                                struct op **out)
 {
     struct op_scalar_side *b = (struct op_scalar_side *)op_new(x, sizeof *b, e, grid, side_next);
-    if (!b) {
+    struct tsdb_arena *scratch = exec_scratch(x);
+    if (!b || !scratch) {
         return exec_nomem(x);
     }
+    b->scratch = scratch;
     const struct query_expr *l = e->u.binary.left;
     const struct query_expr *r = e->u.binary.right;
     b->scalar_left = l->type == QUERY_TYPE_SCALAR;

@@ -46,6 +46,7 @@ struct op_join {
     uint8_t *duplicate;                /* per step: the one side has two in a group */
     uint32_t duplicate_a, duplicate_b; /* the first such pair, for the error */
     struct column scratch;
+    struct tsdb_arena *histograms; /* made of one series of the many side */
     bool many_done;
 };
 
@@ -358,33 +359,11 @@ static enum tsdb_status plan_matched(struct op_join *j)
 
 /* ---- values ---- */
 
-/* One pair. *out_keep: the element is in the result; *out_skip: it counts as not matched at all. */
 static enum tsdb_status pair_value(struct op_join *j, struct point many, struct point one,
-                                   double *out, bool *out_keep, bool *out_skip)
+                                   struct pair *out)
 {
-    const struct query_expr *e = j->op.expr;
-    enum token_type op = e->u.binary.op;
-    struct point l = j->swapped ? one : many;
-    struct point r = j->swapped ? many : one;
-    *out_skip = false;
-    if (l.h || r.h || binary_is_trim(op)) {
-        bool both = l.h && r.h &&
-                    (op == TOKEN_ADD || op == TOKEN_SUB || op == TOKEN_EQLC || op == TOKEN_NEQ);
-        bool scaled = (l.h != NULL) != (r.h != NULL) &&
-                      (op == TOKEN_MUL || (l.h && (op == TOKEN_DIV || binary_is_trim(op))));
-        if (both || scaled) {
-            return binary_unsupported(j->op.x, op);
-        }
-        binary_note_types(j->op.x, e, l.h != NULL, r.h != NULL);
-        *out_skip = true;
-        return TSDB_OK;
-    }
-    *out_keep = binary_element(op, l.v, r.v, out);
-    if (e->u.binary.returns_bool) {
-        *out = *out_keep ? 1 : 0;
-        *out_keep = true;
-    }
-    return TSDB_OK;
+    return binary_pair(j->op.x, j->op.expr, j->swapped ? one : many, j->swapped ? many : one,
+                       j->histograms, out);
 }
 
 static enum tsdb_status fail_match(struct op_join *j, const char *text)
@@ -408,7 +387,7 @@ static enum tsdb_status note_match(struct op_join *j, struct group *g, uint32_t 
 }
 
 static enum tsdb_status put_held(struct op_join *j, uint32_t output, uint32_t group, uint32_t step,
-                                 double v, bool keep)
+                                 const struct pair *pair)
 {
     struct output *p = &j->outputs[output];
     if (p->pair_group[step] == group + 1 && j->grouped) {
@@ -418,15 +397,13 @@ static enum tsdb_status put_held(struct op_join *j, uint32_t output, uint32_t gr
     if (p->pair_group[step] == 0) {
         p->pair_group[step] = group + 1;
     }
-    if (!keep) {
+    if (!pair->keep) {
         return TSDB_OK;
     }
     if (p->held.kind[step] != POINT_NONE) {
         return fail_match(j, "vector cannot contain metrics with the same labelset");
     }
-    p->held.kind[step] = POINT_FLOAT;
-    p->held.v[step] = v;
-    return TSDB_OK;
+    return column_keep_point(j->op.x, &p->held, j->op.grid.count, step, pair->value);
 }
 
 /* One sample of the many side against its group. */
@@ -446,14 +423,12 @@ static enum tsdb_status join_step(struct op_join *j, uint32_t many, uint32_t ste
     } else if (!m->fill_right) {
         return TSDB_OK;
     }
-    double v = 0;
-    bool keep = false;
-    bool skip;
-    enum tsdb_status status = pair_value(j, ms, os, &v, &keep, &skip);
-    if (status == TSDB_OK && !skip) {
+    struct pair pair;
+    enum tsdb_status status = pair_value(j, ms, os, &pair);
+    if (status == TSDB_OK && pair.matched) {
         status = note_match(j, g, step);
     }
-    if (status != TSDB_OK || skip) {
+    if (status != TSDB_OK || !pair.matched) {
         return status;
     }
     if (*last_output == NO_SERIES || one != *last_one) {
@@ -464,13 +439,9 @@ static enum tsdb_status join_step(struct op_join *j, uint32_t many, uint32_t ste
         *last_one = one;
     }
     if (j->outputs[*last_output].shared) {
-        return put_held(j, *last_output, group, step, v, keep);
+        return put_held(j, *last_output, group, step, &pair);
     }
-    if (keep) {
-        stream->kind[step] = POINT_FLOAT;
-        stream->v[step] = v;
-    }
-    return TSDB_OK;
+    return pair.keep ? column_put(j->op.x, stream, j->op.grid.count, step, pair.value) : TSDB_OK;
 }
 
 static enum tsdb_status join_many(struct op_join *j, struct column *stream)
@@ -480,6 +451,7 @@ static enum tsdb_status join_many(struct op_join *j, struct column *stream)
     uint32_t last_one = NO_SERIES;
     uint32_t last_output = NO_SERIES;
     enum tsdb_status status = op_next(j->many, &j->scratch);
+    tsdb_arena_reset(j->histograms);
     column_clear(stream, steps);
     for (uint32_t i = 0; i < steps && status == TSDB_OK; i++) {
         if (j->scratch.kind[i] != POINT_NONE) {
@@ -501,23 +473,21 @@ static enum tsdb_status fill_unmatched(struct op_join *j)
                 continue;
             }
             struct point os = column_point(&g->column, i);
-            double v = 0;
-            bool keep = false;
-            bool skip;
+            struct pair pair;
             uint32_t out;
             enum tsdb_status status =
-                pair_value(j, (struct point){m->fill_left_value, NULL}, os, &v, &keep, &skip);
+                pair_value(j, (struct point){m->fill_left_value, NULL}, os, &pair);
             if (status != TSDB_OK) {
                 return status;
             }
-            if (skip) {
+            if (!pair.matched) {
                 continue;
             }
             if (!output_of(j, NULL, &j->one->series[g->series ? g->series[i] : g->first].labels,
                            &out)) {
                 return exec_nomem(j->op.x);
             }
-            status = put_held(j, out, group, i, v, keep);
+            status = put_held(j, out, group, i, &pair);
             if (status != TSDB_OK) {
                 return status;
             }
@@ -551,6 +521,9 @@ static enum tsdb_status join_next(struct op *op, struct column *out)
         status = join_many(j, out);
     }
     bool last = op->pos + 1 == op->series_count;
+    if (last && streamed && j->many->pos < j->many->series_count && status == TSDB_OK) {
+        status = column_keep_all(op->x, out, op->grid.count); /* before the many side goes on */
+    }
     while (last && j->many->pos < j->many->series_count && status == TSDB_OK) {
         status = join_many(j, nowhere(j)); /* feeds nothing; its presence matters for errors */
     }
@@ -610,9 +583,11 @@ enum tsdb_status op_join_build(struct exec *x, const struct query_expr *e, const
                                struct op **out)
 {
     struct op_join *j = (struct op_join *)op_new(x, sizeof *j, e, grid, join_next);
-    if (!j) {
+    struct tsdb_arena *histograms = exec_scratch(x);
+    if (!j || !histograms) {
         return exec_nomem(x);
     }
+    j->histograms = histograms;
     j->swapped = e->u.binary.matching.card == CARD_ONE_TO_MANY;
     j->grouped = e->u.binary.matching.card != CARD_ONE_TO_ONE;
     label_map_init(&j->pairs, x->arena);

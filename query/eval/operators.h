@@ -3,6 +3,7 @@
 #define QUERY_EVAL_OPERATORS_H
 
 #include "query/eval/func.h"
+#include "query/eval/histogram.h"
 #include "query/eval/op.h"
 
 /* ---- op_vector.c: selectors ---- */
@@ -15,16 +16,18 @@ op_build_fn op_side_build;    /* number and vector */
 op_build_fn op_join_build;    /* vector and vector, by arithmetic or comparison */
 op_build_fn op_set_build;     /* vector and vector, by and, or, unless */
 
-/* One element of a vector operation. Returns whether it stays. Comparisons give the left value. */
-bool binary_element(enum token_type op, double l, double r, double *out);
 /* +, -, * ... make another quantity of a metric, so that its name does not fit any more. */
 bool binary_changes_metric(enum token_type op);
-bool binary_is_trim(enum token_type op);
-/* "operator ... on native histograms is not supported yet" */
-enum tsdb_status binary_unsupported(struct exec *x, enum token_type op);
-/* "incompatible sample types encountered for binary operator ..." */
-void binary_note_types(struct exec *x, const struct query_expr *e, bool left_histogram,
-                       bool right_histogram);
+/* What two elements give. */
+struct pair {
+    struct point value; /* of a filter the left one */
+    bool matched;       /* false: as if the two had never met; a note says why */
+    bool keep;          /* the value is in the result */
+};
+/* The one place that computes binary operators over elements of vectors; floats and histograms.
+ *   arena   of histograms in *out, which may also borrow from l and r */
+enum tsdb_status binary_pair(struct exec *x, const struct query_expr *e, struct point l,
+                             struct point r, struct tsdb_arena *arena, struct pair *out) TSDB_WUR;
 /* The number of every series of `side` by what the two sides of a vector operation match on. */
 enum tsdb_status binary_group(struct exec *x, const struct query_matching *m, struct label_map *map,
                               const struct op *side, uint32_t **out) TSDB_WUR;
