@@ -29,6 +29,7 @@ struct query_options {
     bool extended_range_selectors;
     bool fill_modifiers;
     bool delayed_name_removal;
+    bool use_start_timestamps; /* by rate, increase, irate, resets; start_timestamp() knows them */
 };
 
 /* ---- parse ---- */

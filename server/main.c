@@ -271,6 +271,7 @@ static void init_server(struct server *s)
         .extended_range_selectors = s->options.feature_extended_range_selectors,
         .fill_modifiers = s->options.feature_fill_modifiers,
         .delayed_name_removal = s->options.feature_delayed_name_removal,
+        .use_start_timestamps = s->options.feature_use_start_timestamps,
     };
 }
 

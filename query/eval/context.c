@@ -133,22 +133,26 @@ const struct tsdb_histogram *exec_keep_histogram(struct exec *x, const struct ts
 
 /* ---- notes ---- */
 
-static void note_put(struct exec *x, bool is_info, uint32_t pos, const char *text, size_t len)
+static struct exec_note *note_put(struct exec *x, bool is_info, uint32_t pos, const char *text,
+                                  size_t len)
 {
     for (struct exec_note *n = x->notes; n; n = n->next) {
         if (n->note.is_info == is_info && strlen(n->note.text) == len &&
             memcmp(n->note.text, text, len) == 0) {
             n->pos = pos; /* the last one counts, as in Prometheus */
-            return;
+            n->occurrences++;
+            return n;
         }
     }
     struct exec_note *n = TSDB_ARENA_NEW(x->arena, struct exec_note);
     char *copy = tsdb_arena_strndup(x->arena, text, len);
     if (n && copy) {
-        *n = (struct exec_note){{copy, is_info}, pos, x->notes};
+        *n = (struct exec_note){{copy, is_info}, pos, false, 1, x->notes};
         x->notes = n;
         x->note_count++;
+        return n;
     }
+    return NULL;
 }
 
 void exec_note(struct exec *x, bool is_info, uint32_t pos, const char *format, ...)
@@ -161,19 +165,36 @@ void exec_note(struct exec *x, bool is_info, uint32_t pos, const char *format, .
     note_put(x, is_info, pos, text, n < 0 ? 0 : strlen(text));
 }
 
-void exec_note_metric(struct exec *x, bool is_info, uint32_t pos, const char *text,
-                      const struct tsdb_labels *labels)
+static struct exec_note *note_metric(struct exec *x, bool is_info, uint32_t pos, const char *text,
+                                     const struct tsdb_labels *labels)
 {
     struct query_str name = labels_metric_name(labels);
+    struct exec_note *n = NULL;
     struct tsdb_buf b;
     tsdb_buf_init(&b, TSDB_MEM_QUERY, 0);
     tsdb_buf_put_str(&b, text);
     tsdb_buf_put_u8(&b, ' ');
     query_quote(&b, name.data, name.len, 0);
     if (!b.failed) {
-        note_put(x, is_info, pos, (const char *)b.data, b.len);
+        n = note_put(x, is_info, pos, (const char *)b.data, b.len);
     }
     tsdb_buf_deinit(&b);
+    return n;
+}
+
+void exec_note_metric(struct exec *x, bool is_info, uint32_t pos, const char *text,
+                      const struct tsdb_labels *labels)
+{
+    (void)note_metric(x, is_info, pos, text, labels);
+}
+
+void exec_note_counted(struct exec *x, uint32_t pos, const char *text,
+                       const struct tsdb_labels *labels)
+{
+    struct exec_note *n = note_metric(x, false, pos, text, labels);
+    if (n) {
+        n->counted = true;
+    }
 }
 
 void exec_note_quantile(struct exec *x, double q, uint32_t pos)

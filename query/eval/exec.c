@@ -236,6 +236,9 @@ static enum tsdb_status notes_finish(struct exec *x, struct query_result *out)
         tsdb_buf_init(&b, TSDB_MEM_QUERY, 0);
         tsdb_buf_printf(&b, "PromQL %s: ", n->note.is_info ? "info" : "warning");
         tsdb_buf_put_str(&b, n->note.text);
+        if (n->counted && n->occurrences > 1) {
+            tsdb_buf_printf(&b, " (%llu occurrences)", (unsigned long long)n->occurrences);
+        }
         tsdb_buf_put_str(&b, " (");
         query_position_print(x->text, n->pos, &b);
         tsdb_buf_put_str(&b, ")");

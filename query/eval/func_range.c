@@ -1,19 +1,12 @@
 /* What the functions over range vectors compute in one window. */
 #include "query/eval/func.h"
+#include "query/eval/window.h"
 
 #include "query/num.h"
 
-static bool range_unsupported(struct range_call *call)
-{
-    call->status = tsdb_error_set(call->x->err, TSDB_UNSUPPORTED,
-                                  "function \"%s\" over native histograms is not supported yet",
-                                  call->call->u.call.function->name);
-    return false;
-}
-
 /* ---- notes that several share ---- */
 
-static bool mixed(struct range_call *c, const struct points *w)
+bool range_mixed(struct range_call *c, const struct points *w)
 {
     if (w->count == 0 || w->h_count == 0) {
         return false;
@@ -22,6 +15,14 @@ static bool mixed(struct range_call *c, const struct points *w)
                      "encountered a mix of histograms and floats for metric name",
                      &c->series->labels);
     return true;
+}
+
+bool range_view(struct range_call *c, const struct points *w, uint32_t i, struct hist *out)
+{
+    struct tsdb_arena *arena = c->turns[i % 2];
+    tsdb_arena_reset(arena);
+    c->status = histogram_view(c->x, w->h[i], arena, out);
+    return c->status == TSDB_OK;
 }
 
 static void note_ignored_at(struct range_call *c, const struct points *w, uint32_t pos)
@@ -37,230 +38,6 @@ static void note_ignored_at(struct range_call *c, const struct points *w, uint32
 static void note_ignored(struct range_call *c, const struct points *w)
 {
     note_ignored_at(c, w, c->call->u.call.args[0]->start);
-}
-
-/* ---- rate, increase, delta ---- */
-
-static uint32_t first_after(const int64_t *t, uint32_t count, int64_t bound)
-{
-    uint32_t lo = 0;
-    uint32_t hi = count;
-    while (lo < hi) {
-        uint32_t mid = lo + (hi - lo) / 2;
-        if (t[mid] > bound) {
-            hi = mid;
-        } else {
-            lo = mid + 1;
-        }
-    }
-    return lo;
-}
-
-static double interpolate(const struct points *w, uint32_t i, int64_t t, bool counter)
-{
-    double y1 = w->v[i];
-    double y2 = w->v[i + 1];
-    if (counter && y2 < y1) {
-        y1 = 0;
-    }
-    return y1 + (y2 - y1) * (double)(t - w->t[i]) / (double)(w->t[i + 1] - w->t[i]);
-}
-
-static const struct query_expr *selector_of(const struct range_call *c)
-{
-    return c->arg->kind == EXPR_MATRIX ? c->arg->u.matrix.selector : NULL;
-}
-
-/* anchored and smoothed: the values at the very ends of the range, taken from the samples around
- * them. */
-static bool extended_rate(struct range_call *c, const struct points *w, bool counter,
-                          bool per_second, struct point *out)
-{
-    bool smoothed = selector_of(c)->u.vector.smoothed;
-    uint32_t last = w->count - 1;
-    uint32_t after = first_after(w->t, last, c->begin_ms);
-    uint32_t first = after > 0 ? after - 1 : 0;
-    if (smoothed) {
-        last = first_after(w->t, last, c->end_ms - 1);
-    }
-    if (w->t[last] <= c->begin_ms || (smoothed && w->t[first] > c->end_ms)) {
-        return false;
-    }
-    double left = smoothed && w->t[first] < c->begin_ms
-                      ? interpolate(w, first, c->begin_ms, counter)
-                      : w->v[first];
-    double right = smoothed && last > 0 && w->t[last] > c->end_ms
-                       ? interpolate(w, last - 1, c->end_ms, counter)
-                       : w->v[last];
-    double result = right - left;
-    if (counter) {
-        uint32_t i = w->t[first] <= c->begin_ms ? first + 1 : first;
-        uint32_t end = w->t[last] >= c->end_ms ? last : last + 1;
-        double previous = left;
-        for (; i < end; i++) {
-            result += w->v[i] < previous ? previous : 0;
-            previous = w->v[i];
-        }
-        result += right < previous ? previous : 0;
-    }
-    out->v = per_second ? result / ((double)c->range_ms / 1000) : result;
-    return true;
-}
-
-/* How much the value rose between the first and the last sample; a counter's resets are made up
- * for. */
-static double rise(const struct points *w, bool counter)
-{
-    double result = w->v[w->count - 1] - w->v[0];
-    for (uint32_t i = 1; counter && !w->rising && i < w->count; i++) {
-        if (w->v[i] < w->v[i - 1]) {
-            result += w->v[i - 1];
-        }
-    }
-    return result;
-}
-
-/* The rise is extrapolated to the ends of the range: all the way if samples are as dense as if the
- * series went on there, else by half the average distance of samples, and never below zero for a
- * counter. */
-static bool extrapolated_rate(struct range_call *c, const struct points *w, bool counter,
-                              bool per_second, struct point *out)
-{
-    if (mixed(c, w)) {
-        return false;
-    }
-    if (w->h_count > 0) {
-        return range_unsupported(c);
-    }
-    const struct query_expr *selector = selector_of(c);
-    if (selector && (selector->u.vector.anchored || selector->u.vector.smoothed)) {
-        return extended_rate(c, w, counter, per_second, out);
-    }
-    if (w->count < 2) {
-        return false;
-    }
-    double result = rise(w, counter);
-    double to_start = (double)(w->t[0] - c->begin_ms) / 1000;
-    double to_end = (double)(c->end_ms - w->t[w->count - 1]) / 1000;
-    double sampled = (double)(w->t[w->count - 1] - w->t[0]) / 1000;
-    double average = sampled / (double)(w->count - 1);
-    double threshold = average * 1.1;
-    if (to_start >= threshold) {
-        to_start = average / 2;
-    }
-    if (counter && result > 0 && w->v[0] >= 0) {
-        double to_zero = sampled * (w->v[0] / result);
-        if (to_zero < to_start) {
-            to_start = to_zero;
-        }
-    }
-    if (to_end >= threshold) {
-        to_end = average / 2;
-    }
-    double factor = sampled != 0 ? (sampled + to_start + to_end) / sampled : 1;
-    if (per_second) {
-        factor /= (double)c->range_ms / 1000;
-    }
-    out->v = result * factor;
-    return true;
-}
-
-bool func_rate(struct range_call *c, const struct points *w, struct point *out)
-{
-    return extrapolated_rate(c, w, true, true, out);
-}
-bool func_increase(struct range_call *c, const struct points *w, struct point *out)
-{
-    return extrapolated_rate(c, w, true, false, out);
-}
-bool func_delta(struct range_call *c, const struct points *w, struct point *out)
-{
-    return extrapolated_rate(c, w, false, false, out);
-}
-
-static bool instant_value(struct range_call *c, const struct points *w, bool rate,
-                          struct point *out)
-{
-    if (w->count + w->h_count < 2) {
-        return false;
-    }
-    if (w->h_count > 0) {
-        bool floats_last = w->count >= 2 && w->t[w->count - 2] > w->ht[w->h_count - 1];
-        if (!floats_last) {
-            bool histograms_last =
-                w->h_count >= 2 && (w->count == 0 || w->ht[w->h_count - 2] > w->t[w->count - 1]);
-            return histograms_last ? range_unsupported(c) : !mixed(c, w);
-        }
-    }
-    uint32_t i = w->count - 1;
-    double v = w->v[i];
-    if (!rate || !(w->v[i] < w->v[i - 1])) {
-        v -= w->v[i - 1];
-    }
-    out->v = rate ? v / ((double)(w->t[i] - w->t[i - 1]) / 1000) : v;
-    return true;
-}
-
-bool func_irate(struct range_call *c, const struct points *w, struct point *out)
-{
-    return instant_value(c, w, true, out);
-}
-bool func_idelta(struct range_call *c, const struct points *w, struct point *out)
-{
-    return instant_value(c, w, false, out);
-}
-
-/* ---- resets, changes ---- */
-
-/* An anchored selector begins with the last sample at or before the range. False: nothing lies in
- * the range. */
-static bool anchor(const struct range_call *c, const struct points *w, uint32_t *out_first)
-{
-    *out_first = 0;
-    const struct query_expr *selector = selector_of(c);
-    if (selector && selector->u.vector.anchored) {
-        uint32_t after = first_after(w->t, w->count, c->begin_ms);
-        *out_first = after > 0 ? after - 1 : 0;
-        return after < w->count;
-    }
-    return true;
-}
-
-static bool is_reset(double before, double v)
-{
-    return v < before;
-}
-
-static bool is_change(double before, double v)
-{
-    return v != before && !(isnan(v) && isnan(before));
-}
-
-/* How many samples stand so to the one before them. */
-static bool count_steps(struct range_call *c, const struct points *w,
-                        bool (*counts)(double, double), struct point *out)
-{
-    uint32_t first;
-    if (w->h_count > 0) {
-        return range_unsupported(c);
-    }
-    if (!anchor(c, w, &first)) {
-        return false;
-    }
-    for (uint32_t i = first + 1; i < w->count; i++) {
-        out->v += counts(w->v[i - 1], w->v[i]);
-    }
-    return true;
-}
-
-bool func_resets(struct range_call *c, const struct points *w, struct point *out)
-{
-    return count_steps(c, w, is_reset, out);
-}
-
-bool func_changes(struct range_call *c, const struct points *w, struct point *out)
-{
-    return count_steps(c, w, is_change, out);
 }
 
 /* ---- regression ---- */
@@ -361,13 +138,73 @@ bool func_double_exponential_smoothing(struct range_call *c, const struct points
 
 /* ---- *_over_time ---- */
 
+/* The result of a sum over a window; INVALID: schemas that do not go together. */
+static bool put_sum(struct range_call *c, struct hist *h, const struct histogram_hints *hints,
+                    const struct hist_effects *effects, enum tsdb_status status,
+                    struct point *out)
+{
+    struct exec *x = c->x;
+    if (status == TSDB_INVALID) {
+        histogram_note_schemas(x, c->arg->start, &c->series->labels);
+        return false;
+    }
+    if (hints->reset && hints->no_reset) {
+        histogram_note_conflict(x, c->arg->start, "aggregation");
+    }
+    if (effects->bounds_reconciled) {
+        histogram_note_bounds(x, c->arg->start, "aggregation");
+    }
+    c->status = status == TSDB_OK ? histogram_point(x, h, c->results, out)
+                                  : histogram_status(x, status);
+    return c->status == TSDB_OK;
+}
+
+static bool sum_histograms(struct range_call *c, const struct points *w, struct point *out)
+{
+    struct hist sum = {0};
+    struct hist_effects effects = {0};
+    struct histogram_hints hints = {0};
+    enum tsdb_status status = TSDB_OK;
+    for (uint32_t i = 0; i < w->h_count && status == TSDB_OK; i++) {
+        struct hist h;
+        if (!range_view(c, w, i, &h)) {
+            return false;
+        }
+        histogram_hints_add(&hints, h.reset_hint);
+        status = i == 0 ? hist_copy(&sum, &h, c->results)
+                        : hist_add_compensated(&sum, &h, c->results, &effects);
+    }
+    hist_settle(&sum);
+    return put_sum(c, &sum, &hints, &effects, status, out);
+}
+
+static bool mean_of_histograms(struct range_call *c, const struct points *w, struct point *out)
+{
+    struct hist_mean mean = {0};
+    struct hist_effects effects = {0};
+    struct histogram_hints hints = {0};
+    enum tsdb_status status = TSDB_OK;
+    for (uint32_t i = 0; i < w->h_count && status == TSDB_OK; i++) {
+        struct hist h;
+        if (!range_view(c, w, i, &h)) {
+            return false;
+        }
+        histogram_hints_add(&hints, h.reset_hint);
+        status = hist_mean_add(&mean, &h, c->results, &effects);
+    }
+    if (status == TSDB_OK) {
+        status = hist_mean_finish(&mean, c->results);
+    }
+    return put_sum(c, &mean.h, &hints, &effects, status, out);
+}
+
 bool func_sum_over_time(struct range_call *c, const struct points *w, struct point *out)
 {
-    if (mixed(c, w)) {
+    if (range_mixed(c, w)) {
         return false;
     }
     if (w->h_count > 0) {
-        return range_unsupported(c);
+        return sum_histograms(c, w, out);
     }
     double sum = 0;
     double comp = 0;
@@ -380,11 +217,11 @@ bool func_sum_over_time(struct range_call *c, const struct points *w, struct poi
 
 bool func_avg_over_time(struct range_call *c, const struct points *w, struct point *out)
 {
-    if (mixed(c, w)) {
+    if (range_mixed(c, w)) {
         return false;
     }
     if (w->h_count > 0) {
-        return range_unsupported(c);
+        return mean_of_histograms(c, w, out);
     }
     struct num_mean m = {w->v[0], 0, 1, 0};
     for (uint32_t i = 1; i < w->count; i++) {

@@ -20,10 +20,11 @@ static enum tsdb_status selector_points(struct matrix *m, const struct tsdb_colu
     int64_t *t = TSDB_ARENA_ARRAY(m->scratch, int64_t, TSDB_MAX(floats, 1));
     double *v = TSDB_ARENA_ARRAY(m->scratch, double, TSDB_MAX(floats, 1));
     int64_t *start = TSDB_ARENA_ARRAY(m->scratch, int64_t, TSDB_MAX(floats, 1));
+    int64_t *h_start = TSDB_ARENA_ARRAY(m->scratch, int64_t, TSDB_MAX(histograms, 1));
     int64_t *ht = TSDB_ARENA_ARRAY(m->scratch, int64_t, TSDB_MAX(histograms, 1));
     const struct tsdb_histogram **h =
         TSDB_ARENA_ARRAY(m->scratch, const struct tsdb_histogram *, TSDB_MAX(histograms, 1));
-    if (!t || !v || !start || !ht || !h) {
+    if (!t || !v || !start || !h_start || !ht || !h) {
         return exec_nomem(m->x);
     }
     uint32_t n = 0;
@@ -38,10 +39,19 @@ static enum tsdb_status selector_points(struct matrix *m, const struct tsdb_colu
             start[n++] = c->start_ms ? c->start_ms[i] : 0;
         } else {
             ht[hn] = c->t_ms[i];
+            h_start[hn] = c->start_ms ? c->start_ms[i] : 0;
             h[hn++] = &c->histograms[c->bits[i]];
         }
     }
-    *out = (struct points){t, v, c->start_ms ? start : NULL, n, ht, h, hn, false};
+    bool starts = c->start_ms && m->x->options->use_start_timestamps;
+    *out = (struct points){.t = t,
+                           .v = v,
+                           .start = starts ? start : NULL,
+                           .count = n,
+                           .ht = ht,
+                           .h_start = starts ? h_start : NULL,
+                           .h = h,
+                           .h_count = hn};
     return TSDB_OK;
 }
 
@@ -60,7 +70,8 @@ static enum tsdb_status subquery_points(struct matrix *m, struct points *out)
             m->h[hn++] = m->column.h[i];
         }
     }
-    *out = (struct points){m->t, m->v, NULL, n, m->ht, m->h, hn, false};
+    *out = (struct points){
+        .t = m->t, .v = m->v, .count = n, .ht = m->ht, .h = m->h, .h_count = hn};
     return status;
 }
 

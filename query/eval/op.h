@@ -66,9 +66,10 @@ struct point {
 struct points {
     const int64_t *t;
     const double *v;
-    const int64_t *start; /* NULL: no start timestamps */
+    const int64_t *start; /* start timestamps, 0: unknown; NULL: none, or not asked for */
     uint32_t count;
     const int64_t *ht;
+    const int64_t *h_start;
     const struct tsdb_histogram *const *h;
     uint32_t h_count;
     bool rising; /* known to hold no value below the one before it: a counter without resets */
@@ -104,6 +105,8 @@ struct exec_scratch {
 struct exec_note {
     struct query_note note; /* text without position until the end */
     uint32_t pos;
+    bool counted; /* tells how often it was given, if more than once */
+    uint64_t occurrences;
     struct exec_note *next;
 };
 
@@ -161,6 +164,9 @@ void exec_note(struct exec *x, bool is_info, uint32_t pos, const char *format, .
 /* The same: `text`, a space, and the metric's name in quotes. */
 void exec_note_metric(struct exec *x, bool is_info, uint32_t pos, const char *text,
                       const struct tsdb_labels *labels);
+/* A warning of this kind that also tells how often it was given. */
+void exec_note_counted(struct exec *x, uint32_t pos, const char *text,
+                       const struct tsdb_labels *labels);
 /* "quantile value should be between 0 and 1, got 2", if q is not. */
 void exec_note_quantile(struct exec *x, double q, uint32_t pos);
 

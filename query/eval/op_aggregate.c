@@ -5,6 +5,14 @@
 #include "base/assert.h"
 #include "query/num.h"
 
+/* The histograms of a cell of sum or avg. */
+struct histograms {
+    struct hist_mean mean; /* sum: only its .h */
+    struct hist_effects effects;
+    struct histogram_hints hints;
+    bool any, incompatible;
+};
+
 /* What a group has seen at one step. */
 struct cell {
     double a, b; /* sum and compensation; mean and sum of squares; extreme value */
@@ -30,6 +38,9 @@ struct op_aggregate {
     uint32_t *group;       /* per child series */
     struct cell *cells;    /* group by group, step by step */
     struct values *values; /* the same, for quantile */
+    struct histograms **histograms; /* the same, for sum and avg; NULL: no histogram yet */
+    struct tsdb_arena *sums;        /* of the sums in them */
+    struct tsdb_arena *views;       /* of one series */
     const double *param;   /* quantile: per step */
     struct column scratch;
     bool done;
@@ -53,8 +64,8 @@ static void add_variance(struct cell *c, double v)
 
 static void add_mean(struct cell *c, double v)
 {
-    if (!c->seen) {
-        *c = (struct cell){v, 0, 1, 1, CELL_FLOAT};
+    if (!(c->flags & CELL_FLOAT)) {
+        *c = (struct cell){v, 0, 1, 1, c->flags | CELL_FLOAT};
         return;
     }
     struct num_mean m = {c->a, c->b, c->count, c->flags & CELL_INCREMENTAL};
@@ -67,13 +78,13 @@ static void add_mean(struct cell *c, double v)
 
 static void add_sum(struct cell *c, double v)
 {
-    c->flags |= CELL_FLOAT;
     if (!c->seen) {
         c->seen = 1;
         c->a = v;
     } else {
         num_kahan(v, &c->a, &c->b);
     }
+    c->flags |= CELL_FLOAT;
 }
 
 static void add_float(enum token_type op, struct cell *c, double v)
@@ -104,20 +115,77 @@ static void add_float(enum token_type op, struct cell *c, double v)
     }
 }
 
-/* A histogram: counted by some, ignored with a note by others. */
-static enum tsdb_status add_histogram(struct op_aggregate *o, struct cell *c)
+static enum tsdb_status start_histograms(struct op_aggregate *o, size_t at, struct histograms **out)
+{
+    struct exec *x = o->op.x;
+    if (!o->histograms) {
+        size_t n = (size_t)o->op.series_count * o->op.grid.count;
+        o->histograms = TSDB_ARENA_ARRAY(x->arena, struct histograms *, n);
+        if (!o->histograms) {
+            return exec_nomem(x);
+        }
+        memset(o->histograms, 0, n * sizeof *o->histograms);
+    }
+    if (!o->histograms[at]) {
+        struct histograms *hs = TSDB_ARENA_NEW(o->sums, struct histograms);
+        if (!hs) {
+            return exec_nomem(x);
+        }
+        memset(hs, 0, sizeof *hs);
+        o->histograms[at] = hs;
+    }
+    *out = o->histograms[at];
+    return TSDB_OK;
+}
+
+/* A histogram into the sum or mean of a cell. Of a cell that has a float, too, nothing will be made
+ * anyway. */
+static enum tsdb_status sum_histogram(struct op_aggregate *o, size_t at, const struct point *p)
+{
+    struct exec *x = o->op.x;
+    struct histograms *hs = NULL;
+    struct hist h;
+    enum tsdb_status status = start_histograms(o, at, &hs);
+    if (status != TSDB_OK || hs->incompatible) {
+        return status;
+    }
+    o->cells[at].flags |= CELL_HISTOGRAM;
+    o->cells[at].seen = 1;
+    status = histogram_view(x, p->h, o->views, &h);
+    if (status != TSDB_OK || (!hs->any && o->cells[at].flags & CELL_FLOAT)) {
+        return status;
+    }
+    histogram_hints_add(&hs->hints, h.reset_hint);
+    if (o->op.expr->u.aggregate.op == TOKEN_AVG) {
+        status = hist_mean_add(&hs->mean, &h, o->sums, &hs->effects);
+    } else if (!hs->any) {
+        status = hist_copy(&hs->mean.h, &h, o->sums);
+    } else {
+        status = hist_add_compensated(&hs->mean.h, &h, o->sums, &hs->effects);
+    }
+    hs->any = true;
+    if (status == TSDB_INVALID) {
+        hs->incompatible = true;
+        histogram_note_schemas(x, o->op.expr->u.aggregate.body->start,
+                               &o->child->series[o->child->pos - 1].labels);
+        return TSDB_OK;
+    }
+    return histogram_status(x, status);
+}
+
+/* A histogram: counted by some, summed by some, ignored with a note by others. */
+static enum tsdb_status add_histogram(struct op_aggregate *o, size_t at, const struct point *p)
 {
     struct exec *x = o->op.x;
     enum token_type op = o->op.expr->u.aggregate.op;
+    struct cell *c = &o->cells[at];
     if (op == TOKEN_COUNT || op == TOKEN_GROUP) {
         c->seen = 1;
         c->count++;
         return TSDB_OK;
     }
     if (op == TOKEN_SUM || op == TOKEN_AVG) {
-        return tsdb_error_set(x->err, TSDB_UNSUPPORTED,
-                              "aggregation \"%s\" of native histograms is not supported yet",
-                              token_type_text(op));
+        return sum_histogram(o, at, p);
     }
     exec_note(x, true, o->op.expr->u.aggregate.body->start, "ignored histogram in %s aggregation",
               token_type_text(op));
@@ -143,10 +211,12 @@ static enum tsdb_status add_column(struct op_aggregate *o, uint32_t group, const
     enum token_type op = o->op.expr->u.aggregate.op;
     size_t base = (size_t)group * o->op.grid.count;
     enum tsdb_status status = TSDB_OK;
+    tsdb_arena_reset(o->views);
     for (uint32_t i = 0; i < o->op.grid.count && status == TSDB_OK; i++) {
         struct cell *cell = &o->cells[base + i];
         if (c->kind[i] == POINT_HISTOGRAM) {
-            status = add_histogram(o, cell);
+            const struct point p = column_point(c, i);
+            status = add_histogram(o, base + i, &p);
         } else if (c->kind[i] == POINT_FLOAT && op == TOKEN_QUANTILE) {
             status = add_value(o, &o->values[base + i], c->v[i]);
         } else if (c->kind[i] == POINT_FLOAT) {
@@ -196,6 +266,43 @@ static enum tsdb_status aggregate_all(struct op_aggregate *o)
     return status;
 }
 
+/* A cell of sum or avg that saw histograms. */
+static enum tsdb_status put_histograms(struct op_aggregate *o, struct column *out, size_t base,
+                                       uint32_t i)
+{
+    struct exec *x = o->op.x;
+    uint32_t pos = o->op.expr->u.aggregate.body->start;
+    struct histograms *hs = o->histograms[base + i];
+    if (hs->effects.bounds_reconciled) {
+        histogram_note_bounds(x, pos, "aggregation");
+    }
+    if (o->cells[base + i].flags & CELL_FLOAT) {
+        exec_note(x, false, pos, "encountered a mix of histograms and floats for aggregation");
+        return TSDB_OK;
+    }
+    if (hs->incompatible) {
+        return TSDB_OK;
+    }
+    enum tsdb_status status = TSDB_OK;
+    if (o->op.expr->u.aggregate.op == TOKEN_AVG) {
+        status = hist_mean_finish(&hs->mean, o->sums);
+    } else {
+        hist_settle(&hs->mean.h);
+    }
+    if (status == TSDB_OK) {
+        status = hist_compact(&hs->mean.h, o->sums);
+    }
+    if (status != TSDB_OK) {
+        return histogram_status(x, status);
+    }
+    if (hs->hints.reset && hs->hints.no_reset) {
+        histogram_note_conflict(x, pos, "aggregation");
+    }
+    struct point p;
+    status = histogram_point(x, &hs->mean.h, o->sums, &p);
+    return status == TSDB_OK ? column_put(x, out, o->op.grid.count, i, p) : status;
+}
+
 static enum tsdb_status aggregate_next(struct op *op, struct column *out)
 {
     struct op_aggregate *o = (struct op_aggregate *)op;
@@ -210,6 +317,8 @@ static enum tsdb_status aggregate_next(struct op *op, struct column *out)
                 out->kind[i] = POINT_FLOAT;
                 out->v[i] = num_quantile(o->param[i], vs->items, vs->count);
             }
+        } else if (o->cells[base + i].flags & CELL_HISTOGRAM) {
+            status = put_histograms(o, out, base, i);
         } else if (o->cells[base + i].seen) {
             out->kind[i] = POINT_FLOAT;
             out->v[i] = cell_value(type, &o->cells[base + i]);
@@ -326,9 +435,13 @@ enum tsdb_status op_aggregate_build(struct exec *x, const struct query_expr *e,
                                     const struct grid *grid, struct op **out)
 {
     struct op_aggregate *o = (struct op_aggregate *)op_new(x, sizeof *o, e, grid, aggregate_next);
-    if (!o) {
+    struct tsdb_arena *sums = exec_scratch(x);
+    struct tsdb_arena *views = exec_scratch(x);
+    if (!o || !sums || !views) {
         return exec_nomem(x);
     }
+    o->sums = sums;
+    o->views = views;
     *out = &o->op;
     enum tsdb_status status = quantile_param(o);
     if (status == TSDB_OK) {

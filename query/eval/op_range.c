@@ -15,6 +15,8 @@ struct op_range {
     uint32_t scalar_count;
     bool is_counter_rate;
     struct tsdb_arena *scratch;
+    struct tsdb_arena *turns[2];
+    struct tsdb_arena *results; /* histograms of one series */
 };
 
 /* rate(requests[5m]): the name does not look like a counter's. */
@@ -83,7 +85,9 @@ static enum tsdb_status range_next(struct op *op, struct column *out)
                               .arg = m->expr,
                               .series = &m->series[op->pos],
                               .range_ms = m->range_ms,
-                              .scratch = r->scratch};
+                              .scratch = r->scratch,
+                              .turns = {r->turns[0], r->turns[1]},
+                              .results = r->results};
     enum tsdb_status status = matrix_next(r->matrix, &p);
     uint32_t lo = 0;
     uint32_t hi = 0;
@@ -93,6 +97,7 @@ static enum tsdb_status range_next(struct op *op, struct column *out)
     bool any_float = false;
     bool rising = status == TSDB_OK && r->is_counter_rate && is_rising(&p);
     column_clear(out, op->grid.count);
+    tsdb_arena_reset(r->results);
     for (uint32_t i = 0; i < op->grid.count && status == TSDB_OK; i++) {
         double args[QUERY_FUNCTION_ARGS] = {0};
         call.t_ms = grid_time(&op->grid, i);
@@ -108,9 +113,15 @@ static enum tsdb_status range_next(struct op *op, struct column *out)
             args[a] = r->scalars[a][i];
         }
         call.args = args;
-        const struct points w = {p.t + lo,    p.v + lo,    p.start ? p.start + lo : NULL,
-                                 hi - lo,     p.ht + h_lo, p.h + h_lo,
-                                 h_hi - h_lo, rising};
+        const struct points w = {.t = p.t + lo,
+                                 .v = p.v + lo,
+                                 .start = p.start ? p.start + lo : NULL,
+                                 .count = hi - lo,
+                                 .ht = p.ht + h_lo,
+                                 .h_start = p.h_start ? p.h_start + h_lo : NULL,
+                                 .h = p.h + h_lo,
+                                 .h_count = h_hi - h_lo,
+                                 .rising = rising};
         struct point result = {0};
         bool has = r->range(&call, &w, &result);
         status = call.status;
@@ -155,9 +166,14 @@ enum tsdb_status op_range_build(struct exec *x, const struct query_expr *e, cons
 {
     struct op_range *r = (struct op_range *)op_new(x, sizeof *r, e, grid, range_next);
     struct tsdb_arena *scratch = exec_scratch(x);
-    if (!r || !scratch) {
+    struct tsdb_arena *results = exec_scratch(x);
+    struct tsdb_arena *turns[2] = {exec_scratch(x), exec_scratch(x)};
+    if (!r || !scratch || !results || !turns[0] || !turns[1]) {
         return exec_nomem(x);
     }
+    r->results = results;
+    r->turns[0] = turns[0];
+    r->turns[1] = turns[1];
     const struct query_function *f = e->u.call.function;
     r->range = range;
     r->scratch = scratch;
