@@ -27,21 +27,17 @@ static void note_not_gauge(struct range_call *c)
     note(c, "this native histogram metric is not a gauge:");
 }
 
-/* *h += other or *h -= other, with what is to be said about it. That one says "reset" and the other
- * "no reset" does not matter: resets are what this file deals with. */
+static struct histogram_place place_of(const struct range_call *c)
+{
+    return (struct histogram_place){c->x, c->arg->start, &c->series->labels, c->results};
+}
+
 static bool combine(struct range_call *c, struct hist *h, const struct hist *other, bool add)
 {
-    struct hist_effects effects = {0};
-    enum tsdb_status status = add ? hist_add(h, other, c->results, &effects)
-                                  : hist_sub(h, other, c->results, &effects);
-    if (status == TSDB_INVALID) {
-        histogram_note_schemas(c->x, c->arg->start, &c->series->labels);
-        return false;
-    }
-    if (effects.bounds_reconciled) {
-        histogram_note_bounds(c->x, c->arg->start, add ? "addition" : "subtraction");
-    }
-    return status == TSDB_OK || fail(c, status);
+    const struct histogram_place place = place_of(c);
+    bool fits;
+    c->status = histogram_combine(&place, h, other, add, &fits);
+    return c->status == TSDB_OK && fits;
 }
 
 /* Histogram i for arithmetic, to be kept: in the arena of results. */
@@ -177,27 +173,20 @@ bool rate_histograms(struct range_call *c, const struct points *w, struct rate_k
 
 /* ---- anchored and smoothed ---- */
 
-/* The histogram at time t on the line between i and i + 1, in the arena of results. */
+/* The histogram at time t on the line between i and i + 1. */
 static bool interpolate(struct range_call *c, const struct points *w, uint32_t i, int64_t t,
                         bool counter, struct hist *out)
 {
-    if (t == w->ht[i] || t == w->ht[i + 1]) {
-        return keep_view(c, w, t == w->ht[i] ? i : i + 1, out);
-    }
-    double fraction = (double)(t - w->ht[i]) / (double)(w->ht[i + 1] - w->ht[i]);
+    const struct histogram_place place = place_of(c);
     struct hist before;
-    if (!keep_view(c, w, i, &before) || !keep_view(c, w, i + 1, out)) {
+    struct hist after;
+    bool fits;
+    if (!keep_view(c, w, i, &before) || !keep_view(c, w, i + 1, &after)) {
         return false;
     }
-    bool reset = counter && hist_detect_reset(out, &before);
-    if (!reset && !combine(c, out, &before, false)) {
-        return false;
-    }
-    enum tsdb_status status = hist_mul(out, fraction, c->results);
-    if (status != TSDB_OK) {
-        return fail(c, status);
-    }
-    return reset || combine(c, out, &before, true);
+    c->status = histogram_between(&place, &before, w->ht[i], &after, w->ht[i + 1], t, counter, out,
+                                  &fits);
+    return c->status == TSDB_OK && fits;
 }
 
 /* Of the histograms first..last no layout is foreign; gauges among counters are noted. */

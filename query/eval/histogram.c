@@ -67,3 +67,39 @@ void histogram_note_schemas(struct exec *x, uint32_t pos, const struct tsdb_labe
                      "schemas for metric name",
                      labels);
 }
+
+enum tsdb_status histogram_combine(const struct histogram_place *p, struct hist *h,
+                                   const struct hist *other, bool add, bool *fits)
+{
+    struct hist_effects effects = {0};
+    enum tsdb_status status = add ? hist_add(h, other, p->arena, &effects)
+                                  : hist_sub(h, other, p->arena, &effects);
+    *fits = status == TSDB_OK;
+    if (status == TSDB_INVALID) {
+        histogram_note_schemas(p->x, p->pos, p->labels);
+        return TSDB_OK;
+    }
+    if (effects.bounds_reconciled) {
+        histogram_note_bounds(p->x, p->pos, add ? "addition" : "subtraction");
+    }
+    return histogram_status(p->x, status);
+}
+
+enum tsdb_status histogram_between(const struct histogram_place *p, const struct hist *a,
+                                   int64_t ta, const struct hist *b, int64_t tb, int64_t t,
+                                   bool counter, struct hist *out, bool *fits)
+{
+    *fits = true;
+    *out = t == ta ? *a : *b;
+    if (t == ta || t == tb) {
+        return TSDB_OK;
+    }
+    double fraction = (double)(t - ta) / (double)(tb - ta);
+    bool reset = counter && hist_detect_reset(b, a);
+    enum tsdb_status status = reset ? TSDB_OK : histogram_combine(p, out, a, false, fits);
+    if (status != TSDB_OK || !*fits) {
+        return status;
+    }
+    status = histogram_status(p->x, hist_mul(out, fraction, p->arena));
+    return status != TSDB_OK || reset ? status : histogram_combine(p, out, a, true, fits);
+}

@@ -39,4 +39,23 @@ void histogram_note_bounds(struct exec *x, uint32_t pos, const char *operation);
 /* "vector contains a mix of histograms with exponential and custom buckets schemas ..." */
 void histogram_note_schemas(struct exec *x, uint32_t pos, const struct tsdb_labels *labels);
 
+
+/* Where a histogram belongs to, for notes. */
+struct histogram_place {
+    struct exec *x;
+    uint32_t pos;
+    const struct tsdb_labels *labels;
+    struct tsdb_arena *arena; /* of results */
+};
+/* *h += other or *h -= other, and what is to be said about it, except that one says "reset" and the
+ * other "no reset": where this is used, resets are dealt with. *fits is false, with a note, if one
+ * is exponential and the other custom. */
+enum tsdb_status histogram_combine(const struct histogram_place *p, struct hist *h,
+                                   const struct hist *other, bool add, bool *fits) TSDB_WUR;
+/* The histogram at time t on the line from `a` at ta to `b` at tb. Of a counter that was reset
+ * between the two, on the line from zero. *fits as above. Borrows from both. */
+enum tsdb_status histogram_between(const struct histogram_place *p, const struct hist *a,
+                                   int64_t ta, const struct hist *b, int64_t tb, int64_t t,
+                                   bool counter, struct hist *out, bool *fits) TSDB_WUR;
+
 #endif

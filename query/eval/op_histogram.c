@@ -1,5 +1,5 @@
-/* histogram_quantile and histogram_fraction over classic buckets; count, sum and average of native
- * histograms. */
+/* histogram_quantile, histogram_quantiles and histogram_fraction over classic buckets and native
+ * histograms; count, sum and the like of native ones. */
 #include "query/eval/operators.h"
 
 #include "base/format.h"
@@ -17,10 +17,21 @@ struct bucket {
     double count;
 };
 
+/* What a series of the child is in its group: a bucket where it holds floats, a native histogram
+ * where it holds histograms. */
 struct input {
-    uint32_t group; /* UINT32_MAX: no usable "le" */
-    double upper;
+    uint32_t group; /* UINT32_MAX: nothing */
+    bool native;
+    double upper; /* of a bucket */
     struct column column;
+};
+
+/* One output of every group: a quantile, or a fraction. */
+struct wanted {
+    const double *q;     /* per step; of a fraction: the lower end */
+    const double *upper; /* of a fraction; NULL: quantile */
+    bool one_value;      /* histogram_quantiles: only at the steps where q is `value` */
+    double value;
 };
 
 struct correction {
@@ -36,14 +47,18 @@ struct forced {
     struct forced *next;
 };
 
-/* histogram_quantile and histogram_fraction */
 struct op_quantile {
     struct op op;
     struct op *child;
-    const double *q;     /* per step; of a fraction: the lower end */
-    const double *upper; /* of a fraction; NULL: quantile */
+    uint32_t vector_arg;
+    struct wanted *wanted; /* the outputs of a group follow each other */
+    uint32_t wanted_count, wanted_cap;
+    uint32_t group_count;
+    uint32_t input_count;
+    struct op_series *groups;
     struct forced *forced;
-    struct input *inputs;   /* the child's series, ordered by group */
+    struct tsdb_arena *scratch; /* of one histogram */
+    struct input *inputs;   /* ordered by group */
     uint32_t *group_begin;  /* per group its first input; one more at the end */
     struct bucket *buckets; /* scratch: as many as there are inputs */
 };
@@ -197,7 +212,27 @@ static double bucket_fraction(double lower, double upper, struct bucket *b, uint
 
 static const struct query_expr *vector_arg(const struct op_quantile *o)
 {
-    return o->op.expr->u.call.args[o->op.expr->u.call.arg_count - 1];
+    return o->op.expr->u.call.args[o->vector_arg];
+}
+
+static const struct op_series *group_series(const struct op_quantile *o)
+{
+    return &o->groups[o->op.pos / o->wanted_count];
+}
+
+/* A note about a native histogram of the group that is now worked on. */
+static void note_native(struct op_quantile *o, bool is_info, const char *text)
+{
+    struct exec *x = o->op.x;
+    const struct tsdb_labels *labels = &group_series(o)->labels;
+    uint32_t pos = vector_arg(o)->start;
+    char with_name[256];
+    if (!x->options->delayed_name_removal || labels_metric_name(labels).len == 0) {
+        exec_note(x, is_info, pos, "%s", text);
+        return;
+    }
+    snprintf(with_name, sizeof with_name, "%s for metric name", text);
+    exec_note_metric(x, is_info, pos, with_name, labels);
 }
 
 /* One note per metric name, over all steps and series: from the first to the last time, and the
@@ -206,7 +241,7 @@ static void note_forced(struct op_quantile *o, const struct correction *c, uint3
 {
     struct query_str name = {"", 0};
     if (o->op.x->options->delayed_name_removal) {
-        name = labels_metric_name(&o->op.series[o->op.pos].labels);
+        name = labels_metric_name(&group_series(o)->labels);
     }
     struct forced *f = o->forced;
     while (f && !(f->name.len == name.len && memcmp(f->name.data, name.data, name.len) == 0)) {
@@ -256,48 +291,104 @@ static void notes_flush(struct op_quantile *o)
 }
 
 /* What a group of buckets gives at a step. */
-static double group_value(struct op_quantile *o, uint32_t n, uint32_t step)
+static double buckets_value(struct op_quantile *o, const struct wanted *want, uint32_t n,
+                            uint32_t step)
 {
-    if (o->upper) {
-        return bucket_fraction(o->q[step], o->upper[step], o->buckets, n);
+    if (want->upper) {
+        return bucket_fraction(want->q[step], want->upper[step], o->buckets, n);
     }
     struct correction c;
-    double v = bucket_quantile(o->q[step], o->buckets, n, &c);
+    double v = bucket_quantile(want->q[step], o->buckets, n, &c);
     if (c.forced) {
         note_forced(o, &c, step);
     }
     return v;
 }
 
+static enum tsdb_status native_value(struct op_quantile *o, const struct wanted *want,
+                                     const struct tsdb_histogram *m, uint32_t step, double *out)
+{
+    struct hist h;
+    tsdb_arena_reset(o->scratch);
+    enum tsdb_status status = histogram_view(o->op.x, m, o->scratch, &h);
+    if (status != TSDB_OK) {
+        return status;
+    }
+    if (want->upper) {
+        bool excluded;
+        *out = hist_fraction(want->q[step], want->upper[step], &h, &excluded);
+        if (excluded) {
+            note_native(o, true,
+                        "input to histogram_fraction has NaN observations, which are excluded from "
+                        "all fractions");
+        }
+        return TSDB_OK;
+    }
+    enum hist_nan_note note;
+    *out = hist_quantile(want->q[step], &h, &note);
+    if (note == HIST_NAN_RESULT) {
+        note_native(o, true,
+                    "input to histogram_quantile has NaN observations, result is NaN");
+    } else if (note == HIST_NAN_SKEWED) {
+        note_native(o, true,
+                    "input to histogram_quantile has NaN observations, result is skewed higher");
+    }
+    return TSDB_OK;
+}
+
+/* The group at a step: classic buckets or a native histogram, but not both. */
+static enum tsdb_status group_step(struct op_quantile *o, uint32_t group, const struct wanted *want,
+                                   uint32_t step, struct column *out)
+{
+    uint32_t n = 0;
+    const struct tsdb_histogram *native = NULL;
+    for (uint32_t k = o->group_begin[group]; k < o->group_begin[group + 1]; k++) {
+        const struct input *in = &o->inputs[k];
+        if (in->native && in->column.kind[step] == POINT_HISTOGRAM) {
+            native = in->column.h[step];
+        } else if (!in->native && in->column.kind[step] == POINT_FLOAT) {
+            o->buckets[n++] = (struct bucket){in->upper, in->column.v[step]};
+        }
+    }
+    out->kind[step] = POINT_NONE;
+    if (native && n > 0) {
+        note_native(o, false, "vector contains a mix of classic and native histograms");
+        return TSDB_OK;
+    }
+    if (n == 0 && !native) {
+        return TSDB_OK;
+    }
+    out->kind[step] = POINT_FLOAT;
+    if (native) {
+        return native_value(o, want, native, step, &out->v[step]);
+    }
+    out->v[step] = buckets_value(o, want, n, step);
+    return TSDB_OK;
+}
+
+static bool same_value(double a, double b)
+{
+    return a == b || (isnan(a) && isnan(b));
+}
+
 static enum tsdb_status quantile_next(struct op *op, struct column *out)
 {
     struct op_quantile *o = (struct op_quantile *)op;
-    uint32_t begin = o->group_begin[op->pos];
-    uint32_t end = o->group_begin[op->pos + 1];
-    for (uint32_t i = 0; i < op->grid.count; i++) {
-        uint32_t n = 0;
-        for (uint32_t k = begin; k < end; k++) {
-            const struct column *c = &o->inputs[k].column;
-            if (c->v && c->kind[i] == POINT_FLOAT) {
-                o->buckets[n++] = (struct bucket){o->inputs[k].upper, c->v[i]};
-            }
-        }
+    const struct wanted *want = &o->wanted[op->pos % o->wanted_count];
+    enum tsdb_status status = TSDB_OK;
+    for (uint32_t i = 0; i < op->grid.count && status == TSDB_OK; i++) {
         out->kind[i] = POINT_NONE;
-        if (n > 0) {
-            out->kind[i] = POINT_FLOAT;
-            out->v[i] = group_value(o, n, i);
+        if (!want->one_value || same_value(want->q[i], want->value)) {
+            status = group_step(o, op->pos / o->wanted_count, want, i, out);
         }
-        if (i % 128 == 127) {
-            enum tsdb_status status = exec_poll(op->x);
-            if (status != TSDB_OK) {
-                return status;
-            }
+        if (status == TSDB_OK && i % 128 == 127) {
+            status = exec_poll(op->x);
         }
     }
     if (op->pos + 1 == op->series_count) {
         notes_flush(o);
     }
-    return TSDB_OK;
+    return status;
 }
 
 static int compare_inputs(const void *a, const void *b)
@@ -333,62 +424,230 @@ static bool bound_of(const struct tsdb_labels *labels, double *out)
     return tsdb_parse_float(le.data, le.len, out);
 }
 
-/* Groups: all labels but "le". The name still counts, so that two histograms of different names do
- * not mix. */
-static enum tsdb_status group_inputs(struct op_quantile *o, const struct column *columns)
+static bool holds(const struct column *c, uint32_t steps, enum point_kind kind)
 {
-    static const struct query_str le = {"le", 2};
-    const struct label_key key = {.names = {&le, 1}};
-    struct exec *x = o->op.x;
-    uint32_t n = o->child->series_count;
-    struct label_map map;
-    label_map_init(&map, x->arena);
-    o->op.series = TSDB_ARENA_ARRAY(x->arena, struct op_series, TSDB_MAX(n, 1));
-    o->inputs = TSDB_ARENA_ARRAY(x->arena, struct input, TSDB_MAX(n, 1));
-    o->buckets = TSDB_ARENA_ARRAY(x->arena, struct bucket, TSDB_MAX(n, 1));
-    o->group_begin = TSDB_ARENA_ARRAY(x->arena, uint32_t, (size_t)n + 1);
-    if (!o->op.series || !o->inputs || !o->buckets || !o->group_begin) {
-        return exec_nomem(x);
+    for (uint32_t i = 0; i < steps; i++) {
+        if (c->kind[i] == kind) {
+            return true;
+        }
     }
-    for (uint32_t i = 0; i < n; i++) {
-        const struct op_series *series = &o->child->series[i];
-        struct input *in = &o->inputs[i];
-        *in = (struct input){UINT32_MAX, 0, columns[i]};
-        if (!columns[i].v) {
-            continue;
+    return false;
+}
+
+/* A group of this series' labels, of buckets without "le". */
+static bool group_start(struct op_quantile *o, uint32_t group, const struct tsdb_labels *labels,
+                        struct query_names without)
+{
+    struct exec *x = o->op.x;
+    struct op_series *g = &o->groups[group];
+    *g = (struct op_series){.drop_name = x->options->delayed_name_removal};
+    return labels_drop(x->arena, labels, without, false, &g->labels) &&
+           (g->drop_name || labels_without_metadata(x->arena, &g->labels, &g->labels));
+}
+
+static const struct query_str le_name = {"le", 2};
+
+/* Enter series i as what it is. Groups are all labels but "le"; the name still counts, so that two
+ * histograms of different names do not mix. */
+static bool enter_series(struct op_quantile *o, struct label_map *map, uint32_t i,
+                         const struct column *column)
+{
+    const struct label_key key = {.names = {&le_name, 1}};
+    const struct tsdb_labels *labels = &o->child->series[i].labels;
+    uint32_t steps = o->op.grid.count;
+    struct input bucket = {UINT32_MAX, false, 0, *column};
+    struct input native = {UINT32_MAX, true, 0, *column};
+    bool is_new;
+    if (holds(column, steps, POINT_FLOAT)) {
+        if (!bound_of(labels, &bucket.upper)) {
+            note_bad_bucket(o, labels);
+        } else if (!label_map_put(map, labels, &key, &bucket.group, &is_new) ||
+                   (is_new && !group_start(o, bucket.group, labels, key.names))) {
+            return false;
+        } else {
+            o->inputs[o->input_count++] = bucket;
         }
-        if (columns[i].h) {
-            return tsdb_error_set(x->err, TSDB_UNSUPPORTED,
-                                  "function \"%s\" of native histograms is not supported yet",
-                                  o->op.expr->u.call.function->name);
+    }
+    if (!holds(column, steps, POINT_HISTOGRAM)) {
+        return true;
+    }
+    if (labels_value(labels, "le", 2).len == 0) { /* else it is a group of its own, later */
+        if (!label_map_put(map, labels, &key, &native.group, &is_new) ||
+            (is_new && !group_start(o, native.group, labels, key.names))) {
+            return false;
         }
-        if (!bound_of(&series->labels, &in->upper)) {
-            note_bad_bucket(o, &series->labels);
-            continue;
-        }
-        bool is_new;
-        if (!label_map_put(&map, &series->labels, &key, &in->group, &is_new)) {
-            return exec_nomem(x);
-        }
-        if (is_new) {
-            struct op_series *g = &o->op.series[in->group];
-            g->drop_name = x->options->delayed_name_removal;
-            if (!labels_drop(x->arena, &series->labels, key.names, false, &g->labels) ||
-                (!g->drop_name && !labels_without_metadata(x->arena, &g->labels, &g->labels))) {
-                return exec_nomem(x);
+    }
+    o->inputs[o->input_count++] = native;
+    return true;
+}
+
+/* Native histograms that have a label "le", which means nothing there. */
+static bool enter_labelled(struct op_quantile *o, const struct column *columns)
+{
+    uint32_t k = 0;
+    for (uint32_t i = 0; i < o->child->series_count; i++) {
+        for (; k < o->input_count && o->inputs[k].column.v == columns[i].v && columns[i].v; k++) {
+            struct input *in = &o->inputs[k];
+            if (in->group == UINT32_MAX) {
+                in->group = o->group_count++;
+                if (!group_start(o, in->group, &o->child->series[i].labels,
+                                 (struct query_names){0})) {
+                    return false;
+                }
             }
         }
     }
-    o->op.series_count = map.count;
-    if (n > 0) {
-        qsort(o->inputs, n, sizeof *o->inputs, compare_inputs);
+    return true;
+}
+
+static void sort_inputs(struct op_quantile *o)
+{
+    if (o->input_count > 0) {
+        qsort(o->inputs, o->input_count, sizeof *o->inputs, compare_inputs);
     }
     uint32_t k = 0;
-    for (uint32_t g = 0; g <= map.count; g++) {
-        while (k < n && o->inputs[k].group < g) {
+    for (uint32_t g = 0; g <= o->group_count; g++) {
+        while (k < o->input_count && o->inputs[k].group < g) {
             k++;
         }
         o->group_begin[g] = k;
+    }
+}
+
+static enum tsdb_status group_inputs(struct op_quantile *o, const struct column *columns)
+{
+    struct exec *x = o->op.x;
+    size_t n = o->child->series_count;
+    size_t most = 2 * n + 1; /* of inputs and groups: a series may be two things */
+    struct label_map map;
+    label_map_init(&map, x->arena);
+    o->groups = TSDB_ARENA_ARRAY(x->arena, struct op_series, most);
+    o->inputs = TSDB_ARENA_ARRAY(x->arena, struct input, most);
+    o->buckets = TSDB_ARENA_ARRAY(x->arena, struct bucket, TSDB_MAX(n, 1));
+    o->group_begin = TSDB_ARENA_ARRAY(x->arena, uint32_t, most + 1);
+    if (!o->groups || !o->inputs || !o->buckets || !o->group_begin) {
+        return exec_nomem(x);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        if (columns[i].v && !enter_series(o, &map, i, &columns[i])) {
+            return exec_nomem(x);
+        }
+    }
+    o->group_count = map.count;
+    if (!enter_labelled(o, columns)) {
+        return exec_nomem(x);
+    }
+    sort_inputs(o);
+    return TSDB_OK;
+}
+
+/* ---- building ---- */
+
+static enum tsdb_status want(struct op_quantile *o, struct wanted w)
+{
+    if (o->wanted_count == o->wanted_cap) {
+        struct wanted *grown = exec_grow(o->op.x, o->wanted, o->wanted_count, &o->wanted_cap, 4,
+                                         sizeof *grown);
+        if (!grown) {
+            return exec_nomem(o->op.x);
+        }
+        o->wanted = grown;
+    }
+    o->wanted[o->wanted_count++] = w;
+    return TSDB_OK;
+}
+
+/* histogram_quantiles: a quantile that changes from step to step is a label that does. */
+static enum tsdb_status want_values(struct op_quantile *o, const double *q)
+{
+    uint32_t first = o->wanted_count;
+    enum tsdb_status status = TSDB_OK;
+    for (uint32_t i = 0; i < o->op.grid.count && status == TSDB_OK; i++) {
+        uint32_t k = first;
+        while (k < o->wanted_count && !same_value(o->wanted[k].value, q[i])) {
+            k++;
+        }
+        if (k == o->wanted_count) {
+            status = want(o, (struct wanted){q, NULL, true, q[i]});
+        }
+        if (status == TSDB_OK) {
+            status = exec_poll(o->op.x);
+        }
+    }
+    return status;
+}
+
+/* The numbers among the arguments. */
+static enum tsdb_status want_args(struct op_quantile *o)
+{
+    struct exec *x = o->op.x;
+    const struct query_expr *e = o->op.expr;
+    const struct grid *grid = &o->op.grid;
+    enum query_variant variant = e->u.call.function->variant;
+    bool several = variant == QUERY_BUCKETS_QUANTILES;
+    uint32_t first = several ? 2 : 0;
+    uint32_t end = several ? e->u.call.arg_count : 1;
+    enum tsdb_status status = TSDB_OK;
+    o->vector_arg = several ? 0 : e->u.call.arg_count - 1;
+    for (uint32_t a = first; a < end && status == TSDB_OK; a++) {
+        struct wanted w = {0};
+        status = exec_scalar(x, e->u.call.args[a], grid, &w.q);
+        if (status == TSDB_OK && variant == QUERY_BUCKETS_FRACTION) {
+            status = exec_scalar(x, e->u.call.args[a + 1], grid, &w.upper);
+        }
+        for (uint32_t i = 0; i < grid->count && status == TSDB_OK && !w.upper; i++) {
+            exec_note_quantile(x, w.q[i], e->u.call.args[a]->start);
+        }
+        if (status == TSDB_OK) {
+            status = several ? want_values(o, w.q) : want(o, w);
+        }
+    }
+    return status;
+}
+
+static bool quantile_label(struct op_quantile *o, double q, struct query_str *out)
+{
+    char text[TSDB_FORMAT_FLOAT_MAX + 2];
+    size_t n = tsdb_format_float_go_g(text, q);
+    if (isfinite(q) && !memchr(text, '.', n) && !memchr(text, 'e', n)) {
+        text[n++] = '.';
+        text[n++] = '0';
+    }
+    *out = (struct query_str){tsdb_arena_strndup(o->op.x->arena, text, n), (uint32_t)n};
+    return out->data != NULL;
+}
+
+/* Every group once for everything that is wanted of it. */
+static enum tsdb_status quantile_series(struct op_quantile *o)
+{
+    struct exec *x = o->op.x;
+    const struct query_expr *e = o->op.expr;
+    uint64_t count = (uint64_t)o->group_count * o->wanted_count;
+    if (count > UINT32_MAX) {
+        return exec_nomem(x);
+    }
+    o->op.series_count = (uint32_t)count;
+    if (e->u.call.function->variant != QUERY_BUCKETS_QUANTILES) {
+        o->op.series = o->groups;
+        return TSDB_OK;
+    }
+    o->op.series = TSDB_ARENA_ARRAY(x->arena, struct op_series, TSDB_MAX(count, 1));
+    if (!o->op.series) {
+        return exec_nomem(x);
+    }
+    struct query_str name = query_expr_unwrap(e->u.call.args[1])->u.string;
+    for (uint32_t k = 0; k < o->wanted_count; k++) {
+        struct query_str value;
+        if (!quantile_label(o, o->wanted[k].value, &value)) {
+            return exec_nomem(x);
+        }
+        for (uint32_t g = 0; g < o->group_count; g++) {
+            struct op_series *s = &o->op.series[(size_t)g * o->wanted_count + k];
+            *s = o->groups[g];
+            if (!labels_set(x->arena, &o->groups[g].labels, name, value, &s->labels)) {
+                return exec_nomem(x);
+            }
+        }
     }
     return TSDB_OK;
 }
@@ -397,15 +656,13 @@ enum tsdb_status op_histogram_quantile_build(struct exec *x, const struct query_
                                              const struct grid *grid, struct op **out)
 {
     struct op_quantile *o = (struct op_quantile *)op_new(x, sizeof *o, e, grid, quantile_next);
+    struct tsdb_arena *scratch = exec_scratch(x);
     struct column *columns;
-    if (!o) {
+    if (!o || !scratch) {
         return exec_nomem(x);
     }
-    bool fraction = e->u.call.function->variant == QUERY_BUCKETS_FRACTION;
-    enum tsdb_status status = exec_scalar(x, e->u.call.args[0], grid, &o->q);
-    if (status == TSDB_OK && fraction) {
-        status = exec_scalar(x, e->u.call.args[1], grid, &o->upper);
-    }
+    o->scratch = scratch;
+    enum tsdb_status status = want_args(o);
     if (status == TSDB_OK) {
         status = exec_build(x, vector_arg(o), grid, &o->child);
     }
@@ -415,38 +672,56 @@ enum tsdb_status op_histogram_quantile_build(struct exec *x, const struct query_
     if (status == TSDB_OK) {
         status = group_inputs(o, columns);
     }
+    if (status == TSDB_OK) {
+        status = quantile_series(o);
+    }
     if (status != TSDB_OK) {
         return status;
     }
-    for (uint32_t i = 0; i < grid->count && !fraction; i++) {
-        exec_note_quantile(x, o->q[i], e->u.call.args[0]->start);
-    }
     *out = &o->op;
-    return x->options->delayed_name_removal ? TSDB_OK : op_merge_equal(out, false);
+    bool several = e->u.call.function->variant == QUERY_BUCKETS_QUANTILES;
+    return x->options->delayed_name_removal && !several ? TSDB_OK : op_merge_equal(out, false);
 }
 
-/* ---- histogram_count, histogram_sum, histogram_avg ---- */
+/* ---- histogram_count, _sum, _avg, _stddev, _stdvar ---- */
 
 struct op_stat {
     struct op op;
     struct op *child;
+    struct tsdb_arena *scratch; /* of one histogram */
 };
+
+static double stat_value(enum query_variant variant, const struct hist *h)
+{
+    switch ((int)variant) {
+    case QUERY_STAT_COUNT:
+        return h->count;
+    case QUERY_STAT_SUM:
+        return h->sum;
+    case QUERY_STAT_AVG:
+        return hist_avg(h);
+    case QUERY_STAT_STDDEV:
+        return hist_stddev(h);
+    default:
+        return hist_stdvar(h);
+    }
+}
 
 static enum tsdb_status stat_next(struct op *op, struct column *out)
 {
+    struct op_stat *o = (struct op_stat *)op;
     enum query_variant variant = op->expr->u.call.function->variant;
-    enum tsdb_status status = op_next(((struct op_stat *)op)->child, out);
+    enum tsdb_status status = op_next(o->child, out);
     for (uint32_t i = 0; i < op->grid.count && status == TSDB_OK; i++) {
         if (out->kind[i] != POINT_HISTOGRAM) {
             out->kind[i] = POINT_NONE;
             continue;
         }
-        const struct tsdb_histogram *h = out->h[i];
-        double count = h->is_float ? h->count_float : (double)h->count_int;
+        struct hist h = {0};
+        tsdb_arena_reset(o->scratch);
+        status = histogram_view(op->x, out->h[i], o->scratch, &h);
         out->kind[i] = POINT_FLOAT;
-        out->v[i] = variant == QUERY_STAT_COUNT ? count
-                    : variant == QUERY_STAT_SUM ? h->sum
-                                                : h->sum / count;
+        out->v[i] = status == TSDB_OK ? stat_value(variant, &h) : 0;
     }
     return status;
 }
@@ -455,9 +730,11 @@ enum tsdb_status op_histogram_stat_build(struct exec *x, const struct query_expr
                                          const struct grid *grid, struct op **out)
 {
     struct op_stat *o = (struct op_stat *)op_new(x, sizeof *o, e, grid, stat_next);
-    if (!o) {
+    struct tsdb_arena *scratch = exec_scratch(x);
+    if (!o || !scratch) {
         return exec_nomem(x);
     }
+    o->scratch = scratch;
     enum tsdb_status status = exec_build(x, e->u.call.args[0], grid, &o->child);
     return status == TSDB_OK ? op_series_unnamed(&o->op, o->child, false, out) : status;
 }

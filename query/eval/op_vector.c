@@ -3,6 +3,13 @@
 
 #include "query/eval/select.h"
 
+/* What is given of a sample. */
+enum vector_value {
+    VECTOR_VALUE,
+    VECTOR_TIME,
+    VECTOR_START /* its start timestamp */
+};
+
 struct op_vector {
     struct op op;
     struct query_series_set set;
@@ -10,7 +17,8 @@ struct op_vector {
     int64_t offset_ms;
     int64_t at_ms;
     bool fixed;     /* @ */
-    bool timestamp; /* give the time of the sample, not its value */
+    struct tsdb_arena *results; /* smoothed: histograms of one series */
+    enum vector_value value;
 };
 
 static int64_t reference_time(const struct op_vector *v, uint32_t i)
@@ -21,8 +29,18 @@ static int64_t reference_time(const struct op_vector *v, uint32_t i)
 static enum tsdb_status put_sample(struct op_vector *v, const struct tsdb_columns *c, uint32_t i,
                                    uint32_t step, struct column *out)
 {
-    struct point p =
-        v->timestamp ? (struct point){(double)c->t_ms[i] / 1000, NULL} : sample_point(c, i);
+    struct point p = {0};
+    switch (v->value) {
+    case VECTOR_VALUE:
+        p = sample_point(c, i);
+        break;
+    case VECTOR_TIME:
+        p.v = (double)c->t_ms[i] / 1000;
+        break;
+    case VECTOR_START:
+        p.v = c->start_ms ? (double)c->start_ms[i] / 1000 : 0;
+        break;
+    }
     return column_put(v->op.x, out, v->op.grid.count, step, p);
 }
 
@@ -53,39 +71,99 @@ static enum tsdb_status vector_next(struct op *op, struct column *out)
     return status;
 }
 
-/* The value at t on the line between the sample at or before it and the one after it, both within
- * the lookback; behind the last sample its value. Stale markers do not count. *from: the first
- * sample that may matter, only grows. */
-static enum tsdb_status smooth_value(struct op_vector *v, const struct tsdb_columns *c, int64_t t,
-                                     uint32_t *from, double *out, bool *out_any)
+/* The samples around a time, both within the lookback; stale markers do not count. */
+struct neighbours {
+    uint32_t before, after; /* NO_SAMPLE: none; `before` may lie at the time itself */
+    bool floats, histograms;
+};
+#define NO_SAMPLE UINT32_MAX
+
+/* *from: the first sample that may matter, only grows. */
+static struct neighbours neighbours_of(const struct op_vector *v, const struct tsdb_columns *c,
+                                       int64_t t, uint32_t *from)
 {
     int64_t lookback = v->op.x->lookback_ms;
-    uint32_t before = UINT32_MAX;
+    struct neighbours n = {NO_SAMPLE, NO_SAMPLE, false, false};
     while (*from < c->count && c->t_ms[*from] <= time_sub(t, lookback)) {
         (*from)++;
     }
-    *out_any = false;
     for (uint32_t k = *from; k < c->count && c->t_ms[k] <= time_add(t, lookback); k++) {
         if (sample_is_stale(c, k)) {
             continue;
         }
-        if (!sample_is_float(c, k)) {
-            return tsdb_error_set(
-                v->op.x->err, TSDB_UNSUPPORTED,
-                "the smoothed modifier on native histograms is not supported yet");
-        }
-        double y = tsdb_bits_double(c->bits[k]);
+        bool is_float = sample_is_float(c, k);
+        n.floats |= is_float;
+        n.histograms |= !is_float;
         if (c->t_ms[k] <= t) {
-            before = k;
-            *out = y;
-            *out_any = true;
-        } else {
-            if (before != UINT32_MAX && c->t_ms[before] != t) {
-                *out += (y - *out) * (double)(t - c->t_ms[before]) /
-                        (double)(c->t_ms[k] - c->t_ms[before]);
+            n.before = k;
+        } else if (n.after == NO_SAMPLE) {
+            n.after = k;
+            if (!c->kind) {
+                break; /* only floats: nothing more to learn */
             }
-            break;
         }
+    }
+    return n;
+}
+
+/* A histogram at t. The later one of two that say they are gauges is no counter. */
+static enum tsdb_status smooth_histogram(struct op_vector *v, const struct tsdb_columns *c,
+                                         const struct neighbours *n, int64_t t, struct point *out,
+                                         bool *out_any)
+{
+    const struct histogram_place place = {v->op.x, v->op.expr->start,
+                                          &v->op.series[v->op.pos].labels, v->results};
+    struct hist before;
+    struct hist after;
+    struct hist h;
+    enum tsdb_status status =
+        histogram_view(v->op.x, sample_point(c, n->before).h, v->results, &before);
+    if (status != TSDB_OK) {
+        return status;
+    }
+    *out_any = true;
+    h = before;
+    if (c->t_ms[n->before] != t && n->after == NO_SAMPLE) {
+        h.reset_hint = TSDB_RESET_UNKNOWN; /* it told how this sample relates to the one before */
+    } else if (c->t_ms[n->before] != t) {
+        status = histogram_view(v->op.x, sample_point(c, n->after).h, v->results, &after);
+        if (status != TSDB_OK) {
+            return status;
+        }
+        bool counter = before.reset_hint != TSDB_RESET_GAUGE || after.reset_hint != TSDB_RESET_GAUGE;
+        status = hist_is_custom(&before) == hist_is_custom(&after)
+                     ? histogram_between(&place, &before, c->t_ms[n->before], &after,
+                                         c->t_ms[n->after], t, counter, &h, out_any)
+                     : histogram_combine(&place, &after, &before, true, out_any);
+    }
+    return status == TSDB_OK && *out_any ? histogram_point(v->op.x, &h, v->results, out) : status;
+}
+
+/* The value at t on the line between the sample at or before it and the one after it; behind the
+ * last sample its value. */
+static enum tsdb_status smooth_value(struct op_vector *v, const struct tsdb_columns *c, int64_t t,
+                                     uint32_t *from, struct point *out, bool *out_any)
+{
+    const struct neighbours n = neighbours_of(v, c, t, from);
+    *out_any = false;
+    if (n.floats && n.histograms) {
+        exec_note_metric(v->op.x, false, v->op.expr->start,
+                         "encountered a mix of histograms and floats for metric name",
+                         &v->op.series[v->op.pos].labels);
+        return TSDB_OK;
+    }
+    if (n.before == NO_SAMPLE) {
+        return TSDB_OK;
+    }
+    if (n.histograms) {
+        return smooth_histogram(v, c, &n, t, out, out_any);
+    }
+    *out_any = true;
+    out->v = tsdb_bits_double(c->bits[n.before]);
+    int64_t before = c->t_ms[n.before];
+    if (before != t && n.after != NO_SAMPLE) {
+        out->v += (tsdb_bits_double(c->bits[n.after]) - out->v) * (double)(t - before) /
+                  (double)(c->t_ms[n.after] - before);
     }
     return TSDB_OK;
 }
@@ -103,27 +181,35 @@ static enum tsdb_status smooth_next(struct op *op, struct column *out)
     int64_t first = time_add(time_sub(reference_time(v, 0), x->lookback_ms), 1);
     int64_t last = time_add(reference_time(v, steps - 1), x->lookback_ms);
     enum tsdb_status status = select_read(x, v->set.refs[op->pos], first, last, v->scratch, &c);
+    tsdb_arena_reset(v->results);
+    column_clear(out, steps);
     for (uint32_t i = 0; i < steps && status == TSDB_OK; i++) {
+        struct point p = {0};
         bool any = false;
-        status = smooth_value(v, &c, reference_time(v, i), &from, &out->v[i], &any);
-        out->kind[i] = any ? POINT_FLOAT : POINT_NONE;
+        status = smooth_value(v, &c, reference_time(v, i), &from, &p, &any);
+        if (status == TSDB_OK && any) {
+            status = column_put(x, out, steps, i, p);
+        }
     }
     return status;
 }
 
 static enum tsdb_status vector_build(struct exec *x, const struct query_expr *e,
-                                     const struct grid *grid, bool timestamp, struct op **out)
+                                     const struct grid *grid, enum vector_value value,
+                                     struct op **out)
 {
-    bool smooth = e->u.vector.smoothed && !timestamp;
+    bool smooth = e->u.vector.smoothed && value == VECTOR_VALUE;
     struct op_vector *v =
         (struct op_vector *)op_new(x, sizeof *v, e, grid, smooth ? smooth_next : vector_next);
     struct tsdb_arena *scratch = exec_scratch(x);
-    if (!v || !scratch) {
+    struct tsdb_arena *results = exec_scratch(x);
+    if (!v || !scratch || !results) {
         return exec_nomem(x);
     }
+    v->results = results;
     *out = &v->op;
     v->scratch = scratch;
-    v->timestamp = timestamp;
+    v->value = value;
     v->fixed = exec_at_ms(x, &e->u.vector.shift, &v->at_ms);
     enum tsdb_status status = exec_offset_ms(x, &e->u.vector.shift, &v->offset_ms);
     if (status != TSDB_OK) {
@@ -137,7 +223,7 @@ static enum tsdb_status vector_build(struct exec *x, const struct query_expr *e,
 enum tsdb_status op_vector_build(struct exec *x, const struct query_expr *e,
                                  const struct grid *grid, struct op **out)
 {
-    return vector_build(x, e, grid, false, out);
+    return vector_build(x, e, grid, VECTOR_VALUE, out);
 }
 
 /* timestamp(selector) */
@@ -146,6 +232,25 @@ enum tsdb_status op_timestamp_build(struct exec *x, const struct query_expr *e,
 {
     struct op *op = NULL;
     enum tsdb_status status =
-        vector_build(x, query_expr_unwrap(e->u.call.args[0]), grid, true, &op);
+        vector_build(x, query_expr_unwrap(e->u.call.args[0]), grid, VECTOR_TIME, &op);
     return status == TSDB_OK ? op_series_unnamed(op, op, false, out) : status;
+}
+
+/* start_timestamp(selector); of anything else, or where they are not asked for, nothing. */
+enum tsdb_status op_start_timestamp_build(struct exec *x, const struct query_expr *e,
+                                          const struct grid *grid, struct op **out)
+{
+    const struct query_expr *arg = query_expr_unwrap(e->u.call.args[0]);
+    struct op *op;
+    enum tsdb_status status;
+    if (arg->kind == EXPR_VECTOR && x->options->use_start_timestamps) {
+        status = vector_build(x, arg, grid, VECTOR_START, &op);
+        return status == TSDB_OK ? op_series_unnamed(op, op, false, out) : status;
+    }
+    status = exec_build(x, arg, grid, &op);
+    if (status == TSDB_OK) {
+        status = exec_discard(op);
+    }
+    *out = op_new(x, sizeof **out, e, grid, NULL); /* no series: nobody asks for a value */
+    return status != TSDB_OK || *out ? status : exec_nomem(x);
 }

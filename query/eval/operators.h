@@ -58,6 +58,7 @@ op_build_fn op_scalar_build;
 op_build_fn op_vector_of_build;
 /* op_vector.c */
 op_build_fn op_timestamp_build;
+op_build_fn op_start_timestamp_build;
 /* op_absent.c */
 op_build_fn op_absent_build;
 op_build_fn op_absent_over_time_build;

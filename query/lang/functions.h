@@ -45,13 +45,16 @@ enum query_variant {
     QUERY_SORT_VALUES_DESC,
     QUERY_SORT_LABELS,
     QUERY_SORT_LABELS_DESC,
-    /* of classic buckets */
+    /* of classic buckets and native histograms */
     QUERY_BUCKETS_QUANTILE,
     QUERY_BUCKETS_FRACTION,
+    QUERY_BUCKETS_QUANTILES,
     /* of native histograms */
     QUERY_STAT_COUNT,
     QUERY_STAT_SUM,
     QUERY_STAT_AVG,
+    QUERY_STAT_STDDEV,
+    QUERY_STAT_STDVAR,
 };
 
 struct query_function {
