@@ -1,7 +1,7 @@
 #include "query/json.h"
 
 #include "base/format.h"
-#include "query/buckets.h"
+#include "query/hist/walk.h"
 #include "query/lang/text.h"
 #include "query/query.h"
 
@@ -93,32 +93,45 @@ void json_float(struct tsdb_buf *out, double v)
     tsdb_buf_put(out, text, n + 2);
 }
 
-void json_histogram(struct tsdb_buf *out, const struct tsdb_histogram *h)
+static void put_bucket(struct tsdb_buf *out, const struct hist_bucket *b, bool first)
+{
+    tsdb_buf_put_str(out, first ? ",\"buckets\":[[" : ",[");
+    int rule = b->lower_inclusive ? (b->upper_inclusive ? 3 : 1) : b->upper_inclusive ? 0 : 2;
+    tsdb_buf_put_u8(out, (uint8_t)('0' + rule));
+    tsdb_buf_put_u8(out, ',');
+    json_float(out, b->lower);
+    tsdb_buf_put_u8(out, ',');
+    json_float(out, b->upper);
+    tsdb_buf_put_u8(out, ',');
+    json_float(out, b->count);
+    tsdb_buf_put_u8(out, ']');
+}
+
+void json_histogram(struct tsdb_buf *out, const struct tsdb_histogram *m)
 {
     tsdb_buf_put_str(out, "{\"count\":");
-    json_float(out, h->is_float ? h->count_float : (double)h->count_int);
+    json_float(out, m->is_float ? m->count_float : (double)m->count_int);
     tsdb_buf_put_str(out, ",\"sum\":");
-    json_float(out, h->sum);
-    struct bucket_walk w;
-    struct bucket_view b;
+    json_float(out, m->sum);
+    struct tsdb_arena arena; /* absolute counts of an integer histogram */
+    struct hist h;
+    struct hist_walk w;
     bool any = false;
-    bucket_walk_init(&w, h);
-    while (bucket_walk_next(&w, &b)) {
-        if (b.count == 0) {
-            continue;
-        }
-        tsdb_buf_put_str(out, any ? ",[" : ",\"buckets\":[[");
-        any = true;
-        int rule = b.lower_inclusive ? (b.upper_inclusive ? 3 : 1) : b.upper_inclusive ? 0 : 2;
-        tsdb_buf_put_u8(out, (uint8_t)('0' + rule));
-        tsdb_buf_put_u8(out, ',');
-        json_float(out, b.lower);
-        tsdb_buf_put_u8(out, ',');
-        json_float(out, b.upper);
-        tsdb_buf_put_u8(out, ',');
-        json_float(out, b.count);
-        tsdb_buf_put_u8(out, ']');
+    tsdb_arena_init(&arena, TSDB_MEM_QUERY, 4096, NULL);
+    if (hist_view(m, &arena, &h) != TSDB_OK) {
+        out->failed = true;
+        tsdb_arena_deinit(&arena);
+        return;
     }
+    hist_walk_init(&w, &h, HIST_ASCENDING);
+    while (hist_walk_next(&w)) {
+        if (w.count != 0) {
+            const struct hist_bucket b = hist_walk_bucket(&w);
+            put_bucket(out, &b, !any);
+            any = true;
+        }
+    }
+    tsdb_arena_deinit(&arena);
     tsdb_buf_put_str(out, any ? "]}" : "}");
 }
 

@@ -139,8 +139,8 @@ static enum tsdb_status call_build(struct exec *x, const struct query_expr *e,
                           f->name);
 }
 
-static enum tsdb_status binary_build(struct exec *x, const struct query_expr *e,
-                                     const struct grid *grid, struct op **out)
+static enum tsdb_status operands_build(struct exec *x, const struct query_expr *e,
+                                       const struct grid *grid, struct op **out)
 {
     if (e->u.binary.has_matching) {
         return token_is_set_operator(e->u.binary.op) ? op_set_build(x, e, grid, out)
@@ -148,6 +148,16 @@ static enum tsdb_status binary_build(struct exec *x, const struct query_expr *e,
     }
     return e->type == QUERY_TYPE_SCALAR ? op_scalars_build(x, e, grid, out)
                                         : op_side_build(x, e, grid, out);
+}
+
+static enum tsdb_status binary_build(struct exec *x, const struct query_expr *e,
+                                     const struct grid *grid, struct op **out)
+{
+    bool trims = e->u.binary.op == TOKEN_TRIM_LOWER || e->u.binary.op == TOKEN_TRIM_UPPER;
+    x->in_buckets += trims;
+    enum tsdb_status status = operands_build(x, e, grid, out);
+    x->in_buckets -= trims;
+    return status;
 }
 
 static enum tsdb_status aggregate_build(struct exec *x, const struct query_expr *e,

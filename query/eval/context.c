@@ -2,6 +2,7 @@
 #include "query/eval/op.h"
 
 #include "base/assert.h"
+#include "base/format.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -197,14 +198,17 @@ void exec_note_counted(struct exec *x, uint32_t pos, const char *text,
     }
 }
 
+struct number_text number_text(double v)
+{
+    struct number_text t;
+    t.text[tsdb_format_float_go_g(t.text, v)] = '\0';
+    return t;
+}
+
 void exec_note_quantile(struct exec *x, double q, uint32_t pos)
 {
     if (isnan(q) || q < 0 || q > 1) {
-        const char *text = isnan(q) ? "NaN" : isinf(q) ? (q < 0 ? "-Inf" : "+Inf") : NULL;
-        if (text) {
-            exec_note(x, false, pos, "quantile value should be between 0 and 1, got %s", text);
-        } else {
-            exec_note(x, false, pos, "quantile value should be between 0 and 1, got %g", q);
-        }
+        exec_note(x, false, pos, "quantile value should be between 0 and 1, got %s",
+                  number_text(q).text);
     }
 }

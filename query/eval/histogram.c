@@ -1,6 +1,9 @@
 /* Native histograms as values of operators. */
 #include "query/eval/histogram.h"
 
+#include "base/format.h"
+#include "query/hist/walk.h"
+
 enum tsdb_status histogram_status(struct exec *x, enum tsdb_status status)
 {
     if (status == TSDB_OK) {
@@ -102,4 +105,39 @@ enum tsdb_status histogram_between(const struct histogram_place *p, const struct
     }
     status = histogram_status(p->x, hist_mul(out, fraction, p->arena));
     return status != TSDB_OK || reset ? status : histogram_combine(p, out, a, true, fits);
+}
+
+static void put_number(struct tsdb_buf *out, const char *before, double v)
+{
+    char text[TSDB_FORMAT_FLOAT_MAX];
+    tsdb_buf_put_str(out, before);
+    tsdb_buf_put(out, text, tsdb_format_float_go_g(text, v));
+}
+
+static void print_part(const struct hist *h, enum hist_order order, struct tsdb_buf *out)
+{
+    struct hist_walk w;
+    hist_walk_init(&w, h, order);
+    while (hist_walk_next(&w)) {
+        if (w.count != 0) {
+            const struct hist_bucket b = hist_walk_bucket(&w);
+            put_number(out, b.lower_inclusive ? ", [" : ", (", b.lower);
+            put_number(out, ",", b.upper);
+            put_number(out, b.upper_inclusive ? "]:" : "):", b.count);
+        }
+    }
+}
+
+void histogram_print(const struct hist *h, struct tsdb_buf *out)
+{
+    put_number(out, "{count:", h->count);
+    put_number(out, ", sum:", h->sum);
+    print_part(h, HIST_NEGATIVE_INWARDS, out);
+    if (h->zero_count != 0) {
+        put_number(out, ", [", -h->zero_threshold);
+        put_number(out, ",", h->zero_threshold);
+        put_number(out, "]:", h->zero_count);
+    }
+    print_part(h, HIST_POSITIVE, out);
+    tsdb_buf_put_u8(out, '}');
 }

@@ -40,6 +40,9 @@ void histogram_note_bounds(struct exec *x, uint32_t pos, const char *operation);
 void histogram_note_schemas(struct exec *x, uint32_t pos, const struct tsdb_labels *labels);
 
 
+/* "{count:3, sum:4.5, (1,2]:3}" */
+void histogram_print(const struct hist *h, struct tsdb_buf *out);
+
 /* Where a histogram belongs to, for notes. */
 struct histogram_place {
     struct exec *x;

@@ -94,6 +94,9 @@ enum tsdb_status matrix_next(struct matrix *m, struct points *out)
     int64_t max_ms = time_add(matrix_window_end(m, m->grid.count - 1), m->after_ms);
     struct tsdb_columns c;
     status = select_read(m->x, m->set.refs[pos], time_add(min_ms, 1), max_ms, m->scratch, &c);
+    if (status == TSDB_OK && m->hints) {
+        status = select_hints(m->x, &c, m->scratch);
+    }
     if (status == TSDB_OK) {
         status = exec_hold(m->x, c.count);
     }
@@ -217,6 +220,7 @@ static enum tsdb_status selector_matrix(struct matrix *m, const struct query_exp
     if (status != TSDB_OK) {
         return status;
     }
+    m->hints = select_wants_hints(x);
     m->fixed = exec_at_ms(x, &v->u.vector.shift, &at);
     m->fixed_end_ms = m->fixed ? time_sub(at, m->offset_ms) : 0;
     m->before_ms = v->u.vector.anchored || v->u.vector.smoothed ? x->lookback_ms : 0;
@@ -282,7 +286,9 @@ static enum tsdb_status subquery_matrix(struct matrix *m, const struct query_exp
     m->fixed_end_ms = m->fixed ? time_sub(at, m->offset_ms) : 0;
     status = subquery_grid(m, step_ms, &grid);
     if (status == TSDB_OK) {
+        x->in_buckets++;
         status = exec_build(x, e->u.subquery.body, &grid, &m->body);
+        x->in_buckets--;
     }
     if (status == TSDB_OK) {
         status = exec_hold(x, grid.count);

@@ -21,6 +21,7 @@ struct matrix {
     /* selector */
     struct query_series_set set;
     struct tsdb_arena *scratch;
+    bool hints; /* see select_hints */
     /* subquery */
     struct op *body;
     struct column column;

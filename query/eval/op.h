@@ -126,6 +126,9 @@ struct exec {
     int64_t start_ms, end_ms, step_ms; /* of the whole query */
     int64_t lookback_ms;
     uint64_t samples_now, samples_peak, samples_read;
+    /* While operators are built: in how many of ... are we? See select_hints. */
+    uint32_t in_stats;   /* histogram_count, histogram_sum, histogram_avg */
+    uint32_t in_buckets; /* what needs the buckets of a histogram, and subqueries */
     uint32_t polls;
     struct exec_scratch *scratches;
     struct exec_note *notes; /* newest first */
@@ -167,6 +170,11 @@ void exec_note_metric(struct exec *x, bool is_info, uint32_t pos, const char *te
 /* A warning of this kind that also tells how often it was given. */
 void exec_note_counted(struct exec *x, uint32_t pos, const char *text,
                        const struct tsdb_labels *labels);
+/* A number as notes print it: the shortest text that gives it back, as Go's %g. */
+struct number_text {
+    char text[64];
+};
+struct number_text number_text(double v);
 /* "quantile value should be between 0 and 1, got 2", if q is not. */
 void exec_note_quantile(struct exec *x, double q, uint32_t pos);
 

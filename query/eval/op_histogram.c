@@ -284,9 +284,9 @@ static void notes_flush(struct op_quantile *o)
                   "input to histogram_quantile needed to be fixed for monotonicity (see "
                   "https://prometheus.io/docs/prometheus/latest/querying/functions/"
                   "#histogram_quantile)%s, "
-                  "from buckets %g to %g, with a max diff of %.2g, over %u samples from %s to %s",
-                  name, f->all.min_bucket, f->all.max_bucket, f->all.max_diff, f->count, first,
-                  last);
+                  "from buckets %s to %s, with a max diff of %.2g, over %u samples from %s to %s",
+                  name, number_text(f->all.min_bucket).text, number_text(f->all.max_bucket).text,
+                  f->all.max_diff, f->count, first, last);
     }
 }
 
@@ -627,13 +627,13 @@ static enum tsdb_status quantile_series(struct op_quantile *o)
         return exec_nomem(x);
     }
     o->op.series_count = (uint32_t)count;
-    if (e->u.call.function->variant != QUERY_BUCKETS_QUANTILES) {
-        o->op.series = o->groups;
-        return TSDB_OK;
-    }
     o->op.series = TSDB_ARENA_ARRAY(x->arena, struct op_series, TSDB_MAX(count, 1));
     if (!o->op.series) {
         return exec_nomem(x);
+    }
+    if (e->u.call.function->variant != QUERY_BUCKETS_QUANTILES) {
+        memcpy(o->op.series, o->groups, count * sizeof *o->op.series); /* the names go there */
+        return TSDB_OK;
     }
     struct query_str name = query_expr_unwrap(e->u.call.args[1])->u.string;
     for (uint32_t k = 0; k < o->wanted_count; k++) {
@@ -664,7 +664,9 @@ enum tsdb_status op_histogram_quantile_build(struct exec *x, const struct query_
     o->scratch = scratch;
     enum tsdb_status status = want_args(o);
     if (status == TSDB_OK) {
+        x->in_buckets++;
         status = exec_build(x, vector_arg(o), grid, &o->child);
+        x->in_buckets--;
     }
     if (status == TSDB_OK) {
         status = exec_drain(o->child, &columns);
@@ -735,6 +737,10 @@ enum tsdb_status op_histogram_stat_build(struct exec *x, const struct query_expr
         return exec_nomem(x);
     }
     o->scratch = scratch;
+    enum query_variant variant = e->u.call.function->variant;
+    bool skips_buckets = variant != QUERY_STAT_STDDEV && variant != QUERY_STAT_STDVAR;
+    x->in_stats += skips_buckets;
     enum tsdb_status status = exec_build(x, e->u.call.args[0], grid, &o->child);
+    x->in_stats -= skips_buckets;
     return status == TSDB_OK ? op_series_unnamed(&o->op, o->child, false, out) : status;
 }

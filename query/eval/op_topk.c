@@ -308,11 +308,13 @@ enum tsdb_status op_ratio_build(struct exec *x, const struct query_expr *e, cons
     }
     if (status == TSDB_OK && max > 1) {
         exec_note(x, false, e->u.aggregate.param->start,
-                  "ratio value should be between -1 and 1, got %g, capping to 1", max);
+                  "ratio value should be between -1 and 1, got %s, capping to 1",
+                  number_text(max).text);
     }
     if (status == TSDB_OK && min < -1) {
         exec_note(x, false, e->u.aggregate.param->start,
-                  "ratio value should be between -1 and 1, got %g, capping to -1", min);
+                  "ratio value should be between -1 and 1, got %s, capping to -1",
+                  number_text(min).text);
     }
     *out = &o->op;
     if (status == TSDB_OK) {
@@ -370,6 +372,7 @@ struct op_count_values {
     struct op_topk base; /* only op and columns are used */
     struct label_map map;
     uint32_t series_cap, columns_cap;
+    struct tsdb_arena *scratch; /* of one histogram */
 };
 
 /* The grouping with the new label among the kept ones. */
@@ -392,16 +395,14 @@ static bool value_grouping(struct exec *x, const struct query_expr *e, struct qu
     return true;
 }
 
-static enum tsdb_status count_value(struct op_count_values *o, const struct tsdb_labels *labels,
-                                    struct query_str label, struct query_names grouping,
-                                    uint32_t step, double v)
+static enum tsdb_status count_text(struct op_count_values *o, const struct tsdb_labels *labels,
+                                   struct query_str label, struct query_names grouping,
+                                   uint32_t step, const char *text, size_t len)
 {
     struct op *op = &o->base.op;
     struct exec *x = op->x;
     bool without = op->expr->u.aggregate.without;
     const struct label_key key = {.only = !without, .drop_name = without, .names = grouping};
-    char text[TSDB_FORMAT_FLOAT_MAX];
-    size_t len = tsdb_format_float_fixed(text, v);
     struct tsdb_labels with;
     struct tsdb_labels group;
     uint32_t id;
@@ -445,6 +446,35 @@ static enum tsdb_status count_value(struct op_count_values *o, const struct tsdb
     return TSDB_OK;
 }
 
+static enum tsdb_status count_value(struct op_count_values *o, const struct tsdb_labels *labels,
+                                    struct query_str label, struct query_names grouping,
+                                    uint32_t step, double v)
+{
+    char text[TSDB_FORMAT_FLOAT_MAX];
+    size_t len = tsdb_format_float_fixed(text, v);
+    return count_text(o, labels, label, grouping, step, text, len);
+}
+
+static enum tsdb_status count_histogram(struct op_count_values *o, const struct tsdb_labels *labels,
+                                        struct query_str label, struct query_names grouping,
+                                        uint32_t step, const struct tsdb_histogram *m)
+{
+    struct exec *x = o->base.op.x;
+    struct hist h;
+    tsdb_arena_reset(o->scratch);
+    enum tsdb_status status = histogram_view(x, m, o->scratch, &h);
+    if (status != TSDB_OK) {
+        return status;
+    }
+    struct tsdb_buf b;
+    tsdb_buf_init(&b, TSDB_MEM_QUERY, 0);
+    histogram_print(&h, &b);
+    status = b.failed ? exec_nomem(x)
+                      : count_text(o, labels, label, grouping, step, (const char *)b.data, b.len);
+    tsdb_buf_deinit(&b);
+    return status;
+}
+
 static enum tsdb_status bad_label_name(struct exec *x, struct query_str label)
 {
     struct tsdb_buf b;
@@ -467,9 +497,11 @@ enum tsdb_status op_count_values_build(struct exec *x, const struct query_expr *
     struct query_names grouping;
     struct op *child;
     struct column c;
-    if (!o) {
+    struct tsdb_arena *scratch = exec_scratch(x);
+    if (!o || !scratch) {
         return exec_nomem(x);
     }
+    o->scratch = scratch;
     if (label.len == 0 || !tsdb_utf8_valid(label.data, label.len)) {
         return bad_label_name(x, label);
     }
@@ -485,9 +517,7 @@ enum tsdb_status op_count_values_build(struct exec *x, const struct query_expr *
         status = op_next(child, &c);
         for (uint32_t k = 0; status == TSDB_OK && k < grid->count; k++) {
             if (c.kind[k] == POINT_HISTOGRAM) {
-                status = tsdb_error_set(
-                    x->err, TSDB_UNSUPPORTED,
-                    "aggregation \"count_values\" of native histograms is not supported yet");
+                status = count_histogram(o, &child->series[i].labels, label, grouping, k, c.h[k]);
             } else if (c.kind[k] == POINT_FLOAT) {
                 status = count_value(o, &child->series[i].labels, label, grouping, k, c.v[k]);
             }

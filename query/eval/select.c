@@ -1,6 +1,8 @@
 /* Selectors: which times they read, and their series and samples out of the source. */
 #include "query/eval/select.h"
 
+#include "query/eval/histogram.h"
+
 int64_t time_add(int64_t a, int64_t b)
 {
     int64_t r;
@@ -190,4 +192,64 @@ enum tsdb_status select_read(struct exec *x, uint32_t ref, int64_t min_ms, int64
         x->samples_read += out->count;
     }
     return status;
+}
+
+bool select_wants_hints(const struct exec *x)
+{
+    return x->in_stats > 0 && x->in_buckets == 0;
+}
+
+/* The histograms of a series, in an array that may be changed. */
+static struct tsdb_histogram *own_histograms(struct tsdb_columns *c, struct tsdb_arena *scratch)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < c->count; i++) {
+        count += !sample_is_float(c, i);
+    }
+    struct tsdb_histogram *own = TSDB_ARENA_ARRAY(scratch, struct tsdb_histogram, count);
+    uint64_t *bits = TSDB_ARENA_ARRAY(scratch, uint64_t, c->count);
+    if (!own || !bits) {
+        return NULL;
+    }
+    memcpy(bits, c->bits, c->count * sizeof *bits);
+    count = 0;
+    for (uint32_t i = 0; i < c->count; i++) {
+        if (!sample_is_float(c, i)) {
+            own[count] = c->histograms[c->bits[i]];
+            bits[i] = count++;
+        }
+    }
+    c->bits = bits;
+    c->histograms = own;
+    return own;
+}
+
+enum tsdb_status select_hints(struct exec *x, struct tsdb_columns *c, struct tsdb_arena *scratch)
+{
+    struct tsdb_histogram *own = c->kind ? own_histograms(c, scratch) : NULL;
+    if (!own) {
+        return c->kind && c->count > 0 ? exec_nomem(x) : TSDB_OK;
+    }
+    struct hist before;
+    bool any = false;
+    for (uint32_t i = 0; i < c->count; i++) {
+        if (sample_is_float(c, i) || sample_is_stale(c, i)) {
+            continue;
+        }
+        struct tsdb_histogram *m = &own[c->bits[i]];
+        struct hist now;
+        enum tsdb_status status = histogram_view(x, m, scratch, &now);
+        if (status == TSDB_OK) {
+            status = exec_poll(x);
+        }
+        if (status != TSDB_OK) {
+            return status;
+        }
+        if (any && m->reset_hint == TSDB_RESET_UNKNOWN) {
+            m->reset_hint = hist_detect_reset(&now, &before) ? TSDB_RESET_YES : TSDB_RESET_NO;
+        }
+        before = now;
+        any = true;
+    }
+    return TSDB_OK;
 }

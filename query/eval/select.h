@@ -26,6 +26,14 @@ enum tsdb_status select_series(struct exec *x, const struct query_expr *v,
 enum tsdb_status select_read(struct exec *x, uint32_t ref, int64_t min_ms, int64_t max_ms,
                              struct tsdb_arena *scratch, struct tsdb_columns *out) TSDB_WUR;
 
+/* Under histogram_count and the like Prometheus leaves the buckets out and tells resets while it
+ * reads, so that notes about contradicting resets appear that do not elsewhere. Is a selector that
+ * is built now such a one? */
+bool select_wants_hints(const struct exec *x);
+/* Of every histogram that does not know, tell whether it is a reset after the one before it. */
+enum tsdb_status select_hints(struct exec *x, struct tsdb_columns *c,
+                              struct tsdb_arena *scratch) TSDB_WUR;
+
 static inline bool sample_is_float(const struct tsdb_columns *c, uint32_t i)
 {
     return !c->kind || c->kind[i] == TSDB_SAMPLE_FLOAT;

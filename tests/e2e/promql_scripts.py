@@ -14,7 +14,7 @@ import sys
 import lib
 
 HERE = pathlib.Path(__file__).resolve().parent
-FLAGS = ["--enable-feature=promql-experimental-functions,promql-extended-range-selectors,promql-binop-fill-modifiers,promql-delayed-name-removal",
+FLAGS = ["--enable-feature=promql-experimental-functions,promql-extended-range-selectors,promql-binop-fill-modifiers,promql-delayed-name-removal,use-start-timestamps",
          "--storage.tsdb.retention.time=0", "--self-scrape.interval=0", "--log.level=error"]
 
 

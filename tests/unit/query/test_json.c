@@ -1,6 +1,6 @@
 #include "tests/unit/query/rig.h"
 
-#include "query/buckets.h"
+#include "query/hist/bound.h"
 #include "query/json.h"
 #include "query/query.h"
 
@@ -147,23 +147,21 @@ static void json_histogram__empty__no_buckets_key(void **state)
     expect_histogram(*state, &h, "{\"count\":\"0\",\"sum\":\"0\"}");
 }
 
-static void bucket_bound__schemas__powers_of_the_base(void **state)
+static void hist_bound__schemas__powers_of_the_base(void **state)
 {
     (void)state;
-    struct tsdb_histogram h = {0};
     for (int32_t schema = TSDB_HISTOGRAM_SCHEMA_MIN; schema <= TSDB_HISTOGRAM_SCHEMA_MAX;
          schema++) {
-        h.schema = schema;
         double base = pow(2, pow(2, -schema));
-        assert_true(fabs(bucket_bound(&h, 0) - 1) < 1e-15);
+        assert_true(fabs(hist_bound(schema, 0) - 1) < 1e-15);
         for (int64_t i = -3; i <= 3; i++) {
-            assert_true(fabs(bucket_bound(&h, i) / pow(base, (double)i) - 1) < 1e-14);
+            assert_true(fabs(hist_bound(schema, i) / pow(base, (double)i) - 1) < 1e-14);
         }
         /* The last bucket of numbers ends at the largest number; the next one is infinite. */
         int64_t last = schema >= 0 ? (int64_t)1024 << schema : 1024 >> -schema;
-        assert_double_bits_equal(bucket_bound(&h, last), DBL_MAX);
-        assert_true(isinf(bucket_bound(&h, last + 1)));
-        assert_double_bits_equal(bucket_bound(&h, INT32_MIN), 0);
+        assert_double_bits_equal(hist_bound(schema, last), DBL_MAX);
+        assert_true(isinf(hist_bound(schema, last + 1)));
+        assert_double_bits_equal(hist_bound(schema, INT32_MIN), 0);
     }
 }
 
@@ -209,7 +207,7 @@ static const struct CMUnitTest tests[] = {
     RIG_TEST(json_histogram__negative_gaps__walked_from_the_far_end),
     RIG_TEST(json_histogram__custom_buckets__first_and_last_are_infinite),
     RIG_TEST(json_histogram__empty__no_buckets_key),
-    cmocka_unit_test(bucket_bound__schemas__powers_of_the_base),
+    cmocka_unit_test(hist_bound__schemas__powers_of_the_base),
     RIG_TEST(query_result_json__every_type__as_the_api_gives_it),
 };
 TEST_MAIN(tests)
