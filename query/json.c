@@ -123,9 +123,18 @@ void json_histogram(struct tsdb_buf *out, const struct tsdb_histogram *m)
         tsdb_arena_deinit(&arena);
         return;
     }
+    /* The walk leaves out a zero bucket that is negative or NaN, which arithmetic can make. */
+    bool zero_due = h.zero_count != 0 && !(h.zero_count > 0);
+    const struct hist_bucket zero = {-h.zero_threshold, h.zero_threshold, h.zero_count, true, true};
     hist_walk_init(&w, &h, HIST_ASCENDING);
-    while (hist_walk_next(&w)) {
-        if (w.count != 0) {
+    for (bool more = true; more;) {
+        more = hist_walk_next(&w);
+        if (zero_due && (!more || w.part == HIST_PART_LAST)) {
+            put_bucket(out, &zero, !any);
+            any = true;
+            zero_due = false;
+        }
+        if (more && w.count != 0) {
             const struct hist_bucket b = hist_walk_bucket(&w);
             put_bucket(out, &b, !any);
             any = true;

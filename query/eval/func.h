@@ -13,11 +13,11 @@ struct range_call {
     int64_t t_ms;             /* of the step */
     int64_t begin_ms, end_ms; /* of the window: (begin, end] */
     int64_t range_ms;
-    const double *args;         /* scalar arguments at this step, in order */
-    struct tsdb_arena *scratch; /* of a window: reset by who uses it */
+    const double *args;          /* scalar arguments at this step, in order */
+    struct tsdb_arena *scratch;  /* of a window: reset by who uses it */
     struct tsdb_arena *turns[2]; /* see range_view */
-    struct tsdb_arena *results; /* histograms that are results, kept until the next series */
-    enum tsdb_status status;    /* set together with x->err to give up */
+    struct tsdb_arena *results;  /* histograms that are results, kept until the next series */
+    enum tsdb_status status;     /* set together with x->err to give up */
 };
 
 /* Float to float. args: the values of the scalar arguments at this step, in order. */

@@ -140,8 +140,7 @@ bool func_double_exponential_smoothing(struct range_call *c, const struct points
 
 /* The result of a sum over a window; INVALID: schemas that do not go together. */
 static bool put_sum(struct range_call *c, struct hist *h, const struct histogram_hints *hints,
-                    const struct hist_effects *effects, enum tsdb_status status,
-                    struct point *out)
+                    const struct hist_effects *effects, enum tsdb_status status, struct point *out)
 {
     struct exec *x = c->x;
     if (status == TSDB_INVALID) {
@@ -154,8 +153,8 @@ static bool put_sum(struct range_call *c, struct hist *h, const struct histogram
     if (effects->bounds_reconciled) {
         histogram_note_bounds(x, c->arg->start, "aggregation");
     }
-    c->status = status == TSDB_OK ? histogram_point(x, h, c->results, out)
-                                  : histogram_status(x, status);
+    c->status =
+        status == TSDB_OK ? histogram_point(x, h, c->results, out) : histogram_status(x, status);
     return c->status == TSDB_OK;
 }
 

@@ -66,8 +66,8 @@ static bool check_layouts(struct range_call *c, const struct points *w, bool cou
 {
     uint32_t last = w->h_count - 1;
     bool custom = is_custom(w->h[from]);
-    bool gauge = w->h[0]->reset_hint == TSDB_RESET_GAUGE ||
-                 w->h[last]->reset_hint == TSDB_RESET_GAUGE;
+    bool gauge =
+        w->h[0]->reset_hint == TSDB_RESET_GAUGE || w->h[last]->reset_hint == TSDB_RESET_GAUGE;
     bool fits = is_custom(w->h[last]) == custom;
     *schema = TSDB_MIN(w->h[last]->schema, w->h[from]->schema);
     for (uint32_t i = 1; fits && counter && i < last; i++) {
@@ -132,12 +132,11 @@ static bool rise(struct range_call *c, const struct points *w, bool counter, str
             return fail(c, status);
         }
     }
-    if (!combine(c, out, &before, false) ||
-        (counter && !make_up_for_resets(c, w, before, out))) {
+    if (!combine(c, out, &before, false) || (counter && !make_up_for_resets(c, w, before, out))) {
         return false;
     }
-    if (!counter && (w->h[0]->reset_hint != TSDB_RESET_GAUGE ||
-                     w->h[last]->reset_hint != TSDB_RESET_GAUGE)) {
+    if (!counter &&
+        (w->h[0]->reset_hint != TSDB_RESET_GAUGE || w->h[last]->reset_hint != TSDB_RESET_GAUGE)) {
         note_not_gauge(c);
     }
     out->reset_hint = TSDB_RESET_GAUGE;
@@ -184,8 +183,8 @@ static bool interpolate(struct range_call *c, const struct points *w, uint32_t i
     if (!keep_view(c, w, i, &before) || !keep_view(c, w, i + 1, &after)) {
         return false;
     }
-    c->status = histogram_between(&place, &before, w->ht[i], &after, w->ht[i + 1], t, counter, out,
-                                  &fits);
+    c->status =
+        histogram_between(&place, &before, w->ht[i], &after, w->ht[i + 1], t, counter, out, &fits);
     return c->status == TSDB_OK && fits;
 }
 
@@ -261,8 +260,8 @@ bool rate_histograms_extended(struct range_call *c, const struct points *w, stru
     if (!ok) {
         return false;
     }
-    if (!kind.counter && (left.reset_hint != TSDB_RESET_GAUGE ||
-                          right.reset_hint != TSDB_RESET_GAUGE)) {
+    if (!kind.counter &&
+        (left.reset_hint != TSDB_RESET_GAUGE || right.reset_hint != TSDB_RESET_GAUGE)) {
         note_not_gauge(c);
     }
     enum tsdb_status status = hist_copy(&h, &right, c->results);

@@ -75,8 +75,8 @@ enum tsdb_status histogram_combine(const struct histogram_place *p, struct hist 
                                    const struct hist *other, bool add, bool *fits)
 {
     struct hist_effects effects = {0};
-    enum tsdb_status status = add ? hist_add(h, other, p->arena, &effects)
-                                  : hist_sub(h, other, p->arena, &effects);
+    enum tsdb_status status =
+        add ? hist_add(h, other, p->arena, &effects) : hist_sub(h, other, p->arena, &effects);
     *fits = status == TSDB_OK;
     if (status == TSDB_INVALID) {
         histogram_note_schemas(p->x, p->pos, p->labels);

@@ -39,7 +39,6 @@ void histogram_note_bounds(struct exec *x, uint32_t pos, const char *operation);
 /* "vector contains a mix of histograms with exponential and custom buckets schemas ..." */
 void histogram_note_schemas(struct exec *x, uint32_t pos, const struct tsdb_labels *labels);
 
-
 /* "{count:3, sum:4.5, (1,2]:3}" */
 void histogram_print(const struct hist *h, struct tsdb_buf *out);
 

@@ -70,8 +70,7 @@ static enum tsdb_status subquery_points(struct matrix *m, struct points *out)
             m->h[hn++] = m->column.h[i];
         }
     }
-    *out = (struct points){
-        .t = m->t, .v = m->v, .count = n, .ht = m->ht, .h = m->h, .h_count = hn};
+    *out = (struct points){.t = m->t, .v = m->v, .count = n, .ht = m->ht, .h = m->h, .h_count = hn};
     return status;
 }
 

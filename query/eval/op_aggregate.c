@@ -35,13 +35,13 @@ struct values {
 struct op_aggregate {
     struct op op;
     struct op *child;
-    uint32_t *group;       /* per child series */
-    struct cell *cells;    /* group by group, step by step */
-    struct values *values; /* the same, for quantile */
+    uint32_t *group;                /* per child series */
+    struct cell *cells;             /* group by group, step by step */
+    struct values *values;          /* the same, for quantile */
     struct histograms **histograms; /* the same, for sum and avg; NULL: no histogram yet */
     struct tsdb_arena *sums;        /* of the sums in them */
     struct tsdb_arena *views;       /* of one series */
-    const double *param;   /* quantile: per step */
+    const double *param;            /* quantile: per step */
     struct column scratch;
     bool done;
 };

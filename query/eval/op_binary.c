@@ -85,7 +85,8 @@ static enum tsdb_status combine(struct exec *x, const struct query_expr *e, cons
     enum tsdb_status status =
         add ? hist_add(&sum, r, arena, &effects) : hist_sub(&sum, r, arena, &effects);
     if (status == TSDB_INVALID) {
-        exec_note(x, false, e->start, "incompatible bucket layout encountered for binary operator %s",
+        exec_note(x, false, e->start,
+                  "incompatible bucket layout encountered for binary operator %s",
                   token_type_text(e->u.binary.op));
         return TSDB_OK;
     }
@@ -149,8 +150,8 @@ static enum tsdb_status scaled(struct exec *x, const struct query_expr *e, struc
                                struct point r, struct tsdb_arena *arena, struct pair *out)
 {
     enum token_type op = e->u.binary.op;
-    histogram_change_fn *change = op == TOKEN_MUL         ? hist_mul
-                                  : !l.h                  ? NULL
+    histogram_change_fn *change = op == TOKEN_MUL          ? hist_mul
+                                  : !l.h                   ? NULL
                                   : op == TOKEN_DIV        ? hist_div
                                   : op == TOKEN_TRIM_UPPER ? trim_above
                                   : op == TOKEN_TRIM_LOWER ? trim_below

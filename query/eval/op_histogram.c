@@ -58,9 +58,9 @@ struct op_quantile {
     struct op_series *groups;
     struct forced *forced;
     struct tsdb_arena *scratch; /* of one histogram */
-    struct input *inputs;   /* ordered by group */
-    uint32_t *group_begin;  /* per group its first input; one more at the end */
-    struct bucket *buckets; /* scratch: as many as there are inputs */
+    struct input *inputs;       /* ordered by group */
+    uint32_t *group_begin;      /* per group its first input; one more at the end */
+    struct bucket *buckets;     /* scratch: as many as there are inputs */
 };
 
 /* ---- arithmetic ---- */
@@ -327,8 +327,7 @@ static enum tsdb_status native_value(struct op_quantile *o, const struct wanted 
     enum hist_nan_note note;
     *out = hist_quantile(want->q[step], &h, &note);
     if (note == HIST_NAN_RESULT) {
-        note_native(o, true,
-                    "input to histogram_quantile has NaN observations, result is NaN");
+        note_native(o, true, "input to histogram_quantile has NaN observations, result is NaN");
     } else if (note == HIST_NAN_SKEWED) {
         note_native(o, true,
                     "input to histogram_quantile has NaN observations, result is skewed higher");
@@ -546,8 +545,8 @@ static enum tsdb_status group_inputs(struct op_quantile *o, const struct column 
 static enum tsdb_status want(struct op_quantile *o, struct wanted w)
 {
     if (o->wanted_count == o->wanted_cap) {
-        struct wanted *grown = exec_grow(o->op.x, o->wanted, o->wanted_count, &o->wanted_cap, 4,
-                                         sizeof *grown);
+        struct wanted *grown =
+            exec_grow(o->op.x, o->wanted, o->wanted_count, &o->wanted_cap, 4, sizeof *grown);
         if (!grown) {
             return exec_nomem(o->op.x);
         }

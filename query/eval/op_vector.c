@@ -16,7 +16,7 @@ struct op_vector {
     struct tsdb_arena *scratch;
     int64_t offset_ms;
     int64_t at_ms;
-    bool fixed;     /* @ */
+    bool fixed;                 /* @ */
     struct tsdb_arena *results; /* smoothed: histograms of one series */
     enum vector_value value;
     bool hints; /* see select_hints */
@@ -134,7 +134,8 @@ static enum tsdb_status smooth_histogram(struct op_vector *v, const struct tsdb_
         if (status != TSDB_OK) {
             return status;
         }
-        bool counter = before.reset_hint != TSDB_RESET_GAUGE || after.reset_hint != TSDB_RESET_GAUGE;
+        bool counter =
+            before.reset_hint != TSDB_RESET_GAUGE || after.reset_hint != TSDB_RESET_GAUGE;
         status = hist_is_custom(&before) == hist_is_custom(&after)
                      ? histogram_between(&place, &before, c->t_ms[n->before], &after,
                                          c->t_ms[n->after], t, counter, &h, out_any)
