@@ -10,11 +10,17 @@
 #include "tsdb/engine/db_private.h"
 #include "tsdb/engine/flush.h"
 
+#include <stdlib.h>
+
 #define RETRY_NS         (INT64_C(30) * 1000 * 1000 * 1000)
 #define PAUSE_NS         (INT64_C(2) * 1000 * 1000)
 #define SEAL_PATIENCE_NS (INT64_C(60) * 1000 * 1000 * 1000) /* a disk in trouble: then later */
 #define ROUND_MS_MAX     (INT64_C(15) * 60 * 1000)
-#define RANGE_MS_MAX     (INT64_C(31) * 24 * 60 * 60 * 1000)
+/* Retention deletes at most this part of the blocks a round, and one at least: whatever is wrong
+ * with clocks, data or settings, a person has an hour to see it before most of the history is gone. */
+#define DROP_SHARE    8
+#define DROP_EVERY_NS (INT64_C(10) * 60 * 1000 * 1000 * 1000)
+#define RANGE_MS_MAX  (INT64_C(31) * 24 * 60 * 60 * 1000)
 
 /* ---- opening ---- */
 
@@ -260,26 +266,57 @@ enum tsdb_status tsdb_flush(struct tsdb *db, struct tsdb_error *err)
 
 /* ---- retention, compaction ---- */
 
-/* Blocks that end before what is kept leave the view; their files go with their last reader. */
-static enum tsdb_status drop_old(struct tsdb *db, size_t *out_count, struct tsdb_error *err)
+static int by_end(const void *a, const void *b)
 {
-    int64_t min_ms = db_retention_min(db);
-    struct live_block *old[COMPACT_SOURCES_MAX];
+    int64_t x = block_meta((*(struct live_block *const *)a)->block)->max_ms;
+    int64_t y = block_meta((*(struct live_block *const *)b)->block)->max_ms;
+    return (x > y) - (x < y);
+}
+
+/* The oldest of the blocks that end at min_ms or before, at most the share of one round. */
+static uint32_t choose_old(const struct view *v, int64_t min_ms,
+                           struct live_block *old[COMPACT_SOURCES_MAX])
+{
     uint32_t n = 0;
-    struct view *v = view_acquire(&db->blocks.views);
-    for (uint32_t i = 0; i < v->block_count && n < TSDB_ARRAY_LEN(old); i++) {
+    for (uint32_t i = 0; i < v->block_count && n < COMPACT_SOURCES_MAX; i++) {
         if (block_meta(v->blocks[i]->block)->max_ms <= min_ms) {
             old[n++] = v->blocks[i];
         }
     }
+    if (n > 1) {
+        qsort(old, n, sizeof old[0], by_end);
+    }
+    return TSDB_MIN(n, TSDB_MAX(v->block_count / DROP_SHARE, 1u));
+}
+
+static int64_t retention_min(struct tsdb *db)
+{
+    tsdb_mutex_lock(&db->life->admin);
+    (void)db_retention_clock_step(db);
+    tsdb_mutex_unlock(&db->life->admin);
+    return db_retention_min(db);
+}
+
+/* Blocks that end before what is kept leave the view; their files go with their last reader. */
+static enum tsdb_status drop_old(struct tsdb *db, int64_t now_ns, size_t *out_count,
+                                 struct tsdb_error *err)
+{
+    struct live_block *old[COMPACT_SOURCES_MAX];
+    if (db->options.retention_ms <= 0 || now_ns < db->life->drop_next_ns) {
+        return TSDB_OK;
+    }
+    int64_t min_ms = retention_min(db);
+    struct view *v = view_acquire(&db->blocks.views);
+    uint32_t n = choose_old(v, min_ms, old);
     enum tsdb_status status =
         n > 0 ? blocks_publish(&db->blocks, NULL, 0, old, n, NULL, NULL, err) : TSDB_OK;
     view_release(&db->blocks.views, v);
     if (status == TSDB_OK && n > 0) {
         *out_count += n;
+        db->life->drop_next_ns = now_ns + DROP_EVERY_NS;
         atomic_fetch_add_explicit(&db->life->blocks_expired, n, memory_order_relaxed);
         tsdb_log(TSDB_LOG_INFO, "tsdb", "blocks older than the retention are deleted",
-                 TSDB_U("blocks", n));
+                 TSDB_U("blocks", n), TSDB_I("before_ms", min_ms));
     }
     return status;
 }
@@ -337,7 +374,7 @@ size_t tsdb_compact_step(struct tsdb *db, int64_t now_ns)
     }
     tsdb_mutex_lock(&life->block_work);
     if (now_ns >= life->compact_next_ns) {
-        enum tsdb_status status = drop_old(db, &count, &err);
+        enum tsdb_status status = drop_old(db, now_ns, &count, &err);
         if (status == TSDB_OK) {
             status = compact_one(db, &count, &err);
         }

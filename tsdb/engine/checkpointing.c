@@ -132,6 +132,8 @@ enum tsdb_status db_checkpoint_write(struct tsdb *db, bool inline_owners, struct
     struct wal_stats before;
     wal_stats(db->wal, &before);
     struct checkpoint_info info = {.created_ms = tsdb_clock_wall_ms(&db->options.clock)};
+    int64_t ahead_s = (info.created_ms - db_retention_clock_step(db)) / 1000;
+    info.ahead_s = (uint32_t)TSDB_MIN(TSDB_MAX(ahead_s, 0), (int64_t)UINT32_MAX);
     uint64_t bytes = 0;
     /* Before the heads are looked at: what is flushed meanwhile asks for another one. Acquire:
      * partner is the flush. */

@@ -259,6 +259,7 @@ static enum tsdb_status load(struct tsdb *db, struct tsdb_error *err)
     atomic_store_explicit(&life->checkpoint_last_bytes, life->recovered.checkpoint_bytes,
                           memory_order_relaxed);
     atomic_store_explicit(&life->checkpoint_last_ms, life->last.created_ms, memory_order_relaxed);
+    db_retention_clock_init(db, life->last.created_ms - (int64_t)life->last.ahead_s * 1000);
     life->replay_duration_ns = tsdb_clock_mono_ns(&db->options.clock) - begin_ns;
     return TSDB_OK;
 }

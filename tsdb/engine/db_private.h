@@ -25,6 +25,14 @@ struct db_owner_thread {
     bool started;
 };
 
+/* The time that retention counts from, as far as the wall clock is believed (retention.c). Guarded
+ * by admin, or owned by whoever opens; believed_ms: any thread reads it. */
+struct retention_clock {
+    _Atomic(int64_t) believed_ms;
+    int64_t mono_ns;       /* when believed_ms was set */
+    int64_t ahead_from_ns; /* since then the wall clock is not believed; 0: it is */
+};
+
 struct db_life {
     /* immutable once open returned */
     struct datadir dir;
@@ -55,12 +63,14 @@ struct db_life {
     uint64_t next_number;
     uint64_t wal_bytes_covered; /* of wal_stats.bytes_written, when `last` was written */
     int64_t retry_ns;           /* after a failure no earlier than this */
+    struct retention_clock retention;
     bool dirty; /* the log holds frames that `last` does not cover, from before this process */
 
     /* Flush, compaction and retention of blocks: one at a time. Guarded by block_work, or owned by
      * whoever opens or closes. */
     struct tsdb_mutex block_work;
     int64_t flush_next_ns, compact_next_ns; /* not before that: a round, or a failure */
+    int64_t drop_next_ns;                   /* the next round of retention */
     uint64_t swept_view;               /* chunks in blocks of views up to this have left the head */
     _Atomic(uint64_t) flushed_view;    /* the last one that has a block from the head */
     _Atomic(uint64_t) checkpoint_view; /* flushed_view, when the last checkpoint was written */
@@ -96,8 +106,13 @@ enum tsdb_status db_owners_ask(struct tsdb *db, enum owner_job_kind kind, uint64
                                struct tsdb_error *err) TSDB_WUR;
 
 /* ---- retention.c ---- */
-/* What is older is about to be dropped; INT64_MIN: nothing. */
-int64_t db_retention_min(const struct tsdb *db);
+/* What is older is about to be dropped; INT64_MIN: nothing. Counts from the least of wall clock,
+ * believed clock and newest sample. Ready, or whoever opens; any thread. */
+int64_t db_retention_min(struct tsdb *db);
+/* Look at the clocks. Caller holds admin, or is alone. Returns the believed time, Unix ms. */
+int64_t db_retention_clock_step(struct tsdb *db);
+/* last_ms: what the last checkpoint says, 0: there is none. Caller is alone. */
+void db_retention_clock_init(struct tsdb *db, int64_t last_ms);
 
 /* ---- checkpointing.c ---- */
 /* Write a checkpoint. Caller holds admin, or is alone. inline_owners: run the owners' steps here

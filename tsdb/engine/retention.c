@@ -1,11 +1,87 @@
-/* Retention of the head: what is too old leaves the partitions. Blocks: block_work.c. */
+/* Retention of the head: what is too old leaves the partitions. Blocks: block_work.c.
+ *
+ * A wall clock that is wrong for a moment must not cost the history. So retention counts from the
+ * least of
+ *   - the wall clock,
+ *   - the newest sample that is stored, and
+ *   - a believed clock, which is the wall clock as long as that moves as the monotonic clock does.
+ * When the wall clock jumps ahead, the believed one goes on with the monotonic clock, and follows
+ * only after the wall clock has stayed ahead for BELIEVE_AFTER_NS. Every checkpoint holds the
+ * believed time, so a jump is also seen across a restart. It never goes back: a clock that begins
+ * in 1970 is held to the other two.
+ */
 #include "base/log.h"
 #include "tsdb/engine/db_private.h"
 
-int64_t db_retention_min(const struct tsdb *db)
+/* Slewing, leap seconds and a short stop stay far below; retention is counted in days. */
+#define AHEAD_MS_MAX (INT64_C(60) * 60 * 1000)
+/* Time enough for a time server, or a person, to put the clock right. What waits is deletion. */
+#define BELIEVE_AFTER_NS (INT64_C(6) * 60 * 60 * 1000 * 1000 * 1000)
+
+void db_retention_clock_init(struct tsdb *db, int64_t last_ms)
+{
+    struct retention_clock *c = &db->life->retention;
+    int64_t wall_ms = tsdb_clock_wall_ms(&db->options.clock);
+    c->mono_ns = tsdb_clock_mono_ns(&db->options.clock);
+    c->ahead_from_ns = 0;
+    atomic_store_explicit(&c->believed_ms, last_ms > 0 ? last_ms : wall_ms, memory_order_relaxed);
+    (void)db_retention_clock_step(db);
+}
+
+int64_t db_retention_clock_step(struct tsdb *db)
+{
+    struct retention_clock *c = &db->life->retention;
+    int64_t wall_ms = tsdb_clock_wall_ms(&db->options.clock);
+    int64_t now_ns = tsdb_clock_mono_ns(&db->options.clock);
+    int64_t before_ms = atomic_load_explicit(&c->believed_ms, memory_order_relaxed);
+    int64_t elapsed_ms = (now_ns - c->mono_ns) / 1000000;
+    int64_t believed_ms = before_ms + elapsed_ms;
+    bool ahead = wall_ms - believed_ms > AHEAD_MS_MAX;
+    if (ahead && c->ahead_from_ns == 0) {
+        c->ahead_from_ns = now_ns > 0 ? now_ns : 1;
+        tsdb_log(TSDB_LOG_WARN, "retention", "the clock has jumped ahead; not believed for 6 hours",
+                 TSDB_I("wall_ms", wall_ms), TSDB_I("expected_ms", believed_ms));
+    } else if (ahead && now_ns - c->ahead_from_ns >= BELIEVE_AFTER_NS) {
+        tsdb_log(TSDB_LOG_WARN, "retention", "the clock has stayed ahead; it is believed",
+                 TSDB_I("wall_ms", wall_ms), TSDB_I("expected_ms", believed_ms));
+        ahead = false;
+    }
+    if (!ahead) {
+        c->ahead_from_ns = 0;
+        believed_ms = TSDB_MAX(before_ms, wall_ms);
+    }
+    c->mono_ns += elapsed_ms * 1000000;
+    atomic_store_explicit(&c->believed_ms, believed_ms, memory_order_relaxed);
+    return believed_ms;
+}
+
+/* INT64_MIN: nothing is stored. A block counts to its end, up to a range more than its samples. */
+static int64_t newest_ms(struct tsdb *db)
+{
+    int64_t newest = INT64_MIN;
+    for (uint32_t i = 0; i < TSDB_PARTITIONS; i++) {
+        const struct head_counters *c = head_counters(db->heads[i]);
+        int64_t max_ms = atomic_load_explicit(&c->max_time_ms, memory_order_relaxed);
+        newest = TSDB_MAX(newest, max_ms);
+    }
+    struct view *v = view_acquire(&db->blocks.views);
+    for (uint32_t i = 0; i < v->block_count; i++) {
+        newest = TSDB_MAX(newest, block_meta(v->blocks[i]->block)->max_ms);
+    }
+    view_release(&db->blocks.views, v);
+    return newest;
+}
+
+int64_t db_retention_min(struct tsdb *db)
 {
     int64_t keep_ms = db->options.retention_ms;
-    return keep_ms > 0 ? tsdb_clock_wall_ms(&db->options.clock) - keep_ms : INT64_MIN;
+    if (keep_ms <= 0) {
+        return INT64_MIN;
+    }
+    int64_t now_ms = atomic_load_explicit(&db->life->retention.believed_ms, memory_order_relaxed);
+    now_ms = TSDB_MIN(now_ms, tsdb_clock_wall_ms(&db->options.clock));
+    now_ms = TSDB_MIN(now_ms, newest_ms(db));
+    return now_ms < INT64_MIN + keep_ms ? INT64_MIN : now_ms - keep_ms;
 }
 
 size_t tsdb_retention_step(struct tsdb *db, int64_t now_ns)
@@ -17,6 +93,7 @@ size_t tsdb_retention_step(struct tsdb *db, int64_t now_ns)
         return 0;
     }
     tsdb_mutex_lock(&db->life->admin);
+    (void)db_retention_clock_step(db);
     enum tsdb_status status = db_owners_ask(db, OWNER_JOB_DROP, (uint64_t)db_retention_min(db),
                                             db->options.manual_steps, &dropped, &err);
     tsdb_mutex_unlock(&db->life->admin);

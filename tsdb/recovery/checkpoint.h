@@ -49,6 +49,7 @@ struct checkpoint_info {
     uint64_t wal_segment;      /* replay starts at this segment */
     uint64_t series_log_bytes; /* series.log is relied upon up to here */
     int64_t created_ms;        /* wall time */
+    uint32_t ahead_s;          /* wall time less the time that retention believed */
     struct partition_mark marks[TSDB_PARTITIONS];
     uint32_t series[TSDB_PARTITIONS]; /* series relied upon: local ids 0 .. series-1 */
     uint64_t head_file_next;          /* every number of a head file so far is below */

@@ -66,6 +66,7 @@ static enum tsdb_status read_header(struct checkpoint_reader *r, uint64_t number
     r->info.series_log_bytes = tsdb_load_le64(h + 32);
     r->info.created_ms = (int64_t)tsdb_load_le64(h + 40);
     r->info.head_file_next = tsdb_load_le64(h + 48);
+    r->info.ahead_s = tsdb_load_le32(h + 56);
     return TSDB_OK;
 }
 

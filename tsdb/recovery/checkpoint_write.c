@@ -320,6 +320,7 @@ static void put_header(struct writer *w)
     tsdb_store_le64(header + 32, w->info->series_log_bytes);
     tsdb_store_le64(header + 40, (uint64_t)w->info->created_ms);
     tsdb_store_le64(header + 48, w->info->head_file_next);
+    tsdb_store_le32(header + 56, w->info->ahead_s);
     tsdb_store_le32(header + 60, tsdb_crc32c(0, header, 60));
     tsdb_buf_put(&w->buf, header, sizeof header);
 }

@@ -345,14 +345,100 @@ static void tsdb_compact_step__blocks_older_than_retention__deleted(void **state
     struct tsdb_file_info info;
     first_block(h, ulid);
     snprintf(path, sizeof path, "blocks/%s", ulid);
-    h->clock.wall_ms = T0 + 31 * RANGE;
+    tsdb_clock_sim_advance(&h->clock, T0 + 31 * RANGE - h->clock.wall_ms);
+    put_many(h, 2, T0 + 31 * RANGE, 1000, 1); /* retention counts from what is stored */
     assert_true(tsdb_compact_step(h->db, h->clock.mono_ns) > 0);
     assert_int_equal(blocks(h), 2);
     assert_ok(h->options.fs.ops->stat(h->options.fs.ctx, path, &info, NULL)); /* q reads it */
     tsdb_querier_close(q);
     assert_int_equal(tsdb_compact_step(h->db, h->clock.mono_ns), 1);
     assert_int_equal(h->options.fs.ops->stat(h->options.fs.ctx, path, &info, NULL), TSDB_NOT_FOUND);
-    assert_int_equal(hx_count(h), 70);
+    assert_int_equal(hx_count(h), 71);
+}
+
+#define HOUR INT64_C(3600000)
+#define DAY  (24 * HOUR)
+
+/* Ten blocks of an hour at the end of the last day, retention of a day. */
+static void open_history(struct hx *h)
+{
+    h->options.retention_ms = DAY;
+    h->options.block_range_ms = HOUR;
+    assert_ok(hx_close(h, NULL));
+    rig_open(h);
+    for (uint32_t i = 0; i < 10; i++) {
+        put_many(h, 1, (HX_WALL_MS / HOUR - 12 + i) * HOUR, 1000, 10);
+    }
+    flush(h);
+    assert_int_equal(blocks(h), 10);
+    put_many(h, 1, HX_WALL_MS, 1000, 1);
+}
+
+/* A round of retention, and so many more as fit in the time. */
+static void retain_for(struct hx *h, int64_t ms)
+{
+    for (int64_t end = h->clock.wall_ms + ms; h->clock.wall_ms < end;) {
+        tsdb_retention_step(h->db, h->clock.mono_ns);
+        while (tsdb_compact_step(h->db, h->clock.mono_ns) > 0) {
+        }
+        tsdb_clock_sim_advance(&h->clock, TSDB_MIN(end - h->clock.wall_ms, 11 * HOUR / 60));
+    }
+}
+
+static uint64_t expired(struct hx *h)
+{
+    return atomic_load(&h->db->life->blocks_expired);
+}
+
+/* With data of that time too: who sends it may have the same clock. */
+static void tsdb_compact_step__clock_jumps_ahead__deletes_nothing(void **state)
+{
+    struct hx *h = *state;
+    open_history(h);
+    h->clock.wall_ms += 20 * DAY;
+    put_many(h, 1, h->clock.wall_ms, 1000, 1);
+    retain_for(h, 20000);
+    assert_int_equal(expired(h), 0);
+    /* A restart does not make it believed; nor does a checkpoint that was written meanwhile. */
+    for (uint32_t i = 0; i < 2; i++) {
+        assert_ok(tsdb_checkpoint(h->db, NULL));
+        assert_ok(hx_close(h, NULL));
+        rig_open(h);
+        retain_for(h, 20000);
+        assert_int_equal(expired(h), 0);
+    }
+    h->clock.wall_ms -= 20 * DAY;
+    retain_for(h, DAY / 4);
+    assert_int_equal(expired(h), 0);
+    assert_int_equal(hx_count(h), 10 * 10 + 2);
+}
+
+static void tsdb_compact_step__clock_ahead_of_all_data__deletes_nothing(void **state)
+{
+    struct hx *h = *state;
+    open_history(h);
+    h->clock.wall_ms += 20 * DAY;
+    retain_for(h, DAY);
+    assert_int_equal(expired(h), 0);
+    assert_int_equal(hx_count(h), 10 * 10 + 1);
+}
+
+/* The clock was right after all: believed after hours, and then a block at a time. */
+static void tsdb_compact_step__clock_stays_ahead__deletes_a_share_a_round(void **state)
+{
+    struct hx *h = *state;
+    open_history(h);
+    h->clock.wall_ms += 20 * DAY;
+    put_many(h, 1, h->clock.wall_ms, 1000, 1);
+    uint64_t all = blocks(h);
+    retain_for(h, 5 * HOUR);
+    assert_int_equal(expired(h), 0);
+    all = blocks(h); /* merged meanwhile */
+    retain_for(h, 2 * HOUR);
+    assert_true(expired(h) > 0);
+    assert_true(expired(h) <= 7);
+    retain_for(h, DAY);
+    assert_true(expired(h) >= all);
 }
 
 static void flush__disk_fails__nothing_changes_and_the_next_works(void **state)
@@ -453,6 +539,9 @@ static const struct CMUnitTest tests[] = {
     T(blocks_open__refs_gone_or_damaged__made_again),
     T(blocks_open__block_from_elsewhere__its_series_become_known),
     T(tsdb_compact_step__blocks_older_than_retention__deleted),
+    T(tsdb_compact_step__clock_jumps_ahead__deletes_nothing),
+    T(tsdb_compact_step__clock_ahead_of_all_data__deletes_nothing),
+    T(tsdb_compact_step__clock_stays_ahead__deletes_a_share_a_round),
     T(flush__disk_fails__nothing_changes_and_the_next_works),
     T(flush__nth_allocation_fails__nothing_changes),
     T(flush__chunk_of_the_head_damaged__the_rest_goes_on),
