@@ -377,7 +377,8 @@ static enum tsdb_status merge_all(struct run *r, struct tsdb_error *err)
 {
     enum tsdb_status status = TSDB_OK;
     uint32_t turn = 0;
-    for (const struct cursor *c = least(r); status == TSDB_OK && c; c = least(r)) {
+    /* A cursor that failed to load has no labels to compare: look no further then. */
+    for (const struct cursor *c = least(r); c; c = status == TSDB_OK ? least(r) : NULL) {
         if (turn++ % CHECK_EVERY == 0 && r->s->cancel &&
             atomic_load_explicit(r->s->cancel, memory_order_relaxed) != 0) {
             return tsdb_error_set(err, TSDB_CANCELLED, "compaction: cancelled");
