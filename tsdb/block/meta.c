@@ -263,7 +263,10 @@ enum tsdb_status block_meta_parse(const uint8_t *src, size_t len, struct block_m
     struct block_file_sizes sizes = {0};
     uint64_t version = 0;
     bool whole = len <= BLOCK_META_BYTES_MAX && object_take(&p);
-    if (u64_value(&p, META_VERSION, &version) && version != TSDB_FORMAT_BLOCK) {
+    /* Every version has its number and the CRC where this one has them: a flipped bit is no newer
+     * version. */
+    if (whole && crc_matches(&p) && u64_value(&p, META_VERSION, &version) &&
+        version != TSDB_FORMAT_BLOCK) {
         return tsdb_error_set(err, TSDB_UNSUPPORTED,
                               BLOCK_META_NAME ": format version %" PRIu64 "; this version knows %d",
                               version, TSDB_FORMAT_BLOCK);
@@ -275,7 +278,7 @@ enum tsdb_status block_meta_parse(const uint8_t *src, size_t len, struct block_m
     if (!crc_matches(&p)) {
         return tsdb_error_set(err, TSDB_CORRUPT, BLOCK_META_NAME ": crc does not match");
     }
-    if (version != TSDB_FORMAT_BLOCK || !fields_take(&p, &m, &sizes)) {
+    if (!u64_value(&p, META_VERSION, &version) || !fields_take(&p, &m, &sizes)) {
         return tsdb_error_set(err, TSDB_CORRUPT, BLOCK_META_NAME ": a key is missing or invalid");
     }
     *out = m;

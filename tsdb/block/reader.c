@@ -3,6 +3,7 @@
 #include "tsdb/block/block.h"
 
 #include "base/crc32c.h"
+#include "base/log.h"
 #include "index/disk/index_disk.h"
 #include "model/version.h"
 #include "tsdb/block/block_private.h"
@@ -33,7 +34,7 @@ struct block {
     char dir[BLOCK_PATH_BYTES];
     struct block_file index_file, chunks_file, bloom_file;
     struct index_disk *index;
-    struct bloom bloom;
+    struct bloom bloom; /* block_count 0: damaged or not readable, so every series may be there */
 };
 
 static _Atomic(uint64_t) next_block_id = 1;
@@ -159,9 +160,6 @@ static enum tsdb_status files_open(const struct tsdb_fs *fs, struct block *b,
     if (status == TSDB_OK) {
         status = file_open(fs, b, cache, BLOCK_CHUNKS_NAME, b->sizes.chunks, &b->chunks_file, err);
     }
-    if (status == TSDB_OK) {
-        status = file_open(fs, b, cache, BLOCK_BLOOM_NAME, b->sizes.bloom, &b->bloom_file, err);
-    }
     status = status == TSDB_OK ? chunks_header_check(&b->chunks_file, err) : status;
     if (status == TSDB_OK) {
         status = index_disk_open(pages_source(&b->index_file), &b->index, err);
@@ -171,7 +169,29 @@ static enum tsdb_status files_open(const struct tsdb_fs *fs, struct block *b,
                               "the index has %u series, " BLOCK_META_NAME " says %" PRIu64,
                               index_disk_series_count(b->index), b->meta.series);
     }
-    return status == TSDB_OK ? bloom_open(pages_source(&b->bloom_file), &b->bloom, err) : status;
+    return status;
+}
+
+/* The filter only saves work, so without it the block serves as before. What a newer version wrote
+ * is not damage. */
+static enum tsdb_status filter_open(const struct tsdb_fs *fs, struct block *b,
+                                    struct cache_l2 *cache, struct tsdb_error *err)
+{
+    struct tsdb_error why;
+    enum tsdb_status status =
+        file_open(fs, b, cache, BLOCK_BLOOM_NAME, b->sizes.bloom, &b->bloom_file, &why);
+    if (status == TSDB_OK) {
+        status = bloom_open(pages_source(&b->bloom_file), &b->bloom, &why);
+    }
+    if (status == TSDB_CORRUPT || status == TSDB_IO) {
+        tsdb_log(TSDB_LOG_WARN, "tsdb", "a block's bloom filter is damaged; searches do without",
+                 TSDB_S("block", b->meta.ulid), TSDB_S("err", why.msg));
+        return TSDB_OK;
+    }
+    if (status != TSDB_OK && err) {
+        *err = why;
+    }
+    return status;
 }
 
 enum tsdb_status block_open(const struct tsdb_fs *fs, const char *dir, const char *ulid,
@@ -188,6 +208,7 @@ enum tsdb_status block_open(const struct tsdb_fs *fs, const char *dir, const cha
     b->id = atomic_fetch_add_explicit(&next_block_id, 1, memory_order_relaxed);
     enum tsdb_status status = meta_load(fs, b, ulid, err);
     status = status == TSDB_OK ? files_open(fs, b, cache, err) : status;
+    status = status == TSDB_OK ? filter_open(fs, b, cache, err) : status;
     if (status != TSDB_OK) {
         block_close(b);
         return tsdb_error_prefix(err, status, "block %s", ulid);
@@ -222,7 +243,7 @@ uint64_t block_id(const struct block *b)
 
 bool block_may_have(const struct block *b, uint64_t hash)
 {
-    return bloom_may_have(&b->bloom, hash);
+    return b->bloom.block_count == 0 || bloom_may_have(&b->bloom, hash);
 }
 
 enum tsdb_status block_select(const struct block *b, const struct index_matcher *const *matchers,
@@ -537,7 +558,10 @@ static enum tsdb_status verify_run(const struct block *b, struct tsdb_error *err
 {
     struct tsdb_arena arena;
     struct totals t = {0};
-    enum tsdb_status status = pages_verify(b, &b->bloom_file, err);
+    enum tsdb_status status =
+        b->bloom.block_count > 0
+            ? pages_verify(b, &b->bloom_file, err)
+            : tsdb_error_set(err, TSDB_CORRUPT, "block %s: no bloom filter", b->meta.ulid);
     status = status == TSDB_OK ? pages_verify(b, &b->index_file, err) : status;
     status = status == TSDB_OK ? named(b, index_disk_verify(b->index, err), err) : status;
     if (status != TSDB_OK) {

@@ -135,7 +135,10 @@ static enum tsdb_status read_header(const struct tsdb_fs *fs, struct tsdb_file *
     if (status != TSDB_OK) {
         return tsdb_error_prefix(err, status, "%s", path);
     }
-    if (tsdb_load_le32(page) != REFS_MAGIC || tsdb_load_le32(page + 4) != REFS_VERSION) {
+    if (tsdb_load_le32(page) != REFS_MAGIC) {
+        return tsdb_error_set(err, TSDB_CORRUPT, "%s: does not begin as such a file", path);
+    }
+    if (tsdb_load_le32(page + 4) != REFS_VERSION) {
         return tsdb_error_set(err, TSDB_UNSUPPORTED, "%s: version %u, this program knows %u", path,
                               tsdb_load_le32(page + 4), REFS_VERSION);
     }
