@@ -264,6 +264,29 @@ static enum tsdb_status load(struct tsdb *db, struct tsdb_error *err)
     return TSDB_OK;
 }
 
+/* Without a checkpoint nothing tells what the head files mean. If the log is there from its first
+ * segment it has all that they have; otherwise a checkpoint was lost or taken away, and they may
+ * hold what nothing else does. */
+static enum tsdb_status keep_what_may_be_needed(struct tsdb *db, struct tsdb_error *err)
+{
+    struct recovery_result *r = &db->life->recovered;
+    uint32_t moved = 0;
+    if (db->life->last.number > 0 || r->wal_segment_first == 1) {
+        return TSDB_OK;
+    }
+    enum tsdb_status status =
+        head_files_set_aside(db->head_files, BLOCKS_DIR_QUARANTINE,
+                             (uint64_t)tsdb_clock_wall_ms(&db->options.clock), &moved, err);
+    r->damage += moved;
+    if (moved > 0) {
+        tsdb_log(TSDB_LOG_ERROR, "recovery",
+                 "there is no checkpoint: the head's files are moved to quarantine, their samples "
+                 "are missing",
+                 TSDB_U("files", moved), TSDB_U("log_from", r->wal_segment_first));
+    }
+    return status;
+}
+
 /* What a crash between a checkpoint and its clean-up left behind. Best effort: the next checkpoint
  * tries again. */
 static void clean_up(struct tsdb *db)
@@ -279,7 +302,10 @@ static void clean_up(struct tsdb *db)
 static enum tsdb_status start_writing(struct tsdb *db, struct tsdb_error *err)
 {
     struct db_life *life = db->life;
-    enum tsdb_status status = open_wal(db, err);
+    enum tsdb_status status = keep_what_may_be_needed(db, err);
+    if (status == TSDB_OK) {
+        status = open_wal(db, err);
+    }
     if (status == TSDB_OK && life->recovered.ids_moved) {
         tsdb_log(TSDB_LOG_INFO, "tsdb",
                  "series ids differ from those in the log; writing a checkpoint first");

@@ -510,6 +510,48 @@ uint32_t head_files_remove_unused(struct head_files *f)
     return delete_all(f, take(f, LIVE));
 }
 
+static enum tsdb_status set_aside(struct head_files *f, struct head_file *h, const char *dir,
+                                  uint64_t stamp, struct tsdb_error *err)
+{
+    char from[PATH_MAX_BYTES];
+    char to[128];
+    path_of(h->number, from);
+    int n = snprintf(to, sizeof to, "%s/head-%" PRIu64 "-%08" PRIu64, dir, stamp, h->number);
+    TSDB_ASSERT(n > 0 && (size_t)n < sizeof to);
+    return f->fs->ops->rename(f->fs->ctx, from, to, err);
+}
+
+enum tsdb_status head_files_set_aside(struct head_files *f, const char *dir, uint64_t stamp,
+                                      uint32_t *out_moved, struct tsdb_error *err)
+{
+    struct head_file *h = take(f, LIVE);
+    *out_moved = 0;
+    if (!h) {
+        return TSDB_OK;
+    }
+    enum tsdb_status status = f->fs->ops->mkdir(f->fs->ctx, dir, err);
+    if (status == TSDB_OK) {
+        status = f->fs->ops->sync_dir(f->fs->ctx, "", err);
+    }
+    while (h) {
+        struct head_file *next = h->next;
+        if (status == TSDB_OK) {
+            status = set_aside(f, h, dir, stamp, err);
+            *out_moved += status == TSDB_OK;
+        }
+        if (h->cache) {
+            cache_l2_drop(h->cache, h->cache_id);
+        }
+        file_close(h);
+        h = next;
+    }
+    /* The new names first: a power cut in between leaves two, not none. */
+    if (status == TSDB_OK) {
+        status = f->fs->ops->sync_dir(f->fs->ctx, dir, err);
+    }
+    return status == TSDB_OK ? f->fs->ops->sync_dir(f->fs->ctx, HEAD_FILES_DIR, err) : status;
+}
+
 void head_files_stats(struct head_files *f, struct head_files_stats *out)
 {
     *out = (struct head_files_stats){

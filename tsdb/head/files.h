@@ -58,6 +58,11 @@ uint32_t head_files_collect(struct head_files *f);
 /* Recovery, when what was loaded is to stay: delete every file that the loaded checkpoint does not
  * refer to (it may, and no chunk of the head: then the next checkpoint lets it go). */
 uint32_t head_files_remove_unused(struct head_files *f);
+/* Recovery without a checkpoint: move every file out of the way, to <dir>/head-<stamp>-<number>.
+ * dir: of the data directory, made if need be. stamp: what no earlier call had. *out_moved counts,
+ * on failure too; then the rest is where it was, but no longer open. IO. */
+enum tsdb_status head_files_set_aside(struct head_files *f, const char *dir, uint64_t stamp,
+                                      uint32_t *out_moved, struct tsdb_error *err) TSDB_WUR;
 
 struct head_files_stats {
     uint64_t files, bytes, read_failures;

@@ -315,6 +315,8 @@ static enum tsdb_status replay_segments(struct run *run, struct wal_replay *repl
     show_progress(progress, replay);
     uint64_t max = atomic_load_explicit(&progress->max, memory_order_relaxed);
     bool any = atomic_load_explicit(&progress->min, memory_order_relaxed) <= max;
+    run->result->wal_segment_first =
+        any ? atomic_load_explicit(&progress->min, memory_order_relaxed) : 0;
     run->result->wal_segment_next = TSDB_MAX(run->result->base.wal_segment, any ? max + 1 : 1);
     for (;;) {
         struct wal_segment_view view;

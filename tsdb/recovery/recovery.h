@@ -43,6 +43,7 @@ struct recovery_result {
     struct checkpoint_info base; /* of the checkpoint that was loaded; number 0: none, all zero */
     uint64_t checkpoint_bytes;
     uint64_t checkpoint_number_max; /* highest number seen, damaged ones included */
+    uint64_t wal_segment_first;     /* that was there to replay; 0: none */
     uint64_t wal_segment_next;      /* first segment to write */
     uint64_t wal_bytes;             /* of frames that were applied */
     bool ids_moved;

@@ -1,4 +1,6 @@
 /* From the head to blocks, and reading both. */
+#include "base/bytes.h"
+#include "base/crc32c.h"
 #include "tests/unit/tsdb/blocks_rig.h"
 #include "tsdb/head/head_private.h"
 
@@ -249,6 +251,138 @@ static void blocks_open__index_damaged__in_quarantine_the_rest_serves(void **sta
     struct tsdb_file_info info;
     snprintf(path, sizeof path, "quarantine/%s/meta.json", ulid);
     assert_ok(h->options.fs.ops->stat(h->options.fs.ctx, path, &info, NULL));
+}
+
+static void blocks_open__bloom_filter_damaged__the_block_serves(void **state)
+{
+    struct hx *h = *state;
+    fill(h);
+    flush(h);
+    uint64_t before = hash_all(h);
+    char ulid[BLOCK_ULID_CHARS + 1];
+    char path[128];
+    first_block(h, ulid);
+    snprintf(path, sizeof path, "blocks/%s/bloom", ulid);
+    assert_ok(hx_close(h, NULL));
+    tsdb_fs_sim_flip(h->sim, path, 0, 60, 5);
+    for (int i = 0; i < 2; i++) {
+        rig_open(h);
+        assert_int_equal(atomic_load(&h->db->blocks.quarantined), 0);
+        assert_int_equal(blocks(h), 3);
+        assert_int_equal(hash_all(h), before);
+        assert_ok(hx_close(h, NULL));
+        (void)!h->options.fs.ops->unlink(h->options.fs.ctx, path, NULL);
+    }
+    rig_open(h);
+}
+
+/* Beside a block of a newer version even a damaged one stays where it is. */
+static void blocks_open__newer_version__refuses_and_moves_nothing(void **state)
+{
+    struct hx *h = *state;
+    fill(h);
+    flush(h);
+    uint64_t before = hash_all(h);
+    char first[BLOCK_ULID_CHARS + 1];
+    char path[128];
+    uint8_t header[16];
+    size_t got = 0;
+    struct tsdb_file *f = NULL;
+    struct tsdb_error err = {0};
+    first_block(h, first);
+    struct view *v = view_acquire(&h->db->blocks.views);
+    snprintf(path, sizeof path, "blocks/%s/chunks", block_meta(v->blocks[2]->block)->ulid);
+    view_release(&h->db->blocks.views, v);
+    assert_ok(hx_close(h, NULL));
+    const struct tsdb_fs *fs = &h->options.fs;
+    assert_ok(fs->ops->open(fs->ctx, path, TSDB_OPEN_READ | TSDB_OPEN_WRITE, &f, NULL));
+    assert_ok(fs->ops->pread(fs->ctx, f, header, sizeof header, 0, &got, NULL));
+    header[8]++;
+    tsdb_store_le32(header + 12, tsdb_crc32c(0, header, 12));
+    assert_ok(fs->ops->pwrite(fs->ctx, f, header, sizeof header, 0, NULL));
+    snprintf(path, sizeof path, "blocks/%s/meta.json", first);
+    struct tsdb_file_info info;
+    assert_ok(fs->ops->stat(fs->ctx, path, &info, NULL));
+    struct tsdb_file *meta = NULL;
+    assert_ok(fs->ops->open(fs->ctx, path, TSDB_OPEN_READ | TSDB_OPEN_WRITE, &meta, NULL));
+    uint8_t brace = 0;
+    assert_ok(fs->ops->pwrite(fs->ctx, meta, &brace, 1, 0, NULL));
+    assert_int_equal(hx_open(h, &err), TSDB_UNSUPPORTED);
+    assert_ok(fs->ops->stat(fs->ctx, path, &info, NULL));
+    brace = '{';
+    assert_ok(fs->ops->pwrite(fs->ctx, meta, &brace, 1, 0, NULL));
+    header[8]--;
+    tsdb_store_le32(header + 12, tsdb_crc32c(0, header, 12));
+    assert_ok(fs->ops->pwrite(fs->ctx, f, header, sizeof header, 0, NULL));
+    fs->ops->close(fs->ctx, meta);
+    fs->ops->close(fs->ctx, f);
+    rig_open(h);
+    assert_int_equal(hash_all(h), before);
+}
+
+/* Samples into head files, and a checkpoint that refers to them. */
+static void seal_and_checkpoint(struct hx *h)
+{
+    struct tsdb_error err = {0};
+    assert_ok_err(db_owners_ask(h->db, OWNER_JOB_SEAL, (uint64_t)INT64_MAX, true, NULL, &err),
+                  &err);
+    for (int i = 0; i < 4; i++) {
+        while (sealer_step(h->db->sealer, tsdb_clock_mono_ns(&h->options.clock)) > 0) {
+        }
+        db_owners_step(h->db);
+    }
+    assert_ok_err(tsdb_checkpoint(h->db, &err), &err);
+}
+
+static enum tsdb_status count_name(void *arg, const char *name, bool is_dir)
+{
+    (void)is_dir;
+    *(uint32_t *)arg += name[0] != '.';
+    return TSDB_OK;
+}
+
+static uint32_t files_in(struct hx *h, const char *dir)
+{
+    uint32_t n = 0;
+    (void)!h->options.fs.ops->list(h->options.fs.ctx, dir, count_name, &n, NULL);
+    return n;
+}
+
+static enum tsdb_status unlink_listed(void *arg, const char *name, bool is_dir)
+{
+    (void)is_dir;
+    snprintf(arg, 64, "checkpoint/%s", name);
+    return TSDB_OK;
+}
+
+static void tsdb_open__checkpoint_taken_away__head_files_are_kept(void **state)
+{
+    struct hx *h = *state;
+    char path[64] = "";
+    struct tsdb_stats st;
+    for (uint32_t i = 0; i < 3; i++) { /* until the log's first segment is gone */
+        fill(h);
+        put_many(h, 1, T0 + (10 + i) * RANGE, 1000, 10);
+        seal_and_checkpoint(h);
+    }
+    assert_ok(hx_close(h, NULL));
+    assert_int_equal(h->options.fs.ops->unlink(h->options.fs.ctx, "wal/00000001", NULL), TSDB_OK);
+    uint32_t files = files_in(h, "head");
+    assert_true(files > 0);
+    assert_ok(h->options.fs.ops->list(h->options.fs.ctx, "checkpoint", unlink_listed, path, NULL));
+    assert_ok(h->options.fs.ops->unlink(h->options.fs.ctx, path, NULL));
+    rig_open(h);
+    assert_int_equal(files_in(h, "head"), 0);
+    assert_int_equal(files_in(h, "quarantine"), files);
+    tsdb_stats_read(h->db, &st);
+    assert_int_equal(st.replay_damage, files);
+    fill(h); /* and what comes next is not mixed up with them */
+    seal_and_checkpoint(h);
+    assert_ok(hx_close(h, NULL));
+    rig_open(h);
+    assert_int_equal(files_in(h, "quarantine"), files);
+    tsdb_stats_read(h->db, &st);
+    assert_int_equal(st.replay_damage, 0);
 }
 
 /* refs/ is derived: missing, damaged, or of another directory, it is made again by labels. */
@@ -536,6 +670,9 @@ static const struct CMUnitTest tests[] = {
     T(tsdb_flush_step__afterwards__checkpoint_lets_head_files_go),
     T(tsdb_flush__killed_before_the_checkpoint__merged_by_time),
     T(blocks_open__index_damaged__in_quarantine_the_rest_serves),
+    T(blocks_open__bloom_filter_damaged__the_block_serves),
+    T(blocks_open__newer_version__refuses_and_moves_nothing),
+    T(tsdb_open__checkpoint_taken_away__head_files_are_kept),
     T(blocks_open__refs_gone_or_damaged__made_again),
     T(blocks_open__block_from_elsewhere__its_series_become_known),
     T(tsdb_compact_step__blocks_older_than_retention__deleted),
