@@ -1,3 +1,4 @@
+#define TSDB_ERROR_DEFINED_HERE
 #include "base/status.h"
 
 #include "base/assert.h"

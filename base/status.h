@@ -58,4 +58,15 @@ enum tsdb_status tsdb_error_prefix(struct tsdb_error *err, enum tsdb_status stat
                                    const char *format, ...) TSDB_PRINTF(3, 4);
 void tsdb_error_clear(struct tsdb_error *err);
 
+#if defined(__clang_analyzer__) && !defined(TSDB_ERROR_DEFINED_HERE)
+/* The analyzer looks into no other file: let it see which status comes back. */
+#define tsdb_error_set(err, status, ...)                                                           \
+    ((void)(tsdb_error_set)(err, status, __VA_ARGS__), (status))
+#define tsdb_error_set_at(err, status, ...)                                                        \
+    ((void)(tsdb_error_set_at)(err, status, __VA_ARGS__), (status))
+#define tsdb_error_nomem(err, what) ((void)(tsdb_error_nomem)(err, what), TSDB_NOMEM)
+#define tsdb_error_prefix(err, status, ...)                                                        \
+    ((void)(tsdb_error_prefix)(err, status, __VA_ARGS__), (status))
+#endif
+
 #endif

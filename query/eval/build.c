@@ -106,9 +106,9 @@ struct implementation {
     op_build_fn *build;
 };
 
-#define MAP(f)   .map = f
-#define RANGE(f) .range = f
-#define BUILD(f) .build = f
+#define MAP(f)   .map = (f)
+#define RANGE(f) .range = (f)
+#define BUILD(f) .build = (f)
 #define NOT_YET  .build = NULL
 
 #define FUNCTION(name, implementation, ...) [QUERY_FUNCTION_##name] = {implementation},

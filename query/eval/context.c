@@ -12,7 +12,7 @@
 
 /* ---- limits ---- */
 
-enum tsdb_status exec_nomem(struct exec *x)
+enum tsdb_status exec_nomem_status(struct exec *x)
 {
     /* The arena tells why its last request failed, and forgets it with the next one that succeeds. */
     bool limited = x->arena->failure == TSDB_LIMIT;

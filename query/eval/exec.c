@@ -248,6 +248,7 @@ static enum tsdb_status notes_finish(struct exec *x, struct query_result *out)
         if (!text) {
             return exec_nomem(x);
         }
+        TSDB_ASSERT(notes && i > 0); /* they were counted */
         notes[--i] = (struct query_note){text, n->note.is_info};
     }
     out->notes = notes;

@@ -35,6 +35,7 @@
 #ifndef QUERY_EVAL_OP_H
 #define QUERY_EVAL_OP_H
 
+#include "base/assert.h"
 #include "query/eval/labels.h"
 #include "query/eval/source.h"
 #include "query/lang/functions.h"
@@ -148,7 +149,13 @@ void exec_release(struct exec *x, uint64_t samples);
 /* ---- context.c: memory ---- */
 
 /* What an arena that gave nothing means: LIMIT if the request has a limit, else NOMEM. */
-enum tsdb_status exec_nomem(struct exec *x);
+enum tsdb_status exec_nomem_status(struct exec *x);
+static inline enum tsdb_status exec_nomem(struct exec *x)
+{
+    enum tsdb_status status = exec_nomem_status(x);
+    TSDB_ASSERT(status != TSDB_OK); /* or what was not made would be used */
+    return status;
+}
 /* An arena that lives until the query ends. NULL: out of memory. */
 struct tsdb_arena *exec_scratch(struct exec *x);
 /* A full array of `count` == *cap items in the query's arena, copied into one of double the size

@@ -358,7 +358,7 @@ enum tsdb_status aggregate_group(struct exec *x, const struct query_expr *e, con
             }
             series = grown;
         }
-        TSDB_ASSERT(series && group[i] < cap);
+        TSDB_ASSERT(series && group[i] < cap); /* the first of a group is new */
         struct op_series *g = &series[group[i]];
         if (is_new) {
             *g = (struct op_series){0};

@@ -578,7 +578,7 @@ enum tsdb_status query_parse_selector(const char *text, size_t len, struct tsdb_
     if (p.status != TSDB_OK) {
         return p.status;
     }
-    TSDB_ASSERT(e != NULL);
+    TSDB_ASSERT(e);
     *out = (struct tsdb_selector){e->u.vector.matchers, e->u.vector.matcher_count};
     *out_has_non_empty = false;
     for (uint32_t i = 0; i < out->count; i++) {

@@ -117,7 +117,7 @@ static enum tsdb_status on_external_label(struct walk *w, const char *key,
         !tsdb_utf8_valid(scalar(value), strlen(scalar(value)))) {
         return complain(w, key_node, "not a valid label name or value for", key);
     }
-    struct config_label *l = &c->external[c->external_count];
+    struct config_label *l;
     if (c->external_count == CONFIG_EXTERNAL_LABELS_MAX || strlen(key) >= sizeof l->name ||
         strlen(scalar(value)) >= sizeof l->value) {
         return complain(w, key_node, "too many external labels, or too long:", key);
