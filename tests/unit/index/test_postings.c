@@ -1,37 +1,12 @@
 /* Invariants checked: a postings list is the array of what was appended, whatever its form; set
  * operations agree with naive ones. */
-#include "tests/support/test.h"
+#include "tests/unit/index/owner_rig.h"
 
 #include "base/limits.h"
 #include "base/random.h"
 #include "index/postings/postings.h"
 
 #include <stdlib.h>
-
-struct fixture {
-    struct tsdb_epoch *epoch;
-    struct tsdb_epoch_limbo limbo;
-    struct index_owner owner;
-    uint64_t used;
-};
-
-static void fixture_init(struct fixture *f)
-{
-    memset(f, 0, sizeof *f);
-    f->used = tsdb_mem_used(TSDB_MEM_INDEX);
-    assert_ok(tsdb_epoch_create(2, &f->epoch));
-    tsdb_epoch_limbo_init(&f->limbo);
-    f->owner.epoch = f->epoch;
-    f->owner.limbo = &f->limbo;
-}
-
-static void fixture_deinit(struct fixture *f)
-{
-    tsdb_epoch_limbo_deinit(&f->limbo);
-    tsdb_epoch_destroy(f->epoch);
-    assert_int_equal(index_counter_get(&f->owner.postings_bytes), 0);
-    assert_int_equal(tsdb_mem_used(TSDB_MEM_INDEX), f->used);
-}
 
 static void is_prefix(const struct index_postings *p, const uint32_t *ids, uint32_t count,
                       uint32_t bound)
@@ -49,12 +24,10 @@ static void is_prefix(const struct index_postings *p, const uint32_t *ids, uint3
 
 static void postings_append__random_gaps__reads_back_every_prefix(void **state)
 {
-    (void)state;
-    struct fixture f;
+    struct owner_rig *r = *state;
     struct tsdb_prng prng;
     uint32_t ids[400];
     tsdb_prng_init(&prng, 11);
-    fixture_init(&f);
     /* Around the largest distance that an inline list can hold, and beyond. */
     static const uint32_t gaps[] = {1, 2, 50, 2047, 2048, 2049, 5000, 100000};
     for (int round = 0; round < 200; round++) {
@@ -64,7 +37,7 @@ static void postings_append__random_gaps__reads_back_every_prefix(void **state)
         uint32_t n = (uint32_t)tsdb_prng_below(&prng, round % 2 ? 8 : TSDB_ARRAY_LEN(ids));
         for (uint32_t i = 0; i < n; i++) {
             ids[i] = id;
-            assert_ok(index_postings_reserve(&p, &f.owner, id));
+            assert_ok(index_postings_reserve(&p, &r->owner, id));
             is_prefix(&p, ids, i, UINT32_MAX); /* reserving adds nothing */
             index_postings_append(&p, id);
             is_prefix(&p, ids, i + 1, UINT32_MAX);
@@ -73,99 +46,86 @@ static void postings_append__random_gaps__reads_back_every_prefix(void **state)
         for (int i = 0; i < 20; i++) {
             is_prefix(&p, ids, n, (uint32_t)tsdb_prng_below(&prng, id + 2));
         }
-        index_postings_deinit(&p, &f.owner);
-        (void)tsdb_epoch_reclaim(f.epoch, &f.limbo);
+        index_postings_deinit(&p, &r->owner);
+        (void)tsdb_epoch_reclaim(r->epoch, &r->limbo);
     }
-    fixture_deinit(&f);
 }
 
 static void postings_append__largest_ids__stay_exact(void **state)
 {
-    (void)state;
-    struct fixture f;
+    struct owner_rig *r = *state;
     struct index_postings p = {0};
     uint32_t max = TSDB_SERIES_LOCAL_MAX - 1;
     uint32_t ids[] = {0, max - 2048 * 3, max - 2048 * 2, max - 2049, max - 1, max};
-    fixture_init(&f);
     for (uint32_t from = 0; from < TSDB_ARRAY_LEN(ids); from++) {
         for (uint32_t i = from; i < TSDB_ARRAY_LEN(ids); i++) {
-            assert_ok(index_postings_reserve(&p, &f.owner, ids[i]));
+            assert_ok(index_postings_reserve(&p, &r->owner, ids[i]));
             index_postings_append(&p, ids[i]);
             is_prefix(&p, ids + from, i - from + 1, UINT32_MAX);
             is_prefix(&p, ids + from, i - from + 1, ids[i]);
         }
-        index_postings_deinit(&p, &f.owner);
+        index_postings_deinit(&p, &r->owner);
     }
-    fixture_deinit(&f);
 }
 
 static void postings_append__few_near_ids__need_no_block(void **state)
 {
-    (void)state;
-    struct fixture f;
+    struct owner_rig *r = *state;
     struct index_postings p = {0};
-    fixture_init(&f);
     for (uint32_t i = 0; i < INDEX_POSTINGS_INLINE_MAX; i++) {
-        assert_ok(index_postings_reserve(&p, &f.owner, i * 2047));
+        assert_ok(index_postings_reserve(&p, &r->owner, i * 2047));
         index_postings_append(&p, i * 2047);
     }
-    assert_int_equal(tsdb_mem_used(TSDB_MEM_INDEX), f.used);
-    index_postings_deinit(&p, &f.owner);
-    fixture_deinit(&f);
+    assert_int_equal(tsdb_mem_used(TSDB_MEM_INDEX), r->used);
+    index_postings_deinit(&p, &r->owner);
 }
 
 static void postings_reserve__allocation_fails__list_is_as_before(void **state)
 {
-    (void)state;
-    struct fixture f;
+    struct owner_rig *r = *state;
     struct index_postings p = {0};
     uint32_t ids[200];
     int failures = 0;
-    fixture_init(&f);
     for (uint32_t i = 0; i < TSDB_ARRAY_LEN(ids); i++) {
         ids[i] = i * 3;
         tsdb_alloc_fail_nth(1, 0);
-        enum tsdb_status status = index_postings_reserve(&p, &f.owner, ids[i]);
+        enum tsdb_status status = index_postings_reserve(&p, &r->owner, ids[i]);
         tsdb_alloc_ops_set(NULL);
         if (status != TSDB_OK) {
             assert_int_equal(status, TSDB_NOMEM);
             failures++;
             is_prefix(&p, ids, i, UINT32_MAX);
-            assert_ok(index_postings_reserve(&p, &f.owner, ids[i]));
+            assert_ok(index_postings_reserve(&p, &r->owner, ids[i]));
         }
         index_postings_append(&p, ids[i]);
     }
     assert_in_range(failures, 5, 20);
     is_prefix(&p, ids, TSDB_ARRAY_LEN(ids), UINT32_MAX);
-    index_postings_deinit(&p, &f.owner);
-    fixture_deinit(&f);
+    index_postings_deinit(&p, &r->owner);
 }
 
 static void postings_get__view_held_under_guard__survives_growth(void **state)
 {
-    (void)state;
-    struct fixture f;
+    struct owner_rig *r = *state;
     struct index_postings p = {0};
     struct tsdb_epoch_guard guard;
     uint32_t scratch[INDEX_POSTINGS_INLINE_MAX];
-    fixture_init(&f);
     for (uint32_t i = 0; i < 6; i++) {
-        assert_ok(index_postings_reserve(&p, &f.owner, i));
+        assert_ok(index_postings_reserve(&p, &r->owner, i));
         index_postings_append(&p, i);
     }
-    tsdb_epoch_enter(f.epoch, &guard);
+    tsdb_epoch_enter(r->epoch, &guard);
     struct index_postings_view v = index_postings_get(&p, UINT32_MAX, scratch);
     for (uint32_t i = 6; i < 1000; i++) {
-        assert_ok(index_postings_reserve(&p, &f.owner, i));
+        assert_ok(index_postings_reserve(&p, &r->owner, i));
         index_postings_append(&p, i);
-        (void)tsdb_epoch_reclaim(f.epoch, &f.limbo);
+        (void)tsdb_epoch_reclaim(r->epoch, &r->limbo);
     }
     for (uint32_t i = 0; i < 6; i++) {
         assert_int_equal(v.ids[i], i); /* under asan: not freed */
     }
-    tsdb_epoch_exit(f.epoch, &guard);
-    index_postings_deinit(&p, &f.owner);
-    fixture_deinit(&f);
+    tsdb_epoch_exit(r->epoch, &guard);
+    index_postings_deinit(&p, &r->owner);
 }
 
 /* ---- sets ---- */
@@ -296,11 +256,11 @@ static void bits__union_of_random_sets__extracts_and_filters(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(postings_append__random_gaps__reads_back_every_prefix),
-    cmocka_unit_test(postings_append__largest_ids__stay_exact),
-    cmocka_unit_test(postings_append__few_near_ids__need_no_block),
-    cmocka_unit_test(postings_reserve__allocation_fails__list_is_as_before),
-    cmocka_unit_test(postings_get__view_held_under_guard__survives_growth),
+    OWNER_TEST(postings_append__random_gaps__reads_back_every_prefix),
+    OWNER_TEST(postings_append__largest_ids__stay_exact),
+    OWNER_TEST(postings_append__few_near_ids__need_no_block),
+    OWNER_TEST(postings_reserve__allocation_fails__list_is_as_before),
+    OWNER_TEST(postings_get__view_held_under_guard__survives_growth),
     cmocka_unit_test(ids_operations__random_sets__agree_with_naive),
     cmocka_unit_test(ids_seek__every_start_and_target__is_first_not_less),
     cmocka_unit_test(bits__union_of_random_sets__extracts_and_filters),

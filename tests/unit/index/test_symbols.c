@@ -1,6 +1,6 @@
 /* Invariants checked: a string has one symbol for ever, with its bytes; pages keep pieces whole and
  * handles dense. */
-#include "tests/support/test.h"
+#include "tests/unit/index/owner_rig.h"
 
 #include "base/limits.h"
 #include "base/random.h"
@@ -8,30 +8,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-
-struct fixture {
-    struct tsdb_epoch *epoch;
-    struct tsdb_epoch_limbo limbo;
-    struct index_owner owner;
-    uint64_t used;
-};
-
-static void fixture_init(struct fixture *f)
-{
-    memset(f, 0, sizeof *f);
-    f->used = tsdb_mem_used(TSDB_MEM_INDEX);
-    assert_ok(tsdb_epoch_create(2, &f->epoch));
-    tsdb_epoch_limbo_init(&f->limbo);
-    f->owner.epoch = f->epoch;
-    f->owner.limbo = &f->limbo;
-}
-
-static void fixture_deinit(struct fixture *f)
-{
-    tsdb_epoch_limbo_deinit(&f->limbo);
-    tsdb_epoch_destroy(f->epoch);
-    assert_int_equal(tsdb_mem_used(TSDB_MEM_INDEX), f->used);
-}
 
 static uint32_t intern(struct index_symbols *sy, const char *s, size_t len)
 {
@@ -48,22 +24,20 @@ static uint32_t find(const struct index_symbols *sy, const char *s, size_t len)
 
 static void symbols_intern__many_strings__one_symbol_each(void **state)
 {
-    (void)state;
     enum {
         STRINGS = 20000
     };
     static uint32_t symbols[STRINGS];
-    struct fixture f;
+    struct owner_rig *r = *state;
     struct index_symbols sy;
     char text[32];
-    fixture_init(&f);
-    assert_ok(index_symbols_init(&sy, &f.owner));
+    assert_ok(index_symbols_init(&sy, &r->owner));
     for (uint32_t i = 0; i < STRINGS; i++) {
         size_t len = (size_t)snprintf(text, sizeof text, "s%.*u", (int)(i % 20), i);
         assert_int_equal(find(&sy, text, len), INDEX_NONE);
         symbols[i] = intern(&sy, text, len);
         assert_int_equal(intern(&sy, text, len), symbols[i]);
-        (void)tsdb_epoch_reclaim(f.epoch, &f.limbo);
+        (void)tsdb_epoch_reclaim(r->epoch, &r->limbo);
     }
     assert_int_equal(index_counter_get(&sy.count), STRINGS);
     for (uint32_t i = 0; i < STRINGS; i++) {
@@ -73,22 +47,19 @@ static void symbols_intern__many_strings__one_symbol_each(void **state)
         assert_false(index_symbols_equal(&sy, symbols[i], text, len - 1));
     }
     index_symbols_deinit(&sy);
-    fixture_deinit(&f);
 }
 
 static void symbols_intern__every_length_up_to_the_limit__keeps_bytes(void **state)
 {
-    (void)state;
     static char text[TSDB_LABEL_VALUE_BYTES_MAX];
-    struct fixture f;
+    struct owner_rig *r = *state;
     struct index_symbols sy;
     struct tsdb_prng prng;
-    fixture_init(&f);
     tsdb_prng_init(&prng, 8);
     for (size_t i = 0; i < sizeof text; i++) {
         text[i] = (char)tsdb_prng_next(&prng);
     }
-    assert_ok(index_symbols_init(&sy, &f.owner));
+    assert_ok(index_symbols_init(&sy, &r->owner));
     for (size_t len = 1; len <= sizeof text; len += 1 + len / 16) {
         uint32_t symbol = intern(&sy, text, len);
         const struct index_symbol *s = index_symbols_at(&sy, symbol);
@@ -98,18 +69,15 @@ static void symbols_intern__every_length_up_to_the_limit__keeps_bytes(void **sta
     uint32_t largest = intern(&sy, text, sizeof text);
     assert_int_equal(find(&sy, text, sizeof text), largest);
     index_symbols_deinit(&sy);
-    fixture_deinit(&f);
 }
 
 static void symbols_intern__allocation_fails__nothing_changes(void **state)
 {
-    (void)state;
-    struct fixture f;
+    struct owner_rig *r = *state;
     struct index_symbols sy;
     char text[32];
     uint32_t failures = 0;
-    fixture_init(&f);
-    assert_ok(index_symbols_init(&sy, &f.owner));
+    assert_ok(index_symbols_init(&sy, &r->owner));
     for (uint32_t i = 0; i < 2000; i++) {
         size_t len = (size_t)snprintf(text, sizeof text, "symbol-%u", i);
         uint32_t symbol = INDEX_NONE;
@@ -126,16 +94,13 @@ static void symbols_intern__allocation_fails__nothing_changes(void **state)
     }
     assert_true(failures > 10);
     index_symbols_deinit(&sy);
-    fixture_deinit(&f);
 }
 
 static void pages_alloc__dense__handles_count_up(void **state)
 {
-    (void)state;
-    struct fixture f;
+    struct owner_rig *r = *state;
     struct index_pages p;
-    fixture_init(&f);
-    index_pages_init(&p, &f.owner, 1u << 27, true);
+    index_pages_init(&p, &r->owner, 1u << 27, true);
     for (uint32_t i = 0; i < 50000; i++) {
         void *piece;
         uint32_t handle;
@@ -156,53 +121,47 @@ static void pages_alloc__dense__handles_count_up(void **state)
         assert_int_equal(piece[15], i & 0xff);
     }
     index_pages_deinit(&p);
-    fixture_deinit(&f);
 }
 
 /* A reader may hold a table, or a directory, that the writer has replaced (asan sees if it is
  * freed). */
 static void slots_next__table_held_under_guard__survives_growth(void **state)
 {
-    (void)state;
-    struct fixture f;
+    struct owner_rig *r = *state;
     struct index_symbols sy;
     struct tsdb_epoch_guard guard;
     struct index_slots_cursor c;
     char text[32];
-    fixture_init(&f);
-    assert_ok(index_symbols_init(&sy, &f.owner));
+    assert_ok(index_symbols_init(&sy, &r->owner));
     uint32_t first = intern(&sy, "first", 5);
     uint32_t hash = index_symbols_hash(&sy, "first", 5);
-    tsdb_epoch_enter(f.epoch, &guard);
+    tsdb_epoch_enter(r->epoch, &guard);
     index_slots_find(&sy.slots, hash, &c);
     uint8_t **dir = atomic_load(&sy.pages.dir);
     const uint8_t *page = dir[0];
     for (uint32_t i = 0; i < 3000; i++) {
         size_t len = (size_t)snprintf(text, sizeof text, "symbol-%u", i);
         (void)intern(&sy, text, len);
-        (void)tsdb_epoch_reclaim(f.epoch, &f.limbo);
+        (void)tsdb_epoch_reclaim(r->epoch, &r->limbo);
     }
     assert_ptr_not_equal(c.table, atomic_load(&sy.slots.table));
     assert_int_equal(index_slots_next(&c), first);
     assert_ptr_not_equal(dir, atomic_load(&sy.pages.dir));
     assert_ptr_equal(dir[0], page);
-    tsdb_epoch_exit(f.epoch, &guard);
+    tsdb_epoch_exit(r->epoch, &guard);
     index_symbols_deinit(&sy);
-    fixture_deinit(&f);
 }
 
 static void pages_alloc__handles_used_up__is_limit(void **state)
 {
-    (void)state;
-    struct fixture f;
+    struct owner_rig *r = *state;
     struct index_pages p;
     void *piece;
     uint32_t handle = 0;
     uint32_t last = 0;
     uint32_t n = 0;
     enum tsdb_status status;
-    fixture_init(&f);
-    index_pages_init(&p, &f.owner, 16384, false);
+    index_pages_init(&p, &r->owner, 16384, false);
     while ((status = index_pages_alloc(&p, 24, &piece, &handle)) == TSDB_OK) {
         assert_true(handle > last || n == 0);
         assert_true(handle + 3 <= 16384 && handle > 0);
@@ -213,15 +172,14 @@ static void pages_alloc__handles_used_up__is_limit(void **state)
     assert_in_range(n, 16384 / 3 - 64, 16384 / 3);
     assert_int_equal(index_pages_alloc(&p, 1 << 20, &piece, &handle), TSDB_LIMIT);
     index_pages_deinit(&p);
-    fixture_deinit(&f);
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(symbols_intern__many_strings__one_symbol_each),
-    cmocka_unit_test(symbols_intern__every_length_up_to_the_limit__keeps_bytes),
-    cmocka_unit_test(symbols_intern__allocation_fails__nothing_changes),
-    cmocka_unit_test(pages_alloc__dense__handles_count_up),
-    cmocka_unit_test(slots_next__table_held_under_guard__survives_growth),
-    cmocka_unit_test(pages_alloc__handles_used_up__is_limit),
+    OWNER_TEST(symbols_intern__many_strings__one_symbol_each),
+    OWNER_TEST(symbols_intern__every_length_up_to_the_limit__keeps_bytes),
+    OWNER_TEST(symbols_intern__allocation_fails__nothing_changes),
+    OWNER_TEST(pages_alloc__dense__handles_count_up),
+    OWNER_TEST(slots_next__table_held_under_guard__survives_growth),
+    OWNER_TEST(pages_alloc__handles_used_up__is_limit),
 };
 TEST_MAIN(tests)
