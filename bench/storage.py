@@ -61,8 +61,8 @@ def measure_folder(kind, data):
     """Bytes of {samples, index, rest} below a stopped server's folder."""
     data = pathlib.Path(data)
     if kind == "victoria-metrics":
-        index = bytes_of(data, lambda f: f.startswith("indexdb/"))
-        samples = bytes_of(data, lambda f: f.startswith("data/"))
+        index = bytes_of(data, lambda f: f.startswith(("indexdb/", "data/indexdb/")))  # by version
+        samples = bytes_of(data, lambda f: f.startswith("data/")) - bytes_of(data, lambda f: f.startswith("data/indexdb/"))
     elif kind == "prometheus":
         snapshots = data / "snapshots"
         samples = bytes_of(snapshots, lambda f: "/chunks/" in f)
