@@ -7,6 +7,7 @@
 enum vector_value {
     VECTOR_VALUE,
     VECTOR_TIME,
+    VECTOR_TIME_MS, /* of floats the time in ms, of histograms the histogram */
     VECTOR_START /* its start timestamp */
 };
 
@@ -37,6 +38,12 @@ static enum tsdb_status put_sample(struct op_vector *v, const struct tsdb_column
         break;
     case VECTOR_TIME:
         p.v = (double)c->t_ms[i] / 1000;
+        break;
+    case VECTOR_TIME_MS:
+        p = sample_point(c, i);
+        if (!p.h) {
+            p.v = (double)c->t_ms[i];
+        }
         break;
     case VECTOR_START:
         p.v = c->start_ms ? (double)c->start_ms[i] / 1000 : 0;
@@ -233,6 +240,12 @@ enum tsdb_status op_vector_build(struct exec *x, const struct query_expr *e,
                                  const struct grid *grid, struct op **out)
 {
     return vector_build(x, e, grid, VECTOR_VALUE, out);
+}
+
+enum tsdb_status op_sample_times_build(struct exec *x, const struct query_expr *e,
+                                       const struct grid *grid, struct op **out)
+{
+    return vector_build(x, e, grid, VECTOR_TIME_MS, out);
 }
 
 /* timestamp(selector) */

@@ -8,6 +8,8 @@
 
 /* ---- op_vector.c: selectors ---- */
 op_build_fn op_vector_build;
+/* The same with the times of the samples in ms instead of floats; histograms stay. */
+op_build_fn op_sample_times_build;
 
 /* ---- op_binary.c, op_join.c, op_set.c ---- */
 op_build_fn op_unary_build;
@@ -67,6 +69,9 @@ op_build_fn op_sort_build;
 /* op_labels.c */
 op_build_fn op_label_replace_build;
 op_build_fn op_label_join_build;
+
+/* ---- op_info.c ---- */
+op_build_fn op_info_build;
 /* op_histogram.c */
 op_build_fn op_histogram_quantile_build;
 op_build_fn op_histogram_stat_build;

@@ -66,6 +66,69 @@ bool exec_at_ms(const struct exec *x, const struct query_shift *s, int64_t *out)
     return false;
 }
 
+/* ---- the time at which info series are looked at ---- */
+
+/* Of the first selector in e and the subqueries around it: the innermost @, and the offsets up to
+ * there. *out_found: there is a selector. */
+static enum tsdb_status info_shift(struct exec *x, const struct query_expr *e,
+                                   struct query_shift *out, bool *out_found)
+{
+    const struct query_shift *shift = NULL;
+    enum tsdb_status status = TSDB_OK;
+    switch (e->kind) {
+    case EXPR_NUMBER:
+    case EXPR_STRING:
+    case EXPR_DURATION:
+        return TSDB_OK;
+    case EXPR_VECTOR:
+        *out_found = true;
+        shift = &e->u.vector.shift;
+        break;
+    case EXPR_MATRIX:
+        return info_shift(x, e->u.matrix.selector, out, out_found);
+    case EXPR_PAREN:
+        return info_shift(x, e->u.paren, out, out_found);
+    case EXPR_UNARY:
+        return info_shift(x, e->u.unary.body, out, out_found);
+    case EXPR_SUBQUERY:
+        status = info_shift(x, e->u.subquery.body, out, out_found);
+        shift = *out_found ? &e->u.subquery.shift : NULL;
+        break;
+    case EXPR_BINARY:
+        status = info_shift(x, e->u.binary.left, out, out_found);
+        return status != TSDB_OK || *out_found ? status
+                                               : info_shift(x, e->u.binary.right, out, out_found);
+    case EXPR_AGGREGATE:
+        status = info_shift(x, e->u.aggregate.body, out, out_found);
+        return status != TSDB_OK || *out_found || !e->u.aggregate.param
+                   ? status
+                   : info_shift(x, e->u.aggregate.param, out, out_found);
+    case EXPR_CALL:
+        for (uint32_t i = 0; i < e->u.call.arg_count && status == TSDB_OK && !*out_found; i++) {
+            status = info_shift(x, e->u.call.args[i], out, out_found);
+        }
+        return status;
+    }
+    if (status != TSDB_OK || !shift || out->at == QUERY_AT_TIME) {
+        return status;
+    }
+    int64_t offset;
+    status = exec_offset_ms(x, shift, &offset);
+    if (status == TSDB_OK) {
+        out->offset_ms = time_add(out->offset_ms, offset);
+        out->at = exec_at_ms(x, shift, &out->at_ms) ? QUERY_AT_TIME : QUERY_AT_NONE;
+    }
+    return status;
+}
+
+enum tsdb_status exec_info_shift(struct exec *x, const struct query_expr *call,
+                                 struct query_shift *out)
+{
+    bool found = false;
+    *out = (struct query_shift){0};
+    return info_shift(x, call->u.call.args[0], out, &found);
+}
+
 /* ---- time range of the whole query ---- */
 
 static enum tsdb_status widen_selector(struct exec *x, const struct query_expr *v,
@@ -92,6 +155,15 @@ static enum tsdb_status widen_selector(struct exec *x, const struct query_expr *
     range->min_ms = TSDB_MIN(range->min_ms, start);
     range->max_ms = TSDB_MAX(range->max_ms, TSDB_MAX(start, end));
     return TSDB_OK;
+}
+
+/* The info series of info(): no selector of the query names the times at which they are read. */
+static enum tsdb_status widen_info(struct exec *x, const struct query_expr *call, int64_t start,
+                                   int64_t end, struct tsdb_time_range *range)
+{
+    struct query_expr v = {.kind = EXPR_VECTOR};
+    enum tsdb_status status = exec_info_shift(x, call, &v.u.vector.shift);
+    return status == TSDB_OK ? widen_selector(x, &v, NULL, start, end, range) : status;
 }
 
 static enum tsdb_status widen_subquery(struct exec *x, const struct query_expr *e, int64_t start,
@@ -148,6 +220,10 @@ enum tsdb_status exec_time_range(struct exec *x, const struct query_expr *e, int
     case EXPR_CALL:
         for (uint32_t i = 0; i < e->u.call.arg_count && status == TSDB_OK; i++) {
             status = exec_time_range(x, e->u.call.args[i], start_ms, end_ms, range, any);
+        }
+        if (status == TSDB_OK && e->u.call.function->second_is_labels) {
+            *any = true;
+            status = widen_info(x, e, start_ms, end_ms, range);
         }
         return status;
     }

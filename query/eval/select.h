@@ -14,6 +14,11 @@ enum tsdb_status exec_range_ms(struct exec *x, int64_t ms, const struct query_ex
 enum tsdb_status exec_offset_ms(struct exec *x, const struct query_shift *s, int64_t *out) TSDB_WUR;
 /* The time that @ fixes; false without @. */
 bool exec_at_ms(const struct exec *x, const struct query_shift *s, int64_t *out);
+/* At which time info() looks at the info series, relative to a step: by the first selector in its
+ * argument and the subqueries around it, the innermost @ and the offsets up to there. offset_expr
+ * is worked out, and what @ fixes is QUERY_AT_TIME; no shift without a selector. */
+enum tsdb_status exec_info_shift(struct exec *x, const struct query_expr *call,
+                                 struct query_shift *out) TSDB_WUR;
 /* The time range that an expression reads if evaluated from start_ms to end_ms, widened into
  * *range. *any: it has a selector at all. */
 enum tsdb_status exec_time_range(struct exec *x, const struct query_expr *e, int64_t start_ms,

@@ -209,7 +209,8 @@ static void eval__unsupported__named(void **state)
     struct query_fixture *f = *state;
     query_fixture_load(f, 10000, "x 1");
     static const struct ask asks[] = {
-        {"info(x)", 0, 0, 0, "unsupported: function \"info\" is not supported yet"},
+        {"histogram_quantiles(x, \"q\", 1)", 0, 0, 0,
+         "unsupported: function \"histogram_quantiles\" is not supported yet"},
     };
     EXPECT_ALL(f, asks);
 }
