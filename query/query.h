@@ -56,6 +56,8 @@ enum query_type query_expr_type(const struct query_expr *e);
  * 2-space indent). */
 void query_expr_print(const struct query_expr *e, struct tsdb_buf *out);
 void query_expr_pretty(const struct query_expr *e, struct tsdb_buf *out);
+/* The tree as JSON: the `data` of /api/v1/parse_query, in the shape of Prometheus 3.14. */
+void query_expr_json(const struct query_expr *e, struct tsdb_buf *out);
 /* A series selector only, as match[] takes it: "{a=~\"x\"}" or "name{...}". *out_has_non_empty:
  * does at least one matcher refuse ""? */
 enum tsdb_status query_parse_selector(const char *text, size_t len, struct tsdb_arena *arena,

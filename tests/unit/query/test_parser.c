@@ -605,6 +605,74 @@ static void query_functions__table__sorted_and_whole(void **state)
     }
 }
 
+/* Keys and values as web/api/v1/translate_ast_test.go has them, for the same kinds of node. */
+static void query_expr_json__every_node__as_parse_query_gives_it(void **state)
+{
+    struct rig *r = *state;
+    static const struct good asks[] = {
+        {"1.50", "{\"type\":\"numberLiteral\",\"val\":\"1.5\"}"},
+        {"\"a\\\"\"", "{\"type\":\"stringLiteral\",\"val\":\"a\\\"\"}"},
+        {"-(1)", "{\"expr\":{\"expr\":{\"type\":\"numberLiteral\",\"val\":\"1\"},"
+                 "\"type\":\"parenExpr\"},\"op\":\"-\",\"type\":\"unaryExpr\"}"},
+        {"up{a!~\"b\"} offset 1m @ 2.5",
+         "{\"anchored\":false,\"matchers\":[{\"name\":\"a\",\"type\":\"!~\",\"value\":\"b\"},"
+         "{\"name\":\"__name__\",\"type\":\"=\",\"value\":\"up\"}],\"name\":\"up\",\"offset\":"
+         "60000,"
+         "\"offsetExpr\":null,\"smoothed\":false,\"startOrEnd\":null,\"timestamp\":2500,"
+         "\"type\":\"vectorSelector\"}"},
+        {"time()", "{\"args\":[],\"func\":{\"argTypes\":[],\"name\":\"time\",\"returnType\":"
+                   "\"scalar\",\"variadic\":0},\"type\":\"call\"}"},
+        {"max_over_time(a[5m:1m])",
+         "{\"args\":[{\"expr\":{\"anchored\":false,\"matchers\":[{\"name\":\"__name__\",\"type\":"
+         "\"=\",\"value\":\"a\"}],\"name\":\"a\",\"offset\":0,\"offsetExpr\":null,\"smoothed\":"
+         "false,"
+         "\"startOrEnd\":null,\"timestamp\":null,\"type\":\"vectorSelector\"},\"offset\":0,"
+         "\"offsetExpr\":null,\"range\":300000,\"rangeExpr\":null,\"startOrEnd\":null,\"step\":"
+         "60000,"
+         "\"stepExpr\":null,\"timestamp\":null,\"type\":\"subquery\"}],\"func\":{\"argTypes\":["
+         "\"matrix\"],\"name\":\"max_over_time\",\"returnType\":\"vector\",\"variadic\":0},"
+         "\"type\":"
+         "\"call\"}"},
+        {"a[2m * step()] @ end()",
+         "{\"anchored\":false,\"matchers\":[{\"name\":\"__name__\",\"type\":\"=\",\"value\":\"a\"}]"
+         ","
+         "\"name\":\"a\",\"offset\":0,\"offsetExpr\":null,\"range\":0,\"rangeExpr\":{\"lhs\":{"
+         "\"duration\":true,\"type\":\"numberLiteral\",\"val\":\"120\"},\"op\":\"*\",\"rhs\":{"
+         "\"lhs\":"
+         "null,\"op\":\"step\",\"rhs\":null,\"type\":\"durationExpr\",\"wrapped\":false},\"type\":"
+         "\"durationExpr\",\"wrapped\":false},\"smoothed\":false,\"startOrEnd\":\"end\","
+         "\"timestamp\":"
+         "null,\"type\":\"matrixSelector\"}"},
+        {"topk without (x) (2, 1 + vector(0))",
+         "{\"expr\":{\"bool\":false,\"lhs\":{\"type\":\"numberLiteral\",\"val\":\"1\"},"
+         "\"matching\":"
+         "null,\"op\":\"+\",\"rhs\":{\"args\":[{\"type\":\"numberLiteral\",\"val\":\"0\"}],"
+         "\"func\":{"
+         "\"argTypes\":[\"scalar\"],\"name\":\"vector\",\"returnType\":\"vector\",\"variadic\":0},"
+         "\"type\":\"call\"},\"type\":\"binaryExpr\"},\"grouping\":[\"x\"],\"op\":\"topk\","
+         "\"param\":{"
+         "\"type\":\"numberLiteral\",\"val\":\"2\"},\"type\":\"aggregation\",\"without\":true}"},
+        {"vector(1) * on (x) group_left (y) fill_left (-2) vector(2)",
+         "{\"bool\":false,\"lhs\":{\"args\":[{\"type\":\"numberLiteral\",\"val\":\"1\"}],\"func\":{"
+         "\"argTypes\":[\"scalar\"],\"name\":\"vector\",\"returnType\":\"vector\",\"variadic\":0},"
+         "\"type\":\"call\"},\"matching\":{\"card\":\"many-to-one\",\"fillValues\":{\"lhs\":-2,"
+         "\"rhs\":null},\"include\":[\"y\"],\"labels\":[\"x\"],\"on\":true},\"op\":\"*\",\"rhs\":{"
+         "\"args\":[{\"type\":\"numberLiteral\",\"val\":\"2\"}],\"func\":{\"argTypes\":[\"scalar\"]"
+         ","
+         "\"name\":\"vector\",\"returnType\":\"vector\",\"variadic\":0},\"type\":\"call\"},"
+         "\"type\":"
+         "\"binaryExpr\"}"},
+        {"1 < bool 2",
+         "{\"bool\":true,\"lhs\":{\"type\":\"numberLiteral\",\"val\":\"1\"},\"matching\":null,"
+         "\"op\":\"<\",\"rhs\":{\"type\":\"numberLiteral\",\"val\":\"2\"},\"type\":"
+         "\"binaryExpr\"}"},
+    };
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(asks); i++) {
+        query_expr_json(parse(&r->arena, asks[i].query), &r->out);
+        assert_string_equal(rig_text(r), asks[i].printed);
+    }
+}
+
 static const struct CMUnitTest tests[] = {
     RIG_TEST(query_expr_print__good_query__as_prometheus_and_stable),
     RIG_TEST(query_expr_pretty__long_query__one_level_a_line),
@@ -613,6 +681,7 @@ static const struct CMUnitTest tests[] = {
     RIG_TEST(query_duration_eval__expressions__in_milliseconds),
     RIG_TEST(query_parse_selector__match_parameter__matchers),
     RIG_TEST(query_expr_selectors__nested__all_found),
+    RIG_TEST(query_expr_json__every_node__as_parse_query_gives_it),
     cmocka_unit_test(query_functions__table__sorted_and_whole),
 };
 TEST_MAIN(tests)
