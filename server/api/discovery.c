@@ -123,6 +123,32 @@ void api_targets(struct call *c)
                      : "{\"activeTargets\":[],\"droppedTargets\":[],\"droppedTargetCounts\":null}");
 }
 
+void api_targets_metadata(struct call *c)
+{
+    int64_t limit = -1;
+    if (!api_arg_int(c, "limit", &limit)) {
+        call_error(c, ENVELOPE_BAD_DATA, "limit must be a number");
+        return;
+    }
+    struct tsdb_slice target = params_get(&c->params, "match_target");
+    if (target.len > 0) {
+        struct tsdb_selector selector;
+        bool non_empty = false; /* an empty one is fine here: it means every target */
+        struct tsdb_error err = {0};
+        enum tsdb_status status = query_parse_selector((const char *)target.data, target.len,
+                                                       &c->arena, &selector, &non_empty, &err);
+        if (status == TSDB_NOMEM) {
+            call_fail(c, status, &err);
+            return;
+        }
+        if (status != TSDB_OK) {
+            call_error(c, ENVELOPE_BAD_DATA, "invalid parameter \"match_target\": %s", err.msg);
+            return;
+        }
+    }
+    data_text(c, "[]");
+}
+
 void api_scrape_pools(struct call *c)
 {
     data_text(c, "{\"scrapePools\":[]}");

@@ -19,6 +19,7 @@ void api_metadata(struct call *c);
 void api_rules(struct call *c);
 void api_alerts(struct call *c);
 void api_targets(struct call *c);
+void api_targets_metadata(struct call *c);
 void api_scrape_pools(struct call *c);
 void api_alertmanagers(struct call *c);
 void api_notifications(struct call *c);
@@ -31,6 +32,7 @@ void api_status_config(struct call *c);
 void api_status_runtimeinfo(struct call *c);
 void api_status_walreplay(struct call *c);
 void api_status_tsdb(struct call *c);
+void page_version(struct call *c);
 /* pages.c */
 void page_healthy(struct call *c);
 void page_ready(struct call *c);

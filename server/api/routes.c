@@ -32,6 +32,7 @@ static const struct route route_table[] = {
     {GET_ONLY, "/api/v1/rules", api_rules, ROUTE_API | ROUTE_WORKER},
     {GET_ONLY, "/api/v1/alerts", api_alerts, ROUTE_API},
     {GET_ONLY, "/api/v1/targets", api_targets, ROUTE_API},
+    {GET_ONLY, "/api/v1/targets/metadata", api_targets_metadata, ROUTE_API | ROUTE_WORKER},
     {GET_ONLY, "/api/v1/scrape_pools", api_scrape_pools, ROUTE_API},
     {GET_ONLY, "/api/v1/alertmanagers", api_alertmanagers, ROUTE_API},
     {GET_ONLY, "/api/v1/notifications", api_notifications, ROUTE_API | ROUTE_ALWAYS},
@@ -47,6 +48,7 @@ static const struct route route_table[] = {
     {POST_PUT, "/-/reload", page_reload, LIFECYCLE | ROUTE_WORKER},
     {POST_PUT, "/-/quit", page_quit, LIFECYCLE},
     {GET_ONLY, "/metrics", page_metrics, ROUTE_ALWAYS},
+    {GET_ONLY, "/version", page_version, ROUTE_ALWAYS},
     {GET_ONLY, "/", page_root, ROUTE_ALWAYS},
 };
 

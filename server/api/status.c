@@ -133,6 +133,13 @@ void api_status_buildinfo(struct call *c)
     status_object(c, put_buildinfo);
 }
 
+/* The same outside of the API, without its envelope. */
+void page_version(struct call *c)
+{
+    call_ok(c, "application/json");
+    put_buildinfo(c->server, &c->out);
+}
+
 void api_status_flags(struct call *c)
 {
     status_object(c, put_flags);

@@ -13,6 +13,7 @@ static void pages__each__answers(void **state)
         {"/-/ready", "text/plain; charset=utf-8", "Ready"},
         {"/metrics", "text/plain; version=0.0.4; charset=utf-8", "# TYPE "},
         {"/", "text/html; charset=utf-8", "<h1>Tidalite</h1>"},
+        {"/version", "application/json", "{\"version\":\""},
         {"/api/v1/status/buildinfo", "application/json", "\"version\":\""},
         {"/api/v1/status/flags", "application/json", "\"storage.tsdb.path\":\""},
         {"/api/v1/status/config", "application/json", "\"yaml\":\""},
@@ -43,6 +44,9 @@ static void paths__unknown_or_wrong_method__are_404_and_405(void **state)
     } cases[] = {
         {"GET", "/nope", NULL},
         {"GET", "/api/v1/nope", NULL},
+        {"GET", "/debug/pprof", NULL}, /* not wanted: there is no Go runtime to profile */
+        {"GET", "/debug/pprof/heap", NULL},
+        {"POST", "/version", "GET, HEAD, OPTIONS"},
         {"GET", "/api/v1/query/", NULL},
         {"POST", "/api/v1/", NULL},
         {"GET", "/api/v1/queryx", NULL},
