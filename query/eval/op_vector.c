@@ -8,7 +8,7 @@ enum vector_value {
     VECTOR_VALUE,
     VECTOR_TIME,
     VECTOR_TIME_MS, /* of floats the time in ms, of histograms the histogram */
-    VECTOR_START /* its start timestamp */
+    VECTOR_START    /* its start timestamp */
 };
 
 struct op_vector {

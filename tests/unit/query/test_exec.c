@@ -204,17 +204,6 @@ static void eval__delayed_name_removal__names_go_at_the_end(void **state)
     EXPECT_ALL(f, asks);
 }
 
-static void eval__unsupported__named(void **state)
-{
-    struct query_fixture *f = *state;
-    query_fixture_load(f, 10000, "x 1");
-    static const struct ask asks[] = {
-        {"histogram_quantiles(x, \"q\", 1)", 0, 0, 0,
-         "unsupported: function \"histogram_quantiles\" is not supported yet"},
-    };
-    EXPECT_ALL(f, asks);
-}
-
 static void eval__notes__have_positions(void **state)
 {
     struct query_fixture *f = *state;
@@ -432,7 +421,6 @@ static const struct CMUnitTest tests[] = {
     FIXTURE_TEST(eval__names__dropped_where_the_value_changes),
     FIXTURE_TEST(eval__same_labels_at_different_steps__merged),
     FIXTURE_TEST(eval__delayed_name_removal__names_go_at_the_end),
-    FIXTURE_TEST(eval__unsupported__named),
     FIXTURE_TEST(eval__notes__have_positions),
     FIXTURE_TEST(eval__samples_max__limits_what_is_held),
     FIXTURE_TEST(eval__limit__cuts_and_says_so),
