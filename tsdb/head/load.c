@@ -17,12 +17,18 @@ static void series_reached(struct head_series *s, int64_t max_ms)
     TSDB_ASSERT(s->last_t_ms >= max_ms);
 }
 
+/* What came before a chunk lies before it in the list, never open beside it: the first one wins
+ * where they share a time. */
+static bool series_end_open(struct head_partition *p, struct head_series *s, uint32_t local)
+{
+    return head_series_seal_tail(p, s, local) && head_series_seal_late(p, s, local);
+}
+
 enum tsdb_status head_sealed_load(struct head_partition *p, const struct head_sealed *chunk)
 {
     TSDB_ASSERT(chunk->local < p->front.series_count && chunk->file && chunk->count > 0);
     struct head_series *s = head_hot(p, chunk->local);
-    /* What is in order lies before what comes after it in the list, never open beside it. */
-    if (!chunk->late && !head_series_seal_tail(p, s, chunk->local)) {
+    if (!series_end_open(p, s, chunk->local)) {
         return TSDB_NOMEM;
     }
     TSDB_ASSERT(chunk->max_ms <= sealed_window_last(chunk->min_ms, p->range_ms));
@@ -84,7 +90,7 @@ enum tsdb_status head_sealed_load_split(struct head_partition *p, uint32_t local
     struct head_sealed *parts[TSDB_CHUNK_SAMPLES];
     struct head_series *s = head_hot(p, local);
     TSDB_ASSERT(local < p->front.series_count && c->count > 0 && c->count <= TSDB_CHUNK_SAMPLES);
-    if (!late && !head_series_seal_tail(p, s, local)) {
+    if (!series_end_open(p, s, local)) {
         return TSDB_NOMEM;
     }
     struct head_tail *whole = tail_of_chunk(p, c, late);

@@ -517,6 +517,30 @@ static void head_read__conflict_against_a_file__first_written_wins(void **state)
     }
 }
 
+/* A chunk in a file is cut anew and lies in memory again, in front of a later chunk in a file with
+ * the same time: it stays in front, through checkpoints, whether it came in order or late. */
+static void restart__cut_anew_before_a_later_chunk__first_written_wins(void **state)
+{
+    struct hx *h = *state;
+    put(h, 2, T0 + 2 * RANGE, 1); /* what series 2 gets now is late */
+    for (uint32_t series = 1; series <= 2; series++) {
+        put_many(h, series, T0, 900, 60);
+        seal_open(h, INT64_MAX);
+        seal_all(h);
+        put(h, series, T0 + 59 * 900, 42);
+        seal_open(h, INT64_MAX);
+        seal_all(h);
+    }
+    for (int i = 0; i < 3; i++) {
+        put(h, 3, T0 + i, 1); /* or there would be no new checkpoint */
+        uint64_t before = hash_all(h);
+        assert_ok(hx_close(h, NULL));
+        open_with(h, RANGE / 6);
+        assert_valid(h);
+        assert_int_equal(hash_all(h), before);
+    }
+}
+
 static void head_files__doomed__wait_for_guards_and_readers(void **state)
 {
     struct hx *h = *state;
@@ -632,6 +656,7 @@ static const struct CMUnitTest tests[] = {
     T(restart__other_block_range__chunks_of_two_windows_are_cut_anew),
     T(restart__file_gone_or_cut__the_rest_serves_and_it_is_counted),
     T(head_read__conflict_against_a_file__first_written_wins),
+    T(restart__cut_anew_before_a_later_chunk__first_written_wins),
     T(head_files__doomed__wait_for_guards_and_readers),
     T(sealer_step__one_chunk__golden_file),
     T(seal__nth_allocation_fails__nothing_is_half_done),
