@@ -59,6 +59,7 @@ def main():
         print(f"  {name:36} {passed:4} passed {len(failed):4} failed, at least {least} must pass{note}")
         for line in failed:
             print(f"      {lib.short(line, 300)}")
+    print(f"{sum(len(failed) for _, failed in cases.values())} checks fail; of those that passed once, {lost}")
     print(f"{sum(passed for passed, _ in cases.values())} passed, {lost} failed")
     return 1 if lost or not cases else 0
 
