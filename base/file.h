@@ -108,7 +108,6 @@ enum tsdb_fs_fault {
      * un-synced pages of that file and forgets that they were dirty, as Linux may. */
     TSDB_FAULT_EIO,
     TSDB_FAULT_ENOSPC, /* writes, preallocate and creates fail with ENOSPC */
-    TSDB_FAULT_EMFILE, /* opening with creation or truncation fails with EMFILE, the rest goes on */
     /* This operation and every later one, reads too, fails with EIO and has no effect: the machine
      * is gone. The test then calls crash or kill and reopens. A write may leave a torn prefix. */
     TSDB_FAULT_HALT,
