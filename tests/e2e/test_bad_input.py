@@ -371,9 +371,16 @@ def methods__wrong__405():
 @case
 def paths__unknown__404_text():
     for path in ("/nothing", "/api/v1/nothing", "/api/v2/query", "/api/v1/query/", "/api/v1/label//values", "/%00", "/" + "x" * 4000,
-                 "/../../etc/passwd", "//"):
+                 "/../../etc/passwd", "//nothing"):
         a = server.client.get(path)
         lib.expect_equal((a.status, a.text), (404, "404 page not found\n"), f"GET {path[:60]}")
+
+
+@case
+def paths__doubled_slash__is_one():
+    for path, plain in (("//", "/"), ("/api/v1//query?query=1&time=1", "/api/v1/query?query=1&time=1"), ("//-//healthy", "/-/healthy")):
+        a = server.client.get(path)
+        lib.expect_equal((a.status, len(a.text)), (200, len(server.client.get(plain).text)), f"GET {path}")
 
 
 def exchange(raw, wait=True):

@@ -341,8 +341,8 @@ static void op_write(struct run *r)
 /* The input's own bytes as a body. */
 static void op_raw(struct run *r)
 {
-    uint32_t left = (uint32_t)(r->end - r->p);
-    uint32_t len = TSDB_MIN(take(r, 256), left > 0 ? left - 1 : 0);
+    uint32_t len = take(r, 256);
+    len = TSDB_MIN(len, (uint32_t)(r->end - r->p)); /* after the bytes that say the length */
     send_body(r, r->p, len, len % 2 ? INGEST_REMOTE_WRITE_2 : INGEST_REMOTE_WRITE_1,
               INGEST_ENCODING_NONE, false);
     r->p += len;
