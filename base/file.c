@@ -37,8 +37,12 @@ enum tsdb_status tsdb_file_path_check(const char *path, bool root_allowed, struc
     }
 }
 
-enum tsdb_status tsdb_file_flags_check(const char *path, unsigned flags, struct tsdb_error *err)
+enum tsdb_status tsdb_file_open_check(const char *path, unsigned flags, struct tsdb_error *err)
 {
+    enum tsdb_status status = tsdb_file_path_check(path, false, err);
+    if (status != TSDB_OK) {
+        return status;
+    }
     const unsigned known =
         TSDB_OPEN_READ | TSDB_OPEN_WRITE | TSDB_OPEN_CREATE | TSDB_OPEN_EXCL | TSDB_OPEN_TRUNCATE;
     bool bad = (flags & ~known) != 0 || (flags & (TSDB_OPEN_READ | TSDB_OPEN_WRITE)) == 0 ||
@@ -46,6 +50,12 @@ enum tsdb_status tsdb_file_flags_check(const char *path, unsigned flags, struct 
                ((flags & TSDB_OPEN_EXCL) && !(flags & TSDB_OPEN_CREATE));
     return bad ? tsdb_error_set(err, TSDB_INVALID, "open %s: flags %#x make no sense", path, flags)
                : TSDB_OK;
+}
+
+enum tsdb_status tsdb_file_rename_check(const char *from, const char *to, struct tsdb_error *err)
+{
+    enum tsdb_status status = tsdb_file_path_check(from, false, err);
+    return status == TSDB_OK ? tsdb_file_path_check(to, false, err) : status;
 }
 
 enum tsdb_status tsdb_file_range_check(const char *path, uint64_t offset, uint64_t len,

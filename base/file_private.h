@@ -11,10 +11,13 @@
  * the bounds above. "" is the root, and allowed only if root_allowed. */
 enum tsdb_status tsdb_file_path_check(const char *path, bool root_allowed,
                                       struct tsdb_error *err) TSDB_WUR;
-/* INVALID unless the flags are known, ask for reading or writing, and TRUNCATE comes with WRITE,
- * EXCL with CREATE. */
-enum tsdb_status tsdb_file_flags_check(const char *path, unsigned flags,
-                                       struct tsdb_error *err) TSDB_WUR;
+/* The path as above, not the root. INVALID unless the flags are known, ask for reading or writing,
+ * and TRUNCATE comes with WRITE, EXCL with CREATE. */
+enum tsdb_status tsdb_file_open_check(const char *path, unsigned flags,
+                                      struct tsdb_error *err) TSDB_WUR;
+/* Both paths as above, neither of them the root. */
+enum tsdb_status tsdb_file_rename_check(const char *from, const char *to,
+                                        struct tsdb_error *err) TSDB_WUR;
 /* INVALID if [offset, offset + len) does not fit a signed 64-bit file offset. */
 enum tsdb_status tsdb_file_range_check(const char *path, uint64_t offset, uint64_t len,
                                        struct tsdb_error *err) TSDB_WUR;

@@ -100,10 +100,7 @@ static void reader_exit(struct real_fs *fs)
 static enum tsdb_status open_checked(const struct real_fs *fs, const char *path, unsigned flags,
                                      struct tsdb_file **out, struct tsdb_error *err)
 {
-    enum tsdb_status status = tsdb_file_path_check(path, false, err);
-    if (status == TSDB_OK) {
-        status = tsdb_file_flags_check(path, flags, err);
-    }
+    enum tsdb_status status = tsdb_file_open_check(path, flags, err);
     if (status != TSDB_OK) {
         return status;
     }
@@ -300,10 +297,7 @@ static enum tsdb_status real_rename(void *ctx, const char *from, const char *to,
                                     struct tsdb_error *err)
 {
     const struct real_fs *fs = ctx;
-    enum tsdb_status status = tsdb_file_path_check(from, false, err);
-    if (status == TSDB_OK) {
-        status = tsdb_file_path_check(to, false, err);
-    }
+    enum tsdb_status status = tsdb_file_rename_check(from, to, err);
     if (status != TSDB_OK) {
         return status;
     }
@@ -369,17 +363,24 @@ static enum tsdb_status list_one(int dir_fd, const struct dirent *entry, const c
     return fn(arg, entry->d_name, is_dir);
 }
 
-static enum tsdb_status real_list(void *ctx, const char *dir, tsdb_fs_list_fn fn, void *arg,
-                                  struct tsdb_error *err)
+static enum tsdb_status open_dir(const struct real_fs *fs, const char *dir, const char *verb,
+                                 int *out, struct tsdb_error *err)
 {
-    const struct real_fs *fs = ctx;
     enum tsdb_status status = tsdb_file_path_check(dir, true, err);
     if (status != TSDB_OK) {
         return status;
     }
-    int fd = open_retry(fs->root_fd, PATH_OF(dir), O_RDONLY | O_DIRECTORY);
-    if (fd < 0) {
-        return tsdb_file_fail(err, errno, "list", dir);
+    *out = open_retry(fs->root_fd, PATH_OF(dir), O_RDONLY | O_DIRECTORY);
+    return *out < 0 ? tsdb_file_fail(err, errno, verb, dir) : TSDB_OK;
+}
+
+static enum tsdb_status real_list(void *ctx, const char *dir, tsdb_fs_list_fn fn, void *arg,
+                                  struct tsdb_error *err)
+{
+    int fd;
+    enum tsdb_status status = open_dir(ctx, dir, "list", &fd, err);
+    if (status != TSDB_OK) {
+        return status;
     }
     DIR *stream = fdopendir(fd);
     if (!stream) {
@@ -405,14 +406,10 @@ static enum tsdb_status real_list(void *ctx, const char *dir, tsdb_fs_list_fn fn
 
 static enum tsdb_status real_sync_dir(void *ctx, const char *dir, struct tsdb_error *err)
 {
-    const struct real_fs *fs = ctx;
-    enum tsdb_status status = tsdb_file_path_check(dir, true, err);
+    int fd;
+    enum tsdb_status status = open_dir(ctx, dir, "sync directory", &fd, err);
     if (status != TSDB_OK) {
         return status;
-    }
-    int fd = open_retry(fs->root_fd, PATH_OF(dir), O_RDONLY | O_DIRECTORY);
-    if (fd < 0) {
-        return tsdb_file_fail(err, errno, "sync directory", dir);
     }
     if (fsync(fd) != 0) {
         status = tsdb_file_fail(err, errno, "sync directory", dir);

@@ -165,10 +165,7 @@ static int open_locked(struct tsdb_fs_sim *sim, const char *path, unsigned flags
 static enum tsdb_status sim_open(void *ctx, const char *path, unsigned flags,
                                  struct tsdb_file **out, struct tsdb_error *err)
 {
-    enum tsdb_status status = tsdb_file_path_check(path, false, err);
-    if (status == TSDB_OK) {
-        status = tsdb_file_flags_check(path, flags, err);
-    }
+    enum tsdb_status status = tsdb_file_open_check(path, flags, err);
     if (status != TSDB_OK) {
         return status;
     }
@@ -371,10 +368,7 @@ static int rename_errno(const char *from, const char *to, const struct tsdb_sim_
 static enum tsdb_status sim_rename(void *ctx, const char *from, const char *to,
                                    struct tsdb_error *err)
 {
-    enum tsdb_status status = tsdb_file_path_check(from, false, err);
-    if (status == TSDB_OK) {
-        status = tsdb_file_path_check(to, false, err);
-    }
+    enum tsdb_status status = tsdb_file_rename_check(from, to, err);
     if (status != TSDB_OK) {
         return status;
     }

@@ -200,7 +200,9 @@ static size_t put_exponent(char *out, const struct digits *g, bool negative)
     return (size_t)(p - out);
 }
 
-size_t tsdb_format_float_fixed(char *out, double v)
+typedef size_t (*put_fn)(char *out, const struct digits *g, bool negative);
+
+static size_t put_shortest(char *out, double v, put_fn put)
 {
     size_t special = put_special(out, v);
     if (special > 0) {
@@ -208,18 +210,17 @@ size_t tsdb_format_float_fixed(char *out, double v)
     }
     struct digits g;
     digits_shortest(&g, __builtin_fabs(v));
-    return put_fixed(out, &g, __builtin_signbit(v) != 0);
+    return put(out, &g, __builtin_signbit(v) != 0);
+}
+
+size_t tsdb_format_float_fixed(char *out, double v)
+{
+    return put_shortest(out, v, put_fixed);
 }
 
 size_t tsdb_format_float_go_e(char *out, double v)
 {
-    size_t special = put_special(out, v);
-    if (special > 0) {
-        return special;
-    }
-    struct digits g;
-    digits_shortest(&g, __builtin_fabs(v));
-    return put_exponent(out, &g, __builtin_signbit(v) != 0);
+    return put_shortest(out, v, put_exponent);
 }
 
 size_t tsdb_format_float_json(char *out, double v)

@@ -24,6 +24,6 @@ void cache_l1_release(struct cache_l1 *c, struct cache_l1_entry *e); /* NULL is 
 struct cache_l1_stats {
     uint64_t bytes, bytes_used, entries, hits, misses, evictions;
 };
-void cache_l1_stats(const struct cache_l1 *c, struct cache_l1_stats *out);
+void cache_l1_stats(struct cache_l1 *c, struct cache_l1_stats *out);
 
 #endif

@@ -369,18 +369,14 @@ void cache_l2_drop(struct cache_l2 *c, uint64_t file_id)
     }
 }
 
-void cache_l2_stats(const struct cache_l2 *c, struct cache_l2_stats *out)
+void cache_l2_stats(struct cache_l2 *c, struct cache_l2_stats *out)
 {
     memset(out, 0, sizeof *out);
     out->bytes = c->bytes;
     out->frames = (uint64_t)c->shard_count * c->shard_frames;
     out->bypasses = atomic_load_explicit(&c->bypasses, memory_order_relaxed);
     for (uint32_t i = 0; c->bytes > 0 && i < c->shard_count; i++) {
-        union {
-            const struct shard *in;
-            struct shard *out;
-        } shard = {&c->shards[i]}; /* the lock is not part of what const means here */
-        struct shard *s = shard.out;
+        struct shard *s = &c->shards[i];
         tsdb_mutex_lock(&s->lock);
         out->frames_used += s->used;
         out->frames_pinned += s->pinned;

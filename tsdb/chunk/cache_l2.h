@@ -56,6 +56,6 @@ void cache_l2_drop(struct cache_l2 *c, uint64_t file_id);
 struct cache_l2_stats {
     uint64_t bytes, frames, frames_used, frames_pinned, hits, misses, evictions, bypasses;
 };
-void cache_l2_stats(const struct cache_l2 *c, struct cache_l2_stats *out);
+void cache_l2_stats(struct cache_l2 *c, struct cache_l2_stats *out);
 
 #endif

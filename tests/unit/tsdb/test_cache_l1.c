@@ -65,7 +65,7 @@ static struct cache_l1 *create(uint64_t bytes)
     assert_ok(cache_l1_create(bytes, &c));
     return c;
 }
-static struct cache_l1_stats stats(const struct cache_l1 *c)
+static struct cache_l1_stats stats(struct cache_l1 *c)
 {
     struct cache_l1_stats s;
     cache_l1_stats(c, &s);

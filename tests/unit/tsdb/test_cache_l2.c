@@ -80,7 +80,7 @@ static struct cache_l2 *create(uint64_t frames)
     return c;
 }
 
-static struct cache_l2_stats stats(const struct cache_l2 *c)
+static struct cache_l2_stats stats(struct cache_l2 *c)
 {
     struct cache_l2_stats s;
     cache_l2_stats(c, &s);
