@@ -15,6 +15,7 @@ void wal_failure_note_locked(struct wal *w, const struct tsdb_error *err)
 
 int64_t wal_sync_due_in_locked(const struct wal *w, int64_t now_ns)
 {
+    TSDB_ASSERT(w->synced_lpos <= w->written_lpos);
     uint64_t unsynced = w->written_lpos - w->synced_lpos;
     if (unsynced == 0) {
         return w->strict.head ? 0 : -1;
@@ -47,6 +48,7 @@ static void run_begin_locked(struct wal *w, struct sync_run *run) TSDB_REQUIRES(
     while (first->dead) {
         first = first->next; /* the newest is alive: wal_sync_stalled_locked */
     }
+    TSDB_ASSERT(first->lpos_begin <= w->synced_lpos); /* no byte between durable and this sync */
     *run = (struct sync_run){
         .first = first,
         .last = w->files_tail,
@@ -72,6 +74,7 @@ static void run_undo_locked(struct wal *w, struct sync_run *run) TSDB_REQUIRES(w
     w->unsynced_samples += run->samples;
     w->unsynced_since_ns = run->since_ns;
     w->dir_dirty = w->dir_dirty || run->dir;
+    TSDB_ASSERT(!w->strict.head == !w->strict.tail);
 }
 
 /* Names first, then the segments from old to new: nothing counts as durable before what stands in
@@ -160,6 +163,7 @@ static bool run_end(struct wal *w, struct sync_run *run, enum tsdb_status status
         run_undo_locked(w, run);
         wal_failure_note_locked(w, err);
     } else {
+        TSDB_ASSERT(run->target_lpos >= w->synced_lpos && run->target_lpos <= w->written_lpos);
         w->synced_lpos = run->target_lpos;
         w->recovering = false;
         counts = true;

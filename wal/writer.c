@@ -111,6 +111,8 @@ static void epoch_raise(struct wal *w, uint64_t segment, uint64_t offset)
 static enum tsdb_status file_enter(struct wal *w, struct wal_file *f, uint64_t lpos_begin,
                                    struct tsdb_error *err)
 {
+    TSDB_ASSERT(!w->cur || f->segment > w->cur->segment);
+    TSDB_ASSERT(lpos_begin <= w->lpos);
     f->lpos_begin = lpos_begin;
     tsdb_mutex_lock(&w->lock);
     enum tsdb_status status = wal_segment_add_locked(w, f);
@@ -324,6 +326,7 @@ static void stretch_fill(struct wal *w, struct stretch *s, uint64_t bytes_max)
         s->chunk->len += b->wal_len;
         s->samples += b->wal_samples;
         s->batches++;
+        TSDB_ASSERT(s->chunk->len <= s->chunk->cap);
         wal_batch_list_push(b->durability == TSDB_DURABILITY_STRICT ? &s->strict : &s->buffered, b);
     }
 }
@@ -336,6 +339,8 @@ static void stretch_publish(struct wal *w, struct stretch *s, int64_t now_ns)
     if (first) {
         w->unsynced_since_ns = now_ns;
     }
+    TSDB_ASSERT(s->chunk->lpos + s->chunk->len == w->lpos); /* the copies are the log's end */
+    TSDB_ASSERT(w->written_lpos + s->len <= w->lpos);
     w->written_lpos = w->lpos;
     w->unsynced_samples += s->samples;
     w->stats.bytes_written += s->len;

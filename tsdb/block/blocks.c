@@ -194,6 +194,7 @@ static void count_blocks(struct blocks *b)
     for (uint32_t i = 0; i < v->block_count; i++) {
         bytes += block_meta(v->blocks[i]->block)->bytes;
     }
+    TSDB_ASSERT(v->block_count == 0 || bytes > 0);
     atomic_store(&b->count, v->block_count);
     atomic_store(&b->bytes, bytes);
     view_release(&b->views, v);
@@ -374,8 +375,10 @@ enum tsdb_status blocks_publish(struct blocks *b, struct live_block *const *adde
     if (on_publish) {
         on_publish(arg, v->number);
     }
+    uint64_t number = v->number;
     view_publish(&b->views, v);
     count_blocks(b);
+    TSDB_ASSERT(view_number(&b->views) == number); /* only the block thread publishes */
     return TSDB_OK;
 }
 

@@ -90,7 +90,10 @@ static void unlink_locked(const struct cache_l1 *c, struct shard *s, struct cach
     TSDB_REQUIRES(s->lock)
 {
     struct cache_l1_entry **link = &s->table[mix(e->block_id, e->offset) & c->table_mask];
+    TSDB_ASSERT(e->pins == 0);
+    TSDB_ASSERT(s->entries > 0 && s->bytes_used >= e->bytes);
     while (*link != e) {
+        TSDB_ASSERT(*link); /* an entry is in its chain */
         link = &(*link)->chain;
     }
     *link = e->chain;
@@ -186,6 +189,7 @@ static bool reserve_locked(const struct cache_l1 *c, struct shard *s, size_t byt
         *garbage = e;
     }
     s->bytes_used += bytes;
+    TSDB_ASSERT(s->bytes_used <= c->shard_bytes);
     return true;
 }
 
@@ -232,6 +236,8 @@ static void insert_locked(const struct cache_l1 *c, struct shard *s, struct cach
                           uint64_t hash) TSDB_REQUIRES(s->lock)
 {
     struct cache_l1_entry **head = &s->table[hash & c->table_mask];
+    TSDB_ASSERT(e->bytes <= s->bytes_used); /* reserve_locked counted them */
+    TSDB_ASSERT(hash == mix(e->block_id, e->offset));
     e->chain = *head;
     *head = e;
     if (s->hand) {
@@ -244,6 +250,7 @@ static void insert_locked(const struct cache_l1 *c, struct shard *s, struct cach
         s->hand = e;
     }
     s->entries++;
+    TSDB_ASSERT(s->hand && e->clock_next->clock_prev == e && e->clock_prev->clock_next == e);
 }
 
 struct cache_l1_entry *cache_l1_put(struct cache_l1 *c, uint64_t block_id, uint64_t offset,
@@ -262,6 +269,7 @@ struct cache_l1_entry *cache_l1_put(struct cache_l1 *c, uint64_t block_id, uint6
     /* Somebody may have put the same chunk since our miss: then that copy serves both. */
     struct cache_l1_entry *e = find_locked(c, s, hash, block_id, offset);
     if (e || !mine) {
+        TSDB_ASSERT(s->bytes_used >= bytes);
         s->bytes_used -= bytes;
     } else {
         mine->block_id = block_id;

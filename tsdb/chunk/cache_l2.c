@@ -152,7 +152,10 @@ static void unlink_locked(const struct cache_l2 *c, struct shard *s, uint32_t f)
     TSDB_REQUIRES(s->lock)
 {
     uint32_t *link = &s->table[mix(s->frames[f].file_id, s->frames[f].page) & c->table_mask];
+    TSDB_ASSERT(s->frames[f].used && s->used > 0);
+    TSDB_ASSERT(s->frames[f].pins == 0);
     while (*link != f) {
+        TSDB_ASSERT(*link != NO_FRAME); /* a used frame is in its chain */
         link = &s->frames[*link].next;
     }
     *link = s->frames[f].next;
@@ -181,6 +184,7 @@ static uint32_t evict_locked(const struct cache_l2 *c, struct shard *s) TSDB_REQ
         }
         frame->pins = 1;
         s->pinned++;
+        TSDB_ASSERT(!frame->used && s->pinned <= c->shard_frames);
         return f;
     }
     return NO_FRAME;
@@ -189,6 +193,7 @@ static uint32_t evict_locked(const struct cache_l2 *c, struct shard *s) TSDB_REQ
 static void unpin_locked(struct shard *s, uint32_t f) TSDB_REQUIRES(s->lock)
 {
     TSDB_ASSERT(s->frames[f].pins > 0);
+    TSDB_ASSERT(s->pinned > 0);
     if (--s->frames[f].pins == 0) {
         s->pinned--;
     }
@@ -246,6 +251,8 @@ static uint32_t publish_locked(const struct cache_l2 *c, struct shard *s, uint32
         return other;
     }
     struct frame *frame = &s->frames[f];
+    TSDB_ASSERT(frame->pins == 1 && !frame->used); /* ours alone since evict_locked */
+    TSDB_ASSERT(len > 0 && len <= CACHE_L2_FRAME_BYTES);
     frame->file_id = file_id;
     frame->page = page;
     frame->len = len;
@@ -255,6 +262,7 @@ static uint32_t publish_locked(const struct cache_l2 *c, struct shard *s, uint32
     frame->next = s->table[hash & c->table_mask];
     s->table[hash & c->table_mask] = f;
     s->used++;
+    TSDB_ASSERT(s->used <= c->shard_frames);
     return f;
 }
 
@@ -316,6 +324,8 @@ void cache_l2_release(struct cache_l2 *c, struct cache_l2_page *page)
         } data = {page->data}; /* allocated by read_bypass, shown as const */
         tsdb_mem_free(TSDB_MEM_CACHE, data.out, CACHE_L2_FRAME_BYTES);
     } else {
+        TSDB_ASSERT(page->opaque >> 32 < c->shard_count);
+        TSDB_ASSERT((uint32_t)page->opaque < c->shard_frames);
         struct shard *s = &c->shards[page->opaque >> 32];
         tsdb_mutex_lock(&s->lock);
         unpin_locked(s, (uint32_t)page->opaque);

@@ -46,6 +46,9 @@ static void columns_put(struct piece_columns *c, const struct piece *p, uint32_t
                         uint32_t end)
 {
     uint32_t n = end - begin;
+    TSDB_ASSERT(begin < end && end <= p->count);
+    TSDB_ASSERT(c->kind || p->kind == TSDB_SAMPLE_FLOAT);
+    TSDB_ASSERT(c->start_ms || !p->start_ms);
     memcpy(c->t_ms + c->count, p->t_ms + begin, n * sizeof c->t_ms[0]);
     memcpy(c->value + c->count, p->value + begin, n * sizeof c->value[0]);
     if (c->kind) {
@@ -138,6 +141,7 @@ static uint32_t merge_pass(const struct piece_columns *from, struct piece_column
         }
         runs++;
     }
+    TSDB_ASSERT(at == n && runs > 0);
     to->count = n;
     return runs;
 }
@@ -161,6 +165,7 @@ static enum tsdb_status columns_sort(struct piece_columns *c, struct tsdb_arena 
         from = to;
         to = swap;
     }
+    TSDB_ASSERT(to->count == c->count && run_end(to->t_ms, 0, to->count) == to->count);
     *c = *to;
     return TSDB_OK;
 }
@@ -203,6 +208,7 @@ enum tsdb_status pieces_merge(const struct piece *pieces, uint32_t count,
     enum tsdb_status status = columns_alloc(arena, (uint32_t)cap, kinds, starts, out);
     for (uint32_t i = 0; status == TSDB_OK && i < count; i++) {
         columns_gather(out, &pieces[i], range);
+        TSDB_ASSERT(out->count <= cap);
     }
     if (status == TSDB_OK) {
         status = columns_sort(out, arena);
@@ -251,6 +257,7 @@ enum tsdb_status pieces_decode(struct piece_columns *c, struct tsdb_arena *arena
                 c->value[i] = at++;
             }
         }
+        TSDB_ASSERT(at == n);
         result.kind = c->kind;
         result.histograms = h;
         result.histogram_count = n;

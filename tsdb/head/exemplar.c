@@ -108,6 +108,7 @@ static uint32_t head_find(const struct head_exemplar_store *s, tsdb_series_ref s
 /* Free the place; what was pushed on by it moves back, so that no search ends early. */
 static void head_remove(struct head_exemplar_store *s, uint32_t at) TSDB_REQUIRES(s->lock)
 {
+    TSDB_ASSERT(at <= s->head_mask && s->heads[at].series != TSDB_SERIES_NEW);
     for (uint32_t i = (at + 1) & s->head_mask; s->heads[i].series != TSDB_SERIES_NEW;
          i = (i + 1) & s->head_mask) {
         uint32_t home = home_of(s, s->heads[i].series);
@@ -135,11 +136,14 @@ static bool is_kept(const struct head_exemplar_store *s, uint64_t number) TSDB_R
 
 static void drop_oldest(struct head_exemplar_store *s) TSDB_REQUIRES(s->lock)
 {
+    TSDB_ASSERT(s->count > 0 && s->count <= s->end);
     uint64_t number = s->end - s->count;
     struct head_exemplar_slot *slot = slot_of(s, number);
     uint32_t partition = tsdb_series_partition(slot->series);
     uint32_t head = head_find(s, slot->series);
     TSDB_ASSERT(s->first[partition] == number);
+    TSDB_ASSERT(s->partition_count[partition] > 0);
+    TSDB_ASSERT(s->heads[head].series == slot->series); /* whoever has an exemplar has a newest */
     s->first[partition] = slot->next;
     s->partition_count[partition]--;
     if (s->heads[head].newest == number) {
@@ -205,6 +209,7 @@ static enum tsdb_status append_locked(struct head_exemplar_store *s, struct head
     *slot_of(s, s->end) = *x;
     s->end++;
     s->count++;
+    TSDB_ASSERT(s->count <= s->cap && is_kept(s, s->end - 1));
     return TSDB_OK;
 }
 
@@ -278,6 +283,7 @@ void head_exemplars(struct head_partition *p, head_exemplar_fn fn, void *arg)
     tsdb_mutex_lock(&s->lock);
     uint64_t number = s->first[p->id];
     for (uint32_t i = s->partition_count[p->id]; go_on && i > 0; i--) {
+        TSDB_ASSERT(is_kept(s, number));
         const struct head_exemplar_slot *slot = slot_of(s, number);
         struct tsdb_exemplar x = {
             .labels = {labels, labels_view(slot, labels)}, .bits = slot->bits, .t_ms = slot->t_ms};
