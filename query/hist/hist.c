@@ -194,6 +194,7 @@ static bool same_bits(double a, double b)
  * none. */
 static bool next_span(const struct hist_side *s, uint32_t *at, int64_t *offset, uint32_t *length)
 {
+    *length = 0;
     for (*offset = 0; *at < s->span_count;) {
         const struct tsdb_span *span = &s->spans[(*at)++];
         *offset += span->offset;

@@ -258,7 +258,9 @@ static bool crc_matches(const struct parser *p)
 enum tsdb_status block_meta_parse(const uint8_t *src, size_t len, struct block_meta *out,
                                   struct block_file_sizes *out_sizes, struct tsdb_error *err)
 {
-    struct parser p = {.begin = src, .pos = src, .end = src + len};
+    static const uint8_t nothing[1];
+    const uint8_t *begin = len > 0 ? src : nothing; /* no arithmetic on a NULL of no bytes */
+    struct parser p = {.begin = begin, .pos = begin, .end = begin + len};
     struct block_meta m = {0};
     struct block_file_sizes sizes = {0};
     uint64_t version = 0;
