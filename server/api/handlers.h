@@ -8,6 +8,7 @@
 void api_query(struct call *c);
 void api_query_range(struct call *c);
 void api_format_query(struct call *c);
+void api_parse_query(struct call *c);
 void api_query_exemplars(struct call *c);
 /* series.c */
 void api_series(struct call *c);

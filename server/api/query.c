@@ -1,4 +1,4 @@
-/* /api/v1/query, /query_range, /query_exemplars, /format_query. */
+/* /api/v1/query, /query_range, /query_exemplars, /format_query, /parse_query. */
 #include "base/assert.h"
 #include "base/format.h"
 #include "base/latency.h"
@@ -229,6 +229,16 @@ void api_format_query(struct call *c)
         envelope_success_end(&c->out, NULL, 0);
     }
     tsdb_buf_deinit(&text);
+}
+
+void api_parse_query(struct call *c)
+{
+    const struct query_expr *expr = parse_query(c, "invalid parameter \"query\": ");
+    if (expr) {
+        call_success(c);
+        query_expr_json(expr, &c->out);
+        envelope_success_end(&c->out, NULL, 0);
+    }
 }
 
 static void put_exemplars(struct tsdb_buf *out, const struct tsdb_exemplar_series *s)

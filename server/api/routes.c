@@ -25,6 +25,7 @@ static const struct route route_table[] = {
     {GET_POST, "/api/v1/query_range", api_query_range, ROUTE_API | ROUTE_WORKER},
     {GET_POST, "/api/v1/query_exemplars", api_query_exemplars, ROUTE_API | ROUTE_WORKER},
     {GET_POST, "/api/v1/format_query", api_format_query, ROUTE_API | ROUTE_WORKER},
+    {GET_POST, "/api/v1/parse_query", api_parse_query, ROUTE_API | ROUTE_WORKER},
     {GET_POST, "/api/v1/series", api_series, ROUTE_API | ROUTE_WORKER},
     {GET_POST, "/api/v1/labels", api_labels, ROUTE_API | ROUTE_WORKER},
     {GET_ONLY, "/api/v1/label/*/values", api_label_values, ROUTE_API | ROUTE_WORKER},

@@ -58,6 +58,10 @@ static void query__parameters__as_prometheus_reads_them(void **state)
          OK_DATA(
              "{\"resultType\":\"matrix\",\"result\":[{\"metric\":{},\"values\":[[5,\"2\"]]}]}")},
         {"/api/v1/format_query?query=sum(a)by(b)", 200, OK_DATA("\"sum by (b) (a)\"")},
+        {"/api/v1/parse_query?query=-1", 200,
+         OK_DATA("{\"type\":\"numberLiteral\",\"val\":\"-1\"}")},
+        {"/api/v1/parse_query?query=sum(", 400,
+         BAD_DATA("invalid parameter \\\"query\\\": 1:5: parse error: unclosed left parenthesis")},
     };
     start();
     expect_paths(cases, TSDB_ARRAY_LEN(cases));
