@@ -39,3 +39,19 @@ enum tsdb_status ingest_snappy_decode(const void *src, size_t len, void *dst, si
     }
     return TSDB_OK;
 }
+
+enum tsdb_status ingest_snappy_encode(const void *src, size_t len, struct tsdb_buf *out,
+                                      struct tsdb_error *err)
+{
+    size_t bytes = snappy_max_compressed_length(len);
+    uint8_t *dst = tsdb_buf_reserve(out, bytes);
+    if (!dst) {
+        return tsdb_error_nomem(err, "a Snappy block");
+    }
+    snappy_status s = snappy_compress(len > 0 ? src : "", len, (char *)dst, &bytes);
+    if (s != SNAPPY_OK) {
+        return tsdb_error_set(err, TSDB_INVALID, "snappy: %zu bytes cannot be encoded", len);
+    }
+    out->len += bytes;
+    return TSDB_OK;
+}

@@ -8,6 +8,7 @@
 #ifndef INGEST_SNAPPY_H
 #define INGEST_SNAPPY_H
 
+#include "base/bytes.h"
 #include "base/status.h"
 
 #include <stddef.h>
@@ -21,6 +22,9 @@ enum tsdb_status ingest_snappy_decoded_bytes(const void *src, size_t len, size_t
 /* Decode into dst, whose size must be what ingest_snappy_decoded_bytes said of the same bytes. dst
  * may be NULL for 0. Returns OK; INVALID if the block is damaged, dst is then garbage. */
 enum tsdb_status ingest_snappy_decode(const void *src, size_t len, void *dst, size_t dst_len,
+                                      struct tsdb_error *err) TSDB_WUR;
+/* Append src[len] as one block. NOMEM when it does not fit into out. */
+enum tsdb_status ingest_snappy_encode(const void *src, size_t len, struct tsdb_buf *out,
                                       struct tsdb_error *err) TSDB_WUR;
 
 #endif

@@ -144,6 +144,10 @@ static enum tsdb_status open_http(struct server *s, struct tsdb_error *err)
 {
     enum tsdb_status status = workers_create(s->options.query_concurrency_max,
                                              s->options.query_queue_max, &s->workers, err);
+    if (status == TSDB_OK && s->options.read_concurrency_max > 0) {
+        status = workers_create(s->options.read_concurrency_max, s->options.query_queue_max,
+                                &s->readers, err);
+    }
     if (status != TSDB_OK) {
         return status;
     }

@@ -42,8 +42,14 @@ void call_error(struct call *c, enum envelope_error type, const char *format, ..
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    answer_begin(c, envelope_error_status(type), "application/json");
-    envelope_error(&c->out, type, text);
+    bool enveloped = !c->route || (c->route->flags & ROUTE_API);
+    answer_begin(c, envelope_error_status(type), enveloped ? "application/json" : TEXT_PLAIN);
+    if (enveloped) {
+        envelope_error(&c->out, type, text);
+    } else {
+        tsdb_buf_put_str(&c->out, text);
+        tsdb_buf_put_u8(&c->out, '\n');
+    }
 }
 
 void call_fail(struct call *c, enum tsdb_status status, const struct tsdb_error *err)
@@ -116,6 +122,7 @@ static void add_cors(struct call *c, struct http_reply *r)
 /* The answer did not fit into memory: say so instead. */
 static void answer_too_large(struct call *c)
 {
+    c->content_encoding = NULL;
     tsdb_buf_deinit(&c->out);
     tsdb_buf_init(&c->out, TSDB_MEM_QUERY, 0);
     if (c->route && (c->route->flags & ROUTE_API)) {
@@ -136,8 +143,10 @@ void call_send(struct call *c)
     struct http_reply r = {.status = c->status, .content_type = c->content_type, .body = &c->out};
     struct tsdb_buf packed;
     tsdb_buf_init(&packed, TSDB_MEM_QUERY, 0);
-    if (c->gzip && c->out.len >= ENVELOPE_GZIP_BYTES_MIN &&
-        envelope_gzip(&c->out, &c->arena, &packed)) {
+    if (c->content_encoding) {
+        add_header(&r, "Content-Encoding", c->content_encoding);
+    } else if (c->gzip && c->out.len >= ENVELOPE_GZIP_BYTES_MIN &&
+               envelope_gzip(&c->out, &c->arena, &packed)) {
         tsdb_buf_deinit(&c->out);
         r.body = &packed;
         add_header(&r, "Content-Encoding", "gzip");

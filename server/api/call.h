@@ -29,6 +29,8 @@ enum route_flags {
     ROUTE_WRITE = 8,      /* the body goes to ingest/ (write.c) */
     ROUTE_LIFECYCLE = 16, /* 403 without --web.enable-lifecycle */
     ROUTE_CHANGES = 32,   /* changes something: 403 for pages from elsewhere, no CORS */
+    ROUTE_BODY = 64,      /* the body is kept as it is, in call->form; it is no form */
+    ROUTE_READER = 128,   /* with ROUTE_WORKER: one of the threads of remote read */
 };
 struct route {
     unsigned methods; /* bits 1u << enum http_method; GET brings HEAD */
@@ -59,6 +61,7 @@ struct call {
     uint64_t charged_bytes; /* of `out`, to request.account, until the answer was sent */
     unsigned status;
     const char *content_type;
+    const char *content_encoding; /* the body has one of its own: it is not packed again */
     const char *retry_after;
     char allow[48];       /* "": no such header */
     bool stopping_header; /* X-Prometheus-Stopping */
@@ -73,7 +76,7 @@ struct call {
 void call_text(struct call *c, unsigned status, const char *format, ...) TSDB_PRINTF(3, 4);
 /* A 200 without a body yet: the caller writes to c->out. */
 void call_ok(struct call *c, const char *content_type);
-/* An error envelope. */
+/* An error envelope; plain text outside of the API. */
 void call_error(struct call *c, enum envelope_error type, const char *format, ...)
     TSDB_PRINTF(3, 4);
 /* The error envelope of a failure of the engine. */

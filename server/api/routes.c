@@ -21,6 +21,7 @@
 
 static const struct route route_table[] = {
     {BIT(HTTP_POST), "/api/v1/write", NULL, ROUTE_WRITE | ROUTE_CHANGES},
+    {BIT(HTTP_POST), "/api/v1/read", api_read, ROUTE_BODY | ROUTE_WORKER | ROUTE_READER},
     {GET_POST, "/api/v1/query", api_query, ROUTE_API | ROUTE_WORKER},
     {GET_POST, "/api/v1/query_range", api_query_range, ROUTE_API | ROUTE_WORKER},
     {GET_POST, "/api/v1/query_exemplars", api_query_exemplars, ROUTE_API | ROUTE_WORKER},
@@ -141,7 +142,9 @@ static void keep_headers(struct call *c)
     if (origin && strlen(origin) < sizeof c->origin) {
         memcpy(c->origin, origin, strlen(origin) + 1);
     }
-    c->form_wanted = http_method(c->x) == HTTP_POST && is_form(http_header(c->x, "Content-Type"));
+    c->form_wanted =
+        http_method(c->x) == HTTP_POST && ((c->route && (c->route->flags & ROUTE_BODY)) ||
+                                           is_form(http_header(c->x, "Content-Type")));
 }
 
 static bool is_foreign(struct http_exchange *x)
@@ -159,6 +162,13 @@ static void refuse_foreign_write(struct http_exchange *x)
     r.body = &body;
     api_write_counts_zero(&r);
     http_reply(x, &r);
+}
+
+static void refuse_body(struct call *c)
+{
+    bool form = !(c->route->flags & ROUTE_BODY);
+    call_error(c, ENVELOPE_BAD_DATA, "%srequest body is larger than %u bytes",
+               form ? "error parsing form values: " : "", PARAMS_FORM_BYTES_MAX);
 }
 
 /* Answers that need no handler; true when one was made. */
@@ -202,9 +212,7 @@ static bool refuse(struct call *c, const struct route *route, const char *path)
         return true;
     }
     if (c->form_wanted && http_content_length(c->x) > (int64_t)PARAMS_FORM_BYTES_MAX) {
-        call_error(c, ENVELOPE_BAD_DATA,
-                   "error parsing form values: request body is larger than %u bytes",
-                   PARAMS_FORM_BYTES_MAX);
+        refuse_body(c);
         return true;
     }
     return false;
@@ -267,9 +275,7 @@ static void on_body(void *arg, struct http_exchange *x, const void *data, size_t
     if (c->form_wanted) {
         tsdb_buf_put(&c->form, data, len);
         if (c->form.failed) {
-            call_error(c, ENVELOPE_BAD_DATA,
-                       "error parsing form values: request body is larger than %u bytes",
-                       PARAMS_FORM_BYTES_MAX);
+            refuse_body(c);
             call_send(c);
         }
     }
@@ -278,7 +284,8 @@ static void on_body(void *arg, struct http_exchange *x, const void *data, size_t
 static void run_call(struct call *c)
 {
     struct tsdb_error err = {0};
-    struct tsdb_slice body = {c->form.data, c->form.len};
+    bool form = !(c->route->flags & ROUTE_BODY);
+    struct tsdb_slice body = {c->form.data, form ? c->form.len : 0};
     const char *query = http_query(c->x);
     struct tsdb_slice url = {(const uint8_t *)query, strlen(query)};
     enum tsdb_status status = params_parse(&c->params, &c->arena, body, url, &err);
@@ -319,7 +326,9 @@ static void on_complete(void *arg, struct http_exchange *x)
     }
     c->work.run = worker_run;
     http_watch(x, &c->request.cancelled);
-    if (!workers_submit(c->server->workers, &c->work)) {
+    struct server *s = c->server;
+    bool reads = (c->route->flags & ROUTE_READER) && s->readers;
+    if (!workers_submit(reads ? s->readers : s->workers, &c->work)) {
         call_error(c, ENVELOPE_UNAVAILABLE, "too many queries are waiting, try again later");
         c->status = 503;
         c->retry_after = "1";

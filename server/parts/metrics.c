@@ -26,6 +26,7 @@ struct snapshot {
     struct ingest_stats ingest;
     struct http_stats http;
     struct workers_stats workers;
+    struct workers_stats readers;
     struct rusage usage;
 };
 
@@ -398,6 +399,13 @@ static const struct metric metrics[] = {
      "Queries taken into the queue.", FIELD(workers.submitted)},
     {"tidalite_query_refused_total", COUNTER,
      "Queries refused because the queue was full.", FIELD(workers.refused)},
+    {"tidalite_remote_read_running", GAUGE, "Remote read calls being answered.", FIELD(readers.running)},
+    {"tidalite_remote_read_waiting", GAUGE, "Remote read calls waiting for a thread.",
+     FIELD(readers.waiting)},
+    {"tidalite_remote_read_submitted_total", COUNTER, "Remote read calls taken into the queue.",
+     FIELD(readers.submitted)},
+    {"tidalite_remote_read_refused_total", COUNTER,
+     "Remote read calls refused because the queue was full.", FIELD(readers.refused)},
 
 #if TSDB_PERF
     {"tidalite_layer_duration_seconds", TSDB_METRIC_HISTOGRAM, "Time spent per layer, in seconds.",
@@ -420,6 +428,9 @@ static void take_snapshot(struct server *s, struct snapshot *out)
     }
     if (s->workers) {
         workers_stats_read(s->workers, &out->workers);
+    }
+    if (s->readers) {
+        workers_stats_read(s->readers, &out->readers);
     }
     getrusage(RUSAGE_SELF, &out->usage);
 }

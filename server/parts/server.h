@@ -27,6 +27,7 @@ struct server {
     struct ingest *ingest;
     struct query_options query_options;
     struct workers *workers;
+    struct workers *readers; /* of remote read; NULL: the query workers do it */
     struct http_server *http;
     struct tsdb_mutex config_lock; /* rank SERVER_CONFIG */
     struct config_file *config TSDB_GUARDED;

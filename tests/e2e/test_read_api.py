@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 """The read API beyond queries, over the wire: parse_query, remote read, federation, status, search, active queries."""
+import pathlib
 import sys
 
 import lib
+import read_wire
 import wire
 
 suite = lib.Suite()
@@ -38,6 +40,145 @@ def parse_query__tree_and_errors():
             a = server.client.get("/api/v1/parse_query", {"query": query})
             lib.expect_equal((a.status, a.json["errorType"]), (400, "bad_data"), f"parse_query of {query!r}")
             lib.expect(a.json["error"].startswith('invalid parameter "query": '), a.json["error"])
+
+
+# ---- remote read ----
+
+def read(client, queries, types=(), expect=200, headers=None):
+    a = client.request("POST", "/api/v1/read", wire.snappy(read_wire.request(queries, types)),
+                       {"Content-Type": "application/x-protobuf", "Content-Encoding": "snappy", "Accept-Encoding": "gzip"} | (headers or {}))
+    lib.expect_equal(a.status, expect, f"remote read: {a}")
+    return a
+
+
+def read_samples(client, queries, types=()):
+    a = read(client, queries, types)
+    lib.expect_equal((a.headers["Content-Type"], a.headers["Content-Encoding"]), ("application/x-protobuf", "snappy"), "headers")
+    return read_wire.samples_answer(a.data)
+
+
+def read_chunks(client, queries, types=(read_wire.STREAMED_XOR_CHUNKS, read_wire.SAMPLES)):
+    a = read(client, queries, types)
+    lib.expect_equal(a.headers["Content-Type"], "application/x-streamed-protobuf; proto=prometheus.ChunkedReadResponse", "content type")
+    lib.expect(a.headers["Content-Encoding"] is None, f"frames are packed again: {a.headers['Content-Encoding']}")
+    return read_wire.chunked_answer(a.data)
+
+
+def config(text):
+    path = pathlib.Path(lib.folder()) / "prometheus.yml"
+    path.write_text(text)
+    return f"--config.file={path}"
+
+
+EXTERNAL = "global:\n  external_labels: {cluster: c1, zone: z1}\n"
+HISTOGRAM = {"schema": 1, "zero_threshold": 0.5, "positive_spans": [(-1, 2), (1, 1)]}
+
+
+def write_mixed(client, t):
+    """Three series of floats (1000 samples, 2 with odd ones and 1 with a label of its own called cluster) and one of histograms."""
+    floats = [(t + 15000 * i, float(i % 7) if i % 3 else i * 0.1) for i in range(1000)]
+    odd = [(t, -0.0), (t + 1, wire.STALE), (t + 2, wire.NAN), (t + 70000, float("inf"))]
+    series = [wire.Series(wire.labels("rr_float", job="a"), floats), wire.Series(wire.labels("rr_odd", job="b"), odd),
+              wire.Series(wire.labels("rr_own", cluster="mine"), [(t, 5.0)]),
+              wire.Series(wire.labels("rr_hist"), histograms=[
+                  wire.Histogram(t + 1000 * i, 6 + i, 1.5 * i, zero_count=i, positive=[1, 2, 3], **HISTOGRAM) for i in range(300)]),
+              wire.Series(wire.labels("rr_fhist"), histograms=[
+                  wire.Histogram(t + 1000 * i, 6.5, 2.5, zero_count=0.5, positive=[1, 2, 3], is_float=True, **HISTOGRAM) for i in range(3)])]
+    a = client.write(series)
+    lib.expect_equal(a.status, 204, f"write: {a}")
+    return {"rr_float": [(x, wire.bits(v)) for x, v in floats], "rr_odd": [(x, wire.bits(v)) for x, v in odd]}
+
+
+@suite.case
+def read__samples__bit_for_bit_with_external_labels():
+    with lib.Tidalite(None, config(EXTERNAL)).start() as server:
+        c, t = server.client, lib.now_ms() - 20_000_000
+        sent = write_mixed(c, t)
+        everything = (t, t + 10**8)
+        floats, odd, nothing = read_samples(c, [read_wire.query(*everything, [("__name__", "rr_float")]),
+                                                read_wire.query(*everything, [("job", "b|c", read_wire.RE)]),
+                                                read_wire.query(*everything, [("__name__", "nosuch")])])
+        lib.expect_equal([(labels, samples) for labels, samples, _ in floats],
+                         [({"__name__": "rr_float", "cluster": "c1", "job": "a", "zone": "z1"}, sent["rr_float"])], "rr_float")
+        lib.expect_equal([s for _, s, _ in odd], [sent["rr_odd"]], "rr_odd")
+        lib.expect_equal(nothing, [], "an unknown name")
+        # The range is closed on both sides, and hints say it better.
+        cut = read_samples(c, [read_wire.query(t + 15000, t + 45000, [("__name__", "rr_float")])])
+        lib.expect_equal(cut[0][0][1], sent["rr_float"][1:4], "a cut-out")
+        hinted = read_samples(c, [read_wire.query(t, t + 10**8, [("__name__", "rr_float")], {1: 15000, 2: "rate", 3: t + 30000, 4: t + 30000})])
+        lib.expect_equal(hinted[0][0][1], sent["rr_float"][2:3], "range of the hints")
+        names = read_samples(c, [read_wire.query(*everything, [("__name__", "rr_.*", read_wire.RE)], {2: "series", 3: t, 4: t + 10**8})])
+        lib.expect_equal([(labels["__name__"], s, h) for labels, s, h in names[0]],
+                         [(n, [], []) for n in ("rr_fhist", "rr_float", "rr_hist", "rr_odd", "rr_own")], "func series")
+        # Matchers on external labels: true of every series that has no such label of its own.
+        for matchers, want in (([("cluster", "c1")], ["rr_fhist", "rr_float", "rr_hist", "rr_odd"]),
+                               ([("cluster", "c1"), ("job", "a")], ["rr_float"]), ([("cluster", "mine")], ["rr_own"]),
+                               ([("cluster", "c2")], []), ([("cluster", "", read_wire.NEQ)], ["rr_own"]), ([], [])):
+            got = read_samples(c, [read_wire.query(*everything, matchers)])
+            lib.expect_equal([labels["__name__"] for labels, _, _ in got[0]], want, f"matchers {matchers}")
+        own = read_samples(c, [read_wire.query(*everything, [("__name__", "rr_own")])])[0][0][0]
+        lib.expect_equal(own, {"__name__": "rr_own", "cluster": "mine", "zone": "z1"}, "a label of its own wins")
+
+
+@suite.case
+def read__histograms_as_samples__fields_as_sent():
+    with lib.Tidalite().start() as server:
+        c, t = server.client, lib.now_ms() - 20_000_000
+        write_mixed(c, t)
+        (_, samples, integers), = read_samples(c, [read_wire.query(t, t + 5000, [("__name__", "rr_hist")])])[0]
+        lib.expect_equal((samples, len(integers)), ([], 6), "rr_hist")
+        h = integers[3]
+        lib.expect_equal((read_wire.one_of(h, 1), read_wire.one_of(h, 3), read_wire.one_of(h, 6), read_wire.one_of(h, 15)),
+                         (9, wire.bits(4.5), 3, t + 3000), "count, sum, zero count, time")
+        lib.expect_equal((read_wire.one_of(h, 12), [read_wire.one_of(s, 2) for s in read_wire.all_of(h, 11)]), (bytes([2, 2, 2]), [2, 1]), "buckets")
+        (_, _, floats), = read_samples(c, [read_wire.query(t, t + 5000, [("__name__", "rr_fhist")])])[0]
+        lib.expect_equal((read_wire.one_of(floats[0], 2), read_wire.one_of(floats[0], 7)), (wire.bits(6.5), wire.bits(0.5)), "float counts")
+
+
+@suite.case
+def read__streamed_chunks__frames_and_bits():
+    for frame in (1024, 1 << 20):
+        with lib.Tidalite(None, config(EXTERNAL), f"--storage.remote.read-max-bytes-in-frame={frame}").start() as server:
+            c, t = server.client, lib.now_ms() - 20_000_000
+            sent = write_mixed(c, t)
+            got = read_chunks(c, [read_wire.query(t, t + 10**8, [("job", "a|b", read_wire.RE)]),
+                                  read_wire.query(t, t + 10**8, [("__name__", "rr_f?hist", read_wire.RE)])])
+            order = [(q, labels["__name__"]) for q, labels, _ in got]
+            lib.expect_equal(sorted(order), order, "queries in order, series sorted")
+            for name in ("rr_float", "rr_odd"):
+                chunks = [x for _, labels, chunks in got if labels["__name__"] == name for x in chunks]
+                lib.expect_equal({x[0] for x in chunks}, {1}, f"encodings of {name}")
+                samples = [read_wire.xor_chunk(x[3]) for x in chunks]
+                lib.expect_equal([s for x in samples for s in x], sent[name], f"samples of {name}")
+                lib.expect_equal([(s[0][0], s[-1][0]) for s in samples], [(x[1], x[2]) for x in chunks], "times of the chunks")
+                lib.expect(max(map(len, samples)) <= 120, "a chunk has more than 120 samples")
+            lib.expect(all(labels["zone"] == "z1" for _, labels, _ in got), "external labels are missing")
+            histograms = {labels["__name__"]: [x[0] for x in chunks] for q, labels, chunks in got if q == 1}
+            lib.expect_equal({n: set(e) for n, e in histograms.items()}, {"rr_fhist": {3}, "rr_hist": {2}}, "encodings of histograms")
+            frames = sum(labels["__name__"] == "rr_float" for _, labels, _ in got)
+            lib.expect((frames > 1) == (frame == 1024), f"{frames} frames of {frame} bytes")
+
+
+@suite.case
+def read__bad_requests_and_limits__say_so():
+    with lib.Tidalite(None, "--storage.remote.read-sample-limit=10", "--storage.remote.read-concurrent-limit=1").start() as server:
+        c, t = server.client, lib.now_ms() - 20_000_000
+        write_mixed(c, t)
+        query = read_wire.query(t, t + 10**8, [("__name__", "rr_float")])
+        lib.expect_equal(read(c, [query], expect=400).text, "exceeded sample limit (10)\n", "text")
+        lib.expect_equal(len(read_chunks(c, [query])), 1, "streamed: no limit of samples")
+        lib.expect_equal(len(read_samples(c, [read_wire.query(t, t + 135000, [("__name__", "rr_float")])])[0][0][1]), 10, "as many as allowed")
+        read(c, [read_wire.query(t, t, [("job", "(", read_wire.RE)])], expect=400)
+        lib.expect("any of the requested response types" in read(c, [query], [5], expect=400).text, "unknown response type")
+        for body in (b"", b"junk", wire.snappy(b"\x0a\x05"), b"\xff\xff\xff\xff\x0f", wire.snappy(bytes(range(256)))):
+            a = c.request("POST", "/api/v1/read", body)
+            lib.expect_equal(a.status, 400, f"body {body[:10]}: {a}")
+            lib.expect(a.text.endswith("\n") and not a.text.startswith("{"), f"not a text: {a}")
+        lib.expect_equal(c.request("POST", "/api/v1/read", b"x" * (5 << 20)).status, 400, "a body of 5 MiB")
+        lib.expect_equal(c.get("/api/v1/read").status, 405, "GET")
+        lib.expect_equal(len(read_samples(c, [])), 0, "no query")
+        # Whatever was refused, the threads and the memory are there again.
+        lib.expect_equal(len(read_samples(c, [read_wire.query(t, t, [("__name__", "rr_own")])])[0]), 1, "afterwards")
 
 
 if __name__ == "__main__":

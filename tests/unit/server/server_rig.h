@@ -82,6 +82,7 @@ static inline void open_http(uint32_t workers, uint32_t queue_max)
                              .read_timeout_ms = 60000,
                              .body_bytes_max = server.options.body_bytes_max};
     assert_ok_err(workers_create(workers, queue_max, &server.workers, &err), &err);
+    assert_ok_err(workers_create(2, queue_max, &server.readers, &err), &err);
     assert_ok_err(http_start(&o, &handlers, &server.http, &err), &err);
     port = http_port(server.http);
 }
@@ -122,6 +123,7 @@ static inline int teardown(void **state) TSDB_NO_TSA
     (void)state;
     assert_true(http_stop(server.http, 10000));
     workers_destroy(server.workers);
+    workers_destroy(server.readers);
     assert_int_equal(atomic_load(&server.queries.used_bytes), 0); /* queries gave it all back */
     ingest_destroy(server.ingest);
     if (server.db) {
