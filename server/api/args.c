@@ -174,7 +174,8 @@ static bool matcher_error(struct call *c, bool wrap, const char *text)
     return false;
 }
 
-bool api_arg_matchers(struct call *c, bool wrap, struct tsdb_selector **out, uint32_t *out_count)
+static bool arg_selectors(struct call *c, bool wrap, bool empty_too, struct tsdb_selector **out,
+                          uint32_t *out_count)
 {
     uint32_t count = 0;
     uint32_t pos = 0;
@@ -201,11 +202,21 @@ bool api_arg_matchers(struct call *c, bool wrap, struct tsdb_selector **out, uin
         if (status != TSDB_OK) {
             return matcher_error(c, wrap, err.msg);
         }
-        if (!non_empty) {
+        if (!non_empty && !empty_too) {
             return matcher_error(c, wrap, "match[] must contain at least one non-empty matcher");
         }
     }
     *out = list;
     *out_count = count;
     return true;
+}
+
+bool api_arg_matchers(struct call *c, bool wrap, struct tsdb_selector **out, uint32_t *out_count)
+{
+    return arg_selectors(c, wrap, false, out, out_count);
+}
+
+bool api_arg_selectors(struct call *c, bool wrap, struct tsdb_selector **out, uint32_t *out_count)
+{
+    return arg_selectors(c, wrap, true, out, out_count);
 }

@@ -26,6 +26,8 @@ bool api_arg_limit(struct call *c, uint32_t *out);
 bool api_arg_int(struct call *c, const char *name, int64_t *out);
 /* start and end of the endpoints where absent means all time. */
 bool api_arg_range(struct call *c, struct tsdb_time_range *out);
+/* All match[], whatever they match. wrap: as below. */
+bool api_arg_selectors(struct call *c, bool wrap, struct tsdb_selector **out, uint32_t *out_count);
 /* All match[]; at least one non-empty matcher in each. wrap: the error names the parameter. */
 bool api_arg_matchers(struct call *c, bool wrap, struct tsdb_selector **out, uint32_t *out_count);
 /* The text as Go's %q prints it (up to a length that fits an error). out[cap] NUL-terminated. */

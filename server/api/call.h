@@ -49,6 +49,7 @@ struct call {
     bool armed;                /* request, arena, form and out are initialised */
     bool form_wanted;          /* the body is a form */
     bool gzip;                 /* the client takes gzip */
+    bool utf8_names;           /* its Accept says escaping=allow-utf-8 */
     char origin[160];          /* Origin header; "" = none (or too long to be one) */
     struct tsdb_slice segment; /* what "*" matched, still percent-encoded */
     struct tsdb_request request;

@@ -12,6 +12,8 @@ void api_parse_query(struct call *c);
 void api_query_exemplars(struct call *c);
 /* remote_read.c */
 void api_read(struct call *c);
+/* federate.c */
+void page_federate(struct call *c);
 /* series.c */
 void api_series(struct call *c);
 void api_labels(struct call *c);

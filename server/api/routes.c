@@ -50,6 +50,7 @@ static const struct route route_table[] = {
     {POST_PUT, "/-/reload", page_reload, LIFECYCLE | ROUTE_WORKER},
     {POST_PUT, "/-/quit", page_quit, LIFECYCLE},
     {GET_ONLY, "/metrics", page_metrics, ROUTE_ALWAYS},
+    {GET_ONLY, "/federate", page_federate, ROUTE_WORKER},
     {GET_ONLY, "/version", page_version, ROUTE_ALWAYS},
     {GET_ONLY, "/", page_root, ROUTE_ALWAYS},
 };
@@ -138,6 +139,8 @@ static bool is_form(const char *content_type)
 static void keep_headers(struct call *c)
 {
     c->gzip = envelope_accepts_gzip(http_header(c->x, "Accept-Encoding"));
+    const char *accept = http_header(c->x, "Accept");
+    c->utf8_names = accept && strstr(accept, "escaping=allow-utf-8");
     const char *origin = http_header(c->x, "Origin");
     if (origin && strlen(origin) < sizeof c->origin) {
         memcpy(c->origin, origin, strlen(origin) + 1);

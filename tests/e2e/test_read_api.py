@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """The read API beyond queries, over the wire: parse_query, remote read, federation, status, search, active queries."""
+import gzip
 import pathlib
 import sys
 
@@ -179,6 +180,35 @@ def read__bad_requests_and_limits__say_so():
         lib.expect_equal(len(read_samples(c, [])), 0, "no query")
         # Whatever was refused, the threads and the memory are there again.
         lib.expect_equal(len(read_samples(c, [read_wire.query(t, t, [("__name__", "rr_own")])])[0]), 1, "afterwards")
+
+
+# ---- federation ----
+
+@suite.case
+def federate__text_with_external_labels__packed_where_asked():
+    with lib.Tidalite(None, config("global:\n  external_labels: {cluster: c1}\n")).start() as server:
+        c, now = server.client, lib.now_ms()
+        a = c.write([wire.Series(wire.labels("fed_odd", job="b"), [(now - 3000, 1.0), (now - 2000, wire.NAN)]),
+                     wire.Series(wire.labels("fed_ended", job="b"), [(now - 3000, 1.0), (now - 2000, wire.STALE)]),
+                     wire.Series(wire.labels("fed_old", job="b"), [(now - 400_000, 1.0)]),
+                     wire.Series(wire.labels("fed_hist", job="b"), histograms=[wire.Histogram(now - 1000, 6, 1.5, positive=[1, 2, 3], **HISTOGRAM)])])
+        lib.expect_equal(a.status, 204, f"write: {a}")
+        a = c.write([wire.Series(wire.labels("fed", n=str(i), instance="i"), [(now - 2000, 1.5), (now - 1000, i / 4)]) for i in range(200)])
+        lib.expect_equal(a.status, 204, f"write: {a}")
+        page = c.get("/federate", {"match[]": ["fed", '{job=~".+"}', "fed_hist"]})
+        lib.expect_equal((page.status, page.headers["Content-Type"]),
+                         (200, "text/plain; version=0.0.4; charset=utf-8; escaping=underscores"), "status and type")
+        lines = page.text.splitlines()
+        lib.expect_equal([line for line in lines if line.startswith("#")],
+                         ["# TYPE fed untyped", "# TYPE fed_odd untyped"], "families: none that is stale, old or a native histogram")
+        lib.expect_equal(lines[1:201], [f'fed{{instance="i",n="{n}",cluster="c1"}} {int(n) / 4:g} {now - 1000}' for n in sorted(map(str, range(200)))],
+                         "samples")
+        lib.expect_equal(lines[202:], [f'fed_odd{{job="b",cluster="c1",instance=""}} NaN {now - 2000}'], "the NaN")
+        packed = c.get("/federate", {"match[]": "fed"}, {"Accept-Encoding": "gzip"})
+        lib.expect_equal(packed.headers["Content-Encoding"], "gzip", "encoding")
+        lib.expect_equal(gzip.decompress(packed.data).decode().splitlines(), lines[:201], "the same, packed")
+        lib.expect_equal(c.get("/federate", {"match[]": "fed{"}).status, 400, "a bad selector")
+        lib.expect_equal(c.post("/federate", {"match[]": "fed"}).status, 405, "POST")
 
 
 if __name__ == "__main__":

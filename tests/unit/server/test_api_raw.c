@@ -1,4 +1,4 @@
-/* Remote read over a whole server: statuses, headers, external labels; and that all memory comes
+/* Remote read and federation over a whole server: statuses, headers, external labels; and that all memory comes
  * back (teardown). */
 #include "tests/unit/server/server_rig.h"
 
@@ -149,10 +149,55 @@ static void read__answer_beyond_the_memory_of_a_query__is_an_error(void **state)
     }
 }
 
+/* a at T0 - 5 min and again at T0, b, and what must not be there: what is too old, what ended, what
+ * is to come. */
+static void federate__newest_within_lookback__as_text(void **state)
+{
+    (void)state;
+    struct http_answer a;
+    start();
+    write_sample("zzz:r", T0 - 300000, 1e6, 204, NULL); /* as old as the lookback: still there */
+    write_some();
+    write_sample("old", T0 - 300001, 1, 204, NULL);
+    write_sample("ended", T0 - 15000, 1, 204, NULL);
+    write_sample("ended", T0, tsdb_bits_double(TSDB_STALE_NAN_BITS), 204, NULL);
+    write_sample("later", T0 + 1, 1, 204, NULL);
+    write_sample("c.d", T0, 0.1, 204, NULL);
+    static const char all[] = "# TYPE a untyped\n"
+                              "a{job=\"j\",instance=\"\"} 2.5 1700000000000\n"
+                              "# TYPE b untyped\n"
+                              "b{job=\"j\",instance=\"\"} 7 1700000000000\n"
+                              "# TYPE c_d untyped\n"
+                              "c_d{job=\"j\",instance=\"\"} 0.1 1700000000000\n"
+                              "# TYPE zzz:r untyped\n"
+                              "zzz:r{job=\"j\",instance=\"\"} 1e+06 1699999700000\n";
+    expect_get("/federate?match[]=%7Bjob=%22j%22%7D&match[]=a", 200, all);
+    expect_get("/federate?match[]=%7Bx=%22%22%7D", 200, all); /* may match everything */
+    expect_get("/federate", 200, "");
+    expect_get("/federate?match[]=nosuch", 200, "");
+    expect_get("/federate?match[]=a%7B", 400, NULL);
+    expect_get("/federate?match[]=%7Ba=~%22(%22%7D", 400, NULL);
+    http_client_once(port, "GET", "/federate?match[]=%7B%22c.d%22%7D",
+                     "Accept: text/plain;version=0.0.4;escaping=allow-utf-8\r\n", NULL, 0, &a);
+    assert_string_equal(a.body, "# TYPE \"c.d\" untyped\n"
+                                "{\"c.d\",job=\"j\",instance=\"\"} 0.1 1700000000000\n");
+    expect_header(&a, "Content-Type",
+                  "text/plain; version=0.0.4; charset=utf-8; escaping=allow-utf-8");
+    http_answer_free(&a);
+    load_config("global: {external_labels: {job: mine, aa: \"q\\\"\", zone: z}}");
+    expect_get("/federate?match[]=a", 200,
+               "# TYPE a untyped\n"
+               "a{job=\"j\",aa=\"q\\\"\",instance=\"\",zone=\"z\"} 2.5 1700000000000\n");
+    load_config("global: {external_labels: {instance: me}}");
+    expect_get("/federate?match[]=a", 200,
+               "# TYPE a untyped\na{job=\"j\",instance=\"me\"} 2.5 1700000000000\n");
+}
+
 static const struct CMUnitTest tests[] = {
     CASE(read__samples__series_in_order_with_external_labels),
     CASE(read__streamed_and_refused__status_and_headers),
     CASE(read__answer_beyond_the_memory_of_a_query__is_an_error),
+    CASE(federate__newest_within_lookback__as_text),
 };
 
 TEST_MAIN(tests)
