@@ -2,6 +2,7 @@
  * with the same content, unless a matcher has no such type or no response type is known; what it
  * refuses has a text; strings lie within the message. */
 #include "ingest/proto/remote_read.pb-c.h"
+#include "ingest/wire.h"
 #include "server/remote/read_wire.h"
 
 #include <stdio.h>
@@ -22,7 +23,37 @@ static bool same(const char *a, size_t a_len, ProtobufCBinaryData b)
     return a_len == b.len && (a_len == 0 || memcmp(a, b.data, a_len) == 0);
 }
 
-static void check_query(const struct read_query *got, const Rr__Query *want)
+/* Does a message have more than one field `hints`? Its scalars add up, as they do in Go; protobuf-c
+ * takes the last message for all of it. */
+static bool has_split_hints(struct tsdb_slice query)
+{
+    const uint8_t *p = query.data;
+    uint32_t hints = 0;
+    while (p && p < query.data + query.len) {
+        struct wire_field f;
+        p = wire_field_read(p, query.data + query.len, &f);
+        hints += p && f.number == 4;
+    }
+    return hints > 1;
+}
+
+/* The query with that index, of a request that is well-formed. */
+static struct tsdb_slice query_bytes(const uint8_t *data, size_t len, uint32_t index)
+{
+    const uint8_t *p = data;
+    struct wire_field f = {0};
+    while (p < data + len) {
+        p = wire_field_read(p, data + len, &f);
+        must(p != NULL, "what protobuf-c reads is not well-formed");
+        if (f.number == 1 && index-- == 0) {
+            break;
+        }
+    }
+    return f.bytes;
+}
+
+static void check_query(const struct read_query *got, const Rr__Query *want,
+                        struct tsdb_slice bytes)
 {
     must(got->matcher_count == want->n_matchers, "number of matchers");
     for (uint32_t i = 0; i < got->matcher_count; i++) {
@@ -32,6 +63,9 @@ static void check_query(const struct read_query *got, const Rr__Query *want)
         must(same(m->value, m->value_len, want->matchers[i]->value), "value of a matcher");
     }
     const Rr__ReadHints *h = want->hints;
+    if (has_split_hints(bytes)) {
+        return;
+    }
     must(got->range.min_ms == (h ? h->start_ms : want->start_timestamp_ms), "start");
     must(got->range.max_ms == (h ? h->end_ms : want->end_timestamp_ms), "end");
     must(got->names_only == (h && same("series", 6, h->func)), "names only");
@@ -91,7 +125,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
         must(got.query_count == want->n_queries, "number of queries");
         must(got.streamed == wants_stream(want), "response type");
         for (uint32_t i = 0; i < got.query_count; i++) {
-            check_query(&got.queries[i], want->queries[i]);
+            check_query(&got.queries[i], want->queries[i], query_bytes(data, len, i));
         }
     }
     if (want) {

@@ -118,6 +118,11 @@ static void read_request_decode__what_nobody_knows__is_refused(void **state)
         assert_non_null(strstr(err.msg, cases[i].text));
     }
     struct read_request got;
+    /* Hints in two pieces add up. */
+    static const uint8_t split[] = "\x0a\x08\x22\x02\x18\x05\x22\x02\x20\x06";
+    assert_ok(read_request_decode(split, sizeof split - 1, &arena, &got, &err));
+    assert_int_equal(got.queries[0].range.min_ms, 5);
+    assert_int_equal(got.queries[0].range.max_ms, 6);
     assert_ok(read_request_decode(NULL, 0, &arena, &got, &err));
     assert_int_equal(got.query_count, 0);
     assert_false(got.streamed);
