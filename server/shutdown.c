@@ -68,6 +68,7 @@ static enum tsdb_status free_all(struct server *s, struct watch *w,
     watch_stage(w, "queries");
     workers_destroy(s->workers);
     workers_destroy(s->readers);
+    active_deinit(&s->active);
     ingest_destroy(s->ingest);
     watch_stage(w, "storage: sync and checkpoint");
     enum tsdb_status status = tsdb_close(s->db, err);

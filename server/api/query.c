@@ -2,11 +2,15 @@
 #include "base/assert.h"
 #include "base/format.h"
 #include "base/latency.h"
+#include "base/log.h"
 #include "query/json.h"
 #include "server/api/args.h"
 #include "server/api/handlers.h"
 
 #include <inttypes.h>
+#include <string.h>
+
+#define SLOW_TEXT_BYTES 1024 /* of a query, in the log */
 
 #define POINTS_MAX 11000 /* steps of a range query, as Prometheus: 11001 points are allowed */
 
@@ -91,6 +95,54 @@ static struct query_expr *parse_query(struct call *c, const char *wrap)
     return status == TSDB_OK ? expr : NULL;
 }
 
+/* --query.log-slower-than: one line of what took so long, whatever became of it. */
+static void log_if_slow(struct call *c, const struct active_query *q,
+                        const struct query_stats *stats, enum tsdb_status status)
+{
+    struct server *s = c->server;
+    int64_t took_ns = tsdb_clock_mono_ns(&s->clock) - c->begin_ns;
+    if (s->options.query_slow_ms == 0 || took_ns / 1000000 < s->options.query_slow_ms) {
+        return;
+    }
+    char text[SLOW_TEXT_BYTES];
+    size_t len = TSDB_MIN(q->text.len, sizeof text - 1);
+    if (len > 0) {
+        memcpy(text, q->text.data, len);
+    }
+    text[len] = '\0';
+    tsdb_log(TSDB_LOG_WARN, "query", "slow query", TSDB_S("query", text),
+             TSDB_U("query_bytes", q->text.len), TSDB_I("start_ms", q->start_ms),
+             TSDB_I("end_ms", q->end_ms), TSDB_I("step_ms", q->step_ms),
+             TSDB_F("duration_s", (double)took_ns / 1e9), TSDB_U("samples", stats->samples_read),
+             TSDB_S("status", tsdb_status_name(status)));
+}
+
+/* Evaluate, for everybody to see. */
+static enum tsdb_status evaluate_listed(struct call *c, const struct query_expr *expr,
+                                        const struct query_params *params, struct query_result *out,
+                                        struct tsdb_error *err)
+{
+    struct server *s = c->server;
+    struct active_query q = {.text = params_get(&c->params, "query"),
+                             .start_ms = params->start_ms,
+                             .end_ms = params->end_ms,
+                             .step_ms = params->step_ms,
+                             .begin_ms = tsdb_clock_wall_ms(&s->clock),
+                             .begin_ns = c->begin_ns,
+                             .cancelled = &c->request.cancelled};
+    active_join(&s->active, &q);
+    enum tsdb_status status = tsdb_request_check(&c->request);
+    if (status == TSDB_OK) {
+        uint64_t begin = tsdb_perf_now();
+        status =
+            query_eval(s->db, &c->query_options, &c->request, expr, params, &c->arena, out, err);
+        tsdb_perf_end(TSDB_LAYER_EVAL, begin);
+    }
+    active_leave(&s->active, &q);
+    log_if_slow(c, &q, &out->stats, status);
+    return status;
+}
+
 static void evaluate(struct call *c, const struct query_expr *expr,
                      const struct query_params *params)
 {
@@ -98,13 +150,7 @@ static void evaluate(struct call *c, const struct query_expr *expr,
     struct query_result result = {0};
     struct tsdb_error err = {0};
     int64_t queue_ns = tsdb_clock_mono_ns(&s->clock) - c->begin_ns;
-    enum tsdb_status status = tsdb_request_check(&c->request);
-    if (status == TSDB_OK) {
-        uint64_t begin = tsdb_perf_now();
-        status = query_eval(s->db, &c->query_options, &c->request, expr, params, &c->arena, &result,
-                            &err);
-        tsdb_perf_end(TSDB_LAYER_EVAL, begin);
-    }
+    enum tsdb_status status = evaluate_listed(c, expr, params, &result, &err);
     /* A duration expression: Prometheus works them out before it evaluates. */
     if (status == TSDB_INVALID && err.pos > 0) {
         call_error(c, ENVELOPE_BAD_DATA, "invalid parameter \"query\": %s", err.msg);

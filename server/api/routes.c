@@ -12,9 +12,11 @@
 #define BIT(method)        (1u << (method))
 #define GET_ONLY           BIT(HTTP_GET)
 #define GET_POST           (BIT(HTTP_GET) | BIT(HTTP_POST))
+#define POST_DELETE        (BIT(HTTP_POST) | BIT(HTTP_DELETE))
 #define POST_PUT           (BIT(HTTP_POST) | BIT(HTTP_PUT))
 #define LIFECYCLE          (ROUTE_ALWAYS | ROUTE_LIFECYCLE | ROUTE_CHANGES)
 #define API_PREFIX         "/api/v1/"
+#define ACTIVE_PATH        "/api/v1/status/active_queries"
 #define FOREIGN_TEXT       "pages from elsewhere may not change anything here\n"
 #define CANCELLED_IN_QUEUE "query was canceled in query queue"
 #define TIMEOUT_IN_QUEUE   "query timed out in query queue"
@@ -40,6 +42,9 @@ static const struct route route_table[] = {
     {GET_ONLY, "/api/v1/notifications", api_notifications, ROUTE_API | ROUTE_ALWAYS},
     {GET_ONLY, "/api/v1/features", api_features, ROUTE_API},
     {GET_ONLY, "/api/v1/status/tsdb", api_status_tsdb, ROUTE_API | ROUTE_WORKER},
+    {GET_ONLY, ACTIVE_PATH, api_active_queries, ROUTE_API},
+    {POST_DELETE, ACTIVE_PATH, api_cancel_query, ROUTE_API | ROUTE_CHANGES},
+    {POST_DELETE, ACTIVE_PATH "/*", api_cancel_query, ROUTE_API | ROUTE_CHANGES},
     {GET_ONLY, "/api/v1/status/buildinfo", api_status_buildinfo, ROUTE_API},
     {GET_ONLY, "/api/v1/status/flags", api_status_flags, ROUTE_API},
     {GET_ONLY, "/api/v1/status/config", api_status_config, ROUTE_API},
@@ -76,14 +81,27 @@ static bool path_matches(const char *pattern, const char *path, struct tsdb_slic
     return true;
 }
 
-static const struct route *find_route(const char *path, struct tsdb_slice *out_segment)
+/* GET brings HEAD. */
+static unsigned methods_of(const struct route *r)
 {
+    return r->methods | (r->methods & BIT(HTTP_GET) ? BIT(HTTP_HEAD) : 0);
+}
+
+/* The row with that path and method; if no row takes the method, one with the path. */
+static const struct route *find_route(const char *path, enum http_method method,
+                                      struct tsdb_slice *out_segment)
+{
+    const struct route *found = NULL;
     for (size_t i = 0; i < TSDB_ARRAY_LEN(route_table); i++) {
-        if (path_matches(route_table[i].path, path, out_segment)) {
-            return &route_table[i];
+        const struct route *r = &route_table[i];
+        if (path_matches(r->path, path, out_segment)) {
+            if (methods_of(r) & BIT(method)) {
+                return r;
+            }
+            found = found ? found : r;
         }
     }
-    return NULL;
+    return found;
 }
 
 /* Is the path one of the API, where OPTIONS answers a browser's preflight? */
@@ -92,10 +110,16 @@ static bool is_api_path(const char *path)
     return strncmp(path, API_PREFIX, sizeof API_PREFIX - 1) == 0;
 }
 
-/* GET brings HEAD. */
-static unsigned methods_of(const struct route *r)
+/* What all rows with this one's path take. */
+static unsigned methods_of_path(const struct route *route)
 {
-    return r->methods | (r->methods & BIT(HTTP_GET) ? BIT(HTTP_HEAD) : 0);
+    unsigned methods = 0;
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(route_table); i++) {
+        if (strcmp(route_table[i].path, route->path) == 0) {
+            methods |= methods_of(&route_table[i]);
+        }
+    }
+    return methods;
 }
 
 static void put_allow(const struct route *r, char *out, size_t cap)
@@ -103,12 +127,9 @@ static void put_allow(const struct route *r, char *out, size_t cap)
     static const struct {
         enum http_method method;
         const char *name;
-    } names[] = {{HTTP_GET, "GET"},
-                 {HTTP_HEAD, "HEAD"},
-                 {HTTP_POST, "POST"},
-                 {HTTP_PUT, "PUT"},
-                 {HTTP_OPTIONS, "OPTIONS"}};
-    unsigned methods = methods_of(r) | BIT(HTTP_OPTIONS);
+    } names[] = {{HTTP_GET, "GET"}, {HTTP_HEAD, "HEAD"},     {HTTP_POST, "POST"},
+                 {HTTP_PUT, "PUT"}, {HTTP_DELETE, "DELETE"}, {HTTP_OPTIONS, "OPTIONS"}};
+    unsigned methods = methods_of_path(r) | BIT(HTTP_OPTIONS);
     size_t used = 0;
     out[0] = '\0';
     for (size_t i = 0; i < TSDB_ARRAY_LEN(names); i++) {
@@ -231,7 +252,7 @@ static void on_refuse(void *arg, struct http_exchange *x, struct http_reply *rep
 {
     (void)arg;
     struct tsdb_slice segment;
-    if (is_write(x, find_route(http_path(x), &segment))) {
+    if (is_write(x, find_route(http_path(x), http_method(x), &segment))) {
         api_write_counts_zero(reply);
     }
 }
@@ -250,7 +271,7 @@ static void on_headers(void *arg, struct http_exchange *x)
     c->perf_begin = tsdb_perf_now();
     http_user_set(x, c);
     const char *path = http_path(x);
-    c->route = find_route(path, &c->segment);
+    c->route = find_route(path, http_method(x), &c->segment);
     if (is_write(x, c->route)) {
         if (is_foreign(x)) {
             refuse_foreign_write(x);

@@ -12,6 +12,7 @@
 #include "query/query.h"
 #include "server/config/options.h"
 #include "server/http/http.h"
+#include "server/parts/active.h"
 #include "tsdb/tsdb.h"
 
 #include <stdatomic.h>
@@ -27,7 +28,8 @@ struct server {
     struct ingest *ingest;
     struct query_options query_options;
     struct workers *workers;
-    struct workers *readers; /* of remote read; NULL: the query workers do it */
+    struct workers *readers;   /* of remote read; NULL: the query workers do it */
+    struct active_list active; /* queries being evaluated */
     struct http_server *http;
     struct tsdb_mutex config_lock; /* rank SERVER_CONFIG */
     struct config_file *config TSDB_GUARDED;

@@ -3,6 +3,7 @@
 import gzip
 import pathlib
 import sys
+import threading
 
 import lib
 import read_wire
@@ -209,6 +210,40 @@ def federate__text_with_external_labels__packed_where_asked():
         lib.expect_equal(gzip.decompress(packed.data).decode().splitlines(), lines[:201], "the same, packed")
         lib.expect_equal(c.get("/federate", {"match[]": "fed{"}).status, 400, "a bad selector")
         lib.expect_equal(c.post("/federate", {"match[]": "fed"}).status, 405, "POST")
+
+
+# ---- running queries ----
+
+ENDLESS = {"query": "quantile_over_time(0.5, vector(time())[55h:1s])", "start": 1700000000, "end": 1700011000, "step": 1}
+
+
+@suite.case
+def active_queries__cancelled__answers_499_and_is_logged_as_slow():
+    with lib.Tidalite(None, "--query.timeout=1h", "--query.log-slower-than=1ms").start() as server:
+        c, found = server.client, {}
+
+        def run():
+            with_own = lib.Client(server.port)
+            found["answer"] = with_own.get("/api/v1/query_range", ENDLESS)
+            with_own.close()
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        listed = lib.wait_for("the query in the list", lambda: c.data("/api/v1/status/active_queries"))
+        lib.expect_equal((len(listed), listed[0]["query"], listed[0]["step"]), (1, ENDLESS["query"], 1), "the list")
+        lib.expect(listed[0]["durationSeconds"] >= 0, f"{listed}")
+        a = c.request("DELETE", f"/api/v1/status/active_queries/{listed[0]['id']}")
+        lib.expect_equal((a.status, a.json["data"]), (200, {"id": listed[0]["id"]}), "cancel")
+        thread.join()
+        a = found["answer"]
+        lib.expect_equal((a.status, a.json["errorType"]), (499, "canceled"), "the query's answer")
+        lib.expect_equal(c.data("/api/v1/status/active_queries"), [], "the list afterwards")
+        line = next((x for x in server.log_tail(100).splitlines() if "slow query" in x), "")
+        for word in ("level=warn", "quantile_over_time", "start_ms=1700000000000", "step_ms=1000", "duration_s=", "samples=", "status="):
+            lib.expect(word in line, f"{word} is not in the line of the slow query: {line!r}\n{server.log_tail()}")
+    with lib.Tidalite().start() as server:
+        server.client.query("1")
+        lib.expect("slow query" not in server.log_tail(100), "logged without being asked for")
 
 
 if __name__ == "__main__":

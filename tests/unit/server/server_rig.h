@@ -93,6 +93,7 @@ static inline void start_with(uint32_t workers, uint32_t queue_max) TSDB_NO_TSA
     server.clock = (struct tsdb_clock){wall_ms, mono_ns, NULL};
     server.start_ms = T0;
     tsdb_mutex_init(&server.config_lock, TSDB_RANK_SERVER_CONFIG, "config");
+    active_init(&server.active);
     tsdb_account_init(&server.queries, 0, NULL);
     server.query_options = (struct query_options){.lookback_ms = server.options.lookback_ms,
                                                   .samples_max = server.options.query_samples_max,
@@ -127,6 +128,7 @@ static inline int teardown(void **state) TSDB_NO_TSA
     assert_int_equal(atomic_load(&server.queries.used_bytes), 0); /* queries gave it all back */
     ingest_destroy(server.ingest);
     if (server.db) {
+        active_deinit(&server.active);
         (void)tsdb_close(server.db, NULL); /* not OK after the test's disk fault */
         tsdb_fs_sim_destroy(disk);
         config_file_destroy(server.config);

@@ -324,6 +324,78 @@ static void query__client_goes_away__stops_the_work(void **state)
     expect_get("/api/v1/query?query=1", 200, NULL);
 }
 
+#define ACTIVE "/api/v1/status/active_queries"
+
+/* Run ENDLESS until the list shows it; returns its id. */
+static uint64_t wait_for_listed(const char *path)
+{
+    for (int i = 0; i < WAIT_TRIES; i++) {
+        struct http_answer a;
+        http_client_once(port, "GET", path, NULL, NULL, 0, &a);
+        assert_int_equal(a.status, 200);
+        const char *id = strstr(a.body, "\"id\":\"");
+        uint64_t n = id ? strtoull(id + 6, NULL, 10) : 0;
+        if (n > 0) {
+            assert_non_null(strstr(a.body,
+                                   "\"query\":\"quantile_over_time(0.5,vector(time())[55h:1s])\""
+                                   ",\"start\":1700000000,\"end\":1700011000,\"step\":1,"
+                                   "\"startTime\":\"2023-11-14T22:13:20Z\""));
+        }
+        http_answer_free(&a);
+        if (n > 0) {
+            return n;
+        }
+        nap();
+    }
+    fail_msg("the query is not listed");
+    return 0;
+}
+
+static void *endless_query(void *arg)
+{
+    http_client_once(port, "GET", ENDLESS, NULL, NULL, 0, arg);
+    return NULL;
+}
+
+static void active_queries__listed_and_cancelled__answer_as_cancelled(void **state)
+{
+    (void)state;
+    static const char *const ways[][2] = {{"DELETE", ACTIVE "/%d"},
+                                          {"POST", ACTIVE "/%d"},
+                                          {"DELETE", ACTIVE "?id=%d"},
+                                          {"POST", ACTIVE "?id=%d"}};
+    server.options.query_timeout_ms = 24 * INT64_C(3600000);
+    start_with(1, 4);
+    expect_get(ACTIVE, 200, OK_DATA("[]"));
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(ways); i++) {
+        pthread_t thread;
+        struct http_answer a;
+        char path[128];
+        char want[128];
+        assert_int_equal(pthread_create(&thread, NULL, endless_query, &a), 0);
+        int id = (int)wait_for_listed(ACTIVE);
+        assert_int_equal(id, i + 1);
+        expect("DELETE", ACTIVE "/99", NULL, NULL, 404, NULL);
+        expect("DELETE", ACTIVE "/x", NULL, NULL, 400, NULL);
+        expect("DELETE", ACTIVE, NULL, NULL, 400, NULL);
+        snprintf(path, sizeof path, ACTIVE "/%d", id);
+        expect("DELETE", path, "Sec-Fetch-Site: cross-site\r\n", NULL, 403, NULL);
+        expect("GET", path, NULL, NULL, 405, NULL);
+        (void)wait_for_listed(ACTIVE); /* still there */
+        snprintf(path, sizeof path, strstr(ways[i][1], "?") ? ACTIVE "?id=%d" : ACTIVE "/%d", id);
+        snprintf(want, sizeof want, OK_DATA("{\"id\":\"%d\"}"), id);
+        expect(ways[i][0], path, NULL, NULL, 200, want);
+        pthread_join(thread, NULL);
+        assert_int_equal(a.status, 499);
+        assert_non_null(
+            strstr(a.body, "\"errorType\":\"canceled\",\"error\":\"query was canceled in "));
+        http_answer_free(&a);
+        wait_for_workers(0, 0);
+        expect_get(ACTIVE, 200, OK_DATA("[]"));
+        expect(ways[i][0], path, NULL, NULL, 404, NULL); /* it is gone */
+    }
+}
+
 static void query__duration_expression_without_a_duration__is_bad_data(void **state)
 {
     (void)state;
@@ -350,6 +422,7 @@ static const struct CMUnitTest tests[] = {
     CASE(query__time_runs_out_in_the_queue__is_a_timeout),
     CASE(query__timeout__stops_the_work),
     CASE(query__client_goes_away__stops_the_work),
+    CASE(active_queries__listed_and_cancelled__answer_as_cancelled),
     CASE(query__duration_expression_without_a_duration__is_bad_data),
 };
 
