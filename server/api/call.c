@@ -145,11 +145,11 @@ void call_send(struct call *c)
     tsdb_buf_init(&packed, TSDB_MEM_QUERY, 0);
     if (c->content_encoding) {
         add_header(&r, "Content-Encoding", c->content_encoding);
-    } else if (c->gzip && c->out.len >= ENVELOPE_GZIP_BYTES_MIN &&
-               envelope_gzip(&c->out, &c->arena, &packed)) {
+    } else if (c->packing != ENVELOPE_PLAIN && c->out.len >= ENVELOPE_PACK_BYTES_MIN &&
+               envelope_pack(&c->out, c->packing, &c->arena, &packed)) {
         tsdb_buf_deinit(&c->out);
         r.body = &packed;
-        add_header(&r, "Content-Encoding", "gzip");
+        add_header(&r, "Content-Encoding", envelope_packing_name(c->packing));
     } else {
         tsdb_buf_deinit(&packed);
     }

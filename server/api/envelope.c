@@ -10,7 +10,8 @@
 #include <zlib.h>
 
 /* Fast rather than small: answers are numbers in ASCII, where level 3 gets most of what 6 does. */
-#define GZIP_LEVEL       3
+#define PACK_LEVEL       3
+#define ZLIB_WINDOW_BITS 15
 #define GZIP_WINDOW_BITS (15 + 16) /* + 16: gzip header and trailer */
 
 static const struct {
@@ -127,19 +128,33 @@ static bool refused_by_q(const char *s, size_t len)
     return true;
 }
 
-bool envelope_accepts_gzip(const char *accept_encoding)
+/* Is `name` offered? */
+static bool offers(const char *accept_encoding, const char *name)
 {
     const char *s = accept_encoding;
     while (s && *s) {
         s += strspn(s, ", \t");
         size_t token = strcspn(s, ",; \t");
         size_t item = strcspn(s, ",");
-        if (token == 4 && strncasecmp(s, "gzip", 4) == 0) {
+        if (token == strlen(name) && strncasecmp(s, name, token) == 0) {
             return !refused_by_q(s + token, item - token);
         }
         s += item;
     }
     return false;
+}
+
+const char *envelope_packing_name(enum envelope_packing packing)
+{
+    TSDB_ASSERT(packing != ENVELOPE_PLAIN);
+    return packing == ENVELOPE_GZIP ? "gzip" : "deflate";
+}
+
+enum envelope_packing envelope_packing_of(const char *accept_encoding)
+{
+    return offers(accept_encoding, "gzip")      ? ENVELOPE_GZIP
+           : offers(accept_encoding, "deflate") ? ENVELOPE_DEFLATE
+                                                : ENVELOPE_PLAIN;
 }
 
 static void *z_alloc(void *arena, unsigned items, unsigned size)
@@ -153,11 +168,13 @@ static void z_free(void *arena, void *p)
     (void)p;
 }
 
-bool envelope_gzip(const struct tsdb_buf *in, struct tsdb_arena *arena, struct tsdb_buf *out)
+bool envelope_pack(const struct tsdb_buf *in, enum envelope_packing packing,
+                   struct tsdb_arena *arena, struct tsdb_buf *out)
 {
+    int window_bits = packing == ENVELOPE_GZIP ? GZIP_WINDOW_BITS : ZLIB_WINDOW_BITS;
     z_stream z = {.zalloc = z_alloc, .zfree = z_free, .opaque = arena};
     if (in->len > UINT32_MAX / 2 ||
-        deflateInit2(&z, GZIP_LEVEL, Z_DEFLATED, GZIP_WINDOW_BITS, 8, Z_DEFAULT_STRATEGY) != Z_OK) {
+        deflateInit2(&z, PACK_LEVEL, Z_DEFLATED, window_bits, 8, Z_DEFAULT_STRATEGY) != Z_OK) {
         return false;
     }
     /* One call into a buffer of the worst case would keep that much; grow by what comes instead. */

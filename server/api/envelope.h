@@ -18,7 +18,7 @@
 #include <stdbool.h>
 
 #define ENVELOPE_NOTES_MAX      10
-#define ENVELOPE_GZIP_BYTES_MIN 1024 /* below that a packet is saved by nothing */
+#define ENVELOPE_PACK_BYTES_MIN 1024 /* below that a packet is saved by nothing */
 
 enum envelope_error {
     ENVELOPE_BAD_DATA = 0,
@@ -49,12 +49,20 @@ static inline void envelope_comma(struct tsdb_buf *out, uint32_t index)
 }
 void envelope_error(struct tsdb_buf *out, enum envelope_error type, const char *text);
 
-/* Does the Accept-Encoding header (may be NULL) offer gzip? q-values other than 0 are not weighed.
- */
-bool envelope_accepts_gzip(const char *accept_encoding);
+enum envelope_packing {
+    ENVELOPE_PLAIN = 0,
+    ENVELOPE_GZIP,
+    ENVELOPE_DEFLATE /* zlib's format, as HTTP has it */
+};
+/* "gzip", "deflate": the value of Content-Encoding. */
+const char *envelope_packing_name(enum envelope_packing packing);
+/* What the Accept-Encoding header (may be NULL) offers: gzip, or else deflate. q-values other than 0
+ * are not weighed. */
+enum envelope_packing envelope_packing_of(const char *accept_encoding);
 /* Compress `in` into `out` (initialised, empty). Working memory from the arena. False when that
  * failed or gained nothing: send `in` then. */
-bool envelope_gzip(const struct tsdb_buf *in, struct tsdb_arena *arena, struct tsdb_buf *out);
+bool envelope_pack(const struct tsdb_buf *in, enum envelope_packing packing,
+                   struct tsdb_arena *arena, struct tsdb_buf *out);
 
 /* The value of Access-Control-Allow-Origin for a request from `origin`, or NULL when it is not
  * allowed. `pattern` is the anchored regular expression of --web.cors.origin; ".*" answers "*". */

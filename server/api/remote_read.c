@@ -186,7 +186,7 @@ void api_read(struct call *c)
 {
     struct reading r = {.call = c};
     struct tsdb_error err = {0};
-    c->gzip = false; /* Snappy, or chunks that are packed already */
+    c->packing = ENVELOPE_PLAIN; /* Snappy, or chunks that are packed already */
     tsdb_arena_init(&r.scratch, TSDB_MEM_QUERY, SCRATCH_BYTES, &c->request.account);
     enum tsdb_status status = decode(c, &r.request, &err);
     if (status == TSDB_OK) {

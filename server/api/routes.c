@@ -159,7 +159,7 @@ static bool is_form(const char *content_type)
 /* What the handler will want to know of the headers. */
 static void keep_headers(struct call *c)
 {
-    c->gzip = envelope_accepts_gzip(http_header(c->x, "Accept-Encoding"));
+    c->packing = envelope_packing_of(http_header(c->x, "Accept-Encoding"));
     const char *accept = http_header(c->x, "Accept");
     c->utf8_names = accept && strstr(accept, "escaping=allow-utf-8");
     const char *origin = http_header(c->x, "Origin");

@@ -4,6 +4,7 @@ import gzip
 import pathlib
 import sys
 import threading
+import zlib
 
 import lib
 import read_wire
@@ -208,6 +209,9 @@ def federate__text_with_external_labels__packed_where_asked():
         packed = c.get("/federate", {"match[]": "fed"}, {"Accept-Encoding": "gzip"})
         lib.expect_equal(packed.headers["Content-Encoding"], "gzip", "encoding")
         lib.expect_equal(gzip.decompress(packed.data).decode().splitlines(), lines[:201], "the same, packed")
+        packed = c.get("/federate", {"match[]": "fed"}, {"Accept-Encoding": "br, deflate"})
+        lib.expect_equal(packed.headers["Content-Encoding"], "deflate", "encoding")
+        lib.expect_equal(zlib.decompress(packed.data).decode().splitlines(), lines[:201], "the same in zlib's format")
         lib.expect_equal(c.get("/federate", {"match[]": "fed{"}).status, 400, "a bad selector")
         lib.expect_equal(c.post("/federate", {"match[]": "fed"}).status, 405, "POST")
 

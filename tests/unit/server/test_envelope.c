@@ -126,7 +126,7 @@ static void envelope_success__more_than_ten__says_how_many_more(void **state)
                    "\"1 more warning annotations omitted\"]}");
 }
 
-static void envelope_accepts_gzip__headers_of_clients(void **state)
+static void envelope_packing_of__headers_of_clients(void **state)
 {
     (void)state;
     static const char *const yes[] = {"gzip",
@@ -140,45 +140,58 @@ static void envelope_accepts_gzip__headers_of_clients(void **state)
     static const char *const no[] = {"",         "identity",      "x-gzip",       "gzipped", "br",
                                      "gzip;q=0", "gzip; q=0.000", "deflate;gzip", "*",       ",,,",
                                      ";"};
-    assert_false(envelope_accepts_gzip(NULL));
+    assert_int_equal(envelope_packing_of(NULL), ENVELOPE_PLAIN);
     for (size_t i = 0; i < TSDB_ARRAY_LEN(yes); i++) {
-        assert_true(envelope_accepts_gzip(yes[i]));
+        assert_int_equal(envelope_packing_of(yes[i]), ENVELOPE_GZIP);
     }
     for (size_t i = 0; i < TSDB_ARRAY_LEN(no); i++) {
-        assert_false(envelope_accepts_gzip(no[i]));
+        assert_int_not_equal(envelope_packing_of(no[i]), ENVELOPE_GZIP);
     }
+    assert_int_equal(envelope_packing_of("deflate"), ENVELOPE_DEFLATE);
+    assert_int_equal(envelope_packing_of("br, Deflate;q=0.5"), ENVELOPE_DEFLATE);
+    assert_int_equal(envelope_packing_of("gzip;q=0, deflate"), ENVELOPE_DEFLATE);
+    assert_int_equal(envelope_packing_of("deflate;q=0"), ENVELOPE_PLAIN);
+    assert_int_equal(envelope_packing_of("identity"), ENVELOPE_PLAIN);
 }
 
-static void envelope_gzip__long_answer__reads_back(void **state)
+static void read_back(const struct tsdb_buf *in, enum envelope_packing packing, int window_bits)
 {
-    (void)state;
     struct tsdb_arena arena;
-    struct tsdb_buf in;
     struct tsdb_buf out;
     tsdb_arena_init(&arena, TSDB_MEM_OTHER, 4096, NULL);
-    tsdb_buf_init(&in, TSDB_MEM_OTHER, 0);
     tsdb_buf_init(&out, TSDB_MEM_OTHER, 0);
-    for (unsigned i = 0; i < 200000; i++) {
-        tsdb_buf_printf(&in, "[%u,\"%u\"],", i, i * i * 2654435761u);
-    }
-    assert_true(envelope_gzip(&in, &arena, &out));
-    assert_true(out.len < in.len);
-    uint8_t *back = tsdb_mem_alloc(TSDB_MEM_OTHER, in.len + 1);
+    assert_true(envelope_pack(in, packing, &arena, &out));
+    assert_true(out.len < in->len);
+    uint8_t *back = tsdb_mem_alloc(TSDB_MEM_OTHER, in->len + 1);
     z_stream z = {.next_in = out.data, .avail_in = (unsigned)out.len};
-    assert_int_equal(inflateInit2(&z, 15 + 16), Z_OK);
+    assert_int_equal(inflateInit2(&z, window_bits), Z_OK);
     z.next_out = back;
-    z.avail_out = (unsigned)in.len + 1;
+    z.avail_out = (unsigned)in->len + 1;
     assert_int_equal(inflate(&z, Z_FINISH), Z_STREAM_END);
-    assert_int_equal(z.total_out, in.len);
-    assert_memory_equal(back, in.data, in.len);
+    assert_int_equal(z.total_out, in->len);
+    assert_memory_equal(back, in->data, in->len);
     inflateEnd(&z);
-    tsdb_mem_free(TSDB_MEM_OTHER, back, in.len + 1);
-    tsdb_buf_deinit(&in);
+    tsdb_mem_free(TSDB_MEM_OTHER, back, in->len + 1);
     tsdb_buf_deinit(&out);
     tsdb_arena_deinit(&arena);
 }
 
-static void envelope_gzip__nothing_gained_or_no_memory__is_declined(void **state)
+static void envelope_pack__long_answer__reads_back(void **state)
+{
+    (void)state;
+    struct tsdb_buf in;
+    tsdb_buf_init(&in, TSDB_MEM_OTHER, 0);
+    for (unsigned i = 0; i < 200000; i++) {
+        tsdb_buf_printf(&in, "[%u,\"%u\"],", i, i * i * 2654435761u);
+    }
+    read_back(&in, ENVELOPE_GZIP, 15 + 16); /* each takes its own header only */
+    read_back(&in, ENVELOPE_DEFLATE, 15);
+    assert_string_equal(envelope_packing_name(ENVELOPE_GZIP), "gzip");
+    assert_string_equal(envelope_packing_name(ENVELOPE_DEFLATE), "deflate");
+    tsdb_buf_deinit(&in);
+}
+
+static void envelope_pack__nothing_gained_or_no_memory__is_declined(void **state)
 {
     (void)state;
     struct tsdb_account account;
@@ -189,7 +202,7 @@ static void envelope_gzip__nothing_gained_or_no_memory__is_declined(void **state
     tsdb_buf_init(&out, TSDB_MEM_OTHER, 0);
     tsdb_buf_put_str(&in, "x");
     tsdb_arena_init(&arena, TSDB_MEM_OTHER, 4096, NULL);
-    assert_false(envelope_gzip(&in, &arena, &out));
+    assert_false(envelope_pack(&in, ENVELOPE_GZIP, &arena, &out));
     tsdb_arena_deinit(&arena);
     for (int i = 0; i < 5000; i++) {
         tsdb_buf_put_str(&in, "xxxxxxxx");
@@ -197,12 +210,12 @@ static void envelope_gzip__nothing_gained_or_no_memory__is_declined(void **state
     tsdb_buf_clear(&out);
     tsdb_account_init(&account, 10000, NULL);
     tsdb_arena_init(&arena, TSDB_MEM_OTHER, 4096, &account);
-    assert_false(envelope_gzip(&in, &arena, &out));
+    assert_false(envelope_pack(&in, ENVELOPE_GZIP, &arena, &out));
     tsdb_arena_deinit(&arena);
     tsdb_buf_deinit(&out);
     tsdb_buf_init(&out, TSDB_MEM_OTHER, 100); /* the compressed answer does not fit */
     tsdb_arena_init(&arena, TSDB_MEM_OTHER, 4096, NULL);
-    assert_false(envelope_gzip(&in, &arena, &out));
+    assert_false(envelope_pack(&in, ENVELOPE_GZIP, &arena, &out));
     tsdb_arena_deinit(&arena);
     tsdb_buf_deinit(&in);
     tsdb_buf_deinit(&out);
@@ -226,9 +239,9 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(envelope_success__no_notes__has_no_empty_keys),
     cmocka_unit_test(envelope_success__notes__are_sorted_by_kind),
     cmocka_unit_test(envelope_success__more_than_ten__says_how_many_more),
-    cmocka_unit_test(envelope_accepts_gzip__headers_of_clients),
-    cmocka_unit_test(envelope_gzip__long_answer__reads_back),
-    cmocka_unit_test(envelope_gzip__nothing_gained_or_no_memory__is_declined),
+    cmocka_unit_test(envelope_packing_of__headers_of_clients),
+    cmocka_unit_test(envelope_pack__long_answer__reads_back),
+    cmocka_unit_test(envelope_pack__nothing_gained_or_no_memory__is_declined),
     cmocka_unit_test(envelope_allow_origin__pattern__decides),
 };
 
