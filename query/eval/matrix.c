@@ -2,7 +2,6 @@
 #include "query/eval/matrix.h"
 
 #include "base/assert.h"
-#include "query/eval/select.h"
 
 int64_t matrix_window_end(const struct matrix *m, uint32_t i)
 {
@@ -92,10 +91,8 @@ enum tsdb_status matrix_next(struct matrix *m, struct points *out)
     int64_t min_ms = time_sub(matrix_window_end(m, 0), time_add(m->range_ms, m->before_ms));
     int64_t max_ms = time_add(matrix_window_end(m, m->grid.count - 1), m->after_ms);
     struct tsdb_columns c;
-    status = select_read(m->x, m->set.refs[pos], time_add(min_ms, 1), max_ms, m->scratch, &c);
-    if (status == TSDB_OK && m->hints) {
-        status = select_hints(m->x, &c, m->scratch);
-    }
+    min_ms = time_add(min_ms, 1);
+    status = m->read(m->x, m->set.refs[pos], min_ms, max_ms, m->scratch, &c);
     if (status == TSDB_OK) {
         status = exec_hold(m->x, c.count);
     }
@@ -219,7 +216,7 @@ static enum tsdb_status selector_matrix(struct matrix *m, const struct query_exp
     if (status != TSDB_OK) {
         return status;
     }
-    m->hints = select_wants_hints(x);
+    m->read = select_reader(x);
     m->fixed = exec_at_ms(x, &v->u.vector.shift, &at);
     m->fixed_end_ms = m->fixed ? time_sub(at, m->offset_ms) : 0;
     m->before_ms = v->u.vector.anchored || v->u.vector.smoothed ? x->lookback_ms : 0;

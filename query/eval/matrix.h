@@ -3,7 +3,7 @@
 #ifndef QUERY_EVAL_MATRIX_H
 #define QUERY_EVAL_MATRIX_H
 
-#include "query/eval/op.h"
+#include "query/eval/select.h"
 
 struct matrix {
     struct exec *x;
@@ -21,7 +21,7 @@ struct matrix {
     /* selector */
     struct query_series_set set;
     struct tsdb_arena *scratch;
-    bool hints; /* see select_hints */
+    select_read_fn *read;
     /* subquery */
     struct op *body;
     struct column column;

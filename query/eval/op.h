@@ -127,7 +127,7 @@ struct exec {
     int64_t start_ms, end_ms, step_ms; /* of the whole query */
     int64_t lookback_ms;
     uint64_t samples_now, samples_peak, samples_read;
-    /* While operators are built: in how many of ... are we? See select_hints. */
+    /* While operators are built: in how many of ... are we? See select_reader. */
     uint32_t in_stats;   /* histogram_count, histogram_sum, histogram_avg */
     uint32_t in_buckets; /* what needs the buckets of a histogram, and subqueries */
     uint32_t polls;

@@ -736,10 +736,8 @@ enum tsdb_status op_histogram_stat_build(struct exec *x, const struct query_expr
         return exec_nomem(x);
     }
     o->scratch = scratch;
-    enum query_variant variant = e->u.call.function->variant;
-    bool skips_buckets = variant != QUERY_STAT_STDDEV && variant != QUERY_STAT_STDVAR;
-    x->in_stats += skips_buckets;
+    x->in_stats += e->u.call.function->leaves_buckets;
     enum tsdb_status status = exec_build(x, e->u.call.args[0], grid, &o->child);
-    x->in_stats -= skips_buckets;
+    x->in_stats -= e->u.call.function->leaves_buckets;
     return status == TSDB_OK ? op_series_unnamed(&o->op, o->child, false, out) : status;
 }

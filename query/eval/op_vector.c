@@ -20,7 +20,7 @@ struct op_vector {
     bool fixed;                 /* @ */
     struct tsdb_arena *results; /* smoothed: histograms of one series */
     enum vector_value value;
-    bool hints; /* see select_hints */
+    select_read_fn *read;
 };
 
 static int64_t reference_time(const struct op_vector *v, uint32_t i)
@@ -63,10 +63,7 @@ static enum tsdb_status vector_next(struct op *op, struct column *out)
     }
     int64_t first = time_add(time_sub(reference_time(v, 0), x->lookback_ms), 1);
     enum tsdb_status status =
-        select_read(x, v->set.refs[op->pos], first, reference_time(v, steps - 1), v->scratch, &c);
-    if (status == TSDB_OK && v->hints) {
-        status = select_hints(x, &c, v->scratch);
-    }
+        v->read(x, v->set.refs[op->pos], first, reference_time(v, steps - 1), v->scratch, &c);
     uint32_t next = 0; /* first sample later than the reference time */
     for (uint32_t i = 0; i < steps && status == TSDB_OK; i++) {
         int64_t t = reference_time(v, i);
@@ -192,10 +189,7 @@ static enum tsdb_status smooth_next(struct op *op, struct column *out)
     }
     int64_t first = time_add(time_sub(reference_time(v, 0), x->lookback_ms), 1);
     int64_t last = time_add(reference_time(v, steps - 1), x->lookback_ms);
-    enum tsdb_status status = select_read(x, v->set.refs[op->pos], first, last, v->scratch, &c);
-    if (status == TSDB_OK && v->hints) {
-        status = select_hints(x, &c, v->scratch);
-    }
+    enum tsdb_status status = v->read(x, v->set.refs[op->pos], first, last, v->scratch, &c);
     tsdb_arena_reset(v->results);
     column_clear(out, steps);
     for (uint32_t i = 0; i < steps && status == TSDB_OK; i++) {
@@ -225,7 +219,7 @@ static enum tsdb_status vector_build(struct exec *x, const struct query_expr *e,
     *out = &v->op;
     v->scratch = scratch;
     v->value = value;
-    v->hints = value == VECTOR_VALUE && select_wants_hints(x);
+    v->read = value == VECTOR_VALUE ? select_reader(x) : select_read;
     v->fixed = exec_at_ms(x, &e->u.vector.shift, &v->at_ms);
     enum tsdb_status status = exec_offset_ms(x, &e->u.vector.shift, &v->offset_ms);
     if (status != TSDB_OK) {

@@ -143,6 +143,9 @@ static enum tsdb_status widen_selector(struct exec *x, const struct query_expr *
         status = exec_range_ms(x, m->u.matrix.range_ms, m->u.matrix.range_expr, &back);
         back = time_add(back, v->u.vector.smoothed || v->u.vector.anchored ? x->lookback_ms : 0);
     }
+    if (x->in_stats > 0) {
+        back = time_add(back, x->lookback_ms); /* see read_hints */
+    }
     if (status != TSDB_OK) {
         return status;
     }
@@ -218,9 +221,11 @@ enum tsdb_status exec_time_range(struct exec *x, const struct query_expr *e, int
                    ? exec_time_range(x, e->u.aggregate.param, start_ms, end_ms, range, any)
                    : status;
     case EXPR_CALL:
+        x->in_stats += e->u.call.function->leaves_buckets;
         for (uint32_t i = 0; i < e->u.call.arg_count && status == TSDB_OK; i++) {
             status = exec_time_range(x, e->u.call.args[i], start_ms, end_ms, range, any);
         }
+        x->in_stats -= e->u.call.function->leaves_buckets;
         if (status == TSDB_OK && e->u.call.function->second_is_labels) {
             *any = true;
             status = widen_info(x, e, start_ms, end_ms, range);
@@ -270,11 +275,6 @@ enum tsdb_status select_read(struct exec *x, uint32_t ref, int64_t min_ms, int64
     return status;
 }
 
-bool select_wants_hints(const struct exec *x)
-{
-    return x->in_stats > 0 && x->in_buckets == 0;
-}
-
 /* The histograms of a series, in an array that may be changed. */
 static struct tsdb_histogram *own_histograms(struct tsdb_columns *c, struct tsdb_arena *scratch)
 {
@@ -300,16 +300,22 @@ static struct tsdb_histogram *own_histograms(struct tsdb_columns *c, struct tsdb
     return own;
 }
 
-enum tsdb_status select_hints(struct exec *x, struct tsdb_columns *c, struct tsdb_arena *scratch)
+/* min_ms: a reset of the first sample from there on is not told. Prometheus reads it at the
+ * beginning of a chunk, which knows nothing of what was before; within a chunk there is none. */
+static enum tsdb_status hints_fill(struct exec *x, struct tsdb_columns *c, int64_t min_ms,
+                                   struct tsdb_arena *scratch)
 {
     struct tsdb_histogram *own = c->kind ? own_histograms(c, scratch) : NULL;
     if (!own) {
         return c->kind && c->count > 0 ? exec_nomem(x) : TSDB_OK;
     }
     struct hist before;
-    bool any = false;
+    bool any = false;      /* there is one before */
+    bool adjacent = false; /* and nothing between */
+    bool inside = false;   /* and it is at or after min_ms */
     for (uint32_t i = 0; i < c->count; i++) {
         if (sample_is_float(c, i) || sample_is_stale(c, i)) {
+            adjacent = false;
             continue;
         }
         struct tsdb_histogram *m = &own[c->bits[i]];
@@ -321,11 +327,56 @@ enum tsdb_status select_hints(struct exec *x, struct tsdb_columns *c, struct tsd
         if (status != TSDB_OK) {
             return status;
         }
-        if (any && m->reset_hint == TSDB_RESET_UNKNOWN) {
-            m->reset_hint = hist_detect_reset(&now, &before) ? TSDB_RESET_YES : TSDB_RESET_NO;
+        if (any && m->reset_hint == TSDB_RESET_UNKNOWN && c->t_ms[i] >= min_ms) {
+            bool reset = hist_detect_reset(&now, &before);
+            if (inside) {
+                m->reset_hint = reset ? TSDB_RESET_YES : TSDB_RESET_NO;
+            } else if (adjacent && !reset && before.reset_hint != TSDB_RESET_GAUGE) {
+                m->reset_hint = TSDB_RESET_NO;
+            }
         }
         before = now;
         any = true;
+        adjacent = true;
+        inside = c->t_ms[i] >= min_ms;
     }
     return TSDB_OK;
+}
+
+/* For the hint of the first one, the samples of a lookback before min_ms are read as well. */
+static enum tsdb_status read_hints(struct exec *x, uint32_t ref, int64_t min_ms, int64_t max_ms,
+                                   struct tsdb_arena *scratch, struct tsdb_columns *out)
+{
+    struct tsdb_columns c;
+    enum tsdb_status status =
+        select_read(x, ref, time_sub(min_ms, x->lookback_ms), max_ms, scratch, &c);
+    if (status == TSDB_OK) {
+        status = hints_fill(x, &c, min_ms, scratch);
+    }
+    if (status != TSDB_OK) {
+        return status;
+    }
+    uint32_t early = 0;
+    while (early < c.count && c.t_ms[early] < min_ms) {
+        early++;
+    }
+    x->samples_read -= early; /* they only serve the first one */
+    *out = c;
+    if (early > 0) {
+        *out = (struct tsdb_columns){
+            .count = c.count - early,
+            .t_ms = c.t_ms + early,
+            .bits = c.bits + early,
+            .start_ms = c.start_ms ? c.start_ms + early : NULL,
+            .kind = c.kind ? c.kind + early : NULL,
+            .histograms = c.histograms,
+            .histogram_count = c.histogram_count,
+        };
+    }
+    return TSDB_OK;
+}
+
+select_read_fn *select_reader(const struct exec *x)
+{
+    return x->in_stats > 0 && x->in_buckets == 0 ? read_hints : select_read;
 }

@@ -28,16 +28,15 @@ enum tsdb_status exec_time_range(struct exec *x, const struct query_expr *e, int
 enum tsdb_status select_series(struct exec *x, const struct query_expr *v,
                                struct query_series_set *set, struct op_series **out) TSDB_WUR;
 /* Samples of one series, valid until the next reset of scratch, which is reset here. */
-enum tsdb_status select_read(struct exec *x, uint32_t ref, int64_t min_ms, int64_t max_ms,
-                             struct tsdb_arena *scratch, struct tsdb_columns *out) TSDB_WUR;
-
-/* Under histogram_count and the like Prometheus leaves the buckets out and tells resets while it
- * reads, so that notes about contradicting resets appear that do not elsewhere. Is a selector that
- * is built now such a one? */
-bool select_wants_hints(const struct exec *x);
-/* Of every histogram that does not know, tell whether it is a reset after the one before it. */
-enum tsdb_status select_hints(struct exec *x, struct tsdb_columns *c,
-                              struct tsdb_arena *scratch) TSDB_WUR;
+typedef enum tsdb_status select_read_fn(struct exec *x, uint32_t ref, int64_t min_ms,
+                                        int64_t max_ms, struct tsdb_arena *scratch,
+                                        struct tsdb_columns *out);
+select_read_fn select_read;
+/* How a selector that is built now reads. Under histogram_count and the like Prometheus leaves the
+ * buckets out and tells resets while it reads, so that notes about contradicting resets appear that
+ * do not elsewhere: there every histogram that does not know is told whether it is a reset after
+ * the one before it. */
+select_read_fn *select_reader(const struct exec *x);
 
 static inline bool sample_is_float(const struct tsdb_columns *c, uint32_t i)
 {

@@ -74,6 +74,7 @@ struct query_function {
     bool is_counter_rate;   /* float samples should be a counter's: noted if the name denies it */
     bool takes_anchored;    /* its range may be anchored */
     bool takes_smoothed;    /* its range may be smoothed */
+    bool leaves_buckets;    /* of histograms it needs all but the buckets */
     bool second_is_labels;  /* argument 2 is label matchers, written as a selector without a name */
 };
 

@@ -4,6 +4,7 @@
  *   struct query_fixture f;
  *   query_fixture_init(&f);
  *   query_fixture_load(&f, 60000, "up{job=\"a\"} 1 2 _ stale 5+1x3");      samples at 0, 1 min, ...
+ *   query_fixture_load(&f, 60000, "h {{schema:0 count:3 sum:4 buckets:[1 2]}}");  see hist_text.h
  *   query_fixture_text(&f, "up", 0, 0, 0, text, sizeof text);               "up{job=\"a\"} 1@0"
  */
 #ifndef TESTS_SUPPORT_QUERY_FIXTURE_H
@@ -14,11 +15,14 @@
 #include "index/match/regex.h"
 #include "query/eval/exec.h"
 
+#include "tests/support/query/hist_text.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
-#define QF_SERIES_MAX  256
-#define QF_SAMPLES_MAX 4096
+#define QF_SERIES_MAX     256
+#define QF_SAMPLES_MAX    4096
+#define QF_HISTOGRAMS_MAX 256
 
 struct qf_series {
     struct tsdb_labels labels;
@@ -26,7 +30,7 @@ struct qf_series {
     int64_t t_ms[QF_SAMPLES_MAX];
     uint64_t bits[QF_SAMPLES_MAX]; /* of histograms: index */
     uint8_t kind[QF_SAMPLES_MAX];
-    const struct tsdb_histogram *histograms;
+    struct tsdb_histogram *histograms; /* room for QF_HISTOGRAMS_MAX, if not NULL */
     uint32_t histogram_count;
 };
 
@@ -236,13 +240,40 @@ static inline void query_fixture_put(struct qf_series *s, int64_t t_ms, uint64_t
     s->bits[s->count++] = bits;
 }
 
-/* "<metric> <items>": a number, _ (nothing), stale, a+bxN, a-bxN, axN (N more of them). Samples are
+/* h borrows from the arena of the fixture. */
+static inline void query_fixture_put_histogram(struct query_fixture *f, struct qf_series *s,
+                                               int64_t t_ms, const struct hist *h)
+{
+    if (!s->histograms) {
+        s->histograms = TSDB_ARENA_ARRAY(&f->arena, struct tsdb_histogram, QF_HISTOGRAMS_MAX);
+    }
+    TSDB_ASSERT(s->histograms && s->histogram_count < QF_HISTOGRAMS_MAX);
+    query_fixture_put(s, t_ms, s->histogram_count);
+    s->kind[s->count - 1] = TSDB_SAMPLE_HISTOGRAM_FLOAT;
+    hist_model(h, &s->histograms[s->histogram_count++]);
+}
+
+/* {{...}} at *p, which is moved behind it. */
+static inline struct hist qf_histogram(struct query_fixture *f, const char **p)
+{
+    const char *end = strstr(*p, "}}");
+    TSDB_ASSERT(end != NULL);
+    const char *text = tsdb_arena_strndup(&f->arena, *p + 2, (size_t)(end - *p) - 2);
+    TSDB_ASSERT(text != NULL);
+    *p = end + 2;
+    return hist_text_parse(text, &f->arena);
+}
+
+/* "<metric> <items>": a histogram in double braces, a number, _ (nothing), stale, a+bxN, a-bxN, axN (N more of them). Samples are
  * step_ms apart from 0 on. */
 static inline void query_fixture_load(struct query_fixture *f, int64_t step_ms, const char *line)
 {
     const char *brace = strchr(line, '}');
-    const char *p = brace ? brace + 1 : strchr(line, ' ');
+    const char *p = strchr(line, ' ');
     TSDB_ASSERT(p != NULL);
+    if (line[strcspn(line, " {")] == '{') {
+        p = brace + 1;
+    }
     struct qf_series *s = query_fixture_add(f, line, (size_t)(p - line));
     for (int64_t t = 0; *p;) {
         p += strspn(p, " ");
@@ -252,6 +283,10 @@ static inline void query_fixture_load(struct query_fixture *f, int64_t step_ms, 
         } else if (strncmp(p, "stale", 5) == 0) {
             query_fixture_put(s, t, TSDB_STALE_NAN_BITS);
             p += 5;
+            t += step_ms;
+        } else if (*p == '{') {
+            const struct hist h = qf_histogram(f, &p);
+            query_fixture_put_histogram(f, s, t, &h);
             t += step_ms;
         } else if (*p) {
             char *end;

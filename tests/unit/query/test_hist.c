@@ -6,7 +6,7 @@
 #include "query/hist/hist.h"
 #include "query/hist/walk.h"
 
-#include "tests/unit/query/hist_text.h"
+#include "tests/support/query/hist_text.h"
 
 #include "base/alloc.h"
 

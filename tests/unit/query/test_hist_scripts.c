@@ -3,8 +3,8 @@
 
 #include "query/hist/hist.h"
 
+#include "tests/support/query/hist_text.h"
 #include "tests/unit/query/hist_cases.h"
-#include "tests/unit/query/hist_text.h"
 
 #include <math.h>
 

@@ -2,8 +2,10 @@
  *   schema:1 count:3 sum:4 z_bucket:1 z_bucket_w:0.5 offset:-2 buckets:[1 0 2] n_offset:1 n_buckets:[3]
  *   custom_values:[5 10] counter_reset_hint:gauge
  * Fields that are left out are zero. */
-#ifndef TESTS_UNIT_QUERY_HIST_TEXT_H
-#define TESTS_UNIT_QUERY_HIST_TEXT_H
+#ifndef TESTS_SUPPORT_QUERY_HIST_TEXT_H
+#define TESTS_SUPPORT_QUERY_HIST_TEXT_H
+
+#include "tests/support/test.h"
 
 #include "query/hist/hist.h"
 
