@@ -77,8 +77,8 @@ struct tsdb_fs {
 
 /* ---- the real one ---- */
 /* root: created (one level) if absent. Opening for reading alone fails with EMFILE before the last
- * descriptors of the process (RLIMIT_NOFILE at this call) are used up: a quarter of them, at most
- * 1024, is for writers and connections. */
+ * descriptors of the process (RLIMIT_NOFILE at this call) are used up: a quarter of them is for
+ * writers and connections (of which server/http takes no more than leaves some for writers). */
 enum tsdb_status tsdb_fs_real_create(const char *root, struct tsdb_fs *out,
                                      struct tsdb_error *err) TSDB_WUR;
 void tsdb_fs_real_destroy(struct tsdb_fs *fs);
@@ -108,6 +108,7 @@ enum tsdb_fs_fault {
      * un-synced pages of that file and forgets that they were dirty, as Linux may. */
     TSDB_FAULT_EIO,
     TSDB_FAULT_ENOSPC, /* writes, preallocate and creates fail with ENOSPC */
+    TSDB_FAULT_EMFILE, /* opening with creation or truncation fails with EMFILE, the rest goes on */
     /* This operation and every later one, reads too, fails with EIO and has no effect: the machine
      * is gone. The test then calls crash or kill and reopens. A write may leave a torn prefix. */
     TSDB_FAULT_HALT,

@@ -57,17 +57,33 @@ static int fault_errno(enum tsdb_fs_fault fault)
     return fault == TSDB_FAULT_ENOSPC ? ENOSPC : EIO;
 }
 
+/* Is it a fault for what opens no file? */
+static bool is_fault(enum tsdb_fs_fault fault)
+{
+    return fault != TSDB_FAULT_NONE && fault != TSDB_FAULT_EMFILE;
+}
+
 /* For what needs no room on the disk: a full one does not hinder it. Returns 0 or the errno. */
 static int mutation_begin_roomless(struct tsdb_fs_sim *sim)
 {
     enum tsdb_fs_fault fault = mutation_begin(sim);
-    return fault == TSDB_FAULT_NONE || fault == TSDB_FAULT_ENOSPC ? 0 : EIO;
+    return is_fault(fault) && fault != TSDB_FAULT_ENOSPC ? EIO : 0;
 }
 
 static int mutation_begin_errno(struct tsdb_fs_sim *sim)
 {
     enum tsdb_fs_fault fault = mutation_begin(sim);
-    return fault == TSDB_FAULT_NONE ? 0 : fault_errno(fault);
+    return is_fault(fault) ? fault_errno(fault) : 0;
+}
+
+static int mutation_begin_open(struct tsdb_fs_sim *sim, bool creates)
+{
+    enum tsdb_fs_fault fault = mutation_begin(sim);
+    if (fault == TSDB_FAULT_EMFILE) {
+        return EMFILE;
+    }
+    bool harmless = !is_fault(fault) || (fault == TSDB_FAULT_ENOSPC && !creates);
+    return harmless ? 0 : fault_errno(fault);
 }
 
 /* ---- the table ---- */
@@ -141,7 +157,7 @@ static int open_locked(struct tsdb_fs_sim *sim, const char *path, unsigned flags
         return rc;
     }
     if (!found->node) {
-        rc = flags & TSDB_OPEN_CREATE ? mutation_begin_errno(sim) : ENOENT;
+        rc = flags & TSDB_OPEN_CREATE ? mutation_begin_open(sim, true) : ENOENT;
         if (rc == 0) {
             sim_create_file(sim, found);
         }
@@ -154,7 +170,7 @@ static int open_locked(struct tsdb_fs_sim *sim, const char *path, unsigned flags
         return EISDIR;
     }
     if ((flags & TSDB_OPEN_TRUNCATE) && found->node->data.current.size_bytes > 0) {
-        rc = mutation_begin_roomless(sim);
+        rc = mutation_begin_open(sim, false);
         if (rc == 0) {
             tsdb_sim_data_truncate(&found->node->data, 0);
         }

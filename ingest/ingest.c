@@ -145,6 +145,8 @@ static enum tsdb_status check_db(struct ingest *in, struct tsdb_error *err)
     switch (tsdb_state(in->db, err)) {
     case TSDB_STATE_READY:
         return TSDB_OK;
+    case TSDB_STATE_RETRYING:
+        return tsdb_error_prefix(err, TSDB_BUSY, "storage takes no writes just now");
     case TSDB_STATE_READ_ONLY:
         return tsdb_error_prefix(err, TSDB_READ_ONLY, "storage is read-only");
     case TSDB_STATE_FAILED:

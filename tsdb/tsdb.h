@@ -75,11 +75,12 @@ void tsdb_abandon(struct tsdb *db);
 enum tsdb_state {
     TSDB_STATE_RECOVERING = 0, /* reads and writes answer BUSY */
     TSDB_STATE_READY,
+    TSDB_STATE_RETRYING,  /* the log cannot be written just now: writes answer BUSY, reads go on */
     TSDB_STATE_READ_ONLY, /* the log failed: writes answer READ_ONLY, reads go on */
     TSDB_STATE_FAILED,    /* recovery failed; tsdb_state_error says why */
     TSDB_STATE_CLOSING,
 };
-/* err: the cause of READ_ONLY and FAILED; may be NULL. */
+/* err: the cause of RETRYING, READ_ONLY and FAILED; may be NULL. */
 enum tsdb_state tsdb_state(const struct tsdb *db, struct tsdb_error *err);
 void tsdb_replay_progress(const struct tsdb *db, uint64_t *out_min, uint64_t *out_max,
                           uint64_t *out_current);
@@ -250,7 +251,8 @@ struct tsdb_stats {
     int64_t min_time_ms, max_time_ms; /* INT64_MAX, INT64_MIN when empty */
     uint64_t ring_depth, ring_full;
     uint64_t wal_segment, wal_bytes_written, wal_samples_written, wal_writes, wal_syncs;
-    uint64_t wal_failures, wal_disk_bytes, wal_unsynced_bytes;
+    uint64_t wal_failures, wal_retries, wal_disk_bytes, wal_unsynced_bytes;
+    uint64_t wal_state; /* 0 takes writes, 1 tries to open a segment again, 2 takes none */
     uint64_t head_files, head_file_bytes, head_read_failures;            /* of head/ */
     uint64_t sealed_chunks, sealed_samples, sealed_bytes, seal_failures; /* written to head/ */
     uint64_t seal_pending; /* sealed chunks in memory, not in a file yet */

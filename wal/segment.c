@@ -128,6 +128,15 @@ void wal_segment_destroy(struct wal *w, struct wal_file *f)
     }
 }
 
+void wal_segment_discard(struct wal *w, struct wal_file *f)
+{
+    char path[WAL_PATH_MAX];
+    wal_segment_path(path, w->dir, f->segment);
+    wal_segment_destroy(w, f);
+    /* Best effort: the next attempt truncates it, and replay takes it for what a crash left. */
+    (void)!w->o.fs->ops->unlink(w->o.fs->ctx, path, NULL);
+}
+
 /* ---- the list of what is on disk ---- */
 
 static enum tsdb_status live_add_locked(struct wal *w, struct wal_live live) TSDB_REQUIRES(w->lock)
@@ -168,6 +177,7 @@ void wal_segment_extend_locked(struct wal *w, struct wal_file *f, uint64_t alloc
 
 enum tsdb_status wal_segment_add_locked(struct wal *w, struct wal_file *f)
 {
+    TSDB_ASSERT(!w->files_tail || f->segment > w->files_tail->segment);
     enum tsdb_status status = live_add_locked(w, (struct wal_live){f->segment, f->alloc_end, true});
     if (status != TSDB_OK) {
         return status;

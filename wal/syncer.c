@@ -30,7 +30,7 @@ int64_t wal_sync_due_in_locked(const struct wal *w, int64_t now_ns)
 
 bool wal_sync_stalled_locked(const struct wal *w)
 {
-    return w->rewrite_due || w->files_tail->dead;
+    return w->rewrite_due || !w->files_tail || w->files_tail->dead;
 }
 
 /* What one sync covers, and what to put back if it fails. */
@@ -173,14 +173,14 @@ static bool run_end(struct wal *w, struct sync_run *run, enum tsdb_status status
     return counts;
 }
 
-/* Read-only: whoever waits learns it. */
-static size_t strict_fail(struct wal *w)
+/* What waits for a sync will not get one soon: whoever waits learns it. */
+static size_t strict_fail(struct wal *w, enum tsdb_status status)
 {
     tsdb_mutex_lock(&w->lock);
     struct wal_batch_list strict = w->strict;
     w->strict = (struct wal_batch_list){0};
     tsdb_mutex_unlock(&w->lock);
-    wal_batch_list_complete(&strict, TSDB_READ_ONLY);
+    wal_batch_list_complete(&strict, status);
     return 0;
 }
 
@@ -189,15 +189,20 @@ size_t wal_sync_step(struct wal *w, int64_t now_ns)
     struct sync_run run;
     struct tsdb_error err;
     if (wal_read_only(w, NULL)) {
-        return strict_fail(w);
+        return strict_fail(w, TSDB_READ_ONLY);
     }
     release(w); /* poisoned files, should there be some */
     tsdb_mutex_lock(&w->lock);
-    bool due = !wal_sync_stalled_locked(w) && wal_sync_due_in_locked(w, now_ns) == 0;
+    bool stalled = wal_sync_stalled_locked(w);
+    bool hopeless = stalled && !w->rewrite_due && wal_state(w, NULL) == WAL_RETRYING;
+    bool due = !stalled && wal_sync_due_in_locked(w, now_ns) == 0;
     if (due) {
         run_begin_locked(w, &run);
     }
     tsdb_mutex_unlock(&w->lock);
+    if (hopeless) {
+        return strict_fail(w, TSDB_BUSY);
+    }
     bool counts = false;
     if (due) {
         enum tsdb_status status = run_sync(w, &run, &err);

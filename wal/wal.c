@@ -108,6 +108,8 @@ enum tsdb_status wal_open(const struct wal_options *options, struct wal **out,
     w->o.dir = w->dir;
     w->epochs_per_segment = TSDB_MAX(options->segment_bytes / options->epoch_bytes, UINT64_C(1));
     w->unsynced_since_ns = WAL_NO_TIME;
+    w->stats.segment = options->segment_first - 1;
+    w->step_ns = tsdb_clock_mono_ns(&options->clock);
     tsdb_mutex_init(&w->lock, TSDB_RANK_WAL_CONTROL, "wal");
     tsdb_cond_init(&w->write_cond);
     tsdb_cond_init(&w->sync_cond);
@@ -124,8 +126,7 @@ enum tsdb_status wal_open(const struct wal_options *options, struct wal **out,
 static bool close_urge(struct wal *w)
 {
     tsdb_mutex_lock(&w->lock);
-    bool left =
-        w->pending.head || w->rewrite_due || w->strict.head || w->written_lpos != w->synced_lpos;
+    bool left = w->pending.head || w->rewrite_due || w->strict.head || w->lpos != w->synced_lpos;
     w->sync_urgent = true;
     tsdb_mutex_unlock(&w->lock);
     return left || atomic_load(&w->submits) != w->drained;
@@ -137,7 +138,8 @@ enum tsdb_status wal_close(struct wal *w, struct tsdb_error *err)
         return TSDB_OK;
     }
     /* Ends: each round writes, syncs, or answers a failure, and of those two in a row make the log
-     * read-only. */
+     * read-only now. */
+    w->closing = true;
     while (!wal_read_only(w, NULL) && close_urge(w)) {
         int64_t now_ns = tsdb_clock_mono_ns(&w->o.clock);
         wal_write_step(w, now_ns);
@@ -202,8 +204,12 @@ static bool write_due_locked(const struct wal *w) TSDB_REQUIRES(w->lock)
     if (w->write_woken || w->rewrite_due) {
         return true;
     }
-    if (wal_read_only(w, NULL)) {
+    enum wal_state state = wal_state(w, NULL);
+    if (state == WAL_READ_ONLY) {
         return w->pending.head || atomic_load(&w->submits) != w->drained;
+    }
+    if (state == WAL_RETRYING) { /* what stays pending waits for memory, until the next attempt */
+        return !w->pending.head && atomic_load(&w->submits) != w->drained;
     }
     if (w->rotate_to > w->cur->segment) {
         return true;
@@ -217,7 +223,11 @@ void wal_write_wait(struct wal *w, int64_t timeout_ns)
 {
     tsdb_mutex_lock(&w->lock);
     atomic_store(&w->writer_sleeping, 1); /* before submits is read; partner: wal_submit */
-    if (!write_due_locked(w)) {
+    if (wal_state(w, NULL) == WAL_RETRYING) {
+        int64_t in_ns = wal_writer_retry_in(w, tsdb_clock_mono_ns(&w->o.clock));
+        timeout_ns = timeout_ns < 0 ? in_ns : TSDB_MIN(timeout_ns, in_ns);
+    }
+    if (timeout_ns != 0 && !write_due_locked(w)) {
         tsdb_cond_wait(&w->write_cond, &w->lock, timeout_ns);
     }
     atomic_store(&w->writer_sleeping, 0);
@@ -232,7 +242,9 @@ void wal_sync_wait(struct wal *w, int64_t timeout_ns)
     if (wal_read_only(w, NULL)) {
         wait_ns = w->strict.head ? 0 : -1;
     } else if (wal_sync_stalled_locked(w)) {
-        wait_ns = -1; /* the writer's turn; it signals */
+        /* The writer's turn, and it signals; but who waits is told when that may take long. */
+        bool hopeless = !w->rewrite_due && wal_state(w, NULL) == WAL_RETRYING;
+        wait_ns = hopeless && w->strict.head ? 0 : -1;
     } else if (wal_segment_grow_due_locked(w)) {
         wait_ns = 0;
     }
@@ -272,22 +284,46 @@ uint64_t wal_rotate(struct wal *w)
     return segment;
 }
 
-bool wal_read_only(const struct wal *w, struct tsdb_error *err) TSDB_NO_TSA
+/* The lock is the one field that a reader changes. */
+static struct tsdb_mutex *lock_of(const struct wal *w)
 {
-    if (!atomic_load_explicit(&w->read_only, memory_order_acquire)) {
-        return false;
+    return (struct tsdb_mutex *)(uintptr_t)&w->lock;
+}
+
+static void cause_copy(const struct wal *w, struct tsdb_error *out) TSDB_NO_TSA
+{
+    tsdb_mutex_lock(lock_of(w));
+    *out = w->cause;
+    tsdb_mutex_unlock(lock_of(w));
+}
+
+enum wal_state wal_state(const struct wal *w, struct tsdb_error *err)
+{
+    enum wal_state state = (enum wal_state)atomic_load_explicit(&w->state, memory_order_acquire);
+    if (state == WAL_READY || !err) {
+        return state;
     }
-    if (err) { /* `cause` does not change any more once read_only is set */
+    struct tsdb_error cause;
+    cause_copy(w, &cause);
+    if (state == WAL_READ_ONLY) {
         tsdb_error_set(err, TSDB_READ_ONLY,
-                       "the write-ahead log failed and takes no more writes: %s", w->cause.msg);
+                       "the write-ahead log failed and takes no more writes: %s", cause.msg);
+    } else {
+        tsdb_error_set(err, TSDB_BUSY,
+                       "the write-ahead log has no segment to write to and tries again: %s",
+                       cause.msg);
     }
-    return true;
+    return state;
+}
+
+bool wal_read_only(const struct wal *w, struct tsdb_error *err)
+{
+    return wal_state(w, NULL) == WAL_READ_ONLY && wal_state(w, err) == WAL_READ_ONLY;
 }
 
 void wal_stats(const struct wal *w, struct wal_stats *out)
 {
-    /* The lock is the one field that a reader changes. */
-    struct tsdb_mutex *lock = (struct tsdb_mutex *)(uintptr_t)&w->lock;
+    struct tsdb_mutex *lock = lock_of(w);
     tsdb_mutex_lock(lock);
     *out = w->stats;
     out->disk_bytes = 0;
@@ -298,4 +334,5 @@ void wal_stats(const struct wal *w, struct wal_stats *out)
     out->unsynced_bytes = w->written_lpos - w->synced_lpos;
     tsdb_mutex_unlock(lock);
     out->epoch = wal_epoch(w);
+    out->state = wal_state(w, NULL);
 }

@@ -15,9 +15,17 @@
  *  3. Un-synced bytes are at most flush_interval_ms old and at most flush_samples many, plus what
  *     arrived during the sync that runs; their copy stays in memory until synced.
  *  4. A failed write or sync poisons its segment: it is never written again. The un-synced bytes go
- *     again, re-sealed, into a new segment. If that fails as well the log is read-only: every batch
- *     completes with READ_ONLY, for good.
- *  5. Segments are preallocated with zeroes; a frame's CRC is seeded with segment number and
+ *     again, re-sealed, into a new segment. A segment that cannot be opened poisons nothing.
+ *  5. Where there is no segment to write to, one is tried again and again, with growing pauses:
+ *
+ *       READY --a write, sync or creation failed, and so did its repetition--> RETRYING
+ *       RETRYING --a segment with all un-synced bytes stands--> READY
+ *       RETRYING --wal_close, and a last attempt failed--> READ_ONLY
+ *
+ *     While RETRYING, a batch completes with BUSY, but its bytes stay in memory and go to the log
+ *     before all later ones: owners have applied it and later frames build upon it. Senders are
+ *     turned away before (wal_state), so this memory is bounded by what was under way.
+ *  6. Segments are preallocated with zeroes; a frame's CRC is seeded with segment number and
  *     offset, so old bytes of a recycled segment never verify.
  *
  * Threads: wal_submit: owner i only with index i. wal_write_step: one writer. wal_sync_step: one
@@ -46,7 +54,8 @@ struct wal_options {
     uint64_t segment_first; /* number of the first segment to write: after the last one on disk */
 };
 
-/* Creates the directory if need be and opens the first segment. */
+/* Creates the directory if need be and opens the first segment; where the disk refuses that, the log is
+ * open and RETRYING. */
 enum tsdb_status wal_open(const struct wal_options *options, struct wal **out,
                           struct tsdb_error *err) TSDB_WUR;
 /* Writes and syncs what was submitted (unless read-only), closes. Batches still waiting are
@@ -86,6 +95,13 @@ uint64_t wal_rotate(struct wal *w);
 enum tsdb_status wal_truncate_before(struct wal *w, uint64_t segment,
                                      struct tsdb_error *err) TSDB_WUR;
 
+enum wal_state {
+    WAL_READY = 0,
+    WAL_RETRYING, /* no segment can be written; one is tried again: answer BUSY */
+    WAL_READ_ONLY /* no more writes */
+};
+/* The state and, unless READY, why (err filled: BUSY or READ_ONLY; may be NULL). Any thread. */
+enum wal_state wal_state(const struct wal *w, struct tsdb_error *err);
 /* Is the log read-only, and why (err filled)? Any thread. */
 bool wal_read_only(const struct wal *w, struct tsdb_error *err);
 
@@ -93,9 +109,11 @@ struct wal_stats {
     uint64_t segment; /* current number */
     uint64_t bytes_written, frames_written, samples_written;
     uint64_t writes, syncs, write_failures, sync_failures, segments_created, segments_poisoned;
-    uint64_t disk_bytes; /* of all live segments, preallocation included */
-    uint64_t unsynced_bytes;
+    uint64_t disk_bytes;     /* of all live segments, preallocation included */
+    uint64_t unsynced_bytes; /* while RETRYING those in memory only, too */
     uint64_t epoch;
+    uint64_t retries; /* attempts to open a segment while RETRYING */
+    enum wal_state state;
 };
 void wal_stats(const struct wal *w, struct wal_stats *out); /* any thread */
 

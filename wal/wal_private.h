@@ -28,6 +28,10 @@
 #define WAL_SPARE_PREFIX   "spare-"
 #define WAL_NO_TIME        INT64_MIN
 
+/* Pauses between attempts to open a segment, while RETRYING: doubled from the first to the last. */
+#define WAL_RETRY_FIRST_NS INT64_C(100000000)
+#define WAL_RETRY_LAST_NS  INT64_C(5000000000)
+
 /* An open segment. */
 struct wal_file {
     struct wal_file *next; /* the newer one; guarded by the lock until set, then immutable */
@@ -60,6 +64,19 @@ struct wal_live {
     bool clean; /* written by this process without a fault: may be written over one day */
 };
 
+/* The bytes from `from` on must go to a new segment, which says that the log before it ends at
+ * (prev_segment, prev_end). */
+struct wal_move {
+    bool due;
+    uint64_t from; /* a position */
+    uint64_t prev_segment, prev_end;
+};
+
+/* Frames that were counted in nothing yet. */
+struct wal_tally {
+    uint64_t bytes, frames, samples;
+};
+
 struct wal {
     /* immutable after open */
     struct wal_options o;
@@ -68,19 +85,24 @@ struct wal {
     uint64_t epochs_per_segment;
 
     /* owned by the writer */
-    struct wal_file *cur; /* the file that is written; NULL when read-only from the start */
-    uint64_t offset;      /* where its next frame goes */
-    uint64_t lpos;        /* end of the newest chunk's bytes */
+    struct wal_file *cur;          /* the file that is written; NULL: none could be opened yet */
+    uint64_t offset;               /* where its next frame goes */
+    uint64_t lpos;                 /* end of the newest chunk's bytes */
     struct wal_batch_list pending; /* taken from the rings, not written */
     uint32_t pending_count;
     uint64_t drained; /* batches taken from the rings, ever */
+    int64_t step_ns;  /* of the step that runs */
+    struct wal_move move;
+    struct wal_tally absorbed; /* taken while RETRYING: in chunks, in no segment */
+    int64_t retry_at_ns, retry_pause_ns;
+    bool closing; /* the next failure is final */
 
     /* atomic */
     _Atomic(uint64_t) epoch;
     _Atomic(uint64_t) submits; /* batches submitted, ever; seq_cst, with writer_sleeping */
     /* seq_cst: either the writer sees the submit, or the submitter sees this. */
     _Atomic(uint32_t) writer_sleeping;
-    _Atomic(uint32_t) read_only; /* set once, release; partner: acquire in wal_read_only */
+    _Atomic(uint32_t) state; /* enum wal_state; the writer's, release; partner: wal_state */
 
     /* guarded by lock (rank WAL_CONTROL); nothing blocks while it is held but the waits */
     struct tsdb_mutex lock;
@@ -92,7 +114,7 @@ struct wal {
     /* Rises when bytes move to a new segment: a sync that ran is void. */
     uint64_t generation TSDB_GUARDED;
     bool rewrite_due TSDB_GUARDED; /* a sync failed: the writer must move the bytes */
-    bool recovering TSDB_GUARDED;  /* moved, and nothing synced since: one more failure is final */
+    bool recovering TSDB_GUARDED;  /* moved, and nothing synced since: one more failure waits */
     bool growing TSDB_GUARDED;     /* the syncer writes zeroes behind alloc_end */
     bool dir_dirty TSDB_GUARDED;   /* a segment's name is not durable yet */
     bool sync_urgent TSDB_GUARDED; /* the writer waits for room, or the log is being closed */
@@ -109,7 +131,7 @@ struct wal {
     uint32_t spare_count TSDB_GUARDED;
     /* disk_bytes, unsynced_bytes and epoch are filled on reading. */
     struct wal_stats stats TSDB_GUARDED;
-    struct tsdb_error cause TSDB_GUARDED; /* of read_only; and of the last failure before */
+    struct tsdb_error cause TSDB_GUARDED; /* of the state; and of the last failure before */
 };
 
 /* ---- segment.c: names and files ---- */
@@ -136,6 +158,8 @@ enum tsdb_status wal_segment_create(struct wal *w, uint64_t segment, uint64_t ca
                                     struct tsdb_error *err) TSDB_WUR;
 /* Close and free a file that is in no list (any more). NULL is fine. */
 void wal_segment_destroy(struct wal *w, struct wal_file *f);
+/* The same with a file that never became part of the log: it is removed, to give its room back. */
+void wal_segment_discard(struct wal *w, struct wal_file *f);
 /* Put the file at the end of the lists: from now on the syncer knows it. NOMEM, then nothing
  * changed. */
 enum tsdb_status wal_segment_add_locked(struct wal *w, struct wal_file *f) TSDB_WUR
@@ -154,8 +178,10 @@ enum tsdb_status wal_segment_list(struct wal *w, struct tsdb_error *err) TSDB_WU
 
 /* ---- writer.c ---- */
 
-/* The first segment. At open. */
+/* The first segment, or RETRYING where the disk refuses one. NOMEM. At open. */
 enum tsdb_status wal_writer_start(struct wal *w, struct tsdb_error *err) TSDB_WUR;
+/* Nanoseconds until the next attempt while RETRYING; 0: now. Threads: the writer. */
+int64_t wal_writer_retry_in(const struct wal *w, int64_t now_ns);
 /* Is the writer's next batch too much for unsynced_bytes_max? Threads: the writer. */
 bool wal_writer_blocked_locked(const struct wal *w) TSDB_REQUIRES(w->lock);
 

@@ -151,28 +151,12 @@ static enum tsdb_status segment_begin(struct wal *w, uint64_t segment, uint64_t 
         status = file_enter(w, f, w->lpos, err);
     }
     if (status != TSDB_OK) {
-        wal_segment_destroy(w, f);
+        wal_segment_discard(w, f);
     }
     return status;
 }
 
-enum tsdb_status wal_writer_start(struct wal *w, struct tsdb_error *err)
-{
-    return segment_begin(w, w->o.segment_first, 0, 0, 0, err);
-}
-
 /* ---- failure ---- */
-
-static void read_only_set(struct wal *w, const struct tsdb_error *cause)
-{
-    tsdb_mutex_lock(&w->lock);
-    w->cause = *cause;
-    w->rewrite_due = false;
-    atomic_store_explicit(&w->read_only, 1, memory_order_release); /* partner: wal_read_only */
-    tsdb_cond_broadcast(&w->sync_cond);
-    tsdb_mutex_unlock(&w->lock);
-    tsdb_log(TSDB_LOG_ERROR, "wal", "log is read-only", TSDB_S("err", cause->msg));
-}
 
 /* Where the durable log ends: the newest open file that begins at or before synced_lpos. */
 static void durable_end_locked(const struct wal *w, uint64_t *out_segment, uint64_t *out_end)
@@ -243,56 +227,202 @@ static enum tsdb_status segment_fill(struct wal *w, struct wal_file *f, uint64_t
     return status;
 }
 
-/* Poison what is open and move the un-synced bytes to a new segment. One failure without a sync in
- * between is all that is answered so; the second one makes the log read-only. False: it is
- * read-only now. */
-static bool recover(struct wal *w, const struct tsdb_error *cause)
+/* ---- states ---- */
+
+static void state_set(struct wal *w, enum wal_state state)
 {
-    struct tsdb_error err = *cause;
-    uint64_t prev_segment, prev_end;
+    atomic_store_explicit(&w->state, state, memory_order_release); /* partner: wal_state */
+    tsdb_mutex_lock(&w->lock);
+    tsdb_cond_broadcast(&w->sync_cond);
+    tsdb_mutex_unlock(&w->lock);
+}
+
+static void cause_set(struct wal *w, const struct tsdb_error *cause)
+{
+    tsdb_mutex_lock(&w->lock);
+    w->cause = *cause;
+    tsdb_mutex_unlock(&w->lock);
+}
+
+/* There is no segment to write to, or no memory. Only the change is said. */
+static void retry_later(struct wal *w, const struct tsdb_error *cause)
+{
+    cause_set(w, cause);
+    if (w->closing) {
+        tsdb_log(TSDB_LOG_ERROR, "wal", "log is read-only", TSDB_S("err", cause->msg));
+        state_set(w, WAL_READ_ONLY);
+        return;
+    }
+    w->retry_pause_ns = w->retry_pause_ns == 0 ? WAL_RETRY_FIRST_NS
+                                               : TSDB_MIN(2 * w->retry_pause_ns, WAL_RETRY_LAST_NS);
+    w->retry_at_ns = w->step_ns + w->retry_pause_ns;
+    if (wal_state(w, NULL) != WAL_RETRYING) {
+        tsdb_log(TSDB_LOG_ERROR, "wal", "log takes no writes, trying again",
+                 TSDB_S("err", cause->msg));
+        state_set(w, WAL_RETRYING);
+    }
+}
+
+int64_t wal_writer_retry_in(const struct wal *w, int64_t now_ns)
+{
+    return TSDB_MAX(w->retry_at_ns - now_ns, INT64_C(0));
+}
+
+/* What was absorbed is written: the syncer may know. */
+static void absorbed_publish(struct wal *w)
+{
+    struct wal_tally t = w->absorbed;
+    if (t.bytes == 0) {
+        return;
+    }
+    w->absorbed = (struct wal_tally){0};
+    tsdb_mutex_lock(&w->lock);
+    if (w->unsynced_since_ns == WAL_NO_TIME) {
+        w->unsynced_since_ns = w->step_ns;
+    }
+    w->written_lpos = w->lpos;
+    w->unsynced_samples += t.samples;
+    w->stats.bytes_written += t.bytes;
+    w->stats.frames_written += t.frames;
+    w->stats.samples_written += t.samples;
+    w->stats.writes++;
+    tsdb_cond_signal(&w->sync_cond);
+    tsdb_mutex_unlock(&w->lock);
+}
+
+/* ---- moving ---- */
+
+/* Poison what is open: its un-synced bytes have to move. False: they have moved before, and nothing
+ * was synced since. */
+static bool poison(struct wal *w)
+{
     tsdb_mutex_lock(&w->lock);
     bool again = w->recovering;
-    uint64_t from = w->synced_lpos, segment = w->files_tail->segment + 1;
+    uint64_t segment = w->stats.segment;
+    if (w->files_tail && !w->files_tail->dead) {
+        w->move.due = true;
+        w->move.from = w->synced_lpos;
+        durable_end_locked(w, &w->move.prev_segment, &w->move.prev_end);
+        wal_segment_poison_all_locked(w);
+    }
     w->recovering = true;
     w->rewrite_due = false;
     w->generation++;
-    durable_end_locked(w, &prev_segment, &prev_end);
-    wal_segment_poison_all_locked(w);
     tsdb_mutex_unlock(&w->lock);
-    if (again) {
-        read_only_set(w, &err);
-        return false;
+    TSDB_ASSERT(w->move.due && w->move.from <= w->lpos);
+    tsdb_log(TSDB_LOG_WARN, "wal", "segment poisoned, its un-synced bytes go again",
+             TSDB_U("segment", segment), TSDB_U("bytes", w->lpos - w->move.from));
+    if (!again) {
+        w->retry_pause_ns = 0;
     }
-    tsdb_log(TSDB_LOG_WARN, "wal", "segment poisoned, writing its un-synced bytes again",
-             TSDB_U("segment", segment - 1), TSDB_U("bytes", w->lpos - from),
-             TSDB_S("err", err.msg));
-
-    struct wal_file *f;
-    enum tsdb_status status =
-        wal_segment_create(w, segment, capacity_for(w, w->lpos - from), false, &f, &err);
-    if (status == TSDB_OK) {
-        status = segment_fill(w, f, from, prev_segment, prev_end, &err);
-        if (status != TSDB_OK) {
-            wal_segment_destroy(w, f);
-        }
-    }
-    if (status != TSDB_OK) {
-        read_only_set(w, &err);
-        return false;
-    }
-    return true;
+    return !again;
 }
 
-/* A write or the creation of a segment failed in the writer itself. */
-static bool write_failed(struct wal *w, const struct tsdb_error *err)
+/* The bytes that are due into a new segment. On failure nothing has changed. */
+static enum tsdb_status move(struct wal *w, struct tsdb_error *err)
+{
+    TSDB_ASSERT(w->move.due);
+    tsdb_mutex_lock(&w->lock);
+    uint64_t segment = w->stats.segment + 1;
+    tsdb_mutex_unlock(&w->lock);
+    struct wal_file *f;
+    uint64_t bytes = w->lpos - w->move.from;
+    enum tsdb_status status =
+        wal_segment_create(w, segment, capacity_for(w, bytes), false, &f, err);
+    if (status != TSDB_OK) {
+        return status;
+    }
+    status = segment_fill(w, f, w->move.from, w->move.prev_segment, w->move.prev_end, err);
+    if (status != TSDB_OK) {
+        wal_segment_discard(w, f);
+        return status;
+    }
+    w->move.due = false;
+    absorbed_publish(w);
+    return TSDB_OK;
+}
+
+/* Move what is due at once. False: RETRYING, or read-only. */
+static bool move_or_retry(struct wal *w)
+{
+    struct tsdb_error err;
+    if (move(w, &err) == TSDB_OK) {
+        return true;
+    }
+    retry_later(w, &err);
+    return false;
+}
+
+/* A write or a sync failed. One failure without a sync in between is answered at once, by moving the
+ * un-synced bytes; after a second one it is waited. False: RETRYING, or read-only. */
+static bool recover(struct wal *w, const struct tsdb_error *cause)
+{
+    tsdb_log(TSDB_LOG_WARN, "wal", "a write or sync failed", TSDB_S("err", cause->msg));
+    if (poison(w)) {
+        return move_or_retry(w);
+    }
+    retry_later(w, cause);
+    return false;
+}
+
+static void failure_count(struct wal *w)
 {
     tsdb_mutex_lock(&w->lock);
     w->stats.write_failures++;
     tsdb_mutex_unlock(&w->lock);
-    return recover(w, err);
+}
+
+/* No segment could be opened behind the current one, which is as good as before: it is synced, and
+ * the next bytes go elsewhere. */
+static bool create_failed(struct wal *w)
+{
+    failure_count(w);
+    w->retry_pause_ns = 0;
+    w->move =
+        (struct wal_move){true, w->lpos, w->cur ? w->cur->segment : 0, w->cur ? w->offset : 0};
+    return move_or_retry(w);
+}
+
+enum tsdb_status wal_writer_start(struct wal *w, struct tsdb_error *err)
+{
+    struct tsdb_error why;
+    enum tsdb_status status = segment_begin(w, w->o.segment_first, 0, 0, 0, &why);
+    if (status == TSDB_IO) {
+        (void)create_failed(w);
+        return TSDB_OK;
+    }
+    if (status != TSDB_OK && err) {
+        *err = why;
+    }
+    return status;
 }
 
 /* ---- writing ---- */
+
+static void tally_add(struct wal_tally *t, uint64_t bytes, uint64_t frames, uint64_t samples)
+{
+    t->bytes += bytes;
+    t->frames += frames;
+    t->samples += samples;
+}
+
+/* What a batch is told that the log could not take. */
+static enum tsdb_status refusal(const struct wal *w)
+{
+    return wal_state(w, NULL) == WAL_READ_ONLY ? TSDB_READ_ONLY : TSDB_BUSY;
+}
+
+/* The oldest pending batch leaves the list. */
+static struct tsdb_batch *pending_pop(struct wal *w)
+{
+    struct tsdb_batch *b = w->pending.head;
+    w->pending.head = b->next;
+    if (!b->next) {
+        w->pending.tail = NULL;
+    }
+    w->pending_count--;
+    return b;
+}
 
 /* One stretch of batches that goes out in one write. */
 struct stretch {
@@ -315,11 +445,7 @@ static void stretch_fill(struct wal *w, struct stretch *s, uint64_t bytes_max)
             (s->len > 0 && s->len + b->wal_len > bytes_max)) {
             break;
         }
-        w->pending.head = b->next;
-        if (!b->next) {
-            w->pending.tail = NULL;
-        }
-        w->pending_count--;
+        (void)pending_pop(w);
         memcpy(s->data + s->len, b->wal_bytes, b->wal_len);
         s->frames += frames_seal(s->data + s->len, b->wal_len, w->cur->segment, w->offset + s->len);
         s->len += b->wal_len;
@@ -355,9 +481,9 @@ static void stretch_publish(struct wal *w, struct stretch *s, int64_t now_ns)
     epoch_raise(w, w->cur->segment, w->offset);
 }
 
-/* Write one stretch into the current segment. 0: no memory, nothing happened. `*out_dead`: the log
- * is read-only now. */
-static size_t stretch_write(struct wal *w, int64_t now_ns, uint64_t bytes_max, bool *out_dead)
+/* Write one stretch into the current segment. 0: no memory, nothing happened. `*out_stuck`: the log
+ * is not ready any more. */
+static size_t stretch_write(struct wal *w, int64_t now_ns, uint64_t bytes_max, bool *out_stuck)
 {
     struct stretch s = {.chunk = chunk_for(w, w->pending.head->wal_len)};
     struct tsdb_error err;
@@ -371,11 +497,15 @@ static size_t stretch_write(struct wal *w, int64_t now_ns, uint64_t bytes_max, b
     enum tsdb_status status = file_write(w, w->cur, s.data, s.len, w->offset, &err);
     w->lpos += s.len; /* from here on the chunk's bytes are the log's, in whatever segment */
     w->offset += s.len;
-    if (status != TSDB_OK && !write_failed(w, &err)) {
-        *out_dead = true;
-        wal_batch_list_complete(&s.buffered, TSDB_READ_ONLY);
-        wal_batch_list_complete(&s.strict, TSDB_READ_ONLY);
-        return s.batches;
+    if (status != TSDB_OK) {
+        failure_count(w);
+        if (!recover(w, &err)) {
+            *out_stuck = true;
+            tally_add(&w->absorbed, s.len, s.frames, s.samples);
+            wal_batch_list_complete(&s.buffered, refusal(w));
+            wal_batch_list_complete(&s.strict, refusal(w));
+            return s.batches;
+        }
     }
     stretch_publish(w, &s, now_ns);
     wal_batch_list_complete(&s.buffered, TSDB_OK);
@@ -383,7 +513,7 @@ static size_t stretch_write(struct wal *w, int64_t now_ns, uint64_t bytes_max, b
 }
 
 /* Is the current segment to be left, before a batch of `len` bytes or because wal_rotate said so?
- * False: read-only. */
+ * False: RETRYING, or read-only. */
 static bool rotate_if_due(struct wal *w, uint64_t len)
 {
     struct tsdb_error err;
@@ -397,9 +527,8 @@ static bool rotate_if_due(struct wal *w, uint64_t len)
     if (segment_begin(w, w->cur->segment + 1, len, w->cur->segment, w->offset, &err) == TSDB_OK) {
         return true;
     }
-    /* The bytes in the new segment that recover makes are the un-synced ones; the batch comes after
-     * them. */
-    if (!write_failed(w, &err)) {
+    tsdb_log(TSDB_LOG_WARN, "wal", "segment not opened", TSDB_S("err", err.msg));
+    if (!create_failed(w)) {
         return false;
     }
     return len <= w->cur->capacity - w->offset || rotate_if_due(w, len);
@@ -429,9 +558,9 @@ static uint64_t room(struct wal *w)
     return bytes;
 }
 
-/* No memory for the copy of a large batch. When everything else is durable there is no memory to be
- * freed by waiting: the batch cannot be logged, and a log that lacks it must not go on. */
-static bool nomem_is_final(struct wal *w)
+/* No memory for the copy of a large batch. When everything else is durable, waiting for syncs frees
+ * none: then senders are turned away until there is some. The batch must not be left out. */
+static void nomem(struct wal *w)
 {
     tsdb_mutex_lock(&w->lock);
     bool final = w->synced_lpos == w->lpos;
@@ -441,9 +570,8 @@ static bool nomem_is_final(struct wal *w)
     if (final) {
         struct tsdb_error err;
         (void)tsdb_error_nomem(&err, "the log's copy of a batch");
-        read_only_set(w, &err);
+        retry_later(w, &err);
     }
-    return final;
 }
 
 static void drain(struct wal *w)
@@ -462,13 +590,58 @@ static void drain(struct wal *w)
     }
 }
 
+/* RETRYING: keep the bytes of what waits, for the segment to come, and send the senders away. What
+ * finds no memory waits on. */
+static size_t absorb(struct wal *w)
+{
+    struct wal_batch_list taken = {0};
+    while (w->move.due && w->pending.head) {
+        struct wal_chunk *c = chunk_for(w, w->pending.head->wal_len);
+        if (!c) {
+            break;
+        }
+        struct tsdb_batch *b = pending_pop(w);
+        memcpy(c->data + c->len, b->wal_bytes, b->wal_len);
+        /* For the count: the place, and with it the seal, is given when there is a segment. */
+        uint64_t frames = frames_seal(c->data + c->len, b->wal_len, 0, 0);
+        c->len += b->wal_len;
+        w->lpos += b->wal_len;
+        tally_add(&w->absorbed, b->wal_len, frames, b->wal_samples);
+        wal_batch_list_push(&taken, b);
+    }
+    return wal_batch_list_complete(&taken, TSDB_BUSY);
+}
+
+/* Is there a segment again, and memory for what waits? True: READY. */
+static bool retry(struct wal *w)
+{
+    struct tsdb_error err;
+    if (!w->closing && wal_writer_retry_in(w, w->step_ns) > 0) {
+        return false;
+    }
+    tsdb_mutex_lock(&w->lock);
+    w->stats.retries++;
+    tsdb_mutex_unlock(&w->lock);
+    if (w->move.due && !move_or_retry(w)) {
+        return false;
+    }
+    if (w->pending.head && !chunk_for(w, w->pending.head->wal_len)) {
+        (void)tsdb_error_nomem(&err, "the log's copy of a batch");
+        retry_later(w, &err);
+        return false;
+    }
+    tsdb_log(TSDB_LOG_INFO, "wal", "log takes writes again", TSDB_U("segment", w->cur->segment));
+    state_set(w, WAL_READY);
+    return true;
+}
+
 static size_t pending_fail(struct wal *w)
 {
     w->pending_count = 0;
     return wal_batch_list_complete(&w->pending, TSDB_READ_ONLY);
 }
 
-/* A sync failed in the meantime: answer it. False: the log is read-only. */
+/* A sync failed in the meantime: answer it. False: not ready. */
 static bool rewrite_if_due(struct wal *w)
 {
     struct tsdb_error cause;
@@ -479,29 +652,59 @@ static bool rewrite_if_due(struct wal *w)
     return !due || recover(w, &cause);
 }
 
+/* Can the log be written to, now or after what has to come first? */
+static bool get_ready(struct wal *w)
+{
+    bool ready = rewrite_if_due(w);
+    switch (wal_state(w, NULL)) {
+    case WAL_READY:
+        return ready && rotate_if_due(w, 0);
+    case WAL_RETRYING:
+        return retry(w) && rotate_if_due(w, 0);
+    case WAL_READ_ONLY:
+        break;
+    }
+    return false;
+}
+
+/* Every byte is written or absorbed. */
+static void positions_check(struct wal *w)
+{
+    tsdb_mutex_lock(&w->lock);
+    TSDB_ASSERT(w->synced_lpos <= w->written_lpos);
+    TSDB_ASSERT(w->written_lpos + w->absorbed.bytes == w->lpos);
+    tsdb_mutex_unlock(&w->lock);
+}
+
 size_t wal_write_step(struct wal *w, int64_t now_ns)
 {
-    bool dead = wal_read_only(w, NULL);
     size_t done = 0;
+    w->step_ns = now_ns;
     drain(w); /* before rotate_to is read: what was submitted after wal_rotate must find it */
-    if (!dead && (!rewrite_if_due(w) || !rotate_if_due(w, 0))) {
-        dead = true;
-    }
-    while (!dead && w->pending.head) {
+    bool stuck = !get_ready(w);
+    while (!stuck && w->pending.head) {
         uint64_t bytes_max = room(w);
         if (bytes_max == 0) {
             break;
         }
         if (!rotate_if_due(w, w->pending.head->wal_len)) {
-            dead = true;
             break;
         }
-        size_t n = stretch_write(w, now_ns, bytes_max, &dead);
+        size_t n = stretch_write(w, now_ns, bytes_max, &stuck);
         if (n == 0) {
-            dead = nomem_is_final(w);
+            nomem(w);
             break;
         }
         done += n;
     }
-    return dead ? done + pending_fail(w) : done;
+    positions_check(w);
+    switch (wal_state(w, NULL)) {
+    case WAL_READY:
+        break;
+    case WAL_RETRYING:
+        return done + absorb(w);
+    case WAL_READ_ONLY:
+        return done + pending_fail(w);
+    }
+    return done;
 }

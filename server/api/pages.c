@@ -11,13 +11,16 @@ void page_healthy(struct call *c)
 void page_ready(struct call *c)
 {
     bool stopping = false;
-    if (server_ready(c->server, &stopping)) {
+    struct tsdb_error err = {0};
+    enum tsdb_state state = tsdb_state(c->server->db, &err);
+    if (server_ready(c->server, &stopping) && state == TSDB_STATE_READY) {
         call_text(c, 200, "Tidalite is Ready.\n");
         return;
     }
-    struct tsdb_error err = {0};
-    if (tsdb_state(c->server->db, &err) == TSDB_STATE_FAILED) {
+    if (state == TSDB_STATE_FAILED) {
         call_text(c, 503, "Service Unavailable: storage failed to start: %s\n", err.msg);
+    } else if (state == TSDB_STATE_RETRYING || state == TSDB_STATE_READ_ONLY) {
+        call_text(c, 503, "Service Unavailable: storage takes no writes: %s\n", err.msg);
     } else {
         call_text(c, 503, "Service Unavailable\n");
     }

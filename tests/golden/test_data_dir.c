@@ -88,17 +88,15 @@ static void expect_all(struct mx *m)
         for (uint32_t k = 0; k < ROUNDS; k++) {
             uint8_t raw;
             struct hx_sample s = sample_of(m, i, k, &raw);
-            *mx_cell(m, i, s.t_ms) = (struct mx_cell){.used = true,
-                                                      .sent = true,
-                                                      .acked = true,
-                                                      .kill_safe = true,
-                                                      .cut_safe = true,
-                                                      .kind = (uint8_t)s.kind,
-                                                      .raw = raw,
-                                                      .series = i,
-                                                      .t_ms = s.t_ms,
-                                                      .start_ms = s.start_ms,
-                                                      .bits = s.bits};
+            *mx_cell(m, i, s.t_ms) =
+                (struct mx_cell){.used = true,
+                                 .sent = true,
+                                 .acked = true,
+                                 .kill_safe = true,
+                                 .cut_safe = true,
+                                 .v = {(uint8_t)s.kind, raw, s.start_ms, s.bits},
+                                 .series = i,
+                                 .t_ms = s.t_ms};
         }
     }
 }

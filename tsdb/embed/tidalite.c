@@ -102,6 +102,7 @@ static enum tsdb_status wait_ready(struct tidalite *t, struct tsdb_error *err)
     for (;;) {
         switch (tsdb_state(t->db, err)) {
         case TSDB_STATE_READY:
+        case TSDB_STATE_RETRYING:
         case TSDB_STATE_READ_ONLY: /* an append will say so */
             return TSDB_OK;
         case TSDB_STATE_FAILED:

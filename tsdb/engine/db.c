@@ -513,8 +513,15 @@ enum tsdb_state tsdb_state(const struct tsdb *db, struct tsdb_error *err)
 {
     /* Acquire: partner is the release at the end of recovery. */
     enum tsdb_state state = (enum tsdb_state)atomic_load_explicit(&db->state, memory_order_acquire);
-    if (state == TSDB_STATE_READY && wal_read_only(db->wal, err)) {
-        return TSDB_STATE_READ_ONLY;
+    if (state == TSDB_STATE_READY) {
+        switch (wal_state(db->wal, err)) {
+        case WAL_READY:
+            return TSDB_STATE_READY;
+        case WAL_RETRYING:
+            return TSDB_STATE_RETRYING;
+        case WAL_READ_ONLY:
+            return TSDB_STATE_READ_ONLY;
+        }
     }
     if ((state == TSDB_STATE_READ_ONLY || state == TSDB_STATE_FAILED) && err) {
         *err = db->life->error;

@@ -170,9 +170,10 @@ static bool job_step(struct owner *o, struct owner_job *job, const struct job_ro
 /* Take a batch if the log has room for it. False: later. */
 static bool batch_take(struct owner *o, struct tsdb_batch *b)
 {
-    if (o->wal && wal_read_only(o->wal, NULL)) {
+    enum wal_state state = o->wal ? wal_state(o->wal, NULL) : WAL_READY;
+    if (state != WAL_READY) {
         memset(&b->result, 0, sizeof b->result);
-        tsdb_batch_complete(b, TSDB_READ_ONLY);
+        tsdb_batch_complete(b, state == WAL_RETRYING ? TSDB_BUSY : TSDB_READ_ONLY);
         return true;
     }
     TSDB_ASSERT(b->owner == o->index);

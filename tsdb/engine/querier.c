@@ -42,6 +42,7 @@ enum tsdb_status tsdb_querier_open(struct tsdb *db, struct tsdb_request *request
     /* Acquire: partner is recovery's release; the series that it made are there. */
     switch ((enum tsdb_state)atomic_load_explicit(&db->state, memory_order_acquire)) {
     case TSDB_STATE_READY:
+    case TSDB_STATE_RETRYING:
     case TSDB_STATE_READ_ONLY:
         break;
     case TSDB_STATE_RECOVERING:

@@ -43,6 +43,8 @@ static void add_wal(const struct tsdb *db, struct tsdb_stats *out)
     out->wal_writes = w.writes;
     out->wal_syncs = w.syncs;
     out->wal_failures = w.write_failures + w.sync_failures;
+    out->wal_retries = w.retries;
+    out->wal_state = w.state;
     out->wal_disk_bytes = w.disk_bytes;
     out->wal_unsynced_bytes = w.unsynced_bytes;
 }

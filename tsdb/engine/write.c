@@ -103,12 +103,21 @@ static enum tsdb_status submit_check(const struct tsdb *db, struct tsdb_error *e
         return tsdb_error_set(err, TSDB_BUSY, "recovering, try again later");
     case TSDB_STATE_CLOSING:
         return tsdb_error_set(err, TSDB_BUSY, "shutting down");
+    case TSDB_STATE_RETRYING: /* never stored: tsdb_state asks the log */
     case TSDB_STATE_FAILED:
     case TSDB_STATE_READ_ONLY:
         (void)tsdb_state(db, err); /* knows the cause */
         return read_only(err);
     }
-    return wal_read_only(db->wal, err) ? read_only(err) : TSDB_OK;
+    switch (wal_state(db->wal, err)) {
+    case WAL_READY:
+        break;
+    case WAL_RETRYING:
+        return TSDB_BUSY;
+    case WAL_READ_ONLY:
+        return read_only(err);
+    }
+    return TSDB_OK;
 }
 
 static void release_credits(struct tsdb *db, const struct tsdb_write *w, uint32_t batches)

@@ -59,10 +59,44 @@ static bool mx_optional(const struct mx *m, const struct mx_cell *c)
     return retention > 0 && c->t_ms < m->h->clock.wall_ms - retention;
 }
 
-static bool mx_same(const struct mx_cell *c, const struct hx_sample *s, uint8_t raw)
+static bool mx_same(const struct mx_value *a, const struct mx_value *b)
 {
-    return c->kind == s->kind &&
-           (s->kind == TSDB_SAMPLE_FLOAT ? c->bits == s->bits : c->raw == raw);
+    return a->kind == b->kind &&
+           (a->kind == TSDB_SAMPLE_FLOAT ? a->bits == b->bits : a->raw == b->raw);
+}
+
+static void mx_rival_note(struct mx_cell *c, const struct mx_value *v)
+{
+    for (uint32_t i = 0; i < c->rival_count; i++) {
+        if (mx_same(&c->rivals[i], v)) {
+            return;
+        }
+    }
+    TSDB_ASSERT(c->rival_count < MX_RIVALS); /* mx_random_sample sees to it */
+    c->rivals[c->rival_count++] = *v;
+}
+
+static void mx_sent(struct mx *m, struct mx_write *w, const struct hx_sample *s, uint8_t raw)
+{
+    struct mx_cell *c = mx_cell(m, s->series, s->t_ms);
+    struct mx_value v = {(uint8_t)s->kind, raw, s->start_ms, s->bits};
+    if (!c->used) {
+        TSDB_ASSERT(++m->used < MX_CELLS / 2);
+        *c = (struct mx_cell){.used = true, .series = s->series, .t_ms = s->t_ms};
+    }
+    if (!c->sent) {
+        c->sent = true;
+        c->whole = w->x->w.batch_count == 1;
+        c->v = v;
+        c->rival_count = 0;
+    } else {
+        c->whole = false;
+        if (!c->acked && !mx_same(&c->v, &v)) {
+            mx_rival_note(c, &v);
+        }
+    }
+    w->cells[w->count] = (uint32_t)(c - m->cells);
+    w->values[w->count++] = v;
 }
 
 bool mx_submit(struct mx *m, const struct hx_sample *samples, const uint8_t *raws, uint32_t count,
@@ -78,27 +112,7 @@ bool mx_submit(struct mx *m, const struct hx_sample *samples, const uint8_t *raw
         return false;
     }
     for (uint32_t i = 0; i < count; i++) {
-        struct mx_cell *c = mx_cell(m, samples[i].series, samples[i].t_ms);
-        if (!c->used) {
-            TSDB_ASSERT(++m->used < MX_CELLS / 2);
-            *c = (struct mx_cell){
-                .used = true, .series = samples[i].series, .t_ms = samples[i].t_ms};
-        }
-        if (!c->sent) {
-            c->sent = true;
-            c->whole = w->x->w.batch_count == 1;
-            c->kind = (uint8_t)samples[i].kind;
-            c->bits = samples[i].bits;
-            c->raw = raws ? raws[i] : 0;
-            c->start_ms = samples[i].start_ms;
-        } else {
-            c->whole = false;
-        }
-        if (mx_same(c, &samples[i], raws ? raws[i] : 0)) {
-            w->cells[w->cell_count++] = (uint32_t)(c - m->cells);
-        } else {
-            w->conflict_count++;
-        }
+        mx_sent(m, w, &samples[i], raws ? raws[i] : 0);
     }
     struct mx_write **tail = &m->writes;
     while (*tail) {
@@ -108,30 +122,44 @@ bool mx_submit(struct mx *m, const struct hx_sample *samples, const uint8_t *raw
     return true;
 }
 
-static void mx_note_done(struct mx *m, struct mx_write *w)
+/* ---- answers ---- */
+
+static bool mx_answered_ok(const struct mx_write *w)
+{
+    return (enum tsdb_status)atomic_load(&w->x->w.status) == TSDB_OK;
+}
+
+static void mx_note_ok(struct mx *m, const struct mx_write *w)
 {
     struct tsdb_write_result r;
-    if ((enum tsdb_status)atomic_load(&w->x->w.status) != TSDB_OK) {
-        return;
-    }
     tsdb_write_result_sum(&w->x->w, &r);
     hx_learn(m->h, w->x);
+    uint32_t conflicts = 0;
+    bool doubt = false;
+    for (uint32_t i = 0; i < w->count; i++) {
+        const struct mx_cell *c = &m->cells[w->cells[i]];
+        conflicts += !mx_same(&c->v, &w->values[i]);
+        doubt = doubt || c->doubt;
+    }
     uint64_t written = r.samples_written + r.histograms_written;
     uint64_t refused = r.rejected[TSDB_REJECT_DUPLICATE];
-    bool as_expected = m->conflicts_pass ? written + refused == w->cell_count + w->conflict_count
-                                         : written == w->cell_count && refused == w->conflict_count;
+    bool as_expected = m->conflicts_pass || doubt
+                           ? written + refused == w->count
+                           : written + conflicts == w->count && refused == conflicts;
     if (r.rejected[TSDB_REJECT_TOO_OLD] == 0 && (!as_expected || r.stale_refs != 0)) {
         mx_fail(m, "write: %u + %u written and %u conflicts, expected %u and %u",
-                (unsigned)r.samples_written, (unsigned)r.histograms_written,
-                (unsigned)r.rejected[TSDB_REJECT_DUPLICATE], (unsigned)w->cell_count,
-                (unsigned)w->conflict_count);
+                (unsigned)r.samples_written, (unsigned)r.histograms_written, (unsigned)refused,
+                (unsigned)(w->count - conflicts), (unsigned)conflicts);
     }
-    if (refused > w->conflict_count) {
+    if (refused > conflicts) {
         return; /* a repetition was taken for a conflict, with one that had passed: which, we cannot
                    tell */
     }
-    for (uint32_t i = 0; i < w->cell_count; i++) {
+    for (uint32_t i = 0; i < w->count; i++) {
         struct mx_cell *c = &m->cells[w->cells[i]];
+        if (c->doubt || !mx_same(&c->v, &w->values[i])) {
+            continue;
+        }
         c->acked = true;
         if (w->durability >= TSDB_DURABILITY_BUFFERED && !c->kill_safe) {
             c->kill_safe = true;
@@ -141,16 +169,114 @@ static void mx_note_done(struct mx *m, struct mx_write *w)
     }
 }
 
+/* ---- doubts ---- */
+
+static void mx_doubt_settle(struct mx *m, struct mx_cell *c)
+{
+    m->doubts -= c->doubt;
+    c->doubt = false;
+    c->rival_count = 0;
+}
+
+static void mx_note_refused(struct mx *m, const struct mx_write *w)
+{
+    for (uint32_t i = 0; i < w->count; i++) {
+        struct mx_cell *c = &m->cells[w->cells[i]];
+        if (c->sent && !c->acked && !c->doubt) {
+            c->doubt = true;
+            m->doubts++;
+        }
+    }
+}
+
+static bool mx_shows(const struct mx *m, const struct mx_value *v, int64_t start_ms,
+                     enum tsdb_sample_kind kind, uint64_t bits,
+                     const struct tsdb_histogram *histogram)
+{
+    if (v->kind != kind || v->start_ms != start_ms) {
+        return false;
+    }
+    uint8_t raw[MX_RAW_MAX];
+    return kind == TSDB_SAMPLE_FLOAT
+               ? v->bits == bits
+               : tsdb_histogram_encoded_bytes_max(histogram) <= MX_RAW_MAX &&
+                     tsdb_histogram_encode(histogram, raw) == m->raw_len[v->raw] &&
+                     memcmp(raw, m->raws[v->raw], m->raw_len[v->raw]) == 0;
+}
+
+/* A cell in doubt is shown: that is the first value, if it is one that was sent. */
+static void mx_doubt_shown(void *arg, uint32_t series, int64_t t_ms, int64_t start_ms,
+                           enum tsdb_sample_kind kind, uint64_t bits,
+                           const struct tsdb_histogram *histogram)
+{
+    struct mx *m = arg;
+    struct mx_cell *c = mx_cell(m, series, t_ms);
+    if (!c->used || !c->doubt) {
+        return;
+    }
+    for (uint32_t i = 0; i < c->rival_count && !mx_shows(m, &c->v, start_ms, kind, bits, histogram);
+         i++) {
+        c->v = c->rivals[i];
+    }
+    if (!mx_shows(m, &c->v, start_ms, kind, bits, histogram)) {
+        mx_fail(m, "series %u at %lld: kind %d start %lld bits %llx, none of the %u that were sent",
+                (unsigned)series, (long long)t_ms, (int)kind, (long long)start_ms,
+                (unsigned long long)bits, 1 + (unsigned)c->rival_count);
+    }
+    mx_doubt_settle(m, c);
+}
+
+static bool mx_under_way(const struct mx *m, uint32_t cell)
+{
+    for (const struct mx_write *w = m->writes; w; w = w->next) {
+        for (uint32_t i = 0; i < w->count; i++) {
+            if (w->cells[i] == cell) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* Look which value is the first. What is not shown and not under way was not applied. Where nothing
+ * can be read (the machine stopped) the doubt stays. */
+static void mx_doubts_ask(struct mx *m)
+{
+    if (m->doubts == 0 || !m->h->db || hx_visit(m->h, mx_doubt_shown, m, NULL) != TSDB_OK) {
+        return;
+    }
+    for (uint32_t i = 0; i < MX_CELLS && m->doubts > 0; i++) {
+        struct mx_cell *c = &m->cells[i];
+        if (c->doubt && !mx_under_way(m, i)) {
+            c->sent = false;
+            mx_doubt_settle(m, c);
+        }
+    }
+}
+
 void mx_reap(struct mx *m)
 {
+    struct mx_write *done = NULL, **done_end = &done;
     for (struct mx_write **at = &m->writes; *at;) {
         struct mx_write *w = *at;
+        if (!mx_answered_ok(w)) { /* by one owner; others may still have to answer */
+            mx_note_refused(m, w);
+        }
         if (!w->x->done) {
             at = &w->next;
             continue;
         }
-        mx_note_done(m, w);
         *at = w->next;
+        w->next = NULL;
+        *done_end = w;
+        done_end = &w->next;
+    }
+    mx_doubts_ask(m); /* before the others' answers are judged by what was first */
+    for (struct mx_write *w = done, *next; w; w = next) {
+        next = w->next;
+        if (mx_answered_ok(w)) {
+            mx_note_ok(m, w);
+        }
         hx_write_destroy(w->x);
         free(w);
     }
@@ -190,20 +316,12 @@ static void mx_found(void *arg, uint32_t series, int64_t t_ms, int64_t start_ms,
         mx_fail(m, "series %u at %lld: found, was never sent", (unsigned)series, (long long)t_ms);
         return;
     }
-    uint8_t raw[MX_RAW_MAX];
-    bool same = c->kind == kind && c->start_ms == start_ms && !c->found;
-    if (same && kind == TSDB_SAMPLE_FLOAT) {
-        same = c->bits == bits;
-    } else if (same) {
-        same = tsdb_histogram_encoded_bytes_max(histogram) <= MX_RAW_MAX &&
-               tsdb_histogram_encode(histogram, raw) == m->raw_len[c->raw] &&
-               memcmp(raw, m->raws[c->raw], m->raw_len[c->raw]) == 0;
-    }
-    if (!same) {
+    mx_doubt_shown(m, series, t_ms, start_ms, kind, bits, histogram);
+    if (c->found || !mx_shows(m, &c->v, start_ms, kind, bits, histogram)) {
         mx_fail(m, "series %u at %lld: kind %d start %lld bits %llx%s, expected %d %lld %llx",
                 (unsigned)series, (long long)t_ms, (int)kind, (long long)start_ms,
-                (unsigned long long)bits, c->found ? " (twice)" : "", (int)c->kind,
-                (long long)c->start_ms, (unsigned long long)c->bits);
+                (unsigned long long)bits, c->found ? " (twice)" : "", (int)c->v.kind,
+                (long long)c->v.start_ms, (unsigned long long)c->v.bits);
     }
     c->found = true;
 }
@@ -236,6 +354,7 @@ void mx_check(struct mx *m, enum mx_since since)
         }
         if (since != MX_RUNNING) {
             c->sent = c->acked = c->kill_safe = c->cut_safe = c->found;
+            mx_doubt_settle(m, c);
         }
     }
     if (since != MX_RUNNING) {
@@ -286,22 +405,26 @@ struct hx_sample mx_random_sample(struct mx *m, struct tsdb_prng *p, uint32_t se
              1000;
     *out_raw = 0;
     const struct mx_cell *c = mx_cell(m, s.series, s.t_ms);
-    if (c->used && c->sent && (m->no_conflicts || tsdb_prng_below(p, 4))) { /* exact duplicate */
-        s.kind = (enum tsdb_sample_kind)c->kind;
-        s.bits = c->bits;
-        s.start_ms = c->start_ms;
-        *out_raw = c->raw;
+    bool there = c->used && c->sent;
+    bool repeat =
+        there && (m->no_conflicts || c->rival_count >= MX_RIVALS / 4 || tsdb_prng_below(p, 4));
+    if (repeat) { /* exact duplicate */
+        s.kind = (enum tsdb_sample_kind)c->v.kind;
+        s.bits = c->v.bits;
+        s.start_ms = c->v.start_ms;
+        *out_raw = c->v.raw;
     } else if (tsdb_prng_below(p, 8) == 0) {
         *out_raw = (uint8_t)tsdb_prng_below(p, MX_RAWS);
         s.kind = (enum tsdb_sample_kind)m->raw_kind[*out_raw];
     } else {
         s.bits = mx_random_bits(p, s.series);
     }
-    if (!(c->used && c->sent) && tsdb_prng_below(p, 8) == 0) {
+    if (!there && tsdb_prng_below(p, 8) == 0) {
         s.start_ms = s.t_ms - (int64_t)tsdb_prng_below(p, 100000);
     }
-    if (c->used && c->sent && mx_same(c, &s, *out_raw)) {
-        s.start_ms = c->start_ms; /* it is no part of what makes a conflict */
+    struct mx_value v = {(uint8_t)s.kind, *out_raw, 0, s.bits};
+    if (there && mx_same(&c->v, &v)) {
+        s.start_ms = c->v.start_ms; /* it is no part of what makes a conflict */
     }
     if (s.kind != TSDB_SAMPLE_FLOAT) {
         s.raw = m->raws[*out_raw];

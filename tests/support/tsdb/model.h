@@ -6,7 +6,10 @@
  *   acked      its write was answered OK: every read must show it
  *   kill_safe  answered in buffered or strict mode: a process death must not lose it
  *   cut_safe   answered in strict mode, or known to be synced: a power cut must not lose it
- * The first value sent for a (series, time) is the one that is stored; others are conflicts. */
+ * The first value sent for a (series, time) is the one that is stored; others are conflicts. Where
+ * its write was refused (the log had no segment just then) it may have been applied or not: the cell
+ * is in doubt until a read settles which of the values sent since is the first. What that read shows
+ * stays, whatever is answered later. */
 #ifndef TESTS_SUPPORT_TSDB_MODEL_H
 #define TESTS_SUPPORT_TSDB_MODEL_H
 
@@ -15,31 +18,43 @@
 #define MX_CELLS   8192u /* a power of two; a run must stay well below */
 #define MX_RAWS    4u
 #define MX_RAW_MAX 256u
+#define MX_RIVALS                                                                                  \
+    16u /* other values sent for a cell; from 4 on only those of one write are added */
+
+struct mx_value {
+    uint8_t kind;
+    uint8_t raw; /* index into raws */
+    int64_t start_ms;
+    uint64_t bits;
+};
 
 struct mx_cell {
     bool used, sent, acked, kill_safe, cut_safe, found;
     bool whole; /* its one write went to one owner: answered means that nothing of it was synced
                    long before */
-    uint8_t kind;
-    uint8_t raw; /* index into raws */
+    bool doubt; /* the value's write was refused: a rival may be the first */
+    struct mx_value v;   /* the first */
+    uint8_t rival_count; /* those sent while nothing was acked */
+    struct mx_value rivals[MX_RIVALS];
     uint32_t series;
-    int64_t t_ms, start_ms;
-    uint64_t bits;
+    int64_t t_ms;
     int64_t acked_ns;
 };
 
 struct mx_write {
     struct hx_write *x;
     struct mx_write *next;
-    uint32_t cell_count, conflict_count;
     enum tsdb_durability durability;
-    uint32_t cells[HX_SAMPLES_MAX];
+    uint32_t count;
+    uint32_t cells[HX_SAMPLES_MAX]; /* of each sample, and what was sent */
+    struct mx_value values[HX_SAMPLES_MAX];
 };
 
 struct mx {
     struct hx *h;
     struct mx_cell cells[MX_CELLS];
     uint32_t used;
+    uint32_t doubts;         /* cells in doubt */
     struct mx_write *writes; /* under way, oldest first */
     uint8_t raws[MX_RAWS][MX_RAW_MAX];
     uint32_t raw_len[MX_RAWS];

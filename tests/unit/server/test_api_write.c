@@ -1,6 +1,8 @@
 /* POST /api/v1/write over a whole server. */
 #include "tests/unit/server/server_rig.h"
 
+#include <unistd.h>
+
 static void write__v1_body__is_stored_and_read_back(void **state)
 {
     (void)state;
@@ -343,7 +345,17 @@ static void write__budget_used_up__is_503_and_nothing_stored(void **state)
     write_sample("later", T0, 1, 204, NULL);
 }
 
-static void write__disk_fails__is_503_and_reads_go_on(void **state)
+static void expect_part(const char *path, int status, const char *part)
+{
+    struct http_answer a;
+    http_client_once(port, "GET", path, NULL, NULL, 0, &a);
+    if (a.status != status || !strstr(a.body, part)) {
+        fail_msg("GET %s\n  got %d %s\n want %d ...%s...", path, a.status, a.body, status, part);
+    }
+    http_answer_free(&a);
+}
+
+static void write__disk_fails_for_a_while__is_503_and_heals(void **state)
 {
     (void)state;
     struct body b;
@@ -351,7 +363,7 @@ static void write__disk_fails__is_503_and_reads_go_on(void **state)
     struct tsdb_label labels[] = {tsdb_label_make("__name__", "lost")};
     start();
     write_some();
-    tsdb_fs_sim_fault(disk, TSDB_FAULT_HALT, 1, 1);
+    tsdb_fs_sim_fault(disk, TSDB_FAULT_ENOSPC, 1, 1000000);
     body_init(&b);
     body_add(&b, labels, 1, T0, 1);
     body_pack(&b);
@@ -361,9 +373,20 @@ static void write__disk_fails__is_503_and_reads_go_on(void **state)
     assert_true(http_answer_header(&a, "Retry-After", v, sizeof v));
     assert_true(strlen(a.body) > 10);
     http_answer_free(&a);
-    body_deinit(&b);
     expect_get("/api/v1/query?query=b", 200, NULL);
+    expect_part("/-/ready", 503, "takes no writes");
+    expect_part("/metrics", 200, "\ntidalite_wal_state 1\n");
+    /* Room again: nobody restarts anything. */
+    tsdb_fs_sim_fault(disk, TSDB_FAULT_NONE, 1, 1);
+    for (int status = 0; status != 204;) {
+        usleep(10000);
+        send_write(V1_HEADERS, b.packed.data, b.packed.len, &a);
+        status = (int)a.status;
+        http_answer_free(&a);
+    }
+    body_deinit(&b);
     expect_get("/-/ready", 200, NULL);
+    expect_part("/metrics", 200, "\ntidalite_wal_state 0\n");
 }
 
 /* Several connections write at once, each its own series; all that was acknowledged is there. */
@@ -433,7 +456,7 @@ static const struct CMUnitTest tests[] = {
     CASE(write__decoded_size_over_the_limit__is_413),
     CASE(write__chunked__is_stored),
     CASE(write__budget_used_up__is_503_and_nothing_stored),
-    CASE(write__disk_fails__is_503_and_reads_go_on),
+    CASE(write__disk_fails_for_a_while__is_503_and_heals),
     CASE(write__many_connections__all_acknowledged_samples_are_there),
 };
 

@@ -546,7 +546,7 @@ static void owner_step__no_credit_at_the_log__keeps_the_batch_for_later(void **s
     free(f);
 }
 
-static void owner_step__log_read_only__applies_nothing(void **state)
+static void owner_step__log_without_a_segment__applies_nothing(void **state)
 {
     struct fixture *f = *state;
     struct tsdb_write_result r;
@@ -559,14 +559,14 @@ static void owner_step__log_read_only__applies_nothing(void **state)
         wal_sync_step(f->wal, 0);
     }
     assert_int_equal(f->b.done, 1);
-    assert_int_equal(atomic_load(&f->b.write.status), TSDB_READ_ONLY);
-    assert_true(wal_read_only(f->wal, NULL));
+    assert_int_equal(atomic_load(&f->b.write.status), TSDB_BUSY);
+    assert_int_equal(wal_state(f->wal, NULL), WAL_RETRYING);
     builder_reset(&f->b);
     add(f, 2, NOW_MS, 5);
     publish(f);
     assert_int_equal(owner_step(f->owner, 0), 1);
     assert_int_equal(f->b.done, 1);
-    assert_int_equal(atomic_load(&f->b.write.status), TSDB_READ_ONLY);
+    assert_int_equal(atomic_load(&f->b.write.status), TSDB_BUSY);
     tsdb_write_result_sum(&f->b.write, &r);
     assert_int_equal(r.samples_written, 0);
     assert_int_equal(atomic_load(&f->series_total), 1);
@@ -840,7 +840,7 @@ static const struct CMUnitTest tests[] = {
     T(owner_step__only_duplicates__are_answered_after_the_log),
     T(owner_step__all_refused__completes_without_the_log),
     T(owner_step__stale_generation__is_counted_and_not_applied),
-    T(owner_step__log_read_only__applies_nothing),
+    T(owner_step__log_without_a_segment__applies_nothing),
     T(owner_step__mark__starts_a_new_epoch_and_records_sequences),
     T(owner_job__many_series__done_in_slices_between_batches),
     T(owner_step__memory__is_answered_at_once_and_not_logged),

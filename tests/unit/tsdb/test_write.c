@@ -200,7 +200,7 @@ static void tsdb_write_submit__not_ready__is_refused(void **state)
     assert_int_equal(f->b[0].done, 1);
 }
 
-static void tsdb_write_submit__log_failed__says_read_only_and_reads_go_on(void **state)
+static void tsdb_write_submit__log_failed__says_busy_and_reads_go_on(void **state)
 {
     struct fixture *f = *state;
     struct tsdb_error err = {0};
@@ -214,10 +214,10 @@ static void tsdb_write_submit__log_failed__says_read_only_and_reads_go_on(void *
         step_all(f);
     }
     assert_int_equal(f->b[1].done, 1);
-    assert_int_equal(atomic_load(&f->b[1].write.status), TSDB_READ_ONLY);
+    assert_int_equal(atomic_load(&f->b[1].write.status), TSDB_BUSY);
     fill(f, &f->b[2], 5, OWNERS, NOW_MS + 2);
-    assert_int_equal(tsdb_write_submit(f->db, &f->b[2].write, &err), TSDB_READ_ONLY);
-    assert_int_equal(err.status, TSDB_READ_ONLY);
+    assert_int_equal(tsdb_write_submit(f->db, &f->b[2].write, &err), TSDB_BUSY);
+    assert_int_equal(err.status, TSDB_BUSY);
     assert_true(strlen(err.msg) > 0);
     assert_int_equal(f->b[2].done, 0);
     assert_true(count_series(f) >= 5);
@@ -251,7 +251,7 @@ static const struct CMUnitTest tests[] = {
     T(tsdb_write_submit__one_ring_full__applies_nothing_and_keeps_no_credit),
     T(tsdb_write_submit__nothing_in_it__is_done_at_once),
     T(tsdb_write_submit__not_ready__is_refused),
-    T(tsdb_write_submit__log_failed__says_read_only_and_reads_go_on),
+    T(tsdb_write_submit__log_failed__says_busy_and_reads_go_on),
     T(tsdb_alias_find__after_a_write__knows_the_series),
 };
 

@@ -60,7 +60,7 @@ static inline void log_raw_fill(uint8_t *out, uint32_t len, uint32_t owner, uint
 static inline void log_init(struct log_harness *h, uint64_t seed)
 {
     memset(h, 0, sizeof *h);
-    tsdb_log_configure(TSDB_LOG_ERROR, TSDB_LOG_LOGFMT);
+    tsdb_log_configure(TSDB_LOG_ERROR + 1, TSDB_LOG_LOGFMT);
     assert_ok(tsdb_fs_sim_create(seed, &h->sim, &h->fs));
     h->batches = calloc(BATCHES_MAX, sizeof *h->batches);
     assert_non_null(h->batches);
