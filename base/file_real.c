@@ -18,8 +18,8 @@
 #define FILE_CATEGORY       TSDB_MEM_OTHER
 #define ZERO_BYTES          (256u << 10) /* one write of preallocate */
 #define IO_BYTES_MAX        (1u << 30)   /* Linux moves at most 2 GiB - 4 KiB in one call */
-#define RESERVE_MAX         1024u /* descriptors: connections, the log, files that are made */
-#define DIR_MODE            0700  /* what is stored is for its owner alone */
+#define RESERVE_SHARE       4u   /* of the descriptors: connections, the log, files that are made */
+#define DIR_MODE            0700 /* what is stored is for its owner alone */
 #define FILE_MODE           0600
 #define PATH_OF(dir_or_dot) ((dir_or_dot)[0] ? (dir_or_dot) : ".")
 
@@ -496,15 +496,15 @@ static enum tsdb_status sync_parent(int root_fd, const char *root, struct tsdb_e
     return status;
 }
 
-/* A quarter of the descriptors, at most RESERVE_MAX, is kept from readers. */
+/* A quarter of the descriptors is kept from readers. */
 static uint32_t readers_max(void)
 {
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur > UINT32_MAX) {
-        return UINT32_MAX - RESERVE_MAX;
+        return UINT32_MAX - UINT32_MAX / RESERVE_SHARE;
     }
     uint32_t all = (uint32_t)limit.rlim_cur;
-    return all - TSDB_MIN(all / 4, RESERVE_MAX);
+    return all - all / RESERVE_SHARE;
 }
 
 enum tsdb_status tsdb_fs_real_create(const char *root, struct tsdb_fs *out, struct tsdb_error *err)

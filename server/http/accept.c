@@ -12,12 +12,14 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define CHECK_MS 500 /* how often deadlines are looked at */
-#define FULL_MS  10  /* how often room is looked for */
-#define PATIENCE 100 /* looks, until another idle connection goes */
+#define CHECK_MS         500 /* how often deadlines are looked at */
+#define FULL_MS          10  /* how often room is looked for */
+#define PATIENCE         100 /* looks, until another idle connection goes */
+#define DESCRIPTORS_KEPT 64u /* for segments, head files, blocks that are being made */
 
 /* Split "host:port", "[v6]:port" or ":port" into two strings. */
 static bool split_address(const char *address, char *host, size_t host_cap, char *port,
@@ -137,6 +139,24 @@ static void hand_over(struct http_server *s, int fd, const struct sockaddr *addr
         atomic_fetch_sub(&s->connections_open, 1);
         atomic_fetch_add(&s->connections_refused, 1);
     }
+}
+
+/* base/file.h keeps a quarter of the descriptors from those who read files. The log and whoever
+ * makes a file get DESCRIPTORS_KEPT of it, or a quarter where that is less. */
+uint32_t http_connections_fit(uint32_t wanted)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur / 4 > UINT32_MAX) {
+        return wanted;
+    }
+    uint32_t quarter = (uint32_t)(limit.rlim_cur / 4);
+    uint32_t fit = TSDB_MAX(quarter - TSDB_MIN(DESCRIPTORS_KEPT, quarter / 4), 1u);
+    if (fit >= wanted) {
+        return wanted;
+    }
+    tsdb_log(TSDB_LOG_WARN, "http", "fewer connections than asked for: descriptors are short",
+             TSDB_U("connections", fit), TSDB_U("asked", wanted), TSDB_U("limit", limit.rlim_cur));
+    return fit;
 }
 
 static bool has_room(const struct http_server *s)

@@ -533,7 +533,7 @@ static enum tsdb_status daemon_start(struct http_server *s, const struct http_op
      * little longer than there. */
     d->mhd = MHD_start_daemon(flags, 0, NULL, NULL, on_access, s,
                               MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HTTP_CONNECTION_BYTES,
-                              MHD_OPTION_CONNECTION_LIMIT, (unsigned)o->connections_max + 64,
+                              MHD_OPTION_CONNECTION_LIMIT, (unsigned)s->connections_max + 64,
                               MHD_OPTION_CONNECTION_TIMEOUT, timeout_s, MHD_OPTION_NOTIFY_COMPLETED,
                               on_completed, s, MHD_OPTION_NOTIFY_CONNECTION, on_connection, s,
                               MHD_OPTION_URI_LOG_CALLBACK, on_uri, s, MHD_OPTION_UNESCAPE_CALLBACK,
@@ -551,7 +551,7 @@ enum tsdb_status http_start(const struct http_options *o, const struct http_hand
         return tsdb_error_nomem(err, "the HTTP server");
     }
     s->handlers = *h;
-    s->connections_max = o->connections_max;
+    s->connections_max = http_connections_fit(o->connections_max);
     s->body_bytes_max = o->body_bytes_max;
     s->idle_timeout_ns = o->read_timeout_ms * 1000000;
     s->header_timeout_ns =

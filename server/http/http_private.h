@@ -120,6 +120,8 @@ struct http_server {
 };
 
 /* accept.c */
+/* As many connections as asked for, or as the descriptors of the process allow. */
+uint32_t http_connections_fit(uint32_t wanted);
 enum tsdb_status http_listen(const char *address, int *out_fd, uint16_t *out_port,
                              struct tsdb_error *err) TSDB_WUR;
 enum tsdb_status http_accept_start(struct http_server *s, struct tsdb_error *err) TSDB_WUR;

@@ -1,7 +1,7 @@
 /* server/http*.c over real sockets on the loopback. */
 #include "tests/support/test.h"
 
-#include "server/http/http.h"
+#include "server/http/http_private.h"
 #include "tests/support/server/http_client.h"
 
 #include <pthread.h>
@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 
@@ -916,6 +917,20 @@ static void stop__exchange_open__finishes_it_and_refuses_new_ones(void **state)
     http_client_close(&upload);
 }
 
+/* Connections leave descriptors to the log. */
+static void start__few_descriptors__fewer_connections(void **state)
+{
+    (void)state;
+    struct rlimit old, low = {.rlim_cur = 400};
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+    low.rlim_max = old.rlim_max;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+    assert_int_equal(http_connections_fit(512), 75); /* of a quarter, 100, a quarter is kept */
+    assert_int_equal(http_connections_fit(75), 75);
+    assert_int_equal(http_connections_fit(1), 1);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+}
+
 static void start__bad_address__is_an_error(void **state)
 {
     (void)state;
@@ -973,6 +988,7 @@ static const struct CMUnitTest tests[] = {
     CASE(stop__clients_gone_before_the_wake__does_not_wait_for_them),
     CASE(stop__nobody_answers__gives_up),
     CASE(stop__exchange_open__finishes_it_and_refuses_new_ones),
+    CASE(start__few_descriptors__fewer_connections),
     CASE(start__bad_address__is_an_error),
     CASE(start__address_in_use__is_an_error),
 };
