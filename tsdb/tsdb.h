@@ -230,8 +230,9 @@ size_t tsdb_retention_step(struct tsdb *db, int64_t now_ns);
 /* Encode what owners have sealed and write it to a head file, one batch; owners swap it in with
  * their next step. */
 size_t tsdb_seal_step(struct tsdb *db, int64_t now_ns);
-/* Write the block of the oldest window that is due (it ended half a block range ago), and let what
- * is in blocks leave the head. With manual_steps it runs the owner and seal steps that it needs. */
+/* Write the block of the oldest window that is due (it ended half a block range ago), or, when the
+ * round is over, let what is in blocks leave the head. Returns the number of blocks written, 0 or 1.
+ * With manual_steps it runs the owner and seal steps that it needs. */
 size_t tsdb_flush_step(struct tsdb *db, int64_t now_ns);
 /* Delete blocks older than the retention, merge blocks (one merge), delete files that no reader
  * needs any more. */

@@ -220,12 +220,55 @@ static void blocks__stopped_at_every_file_operation__opens_and_holds_everything(
     scene_play_stopped(s, &play, ops);
 }
 
+/* ---- a round over many windows, stopped everywhere ---- */
+
+static void round_begin(struct scene *s)
+{
+    scene_begin(s, 44);
+    s->h.options.block_range_ms = 6000;
+    s->h.options.head_file_bytes_max = 1u << 10;
+    s->h.options.checkpoint_wal_bytes = 1u << 11; /* one in the middle, too */
+}
+
+/* Writes over many windows, then the background's steps until the round is over. */
+static void round_run(struct scene *s)
+{
+    if (hx_open(&s->h, NULL) != TSDB_OK) {
+        return;
+    }
+    for (uint32_t k = 0; k < 3; k++) {
+        scene_put(s, 24, 4, 50, TSDB_DURABILITY_STRICT);
+    }
+    tsdb_clock_sim_advance(&s->h.clock, 70000);
+    for (uint32_t idle = 0; idle < 2; idle++) {
+        size_t work = tsdb_flush_step(s->h.db, s->h.clock.mono_ns);
+        work += tsdb_checkpoint_step(s->h.db, s->h.clock.mono_ns);
+        idle = work > 0 ? 0 : idle;
+    }
+}
+
+static void round__stopped_at_every_file_operation__each_sample_once(void **state)
+{
+    static const struct scene_play play = {round_begin, round_run, fixed_check};
+    struct scene *s = *state;
+    uint64_t ops = scene_play_whole(s, &play);
+    uint64_t written = atomic_load(&s->h.db->life->flushes);
+    uint64_t checkpoints = atomic_load(&s->h.db->life->checkpoints);
+    mx_check(&s->m, MX_RUNNING);
+    scene_end_checked(s, "not stopped");
+    assert_true(written > 6);
+    assert_true(checkpoints > 0 && checkpoints < written / 2);
+    scene_play_stopped(s, &play, ops);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup_teardown(blocks__random_schedules_and_deaths__nothing_lost_nothing_twice,
                                     schedule_setup, scene_teardown),
     cmocka_unit_test_setup_teardown(
         blocks__stopped_at_every_file_operation__opens_and_holds_everything, scene_setup,
         scene_teardown),
+    cmocka_unit_test_setup_teardown(round__stopped_at_every_file_operation__each_sample_once,
+                                    scene_setup, scene_teardown),
 };
 
 TEST_MAIN(tests)

@@ -1,14 +1,18 @@
 /* Flush, compaction and retention of blocks as steps: when, and what stands around them.
  *
- * A flush asks the owners to seal what they have of the due windows, waits until the sealer has
- * written that, and makes a block of each window. Chunks that are in blocks leave the head when no
- * reader of an older view is left; then a checkpoint is due, so that head files and log can go.
+ * A round of flushing asks the owners to seal what they have of the due windows, waits until the
+ * sealer has written that, and makes a block of each window, one a step. Chunks that are in blocks
+ * leave the head once a round, when no reader of an older view is left; then a checkpoint lets head
+ * files and log go. Both pass over everything that the head holds, so they come
+ *   - at the end of the round, a checkpoint only if what went into blocks is worth its bytes (the
+ *     rest waits for the next one: until then a death leaves it in the head and in a block, where a
+ *     reader sees it once and the next flush and merge settle it);
+ *   - in its middle, when that much has gone into blocks that the space matters.
  */
 #include "base/assert.h"
 #include "base/log.h"
 #include "tsdb/block/compact.h"
 #include "tsdb/engine/db_private.h"
-#include "tsdb/engine/flush.h"
 
 #include <stdlib.h>
 
@@ -16,6 +20,9 @@
 #define PAUSE_NS         (INT64_C(2) * 1000 * 1000)
 #define SEAL_PATIENCE_NS (INT64_C(60) * 1000 * 1000 * 1000) /* a disk in trouble: then later */
 #define ROUND_MS_MAX     (INT64_C(15) * 60 * 1000)
+/* A checkpoint after a round may write so many times the bytes of head files that it lets go: those
+ * are encoded to a byte a sample or less, open tails in a checkpoint to five. */
+#define CHECKPOINT_WORTH 16
 /* Retention deletes at most this part of the blocks a round, and one at least: whatever is wrong
  * with clocks, data or settings, a person has an hour to see it before most of the history is gone. */
 #define DROP_SHARE    8
@@ -120,69 +127,107 @@ static enum tsdb_status seal_before(struct tsdb *db, int64_t before_ms, struct t
 
 /* ---- flush ---- */
 
-static bool window_next(const struct tsdb *db, int64_t from_ms, int64_t before_ms, int64_t *out)
+void db_flush_forget(struct tsdb *db)
 {
-    bool found = false;
+    flush_round_end(db->life->flush_round);
+    db->life->flush_round = NULL;
+    db->life->flush_round_on = false;
+}
+
+static void note_block(struct tsdb *db, const struct flush_result *r, int64_t begin_ns)
+{
+    struct db_life *life = db->life;
+    atomic_fetch_add_explicit(&life->flushed_bytes, r->bytes, memory_order_relaxed);
+    /* Release: partner is the checkpoint that is to leave the chunks out. */
+    atomic_store_explicit(&life->flushed_view, r->view, memory_order_release);
+    atomic_fetch_add_explicit(&life->flushes, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&life->flush_chunks_lost, r->damaged, memory_order_relaxed);
+    atomic_fetch_add_explicit(&life->flush_samples, r->block.samples, memory_order_relaxed);
+    tsdb_log(TSDB_LOG_INFO, "flush", "block written", TSDB_S("block", r->block.ulid),
+             TSDB_I("from_ms", r->block.min_ms), TSDB_I("to_ms", r->block.max_ms),
+             TSDB_U("series", r->block.series), TSDB_U("samples", r->block.samples),
+             TSDB_U("bytes", r->block.bytes),
+             TSDB_I("duration_ms", (tsdb_clock_mono_ns(&db->options.clock) - begin_ns) / 1000000));
+}
+
+static bool anything_in(const struct tsdb *db, int64_t from_ms, int64_t before_ms)
+{
     for (uint32_t i = 0; i < TSDB_PARTITIONS; i++) {
         int64_t w = 0;
         if (head_window_next(db->heads[i], from_ms, before_ms, &w)) {
-            *out = found ? TSDB_MIN(*out, w) : w;
-            found = true;
+            return true;
         }
     }
-    return found;
+    return false;
 }
 
-static enum tsdb_status flush_one(struct tsdb *db, int64_t window_ms, struct tsdb_error *err)
+/* Begin a round for the windows that begin before before_ms: all that the head has of them by now
+ * is sealed. Stays off if there is nothing. */
+static enum tsdb_status round_begin(struct tsdb *db, int64_t before_ms, struct tsdb_error *err)
 {
     struct db_life *life = db->life;
-    struct flush_source s = {
-        .blocks = &db->blocks,
-        .heads = db->heads,
-        .epoch = db->epoch,
-        .hash_key = &db->hash_key,
-        .range_ms = db->options.block_range_ms,
-        .cancel = &life->stop_background,
-    };
-    struct flush_result r = {0};
-    int64_t begin_ns = tsdb_clock_mono_ns(&db->options.clock);
-    enum tsdb_status status = flush_window(&s, window_ms, &r, err);
-    if (status != TSDB_OK || r.view == 0) {
-        return status;
-    }
-    /* Release: partner is the checkpoint that is to leave the chunks out. */
-    atomic_store_explicit(&life->flushed_view, r.view, memory_order_release);
-    atomic_fetch_add_explicit(&life->flushes, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&life->flush_chunks_lost, r.damaged, memory_order_relaxed);
-    atomic_fetch_add_explicit(&life->flush_samples, r.block.samples, memory_order_relaxed);
-    tsdb_log(TSDB_LOG_INFO, "flush", "block written", TSDB_S("block", r.block.ulid),
-             TSDB_I("from_ms", r.block.min_ms), TSDB_I("to_ms", r.block.max_ms),
-             TSDB_U("series", r.block.series), TSDB_U("samples", r.block.samples),
-             TSDB_U("bytes", r.block.bytes),
-             TSDB_I("duration_ms", (tsdb_clock_mono_ns(&db->options.clock) - begin_ns) / 1000000));
-    return TSDB_OK;
-}
-
-/* Every window that begins before before_ms, oldest first; at most `limit`. */
-static enum tsdb_status flush_before(struct tsdb *db, int64_t before_ms, size_t limit,
-                                     size_t *out_count, struct tsdb_error *err)
-{
     int64_t from_ms = sealed_window(db_retention_min(db), db->options.block_range_ms);
-    int64_t window_ms = 0;
-    if (!window_next(db, from_ms, before_ms, &window_ms)) {
+    if (!anything_in(db, from_ms, before_ms)) {
         return TSDB_OK;
     }
     enum tsdb_status status = seal_before(db, before_ms, err);
-    while (status == TSDB_OK && *out_count < limit &&
-           window_next(db, from_ms, before_ms, &window_ms)) {
-        status = flush_one(db, window_ms, err);
-        *out_count += status == TSDB_OK;
-        if (window_ms == INT64_MAX) {
-            break;
-        }
-        from_ms = window_ms + 1;
+    if (status == TSDB_OK) {
+        life->flush_source = (struct flush_source){
+            .blocks = &db->blocks,
+            .heads = db->heads,
+            .epoch = db->epoch,
+            .hash_key = &db->hash_key,
+            .range_ms = db->options.block_range_ms,
+            .cancel = &life->stop_background,
+        };
+        life->flush_from_ms = from_ms;
+        life->flush_before_ms = before_ms;
+        life->flush_round_on = true;
     }
     return status;
+}
+
+/* Find the next windows of the round. None: the round is over. */
+static enum tsdb_status round_find(struct tsdb *db, struct tsdb_error *err)
+{
+    struct db_life *life = db->life;
+    enum tsdb_status status = flush_round_begin(&life->flush_source, life->flush_from_ms,
+                                                life->flush_before_ms, &life->flush_round, err);
+    if (status != TSDB_OK || !life->flush_round) {
+        life->flush_round_on = false;
+        return status;
+    }
+    int64_t last_ms = flush_round_last_ms(life->flush_round);
+    life->flush_from_ms = last_ms < INT64_MAX ? last_ms + 1 : INT64_MAX;
+    atomic_fetch_add_explicit(&life->flush_looked_at, flush_round_looked_at(life->flush_round),
+                              memory_order_relaxed);
+    return TSDB_OK;
+}
+
+/* Write the next block of the round: *out_count is one more, or the round is over. */
+static enum tsdb_status round_step(struct tsdb *db, size_t *out_count, struct tsdb_error *err)
+{
+    struct db_life *life = db->life;
+    while (life->flush_round_on) {
+        struct flush_result r = {0};
+        int64_t begin_ns = tsdb_clock_mono_ns(&db->options.clock);
+        enum tsdb_status status =
+            life->flush_round ? flush_round_step(life->flush_round, &r, err) : TSDB_NOT_FOUND;
+        if (status == TSDB_OK && r.view != 0) {
+            note_block(db, &r, begin_ns);
+            ++*out_count;
+            return TSDB_OK;
+        }
+        if (status == TSDB_NOT_FOUND) {
+            flush_round_end(life->flush_round);
+            life->flush_round = NULL;
+            status = round_find(db, err);
+        }
+        if (status != TSDB_OK) {
+            return status;
+        }
+    }
+    return TSDB_OK;
 }
 
 /* Chunks that are in blocks leave the head, as far as no reader needs them. */
@@ -194,16 +239,34 @@ static enum tsdb_status sweep(struct tsdb *db, struct tsdb_error *err)
     if (life->swept_view >= flushed || oldest <= life->swept_view) {
         return TSDB_OK;
     }
+    uint64_t bytes = atomic_load_explicit(&life->flushed_bytes, memory_order_relaxed);
     enum tsdb_status status =
         db_owners_ask(db, OWNER_JOB_SWEEP, oldest, db->options.manual_steps, NULL, err);
     if (status == TSDB_OK) {
         life->swept_view = oldest;
         if (oldest >= flushed) {
-            /* Release: partner is the checkpoint step. */
-            atomic_store_explicit(&life->checkpoint_wanted, 1, memory_order_release);
+            uint64_t covered =
+                atomic_load_explicit(&life->checkpoint_flushed_bytes, memory_order_relaxed);
+            uint64_t last =
+                atomic_load_explicit(&life->checkpoint_last_bytes, memory_order_relaxed);
+            life->swept_bytes = bytes;
+            if (bytes - covered >= last / CHECKPOINT_WORTH) {
+                /* Release: partner is the checkpoint step. */
+                atomic_store_explicit(&life->checkpoint_wanted, 1, memory_order_release);
+            }
         }
     }
     return status;
+}
+
+/* In the middle of a round: has so much gone into blocks since the last sweep that a checkpoint is
+ * no more than doubling it? */
+static bool much_flushed(const struct tsdb *db)
+{
+    const struct db_life *life = db->life;
+    uint64_t last = atomic_load_explicit(&life->checkpoint_last_bytes, memory_order_relaxed);
+    uint64_t bytes = atomic_load_explicit(&life->flushed_bytes, memory_order_relaxed);
+    return bytes - life->swept_bytes >= TSDB_MAX(db->options.checkpoint_wal_bytes, last);
 }
 
 /* A window is due half a range after its end; late samples of older ones gather until the next
@@ -225,6 +288,11 @@ static void failed(struct tsdb *db, const char *what, const struct tsdb_error *e
     }
 }
 
+static int64_t round_next_ns(const struct tsdb *db, int64_t now_ns)
+{
+    return now_ns + TSDB_MIN(db->options.block_range_ms / 8, ROUND_MS_MAX) * 1000000;
+}
+
 size_t tsdb_flush_step(struct tsdb *db, int64_t now_ns)
 {
     struct db_life *life = db->life;
@@ -234,15 +302,19 @@ size_t tsdb_flush_step(struct tsdb *db, int64_t now_ns)
         return 0;
     }
     tsdb_mutex_lock(&life->block_work);
-    enum tsdb_status status = sweep(db, &err);
-    if (status == TSDB_OK && now_ns >= life->flush_next_ns) {
-        status = flush_before(db, due_before(db), 1, &count, &err);
-        if (status == TSDB_OK && count == 0) {
-            int64_t round_ms = TSDB_MIN(db->options.block_range_ms / 8, ROUND_MS_MAX);
-            life->flush_next_ns = now_ns + round_ms * 1000000;
-        }
+    enum tsdb_status status = TSDB_OK;
+    if (!life->flush_round_on && now_ns >= life->flush_next_ns) {
+        status = round_begin(db, due_before(db), &err);
+        life->flush_next_ns = round_next_ns(db, now_ns);
+    }
+    if (status == TSDB_OK) {
+        status = round_step(db, &count, &err);
+    }
+    if (status == TSDB_OK && (!life->flush_round_on || much_flushed(db))) {
+        status = sweep(db, &err);
     }
     if (status != TSDB_OK) {
+        db_flush_forget(db);
         failed(db, "flush", &err, &life->flush_failures, &life->flush_next_ns);
     }
     tsdb_mutex_unlock(&life->block_work);
@@ -256,10 +328,15 @@ enum tsdb_status tsdb_flush(struct tsdb *db, struct tsdb_error *err)
         return tsdb_error_set(err, TSDB_BUSY, "flush: the database is not ready");
     }
     tsdb_mutex_lock(&db->life->block_work);
-    enum tsdb_status status = flush_before(db, INT64_MAX, SIZE_MAX, &count, err);
+    db_flush_forget(db);
+    enum tsdb_status status = round_begin(db, INT64_MAX, err);
+    while (status == TSDB_OK && db->life->flush_round_on) {
+        status = round_step(db, &count, err);
+    }
     if (status == TSDB_OK) {
         status = sweep(db, err);
     }
+    db_flush_forget(db);
     tsdb_mutex_unlock(&db->life->block_work);
     return status;
 }

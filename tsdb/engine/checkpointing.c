@@ -138,6 +138,7 @@ enum tsdb_status db_checkpoint_write(struct tsdb *db, bool inline_owners, struct
     /* Before the heads are looked at: what is flushed meanwhile asks for another one. Acquire:
      * partner is the flush. */
     uint64_t flushed = atomic_load_explicit(&life->flushed_view, memory_order_acquire);
+    uint64_t flushed_bytes = atomic_load_explicit(&life->flushed_bytes, memory_order_relaxed);
     atomic_store_explicit(&life->checkpoint_wanted, 0, memory_order_relaxed);
     enum tsdb_status status = write_steps(db, inline_owners, &info, &bytes, err);
     if (status != TSDB_OK) {
@@ -149,6 +150,7 @@ enum tsdb_status db_checkpoint_write(struct tsdb *db, bool inline_owners, struct
     life->last = info;
     life->dirty = false;
     atomic_store_explicit(&life->checkpoint_view, flushed, memory_order_relaxed);
+    atomic_store_explicit(&life->checkpoint_flushed_bytes, flushed_bytes, memory_order_relaxed);
     life->wal_bytes_covered = before.bytes_written;
     atomic_fetch_add_explicit(&life->checkpoints, 1, memory_order_relaxed);
     atomic_store_explicit(&life->checkpoint_last_bytes, bytes, memory_order_relaxed);

@@ -176,6 +176,7 @@ static void db_destroy(struct tsdb *db)
 {
     struct db_life *life = db->life;
     TSDB_ASSERT(!db->wal);
+    db_flush_forget(db);
     sealer_destroy(db->sealer);
     for (uint32_t i = 0; i < db->owner_count; i++) {
         owner_mailbox_apply(&db->owners[i]);

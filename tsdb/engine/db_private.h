@@ -12,6 +12,7 @@
 #define TSDB_ENGINE_DB_PRIVATE_H
 
 #include "base/mutex.h"
+#include "tsdb/engine/flush.h"
 #include "tsdb/engine/tsdb_private.h"
 #include "tsdb/recovery/datadir.h"
 #include "tsdb/recovery/recovery.h"
@@ -70,11 +71,19 @@ struct db_life {
      * whoever opens or closes. */
     struct tsdb_mutex block_work;
     int64_t flush_next_ns, compact_next_ns; /* not before that: a round, or a failure */
+    struct flush_source flush_source;       /* of the round */
+    struct flush_round *flush_round;        /* windows found and not written yet; NULL: none */
+    bool flush_round_on;                    /* what is due has been sealed */
+    int64_t flush_from_ms, flush_before_ms; /* windows of the round that are not found yet */
+    uint64_t swept_bytes;                   /* flushed_bytes, when the last sweep was over */
     int64_t drop_next_ns;                   /* the next round of retention */
     uint64_t swept_view;               /* chunks in blocks of views up to this have left the head */
     _Atomic(uint64_t) flushed_view;    /* the last one that has a block from the head */
     _Atomic(uint64_t) checkpoint_view; /* flushed_view, when the last checkpoint was written */
     _Atomic(uint32_t) checkpoint_wanted; /* head files and log can go */
+    _Atomic(uint64_t) flushed_bytes;     /* of head files: what went into blocks, in this life */
+    _Atomic(uint64_t) checkpoint_flushed_bytes; /* flushed_bytes, of the last checkpoint */
+    _Atomic(uint64_t) flush_looked_at; /* chunks of the head, to find those of the windows */
     _Atomic(uint64_t) flushes, flush_failures, flush_samples, flush_chunks_lost;
     _Atomic(uint64_t) compactions, compaction_failures, blocks_expired;
 
@@ -131,5 +140,8 @@ enum tsdb_status db_series_commit(struct tsdb *db, struct tsdb_error *err) TSDB_
 /* ---- block_work.c ---- */
 /* Open the blocks; recovery has loaded the heads, nobody else runs. */
 enum tsdb_status db_blocks_open(struct tsdb *db, struct tsdb_error *err) TSDB_WUR;
+/* Forget a round of flushing that is under way: what it has not written is found again. Caller holds
+ * block_work, or is alone. */
+void db_flush_forget(struct tsdb *db);
 
 #endif

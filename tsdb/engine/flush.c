@@ -1,51 +1,24 @@
+/* A window of a round -> a block. */
 #include "tsdb/engine/flush.h"
 
 #include "base/assert.h"
 #include "base/latency.h"
 #include "base/log.h"
+#include "tsdb/engine/flush_private.h"
 
-#include <stdlib.h>
 #include <string.h>
 
-#define CATEGORY         TSDB_MEM_OTHER
-#define SLICE            4096u /* series looked at under one guard */
+#define CATEGORY         FLUSH_CATEGORY
 #define ARENA_BYTES      (1u << 18)
 #define CHECK_EVERY      256u /* series between two looks at the cancel flag */
 #define CHUNKS_CAP_FIRST 64u
 
-struct flush_series {
-    tsdb_series_ref ref;
-    uint32_t chunks; /* that were read: so many of the keys are its */
-};
 /* A chunk of the series at hand. */
 struct flush_chunk {
     struct head_file *file; /* acquired */
     uint64_t offset;
     uint32_t len;
 };
-struct run {
-    const struct flush_source *s;
-    int64_t window_ms;
-    struct flush_series *series; /* sorted by labels once gathered */
-    uint32_t series_count, series_cap;
-    uint64_t *keys; /* of the chunks that were read, in the order of series */
-    size_t key_count, key_cap;
-    struct flush_chunk *chunks;
-    uint32_t chunk_count, chunk_cap; /* the count may exceed the room: then again, with more */
-    struct block_ref_pair *pairs;    /* of the series that were written */
-    uint32_t pair_count;
-    uint64_t damaged;
-    struct tsdb_error first_damage;
-    struct block_writer *writer;
-    struct tsdb_arena arena;
-    struct tsdb_label labels[2][TSDB_LABELS_MAX];
-    /* while marking */
-    const uint64_t *mark_keys;
-    uint32_t mark_count;
-    struct head_partition *mark_partition;
-    uint64_t view, marked;
-};
-
 /* Which chunk it is. The number of a head file takes 24 bits after millions of files; two that
  * differ above them have no chunk of one series and window in common. */
 static uint64_t key_of(const struct head_file *f, uint64_t offset)
@@ -53,36 +26,40 @@ static uint64_t key_of(const struct head_file *f, uint64_t offset)
     return f->number << 40 | (offset & ((UINT64_C(1) << 40) - 1));
 }
 
-/* Room for `count` items, growing by half at least. False: no memory. */
-static bool grow(void **items, size_t *cap, size_t count, size_t bytes_each)
-{
-    if (count <= *cap) {
-        return true;
-    }
-    size_t more = TSDB_MAX(count, *cap + *cap / 2);
-    void *p = tsdb_mem_realloc(CATEGORY, *items, *cap * bytes_each, more * bytes_each);
-    if (!p) {
-        return false;
-    }
-    *items = p;
-    *cap = more;
-    return true;
-}
+struct run {
+    const struct flush_source *s;
+    struct flush_round *round;
+    int64_t window_ms;
+    const uint32_t *order; /* [series_count] entries of the window, by labels */
+    uint32_t series_count;
+    uint32_t *taken; /* [series_count] chunks that were read: so many of the keys are the series' */
+    uint64_t *keys;  /* of the chunks that were read, in the order of series */
+    size_t key_count, key_cap;
+    struct flush_chunk *chunks; /* the last chunk_count of chunk_wanted */
+    uint32_t chunk_count, chunk_wanted, chunk_cap;
+    struct block_ref_pair *pairs; /* of the series that were written */
+    uint32_t pair_count;
+    uint64_t damaged;
+    struct tsdb_error first_damage;
+    struct block_writer *writer;
+    struct tsdb_arena arena;
+    struct tsdb_label labels[TSDB_LABELS_MAX];
+    /* while marking */
+    const uint64_t *mark_keys;
+    uint32_t mark_count, mark_left;
+    struct head_partition *mark_partition;
+    uint64_t view, marked, marked_bytes;
+};
 
-static bool series_ensure(struct run *r, size_t count)
+static const struct flush_entry *entry_at(const struct run *r, uint32_t i)
 {
-    void *p = r->series;
-    size_t cap = r->series_cap;
-    bool ok = count <= UINT32_MAX && grow(&p, &cap, count, sizeof *r->series);
-    r->series = p;
-    r->series_cap = (uint32_t)TSDB_MIN(cap, UINT32_MAX);
-    return ok;
+    return &r->round->entries[r->order[i]];
 }
 
 static bool keys_ensure(struct run *r, size_t count)
 {
     void *p = r->keys;
-    bool ok = grow(&p, &r->key_cap, count, sizeof *r->keys);
+    bool ok = flush_grow(&p, &r->key_cap, count, sizeof *r->keys);
     r->keys = p;
     return ok;
 }
@@ -91,126 +68,53 @@ static bool chunks_ensure(struct run *r, size_t count)
 {
     void *p = r->chunks;
     size_t cap = r->chunk_cap;
-    bool ok = count <= UINT32_MAX && grow(&p, &cap, count, sizeof *r->chunks);
+    bool ok = count <= UINT32_MAX && flush_grow(&p, &cap, count, sizeof *r->chunks);
     r->chunks = p;
     r->chunk_cap = (uint32_t)TSDB_MIN(cap, UINT32_MAX);
     return ok;
 }
 
-static bool cancelled(const struct run *r)
+/* ---- a series ---- */
+
+static bool in_window(const struct run *r, const struct head_sealed *s)
 {
-    return r->s->cancel && atomic_load_explicit(r->s->cancel, memory_order_relaxed) != 0;
+    return sealed_window(s->min_ms, r->s->range_ms) == r->window_ms;
 }
 
-static enum tsdb_status no_memory(struct tsdb_error *err)
-{
-    return tsdb_error_set(err, TSDB_NOMEM, "no memory to write a block");
-}
-
-/* ---- 1. the series ---- */
-
-static void note_series(void *arg, uint32_t local, struct head_sealed *s)
+static bool take_chunk(void *arg, struct head_sealed *s)
 {
     struct run *r = arg;
-    tsdb_series_ref ref = tsdb_series_make(s->partition, local);
-    if (r->series_count == 0 || r->series[r->series_count - 1].ref != ref) {
-        TSDB_ASSERT(r->series_count < r->series_cap);
-        r->series[r->series_count++] = (struct flush_series){.ref = ref};
-    }
-}
-
-static enum tsdb_status gather_partition(struct run *r, uint32_t partition, struct tsdb_error *err)
-{
-    struct head_partition *p = r->s->heads[partition];
-    struct tsdb_epoch_guard guard;
-    tsdb_epoch_enter(r->s->epoch, &guard);
-    uint32_t count = index_mem_series_count(head_index(p));
-    tsdb_epoch_exit(r->s->epoch, &guard);
-    for (uint32_t from = 0; from < count; from += SLICE) {
-        if (!series_ensure(r, (size_t)r->series_count + SLICE)) {
-            return no_memory(err);
-        }
-        head_sealed_visit(p, r->s->epoch, from, from + SLICE, r->window_ms, r->s->range_ms,
-                          note_series, r);
-    }
-    return cancelled(r) ? tsdb_error_set(err, TSDB_CANCELLED, "flush: cancelled") : TSDB_OK;
-}
-
-/* Strings live as long as the index; the array is the run's. */
-static struct tsdb_labels labels_of(struct run *r, tsdb_series_ref ref, uint32_t side)
-{
-    struct head_partition *p = r->s->heads[tsdb_series_partition(ref)];
-    struct tsdb_epoch_guard guard;
-    tsdb_epoch_enter(r->s->epoch, &guard);
-    uint32_t n =
-        index_mem_labels(head_index(p), tsdb_series_local(ref), r->labels[side], TSDB_LABELS_MAX);
-    tsdb_epoch_exit(r->s->epoch, &guard);
-    return (struct tsdb_labels){r->labels[side], n};
-}
-
-static int compare_series(const void *a, const void *b, void *arg)
-{
-    const struct flush_series *x = a;
-    const struct flush_series *y = b;
-    struct tsdb_labels lx = labels_of(arg, x->ref, 0);
-    struct tsdb_labels ly = labels_of(arg, y->ref, 1);
-    return tsdb_labels_compare(&lx, &ly);
-}
-
-static enum tsdb_status gather(struct run *r, struct tsdb_error *err)
-{
-    enum tsdb_status status = TSDB_OK;
-    for (uint32_t p = 0; status == TSDB_OK && p < TSDB_PARTITIONS; p++) {
-        int64_t window;
-        if (head_window_next(r->s->heads[p], r->window_ms, INT64_MAX, &window) &&
-            window == r->window_ms) {
-            status = gather_partition(r, p, err);
-        }
-    }
-    if (status == TSDB_OK && r->series_count > 1) {
-        qsort_r(r->series, r->series_count, sizeof *r->series, compare_series, r);
-    }
-    return status;
-}
-
-/* ---- 2. a series ---- */
-
-static void take_chunk(void *arg, uint32_t local, struct head_sealed *s)
-{
-    struct run *r = arg;
-    (void)local;
-    if (r->chunk_count < r->chunk_cap) {
+    if (in_window(r, s)) {
+        TSDB_ASSERT(r->chunk_count < r->chunk_wanted);
         head_file_acquire(s->file);
-        r->chunks[r->chunk_count] = (struct flush_chunk){s->file, s->offset, s->len};
+        r->chunk_count++;
+        r->chunks[r->chunk_wanted - r->chunk_count] =
+            (struct flush_chunk){s->file, s->offset, s->len};
     }
-    r->chunk_count++;
+    return r->chunk_count < r->chunk_wanted;
 }
 
 static void chunks_release(struct run *r)
 {
-    for (uint32_t i = 0; i < TSDB_MIN(r->chunk_count, r->chunk_cap); i++) {
+    for (uint32_t i = 0; i < r->chunk_count; i++) {
         head_file_release(r->chunks[i].file);
     }
     r->chunk_count = 0;
 }
 
-/* The series' chunks as they are now, their files acquired. */
-static bool chunks_take(struct run *r, tsdb_series_ref ref)
+/* The chunks of the entry that are still there, in the order of the list, their files acquired. */
+static bool chunks_take(struct run *r, const struct flush_entry *e)
 {
-    uint32_t local = tsdb_series_local(ref);
-    for (;;) {
-        r->chunk_count = 0;
-        head_sealed_visit(r->s->heads[tsdb_series_partition(ref)], r->s->epoch, local, local + 1,
-                          r->window_ms, r->s->range_ms, take_chunk, r);
-        uint32_t found = r->chunk_count;
-        if (found <= r->chunk_cap) {
-            return true;
-        }
-        chunks_release(r);
-        if (!chunks_ensure(r, found)) {
-            return false;
-        }
+    r->chunk_count = 0;
+    r->chunk_wanted = e->chunks;
+    if (!chunks_ensure(r, e->chunks)) {
+        return false;
     }
+    head_sealed_visit_back(r->s->heads[tsdb_series_partition(e->ref)], r->s->epoch,
+                           tsdb_series_local(e->ref), e->last, take_chunk, r);
+    memmove(r->chunks, r->chunks + (e->chunks - r->chunk_count),
+            r->chunk_count * sizeof r->chunks[0]);
+    return true;
 }
 
 /* Pieces of the chunks that verify. */
@@ -236,12 +140,11 @@ static enum tsdb_status chunks_read(struct run *r, struct piece *pieces, uint32_
     return TSDB_OK;
 }
 
-static enum tsdb_status series_write(struct run *r, const struct flush_series *s,
-                                     struct tsdb_error *err)
+static enum tsdb_status series_write(struct run *r, tsdb_series_ref ref, struct tsdb_error *err)
 {
     struct piece *pieces = TSDB_ARENA_ARRAY(&r->arena, struct piece, r->chunk_count);
     if (!pieces) {
-        return no_memory(err);
+        return flush_no_memory(err);
     }
     uint32_t n = 0;
     struct piece_columns c = {0};
@@ -254,7 +157,7 @@ static enum tsdb_status series_write(struct run *r, const struct flush_series *s
     if (status != TSDB_OK || c.count == 0) {
         return status;
     }
-    struct tsdb_labels labels = labels_of(r, s->ref, 0);
+    struct tsdb_labels labels = flush_labels(r->s, ref, r->labels);
     if (labels.count > 0 && head_name_is_hole(labels.items[0].name, labels.items[0].name_len)) {
         return TSDB_OK; /* its labels were lost: nothing could show it */
     }
@@ -264,24 +167,25 @@ static enum tsdb_status series_write(struct run *r, const struct flush_series *s
         status = block_writer_pieces(r->writer, &c, err);
     }
     if (status == TSDB_OK) {
-        r->pairs[r->pair_count] = (struct block_ref_pair){s->ref, r->pair_count};
+        r->pairs[r->pair_count] = (struct block_ref_pair){ref, r->pair_count};
         r->pair_count++;
     }
     return status;
 }
 
-static enum tsdb_status series_flush(struct run *r, struct flush_series *s, struct tsdb_error *err)
+static enum tsdb_status series_flush(struct run *r, uint32_t i, struct tsdb_error *err)
 {
+    const struct flush_entry *e = entry_at(r, i);
     tsdb_arena_reset(&r->arena);
-    if (!chunks_take(r, s->ref) || !keys_ensure(r, r->key_count + r->chunk_count)) {
+    if (!chunks_take(r, e) || !keys_ensure(r, r->key_count + r->chunk_count)) {
         chunks_release(r);
-        return no_memory(err);
+        return flush_no_memory(err);
     }
-    enum tsdb_status status = r->chunk_count > 0 ? series_write(r, s, err) : TSDB_OK;
-    for (uint32_t i = 0; i < r->chunk_count; i++) {
-        r->keys[r->key_count++] = key_of(r->chunks[i].file, r->chunks[i].offset);
+    enum tsdb_status status = r->chunk_count > 0 ? series_write(r, e->ref, err) : TSDB_OK;
+    for (uint32_t k = 0; k < r->chunk_count; k++) {
+        r->keys[r->key_count++] = key_of(r->chunks[k].file, r->chunks[k].offset);
     }
-    s->chunks = r->chunk_count;
+    r->taken[i] = r->chunk_count;
     chunks_release(r);
     return status;
 }
@@ -290,14 +194,14 @@ static enum tsdb_status write_all(struct run *r, struct tsdb_error *err)
 {
     enum tsdb_status status = TSDB_OK;
     for (uint32_t i = 0; status == TSDB_OK && i < r->series_count; i++) {
-        status = i % CHECK_EVERY == 0 && cancelled(r)
+        status = i % CHECK_EVERY == 0 && flush_cancelled(r->s)
                      ? tsdb_error_set(err, TSDB_CANCELLED, "flush: cancelled")
-                     : series_flush(r, &r->series[i], err);
+                     : series_flush(r, i, err);
     }
     return status;
 }
 
-/* ---- 3. the block ---- */
+/* ---- the block ---- */
 
 /* Writer open, series written, finished; NULL in *out if no series was written. */
 static enum tsdb_status block_make(struct run *r, struct flush_result *result,
@@ -323,19 +227,23 @@ static enum tsdb_status block_make(struct run *r, struct flush_result *result,
     return status;
 }
 
-/* ---- 4. marking ---- */
+/* ---- marking ---- */
 
-static void mark_chunk(void *arg, uint32_t local, struct head_sealed *s)
+static bool mark_chunk(void *arg, struct head_sealed *s)
 {
     struct run *r = arg;
-    (void)local;
     uint64_t key = key_of(s->file, s->offset);
-    for (uint32_t i = 0; i < r->mark_count; i++) {
+    for (uint32_t i = 0; in_window(r, s) && i < r->mark_count; i++) {
         if (r->mark_keys[i] == key) {
-            r->marked += head_sealed_flushed(r->mark_partition, s, r->view);
-            return;
+            r->mark_left--;
+            if (head_sealed_flushed(r->mark_partition, s, r->view)) {
+                r->marked++;
+                r->marked_bytes += s->len;
+            }
+            break;
         }
     }
+    return r->mark_left > 0;
 }
 
 static void mark_all(void *arg, uint64_t view_number)
@@ -344,14 +252,15 @@ static void mark_all(void *arg, uint64_t view_number)
     r->view = view_number;
     const uint64_t *keys = r->keys;
     for (uint32_t i = 0; i < r->series_count; i++) {
-        const struct flush_series *s = &r->series[i];
-        uint32_t local = tsdb_series_local(s->ref);
-        r->mark_partition = r->s->heads[tsdb_series_partition(s->ref)];
+        const struct flush_entry *e = entry_at(r, i);
+        r->mark_partition = r->s->heads[tsdb_series_partition(e->ref)];
         r->mark_keys = keys;
-        r->mark_count = s->chunks;
-        head_sealed_visit(r->mark_partition, r->s->epoch, local, local + 1, r->window_ms,
-                          r->s->range_ms, mark_chunk, r);
-        keys += s->chunks;
+        r->mark_count = r->mark_left = r->taken[i];
+        if (r->mark_left > 0) {
+            head_sealed_visit_back(r->mark_partition, r->s->epoch, tsdb_series_local(e->ref),
+                                   e->last, mark_chunk, r);
+        }
+        keys += r->taken[i];
     }
 }
 
@@ -369,8 +278,9 @@ static enum tsdb_status flush_series_of_window(struct run *r, struct flush_resul
 {
     struct live_block *live = NULL;
     r->pairs = tsdb_mem_alloc(CATEGORY, r->series_count * sizeof *r->pairs);
-    if (!r->pairs || !chunks_ensure(r, CHUNKS_CAP_FIRST)) {
-        return no_memory(err);
+    r->taken = tsdb_mem_alloc_zero(CATEGORY, r->series_count * sizeof *r->taken);
+    if (!r->pairs || !r->taken || !chunks_ensure(r, CHUNKS_CAP_FIRST)) {
+        return flush_no_memory(err);
     }
     enum tsdb_status status = block_make(r, result, &live, err);
     if (status != TSDB_OK) {
@@ -387,6 +297,7 @@ static enum tsdb_status flush_series_of_window(struct run *r, struct flush_resul
     report_damage(r);
     result->view = r->view;
     result->chunks = r->marked;
+    result->bytes = r->marked_bytes;
     result->damaged = r->damaged;
     return TSDB_OK;
 }
@@ -394,30 +305,32 @@ static enum tsdb_status flush_series_of_window(struct run *r, struct flush_resul
 static void run_free(struct run *r)
 {
     tsdb_arena_deinit(&r->arena);
-    tsdb_mem_free(CATEGORY, r->series, r->series_cap * sizeof *r->series);
+    tsdb_mem_free(CATEGORY, r->taken, r->series_count * sizeof *r->taken);
     tsdb_mem_free(CATEGORY, r->keys, r->key_cap * sizeof *r->keys);
     tsdb_mem_free(CATEGORY, r->chunks, r->chunk_cap * sizeof *r->chunks);
     tsdb_mem_free(CATEGORY, r->pairs, r->series_count * sizeof *r->pairs);
     tsdb_mem_free(CATEGORY, r, sizeof *r);
 }
 
-enum tsdb_status flush_window(const struct flush_source *s, int64_t window_ms,
-                              struct flush_result *out, struct tsdb_error *err)
+enum tsdb_status flush_window(struct flush_round *round, uint32_t window, struct flush_result *out,
+                              struct tsdb_error *err)
 {
     struct flush_result result = {0};
+    uint32_t begin = window > 0 ? round->ends[window - 1] : 0;
+    TSDB_ASSERT(window < round->window_count && begin < round->ends[window]);
     struct run *r = tsdb_mem_alloc_zero(CATEGORY, sizeof *r);
     if (!r) {
-        return no_memory(err);
+        return flush_no_memory(err);
     }
-    uint64_t begin = tsdb_perf_now();
-    r->s = s;
-    r->window_ms = window_ms;
+    uint64_t begun = tsdb_perf_now();
+    r->s = round->s;
+    r->round = round;
+    r->window_ms = round->windows[window].begin_ms;
+    r->order = round->order + begin;
+    r->series_count = round->ends[window] - begin;
     tsdb_arena_init(&r->arena, CATEGORY, ARENA_BYTES, NULL);
-    enum tsdb_status status = gather(r, err);
-    if (status == TSDB_OK && r->series_count > 0) {
-        status = flush_series_of_window(r, &result, err);
-        tsdb_perf_end(TSDB_LAYER_PERSIST, begin);
-    }
+    enum tsdb_status status = flush_series_of_window(r, &result, err);
+    tsdb_perf_end(TSDB_LAYER_PERSIST, begun);
     run_free(r);
     if (status == TSDB_OK) {
         *out = result;

@@ -1,11 +1,15 @@
-/* From sealed chunks of the head to a block: one window at a time.
+/* From sealed chunks of the head to blocks: a round of windows that are due, a block of each.
  *
  * On the data path: sealer -> head files -> here -> block. Whoever calls has had the owners seal
- * the window and the sealer write it out; what is not in a file yet stays in the head, and becomes
- * a further block later.
+ * the windows and the sealer write them out; what is not in a file yet stays in the head, and
+ * becomes a further block in a later round.
  *
- *   1. gather the series that have unflushed chunks in the window, sort them by labels
- *   2. for each: read its chunks, merge them by time (first written wins), write long chunks
+ *   once for many windows (flush_round.c)
+ *   1. one pass over the heads: which series have how many unflushed chunks in which window, and
+ *      where in their lists; the series are sorted by labels
+ *   for each window (flush.c)
+ *   2. for each of its series: read its chunks, merge them by time (first written wins), write long
+ *      chunks
  *   3. the block is durable, its refs too
  *   4. mark every chunk that went in with the number of the next view, then make that current
  *
@@ -15,6 +19,9 @@
  *  2. A reader of the next view finds the samples in the block, one of an older view in the head.
  *  3. A chunk that does not verify is left out, reported and marked: it would be read in vain for
  *     ever. One that cannot be read now (IO) fails the flush, nothing is marked.
+ *  4. What is in files is the first part of a list (owner_mailbox_apply), so what came after 1
+ *     stands behind what 1 has seen: of a series and window the first written goes into a block
+ *     first.
  *
  * Guards are held for one series, or a slice of them. Threads: one at a time (struct blocks).
  */
@@ -35,11 +42,25 @@ struct flush_source {
 struct flush_result {
     uint64_t chunks; /* that left the head, damaged ones included */
     uint64_t damaged;
-    uint64_t view; /* the number of the view that has the block; 0: there was nothing to do */
+    uint64_t bytes; /* of the head files that those chunks take */
+    uint64_t view;  /* the number of the view that has the block; 0: there was nothing to do */
     struct block_meta block; /* samples 0: no block was written */
 };
-/* Flush the window that begins at window_ms. IO, NOMEM, CANCELLED: nothing has changed. */
-enum tsdb_status flush_window(const struct flush_source *s, int64_t window_ms,
-                              struct flush_result *out, struct tsdb_error *err) TSDB_WUR;
+
+/* What step 1 found. Memory: FLUSH_ROUND_CHUNKS_MAX bounds it, or the oldest window alone. */
+struct flush_round;
+#define FLUSH_ROUND_CHUNKS_MAX (UINT64_C(1) << 20) /* 20 bytes each at most, 32 while sorting */
+
+/* Windows that begin in [from_ms, before_ms), oldest first, as many as the bound lets in. *out NULL:
+ * there are none. *s outlives the round. NOMEM, CANCELLED. */
+enum tsdb_status flush_round_begin(const struct flush_source *s, int64_t from_ms, int64_t before_ms,
+                                   struct flush_round **out, struct tsdb_error *err) TSDB_WUR;
+/* Write the block of the next window. NOT_FOUND: it has no further one. IO, NOMEM, CANCELLED:
+ * nothing has changed, and the window is not tried again in this round. */
+enum tsdb_status flush_round_step(struct flush_round *r, struct flush_result *out,
+                                  struct tsdb_error *err) TSDB_WUR;
+int64_t flush_round_last_ms(const struct flush_round *r);    /* begin of the last window */
+uint64_t flush_round_looked_at(const struct flush_round *r); /* chunks, in step 1 */
+void flush_round_end(struct flush_round *r);                 /* NULL is fine */
 
 #endif

@@ -32,7 +32,14 @@ size_t owner_mailbox_apply(struct owner *o)
         return 0;
     }
     size_t n = 0;
-    struct head_sealed *item = atomic_exchange_explicit(&o->mailbox, NULL, memory_order_acquire);
+    struct head_sealed *newest = atomic_exchange_explicit(&o->mailbox, NULL, memory_order_acquire);
+    struct head_sealed *item = NULL;
+    while (newest) { /* oldest first: what is in files is always the first part of a list */
+        struct head_sealed *next = newest->next;
+        newest->next = item;
+        item = newest;
+        newest = next;
+    }
     while (item) {
         struct head_sealed *next = item->next;
         TSDB_ASSERT(o->partition_begin <= item->partition && item->partition < o->partition_end);

@@ -411,22 +411,50 @@ uint64_t head_seal_before(struct head_partition *p, uint32_t from, uint32_t coun
 
 /* ---- the flusher ---- */
 
+static bool to_flush(const struct head_sealed *s)
+{
+    return s->file && flushed_in(s) == 0;
+}
+
+/* Under a guard. */
+static struct head_list *list_seen(const struct head_partition *p, uint32_t local, uint32_t *out_n)
+{
+    /* Acquire, both: partner is head_list_publish. */
+    struct head_list *l = atomic_load_explicit(&head_hot(p, local)->chunks, memory_order_acquire);
+    *out_n = l ? atomic_load_explicit(&l->count, memory_order_acquire) : 0;
+    return l;
+}
+
 void head_sealed_visit(struct head_partition *p, struct tsdb_epoch *epoch, uint32_t from,
-                       uint32_t to, int64_t window_ms, int64_t range_ms, sealed_fn fn, void *arg)
+                       uint32_t to, sealed_fn fn, void *arg)
 {
     struct tsdb_epoch_guard guard;
     tsdb_epoch_enter(epoch, &guard);
     uint32_t count = index_mem_series_count(p->index);
     for (uint32_t local = from; local < to && local < count; local++) {
-        struct head_list *l =
-            atomic_load_explicit(&head_hot(p, local)->chunks, memory_order_acquire);
-        uint32_t n = l ? atomic_load_explicit(&l->count, memory_order_acquire) : 0;
+        uint32_t n = 0;
+        struct head_list *l = list_seen(p, local, &n);
         for (uint32_t i = 0; i < n; i++) {
             struct head_sealed *s = head_list_at(l, i);
-            if (s->file && flushed_in(s) == 0 && sealed_window(s->min_ms, range_ms) == window_ms) {
-                fn(arg, local, s);
+            if (to_flush(s)) {
+                fn(arg, i, s);
             }
         }
+    }
+    tsdb_epoch_exit(epoch, &guard);
+}
+
+void head_sealed_visit_back(struct head_partition *p, struct tsdb_epoch *epoch, uint32_t local,
+                            uint32_t at, sealed_back_fn fn, void *arg)
+{
+    struct tsdb_epoch_guard guard;
+    tsdb_epoch_enter(epoch, &guard);
+    uint32_t n = 0;
+    struct head_list *l = list_seen(p, local, &n);
+    bool on = true;
+    for (uint32_t i = at < n ? at + 1 : n; on && i-- > 0;) {
+        struct head_sealed *s = head_list_at(l, i);
+        on = !to_flush(s) || fn(arg, s);
     }
     tsdb_epoch_exit(epoch, &guard);
 }

@@ -145,17 +145,30 @@ enum tsdb_status head_sealed_load_split(struct head_partition *p, uint32_t local
 
 /* ---- the flusher: any thread; takes guards of its own, short ones ---- */
 
-/* Visit every sealed chunk that is in a file, not flushed, and lies in the window that begins at
- * window_ms, of the series [from, to). fn runs under the guard and must not block. */
-typedef void (*sealed_fn)(void *arg, uint32_t local, struct head_sealed *s);
+/* Visit every sealed chunk that is in a file and not flushed, of the series [from, to), in the order
+ * of their lists. at: its place in the list, which only falls as chunks before it leave. fn runs
+ * under the guard and must not block. */
+typedef void (*sealed_fn)(void *arg, uint32_t at, struct head_sealed *s);
 void head_sealed_visit(struct head_partition *p, struct tsdb_epoch *epoch, uint32_t from,
-                       uint32_t to, int64_t window_ms, int64_t range_ms, sealed_fn fn, void *arg);
+                       uint32_t to, sealed_fn fn, void *arg);
+/* The same of one series, from the place `at` (or the end) back to the first, until fn says false. */
+typedef bool (*sealed_back_fn)(void *arg, struct head_sealed *s);
+void head_sealed_visit_back(struct head_partition *p, struct tsdb_epoch *epoch, uint32_t local,
+                            uint32_t at, sealed_back_fn fn, void *arg);
 /* The chunk's samples are in the blocks of view `view` (> 0). False: retention has dropped it
- * meanwhile, or it was marked before. Under the guard of head_sealed_visit. */
+ * meanwhile, or it was marked before. Under the guard of a visit. */
 bool head_sealed_flushed(struct head_partition *p, struct head_sealed *s, uint64_t view);
 /* The smallest window with a begin in [from_ms, before_ms) that has an unflushed sealed chunk, tail
  * or out-of-order sample; false: none. From counts per window, so that it touches no series. */
 bool head_window_next(struct head_partition *p, int64_t from_ms, int64_t before_ms,
                       int64_t *out_window_ms);
+/* All windows of that kind, in no order, each with how much of it there is. Returns how many there
+ * are, which may exceed cap: then cap of them are in out. */
+struct head_window_due {
+    int64_t begin_ms;
+    uint64_t count;
+};
+uint32_t head_windows_due(struct head_partition *p, int64_t from_ms, int64_t before_ms,
+                          struct head_window_due *out, uint32_t cap);
 
 #endif

@@ -119,3 +119,23 @@ bool head_window_next(struct head_partition *p, int64_t from_ms, int64_t before_
     }
     return found;
 }
+
+uint32_t head_windows_due(struct head_partition *p, int64_t from_ms, int64_t before_ms,
+                          struct head_window_due *out, uint32_t cap)
+{
+    struct head_windows *w = &p->windows;
+    uint32_t n = 0;
+    tsdb_mutex_lock(&w->lock);
+    for (uint32_t i = 0; i < w->cap; i++) {
+        const struct head_window *x = &w->items[i];
+        if (x->count == 0 || x->begin_ms < from_ms || x->begin_ms >= before_ms) {
+            continue;
+        }
+        if (n < cap) {
+            out[n] = (struct head_window_due){x->begin_ms, x->count};
+        }
+        n++;
+    }
+    tsdb_mutex_unlock(&w->lock);
+    return n;
+}

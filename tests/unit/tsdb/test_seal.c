@@ -262,21 +262,24 @@ static bool oldest(struct hx *h, int64_t before_ms, int64_t *out)
 
 struct flush {
     struct hx *h;
+    int64_t window_ms;
     uint64_t view;
     uint32_t flushed;
 };
-static void flush_one(void *arg, uint32_t local, struct head_sealed *s)
+static void flush_one(void *arg, uint32_t at, struct head_sealed *s)
 {
     struct flush *f = arg;
-    assert_int_equal(local, s->local);
+    (void)at;
+    if (sealed_window(s->min_ms, RANGE) != f->window_ms) {
+        return;
+    }
     f->flushed += head_sealed_flushed(f->h->db->heads[s->partition], s, f->view);
 }
 static uint32_t flush_window(struct hx *h, int64_t window_ms, uint64_t view)
 {
-    struct flush f = {h, view, 0};
+    struct flush f = {h, window_ms, view, 0};
     for (uint32_t i = 0; i < TSDB_PARTITIONS; i++) {
-        head_sealed_visit(h->db->heads[i], h->db->epoch, 0, UINT32_MAX, window_ms, RANGE, flush_one,
-                          &f);
+        head_sealed_visit(h->db->heads[i], h->db->epoch, 0, UINT32_MAX, flush_one, &f);
     }
     return f.flushed;
 }
