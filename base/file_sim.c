@@ -245,6 +245,9 @@ static enum tsdb_status sim_pread(void *ctx, struct tsdb_file *f, void *buf, siz
     }
     struct tsdb_fs_sim *sim = sim_lock(ctx);
     int rc = handle_errno(sim, f, TSDB_OPEN_READ);
+    if (rc == 0 && offset < f->inode->bad_to && f->inode->bad_from < offset + len) {
+        rc = EIO;
+    }
     if (rc == 0) {
         *out_len = tsdb_sim_data_read(&f->inode->data, buf, len, offset);
     }
@@ -635,6 +638,17 @@ void tsdb_fs_sim_fault(struct tsdb_fs_sim *sim, enum tsdb_fs_fault fault, uint64
     sim->fault_from = atomic_load(&sim->op_count) + op_index;
     sim->fault_count = count;
     (void)sim_done(sim, 0, "fault", "", NULL);
+}
+
+void tsdb_fs_sim_bad(struct tsdb_fs_sim *sim, const char *path, uint64_t from, uint64_t to)
+{
+    sim_lock(sim);
+    struct tsdb_sim_found found;
+    int rc = tsdb_sim_names_lookup(&sim->names, path, &found);
+    TSDB_ASSERT(rc == 0 && found.node && !found.node->is_dir);
+    found.node->bad_from = from;
+    found.node->bad_to = to;
+    (void)sim_done(sim, 0, "spoil", path, NULL);
 }
 
 void tsdb_fs_sim_flip(struct tsdb_fs_sim *sim, const char *path, uint64_t from, uint64_t to,

@@ -101,6 +101,7 @@ struct tsdb_sim_inode {
     bool is_dir;
     const struct tsdb_file *lock_holder;
     struct tsdb_sim_data data;       /* a file's */
+    uint64_t bad_from, bad_to;       /* a file's: reads that touch it fail */
     struct tsdb_sim_entries now;     /* a directory's */
     struct tsdb_sim_entries on_disk; /* a directory's */
 };

@@ -31,6 +31,7 @@ struct blocks {
     struct view_set views;
     uint64_t next_sequence; /* block thread */
     _Atomic(uint64_t) count, bytes, quarantined, deleted;
+    _Atomic(uint64_t) damaged; /* found by compactions, in this life */
 };
 
 /* Find the series with these labels, or make it known: called while opening, before anybody else

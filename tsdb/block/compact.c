@@ -20,8 +20,10 @@
 #define SMALL_MANY 8u /* so many small ones slow every query of the range down */
 
 struct planner {
-    struct live_block **blocks; /* not damaged, by min_ms */
+    struct live_block **blocks; /* by min_ms, without those that are left out */
     uint32_t count;
+    struct live_block **out_of_it; /* in no order */
+    uint32_t out_count;
     const struct compact_limits *limits;
     struct compact_plan *out;
 };
@@ -49,18 +51,57 @@ static int by_sequence(const void *a, const void *b)
     return (l > r) - (l < r);
 }
 
-/* The plan: these blocks, sorted by sequence; more than a plan takes: the first of them. */
-static void choose(struct planner *p, struct live_block *const *blocks, uint32_t count)
+static bool overlap(const struct live_block *a, const struct live_block *b)
+{
+    return meta(a)->min_ms < meta(b)->max_ms && meta(b)->min_ms < meta(a)->max_ms;
+}
+
+/* Would the merge of a block into `first` carry it past one that is left out and overlaps it? */
+static bool passes_one(const struct planner *p, const struct live_block *first,
+                       const struct live_block *b)
+{
+    for (uint32_t i = 0; i < p->out_count; i++) {
+        const struct live_block *x = p->out_of_it[i];
+        if (meta(first)->sequence < meta(x)->sequence && meta(x)->sequence < meta(b)->sequence &&
+            overlap(x, b)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* How many of the blocks, sorted by sequence, may be merged: the first of them. */
+static uint32_t run_length(const struct planner *p, struct live_block *const *blocks,
+                           uint32_t count)
+{
+    uint32_t n = 1;
+    while (n < TSDB_MIN(count, COMPACT_SOURCES_MAX) && !passes_one(p, blocks[0], blocks[n])) {
+        n++;
+    }
+    return n;
+}
+
+/* The plan: of these blocks, sorted by sequence, the first that may be merged. */
+static bool choose(struct planner *p, struct live_block *const *blocks, uint32_t count)
 {
     struct compact_plan *out = p->out;
-    out->count = TSDB_MIN(count, COMPACT_SOURCES_MAX);
+    uint32_t from = 0;
+    uint32_t n = 0;
+    while (from + 1 < count && (n = run_length(p, blocks + from, count - from)) < 2) {
+        from++;
+    }
+    if (n < 2) {
+        return false;
+    }
+    out->count = n;
     out->min_ms = INT64_MAX;
     out->max_ms = INT64_MIN;
     for (uint32_t i = 0; i < out->count; i++) {
-        out->sources[i] = blocks[i];
-        out->min_ms = TSDB_MIN(out->min_ms, meta(blocks[i])->min_ms);
-        out->max_ms = TSDB_MAX(out->max_ms, meta(blocks[i])->max_ms);
+        out->sources[i] = blocks[from + i];
+        out->min_ms = TSDB_MIN(out->min_ms, meta(out->sources[i])->min_ms);
+        out->max_ms = TSDB_MAX(out->max_ms, meta(out->sources[i])->max_ms);
     }
+    return true;
 }
 
 /* A group of blocks that overlap, directly or through others. */
@@ -75,15 +116,12 @@ static bool choose_overlap(struct planner *p, struct live_block **group, uint32_
     }
     uint64_t small = total - meta(group[largest])->bytes;
     if (small >= meta(group[largest])->bytes / SMALL_PART) {
-        choose(p, group, count);
-    } else if (count - largest - 1 >= SMALL_MANY) {
-        choose(p, group + largest + 1, count - largest - 1);
-    } else if (largest >= SMALL_MANY) {
-        choose(p, group, largest);
-    } else {
-        return false;
+        return choose(p, group, count);
     }
-    return true;
+    if (count - largest - 1 >= SMALL_MANY) {
+        return choose(p, group + largest + 1, count - largest - 1);
+    }
+    return largest >= SMALL_MANY && choose(p, group, largest);
 }
 
 /* Where the run of blocks that overlap, from `begin` on, ends. */
@@ -150,8 +188,8 @@ static bool choose_range(struct planner *p, uint32_t begin, uint32_t end, int64_
     struct live_block *group[COMPACT_SOURCES_MAX];
     memcpy(group, p->blocks + begin, (end - begin) * sizeof group[0]);
     qsort(group, end - begin, sizeof group[0], by_sequence);
-    choose(p, group, end - begin);
-    return true;
+    /* All of them or none: what is merged here is as long as its range. */
+    return run_length(p, group, end - begin) == end - begin && choose(p, group, end - begin);
 }
 
 static bool plan_range(struct planner *p, int64_t range_ms)
@@ -189,17 +227,26 @@ enum tsdb_status compact_plan(const struct view *v, const struct compact_limits 
     size_t bytes = (v->block_count + 1) * sizeof(struct live_block *);
     struct planner p = {.limits = l, .out = out};
     p.blocks = tsdb_mem_alloc(CATEGORY, bytes);
-    if (!p.blocks) {
-        return tsdb_error_set(err, TSDB_NOMEM, "no memory to plan a compaction");
-    }
-    for (uint32_t i = 0; i < v->block_count; i++) {
-        if (!v->blocks[i]->damaged) {
-            p.blocks[p.count++] = v->blocks[i];
+    p.out_of_it = tsdb_mem_alloc(CATEGORY, bytes);
+    bool found = false;
+    bool ok = p.blocks && p.out_of_it;
+    for (uint32_t i = 0; ok && i < v->block_count; i++) {
+        struct live_block *b = v->blocks[i];
+        if (b->damaged || error_budget_waits(&b->budget, l->now_ns)) {
+            p.out_of_it[p.out_count++] = b;
+        } else {
+            p.blocks[p.count++] = b;
         }
     }
-    qsort(p.blocks, p.count, sizeof(struct live_block *), by_min);
-    bool found = plan_overlap(&p) || plan_ranges(&p);
+    if (ok) {
+        qsort(p.blocks, p.count, sizeof(struct live_block *), by_min);
+        found = plan_overlap(&p) || plan_ranges(&p);
+    }
     tsdb_mem_free(CATEGORY, p.blocks, bytes);
+    tsdb_mem_free(CATEGORY, p.out_of_it, bytes);
+    if (!ok) {
+        return tsdb_error_set(err, TSDB_NOMEM, "no memory to plan a compaction");
+    }
     return found ? TSDB_OK : TSDB_NOT_FOUND;
 }
 
@@ -229,6 +276,15 @@ static enum tsdb_status no_memory(struct tsdb_error *err)
     return tsdb_error_set(err, TSDB_NOMEM, "no memory to merge blocks");
 }
 
+/* What reading a source answered. */
+static enum tsdb_status of_source(struct run *r, struct live_block *live, enum tsdb_status status)
+{
+    if (status == TSDB_CORRUPT || status == TSDB_IO) {
+        r->failed = live;
+    }
+    return status;
+}
+
 /* The ref of every series of the block, by id. */
 static enum tsdb_status refs_invert(struct cursor *c, struct tsdb_error *err)
 {
@@ -256,9 +312,7 @@ static enum tsdb_status cursor_load(struct run *r, struct cursor *c, struct tsdb
     if (c->id == c->count) {
         return TSDB_OK;
     }
-    enum tsdb_status status = block_labels(c->live->block, c->id, &c->arena, &c->labels, err);
-    r->failed = status == TSDB_CORRUPT ? c->live : r->failed;
-    return status;
+    return of_source(r, c->live, block_labels(c->live->block, c->id, &c->arena, &c->labels, err));
 }
 
 static enum tsdb_status cursor_open(struct run *r, struct cursor *c, struct live_block *live,
@@ -272,12 +326,8 @@ static enum tsdb_status cursor_open(struct run *r, struct cursor *c, struct live
     if (!c->refs) {
         return no_memory(err);
     }
-    enum tsdb_status status = refs_invert(c, err);
-    if (status != TSDB_OK) {
-        r->failed = status == TSDB_CORRUPT ? live : r->failed;
-        return status;
-    }
-    return cursor_load(r, c, err);
+    enum tsdb_status status = of_source(r, live, refs_invert(c, err));
+    return status == TSDB_OK ? cursor_load(r, c, err) : status;
 }
 
 static void cursor_close(struct cursor *c)
@@ -318,8 +368,8 @@ static enum tsdb_status cursor_read(struct run *r, const struct cursor *c, struc
         }
     }
     if (status != TSDB_OK) {
-        r->failed = status == TSDB_CORRUPT ? c->live : r->failed;
-        return tsdb_error_prefix(err, status, "block %s", meta(c->live)->ulid);
+        return tsdb_error_prefix(err, of_source(r, c->live, status), "block %s",
+                                 meta(c->live)->ulid);
     }
     return TSDB_OK;
 }
@@ -438,8 +488,21 @@ static enum tsdb_status run_steps(struct run *r, struct block_meta *out, struct 
     return status;
 }
 
+/* A source that was to blame is left alone for a while, or for good. */
+static void blame(const struct run *r, enum tsdb_status status, const struct tsdb_error *err)
+{
+    struct live_block *b = r->failed;
+    if (!b || (status != TSDB_CORRUPT && !error_budget_fail(&b->budget, r->s->now_ns))) {
+        return;
+    }
+    b->damaged = true;
+    atomic_fetch_add(&r->s->blocks->damaged, 1);
+    tsdb_log(TSDB_LOG_ERROR, "compact", "a block counts as damaged and is not merged any more",
+             TSDB_S("block", meta(b)->ulid), TSDB_S("err", err ? err->msg : ""));
+}
+
 enum tsdb_status compact_run(const struct compact_source *s, const struct compact_plan *plan,
-                             struct block_meta *out, struct tsdb_error *err)
+                             struct block_meta *out, bool *out_source, struct tsdb_error *err)
 {
     struct block_meta result = {0};
     struct run *r = tsdb_mem_alloc_zero(CATEGORY, sizeof *r);
@@ -451,9 +514,8 @@ enum tsdb_status compact_run(const struct compact_source *s, const struct compac
     r->plan = plan;
     tsdb_arena_init(&r->arena, CATEGORY, ARENA_BYTES, NULL);
     enum tsdb_status status = run_steps(r, &result, err);
-    if (r->failed) {
-        r->failed->damaged = true;
-    }
+    blame(r, status, err);
+    *out_source = r->failed != NULL;
     for (uint32_t i = 0; i < plan->count; i++) {
         cursor_close(&r->cursors[i]);
     }

@@ -11,9 +11,12 @@
  * are merged by time and written as long chunks. The new block is durable before the view without
  * the sources is published; their files go when the last reader of an older view is done.
  *
+ * A source that cannot be read does not hold the rest up: one that is CORRUPT, or whose error
+ * budget is spent, is left out of plans for good, one that failed to be read until its time.
+ *
  * Invariant: the sources of a merge are neighbours in sequence among the blocks that overlap them,
- * so that "the first written wins" means the same after as before; the result has the sequence of
- * the first. Threads: one at a time (struct blocks).
+ * those that are left out too, so that "the first written wins" means the same after as before; the
+ * result has the sequence of the first. Threads: one at a time (struct blocks).
  */
 #ifndef TSDB_BLOCK_COMPACT_H
 #define TSDB_BLOCK_COMPACT_H
@@ -25,6 +28,7 @@
 struct compact_limits {
     int64_t range_ms;     /* of blocks that come from the head */
     int64_t range_max_ms; /* of blocks that are merged without overlap */
+    int64_t now_ns;       /* monotonic */
 };
 struct compact_plan {
     struct live_block *sources[COMPACT_SOURCES_MAX]; /* by sequence */
@@ -39,11 +43,13 @@ enum tsdb_status compact_plan(const struct view *v, const struct compact_limits 
 struct compact_source {
     struct blocks *blocks;
     const struct tsdb_hash_key *hash_key;
+    int64_t now_ns;                  /* monotonic */
     const _Atomic(uint32_t) *cancel; /* not 0: stop with CANCELLED */
 };
-/* Do it. A source that is CORRUPT is marked as damaged: no plan has it again. IO, NOMEM, CANCELLED.
- * After a failure the view is as it was. */
+/* Do it. CORRUPT, IO, NOMEM, CANCELLED; after a failure the view is as it was. *out_source: whether
+ * a source was to blame; the next plan is another one then. */
 enum tsdb_status compact_run(const struct compact_source *s, const struct compact_plan *plan,
-                             struct block_meta *out, struct tsdb_error *err) TSDB_WUR;
+                             struct block_meta *out, bool *out_source,
+                             struct tsdb_error *err) TSDB_WUR;
 
 #endif

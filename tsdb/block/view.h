@@ -13,13 +13,16 @@
 #include "base/mutex.h"
 #include "tsdb/block/block.h"
 #include "tsdb/block/refs.h"
+#include "tsdb/chunk/error_budget.h"
 
 struct live_block {
     struct block *block;
     struct block_refs *refs;
     uint32_t views; /* guarded by the set's lock */
     bool doomed;    /* guarded: delete the files when the last view goes */
-    bool damaged;   /* block thread: a compaction found it unreadable, no other is to try */
+    /* block thread: how compactions fared that read it; damaged: no other is to try */
+    struct error_budget budget;
+    bool damaged;
     struct live_block *next_dead;
 };
 struct view {

@@ -161,9 +161,21 @@ static bool anything_in(const struct tsdb *db, int64_t from_ms, int64_t before_m
     return false;
 }
 
+static void note_held(struct db_life *life, const struct flush_result *r)
+{
+    if (r->held > 0) {
+        life->flush_held_ns =
+            life->flush_held == 0 ? r->held_ns : TSDB_MIN(life->flush_held_ns, r->held_ns);
+        life->flush_held_by =
+            life->flush_held_by.status == TSDB_OK ? r->held_by : life->flush_held_by;
+        life->flush_held += r->held;
+    }
+}
+
 /* Begin a round for the windows that begin before before_ms: all that the head has of them by now
  * is sealed. Stays off if there is nothing. */
-static enum tsdb_status round_begin(struct tsdb *db, int64_t before_ms, struct tsdb_error *err)
+static enum tsdb_status round_begin(struct tsdb *db, int64_t before_ms, bool patient,
+                                    struct tsdb_error *err)
 {
     struct db_life *life = db->life;
     int64_t from_ms = sealed_window(db_retention_min(db), db->options.block_range_ms);
@@ -178,8 +190,12 @@ static enum tsdb_status round_begin(struct tsdb *db, int64_t before_ms, struct t
             .epoch = db->epoch,
             .hash_key = &db->hash_key,
             .range_ms = db->options.block_range_ms,
+            .clock = db->options.clock,
+            .patient = patient,
             .cancel = &life->stop_background,
         };
+        life->flush_held = 0;
+        tsdb_error_clear(&life->flush_held_by);
         life->flush_from_ms = from_ms;
         life->flush_before_ms = before_ms;
         life->flush_round_on = true;
@@ -213,6 +229,7 @@ static enum tsdb_status round_step(struct tsdb *db, size_t *out_count, struct ts
         int64_t begin_ns = tsdb_clock_mono_ns(&db->options.clock);
         enum tsdb_status status =
             life->flush_round ? flush_round_step(life->flush_round, &r, err) : TSDB_NOT_FOUND;
+        note_held(life, &r);
         if (status == TSDB_OK && r.view != 0) {
             note_block(db, &r, begin_ns);
             ++*out_count;
@@ -293,6 +310,21 @@ static int64_t round_next_ns(const struct tsdb *db, int64_t now_ns)
     return now_ns + TSDB_MIN(db->options.block_range_ms / 8, ROUND_MS_MAX) * 1000000;
 }
 
+/* At the end of a round: what waits for a file is tried again when that is. */
+static void round_report_held(struct tsdb *db)
+{
+    struct db_life *life = db->life;
+    if (life->flush_round_on || life->flush_held == 0) {
+        return;
+    }
+    life->flush_next_ns = TSDB_MIN(life->flush_next_ns, life->flush_held_ns);
+    if (life->flush_held_by.status != TSDB_OK) { /* else it was said when the wait began */
+        atomic_fetch_add_explicit(&life->flush_failures, 1, memory_order_relaxed);
+        tsdb_log(TSDB_LOG_ERROR, "flush", "series stay in the head until their file can be read",
+                 TSDB_U("series", life->flush_held), TSDB_S("err", life->flush_held_by.msg));
+    }
+}
+
 size_t tsdb_flush_step(struct tsdb *db, int64_t now_ns)
 {
     struct db_life *life = db->life;
@@ -304,11 +336,12 @@ size_t tsdb_flush_step(struct tsdb *db, int64_t now_ns)
     tsdb_mutex_lock(&life->block_work);
     enum tsdb_status status = TSDB_OK;
     if (!life->flush_round_on && now_ns >= life->flush_next_ns) {
-        status = round_begin(db, due_before(db), &err);
+        status = round_begin(db, due_before(db), true, &err);
         life->flush_next_ns = round_next_ns(db, now_ns);
     }
-    if (status == TSDB_OK) {
+    if (status == TSDB_OK && life->flush_round_on) {
         status = round_step(db, &count, &err);
+        round_report_held(db);
     }
     if (status == TSDB_OK && (!life->flush_round_on || much_flushed(db))) {
         status = sweep(db, &err);
@@ -329,13 +362,18 @@ enum tsdb_status tsdb_flush(struct tsdb *db, struct tsdb_error *err)
     }
     tsdb_mutex_lock(&db->life->block_work);
     db_flush_forget(db);
-    enum tsdb_status status = round_begin(db, INT64_MAX, err);
+    enum tsdb_status status = round_begin(db, INT64_MAX, false, err);
     while (status == TSDB_OK && db->life->flush_round_on) {
         status = round_step(db, &count, err);
     }
     if (status == TSDB_OK) {
         status = sweep(db, err);
     }
+    if (status == TSDB_OK && db->life->flush_held > 0) {
+        status = tsdb_error_set(err, TSDB_IO, "flush: some series stay in the head: %s",
+                                db->life->flush_held_by.msg);
+    }
+    db->life->flush_held = 0;
     db_flush_forget(db);
     tsdb_mutex_unlock(&db->life->block_work);
     return status;
@@ -398,31 +436,34 @@ static enum tsdb_status drop_old(struct tsdb *db, int64_t now_ns, size_t *out_co
     return status;
 }
 
-static struct compact_limits limits_of(const struct tsdb *db)
+static struct compact_limits limits_of(const struct tsdb *db, int64_t now_ns)
 {
     int64_t most = RANGE_MS_MAX;
     if (db->options.retention_ms > 0) {
         most = TSDB_MIN(most, db->options.retention_ms / 10);
     }
-    return (struct compact_limits){db->options.block_range_ms, most};
+    return (struct compact_limits){db->options.block_range_ms, most, now_ns};
 }
 
-static enum tsdb_status compact_one(struct tsdb *db, size_t *out_count, struct tsdb_error *err)
+/* *out_source: it failed for a block that the next plan leaves out. */
+static enum tsdb_status compact_one(struct tsdb *db, int64_t now_ns, size_t *out_count,
+                                    bool *out_source, struct tsdb_error *err)
 {
     struct db_life *life = db->life;
     struct compact_plan plan = {0};
     struct block_meta made;
-    struct compact_limits limits = limits_of(db);
+    struct compact_limits limits = limits_of(db, now_ns);
     struct compact_source s = {
         .blocks = &db->blocks,
         .hash_key = &db->hash_key,
+        .now_ns = now_ns,
         .cancel = &life->stop_background,
     };
     int64_t begin_ns = tsdb_clock_mono_ns(&db->options.clock);
     struct view *v = view_acquire(&db->blocks.views);
     enum tsdb_status status = compact_plan(v, &limits, &plan, err);
     if (status == TSDB_OK) {
-        status = compact_run(&s, &plan, &made, err);
+        status = compact_run(&s, &plan, &made, out_source, err);
     } else if (status == TSDB_NOT_FOUND) {
         plan.count = 0;
         status = TSDB_OK;
@@ -452,10 +493,15 @@ size_t tsdb_compact_step(struct tsdb *db, int64_t now_ns)
     tsdb_mutex_lock(&life->block_work);
     if (now_ns >= life->compact_next_ns) {
         enum tsdb_status status = drop_old(db, now_ns, &count, &err);
+        bool source = false;
         if (status == TSDB_OK) {
-            status = compact_one(db, &count, &err);
+            status = compact_one(db, now_ns, &count, &source, &err);
         }
-        if (status != TSDB_OK) {
+        if (source) {
+            atomic_fetch_add_explicit(&life->compaction_failures, 1, memory_order_relaxed);
+            tsdb_log(TSDB_LOG_ERROR, "compact", "failed; goes on without the block",
+                     TSDB_S("err", err.msg));
+        } else if (status != TSDB_OK) {
             failed(db, "compact", &err, &life->compaction_failures, &life->compact_next_ns);
         }
     }

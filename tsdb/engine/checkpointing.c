@@ -101,6 +101,12 @@ void db_checkpoint_remove_old(struct tsdb *db)
     }
 }
 
+static void collect_head_files(struct tsdb *db)
+{
+    head_files_collect(db->head_files, BLOCKS_DIR_QUARANTINE,
+                       (uint64_t)tsdb_clock_wall_ms(&db->options.clock));
+}
+
 /* ---- the whole ---- */
 static enum tsdb_status write_steps(struct tsdb *db, bool inline_owners,
                                     struct checkpoint_info *info, uint64_t *out_bytes,
@@ -157,7 +163,7 @@ enum tsdb_status db_checkpoint_write(struct tsdb *db, bool inline_owners, struct
     atomic_store_explicit(&life->checkpoint_last_ms, info.created_ms, memory_order_relaxed);
     db_checkpoint_remove_old(db);
     head_files_doom(db->head_files);
-    head_files_collect(db->head_files);
+    collect_head_files(db);
     return TSDB_OK;
 }
 
@@ -206,7 +212,7 @@ size_t tsdb_checkpoint_step(struct tsdb *db, int64_t now_ns)
     struct tsdb_error err;
     enum tsdb_status status = TSDB_NOT_FOUND;
     tsdb_mutex_lock(&life->admin);
-    head_files_collect(db->head_files);
+    collect_head_files(db);
     if (due(db, now_ns)) {
         status = db_checkpoint_write(db, db->options.manual_steps, &err);
     }

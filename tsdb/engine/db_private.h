@@ -75,8 +75,11 @@ struct db_life {
     struct flush_round *flush_round;        /* windows found and not written yet; NULL: none */
     bool flush_round_on;                    /* what is due has been sealed */
     int64_t flush_from_ms, flush_before_ms; /* windows of the round that are not found yet */
-    uint64_t swept_bytes;                   /* flushed_bytes, when the last sweep was over */
-    int64_t drop_next_ns;                   /* the next round of retention */
+    uint64_t flush_held;                    /* series of the round that wait for a file */
+    int64_t flush_held_ns;                  /* until then, the first of them */
+    struct tsdb_error flush_held_by;
+    uint64_t swept_bytes;              /* flushed_bytes, when the last sweep was over */
+    int64_t drop_next_ns;              /* the next round of retention */
     uint64_t swept_view;               /* chunks in blocks of views up to this have left the head */
     _Atomic(uint64_t) flushed_view;    /* the last one that has a block from the head */
     _Atomic(uint64_t) checkpoint_view; /* flushed_view, when the last checkpoint was written */

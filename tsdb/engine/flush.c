@@ -41,6 +41,9 @@ struct run {
     uint32_t pair_count;
     uint64_t damaged;
     struct tsdb_error first_damage;
+    uint64_t held; /* series that wait, as in struct flush_result */
+    int64_t held_ns;
+    struct tsdb_error held_by;
     struct block_writer *writer;
     struct tsdb_arena arena;
     struct tsdb_label labels[TSDB_LABELS_MAX];
@@ -117,23 +120,56 @@ static bool chunks_take(struct run *r, const struct flush_entry *e)
     return true;
 }
 
-/* Pieces of the chunks that verify. */
+/* The series waits for the file, which may be read again later. */
+static enum tsdb_status hold(struct run *r, const struct head_file *f, const struct tsdb_error *why)
+{
+    r->held_ns = r->held == 0 ? f->budget.retry_ns : TSDB_MIN(r->held_ns, f->budget.retry_ns);
+    if (r->held == 0 || r->held_by.status == TSDB_OK) {
+        r->held_by = *why;
+    }
+    r->held++;
+    return TSDB_BUSY;
+}
+
+/* OK: *out is the chunk, or count 0 for one that is given up. BUSY: the series waits. */
+static enum tsdb_status chunk_read(struct run *r, const struct flush_chunk *c,
+                                   struct chunk_samples *out, struct tsdb_error *err)
+{
+    struct tsdb_error why = {0};
+    int64_t now_ns = tsdb_clock_mono_ns(&r->s->clock);
+    *out = (struct chunk_samples){0};
+    if (r->s->patient && error_budget_waits(&c->file->budget, now_ns)) {
+        return hold(r, c->file, &why);
+    }
+    enum tsdb_status status = head_file_read_once(c->file, c->offset, c->len, &r->arena, out, &why);
+    if (status == TSDB_OK) {
+        return TSDB_OK;
+    }
+    if (status == TSDB_IO && !error_budget_fail(&c->file->budget, now_ns)) {
+        return hold(r, c->file, &why);
+    }
+    if (status != TSDB_IO && status != TSDB_CORRUPT) {
+        return tsdb_error_set(err, status, "%s", why.msg);
+    }
+    *out = (struct chunk_samples){0};
+    r->first_damage = r->damaged++ == 0 ? why : r->first_damage;
+    head_file_give_up(c->file, &why);
+    return TSDB_OK;
+}
+
+/* Pieces of the chunks that verify. BUSY: the series waits. */
 static enum tsdb_status chunks_read(struct run *r, struct piece *pieces, uint32_t *out_count,
                                     struct tsdb_error *err)
 {
     uint32_t n = 0;
     for (uint32_t i = 0; i < r->chunk_count; i++) {
         struct chunk_samples samples;
-        struct tsdb_error why = {0};
-        const struct flush_chunk *c = &r->chunks[i];
-        enum tsdb_status status =
-            head_file_read_once(c->file, c->offset, c->len, &r->arena, &samples, &why);
-        if (status == TSDB_OK) {
+        enum tsdb_status status = chunk_read(r, &r->chunks[i], &samples, err);
+        if (status != TSDB_OK) {
+            return status;
+        }
+        if (samples.count > 0) {
             pieces[n++] = piece_of_chunk(&samples);
-        } else if (status == TSDB_CORRUPT) {
-            r->first_damage = r->damaged++ == 0 ? why : r->first_damage;
-        } else {
-            return tsdb_error_set(err, status, "%s", why.msg);
         }
     }
     *out_count = n;
@@ -181,11 +217,17 @@ static enum tsdb_status series_flush(struct run *r, uint32_t i, struct tsdb_erro
         chunks_release(r);
         return flush_no_memory(err);
     }
+    uint64_t damaged = r->damaged;
     enum tsdb_status status = r->chunk_count > 0 ? series_write(r, e->ref, err) : TSDB_OK;
-    for (uint32_t k = 0; k < r->chunk_count; k++) {
-        r->keys[r->key_count++] = key_of(r->chunks[k].file, r->chunks[k].offset);
+    if (status == TSDB_BUSY) {
+        r->damaged = damaged; /* it is found again, with the rest of the series */
+        status = TSDB_OK;
+    } else {
+        for (uint32_t k = 0; k < r->chunk_count; k++) {
+            r->keys[r->key_count++] = key_of(r->chunks[k].file, r->chunks[k].offset);
+        }
+        r->taken[i] = r->chunk_count;
     }
-    r->taken[i] = r->chunk_count;
     chunks_release(r);
     return status;
 }
@@ -283,8 +325,11 @@ static enum tsdb_status flush_series_of_window(struct run *r, struct flush_resul
         return flush_no_memory(err);
     }
     enum tsdb_status status = block_make(r, result, &live, err);
-    if (status != TSDB_OK) {
-        return status;
+    result->held = r->held;
+    result->held_ns = r->held_ns;
+    result->held_by = r->held_by;
+    if (status != TSDB_OK || r->key_count == 0) {
+        return status; /* all of it waits, or is gone */
     }
     status = blocks_publish(r->s->blocks, &live, live ? 1 : 0, NULL, 0, mark_all, r, err);
     if (status != TSDB_OK) {

@@ -18,7 +18,9 @@
  *     leave it out), and only if it was read in 2: what arrived meanwhile stays.
  *  2. A reader of the next view finds the samples in the block, one of an older view in the head.
  *  3. A chunk that does not verify is left out, reported and marked: it would be read in vain for
- *     ever. One that cannot be read now (IO) fails the flush, nothing is marked.
+ *     ever. When one cannot be read (IO), all of its series in the window waits in the head, and
+ *     whatever else needs its file, until that is to be tried again; the rest goes on. When the
+ *     file's error budget is spent, chunks of it that cannot be read are left out likewise.
  *  4. What is in files is the first part of a list (owner_mailbox_apply), so what came after 1
  *     stands behind what 1 has seen: of a series and window the first written goes into a block
  *     first.
@@ -37,13 +39,18 @@ struct flush_source {
     struct tsdb_epoch *epoch;
     const struct tsdb_hash_key *hash_key;
     int64_t range_ms;
+    struct tsdb_clock clock;
+    bool patient; /* files that failed are left alone until their time; false: tried now */
     const _Atomic(uint32_t) *cancel; /* not 0: stop with CANCELLED */
 };
 struct flush_result {
     uint64_t chunks; /* that left the head, damaged ones included */
     uint64_t damaged;
-    uint64_t bytes; /* of the head files that those chunks take */
-    uint64_t view;  /* the number of the view that has the block; 0: there was nothing to do */
+    uint64_t held;             /* series of the window that wait for a file */
+    int64_t held_ns;           /* held > 0: monotonic, when the first of them is tried again */
+    struct tsdb_error held_by; /* held > 0: why */
+    uint64_t bytes;            /* of the head files that those chunks take */
+    uint64_t view; /* the number of the view that has the block; 0: there was nothing to do */
     struct block_meta block; /* samples 0: no block was written */
 };
 

@@ -72,6 +72,7 @@ static void add_sealing(struct tsdb *db, struct tsdb_stats *out)
     out->head_files = f.files;
     out->head_file_bytes = f.bytes;
     out->head_read_failures = f.read_failures;
+    out->head_files_damaged = f.damaged;
     for (uint32_t i = 0; i < TSDB_PARTITIONS; i++) {
         out->seal_pending += head_raw_pending(db->heads[i]);
     }
@@ -88,6 +89,7 @@ static void add_blocks(struct tsdb *db, struct tsdb_stats *out)
     out->block_bytes = relaxed(&db->blocks.bytes);
     out->blocks_deleted = relaxed(&db->blocks.deleted);
     out->blocks_quarantined = relaxed(&db->blocks.quarantined);
+    out->blocks_damaged = relaxed(&db->blocks.damaged);
     out->blocks_expired = relaxed(&life->blocks_expired);
     out->flushes = relaxed(&life->flushes);
     out->flush_failures = relaxed(&life->flush_failures);

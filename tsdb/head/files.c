@@ -28,6 +28,7 @@ struct head_files {
     struct cache_l2 *cache;
     struct tsdb_epoch *epoch;
     _Atomic(uint64_t) read_failures;
+    _Atomic(uint64_t) damaged;
     struct tsdb_epoch_limbo limbo; /* owned by whoever checkpoints: stands for guards of the past */
     struct tsdb_mutex lock;        /* rank TSDB_HEAD_FILES; guards the rest */
     struct head_file *first TSDB_GUARDED;
@@ -96,6 +97,16 @@ void head_file_release(struct head_file *f)
     /* Release: partner is the load in head_files_mark and collect; the holder's reads are over. */
     uint64_t before = atomic_fetch_sub_explicit(&f->refs, 1, memory_order_release);
     TSDB_ASSERT(before > 0);
+}
+
+void head_file_give_up(struct head_file *f, const struct tsdb_error *why)
+{
+    if (!atomic_exchange_explicit(&f->damaged, true, memory_order_relaxed)) {
+        atomic_fetch_add_explicit(f->damaged_files, 1, memory_order_relaxed);
+        tsdb_log(TSDB_LOG_ERROR, "head files",
+                 "a file counts as damaged: what cannot be read is lost", TSDB_U("file", f->number),
+                 TSDB_S("err", why->msg));
+    }
 }
 
 static bool unused(const struct head_file *h)
@@ -237,6 +248,7 @@ static struct head_file *file_make(struct head_files *f, uint64_t number, struct
     h->fs = f->fs;
     h->file = file;
     h->read_failures = &f->read_failures;
+    h->damaged_files = &f->damaged;
     atomic_init(&h->bytes, bytes);
     return h;
 }
@@ -470,46 +482,6 @@ static struct head_file *take(struct head_files *f, enum state state)
     return gone;
 }
 
-static uint32_t delete_all(struct head_files *f, struct head_file *h)
-{
-    uint32_t n = 0;
-    while (h) {
-        struct head_file *next = h->next;
-        struct tsdb_error err;
-        char path[PATH_MAX_BYTES];
-        path_of(h->number, path);
-        if (h->cache) {
-            cache_l2_drop(h->cache, h->cache_id);
-        }
-        file_close(h);
-        if (f->fs->ops->unlink(f->fs->ctx, path, &err) != TSDB_OK) {
-            /* Harmless: the next start deletes it. */
-            tsdb_log(TSDB_LOG_WARN, "head files", "an unused file stays for now",
-                     TSDB_S("err", err.msg));
-        }
-        n++;
-        h = next;
-    }
-    return n;
-}
-
-uint32_t head_files_collect(struct head_files *f)
-{
-    tsdb_mutex_lock(&f->lock);
-    uint32_t doomed = f->doomed;
-    tsdb_mutex_unlock(&f->lock);
-    if (doomed == 0) {
-        return 0;
-    }
-    tsdb_epoch_reclaim(f->epoch, &f->limbo);
-    return f->limbo.count == 0 ? delete_all(f, take(f, DOOMED)) : 0;
-}
-
-uint32_t head_files_remove_unused(struct head_files *f)
-{
-    return delete_all(f, take(f, LIVE));
-}
-
 static enum tsdb_status set_aside(struct head_files *f, struct head_file *h, const char *dir,
                                   uint64_t stamp, struct tsdb_error *err)
 {
@@ -521,6 +493,69 @@ static enum tsdb_status set_aside(struct head_files *f, struct head_file *h, con
     return f->fs->ops->rename(f->fs->ctx, from, to, err);
 }
 
+/* The folder for what is set aside, its name durable. */
+static enum tsdb_status aside_prepare(struct head_files *f, const char *dir, struct tsdb_error *err)
+{
+    enum tsdb_status status = f->fs->ops->mkdir(f->fs->ctx, dir, err);
+    return status == TSDB_OK ? f->fs->ops->sync_dir(f->fs->ctx, "", err) : status;
+}
+
+/* To where a person may look at it. */
+static enum tsdb_status keep_damaged(struct head_files *f, struct head_file *h, const char *dir,
+                                     uint64_t stamp, struct tsdb_error *err)
+{
+    enum tsdb_status status = aside_prepare(f, dir, err);
+    if (status == TSDB_OK) {
+        status = set_aside(f, h, dir, stamp, err);
+    }
+    return status == TSDB_OK ? f->fs->ops->sync_dir(f->fs->ctx, dir, err) : status;
+}
+
+/* Close, and delete; dir not NULL: or move there what is damaged. */
+static uint32_t remove_all(struct head_files *f, struct head_file *h, const char *dir,
+                           uint64_t stamp)
+{
+    uint32_t n = 0;
+    while (h) {
+        struct head_file *next = h->next;
+        struct tsdb_error err;
+        char path[PATH_MAX_BYTES];
+        path_of(h->number, path);
+        bool aside = dir && atomic_load_explicit(&h->damaged, memory_order_relaxed);
+        enum tsdb_status status = aside ? keep_damaged(f, h, dir, stamp, &err)
+                                        : f->fs->ops->unlink(f->fs->ctx, path, &err);
+        if (h->cache) {
+            cache_l2_drop(h->cache, h->cache_id);
+        }
+        file_close(h);
+        if (status != TSDB_OK) {
+            /* Harmless: the next start deletes it. */
+            tsdb_log(TSDB_LOG_WARN, "head files", "an unused file stays for now",
+                     TSDB_S("err", err.msg));
+        }
+        n++;
+        h = next;
+    }
+    return n;
+}
+
+uint32_t head_files_collect(struct head_files *f, const char *dir, uint64_t stamp)
+{
+    tsdb_mutex_lock(&f->lock);
+    uint32_t doomed = f->doomed;
+    tsdb_mutex_unlock(&f->lock);
+    if (doomed == 0) {
+        return 0;
+    }
+    tsdb_epoch_reclaim(f->epoch, &f->limbo);
+    return f->limbo.count == 0 ? remove_all(f, take(f, DOOMED), dir, stamp) : 0;
+}
+
+uint32_t head_files_remove_unused(struct head_files *f)
+{
+    return remove_all(f, take(f, LIVE), NULL, 0);
+}
+
 enum tsdb_status head_files_set_aside(struct head_files *f, const char *dir, uint64_t stamp,
                                       uint32_t *out_moved, struct tsdb_error *err)
 {
@@ -529,10 +564,7 @@ enum tsdb_status head_files_set_aside(struct head_files *f, const char *dir, uin
     if (!h) {
         return TSDB_OK;
     }
-    enum tsdb_status status = f->fs->ops->mkdir(f->fs->ctx, dir, err);
-    if (status == TSDB_OK) {
-        status = f->fs->ops->sync_dir(f->fs->ctx, "", err);
-    }
+    enum tsdb_status status = aside_prepare(f, dir, err);
     while (h) {
         struct head_file *next = h->next;
         if (status == TSDB_OK) {
@@ -555,7 +587,8 @@ enum tsdb_status head_files_set_aside(struct head_files *f, const char *dir, uin
 void head_files_stats(struct head_files *f, struct head_files_stats *out)
 {
     *out = (struct head_files_stats){
-        .read_failures = atomic_load_explicit(&f->read_failures, memory_order_relaxed)};
+        .read_failures = atomic_load_explicit(&f->read_failures, memory_order_relaxed),
+        .damaged = atomic_load_explicit(&f->damaged, memory_order_relaxed)};
     tsdb_mutex_lock(&f->lock);
     for (struct head_file *h = f->first; h; h = h->next) {
         out->files++;

@@ -12,6 +12,9 @@
  *     begun after is durable (nothing durable refers to it any more), deleted when the guards open
  *     at that time are closed and no reader holds it.
  *
+ *  3. A file of which a chunk was given up is moved aside when it would be deleted: what a machine
+ *     could not read a person may.
+ *
  * Format: docs/format/head-chunks.md. Locks: one (rank TSDB_HEAD_FILES) around the list; never held
  * over I/O. Threads: next by the sealer; mark, doom, collect, next_number under the admin lock (or
  * alone); find, read any.
@@ -53,8 +56,9 @@ void head_file_frame_end(const struct head_file *f, uint64_t offset, uint8_t *fr
 uint64_t head_files_next_number(struct head_files *f);
 void head_files_mark(struct head_files *f);
 void head_files_doom(struct head_files *f);
-/* Returns the number of files deleted. Cheap when none is doomed. */
-uint32_t head_files_collect(struct head_files *f);
+/* Returns the number of files deleted, or moved to dir as head_files_set_aside does. Cheap when none
+ * is doomed. */
+uint32_t head_files_collect(struct head_files *f, const char *dir, uint64_t stamp);
 /* Recovery, when what was loaded is to stay: delete every file that the loaded checkpoint does not
  * refer to (it may, and no chunk of the head: then the next checkpoint lets it go). */
 uint32_t head_files_remove_unused(struct head_files *f);
@@ -66,6 +70,7 @@ enum tsdb_status head_files_set_aside(struct head_files *f, const char *dir, uin
 
 struct head_files_stats {
     uint64_t files, bytes, read_failures;
+    uint64_t damaged; /* files of which a chunk was given up, in this life */
 };
 void head_files_stats(struct head_files *f, struct head_files_stats *out);
 

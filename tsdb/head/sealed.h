@@ -26,6 +26,7 @@
 
 #include "tsdb/chunk/cache_l2.h"
 #include "tsdb/chunk/chunk.h"
+#include "tsdb/chunk/error_budget.h"
 #include "tsdb/head/head.h"
 
 struct head_tail;
@@ -46,6 +47,9 @@ struct head_file {
     _Atomic(uint64_t) bytes;          /* durable */
     _Atomic(uint64_t) *read_failures; /* chunks that did not verify; a metric */
     _Atomic(bool) in_checkpoint;      /* the one that was loaded refers to it */
+    struct error_budget budget;       /* the flusher's */
+    _Atomic(bool) damaged;            /* of the flusher: a chunk was given up; it is not deleted */
+    _Atomic(uint64_t) *damaged_files; /* how many are; a metric */
     struct head_file *next;           /* guarded by the list's lock, as is state */
     uint32_t state;
 };
@@ -155,6 +159,9 @@ void head_sealed_visit(struct head_partition *p, struct tsdb_epoch *epoch, uint3
 typedef bool (*sealed_back_fn)(void *arg, struct head_sealed *s);
 void head_sealed_visit_back(struct head_partition *p, struct tsdb_epoch *epoch, uint32_t local,
                             uint32_t at, sealed_back_fn fn, void *arg);
+/* A chunk of the file is given up: it could not be read again and again, or does not verify. The file
+ * will go to quarantine instead of being deleted; why is logged once a file. */
+void head_file_give_up(struct head_file *f, const struct tsdb_error *why);
 /* The chunk's samples are in the blocks of view `view` (> 0). False: retention has dropped it
  * meanwhile, or it was marked before. Under the guard of a visit. */
 bool head_sealed_flushed(struct head_partition *p, struct head_sealed *s, uint64_t view);

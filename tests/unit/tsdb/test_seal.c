@@ -562,15 +562,16 @@ static void head_files__doomed__wait_for_guards_and_readers(void **state)
     tsdb_epoch_enter(h->db->epoch, &guard);
     assert_int_equal(head_drop_before(head_of(h, 1), 0, UINT32_MAX, T0 + 2 * RANGE), 1);
     head_files_mark(files);
-    head_files_collect(files); /* the checkpoint still refers to it */
+    head_files_collect(files, "quarantine", 1); /* the checkpoint still refers to it */
     assert_ptr_equal(head_files_find(files, 1), f);
     head_files_doom(files);
-    assert_int_equal(head_files_collect(files), 0); /* the guard may have found it */
+    assert_int_equal(head_files_collect(files, "quarantine", 1),
+                     0); /* the guard may have found it */
     head_file_acquire(f);
     tsdb_epoch_exit(h->db->epoch, &guard);
-    assert_int_equal(head_files_collect(files), 0); /* and did */
+    assert_int_equal(head_files_collect(files, "quarantine", 1), 0); /* and did */
     head_file_release(f);
-    assert_int_equal(head_files_collect(files), 1);
+    assert_int_equal(head_files_collect(files, "quarantine", 1), 1);
     assert_null(head_files_find(files, 1));
     struct tsdb_file_info info;
     assert_int_equal(h->options.fs.ops->stat(h->options.fs.ctx, "head/00000001", &info, NULL),

@@ -88,7 +88,7 @@ static void *seal(void *arg)
         }
         head_files_mark(sh->files); /* as if a checkpoint became durable at once */
         head_files_doom(sh->files);
-        head_files_collect(sh->files);
+        head_files_collect(sh->files, "quarantine", 1);
     }
     return NULL;
 }
