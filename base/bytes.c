@@ -131,22 +131,28 @@ static __attribute__((format(printf, 3, 0))) void buf_print_long(struct tsdb_buf
     }
 }
 
-void tsdb_buf_printf(struct tsdb_buf *b, const char *format, ...)
+void tsdb_buf_vprintf(struct tsdb_buf *b, const char *format, va_list args)
 {
     char text[256];
-    va_list args;
-    va_start(args, format);
+    va_list again;
+    va_copy(again, args);
     int len = vsnprintf(text, sizeof text, format, args);
-    va_end(args);
     if (len < 0) {
         b->failed = true;
     } else if ((size_t)len < sizeof text) {
         tsdb_buf_put(b, text, (size_t)len);
     } else {
-        va_start(args, format);
-        buf_print_long(b, (size_t)len, format, args);
-        va_end(args);
+        buf_print_long(b, (size_t)len, format, again);
     }
+    va_end(again);
+}
+
+void tsdb_buf_printf(struct tsdb_buf *b, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    tsdb_buf_vprintf(b, format, args);
+    va_end(args);
 }
 
 /* ---- bounded reader ---- */

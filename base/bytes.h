@@ -13,6 +13,7 @@
 #include "base/compiler.h"
 #include "base/status.h"
 
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -148,6 +149,7 @@ void tsdb_buf_put_le64(struct tsdb_buf *b, uint64_t v);
 void tsdb_buf_put_uvarint(struct tsdb_buf *b, uint64_t v);
 void tsdb_buf_put_varint(struct tsdb_buf *b, int64_t v);
 void tsdb_buf_printf(struct tsdb_buf *b, const char *format, ...) TSDB_PRINTF(2, 3);
+void tsdb_buf_vprintf(struct tsdb_buf *b, const char *format, va_list args) TSDB_PRINTF(2, 0);
 
 /* A bounded reader over untrusted bytes. `failed` is sticky: after the first short or malformed
  * read every getter returns 0, and the caller checks once per structure. Nothing here allocates. */

@@ -1,6 +1,7 @@
 #define TSDB_ERROR_DEFINED_HERE
 #include "base/status.h"
 
+#include "base/arena.h"
 #include "base/assert.h"
 
 #include <errno.h>
@@ -52,10 +53,13 @@ static size_t cut_at_character(const char *s, size_t len)
     return len;
 }
 
-/* Messages go to one-line logs and HTTP answers: a line break in a name must not end the line. */
-static void message_store(struct tsdb_error *err, const char *text)
+/* Messages go to one-line logs and HTTP answers: a line break in a name must not end the line.
+ * Returns whether msg says all. */
+static bool message_store(struct tsdb_error *err, const char *text)
 {
-    size_t len = strlen(text);
+    size_t all = strlen(text);
+    size_t len = all;
+    bool same = true;
     if (len >= sizeof err->msg) {
         len = cut_at_character(text, sizeof err->msg - 1);
     }
@@ -64,9 +68,12 @@ static void message_store(struct tsdb_error *err, const char *text)
         err->msg[i] = text[i];
         if (c < 0x20 || c == 0x7f) {
             err->msg[i] = ' ';
+            same = false;
         }
     }
     err->msg[len] = '\0';
+    err->whole = NULL;
+    return same && len == all;
 }
 
 /* Formats into scratch first, because an argument may be err->msg itself. */
@@ -86,7 +93,7 @@ static __attribute__((format(printf, 5, 0))) void error_fill(struct tsdb_error *
     err->status = status;
     err->sys_errno = status == TSDB_IO ? sys_errno : 0;
     err->pos = pos;
-    message_store(err, text);
+    (void)message_store(err, text);
 }
 
 enum tsdb_status tsdb_error_set(struct tsdb_error *err, enum tsdb_status status, const char *format,
@@ -113,6 +120,56 @@ enum tsdb_status tsdb_error_set_at(struct tsdb_error *err, enum tsdb_status stat
         va_end(args);
     }
     return status;
+}
+
+/* The formatted text, in the arena. NULL: no room, or nothing to format. */
+static __attribute__((format(printf, 2, 0))) char *text_in_arena(struct tsdb_arena *arena,
+                                                                 const char *format, va_list args)
+{
+    va_list again;
+    va_copy(again, args);
+    int len = vsnprintf(NULL, 0, format, again);
+    va_end(again);
+    char *text = len >= 0 ? tsdb_arena_alloc(arena, (size_t)len + 1, 1) : NULL;
+    if (text) {
+        (void)vsnprintf(text, (size_t)len + 1, format, args);
+    }
+    return text;
+}
+
+enum tsdb_status tsdb_error_set_whole(struct tsdb_error *err, struct tsdb_arena *arena,
+                                      enum tsdb_status status, uint64_t pos, const char *format,
+                                      ...)
+{
+    TSDB_ASSERT(status != TSDB_OK);
+    if (!err) {
+        return status;
+    }
+    va_list args;
+    char *text = NULL;
+    if (arena) {
+        va_start(args, format);
+        text = text_in_arena(arena, format, args);
+        va_end(args);
+    }
+    if (!text) {
+        va_start(args, format);
+        error_fill(err, status, 0, pos, format, args);
+        va_end(args);
+        return status;
+    }
+    err->status = status;
+    err->sys_errno = 0;
+    err->pos = pos;
+    if (!message_store(err, text)) {
+        err->whole = text;
+    }
+    return status;
+}
+
+const char *tsdb_error_text(const struct tsdb_error *err)
+{
+    return err->whole ? err->whole : err->msg;
 }
 
 enum tsdb_status tsdb_error_set_errno(struct tsdb_error *err, int sys_errno, const char *format,
@@ -149,7 +206,7 @@ enum tsdb_status tsdb_error_prefix(struct tsdb_error *err, enum tsdb_status stat
     va_end(args);
     size_t len = strlen(text);
     (void)snprintf(text + len, sizeof text - len, ": %s", err->msg);
-    message_store(err, text);
+    (void)message_store(err, text);
     return err->status;
 }
 

@@ -1,8 +1,8 @@
 /* The outcome of every fallible function.
  *
  * A fallible function returns enum tsdb_status and, where a person will read the cause, takes
- * `struct tsdb_error *err` last. The error is caller-owned, may be NULL, never allocates, is filled
- * by the layer that knows most and untouched on success. Messages name object, place, got and
+ * `struct tsdb_error *err` last. The error is caller-owned, may be NULL and need not be initialised,
+ * never allocates (but for tsdb_error_set_whole), is filled by the layer that knows most and untouched on success. Messages name object, place, got and
  * expected: "wal 000012 at byte 40960: crc 1a2b, expected 9f00".
  */
 #ifndef BASE_STATUS_H
@@ -11,6 +11,8 @@
 #include "base/compiler.h"
 
 #include <stdint.h>
+
+struct tsdb_arena;
 
 enum tsdb_status {
     TSDB_OK = 0,
@@ -36,6 +38,7 @@ struct tsdb_error {
     /* NUL-terminated, one line, may be cut at a UTF-8 boundary: room for three label sets and what
      * is wrong with them. */
     char msg[1024];
+    const char *whole; /* the text, if msg could not hold it: see tsdb_error_set_whole */
 };
 
 /* Lower-case name for logs and metrics: "ok", "no_memory", ... Never NULL. */
@@ -47,6 +50,14 @@ enum tsdb_status tsdb_error_set(struct tsdb_error *err, enum tsdb_status status,
                                 ...) TSDB_PRINTF(3, 4);
 enum tsdb_status tsdb_error_set_at(struct tsdb_error *err, enum tsdb_status status, uint64_t pos,
                                    const char *format, ...) TSDB_PRINTF(4, 5);
+/* The same with a text of any length, line breaks kept: what msg cannot hold goes to the arena (NULL,
+ * or without room: it is cut). */
+enum tsdb_status tsdb_error_set_whole(struct tsdb_error *err, struct tsdb_arena *arena,
+                                      enum tsdb_status status, uint64_t pos, const char *format,
+                                      ...) TSDB_PRINTF(5, 6);
+/* The text of an error that was set, as whole as it is known; lives as long as the error and the
+ * arena. */
+const char *tsdb_error_text(const struct tsdb_error *err);
 /* TSDB_IO (TSDB_NOMEM for ENOMEM, TSDB_NOT_FOUND for ENOENT); appends ": <strerror>". */
 enum tsdb_status tsdb_error_set_errno(struct tsdb_error *err, int sys_errno, const char *format,
                                       ...) TSDB_PRINTF(3, 4);
@@ -64,6 +75,8 @@ void tsdb_error_clear(struct tsdb_error *err);
     ((void)(tsdb_error_set)(err, status, __VA_ARGS__), (status))
 #define tsdb_error_set_at(err, status, ...)                                                        \
     ((void)(tsdb_error_set_at)(err, status, __VA_ARGS__), (status))
+#define tsdb_error_set_whole(err, arena, status, ...)                                              \
+    ((void)(tsdb_error_set_whole)(err, arena, status, __VA_ARGS__), (status))
 #define tsdb_error_nomem(err, what) ((void)(tsdb_error_nomem)(err, what), TSDB_NOMEM)
 #define tsdb_error_prefix(err, status, ...)                                                        \
     ((void)(tsdb_error_prefix)(err, status, __VA_ARGS__), (status))

@@ -135,8 +135,7 @@ static enum tsdb_status call_build(struct exec *x, const struct query_expr *e,
         return op_range_build(x, e, grid, i->range, out);
     }
     TSDB_ASSERT(!f->supported);
-    return tsdb_error_set(x->err, TSDB_UNSUPPORTED, "function \"%s\" is not supported yet",
-                          f->name);
+    return exec_fail(x, TSDB_UNSUPPORTED, "function \"%s\" is not supported yet", f->name);
 }
 
 static enum tsdb_status operands_build(struct exec *x, const struct query_expr *e,
@@ -201,7 +200,7 @@ static enum tsdb_status build_node(struct exec *x, const struct query_expr *e,
         break;
     }
     TSDB_ASSERT(e->type == QUERY_TYPE_SCALAR || e->type == QUERY_TYPE_VECTOR);
-    return tsdb_error_set(x->err, TSDB_UNSUPPORTED, "expression of an unknown kind");
+    return exec_fail(x, TSDB_UNSUPPORTED, "expression of an unknown kind");
 }
 
 enum tsdb_status build_expr(struct exec *x, const struct query_expr *e, const struct grid *grid,

@@ -21,19 +21,19 @@ enum tsdb_status exec_nomem_status(struct exec *x)
         limited |= a->limit_bytes > 0;
     }
     if (limited) {
-        return tsdb_error_set(x->err, TSDB_LIMIT, "query needs more memory than it may use");
+        return exec_fail(x, TSDB_LIMIT, "query needs more memory than it may use");
     }
-    return tsdb_error_set(x->err, TSDB_NOMEM, "out of memory in query execution");
+    return exec_fail(x, TSDB_NOMEM, "out of memory in query execution");
 }
 
 enum tsdb_status exec_check(struct exec *x)
 {
     enum tsdb_status status = tsdb_request_check(x->request);
     if (status == TSDB_CANCELLED) {
-        return tsdb_error_set(x->err, status, "query was canceled in expression evaluation");
+        return exec_fail(x, status, "query was canceled in expression evaluation");
     }
     if (status == TSDB_TIMEOUT) {
-        return tsdb_error_set(x->err, status, "query timed out in expression evaluation");
+        return exec_fail(x, status, "query timed out in expression evaluation");
     }
     return status;
 }
@@ -50,8 +50,8 @@ enum tsdb_status exec_hold(struct exec *x, uint64_t samples)
         x->samples_peak = x->samples_now;
     }
     if (x->options->samples_max > 0 && x->samples_now > x->options->samples_max) {
-        return tsdb_error_set(
-            x->err, TSDB_LIMIT,
+        return exec_fail(
+            x, TSDB_LIMIT,
             "query processing would load too many samples into memory in query execution");
     }
     return TSDB_OK;
@@ -137,10 +137,14 @@ const struct tsdb_histogram *exec_keep_histogram(struct exec *x, const struct ts
 static struct exec_note *note_put(struct exec *x, bool is_info, uint32_t pos, const char *text,
                                   size_t len)
 {
+    uint32_t turn = x->turn > 0 ? x->turn : x->turns + 1;
     for (struct exec_note *n = x->notes; n; n = n->next) {
         if (n->note.is_info == is_info && strlen(n->note.text) == len &&
             memcmp(n->note.text, text, len) == 0) {
-            n->pos = pos; /* the last one counts, as in Prometheus */
+            if (turn >= n->turn) {
+                n->pos = pos;
+                n->turn = turn;
+            }
             n->occurrences++;
             return n;
         }
@@ -148,7 +152,7 @@ static struct exec_note *note_put(struct exec *x, bool is_info, uint32_t pos, co
     struct exec_note *n = TSDB_ARENA_NEW(x->arena, struct exec_note);
     char *copy = tsdb_arena_strndup(x->arena, text, len);
     if (n && copy) {
-        *n = (struct exec_note){{copy, is_info}, pos, false, 1, x->notes};
+        *n = (struct exec_note){{copy, is_info}, pos, turn, false, 1, x->notes};
         x->notes = n;
         x->note_count++;
         return n;
@@ -158,12 +162,16 @@ static struct exec_note *note_put(struct exec *x, bool is_info, uint32_t pos, co
 
 void exec_note(struct exec *x, bool is_info, uint32_t pos, const char *format, ...)
 {
-    char text[512];
+    struct tsdb_buf b;
     va_list args;
+    tsdb_buf_init(&b, TSDB_MEM_QUERY, 0);
     va_start(args, format);
-    int n = vsnprintf(text, sizeof text, format, args);
+    tsdb_buf_vprintf(&b, format, args);
     va_end(args);
-    note_put(x, is_info, pos, text, n < 0 ? 0 : strlen(text));
+    if (!b.failed) {
+        note_put(x, is_info, pos, (const char *)b.data, b.len);
+    }
+    tsdb_buf_deinit(&b);
 }
 
 static struct exec_note *note_metric(struct exec *x, bool is_info, uint32_t pos, const char *text,

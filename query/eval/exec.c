@@ -183,7 +183,7 @@ static enum tsdb_status run(struct exec *x, const struct query_expr *e,
         return exec_hold(x, steps);
     }
     if (steps > UINT32_MAX) {
-        return tsdb_error_set(x->err, TSDB_LIMIT, "query has too many steps");
+        return exec_fail(x, TSDB_LIMIT, "query has too many steps");
     }
     const struct grid grid = {params->start_ms, instant ? 1 : params->step_ms, (uint32_t)steps};
     const struct query_expr *bare = query_expr_unwrap(e);
@@ -273,11 +273,11 @@ static enum tsdb_status check_params(struct exec *x, const struct query_expr *e,
 {
     if (p->step_ms < 0 || p->end_ms < p->start_ms ||
         (p->step_ms == 0 && p->end_ms != p->start_ms)) {
-        return tsdb_error_set(x->err, TSDB_INVALID, "invalid time range of the query");
+        return exec_fail(x, TSDB_INVALID, "invalid time range of the query");
     }
     if (p->step_ms > 0 && e->type != QUERY_TYPE_SCALAR && e->type != QUERY_TYPE_VECTOR) {
-        return tsdb_error_set(
-            x->err, TSDB_INVALID,
+        return exec_fail(
+            x, TSDB_INVALID,
             "invalid expression type \"%s\" for range query, must be Scalar or instant Vector",
             query_type_words(e->type));
     }

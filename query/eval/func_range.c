@@ -108,13 +108,13 @@ bool func_double_exponential_smoothing(struct range_call *c, const struct points
     double sf = c->args[0];
     double tf = c->args[1];
     if (sf <= 0 || sf >= 1) {
-        c->status = tsdb_error_set(c->x->err, TSDB_INVALID,
-                                   "invalid smoothing factor. Expected: 0 < sf < 1, got: %f", sf);
+        c->status = exec_fail(c->x, TSDB_INVALID,
+                              "invalid smoothing factor. Expected: 0 < sf < 1, got: %f", sf);
         return false;
     }
     if (tf <= 0 || tf >= 1) {
-        c->status = tsdb_error_set(c->x->err, TSDB_INVALID,
-                                   "invalid trend factor. Expected: 0 < tf < 1, got: %f", tf);
+        c->status = exec_fail(c->x, TSDB_INVALID,
+                              "invalid trend factor. Expected: 0 < tf < 1, got: %f", tf);
         return false;
     }
     if (!two_floats(c, w)) {

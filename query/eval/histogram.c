@@ -10,7 +10,7 @@ enum tsdb_status histogram_status(struct exec *x, enum tsdb_status status)
         return TSDB_OK;
     }
     if (status == TSDB_CORRUPT) {
-        return tsdb_error_set(x->err, status, "a stored histogram has impossible buckets");
+        return exec_fail(x, status, "a stored histogram has impossible buckets");
     }
     return exec_nomem(x);
 }

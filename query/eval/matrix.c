@@ -114,8 +114,8 @@ enum tsdb_status matrix_extend(struct matrix *m, struct points *p)
     int64_t end = matrix_window_end(m, 0);
     int64_t begin = time_sub(end, m->range_ms);
     if (p->h_count > 0) {
-        return tsdb_error_set(x->err, TSDB_INVALID, "%s modifier is not supported with histograms",
-                              smoothed ? "smoothed" : "anchored");
+        return exec_fail(x, TSDB_INVALID, "%s modifier is not supported with histograms",
+                         smoothed ? "smoothed" : "anchored");
     }
     uint32_t n = p->count;
     uint32_t first = 0; /* the last one at or before the beginning, if there is one */
@@ -191,11 +191,10 @@ enum tsdb_status matrix_check_extension(const struct matrix *m, const struct que
     tsdb_buf_init(&takers, TSDB_MEM_QUERY, 0);
     takers_print(&takers, smoothed);
     enum tsdb_status status =
-        takers.failed ? exec_nomem(x)
-                      : tsdb_error_set(x->err, TSDB_INVALID,
-                                       "%s modifier can only be used with: %s - not with %s",
-                                       smoothed ? "smoothed" : "anchored",
-                                       (const char *)takers.data, f->name);
+        takers.failed
+            ? exec_nomem(x)
+            : exec_fail(x, TSDB_INVALID, "%s modifier can only be used with: %s - not with %s",
+                        smoothed ? "smoothed" : "anchored", (const char *)takers.data, f->name);
     tsdb_buf_deinit(&takers);
     return status;
 }
@@ -231,7 +230,7 @@ static enum tsdb_status subquery_grid(struct matrix *m, int64_t step_ms, struct 
 {
     struct exec *x = m->x;
     if (step_ms < 1) {
-        return tsdb_error_set(x->err, TSDB_INVALID, "subquery step must be at least 1ms");
+        return exec_fail(x, TSDB_INVALID, "subquery step must be at least 1ms");
     }
     *out = (struct grid){0, step_ms, 0};
     if (m->grid.count == 0) {
@@ -240,7 +239,7 @@ static enum tsdb_status subquery_grid(struct matrix *m, int64_t step_ms, struct 
     int64_t begin = time_sub(matrix_window_end(m, 0), m->range_ms);
     int64_t end = matrix_window_end(m, m->grid.count - 1);
     if (begin < INT64_MIN / 4 || end > INT64_MAX / 4) {
-        return tsdb_error_set(x->err, TSDB_INVALID, "subquery reaches beyond the range of time");
+        return exec_fail(x, TSDB_INVALID, "subquery reaches beyond the range of time");
     }
     out->start_ms = begin / step_ms * step_ms;
     if (out->start_ms <= begin) {
@@ -251,8 +250,8 @@ static enum tsdb_status subquery_grid(struct matrix *m, int64_t step_ms, struct 
     }
     uint64_t count = (uint64_t)(end - out->start_ms) / (uint64_t)step_ms + 1;
     if (count > UINT32_MAX || (x->options->samples_max > 0 && count > x->options->samples_max)) {
-        return tsdb_error_set(
-            x->err, TSDB_LIMIT,
+        return exec_fail(
+            x, TSDB_LIMIT,
             "query processing would load too many samples into memory in query execution");
     }
     out->count = (uint32_t)count;

@@ -4,8 +4,7 @@
 
 static enum tsdb_status same_labelset(struct exec *x)
 {
-    return tsdb_error_set(x->err, TSDB_INVALID,
-                          "vector cannot contain metrics with the same labelset");
+    return exec_fail(x, TSDB_INVALID, "vector cannot contain metrics with the same labelset");
 }
 
 struct op_merge {

@@ -122,9 +122,12 @@ struct op *op_new(struct exec *x, size_t bytes, const struct query_expr *e, cons
 enum tsdb_status op_next(struct op *op, struct column *out)
 {
     TSDB_ASSERT(op->pos < op->series_count);
+    uint32_t outer = op->x->turn;
     enum tsdb_status status = exec_poll(op->x);
     if (status == TSDB_OK) {
+        op->x->turn = op->turn > 0 ? op->turn : outer; /* 0: part of the one around it */
         status = op->next(op, out);
+        op->x->turn = outer;
     }
     op->pos++;
     return status;

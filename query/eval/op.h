@@ -95,7 +95,8 @@ struct op {
     const struct query_expr *expr;
     struct op_series *series;
     uint32_t series_count;
-    uint32_t pos; /* series handed out */
+    uint32_t pos;  /* series handed out */
+    uint32_t turn; /* when Prometheus would evaluate it: after what it is made of, left to right */
 };
 
 struct exec_scratch {
@@ -106,7 +107,8 @@ struct exec_scratch {
 struct exec_note {
     struct query_note note; /* text without position until the end */
     uint32_t pos;
-    bool counted; /* tells how often it was given, if more than once */
+    uint32_t turn; /* of the operator that gave it */
+    bool counted;  /* tells how often it was given, if more than once */
     uint64_t occurrences;
     struct exec_note *next;
 };
@@ -134,6 +136,8 @@ struct exec {
     struct exec_scratch *scratches;
     struct exec_note *notes; /* newest first */
     uint32_t note_count;
+    uint32_t turns; /* operators built so far */
+    uint32_t turn;  /* of the operator that computes; 0 while building */
 };
 
 /* ---- context.c: limits ---- */
@@ -145,6 +149,10 @@ enum tsdb_status exec_check(struct exec *x) TSDB_WUR;
 /* Account for samples held until the end of the query, or until exec_release. */
 enum tsdb_status exec_hold(struct exec *x, uint64_t samples) TSDB_WUR;
 void exec_release(struct exec *x, uint64_t samples);
+
+/* End the query with this status and text, which may be of any length. */
+#define exec_fail(x, status, ...)                                                                  \
+    tsdb_error_set_whole((x)->err, (x)->arena, (status), 0, __VA_ARGS__)
 
 /* ---- context.c: memory ---- */
 
@@ -167,8 +175,9 @@ const struct tsdb_histogram *exec_keep_histogram(struct exec *x, const struct ts
 
 /* ---- context.c: notes ---- */
 
-/* Add a note about the expression at `pos` unless the same text is there. Out of memory loses the
- * note, nothing else. */
+/* Add a note about the expression at `pos`. Of equal texts one is kept, with the position of the one
+ * that Prometheus, which evaluates an operator after what it is made of, would give last. Out of
+ * memory loses the note, nothing else. */
 void exec_note(struct exec *x, bool is_info, uint32_t pos, const char *format, ...)
     TSDB_PRINTF(4, 5);
 /* The same: `text`, a space, and the metric's name in quotes. */
@@ -216,7 +225,11 @@ enum tsdb_status column_keep(struct exec *x, struct column *dst, const struct co
 static inline enum tsdb_status exec_build(struct exec *x, const struct query_expr *e,
                                           const struct grid *grid, struct op **out)
 {
-    return x->build(x, e, grid, out);
+    enum tsdb_status status = x->build(x, e, grid, out);
+    if (status == TSDB_OK) {
+        (*out)->turn = ++x->turns;
+    }
+    return status;
 }
 /* Allocate an operator of `bytes` (struct op first). NULL: out of memory. */
 struct op *op_new(struct exec *x, size_t bytes, const struct query_expr *e, const struct grid *grid,

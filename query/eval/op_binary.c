@@ -262,9 +262,8 @@ enum tsdb_status op_scalars_build(struct exec *x, const struct query_expr *e,
         return status;
     }
     if (binary_is_trim(e->u.binary.op)) {
-        return tsdb_error_set(x->err, TSDB_INVALID,
-                              "operator \"%s\" not allowed for Scalar operations",
-                              token_type_text(e->u.binary.op));
+        return exec_fail(x, TSDB_INVALID, "operator \"%s\" not allowed for Scalar operations",
+                         token_type_text(e->u.binary.op));
     }
     double *values = TSDB_ARENA_ARRAY(x->arena, double, TSDB_MAX(grid->count, 1));
     if (!values) {

@@ -220,19 +220,39 @@ static const struct op_series *group_series(const struct op_quantile *o)
     return &o->groups[o->op.pos / o->wanted_count];
 }
 
+/* " for metric name "h"", if there is one. */
+static void put_for_name(struct tsdb_buf *b, struct query_str name)
+{
+    if (name.len > 0) {
+        tsdb_buf_put_str(b, " for metric name ");
+        query_quote(b, name.data, name.len, 0);
+    }
+}
+
+/* Takes the buffer. */
+static void note_buf(struct op_quantile *o, bool is_info, struct tsdb_buf *b)
+{
+    if (!b->failed) {
+        exec_note(o->op.x, is_info, vector_arg(o)->start, "%.*s", (int)b->len,
+                  (const char *)b->data);
+    }
+    tsdb_buf_deinit(b);
+}
+
 /* A note about a native histogram of the group that is now worked on. */
 static void note_native(struct op_quantile *o, bool is_info, const char *text)
 {
     struct exec *x = o->op.x;
     const struct tsdb_labels *labels = &group_series(o)->labels;
-    uint32_t pos = vector_arg(o)->start;
-    char with_name[256];
-    if (!x->options->delayed_name_removal || labels_metric_name(labels).len == 0) {
-        exec_note(x, is_info, pos, "%s", text);
-        return;
+    struct query_str name = {"", 0};
+    if (x->options->delayed_name_removal) {
+        name = labels_metric_name(labels);
     }
-    snprintf(with_name, sizeof with_name, "%s for metric name", text);
-    exec_note_metric(x, is_info, pos, with_name, labels);
+    struct tsdb_buf b;
+    tsdb_buf_init(&b, TSDB_MEM_QUERY, 0);
+    tsdb_buf_put_str(&b, text);
+    put_for_name(&b, name);
+    note_buf(o, is_info, &b);
 }
 
 /* One note per metric name, over all steps and series: from the first to the last time, and the
@@ -273,20 +293,19 @@ static void notes_flush(struct op_quantile *o)
     for (const struct forced *f = o->forced; f; f = f->next) {
         char first[64];
         char last[64];
-        char name[128] = "";
         time_text(o, f->first_step, first);
         time_text(o, f->last_step, last);
-        if (f->name.len > 0 && f->name.len < 100) {
-            snprintf(name, sizeof name, " for metric name \"%.*s\"", (int)f->name.len,
-                     f->name.data);
-        }
-        exec_note(o->op.x, true, vector_arg(o)->start,
-                  "input to histogram_quantile needed to be fixed for monotonicity (see "
-                  "https://prometheus.io/docs/prometheus/latest/querying/functions/"
-                  "#histogram_quantile)%s, "
-                  "from buckets %s to %s, with a max diff of %.2g, over %u samples from %s to %s",
-                  name, number_text(f->all.min_bucket).text, number_text(f->all.max_bucket).text,
-                  f->all.max_diff, f->count, first, last);
+        struct tsdb_buf b;
+        tsdb_buf_init(&b, TSDB_MEM_QUERY, 0);
+        tsdb_buf_put_str(&b, "input to histogram_quantile needed to be fixed for monotonicity (see "
+                             "https://prometheus.io/docs/prometheus/latest/querying/functions/"
+                             "#histogram_quantile)");
+        put_for_name(&b, f->name);
+        tsdb_buf_printf(
+            &b, ", from buckets %s to %s, with a max diff of %.2g, over %u samples from %s to %s",
+            number_text(f->all.min_bucket).text, number_text(f->all.max_bucket).text,
+            f->all.max_diff, f->count, first, last);
+        note_buf(o, true, &b);
     }
 }
 

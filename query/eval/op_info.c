@@ -310,8 +310,7 @@ static enum tsdb_status fail_duplicate(struct op_info *o, uint32_t a, uint32_t b
     tsdb_buf_printf(&text, " @ %.0f", t_ms);
     tsdb_buf_put_u8(&text, 0);
     enum tsdb_status status =
-        text.failed ? exec_nomem(x)
-                    : tsdb_error_set(x->err, TSDB_INVALID, "%s", (const char *)text.data);
+        text.failed ? exec_nomem(x) : exec_fail(x, TSDB_INVALID, "%s", (const char *)text.data);
     tsdb_buf_deinit(&text);
     return status;
 }
@@ -328,7 +327,7 @@ static enum tsdb_status group_put(struct op_info *o, uint32_t series)
             continue;
         }
         if (c->kind[i] == POINT_HISTOGRAM) {
-            return tsdb_error_set(o->op.x->err, TSDB_INVALID, "info sample should be float");
+            return exec_fail(o->op.x, TSDB_INVALID, "info sample should be float");
         }
         uint32_t other = g->newest[i];
         double newest_ms = other != NO_SERIES ? o->info_columns[other].v[i] : 0;
@@ -422,8 +421,7 @@ static enum tsdb_status add_labels(struct op_info *o, const struct tsdb_labels *
         const struct tsdb_label *other = tsdb_labels_find(labels, l->name, l->name_len);
         if (other &&
             tsdb_str_compare(other->value, other->value_len, l->value, l->value_len) != 0) {
-            return tsdb_error_set(x->err, TSDB_INVALID, "conflicting label: %.*s", (int)l->name_len,
-                                  l->name);
+            return exec_fail(x, TSDB_INVALID, "conflicting label: %.*s", (int)l->name_len, l->name);
         }
         if (!labels_set(x->arena, labels, (struct query_str){l->name, l->name_len},
                         (struct query_str){l->value, l->value_len}, labels)) {
@@ -491,8 +489,8 @@ static enum tsdb_status put_series(struct op_info *o, uint32_t s)
         if (status == TSDB_OK && output != NO_OUTPUT) {
             struct column *to = &o->outputs[output].column;
             status = to->kind[i] != POINT_NONE
-                         ? tsdb_error_set(x->err, TSDB_INVALID,
-                                          "vector cannot contain metrics with the same labelset")
+                         ? exec_fail(x, TSDB_INVALID,
+                                     "vector cannot contain metrics with the same labelset")
                          : column_put(x, to, steps, i, column_point(c, i));
         }
         if (status != TSDB_OK) {

@@ -161,8 +161,8 @@ static enum tsdb_status fail_duplicate(struct op_join *j)
     if (b[0].failed || b[1].failed || b[2].failed) {
         status = exec_nomem(x);
     } else {
-        status = tsdb_error_set(
-            x->err, TSDB_INVALID,
+        status = exec_fail(
+            x, TSDB_INVALID,
             "found duplicate series for the match group %s on the %s hand-side of the operation: "
             "[%s, %s]"
             ";many-to-many matching not allowed: matching labels must be unique on one side",
@@ -368,7 +368,7 @@ static enum tsdb_status pair_value(struct op_join *j, struct point many, struct 
 
 static enum tsdb_status fail_match(struct op_join *j, const char *text)
 {
-    return tsdb_error_set(j->op.x->err, TSDB_INVALID, "%s", text);
+    return exec_fail(j->op.x, TSDB_INVALID, "%s", text);
 }
 
 /* Note that a pair was made in the group at a step; two are too many unless the matching is

@@ -75,17 +75,17 @@ enum tsdb_status op_label_replace_build(struct exec *x, const struct query_expr 
     struct index_regex *re = NULL;
     enum tsdb_status status = index_regex_compile(pattern.data, pattern.len, &re, NULL);
     if (status == TSDB_INVALID) {
-        return tsdb_error_set(x->err, status, "invalid regular expression in label_replace(): %.*s",
-                              (int)pattern.len, pattern.data);
+        return exec_fail(x, status, "invalid regular expression in label_replace(): %.*s",
+                         (int)pattern.len, pattern.data);
     }
     if (status != TSDB_OK) {
         return exec_nomem(x);
     }
     struct op_relabel *r = NULL;
     if (!valid_label_name(dst)) {
-        status = tsdb_error_set(x->err, TSDB_INVALID,
-                                "invalid destination label name in label_replace(): %.*s",
-                                (int)dst.len, dst.data);
+        status =
+            exec_fail(x, TSDB_INVALID, "invalid destination label name in label_replace(): %.*s",
+                      (int)dst.len, dst.data);
     } else {
         status = relabel_start(x, e, grid, &r);
     }
@@ -118,15 +118,13 @@ enum tsdb_status op_label_join_build(struct exec *x, const struct query_expr *e,
     for (uint32_t i = 3; i < e->u.call.arg_count; i++) {
         struct query_str src = string_arg(e, i);
         if (!valid_label_name(src)) {
-            return tsdb_error_set(x->err, TSDB_INVALID,
-                                  "invalid source label name in label_join(): %.*s", (int)src.len,
-                                  src.data);
+            return exec_fail(x, TSDB_INVALID, "invalid source label name in label_join(): %.*s",
+                             (int)src.len, src.data);
         }
     }
     if (!valid_label_name(dst)) {
-        return tsdb_error_set(x->err, TSDB_INVALID,
-                              "invalid destination label name in label_join(): %.*s", (int)dst.len,
-                              dst.data);
+        return exec_fail(x, TSDB_INVALID, "invalid destination label name in label_join(): %.*s",
+                         (int)dst.len, dst.data);
     }
     struct op_relabel *r = NULL;
     enum tsdb_status status = relabel_start(x, e, grid, &r);

@@ -161,16 +161,16 @@ static enum tsdb_status check_param(struct op_topk *o, bool *out_empty)
         return TSDB_OK;
     }
     if (nan) {
-        return tsdb_error_set(x->err, TSDB_INVALID, "Parameter value is NaN");
+        return exec_fail(x, TSDB_INVALID, "Parameter value is NaN");
     }
     char text[TSDB_FORMAT_FLOAT_MAX];
     if (min <= -9223372036854775808.0) {
-        return tsdb_error_set(x->err, TSDB_INVALID, "Scalar value %.*s underflows int64",
-                              (int)tsdb_format_float_go_g(text, min), text);
+        return exec_fail(x, TSDB_INVALID, "Scalar value %.*s underflows int64",
+                         (int)tsdb_format_float_go_g(text, min), text);
     }
     if (max >= 9223372036854774784.0) {
-        return tsdb_error_set(x->err, TSDB_INVALID, "Scalar value %.*s overflows int64",
-                              (int)tsdb_format_float_go_g(text, max), text);
+        return exec_fail(x, TSDB_INVALID, "Scalar value %.*s overflows int64",
+                         (int)tsdb_format_float_go_g(text, max), text);
     }
     return TSDB_OK;
 }
@@ -301,7 +301,7 @@ enum tsdb_status op_ratio_build(struct exec *x, const struct query_expr *e, cons
     double max = 0;
     for (uint32_t i = 0; i < grid->count && status == TSDB_OK; i++) {
         if (isnan(o->ratio[i])) {
-            return tsdb_error_set(x->err, TSDB_INVALID, "Ratio value is NaN");
+            return exec_fail(x, TSDB_INVALID, "Ratio value is NaN");
         }
         min = TSDB_MIN(min, o->ratio[i]);
         max = TSDB_MAX(max, o->ratio[i]);
@@ -480,9 +480,8 @@ static enum tsdb_status bad_label_name(struct exec *x, struct query_str label)
     struct tsdb_buf b;
     tsdb_buf_init(&b, TSDB_MEM_QUERY, 0);
     query_quote(&b, label.data, label.len, 0);
-    enum tsdb_status status = b.failed
-                                  ? exec_nomem(x)
-                                  : tsdb_error_set(x->err, TSDB_INVALID, "invalid label name %.*s",
+    enum tsdb_status status = b.failed ? exec_nomem(x)
+                                       : exec_fail(x, TSDB_INVALID, "invalid label name %.*s",
                                                    (int)b.len, (const char *)b.data);
     tsdb_buf_deinit(&b);
     return status;

@@ -172,11 +172,16 @@ static void fail_rune(struct lexer *l, struct token *out, const char *what, uint
 /* "<what><text so far quoted>" */
 static void fail_text(struct lexer *l, struct token *out, const char *what)
 {
-    struct tsdb_buf b;
-    tsdb_buf_init(&b, TSDB_MEM_QUERY, 0);
-    query_quote(&b, l->text + l->start, l->pos - l->start, 100);
-    failf(l, out, "%s%.*s", what, (int)b.len, b.data ? (const char *)b.data : "");
-    tsdb_buf_deinit(&b);
+    l->quoted = (struct query_str){l->text + l->start, l->pos - l->start};
+    failf(l, out, "%s", what);
+}
+
+void lexer_error_print(const struct lexer *l, struct tsdb_buf *out)
+{
+    tsdb_buf_put_str(out, l->error);
+    if (l->quoted.data) {
+        query_quote(out, l->quoted.data, l->quoted.len, 0);
+    }
 }
 
 static void skip_spaces(struct lexer *l)

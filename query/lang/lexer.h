@@ -118,9 +118,12 @@ struct lexer {
     bool got_colon;    /* since the last [ */
     bool got_duration; /* ever in a [: Prometheus never resets it */
     char error[160];
+    struct query_str quoted; /* belongs behind the error, in quotes; data NULL: nothing does */
 };
 
 void lexer_init(struct lexer *l, const char *text, uint32_t len);
+/* What the last TOKEN_ERROR was about; its own text ends before what may be of any length. */
+void lexer_error_print(const struct lexer *l, struct tsdb_buf *out);
 /* The next token that is no comment. After TOKEN_ERROR or TOKEN_EOF do not call again. */
 void lexer_next(struct lexer *l, struct token *out);
 

@@ -151,11 +151,11 @@ static bool check_regex(struct parser *p, uint32_t pos, const struct tsdb_matche
         return true;
     }
     struct index_regex *re = NULL;
-    struct tsdb_error err = {0};
+    struct tsdb_error err;
     enum tsdb_status status = index_regex_compile(m->value, m->value_len, &re, &err);
     index_regex_destroy(re);
     if (status == TSDB_INVALID) {
-        return parser_fail(p, pos, "%s", err.msg);
+        return parser_fail(p, pos, "%s", tsdb_error_text(&err));
     }
     return status == TSDB_OK || parser_fail_nomem(p);
 }

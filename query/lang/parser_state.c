@@ -21,20 +21,34 @@ static bool fail_text(struct parser *p, uint32_t pos, const char *text)
     struct tsdb_buf b;
     tsdb_buf_init(&b, TSDB_MEM_QUERY, 0);
     query_position_print(p->text, pos, &b);
-    p->status = tsdb_error_set_at(p->err, TSDB_INVALID, pos, "%.*s: parse error: %s", (int)b.len,
-                                  b.data ? (const char *)b.data : "", text);
+    p->status = tsdb_error_set_whole(p->err, p->arena, TSDB_INVALID, pos, "%.*s: parse error: %s",
+                                     (int)b.len, b.data ? (const char *)b.data : "", text);
     tsdb_buf_deinit(&b);
+    return false;
+}
+
+/* Takes the buffer. */
+static bool fail_buf(struct parser *p, uint32_t pos, struct tsdb_buf *b)
+{
+    tsdb_buf_put_u8(b, 0);
+    if (b->failed) {
+        parser_fail_nomem(p);
+    } else {
+        fail_text(p, pos, (const char *)b->data);
+    }
+    tsdb_buf_deinit(b);
     return false;
 }
 
 bool parser_fail(struct parser *p, uint32_t pos, const char *format, ...)
 {
-    char text[240];
+    struct tsdb_buf b;
     va_list args;
+    tsdb_buf_init(&b, TSDB_MEM_QUERY, 0);
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    tsdb_buf_vprintf(&b, format, args);
     va_end(args);
-    return fail_text(p, pos, text);
+    return fail_buf(p, pos, &b);
 }
 
 bool parser_fail_quoted(struct parser *p, uint32_t pos, const char *format, struct query_str name)
@@ -44,16 +58,9 @@ bool parser_fail_quoted(struct parser *p, uint32_t pos, const char *format, stru
     struct tsdb_buf b;
     tsdb_buf_init(&b, TSDB_MEM_QUERY, 0);
     tsdb_buf_put(&b, format, (size_t)(hole - format));
-    query_quote(&b, name.data, name.len, 200);
+    query_quote(&b, name.data, name.len, 0);
     tsdb_buf_put_str(&b, hole + 2);
-    tsdb_buf_put_u8(&b, 0);
-    if (b.failed) {
-        parser_fail_nomem(p);
-    } else {
-        fail_text(p, pos, (const char *)b.data);
-    }
-    tsdb_buf_deinit(&b);
-    return false;
+    return fail_buf(p, pos, &b);
 }
 
 bool parser_fail_nomem(struct parser *p)
@@ -81,14 +88,7 @@ bool parser_unexpected(struct parser *p)
     if (p->context.expected[0]) {
         tsdb_buf_printf(&b, ", expected %s", p->context.expected);
     }
-    tsdb_buf_put_u8(&b, 0);
-    if (b.failed) {
-        parser_fail_nomem(p);
-    } else {
-        fail_text(p, t->pos, (const char *)b.data);
-    }
-    tsdb_buf_deinit(&b);
-    return false;
+    return fail_buf(p, t->pos, &b);
 }
 
 /* ---- tokens ---- */
@@ -99,9 +99,10 @@ const struct token *parser_peek(struct parser *p)
         lexer_next(&p->lexer, &p->token);
         p->has_token = true;
         if (p->token.type == TOKEN_ERROR) {
-            char text[sizeof p->lexer.error];
-            snprintf(text, sizeof text, "%s", p->lexer.error);
-            fail_text(p, p->token.pos, text);
+            struct tsdb_buf b;
+            tsdb_buf_init(&b, TSDB_MEM_QUERY, 0);
+            lexer_error_print(&p->lexer, &b);
+            fail_buf(p, p->token.pos, &b);
         }
     }
     return &p->token;

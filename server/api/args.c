@@ -200,7 +200,7 @@ static bool arg_selectors(struct call *c, bool wrap, bool empty_too, struct tsdb
             return false;
         }
         if (status != TSDB_OK) {
-            return matcher_error(c, wrap, err.msg);
+            return matcher_error(c, wrap, tsdb_error_text(&err));
         }
         if (!non_empty && !empty_too) {
             return matcher_error(c, wrap, "match[] must contain at least one non-empty matcher");

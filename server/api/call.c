@@ -9,7 +9,6 @@
 #include <string.h>
 
 #define CALL_ARENA_BYTES (16u << 10)
-#define TEXT_BYTES       2048 /* a whole tsdb_error with what stands around it */
 #define TEXT_PLAIN       "text/plain; charset=utf-8"
 
 static void answer_begin(struct call *c, unsigned status, const char *content_type)
@@ -21,13 +20,19 @@ static void answer_begin(struct call *c, unsigned status, const char *content_ty
 
 void call_text(struct call *c, unsigned status, const char *format, ...)
 {
-    char text[TEXT_BYTES];
+    struct tsdb_buf text; /* first, because an argument may lie in c->out */
     va_list args;
+    tsdb_buf_init(&text, TSDB_MEM_QUERY, 0);
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    tsdb_buf_vprintf(&text, format, args);
     va_end(args);
     answer_begin(c, status, TEXT_PLAIN);
-    tsdb_buf_put_str(&c->out, text);
+    if (text.failed) {
+        c->out.failed = true;
+    } else {
+        tsdb_buf_put(&c->out, text.data, text.len);
+    }
+    tsdb_buf_deinit(&text);
 }
 
 void call_ok(struct call *c, const char *content_type)
@@ -37,19 +42,23 @@ void call_ok(struct call *c, const char *content_type)
 
 void call_error(struct call *c, enum envelope_error type, const char *format, ...)
 {
-    char text[TEXT_BYTES];
+    struct tsdb_buf text;
     va_list args;
+    tsdb_buf_init(&text, TSDB_MEM_QUERY, 0);
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    tsdb_buf_vprintf(&text, format, args);
     va_end(args);
+    tsdb_buf_put_u8(&text, 0);
+    const char *whole = text.failed ? "out of memory" : (const char *)text.data;
     bool enveloped = !c->route || (c->route->flags & ROUTE_API);
     answer_begin(c, envelope_error_status(type), enveloped ? "application/json" : TEXT_PLAIN);
     if (enveloped) {
-        envelope_error(&c->out, type, text);
+        envelope_error(&c->out, type, whole);
     } else {
-        tsdb_buf_put_str(&c->out, text);
+        tsdb_buf_put_str(&c->out, whole);
         tsdb_buf_put_u8(&c->out, '\n');
     }
+    tsdb_buf_deinit(&text);
 }
 
 void call_fail(struct call *c, enum tsdb_status status, const struct tsdb_error *err)
@@ -58,7 +67,8 @@ void call_fail(struct call *c, enum tsdb_status status, const struct tsdb_error 
                            : status == TSDB_TIMEOUT ? "query timed out in expression evaluation"
                            : status == TSDB_NOMEM   ? "out of memory"
                                                     : tsdb_status_name(status);
-    call_error(c, envelope_error_of(status), "%s", err && err->msg[0] ? err->msg : fallback);
+    call_error(c, envelope_error_of(status), "%s",
+               err && err->msg[0] ? tsdb_error_text(err) : fallback);
     if (status == TSDB_BUSY) {
         c->status = 503;
         c->retry_after = "1";

@@ -142,7 +142,8 @@ void api_targets_metadata(struct call *c)
             return;
         }
         if (status != TSDB_OK) {
-            call_error(c, ENVELOPE_BAD_DATA, "invalid parameter \"match_target\": %s", err.msg);
+            call_error(c, ENVELOPE_BAD_DATA, "invalid parameter \"match_target\": %s",
+                       tsdb_error_text(&err));
             return;
         }
     }

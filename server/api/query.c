@@ -88,7 +88,7 @@ static struct query_expr *parse_query(struct call *c, const char *wrap)
         query_parse((const char *)text.data, text.len, &c->query_options, &c->arena, &expr, &err);
     tsdb_perf_end(TSDB_LAYER_PARSE, begin);
     if (status == TSDB_INVALID || status == TSDB_LIMIT) {
-        call_error(c, ENVELOPE_BAD_DATA, "%s%s", wrap, err.msg);
+        call_error(c, ENVELOPE_BAD_DATA, "%s%s", wrap, tsdb_error_text(&err));
     } else if (status != TSDB_OK) {
         call_fail(c, status, &err);
     }
@@ -153,7 +153,7 @@ static void evaluate(struct call *c, const struct query_expr *expr,
     enum tsdb_status status = evaluate_listed(c, expr, params, &result, &err);
     /* A duration expression: Prometheus works them out before it evaluates. */
     if (status == TSDB_INVALID && err.pos > 0) {
-        call_error(c, ENVELOPE_BAD_DATA, "invalid parameter \"query\": %s", err.msg);
+        call_error(c, ENVELOPE_BAD_DATA, "invalid parameter \"query\": %s", tsdb_error_text(&err));
         return;
     }
     if (status != TSDB_OK) {

@@ -264,8 +264,8 @@ static inline struct hist qf_histogram(struct query_fixture *f, const char **p)
     return hist_text_parse(text, &f->arena);
 }
 
-/* "<metric> <items>": a histogram in double braces, a number, _ (nothing), stale, a+bxN, a-bxN, axN (N more of them). Samples are
- * step_ms apart from 0 on. */
+/* "<metric> <items>": a number or a histogram in double braces, _ (nothing), stale, a+bxN, a-bxN,
+ * axN (N more of them). Samples are step_ms apart from 0 on. */
 static inline void query_fixture_load(struct query_fixture *f, int64_t step_ms, const char *line)
 {
     const char *brace = strchr(line, '}');
@@ -286,14 +286,21 @@ static inline void query_fixture_load(struct query_fixture *f, int64_t step_ms, 
             t += step_ms;
         } else if (*p == '{') {
             const struct hist h = qf_histogram(f, &p);
-            query_fixture_put_histogram(f, s, t, &h);
-            t += step_ms;
+            long more = 0;
+            if (*p == 'x') {
+                char *end;
+                more = strtol(p + 1, &end, 10);
+                p = end;
+            }
+            for (long i = 0; i <= more; i++, t += step_ms) {
+                query_fixture_put_histogram(f, s, t, &h);
+            }
         } else if (*p) {
             char *end;
             double v = strtod(p, &end);
+            TSDB_ASSERT(end > p);
             double add = *end == '+' || *end == '-' ? strtod(end, &end) : 0;
             long more = *end == 'x' ? strtol(end + 1, &end, 10) : 0;
-            TSDB_ASSERT(end > p);
             for (long i = 0; i <= more; i++, t += step_ms) {
                 query_fixture_put(s, t, tsdb_double_bits(v + (double)i * add));
             }
@@ -366,7 +373,7 @@ static inline void query_fixture_text(struct query_fixture *f, const char *query
     enum tsdb_status status = query_fixture_eval(f, query, &params, &r, &err);
     tsdb_buf_clear(out);
     if (status != TSDB_OK) {
-        tsdb_buf_printf(out, "%s: %s", tsdb_status_name(status), err.msg);
+        tsdb_buf_printf(out, "%s: %s", tsdb_status_name(status), tsdb_error_text(&err));
     } else {
         query_fixture_print(&r, out);
     }

@@ -1,5 +1,6 @@
 #include "tests/support/test.h"
 
+#include "base/arena.h"
 #include "base/assert.h"
 
 #include <errno.h>
@@ -132,7 +133,58 @@ static void assert__false_condition__aborts_also_in_release(void **state)
     assert_true(WIFSIGNALED(how) ? WTERMSIG(how) == SIGABRT : WEXITSTATUS(how) != 0);
 }
 
+static void error_set_whole__any_length__is_kept(void **state)
+{
+    (void)state;
+    struct tsdb_arena arena;
+    struct tsdb_error err;
+    char name[5001];
+    memset(&err, 0xa5, sizeof err); /* errors need not be initialised */
+    memset(name, 'x', sizeof name - 1);
+    name[sizeof name - 1] = '\0';
+    tsdb_arena_init(&arena, TSDB_MEM_OTHER, 64, NULL);
+    assert_int_equal(tsdb_error_set_whole(&err, &arena, TSDB_INVALID, 7, "<%s>", name),
+                     TSDB_INVALID);
+    assert_int_equal(err.pos, 7);
+    assert_int_equal(err.sys_errno, 0);
+    assert_int_equal(strlen(err.msg), sizeof err.msg - 1);
+    assert_int_equal(strlen(tsdb_error_text(&err)), 5002);
+    assert_int_equal(tsdb_error_text(&err)[5001], '>');
+    /* what msg holds is there only once */
+    assert_int_equal(tsdb_error_set_whole(&err, &arena, TSDB_INVALID, 0, "short"), TSDB_INVALID);
+    assert_ptr_equal(tsdb_error_text(&err), err.msg);
+    /* msg is one line, the whole text as many as there were */
+    assert_int_equal(tsdb_error_set_whole(&err, &arena, TSDB_INVALID, 0, "a\nb"), TSDB_INVALID);
+    assert_string_equal(err.msg, "a b");
+    assert_string_equal(tsdb_error_text(&err), "a\nb");
+    /* an error without one forgets it */
+    assert_int_equal(tsdb_error_set(&err, TSDB_INVALID, "other"), TSDB_INVALID);
+    assert_string_equal(tsdb_error_text(&err), "other");
+    assert_int_equal(tsdb_error_set_whole(NULL, &arena, TSDB_LIMIT, 0, "x"), TSDB_LIMIT);
+    tsdb_arena_deinit(&arena);
+}
+
+static void error_set_whole__no_room__is_cut(void **state)
+{
+    (void)state;
+    struct tsdb_account account;
+    struct tsdb_arena arena;
+    struct tsdb_error err;
+    char name[5001];
+    memset(name, 'x', sizeof name - 1);
+    name[sizeof name - 1] = '\0';
+    tsdb_account_init(&account, 16, NULL);
+    tsdb_arena_init(&arena, TSDB_MEM_OTHER, 64, &account);
+    assert_int_equal(tsdb_error_set_whole(&err, &arena, TSDB_INVALID, 0, "%s", name), TSDB_INVALID);
+    assert_int_equal(strlen(tsdb_error_text(&err)), sizeof err.msg - 1);
+    assert_int_equal(tsdb_error_set_whole(&err, NULL, TSDB_INVALID, 0, "%s", name), TSDB_INVALID);
+    assert_int_equal(strlen(tsdb_error_text(&err)), sizeof err.msg - 1);
+    tsdb_arena_deinit(&arena);
+}
+
 static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(error_set_whole__any_length__is_kept),
+    cmocka_unit_test(error_set_whole__no_room__is_cut),
     cmocka_unit_test(status_name__every_status__distinct_lower_case),
     cmocka_unit_test(error_set__format__fills_and_returns_the_status),
     cmocka_unit_test(error_set__null_error__returns_the_status),

@@ -144,11 +144,17 @@ static void lexer_next__bad_input__says_what_and_where(void **state)
         do {
             lexer_next(&l, &t);
         } while (t.type != TOKEN_ERROR && t.type != TOKEN_EOF);
-        if (t.type != TOKEN_ERROR || strncmp(t.text.data, cases[i].error, t.text.len) != 0 ||
-            strlen(cases[i].error) != t.text.len || t.pos != cases[i].pos) {
-            fail_msg("%s: %u %.*s, expected %u %s", cases[i].text, t.pos, (int)t.text.len,
-                     t.text.data, cases[i].pos, cases[i].error);
+        struct tsdb_buf text;
+        tsdb_buf_init(&text, TSDB_MEM_OTHER, 0);
+        lexer_error_print(&l, &text);
+        tsdb_buf_put_u8(&text, 0);
+        assert_false(text.failed);
+        if (t.type != TOKEN_ERROR || t.pos != cases[i].pos ||
+            strcmp((const char *)text.data, cases[i].error) != 0) {
+            fail_msg("%s: %u %s, expected %u %s", cases[i].text, t.pos, (const char *)text.data,
+                     cases[i].pos, cases[i].error);
         }
+        tsdb_buf_deinit(&text);
     }
 }
 
