@@ -1,5 +1,5 @@
-/* tidalite: the program. `serve` puts the parts together and takes them down in the reverse order.
- */
+/* tidalite: the program. `serve` puts the parts together and takes them down in the reverse order;
+ * the commands for a directory without a server are tools/cmd's. */
 #include "base/cpu.h"
 #include "base/log.h"
 #include "model/version.h"
@@ -9,6 +9,7 @@
 #include "server/parts/workers.h"
 #include "server/self_scrape.h"
 #include "server/shutdown.h"
+#include "tools/cmd/tool.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -49,6 +50,10 @@ static void print_commands(FILE *to)
           "  help       this text; `tidalite help serve` as `tidalite serve --help`, `help "
           "--markdown` makes docs/config.md\n"
           "\n"
+          "For a data directory without a server (`tidalite help <command>` says more):\n",
+          to);
+    tool_print_commands(to);
+    fputs("\n"
           "First steps: run `tidalite serve`, add this to prometheus.yml and reload Prometheus:\n"
           "  remote_write:\n"
           "    - url: http://127.0.0.1:9494/api/v1/write\n"
@@ -81,6 +86,9 @@ static int cmd_help(int argc, char **argv)
     }
     if (argc > 0 && strcmp(argv[0], "serve") == 0) {
         return print_serve_help();
+    }
+    if (argc > 0 && tool_print_help(argc, argv, stdout)) {
+        return 0;
     }
     print_commands(stdout);
     return 0;
@@ -359,6 +367,9 @@ int main(int argc, char **argv)
     if (strcmp(command, "help") == 0 || strcmp(command, "--help") == 0 ||
         strcmp(command, "-h") == 0) {
         return cmd_help(argc - 2, argv + 2);
+    }
+    if (tool_known(command)) {
+        return tool_main(argc - 1, argv + 1);
     }
     fprintf(stderr, "tidalite: unknown command \"%s\"\n\n", command);
     print_commands(stderr);
