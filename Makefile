@@ -69,7 +69,7 @@ CXXFLAGS := -std=c++17 $(OPT) $(SAN) -Wall -Wextra -Werror $(HARDEN) -fno-except
 LDFLAGS := $(SAN) -pthread -pie -Wl,-z,relro,-z,now
 LDLIBS_base := -lm
 LDLIBS_index := -lre2 -lstdc++
-LDLIBS_ingest := -lsnappy -lprotobuf-c -lstdc++
+LDLIBS_ingest := -lsnappy -lzstd -lz -lprotobuf-c -lstdc++
 LDLIBS_server := -lmicrohttpd -lyaml -lz
 ifeq ($(JEMALLOC),1)
   CPPFLAGS += -DTSDB_JEMALLOC=1

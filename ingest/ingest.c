@@ -6,6 +6,7 @@
 #include "base/limits.h"
 #include "ingest/ingest_private.h"
 #include "ingest/snappy.h"
+#include "ingest/unpack.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -250,14 +251,41 @@ enum tsdb_status ingest_body(struct ingest_request *r, const void *data, size_t 
     return TSDB_OK;
 }
 
-/* The decoded body in *out. Without a Content-Encoding the bytes may also be plain protobuf. */
-static enum tsdb_status unpack_body(struct ingest_request *r, struct tsdb_slice *out,
-                                    struct tsdb_error *err)
+/* Decoded bytes go into the request's second buffer, which is charged. */
+static enum tsdb_status grow_decoded(struct ingest_sink *s, size_t cap)
 {
-    struct ingest *in = r->in;
+    struct ingest_request *r = s->arg;
+    enum tsdb_status status = buffer_reserve(r, &r->decoded, cap);
+    s->data = r->decoded.data;
+    s->cap = r->decoded.cap;
+    return status;
+}
+
+/* What zstd and gzip make; memory that libzstd may need for a window is charged meanwhile. */
+static enum tsdb_status unpack_stream(struct ingest_request *r, struct tsdb_error *err)
+{
+    struct ingest_sink sink = {
+        .data = r->decoded.data, .cap = r->decoded.cap, .grow = grow_decoded, .arg = r};
+    size_t max = r->in->options.decoded_bytes_max;
+    bool gzip = r->encoding == INGEST_ENCODING_GZIP;
+    uint64_t window = gzip ? 0 : ingest_zstd_window_bytes(r->body.data, r->body.len);
+    enum tsdb_status status = tsdb_account_charge(&r->account, window);
+    if (status != TSDB_OK) {
+        return no_room(r, err);
+    }
+    status = gzip ? ingest_gzip_decode(r->body.data, r->body.len, max, &sink, err)
+                  : ingest_zstd_decode(r->body.data, r->body.len, max, &sink, err);
+    tsdb_account_release(&r->account, window);
+    r->decoded.len = status == TSDB_OK ? sink.len : 0;
+    bool room = status != TSDB_LIMIT || (err && err->status == TSDB_LIMIT);
+    return room ? status : no_room(r, err);
+}
+
+static enum tsdb_status unpack_snappy(struct ingest_request *r, struct tsdb_error *err)
+{
     size_t decoded = 0;
     enum tsdb_status status = ingest_snappy_decoded_bytes(
-        r->body.data, r->body.len, in->options.decoded_bytes_max, &decoded, err);
+        r->body.data, r->body.len, r->in->options.decoded_bytes_max, &decoded, err);
     if (status == TSDB_OK) {
         status = buffer_reserve(r, &r->decoded, TSDB_MAX(decoded, (size_t)1));
         if (status == TSDB_LIMIT) {
@@ -269,8 +297,20 @@ static enum tsdb_status unpack_body(struct ingest_request *r, struct tsdb_slice 
     }
     if (status == TSDB_OK) {
         r->decoded.len = decoded;
-        *out = (struct tsdb_slice){r->decoded.data, decoded};
-    } else if (status == TSDB_INVALID && r->encoding == INGEST_ENCODING_NONE) {
+    }
+    return status;
+}
+
+/* The decoded body in *out. The first bytes tell snappy from zstd, whatever the label says: vmagent has
+ * sent one under the name of the other. Without a Content-Encoding they may also be plain protobuf. */
+static enum tsdb_status unpack_body(struct ingest_request *r, struct tsdb_slice *out,
+                                    struct tsdb_error *err)
+{
+    bool stream = r->encoding == INGEST_ENCODING_GZIP || ingest_is_zstd(r->body.data, r->body.len);
+    enum tsdb_status status = stream ? unpack_stream(r, err) : unpack_snappy(r, err);
+    if (status == TSDB_OK) {
+        *out = (struct tsdb_slice){r->decoded.data, r->decoded.len};
+    } else if (!stream && status == TSDB_INVALID && r->encoding == INGEST_ENCODING_NONE) {
         tsdb_error_clear(err);
         *out = (struct tsdb_slice){r->body.data, r->body.len};
         status = TSDB_OK;

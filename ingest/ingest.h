@@ -42,8 +42,10 @@ enum ingest_protocol {
     INGEST_REMOTE_WRITE_2 = 2
 };
 enum ingest_encoding {
-    INGEST_ENCODING_SNAPPY = 0,
-    INGEST_ENCODING_NONE /* no Content-Encoding: snappy is tried first, then plain protobuf */
+    INGEST_ENCODING_SNAPPY = 0, /* or zstd: senders label one as the other */
+    INGEST_ENCODING_ZSTD,       /* likewise */
+    INGEST_ENCODING_GZIP,
+    INGEST_ENCODING_NONE /* no Content-Encoding: as its first bytes say, else plain protobuf */
 };
 
 typedef void (*ingest_done_fn)(void *arg);

@@ -14,6 +14,7 @@
 #define GET_POST           (BIT(HTTP_GET) | BIT(HTTP_POST))
 #define POST_DELETE        (BIT(HTTP_POST) | BIT(HTTP_DELETE))
 #define POST_PUT           (BIT(HTTP_POST) | BIT(HTTP_PUT))
+#define WRITE              (ROUTE_WRITE | ROUTE_CHANGES)
 #define LIFECYCLE          (ROUTE_ALWAYS | ROUTE_LIFECYCLE | ROUTE_CHANGES)
 #define API_PREFIX         "/api/v1/"
 #define ACTIVE_PATH        "/api/v1/status/active_queries"
@@ -22,7 +23,9 @@
 #define TIMEOUT_IN_QUEUE   "query timed out in query queue"
 
 static const struct route route_table[] = {
-    {BIT(HTTP_POST), "/api/v1/write", NULL, ROUTE_WRITE | ROUTE_CHANGES},
+    {BIT(HTTP_POST), "/api/v1/write", NULL, WRITE},
+    {BIT(HTTP_POST), "/api/v1/push", NULL, WRITE},    /* Mimir, Cortex */
+    {BIT(HTTP_POST), "/api/v1/receive", NULL, WRITE}, /* Thanos */
     {BIT(HTTP_POST), "/api/v1/read", api_read, ROUTE_BODY | ROUTE_WORKER | ROUTE_READER},
     {GET_POST, "/api/v1/query", api_query, ROUTE_API | ROUTE_WORKER},
     {GET_POST, "/api/v1/query_range", api_query_range, ROUTE_API | ROUTE_WORKER},
@@ -81,6 +84,14 @@ static bool path_matches(const char *pattern, const char *path, struct tsdb_slic
     return true;
 }
 
+/* A write may have a slash behind its path: senders that are answered 404 repeat for ever. */
+static bool is_write_with_slash(const struct route *r, const char *path)
+{
+    size_t len = strlen(r->path);
+    return (r->flags & ROUTE_WRITE) && strncmp(r->path, path, len) == 0 &&
+           strcmp(path + len, "/") == 0;
+}
+
 /* GET brings HEAD. */
 static unsigned methods_of(const struct route *r)
 {
@@ -94,7 +105,7 @@ static const struct route *find_route(const char *path, enum http_method method,
     const struct route *found = NULL;
     for (size_t i = 0; i < TSDB_ARRAY_LEN(route_table); i++) {
         const struct route *r = &route_table[i];
-        if (path_matches(r->path, path, out_segment)) {
+        if (path_matches(r->path, path, out_segment) || is_write_with_slash(r, path)) {
             if (methods_of(r) & BIT(method)) {
                 return r;
             }
@@ -102,6 +113,52 @@ static const struct route *find_route(const char *path, enum http_method method,
         }
     }
     return found;
+}
+
+/* Ways in of other systems that do not exist here: a user who comes to one reads what to use. A path
+ * that ends in a slash stands for all below it. */
+#define USE_REMOTE_WRITE "use Prometheus remote write at /api/v1/write"
+static const struct {
+    const char *path, *text;
+} foreign_paths[] = {
+    {"/write", "there is no InfluxDB line protocol here: " USE_REMOTE_WRITE
+               ", for example by Telegraf's outputs.http with data_format = "
+               "\"prometheusremotewrite\""},
+    {"/api/v2/write", "there is no InfluxDB line protocol here: " USE_REMOTE_WRITE},
+    {"/influx/", "there is no InfluxDB line protocol here: " USE_REMOTE_WRITE},
+    {"/api/v1/influx/", "there is no InfluxDB line protocol here: " USE_REMOTE_WRITE},
+    {"/api/v1/import", "there is no JSON line import here: " USE_REMOTE_WRITE},
+    {"/api/v1/import/", "this import of VictoriaMetrics is not here: " USE_REMOTE_WRITE},
+    {"/api/v1/export", "there is no export here: use /api/v1/query with a range selector"},
+    {"/api/v1/export/", "there is no export here: use /api/v1/query with a range selector"},
+    {"/insert/", "paths of a VictoriaMetrics cluster are not here: " USE_REMOTE_WRITE},
+    {"/select/", "paths of a VictoriaMetrics cluster are not here: use /api/v1/query"},
+    {"/api/put", "there is no OpenTSDB protocol here: " USE_REMOTE_WRITE},
+    {"/datadog/", "there is no DataDog protocol here: " USE_REMOTE_WRITE},
+    {"/graphite/", "there is no Graphite here: " USE_REMOTE_WRITE " and PromQL at /api/v1/query"},
+    {"/render", "there is no Graphite here: ask PromQL at /api/v1/query_range"},
+    {"/metrics/find", "there is no Graphite here: ask /api/v1/label/__name__/values"},
+    {"/tags/", "there is no Graphite here: ask /api/v1/labels"},
+    {"/v1/traces", "there are no traces here, metrics only"},
+    {"/v1/logs", "there are no logs here, metrics only"},
+    {"/v1/metrics",
+     "OTLP is not here: " USE_REMOTE_WRITE
+     ", for example by the OpenTelemetry collector's prometheusremotewrite exporter"},
+    {"/opentelemetry/", "OTLP is not here: " USE_REMOTE_WRITE},
+    {"/api/v1/otlp/", "OTLP is not here: " USE_REMOTE_WRITE},
+    {"/otlp/", "OTLP is not here: " USE_REMOTE_WRITE},
+};
+
+static const char *foreign_text(const char *path)
+{
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(foreign_paths); i++) {
+        const char *p = foreign_paths[i].path;
+        size_t len = strlen(p);
+        if (p[len - 1] == '/' ? strncmp(p, path, len) == 0 : strcmp(p, path) == 0) {
+            return foreign_paths[i].text;
+        }
+    }
+    return NULL;
 }
 
 /* Is the path one of the API, where OPTIONS answers a browser's preflight? */
@@ -213,7 +270,8 @@ static bool refuse(struct call *c, const struct route *route, const char *path)
         return true;
     }
     if (!route) {
-        call_text(c, 404, "404 page not found\n");
+        const char *text = foreign_text(path);
+        call_text(c, 404, "404 page not found%s%s\n", text ? ": " : "", text ? text : "");
         return true;
     }
     if (!(methods_of(route) & BIT(method))) {

@@ -157,11 +157,24 @@ static bool parse_content_type(const char *s, enum ingest_protocol *out)
     return true;
 }
 
-static bool parse_content_encoding(const char *s, enum ingest_encoding *out)
+static bool parse_content_encoding(const char *s, bool gzip, enum ingest_encoding *out)
 {
+    static const struct {
+        const char *name;
+        enum ingest_encoding encoding;
+    } names[] = {{"", INGEST_ENCODING_NONE},
+                 {"identity", INGEST_ENCODING_NONE},
+                 {"snappy", INGEST_ENCODING_SNAPPY},
+                 {"zstd", INGEST_ENCODING_ZSTD},
+                 {"gzip", INGEST_ENCODING_GZIP}};
     struct tsdb_slice v = trim(s ? s : "", s ? strlen(s) : 0);
-    *out = v.len == 0 ? INGEST_ENCODING_NONE : INGEST_ENCODING_SNAPPY;
-    return v.len == 0 || equals_nocase(v, "snappy");
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(names); i++) {
+        if (equals_nocase(v, names[i].name)) {
+            *out = names[i].encoding;
+            return *out != INGEST_ENCODING_GZIP || gzip;
+        }
+    }
+    return false;
 }
 
 void api_write_headers(struct call *c)
@@ -173,8 +186,12 @@ void api_write_headers(struct call *c)
                "prometheus.WriteRequest or io.prometheus.write.v2.Request");
         return;
     }
-    if (!parse_content_encoding(http_header(x, "Content-Encoding"), &c->encoding)) {
-        refuse(c, TSDB_UNSUPPORTED, "unsupported Content-Encoding: expected snappy");
+    bool gzip = c->server->options.accept_gzip;
+    if (!parse_content_encoding(http_header(x, "Content-Encoding"), gzip, &c->encoding)) {
+        refuse(c, TSDB_UNSUPPORTED,
+               gzip ? "unsupported Content-Encoding: expected snappy, zstd, gzip or none"
+                    : "unsupported Content-Encoding: expected snappy, zstd or none; gzip needs "
+                      "--web.accept-gzip-writes");
         return;
     }
     enum tsdb_durability durability = TSDB_DURABILITY_MEMORY;

@@ -42,16 +42,32 @@ static const struct flag flags[] = {
 #define FLAG_TEXT(group, kind, field, cap, name, initial, help)                                    \
     {group, name, FLAG_##kind, AT(field), cap, 0, 0, initial, help},
 #define FEATURE(field, name)
+#define FEATURE_ON(name)
+#define FLAG_ON(name)
 #include "server/config/flags.def"
 };
 
+/* Flags for what cannot be turned off here. */
+static const char *const flags_on[] = {
+#define FLAG(group, kind, field, name, min, max, initial, help)
+#define FLAG_TEXT(group, kind, field, cap, name, initial, help)
+#define FEATURE(field, name)
+#define FEATURE_ON(name)
+#define FLAG_ON(name) name,
+#include "server/config/flags.def"
+};
+
+#define ALWAYS_ON SIZE_MAX
+
 static const struct {
     const char *name;
-    size_t offset;
+    size_t offset; /* of the field, or ALWAYS_ON */
 } features[] = {
 #define FLAG(group, kind, field, name, min, max, initial, help)
 #define FLAG_TEXT(group, kind, field, cap, name, initial, help)
 #define FEATURE(field, name) {name, AT(field)},
+#define FEATURE_ON(name)     {name, ALWAYS_ON},
+#define FLAG_ON(name)
 #include "server/config/flags.def"
 };
 
@@ -204,8 +220,10 @@ static enum tsdb_status add_features(struct server_options *o, const struct flag
         bool known = len == 0;
         for (size_t i = 0; i < TSDB_ARRAY_LEN(features); i++) {
             if (strlen(features[i].name) == len && strncmp(features[i].name, p, len) == 0) {
-                *(bool *)((char *)o + features[i].offset) = true;
                 known = true;
+                if (features[i].offset != ALWAYS_ON) {
+                    *(bool *)((char *)o + features[i].offset) = true;
+                }
             }
         }
         if (!known) {
@@ -322,6 +340,27 @@ static const struct flag *find_flag(const char *name, size_t len)
     return NULL;
 }
 
+/* Is it a flag for what is always on? *out_used: 1, or 0 when it asks for off. */
+static bool parse_always_on(const char *name, size_t len, const char *value, int *out_used,
+                            struct tsdb_error *err)
+{
+    bool off = strncmp(name, "no-", 3) == 0;
+    const char *bare = off ? name + 3 : name;
+    size_t bare_len = off ? len - 3 : len;
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(flags_on); i++) {
+        if (strlen(flags_on[i]) != bare_len || memcmp(flags_on[i], bare, bare_len) != 0) {
+            continue;
+        }
+        bool on = !off && (!value || strcmp(value, "true") == 0);
+        *out_used = on;
+        if (!on) {
+            tsdb_error_set(err, TSDB_INVALID, "flag --%s: it is always on here", flags_on[i]);
+        }
+        return true;
+    }
+    return false;
+}
+
 /* One argument, and the next one when it holds the value. Returns how many were used, 0 on error.
  */
 static int parse_one(struct server_options *o, char **argv, int left, struct tsdb_error *err)
@@ -340,6 +379,10 @@ static int parse_one(struct server_options *o, char **argv, int left, struct tsd
         !f && !equals && strncmp(name, "no-", 3) == 0 ? find_flag(name + 3, len - 3) : NULL;
     if (negated && negated->kind == FLAG_BOOL) {
         return set_flag(o, negated, "false", err) == TSDB_OK;
+    }
+    int used = 0;
+    if (!f && parse_always_on(name, len, equals ? equals + 1 : NULL, &used, err)) {
+        return used;
     }
     if (!f) {
         unknown_flag(name, len, err);
@@ -431,6 +474,10 @@ void server_options_help(struct tsdb_buf *out)
         }
         put_wrapped(out, f->help, 6, 100);
     }
+    tsdb_buf_put_str(out, "\nAlways on, taken for the sake of existing command lines\n");
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(flags_on); i++) {
+        tsdb_buf_printf(out, "  --%s\n", flags_on[i]);
+    }
 }
 
 void server_options_markdown(struct tsdb_buf *out)
@@ -445,6 +492,16 @@ void server_options_markdown(struct tsdb_buf *out)
         }
         tsdb_buf_printf(out, "| `--%s` | %s%s%s | %s |\n", f->name, f->initial[0] ? "`" : "",
                         f->initial[0] ? f->initial : "none", f->initial[0] ? "`" : "", f->help);
+    }
+    tsdb_buf_put_str(out, "\n## Always on\n\nTaken in silence, for the sake of existing command "
+                          "lines; turning one off is refused.\n\n");
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(flags_on); i++) {
+        tsdb_buf_printf(out, "- `--%s`\n", flags_on[i]);
+    }
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(features); i++) {
+        if (features[i].offset == ALWAYS_ON) {
+            tsdb_buf_printf(out, "- `--enable-feature=%s`\n", features[i].name);
+        }
     }
 }
 
@@ -490,5 +547,8 @@ void server_options_visit(const struct server_options *o, server_option_fn fn, v
         char value[4200];
         format_value(o, &flags[i], value, sizeof value);
         fn(arg, flags[i].name, value);
+    }
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(flags_on); i++) {
+        fn(arg, flags_on[i], "true");
     }
 }

@@ -25,6 +25,8 @@ struct server_options {
 #define FLAG(group, kind, field, name, min, max, initial, help) FLAG_TYPE_##kind field;
 #define FLAG_TEXT(group, kind, field, cap, name, initial, help) char field[cap];
 #define FEATURE(field, name)                                    bool field;
+#define FEATURE_ON(name)
+#define FLAG_ON(name)
 #include "server/config/flags.def"
 };
 

@@ -2,6 +2,8 @@
 #include "tests/unit/server/server_rig.h"
 
 #include <unistd.h>
+#include <zlib.h>
+#include <zstd.h>
 
 static void write__v1_body__is_stored_and_read_back(void **state)
 {
@@ -89,7 +91,10 @@ static void write__content_type_and_encoding__are_negotiated(void **state)
         {"Content-Type: text/plain; proto=prometheus.WriteRequest\r\n", 415},
         {"Content-Type: application/x-protobufx\r\n", 415},
         {"Content-Encoding: snappy\r\n", 204},
-        {"Content-Encoding: gzip\r\n", 415},
+        {"Content-Encoding: Snappy \r\n", 204},
+        {"Content-Encoding: zstd\r\n", 204},
+        {"Content-Encoding: identity\r\n", 204},
+        {"Content-Encoding: gzip\r\n", 415}, /* without --web.accept-gzip-writes */
         {"Content-Encoding: deflate\r\n", 415},
         {"Content-Encoding: snappy, gzip\r\n", 415},
         {"X-Tidalite-Durability: strict\r\n", 204},
@@ -132,6 +137,93 @@ static void write__no_encoding__takes_plain_protobuf_too(void **state)
     assert_int_equal(a.status, 204);
     http_answer_free(&a);
     body_deinit(&b);
+}
+
+static size_t pack_gzip(uint8_t *src, size_t len, uint8_t *out, size_t cap)
+{
+    z_stream z = {.next_in = src, .avail_in = (uInt)len, .next_out = out, .avail_out = (uInt)cap};
+    assert_int_equal(deflateInit2(&z, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY), Z_OK);
+    assert_int_equal(deflate(&z, Z_FINISH), Z_STREAM_END);
+    deflateEnd(&z);
+    return cap - z.avail_out;
+}
+
+static void write__every_path_and_encoding_of_senders__is_stored(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *path, *encoding;
+        int packing; /* 0 none, 1 snappy, 2 zstd, 3 gzip */
+    } cases[] = {
+        {"/api/v1/push", "snappy", 1},    {"/api/v1/receive", "snappy", 1},
+        {"/api/v1/write/", "snappy", 1},  {"/api/v1/push/", "zstd", 2},
+        {"/api/v1/write", "zstd", 2},     {"/api/v1/write", "zstd", 1}, /* old vmagents mislabel */
+        {"/api/v1/write", "snappy", 2},   {"/api/v1/write", NULL, 2},
+        {"/api/v1/write", "identity", 0}, {"/api/v1/write", "gzip", 3},
+    };
+    start();
+    server.options.accept_gzip = true;
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(cases); i++) {
+        char name[32];
+        char headers[128] = "";
+        char text[128];
+        struct body b;
+        struct http_answer a;
+        snprintf(name, sizeof name, "way_%zu", i);
+        if (cases[i].encoding) {
+            snprintf(headers, sizeof headers, "Content-Encoding: %s\r\n", cases[i].encoding);
+        }
+        struct tsdb_label labels[] = {tsdb_label_make("__name__", name)};
+        body_init(&b);
+        body_add(&b, labels, 1, T0, 3);
+        body_pack(&b);
+        uint8_t other[1024];
+        size_t len = cases[i].packing == 2
+                         ? ZSTD_compress(other, sizeof other, b.raw.data, b.raw.len, 1)
+                         : pack_gzip(b.raw.data, b.raw.len, other, sizeof other);
+        const struct tsdb_buf *plain = cases[i].packing == 0 ? &b.raw : &b.packed;
+        http_client_once(port, "POST", cases[i].path, headers,
+                         cases[i].packing < 2 ? plain->data : other,
+                         cases[i].packing < 2 ? plain->len : len, &a);
+        if (a.status != 204) {
+            fail_msg("case %zu: %d %.*s", i, a.status, (int)a.body_len, a.body);
+        }
+        expect_counts(&a, "1", "0", "0");
+        http_answer_free(&a);
+        body_deinit(&b);
+        snprintf(text, sizeof text, "/api/v1/query?query=count(%s)&time=1700000000", name);
+        expect_get(text, 200,
+                   OK_DATA("{\"resultType\":\"vector\",\"result\":[{\"metric\":{},"
+                           "\"value\":[1700000000,\"1\"]}]}"));
+    }
+}
+
+static void paths__of_other_systems__404_names_what_to_use(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *path, *says;
+    } cases[] = {
+        {"/write?db=x", "remote write at /api/v1/write"},
+        {"/api/v2/write", "InfluxDB"},
+        {"/api/v1/import/native", "remote write"},
+        {"/insert/0/prometheus", "remote write"},
+        {"/api/put", "OpenTSDB"},
+        {"/render", "Graphite"},
+        {"/v1/logs", "metrics only"},
+        {"/nothing", "404 page not found\n"},
+        {"/api/v1/query/", "404 page not found\n"},
+    };
+    start();
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(cases); i++) {
+        struct http_answer a;
+        http_client_once(port, "POST", cases[i].path, "", "x", 1, &a);
+        assert_int_equal(a.status, 404);
+        if (!strstr(a.body, cases[i].says)) {
+            fail_msg("%s: %s", cases[i].path, a.body);
+        }
+        http_answer_free(&a);
+    }
 }
 
 static void write__damaged_bodies__are_refused_on_a_living_connection(void **state)
@@ -449,6 +541,8 @@ static const struct CMUnitTest tests[] = {
     CASE(write__v2_body__counts_every_kind),
     CASE(write__content_type_and_encoding__are_negotiated),
     CASE(write__no_encoding__takes_plain_protobuf_too),
+    CASE(write__every_path_and_encoding_of_senders__is_stored),
+    CASE(paths__of_other_systems__404_names_what_to_use),
     CASE(write__damaged_bodies__are_refused_on_a_living_connection),
     CASE(write__some_bad_series__stores_the_others),
     CASE(write__body_over_the_limit__is_413_with_counts),

@@ -102,6 +102,8 @@ static void server_options_parse__bad_input__named_in_the_error(void **state)
         {{"--log.format=xml", NULL}, "expected logfmt or json"},
         {{"--web.enable-admin-api=yes", NULL}, "expected true or false"},
         {{"--no-query.timeout", NULL}, "unknown flag"},
+        {{"--no-web.enable-remote-write-receiver", NULL}, "always on here"},
+        {{"--web.enable-remote-write-receiver=false", NULL}, "always on here"},
         {{"--web.max-inflight-bytes=1MiB", NULL}, "at least --web.max-body-size"},
         {{"--web.listen-address=9494", NULL}, "expected host:port"},
         {{"--storage.tsdb.path=", NULL}, "must not be empty"},
@@ -114,6 +116,17 @@ static void server_options_parse__bad_input__named_in_the_error(void **state)
             fail_msg("%s: \"%s\" does not say \"%s\"", cases[i].args[0], err.msg, cases[i].says);
         }
     }
+}
+
+static void server_options_parse__what_is_always_on__taken(void **state)
+{
+    (void)state;
+    static struct server_options o;
+    struct tsdb_error err;
+    const char *const args[] = {"--web.enable-remote-write-receiver",
+                                "--enable-feature=native-histograms,exemplar-storage", NULL};
+    assert_ok_err(parse(&o, args, &err), &err);
+    assert_string_equal(o.features, "native-histograms,exemplar-storage");
 }
 
 static void server_options_parse__too_long_path__refused(void **state)
@@ -231,6 +244,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(server_options_default__nothing_given__documented_values),
     cmocka_unit_test(server_options_parse__both_syntaxes_and_each_type__set),
     cmocka_unit_test(server_options_parse__bad_input__named_in_the_error),
+    cmocka_unit_test(server_options_parse__what_is_always_on__taken),
     cmocka_unit_test(server_options_parse__too_long_path__refused),
     cmocka_unit_test(server_options_visit__defaults__printed_in_the_flags_own_syntax),
     cmocka_unit_test(server_options_visit__parsed_again__same_options),

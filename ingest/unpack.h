@@ -1,0 +1,44 @@
+/* The content encodings beside snappy's block: zstd and gzip, of write requests and imports.
+ *
+ * Neither says reliably how much it holds, so that output is made into memory that grows with what was
+ * really made, and is bounded: by the caller's limit, and by the sink, which charges what it gives.
+ * zstd: a frame that declares its size is made in one step, into memory of that size, once it is
+ * plausible (a block has 4 bytes at least and yields 128 KiB at most); other frames are streamed through
+ * a window of INGEST_ZSTD_WINDOW_BYTES_MAX at most, what RFC 8878 asks of every decoder. Frames and
+ * members may follow one another. Threads: pure.
+ */
+#ifndef INGEST_UNPACK_H
+#define INGEST_UNPACK_H
+
+#include "base/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define INGEST_ZSTD_WINDOW_LOG_MAX   23u
+#define INGEST_ZSTD_WINDOW_BYTES_MAX (1u << INGEST_ZSTD_WINDOW_LOG_MAX)
+
+/* Where decoded bytes go. */
+struct ingest_sink {
+    uint8_t *data;
+    size_t len, cap;
+    /* Room for `cap` bytes, data[len] kept: sets data and cap. OK, or what stops the decoding. */
+    enum tsdb_status (*grow)(struct ingest_sink *s, size_t cap);
+    void *arg;
+};
+
+/* Does a body begin as zstd's frames do? No snappy block can. */
+bool ingest_is_zstd(const void *src, size_t len);
+/* What zstd's decoder may hold beside the output: 0 when the first frame declares its size. Then a later
+ * one without is refused. */
+size_t ingest_zstd_window_bytes(const void *src, size_t len);
+/* Decode all of src[len] and append it to the sink.
+ * Returns OK; INVALID: damaged, cut, trailing bytes, a window over the maximum; LIMIT: more than
+ * bytes_max; NOMEM; and what grow returns. */
+enum tsdb_status ingest_zstd_decode(const void *src, size_t len, size_t bytes_max,
+                                    struct ingest_sink *sink, struct tsdb_error *err) TSDB_WUR;
+enum tsdb_status ingest_gzip_decode(const void *src, size_t len, size_t bytes_max,
+                                    struct ingest_sink *sink, struct tsdb_error *err) TSDB_WUR;
+
+#endif
