@@ -56,7 +56,7 @@ WARN := -Werror -Wall -Wextra -Wshadow -Wconversion -Wsign-conversion -Wdouble-p
   -Wcast-qual -Wcast-align -Wpointer-arith -Wwrite-strings -Wstrict-prototypes -Wmissing-prototypes \
   -Wold-style-definition -Wimplicit-fallthrough -fno-common
 ifeq ($(CC),gcc)
-  WARN += -Wlogical-op -Wduplicated-cond -Wduplicated-branches -Wstack-usage=8192
+  WARN += -Wlogical-op -Wduplicated-cond -Wduplicated-branches -Wstack-usage=32768
 else
   WARN += -Wthread-safety
 endif

@@ -9,10 +9,10 @@
 #define TSDB_PARTITION_SHIFT       26 /* a series ref is partition << 26 | local id */
 #define TSDB_SERIES_LOCAL_MAX      (1u << TSDB_PARTITION_SHIFT)
 #define TSDB_OWNERS_MAX            16
-#define TSDB_LABELS_MAX            256 /* of one series; Prometheus has no default limit */
-#define TSDB_LABEL_NAME_BYTES_MAX  4096
-#define TSDB_LABEL_VALUE_BYTES_MAX 65536
-#define TSDB_LABELS_BYTES_MAX      (1u << 18) /* canonical bytes of one series' labels */
+#define TSDB_LABELS_MAX            1024       /* of one series; a flag may allow fewer */
+#define TSDB_LABEL_NAME_BYTES_MAX  65536      /* likewise */
+#define TSDB_LABEL_VALUE_BYTES_MAX (1u << 20) /* likewise */
+#define TSDB_LABELS_BYTES_MAX      (1u << 21) /* canonical bytes of one series' labels */
 #define TSDB_CHUNK_SAMPLES         120        /* head chunk is sealed at this many samples */
 /* Of one sample: positive, negative and custom together. */
 #define TSDB_HISTOGRAM_BUCKETS_MAX    65536

@@ -41,6 +41,7 @@ void ingest_build_reject(struct ingest_request *r, enum tsdb_reject reason, uint
 {
     if (r->first_error.status == TSDB_OK) {
         r->first_error = *why;
+        r->first_reason = reason;
     }
     r->rejected[reason] += samples;
     tsdb_error_clear(why);
@@ -99,12 +100,41 @@ void ingest_build_name(struct ingest_request *r, const struct tsdb_label *items,
     ingest_series_text(items, count, r->first_series, sizeof r->first_series);
 }
 
+/* Canonical labels against the flags, which are within the limits of the format. */
+static enum tsdb_status check_limits(const struct ingest_options *o, const struct tsdb_label *items,
+                                     uint32_t count, struct tsdb_error *err)
+{
+    if (count > o->labels_max) {
+        return tsdb_error_set(err, TSDB_INVALID,
+                              "series has %u labels, at most %u are allowed (--storage.max-labels)",
+                              count, o->labels_max);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        const struct tsdb_label *l = &items[i];
+        if (l->name_len > o->label_name_bytes_max || l->value_len > o->label_value_bytes_max) {
+            bool name = l->name_len > o->label_name_bytes_max;
+            return tsdb_error_set(err, TSDB_INVALID,
+                                  "%s of label \"%.*s\" has %u bytes, at most %u are allowed "
+                                  "(--storage.max-label-%s)",
+                                  name ? "name" : "value",
+                                  (int)cut_utf8(l->name, l->name_len, TEXT_STRING_MAX), l->name,
+                                  name ? l->name_len : l->value_len,
+                                  name ? o->label_name_bytes_max : o->label_value_bytes_max,
+                                  name ? "name-bytes" : "value-bytes");
+        }
+    }
+    return TSDB_OK;
+}
+
 enum tsdb_status ingest_build_new(struct ingest_request *r, uint32_t count,
                                   struct tsdb_hash128 alias, struct tsdb_build_target *out,
                                   struct tsdb_error *err)
 {
     struct tsdb_label *kept = NULL;
     enum tsdb_status status = tsdb_labels_canonicalize(r->labels, &count, true, err);
+    if (status == TSDB_OK) {
+        status = check_limits(&r->in->options, r->labels, count, err);
+    }
     if (status == TSDB_OK) {
         status = ingest_build_keep(r, r->labels, count, &kept);
     }

@@ -12,7 +12,7 @@ static enum tsdb_status slow_target(struct ingest_request *r, const struct remot
         remote_write_read_labels(w, s, r->labels, TSDB_LABELS_MAX, &count, err);
     if (status == TSDB_LIMIT) {
         return tsdb_error_set(err, TSDB_INVALID, "series has %u labels, at most %u are allowed",
-                              s->label_count, TSDB_LABELS_MAX);
+                              s->label_count, r->in->options.labels_max);
     }
     return status == TSDB_OK ? ingest_build_new(r, count, alias, out, err) : status;
 }

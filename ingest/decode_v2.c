@@ -35,7 +35,7 @@ static enum tsdb_status read_labels(struct ingest_request *r,
     if (status == TSDB_LIMIT) {
         *out_count = TSDB_LABELS_MAX;
         status = tsdb_error_set(err, TSDB_INVALID, "series has more labels than the %u allowed",
-                                TSDB_LABELS_MAX);
+                                r->in->options.labels_max);
     }
     return status;
 }

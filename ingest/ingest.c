@@ -24,6 +24,9 @@ void ingest_options_default(struct ingest_options *o)
         .decoded_bytes_max = TSDB_WRITE_DECODED_BYTES_MAX,
         .inflight_bytes_max = 1u << 30,
         .pool_max = 64,
+        .labels_max = TSDB_LABELS_MAX,
+        .label_name_bytes_max = TSDB_LABEL_NAME_BYTES_MAX,
+        .label_value_bytes_max = TSDB_LABEL_VALUE_BYTES_MAX,
         .clock = tsdb_clock_real,
     };
 }
@@ -549,6 +552,7 @@ bool ingest_answer(struct ingest_request *r, struct ingest_answer *out)
     }
     if (out->rejected > 0) {
         char first[900 + sizeof r->first_series + sizeof " (series )"];
+        out->reason = r->first_error.status != TSDB_OK ? r->first_reason : sum.first_reason;
         if (r->first_error.status != TSDB_OK) {
             snprintf(first, sizeof first, "%.900s (series %s)", r->first_error.msg,
                      r->first_series);

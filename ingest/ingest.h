@@ -30,6 +30,8 @@ struct ingest_options {
     uint64_t decoded_bytes_max;  /* TSDB_WRITE_DECODED_BYTES_MAX */
     uint64_t inflight_bytes_max; /* memory of all requests; of one: half of it */
     uint32_t pool_max;           /* idle request objects kept, with an eighth of that at most */
+    /* Of a series: no more than the limits of the format (base/limits.h), the default. */
+    uint32_t labels_max, label_name_bytes_max, label_value_bytes_max;
     struct tsdb_clock clock;
 };
 void ingest_options_default(struct ingest_options *o);
@@ -76,7 +78,9 @@ struct ingest_answer {
     enum tsdb_status status;
     uint32_t samples_written, histograms_written, exemplars_written;
     uint32_t rejected; /* samples, histograms refused for good */
-    char text[1536];   /* for the body of an error answer: one line, Prometheus's phrases */
+    /* Of the first one refused; NONE: the request as a whole. */
+    enum tsdb_reject reason;
+    char text[1536]; /* for the body of an error answer: one line, Prometheus's phrases */
 };
 /* After `done`. Not OK with a stale reference inside: resubmits by itself once (then returns false
  * and `done` comes again). */

@@ -70,6 +70,7 @@ struct ingest_request {
     /* what decoding refused */
     uint32_t rejected[TSDB_REJECT_COUNT];
     struct tsdb_error first_error;
+    enum tsdb_reject first_reason;
     bool first_named;       /* first_series is set */
     char first_series[200]; /* the one of first_error, as Prometheus prints a metric; cut */
     /* the outcome */

@@ -100,6 +100,8 @@ enum tsdb_reject {
     TSDB_REJECT_COUNT
 };
 const char *tsdb_reject_text(enum tsdb_reject reason);
+/* "too_old": of metrics and logs. NONE: "request". */
+const char *tsdb_reject_name(enum tsdb_reject reason);
 
 /* What became of the entries; one per batch, summed at the end. */
 struct tsdb_write_result {

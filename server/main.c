@@ -132,6 +132,9 @@ static enum tsdb_status open_engine(struct server *s, struct tsdb_error *err)
     io.body_bytes_max = s->options.body_bytes_max;
     io.decoded_bytes_max = s->options.decoded_bytes_max;
     io.inflight_bytes_max = s->options.inflight_bytes_max;
+    io.labels_max = s->options.labels_max;
+    io.label_name_bytes_max = s->options.label_name_bytes_max;
+    io.label_value_bytes_max = s->options.label_value_bytes_max;
     io.clock = s->clock;
     return ingest_create(&io, s->db, &s->ingest, err);
 }

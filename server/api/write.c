@@ -68,6 +68,15 @@ void api_write_counts_zero(struct http_reply *r)
     add_counts(r, "0", "0", "0");
 }
 
+/* Refused for good: nobody looks into a sender's log. */
+static void log_refusal(struct call *c, const struct ingest_answer *a)
+{
+    char sender[64];
+    http_peer(c->x, sender, sizeof sender);
+    refusals_log(&c->server->refusals, tsdb_clock_mono_ns(&c->server->clock), sender,
+                 tsdb_reject_name(a->reason), a->rejected, a->text);
+}
+
 /* Every answer carries the three counts: senders of 2.0 take a 2xx without them for a failure. */
 static void reply(struct call *c, const struct ingest_answer *a)
 {
@@ -86,6 +95,9 @@ static void reply(struct call *c, const struct ingest_answer *a)
         tsdb_buf_put_u8(&body, '\n');
         r.content_type = "text/plain; charset=utf-8";
         r.body = &body;
+    }
+    if (r.status >= 400 && r.status < 500) {
+        log_refusal(c, a);
     }
     if (r.status == 503) {
         add_header(&r, "Retry-After", retry_after(a->status));

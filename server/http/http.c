@@ -7,6 +7,8 @@
 #include "base/format.h"
 #include "base/log.h"
 
+#include <netdb.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -704,6 +706,19 @@ void http_user_set(struct http_exchange *x, void *user)
 void *http_user(struct http_exchange *x)
 {
     return x->user;
+}
+
+void http_peer(const struct http_exchange *x, char *out, size_t cap)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(x->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    socklen_t len = info && info->client_addr && info->client_addr->sa_family == AF_INET6
+                        ? (socklen_t)sizeof(struct sockaddr_in6)
+                        : (socklen_t)sizeof(struct sockaddr_in);
+    if (!info || !info->client_addr ||
+        getnameinfo(info->client_addr, len, out, (socklen_t)cap, NULL, 0, NI_NUMERICHOST) != 0) {
+        snprintf(out, cap, "unknown");
+    }
 }
 
 void http_watch(struct http_exchange *x, _Atomic(uint32_t) *flag)

@@ -99,6 +99,8 @@ const char *http_path(const struct http_exchange *x);  /* as sent, percent-encod
 const char *http_query(const struct http_exchange *x); /* after '?', raw; "" if none */
 /* Case-insensitive; NULL if absent. Only valid in callbacks. */
 const char *http_header(const struct http_exchange *x, const char *name);
+/* The client's address without its port, into out[cap]; "unknown" where there is none. In callbacks. */
+void http_peer(const struct http_exchange *x, char *out, size_t cap);
 int64_t http_content_length(const struct http_exchange *x); /* -1: unknown (chunked) */
 void http_user_set(struct http_exchange *x, void *user);
 void *http_user(struct http_exchange *x);

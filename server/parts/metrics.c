@@ -162,13 +162,8 @@ static void visit_memory(const struct metric *m, const struct visit *v)
 
 static void visit_rejected(const struct metric *m, const struct visit *v)
 {
-    static const char *const reasons[TSDB_REJECT_COUNT] = {
-        [TSDB_REJECT_DUPLICATE] = "duplicate",      [TSDB_REJECT_TOO_OLD] = "too_old",
-        [TSDB_REJECT_TOO_NEW] = "too_new",          [TSDB_REJECT_LABELS] = "labels",
-        [TSDB_REJECT_HISTOGRAM] = "histogram",      [TSDB_REJECT_EXEMPLAR] = "exemplar",
-        [TSDB_REJECT_SERIES_LIMIT] = "series_limit"};
     for (uint32_t i = TSDB_REJECT_NONE + 1; i < TSDB_REJECT_COUNT; i++) {
-        emit(m, v, reasons[i], (double)v->now->tsdb.rejected[i]);
+        emit(m, v, tsdb_reject_name((enum tsdb_reject)i), (double)v->now->tsdb.rejected[i]);
     }
 }
 

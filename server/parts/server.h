@@ -13,6 +13,7 @@
 #include "server/config/options.h"
 #include "server/http/http.h"
 #include "server/parts/active.h"
+#include "server/parts/refusals.h"
 #include "tsdb/tsdb.h"
 
 #include <stdatomic.h>
@@ -33,6 +34,7 @@ struct server {
     struct http_server *http;
     struct tsdb_mutex config_lock; /* rank SERVER_CONFIG */
     struct config_file *config TSDB_GUARDED;
+    struct refusals refusals;
     struct tsdb_account queries; /* memory of all queries together */
     int64_t start_ms;
     _Atomic(uint32_t) stopping;

@@ -950,8 +950,8 @@ static void index_disk__widest_labels__read_back(void **state)
     tsdb_buf_clear(&f.file);
     memset(big, 'x', sizeof big);
     for (uint32_t i = 0; i < TSDB_LABELS_MAX; i++) {
-        (void)snprintf(names[i], sizeof names[i], "n%03u", i);
-        items[i] = (struct tsdb_label){names[i], big, 4, 1 + i * 256};
+        (void)snprintf(names[i], sizeof names[i], "n%04u", i);
+        items[i] = (struct tsdb_label){names[i], big, 5, 1 + i * 64};
     }
     items[7].value_len = sizeof big;
     assert_ok(index_disk_writer_create((struct paged_sink){sink_write, &f.file}, &w, &err));

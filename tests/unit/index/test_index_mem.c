@@ -130,8 +130,8 @@ static void index_mem_add__widest_labels__read_back(void **state)
     fixture_init(&f);
     memset(big, 'x', sizeof big);
     for (uint32_t i = 0; i < TSDB_LABELS_MAX; i++) {
-        (void)snprintf(names[i], sizeof names[i], "n%03u", i);
-        items[i] = (struct tsdb_label){names[i], big, 4, 1 + i};
+        (void)snprintf(names[i], sizeof names[i], "n%04u", i);
+        items[i] = (struct tsdb_label){names[i], big, 5, 1 + i};
     }
     items[7].value_len = sizeof big;
     struct tsdb_labels labels = {items, TSDB_LABELS_MAX};

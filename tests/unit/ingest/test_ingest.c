@@ -41,6 +41,9 @@ static void open_db(struct fixture *f)
     io.decoded_bytes_max = 1u << 20;
     io.body_bytes_max = 1u << 20;
     io.inflight_bytes_max = INFLIGHT_BYTES;
+    io.labels_max = 256;
+    io.label_name_bytes_max = 100;
+    io.label_value_bytes_max = 65536;
     assert_ok_err(ingest_create(&io, f->db, &f->in, &err), &err);
 }
 
@@ -461,6 +464,8 @@ static void ingest_submit__refused_while_decoding__text_names_the_series(void **
                                  tsdb_label_make("a", "2")};
     struct tsdb_label longer[] = {tsdb_label_make("__name__", "named"),
                                   tsdb_label_make("a", long_value)};
+    struct tsdb_label long_name[] = {tsdb_label_make("__name__", "named"),
+                                     {long_value, "v", 101, 1}};
     struct encode_sample sample = {T0, 1, 0};
     struct tsdb_span span = {0, 1};
     int64_t deltas[] = {1, 1};
@@ -475,19 +480,22 @@ static void ingest_submit__refused_while_decoding__text_names_the_series(void **
         {.labels = {longer, 2}, .samples = &sample, .sample_count = 1},
         {.labels = {many, 301}, .samples = &sample, .sample_count = 1},
         {.labels = {twice, 2}, .histograms = &h, .histogram_count = 1},
+        {.labels = {long_name, 2}, .samples = &sample, .sample_count = 1},
     };
     for (enum ingest_protocol p = INGEST_REMOTE_WRITE_1; p <= INGEST_REMOTE_WRITE_2; p++) {
-        for (int i = 0; i < 4; i++) {
+        for (int i = 0; i < 5; i++) {
             struct ingest_answer a = send_series(f, &s[i], 1, p);
             assert_int_equal(a.status, TSDB_INVALID);
             assert_non_null(strstr(a.text, "(series named"));
-            assert_true(i != 2 || strstr(a.text, "256"));
+            assert_true(i != 1 || strstr(a.text, "65536 are allowed (--storage.max-label-value"));
+            assert_true(i != 2 || strstr(a.text, "256 are allowed (--storage.max-labels)"));
+            assert_true(i != 4 || strstr(a.text, "100 are allowed (--storage.max-label-name"));
             assert_non_null(strstr(a.text, "1 samples of this request were refused"));
         }
     }
     struct ingest_stats st;
     ingest_stats_read(f->in, &st);
-    assert_int_equal(st.rejected_labels, 6);
+    assert_int_equal(st.rejected_labels, 8);
     assert_int_equal(st.rejected_histograms, 2);
 }
 
@@ -534,7 +542,7 @@ static void ingest_begin__announced_and_not_sent__holds_nothing(void **state)
     for (int i = 0; i < 64; i++) { /* 64 MiB in all, twice the budget */
         assert_ok_err(ingest_begin(f->in, 1u << 20, &idle[i], &err), &err);
     }
-    assert_true(tsdb_mem_used(TSDB_MEM_INGEST) - before < 2u << 20);
+    assert_true(tsdb_mem_used(TSDB_MEM_INGEST) - before < 3u << 20);
     struct tsdb_label labels[] = {tsdb_label_make("__name__", "m")};
     assert_int_equal(send_one(f, labels, 1, T0, 1).status, TSDB_OK);
     for (int i = 0; i < 64; i++) {
