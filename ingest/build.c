@@ -155,8 +155,10 @@ static enum tsdb_status add_floats(struct ingest_request *r, const struct remote
     int64_t t_ms;
     int64_t start_ms;
     uint64_t bits;
+    int64_t series_start_ms = w->v2 ? s->start_ms : 0;
     while (status == TSDB_OK && remote_write_next_sample(&c, &t_ms, &start_ms, &bits)) {
         tsdb_build_add(&r->build, target, TSDB_SAMPLE_FLOAT, t_ms, bits);
+        start_ms = start_ms != 0 ? start_ms : series_start_ms;
         if (TSDB_UNLIKELY(start_ms != 0)) {
             status = tsdb_build_start(&r->build, start_ms);
         }
@@ -229,6 +231,7 @@ static enum tsdb_status add_histograms(struct ingest_request *r,
         tsdb_arena_reset(&r->scratch);
         enum tsdb_status status =
             histogram_wire_decode(message, w->v2, &r->scratch, &h, &t_ms, &start_ms, err);
+        start_ms = start_ms == 0 && w->v2 ? s->start_ms : start_ms;
         if (status == TSDB_OK) {
             status = add_histogram(r, target, &h, t_ms, start_ms, err);
         }
@@ -297,7 +300,8 @@ enum tsdb_status ingest_build_metadata(struct ingest_request *r, enum tsdb_statu
         tsdb_error_clear(err);
         return TSDB_OK;
     }
-    if (status == TSDB_OK && m->metric.len > 0) {
+    bool empty = m->type == TSDB_METRIC_UNKNOWN && m->help.len == 0 && m->unit.len == 0;
+    if (status == TSDB_OK && m->metric.len > 0 && !empty) {
         r->metadata_count += tsdb_metadata_put(r->in->db, m) == TSDB_OK;
     }
     return status;

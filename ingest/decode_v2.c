@@ -87,6 +87,29 @@ static enum tsdb_status read_exemplar(const void *w, struct tsdb_slice message,
     return remote_write_v2_read_exemplar(w, message, items, cap, out, err);
 }
 
+/* The family that metadata of a series is about: classic histograms and summaries are known by the name
+ * without what their series add to it. */
+static struct tsdb_slice family_of(struct tsdb_slice metric, enum tsdb_metric_type type)
+{
+    static const struct {
+        enum tsdb_metric_type type;
+        const char *suffix;
+    } suffixes[] = {
+        {TSDB_METRIC_HISTOGRAM, "_bucket"},    {TSDB_METRIC_HISTOGRAM, "_sum"},
+        {TSDB_METRIC_HISTOGRAM, "_count"},     {TSDB_METRIC_GAUGEHISTOGRAM, "_bucket"},
+        {TSDB_METRIC_GAUGEHISTOGRAM, "_gsum"}, {TSDB_METRIC_GAUGEHISTOGRAM, "_gcount"},
+        {TSDB_METRIC_SUMMARY, "_sum"},         {TSDB_METRIC_SUMMARY, "_count"},
+    };
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(suffixes); i++) {
+        size_t len = strlen(suffixes[i].suffix);
+        if (suffixes[i].type == type && metric.len > len &&
+            memcmp(metric.data + metric.len - len, suffixes[i].suffix, len) == 0) {
+            return (struct tsdb_slice){metric.data, metric.len - len};
+        }
+    }
+    return metric;
+}
+
 static enum tsdb_status take_metadata(struct ingest_request *r,
                                       const struct remote_write_v2_walker *w, struct v2_scratch *v,
                                       const struct remote_write_series *s, struct tsdb_slice metric,
@@ -98,7 +121,8 @@ static enum tsdb_status take_metadata(struct ingest_request *r,
                                                   m.help.len == 0 && m.unit.len == 0))) {
         return TSDB_OK;
     }
-    m.metric = metric;
+    /* A native histogram has the family's own name, whatever it ends in. */
+    m.metric = s->histogram_count > 0 ? metric : family_of(metric, m.type);
     if (status == TSDB_OK) {
         struct v2_seen now = {metric.data, m.help.data, m.unit.data, m.type};
         struct v2_seen *seen =

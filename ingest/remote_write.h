@@ -75,6 +75,8 @@ struct remote_write_series {
     /* 2.0 only */
     uint32_t ref_fields; /* fields of labels_refs: 1 when packed */
     uint32_t metadata_count;
+    /* created_timestamp of older senders: the start of every sample that says none; 0 = none. */
+    int64_t start_ms;
 };
 
 /* A place in a message, on the way to its fields of one number. false from a _next_ function means

@@ -11,7 +11,8 @@ enum {
     SERIES_SAMPLE = REMOTE_WRITE_SAMPLE_FIELD,
     SERIES_HISTOGRAM = 3,
     SERIES_EXEMPLAR = 4,
-    SERIES_METADATA = 5
+    SERIES_METADATA = 5,
+    SERIES_CREATED = 6
 };
 enum {
     EXEMPLAR_REFS = 1
@@ -93,6 +94,9 @@ static bool series_field_type_ok(uint32_t field, enum wire_type type)
     if (field == SERIES_REFS) {
         return type == WIRE_LEN || type == WIRE_VARINT;
     }
+    if (field == SERIES_CREATED) {
+        return type == WIRE_VARINT;
+    }
     return field < SERIES_SAMPLE || field > SERIES_METADATA || type == WIRE_LEN;
 }
 
@@ -123,6 +127,10 @@ static bool frame_series(struct remote_write_walker *w, struct remote_write_seri
             out->exemplar_count++;
         } else if (field == SERIES_METADATA) {
             out->metadata_count++;
+        } else if (field == SERIES_CREATED) {
+            uint64_t ms = 0;
+            wire_varint(value, end, &ms);
+            out->start_ms = (int64_t)ms;
         }
     }
     return true;

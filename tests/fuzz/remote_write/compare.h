@@ -445,6 +445,7 @@ static void compare_series_v2(struct compare *c, const struct remote_write_v2_wa
     compare_samples_v2(c, w, s, o);
     compare_histograms_v2(c, w, s, o);
     compare_exemplars_v2(c, w, s, r, o);
+    expect(c, o == NULL || s->start_ms == o->created_timestamp, "created timestamp");
     compare_metadata_v2(c, w, s, r, o);
 }
 

@@ -318,6 +318,9 @@ static void put_v2_series(struct tsdb_buf *b, struct symbols *t, const struct en
         put_varint_field(b, 4, symbols_ref(t, m->unit.data, m->unit.len));
         message_end(b, metadata);
     }
+    if (series->created_ms != 0) {
+        put_varint_field(b, 6, (uint64_t)series->created_ms);
+    }
     message_end(b, at);
 }
 

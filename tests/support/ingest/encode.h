@@ -37,6 +37,7 @@ struct encode_series {
     const struct tsdb_exemplar *exemplars;
     uint32_t exemplar_count;
     const struct tsdb_metadata *metadata; /* 2.0 only; may be NULL; its metric is not used */
+    int64_t created_ms;                   /* 2.0 only; 0 = none */
 };
 
 /* Append to a WriteRequest of remote write 1.0. */

@@ -448,6 +448,93 @@ static void ingest_submit__metadata_of_2_0__changes_are_taken_and_empty_is_none(
                         "unknown|only help|");
 }
 
+/* Metadata of a series `metric` with one sample, or one histogram; what is then known of `family`. */
+static const char *family_after(struct fixture *f, const char *metric, enum tsdb_metric_type type,
+                                bool native, const char *family)
+{
+    static char text[64];
+    static int64_t t_ms = T0;
+    struct tsdb_label labels[] = {tsdb_label_make("__name__", metric)};
+    struct encode_sample sample = {t_ms++, 1, 0};
+    struct encode_histogram h = {.t_ms = t_ms};
+    struct tsdb_metadata md = {.help = {(const uint8_t *)metric, strlen(metric)}, .type = type};
+    struct encode_series s = {.labels = {labels, 1},
+                              .samples = &sample,
+                              .sample_count = !native,
+                              .histograms = &h,
+                              .histogram_count = native,
+                              .metadata = &md};
+    assert_int_equal(send_series(f, &s, 1, INGEST_REMOTE_WRITE_2).status, TSDB_OK);
+    text[0] = '\0';
+    tsdb_metadata_visit(f->db, family, copy_metadata, text);
+    return text;
+}
+
+static void ingest_submit__metadata_of_histograms_and_summaries__under_the_family(void **state)
+{
+    struct fixture *f = *state;
+    static const struct {
+        const char *metric, *family, *says;
+        enum tsdb_metric_type type;
+        bool native;
+    } cases[] = {
+        {"h_bucket", "h", "histogram|h_bucket|", TSDB_METRIC_HISTOGRAM, false},
+        {"h_sum", "h", "histogram|h_sum|", TSDB_METRIC_HISTOGRAM, false},
+        {"h_count", "h", "histogram|h_count|", TSDB_METRIC_HISTOGRAM, false},
+        {"g_gcount", "g", "gaugehistogram|g_gcount|", TSDB_METRIC_GAUGEHISTOGRAM, false},
+        {"s", "s", "summary|s|", TSDB_METRIC_SUMMARY, false},
+        {"s_count", "s", "summary|s_count|", TSDB_METRIC_SUMMARY, false},
+        {"c_sum", "c_sum", "counter|c_sum|", TSDB_METRIC_COUNTER, false},
+        {"c_sum", "c", "", TSDB_METRIC_COUNTER, false},
+        {"n_count", "n_count", "histogram|n_count|", TSDB_METRIC_HISTOGRAM, true},
+        {"_sum", "_sum", "summary|_sum|", TSDB_METRIC_SUMMARY, false},
+    };
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(cases); i++) {
+        assert_string_equal(
+            family_after(f, cases[i].metric, cases[i].type, cases[i].native, cases[i].family),
+            cases[i].says);
+    }
+}
+
+static void ingest_submit__metadata_of_1_0_that_says_nothing__wipes_nothing(void **state)
+{
+    struct fixture *f = *state;
+    char text[64] = "";
+    struct tsdb_buf raw;
+    tsdb_buf_init(&raw, TSDB_MEM_OTHER, 0);
+    struct tsdb_metadata md = {.metric = {(const uint8_t *)"m", 1},
+                               .help = {(const uint8_t *)"good", 4},
+                               .type = TSDB_METRIC_GAUGE};
+    encode_v1_metadata(&md, &raw);
+    md = (struct tsdb_metadata){.metric = md.metric};
+    encode_v1_metadata(&md, &raw);
+    assert_int_equal(send_raw(f, &raw, INGEST_REMOTE_WRITE_1).status, TSDB_OK);
+    tsdb_buf_deinit(&raw);
+    tsdb_metadata_visit(f->db, "m", copy_metadata, text);
+    assert_string_equal(text, "gauge|good|");
+}
+
+static void ingest_submit__created_timestamp_of_older_senders__start_of_samples(void **state)
+{
+    struct fixture *f = *state;
+    struct tsdb_label labels[] = {tsdb_label_make("__name__", "m")};
+    struct encode_sample samples[] = {{T0, 1, 0}, {T0 + 1, 2, T0 - 7}};
+    struct encode_histogram h = {.t_ms = T0 + 2};
+    struct encode_series s = {.labels = {labels, 1},
+                              .samples = samples,
+                              .sample_count = 2,
+                              .histograms = &h,
+                              .histogram_count = 1,
+                              .created_ms = T0 - 5000};
+    assert_int_equal(send_series(f, &s, 1, INGEST_REMOTE_WRITE_2).status, TSDB_OK);
+    struct tsdb_columns c = read_series(f, "m");
+    assert_int_equal(c.count, 3);
+    assert_non_null(c.start_ms);
+    assert_int_equal(c.start_ms[0], T0 - 5000);
+    assert_int_equal(c.start_ms[1], T0 - 7); /* a sample's own wins */
+    assert_int_equal(c.start_ms[2], T0 - 5000);
+}
+
 static void ingest_submit__refused_while_decoding__text_names_the_series(void **state)
 {
     struct fixture *f = *state;
@@ -732,6 +819,9 @@ static const struct CMUnitTest tests[] = {
     CASE(ingest_body__over_the_limit__refused),
     CASE(ingest_submit__exemplar_in_a_series_of_its_own__taken_where_the_series_is),
     CASE(ingest_submit__metadata_of_2_0__changes_are_taken_and_empty_is_none),
+    CASE(ingest_submit__metadata_of_histograms_and_summaries__under_the_family),
+    CASE(ingest_submit__metadata_of_1_0_that_says_nothing__wipes_nothing),
+    CASE(ingest_submit__created_timestamp_of_older_senders__start_of_samples),
     CASE(ingest_submit__refused_while_decoding__text_names_the_series),
     CASE(ingest_submit__zero_threshold_that_is_none__refused),
     CASE(ingest_submit__message_of_the_other_version__refused),
