@@ -100,6 +100,12 @@ void *http_user(struct http_exchange *x)
     return x->user;
 }
 
+void http_peer(const struct http_exchange *x, char *out, size_t cap)
+{
+    (void)x;
+    snprintf(out, cap, "127.0.0.1");
+}
+
 void http_wake(struct http_exchange *x)
 {
     TSDB_ASSERT(!x->woken && x->replies == 0);
@@ -477,6 +483,7 @@ static void server_begin(void) TSDB_NO_TSA
                                                   .experimental_functions = true,
                                                   .extended_range_selectors = true,
                                                   .fill_modifiers = true};
+    active_init(&server.active);
     hx_init(&h, 7);
     h.options.exemplars_max = 100;
     TSDB_ASSERT(hx_open(&h, &err) == TSDB_OK);
@@ -494,6 +501,7 @@ static void server_begin(void) TSDB_NO_TSA
 static void server_end(void) TSDB_NO_TSA
 {
     ingest_destroy(server.ingest);
+    active_deinit(&server.active);
     tsdb_mutex_deinit(&server.config_lock);
     hx_deinit(&h);
 }

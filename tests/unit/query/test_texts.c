@@ -45,7 +45,7 @@ static void error__long_names__whole(void **state)
     } cases[] = {
         {"no_%s(a)", "invalid: 1:1: parse error: unknown function with name \"no_%s\""},
         {"a{b=\"%s\"", "invalid: 1:3007: parse error: unexpected end of input inside braces"},
-        {"sum by (\"\xff%s\") (a)",
+        {"sum by (\"\\xff%s\") (a)",
          "invalid: 1:9: parse error: invalid label name for grouping: \"\\xff%s\""},
         {"a + on(l%s) group_left(l%s) a",
          "invalid: 1:3: parse error: label \"l%s\" must not occur in ON and GROUP clause at once"},
@@ -53,7 +53,7 @@ static void error__long_names__whole(void **state)
          "invalid: 1:1: parse error: metric name must not be set twice: \"a\" or \"%s\""},
         {"label_replace(a, \"\", \"$1\", \"y\", \"%s(\")",
          "invalid: invalid regular expression in label_replace(): %s("},
-        {"label_replace(a, \"\xff%s\", \"$1\", \"y\", \".*\")",
+        {"label_replace(a, \"\\xff%s\", \"$1\", \"y\", \".*\")",
          "invalid: invalid destination label name in label_replace(): \xff%s"},
         {"a * on(z) (label_replace(a, \"v\", \"%s\", \"y\", \".*\") or a)",
          "invalid: found duplicate series for the match group {} on the right hand-side of the "

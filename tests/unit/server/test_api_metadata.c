@@ -19,7 +19,7 @@ static void put_metadata(const char *metric, enum tsdb_metric_type type, const c
     body_deinit(&b);
 }
 
-#define META_A "\"a\":[{\"type\":\"unknown\",\"unit\":\"\",\"help\":\"\"}]"
+#define META_A "\"a\":[{\"type\":\"unknown\",\"unit\":\"\",\"help\":\"of a\"}]"
 #define META_B "\"b\":[{\"type\":\"gauge\",\"unit\":\"bytes\",\"help\":\"is \\\"b\\\"\"}]"
 #define META_C "\"c\":[{\"type\":\"counter\",\"unit\":\"\",\"help\":\"h\"}]"
 
@@ -30,7 +30,7 @@ static void metadata__parameters__choose(void **state)
     expect_get("/api/v1/metadata", 200, OK_DATA("{}"));
     put_metadata("c", TSDB_METRIC_COUNTER, "h", "");
     put_metadata("b", TSDB_METRIC_GAUGE, "is \"b\"", "bytes");
-    put_metadata("a", TSDB_METRIC_UNKNOWN, "", "");
+    put_metadata("a", TSDB_METRIC_UNKNOWN, "of a", "");
     expect_get("/api/v1/metadata", 200, OK_DATA("{" META_A "," META_B "," META_C "}"));
     expect_get("/api/v1/metadata?limit=40000&limit_per_metric=1", 200,
                OK_DATA("{" META_A "," META_B "," META_C "}"));
