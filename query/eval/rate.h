@@ -9,7 +9,13 @@ struct rate_kind {
     bool per_second; /* rate */
 };
 
-/* ---- func_rate.c ---- */
+/* Of the range's argument; NULL: a subquery. */
+static inline const struct query_expr *rate_selector(const struct range_call *c)
+{
+    return c->arg->kind == EXPR_MATRIX ? c->arg->u.matrix.selector : NULL;
+}
+
+/* ---- rate.c ---- */
 
 /* How many of t[count], which rises, are at or before bound. */
 uint32_t rate_first_after(const int64_t *t, uint32_t count, int64_t bound);
