@@ -217,6 +217,18 @@ enum tsdb_status tsdb_cardinality_read(struct tsdb *db, struct tsdb_request *req
                                        struct tsdb_cardinality *out,
                                        struct tsdb_error *err) TSDB_WUR;
 
+/* The blocks that a query would see now, oldest first. From the arena. BUSY while storage is not
+ * ready; NOMEM, LIMIT. */
+struct tsdb_block_info {
+    char ulid[27];
+    int64_t min_ms, max_ms; /* [min, max) */
+    uint64_t series, samples, float_samples, histogram_samples, chunks, bytes;
+    uint32_t level; /* 1 = from the head, more = compacted */
+};
+enum tsdb_status tsdb_blocks_list(struct tsdb *db, struct tsdb_arena *arena,
+                                  struct tsdb_block_info **out, uint32_t *out_count,
+                                  struct tsdb_error *err) TSDB_WUR;
+
 /* ---- background actors as steps ----
  * `now_ns` on the monotonic clock. Each returns the amount of work it did. */
 size_t tsdb_owner_step(struct tsdb *db, uint32_t owner, int64_t now_ns);

@@ -37,10 +37,13 @@ void api_status_config(struct call *c);
 void api_status_runtimeinfo(struct call *c);
 void api_status_walreplay(struct call *c);
 void api_status_tsdb(struct call *c);
+void api_status_blocks(struct call *c);
 void page_version(struct call *c);
 /* active.c */
 void api_active_queries(struct call *c);
 void api_cancel_query(struct call *c);
+/* self_metrics.c */
+void api_self_metrics(struct call *c);
 /* pages.c */
 void page_healthy(struct call *c);
 void page_ready(struct call *c);

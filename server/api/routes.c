@@ -45,6 +45,8 @@ static const struct route route_table[] = {
     {GET_ONLY, "/api/v1/notifications", api_notifications, ROUTE_API | ROUTE_ALWAYS},
     {GET_ONLY, "/api/v1/features", api_features, ROUTE_API},
     {GET_ONLY, "/api/v1/status/tsdb", api_status_tsdb, ROUTE_API | ROUTE_WORKER},
+    {GET_ONLY, "/api/v1/status/tsdb/blocks", api_status_blocks, ROUTE_API | ROUTE_WORKER},
+    {GET_ONLY, "/api/v1/status/self_metrics", api_self_metrics, ROUTE_API | ROUTE_WORKER},
     {GET_ONLY, ACTIVE_PATH, api_active_queries, ROUTE_API},
     {POST_DELETE, ACTIVE_PATH, api_cancel_query, ROUTE_API | ROUTE_CHANGES},
     {POST_DELETE, ACTIVE_PATH "/*", api_cancel_query, ROUTE_API | ROUTE_CHANGES},

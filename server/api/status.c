@@ -228,3 +228,40 @@ void api_status_tsdb(struct call *c)
         put_cardinality(c, &k);
     }
 }
+
+/* ---- status/tsdb/blocks ---- */
+
+/* As Prometheus's meta.json. Which blocks a compacted one was made of is not kept: a block is its
+ * own source. */
+static void put_block(struct tsdb_buf *out, const struct tsdb_block_info *b)
+{
+    tsdb_buf_printf(out, "{\"ulid\":\"%s\",\"minTime\":%" PRId64 ",\"maxTime\":%" PRId64, b->ulid,
+                    b->min_ms, b->max_ms);
+    tsdb_buf_printf(out,
+                    ",\"stats\":{\"numSamples\":%" PRIu64 ",\"numFloatSamples\":%" PRIu64
+                    ",\"numHistogramSamples\":%" PRIu64 ",\"numSeries\":%" PRIu64
+                    ",\"numChunks\":%" PRIu64 "}",
+                    b->samples, b->float_samples, b->histogram_samples, b->series, b->chunks);
+    tsdb_buf_printf(out, ",\"compaction\":{\"level\":%u,\"sources\":[\"%s\"]},\"version\":1}",
+                    b->level, b->ulid);
+}
+
+void api_status_blocks(struct call *c)
+{
+    struct tsdb_block_info *list = NULL;
+    uint32_t count = 0;
+    struct tsdb_error err = {0};
+    enum tsdb_status status = tsdb_blocks_list(c->server->db, &c->arena, &list, &count, &err);
+    if (status != TSDB_OK) {
+        call_fail(c, status, &err);
+        return;
+    }
+    call_success(c);
+    tsdb_buf_put_str(&c->out, "{\"blocks\":[");
+    for (uint32_t i = 0; i < count; i++) {
+        envelope_comma(&c->out, i);
+        put_block(&c->out, &list[i]);
+    }
+    tsdb_buf_put_str(&c->out, "]}");
+    envelope_success_end(&c->out, NULL, 0);
+}

@@ -2,6 +2,7 @@
 """The read API beyond queries, over the wire: parse_query, remote read, federation, status, search, active queries."""
 import gzip
 import pathlib
+import re
 import sys
 import threading
 import zlib
@@ -248,6 +249,32 @@ def active_queries__cancelled__answers_499_and_is_logged_as_slow():
     with lib.Tidalite().start() as server:
         server.client.query("1")
         lib.expect("slow query" not in server.log_tail(100), "logged without being asked for")
+
+
+# ---- status ----
+
+@suite.case
+def status__blocks_and_self_metrics__agree_with_the_metrics_page():
+    with lib.Tidalite(None, "--storage.tsdb.min-block-duration=2s").start() as server:
+        c, t = server.client, lib.now_ms() - 60_000
+        for i in range(5):
+            a = c.write([wire.Series(wire.labels("blk", n=str(n)), [(t + i * 2000 + k * 100, float(k)) for k in range(10)]) for n in range(3)])
+            lib.expect_equal(a.status, 204, f"write: {a}")
+        blocks = lib.wait_for("all samples in blocks", lambda: [
+            b for b in [c.data("/api/v1/status/tsdb/blocks")["blocks"]] if sum(x["stats"]["numSamples"] for x in b) == 150])[0]
+        for b in blocks:
+            lib.expect_equal((len(b["ulid"]), b["version"], b["compaction"]["sources"]), (26, 1, [b["ulid"]]), f"{b}")
+            lib.expect(b["minTime"] < b["maxTime"] and b["stats"]["numSeries"] == 3, f"{b}")
+            lib.expect((pathlib.Path(server.data) / "blocks" / b["ulid"]).is_dir() or b["ulid"] not in
+                       [x["ulid"] for x in c.data("/api/v1/status/tsdb/blocks")["blocks"]], f"{b['ulid']} is not on the disk")
+        lib.expect_equal(blocks, sorted(blocks, key=lambda b: b["minTime"]), "order")
+        families = {f["name"]: f for f in c.data("/api/v1/status/self_metrics")}
+        page = c.get("/metrics").text
+        lib.expect_equal(sorted(families), sorted(set(re.findall(r"^# TYPE (\S+) ", page, re.M))), "families")
+        lib.expect_equal({f["type"].lower() for f in families.values()}, set(re.findall(r"^# TYPE \S+ (\w+)", page, re.M)), "types")
+        lib.expect_equal(families["tidalite_head_series"]["metric"][0]["gauge"]["value"], lib.find_text(page, "tidalite_head_series"), "a value")
+        some = c.data("/api/v1/status/self_metrics", {"metric_name_pattern": "^tidalite_wal_"})
+        lib.expect_equal([f["name"] for f in some], [n for n in families if n.startswith("tidalite_wal_")], "those that match")
 
 
 if __name__ == "__main__":

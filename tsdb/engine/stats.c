@@ -1,6 +1,8 @@
 /* Figures: sums over partitions, rings, log and checkpoints. Any thread, at any time. */
 #include "tsdb/engine/db_private.h"
 
+#include <stdlib.h>
+
 static uint64_t relaxed(const _Atomic(uint64_t) *v)
 {
     return atomic_load_explicit(v, memory_order_relaxed);
@@ -141,4 +143,55 @@ void tsdb_stats_read(struct tsdb *db, struct tsdb_stats *out)
             add_wal(db, out);
         }
     }
+}
+
+static int by_time(const void *a, const void *b)
+{
+    const struct tsdb_block_info *x = a;
+    const struct tsdb_block_info *y = b;
+    int order = (x->min_ms > y->min_ms) - (x->min_ms < y->min_ms);
+    return order != 0 ? order : memcmp(x->ulid, y->ulid, sizeof x->ulid);
+}
+
+static void copy_block(const struct block_meta *m, struct tsdb_block_info *out)
+{
+    static_assert(sizeof m->ulid == sizeof out->ulid, "a ULID and its NUL");
+    *out = (struct tsdb_block_info){.min_ms = m->min_ms,
+                                    .max_ms = m->max_ms,
+                                    .series = m->series,
+                                    .samples = m->samples,
+                                    .float_samples = m->float_samples,
+                                    .histogram_samples = m->histogram_samples,
+                                    .chunks = m->chunks,
+                                    .bytes = m->bytes,
+                                    .level = m->level};
+    memcpy(out->ulid, m->ulid, sizeof out->ulid);
+}
+
+enum tsdb_status tsdb_blocks_list(struct tsdb *db, struct tsdb_arena *arena,
+                                  struct tsdb_block_info **out, uint32_t *out_count,
+                                  struct tsdb_error *err)
+{
+    /* Acquire: partner is the release at the end of recovery; the first view is there. */
+    uint32_t state = atomic_load_explicit(&db->state, memory_order_acquire);
+    if (state != TSDB_STATE_READY && state != TSDB_STATE_READ_ONLY) {
+        return tsdb_error_set(err, TSDB_BUSY, "storage is not ready");
+    }
+    struct view *v = view_acquire(&db->blocks.views);
+    uint32_t count = v->block_count;
+    struct tsdb_block_info *list =
+        TSDB_ARENA_ARRAY(arena, struct tsdb_block_info, TSDB_MAX(count, 1u));
+    for (uint32_t i = 0; list && i < count; i++) {
+        copy_block(block_meta(v->blocks[i]->block), &list[i]);
+    }
+    view_release(&db->blocks.views, v);
+    if (!list) {
+        return tsdb_error_set(err, tsdb_arena_status(arena), "no memory for %u blocks", count);
+    }
+    if (count > 1) {
+        qsort(list, count, sizeof *list, by_time);
+    }
+    *out = list;
+    *out_count = count;
+    return TSDB_OK;
 }
