@@ -47,7 +47,7 @@ static void put_api(const struct server *s, struct tsdb_buf *out)
         {"query_stats", true},
         {"query_warnings", true},
         {"remote_write_receiver", true},
-        {"search", false},
+        {"search", s->options.feature_search_api},
         {"time_range_labels", true},
         {"time_range_series", true},
     };

@@ -18,6 +18,10 @@ void page_federate(struct call *c);
 void api_series(struct call *c);
 void api_labels(struct call *c);
 void api_label_values(struct call *c);
+/* search.c */
+void api_search_metric_names(struct call *c);
+void api_search_label_names(struct call *c);
+void api_search_label_values(struct call *c);
 /* metadata.c */
 void api_metadata(struct call *c);
 /* discovery.c */

@@ -1,4 +1,4 @@
-/* /api/v1/series, /labels, /label/<name>/values over a whole server. */
+/* /api/v1/series, /labels, /label/<name>/values and /search over a whole server. */
 #include "tests/unit/server/server_rig.h"
 
 static void names__series_labels_values__are_listed(void **state)
@@ -60,8 +60,81 @@ static void names__series_labels_values__are_listed(void **state)
            OK_DATA("[\"__name__\",\"job\"]"));
 }
 
+#define SEARCH "/api/v1/search/"
+#define MORE   "{\"status\":\"success\",\"has_more\":true}\n"
+#define DONE   "{\"status\":\"success\",\"has_more\":false}\n"
+
+static void search__names_that_fit__as_lines(void **state)
+{
+    (void)state;
+    static const struct path_case cases[] = {
+        {SEARCH "metric_names", 200,
+         "{\"results\":[{\"name\":\"a\"},{\"name\":\"b\"},{\"name\":\"http_requests\"},{\"name\":"
+         "\"other_http\"}]}\n" DONE},
+        {SEARCH "metric_names?limit=2&batch_size=1&sort_by=alpha&sort_dir=dsc", 200,
+         "{\"results\":[{\"name\":\"other_http\"}]}\n{\"results\":[{\"name\":\"http_requests\"}]}"
+         "\n" MORE},
+        {SEARCH "metric_names?search[]=http&include_score=true&sort_by=score", 200,
+         "{\"results\":[{\"name\":\"http_requests\",\"score\":1},{\"name\":\"other_http\","
+         "\"score\":"
+         "0.9625}]}\n" DONE},
+        {SEARCH "metric_names?search[]=HTTP", 200, "{\"results\":[]}\n" DONE},
+        {SEARCH "metric_names?search[]=HTTP&case_sensitive=false&fuzz_threshold=97", 200,
+         "{\"results\":[{\"name\":\"http_requests\"}]}\n" DONE},
+        {SEARCH "metric_names?search[]=htpt&fuzz_alg=jarowinkler", 200, "{\"results\":[]}\n" DONE},
+        {SEARCH
+         "metric_names?search[]=http_requets&search[]=a&fuzz_alg=jarowinkler&fuzz_threshold=90",
+         200, "{\"results\":[{\"name\":\"a\"},{\"name\":\"http_requests\"}]}\n" DONE},
+        {SEARCH "metric_names?match[]=a", 200, "{\"results\":[{\"name\":\"a\"}]}\n" DONE},
+        {SEARCH "metric_names?search[]=http_r&include_metadata=1", 200,
+         "{\"results\":[{\"name\":\"http_requests\",\"type\":\"counter\",\"help\":\"Asked.\"}]}"
+         "\n" DONE},
+        {SEARCH "label_names?search[]=o", 200, "{\"results\":[{\"name\":\"job\"}]}\n" DONE},
+        {SEARCH "label_values?label=job", 200, "{\"results\":[{\"name\":\"j\"}]}\n" DONE},
+        {SEARCH "label_values", 400, BAD_DATA("missing required parameter \\\"label\\\"")},
+        {SEARCH "label_names?fuzz_threshold=101", 400,
+         BAD_DATA("invalid fuzz_threshold \\\"101\\\": must be 0-100")},
+        {SEARCH "label_names?fuzz_alg=x", 400,
+         BAD_DATA("unsupported fuzz_alg \\\"x\\\": must be one of [subsequence jarowinkler]")},
+        {SEARCH "label_names?case_sensitive=maybe", 400,
+         BAD_DATA("invalid case_sensitive \\\"maybe\\\": must be boolean")},
+        {SEARCH "label_names?sort_dir=asc", 400,
+         BAD_DATA("sort_dir is only valid when sort_by is set")},
+        {SEARCH "label_names?sort_by=score", 400,
+         BAD_DATA("sort_by=score requires search[] to be set")},
+        {SEARCH "label_names?sort_by=size", 400, NULL},
+        {SEARCH "label_names?limit=-1", 400, NULL},
+        {SEARCH "label_names?limit=10001", 400, NULL},
+        {SEARCH "label_names?start=x", 400, NULL},
+        {SEARCH "nothing", 404, NULL},
+    };
+    static const struct tsdb_metadata metadata = {.metric = {(const uint8_t *)"http_requests", 13},
+                                                  .help = {(const uint8_t *)"Asked.", 6},
+                                                  .type = TSDB_METRIC_COUNTER};
+    server.options.feature_search_api = true;
+    start();
+    write_some();
+    write_sample("http_requests", T0, 1, 204, NULL);
+    write_sample("other_http", T0, 1, 204, NULL);
+    assert_ok(tsdb_metadata_put(server.db, &metadata));
+    expect_paths(cases, TSDB_ARRAY_LEN(cases));
+    expect("POST", SEARCH "metric_names", FORM, "search%5B%5D=other", 200,
+           "{\"results\":[{\"name\":\"other_http\"}]}\n" DONE);
+}
+
+static void search__not_enabled__is_unavailable(void **state)
+{
+    (void)state;
+    start();
+    expect_get(
+        SEARCH "metric_names", 500,
+        "{\"status\":\"error\",\"errorType\":\"unavailable\",\"error\":\"search API disabled\"}");
+}
+
 static const struct CMUnitTest tests[] = {
     CASE(names__series_labels_values__are_listed),
+    CASE(search__names_that_fit__as_lines),
+    CASE(search__not_enabled__is_unavailable),
 };
 
 TEST_MAIN(tests)
