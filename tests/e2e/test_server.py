@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The program around the engine: commands, flags, signals, files, own metrics, and the read API that Grafana leans on."""
+"""The program around the engine: commands, flags, signals, files, own metrics."""
 import gzip
 import json
 import pathlib
@@ -334,97 +334,6 @@ def status_api__buildinfo_flags_config__as_clients_read_them():
                          ("7m", "buffered", f"127.0.0.1:{server.port}"), "flags")
         lib.expect("yaml" in server.client.data("/api/v1/status/config"), "config without yaml")
         lib.expect("storageRetention" in server.client.data("/api/v1/status/runtimeinfo"), "runtimeinfo without storageRetention")
-
-
-@suite.case
-def grafana__save_and_test__works():
-    """What Grafana's Prometheus data source sends when one presses Save & test, and when the query editor opens."""
-    with lib.Tidalite(self_scrape=True).start() as server:
-        lib.wait_for("up", lambda: server.client.query("up"))
-        headers = {"Accept-Encoding": "gzip", "User-Agent": "Grafana/11.2.0", "X-Grafana-Org-Id": "1", "FromAlert": "false"}
-
-        def decoded(a):
-            return json.loads(gzip.decompress(a.data) if a.headers.get("Content-Encoding") == "gzip" else a.data)
-
-        a = server.client.post("/api/v1/query", {"query": "1+1", "time": "4"}, headers)
-        lib.expect_equal((a.status, decoded(a)["data"]), (200, {"resultType": "scalar", "result": [4, "2"]}), "query 1+1")
-        a = server.client.get("/api/v1/status/buildinfo", None, headers)
-        lib.expect("features" not in decoded(a)["data"], "buildinfo has features: Grafana would take us for Mimir")
-        now = time.time()
-        a = server.client.post("/api/v1/labels", {"start": now - 3600, "end": now + 1, "limit": 40000}, headers)
-        lib.expect("job" in decoded(a)["data"], f"labels: {a}")
-        a = server.client.get("/api/v1/label/__name__/values", {"start": int(now - 3600), "end": int(now + 1), "limit": 40000}, headers)
-        names = decoded(a)["data"]
-        lib.expect("up" in names and a.headers.get("Content-Encoding") == "gzip", f"metric names: {a}")
-        a = server.client.post("/api/v1/query_range", {"query": "sum(tidalite_head_series)", "start": now - 300, "end": now, "step": "15"}, headers)
-        lib.expect_equal(decoded(a)["data"]["resultType"], "matrix", "a panel")
-        a = server.client.post("/api/v1/series", {"match[]": "up", "start": now - 3600, "end": now + 1}, headers)
-        lib.expect_equal(len(decoded(a)["data"]), 1, "series of up")
-        a = server.client.get("/api/v1/query", {"query": "up", "time": int(now * 1000)})   # milliseconds, once, by mistake
-        lib.expect_equal(a.status, 200, f"a time in milliseconds: {a}")
-        a = server.client.post("/api/v1/query?custom=parameter", {"query": "up"})
-        lib.expect_equal(a.status, 200, f"a custom parameter: {a}")
-
-
-@suite.case
-def grafana__session__every_request_is_answered():
-    """The order in which Grafana asks when a person opens a data source, the metrics explorer, a dashboard and the alert list."""
-    with lib.Tidalite().start() as server:
-        c = server.client
-        now = int(time.time())
-        t = now * 1000 - 30_000
-        odd = "http.requests.duration"
-        series = [wire.Series(wire.labels("http_requests_total", job="api", code=code), [(t, 5.0)]) for code in ("200", "500")]
-        series.append(wire.Series([("__name__", odd), ("k8s.ns", "default")], [(t, 1.5)]))
-        lib.expect_equal(c.write(series).status, 204, "write")
-        meta = wire.metadata_v1(1, "http_requests_total", "Requests answered.") + wire.metadata_v1(2, odd, "How long.", "seconds")
-        lib.expect_equal(c.write_raw(wire.snappy(meta)).status, 204, "metadata")
-        headers = {"Accept-Encoding": "gzip"}
-
-        def answer(a, what):
-            text = gzip.decompress(a.data) if a.headers.get("Content-Encoding") == "gzip" else a.data
-            lib.expect_equal(a.status, 200, f"{what}: {text[:300]}")
-            found = json.loads(text)
-            lib.expect_equal(found["status"], "success", what)
-            lib.expect("warnings" not in found, f"{what} warns: {found.get('warnings')}")
-            return found["data"]
-
-        # init: rules, and whether there are exemplars, with times in milliseconds
-        lib.expect_equal(answer(c.get("/api/v1/rules", None, headers), "rules"), {"groups": []}, "rules")
-        probe = {"query": "test", "start": now * 1000 - 3_600_000, "end": now * 1000}
-        lib.expect_equal(answer(c.post("/api/v1/query_exemplars", probe, headers), "exemplar probe"), [], "exemplar probe")
-        # language provider
-        span = {"start": now - 3600, "end": now + 60, "limit": 40000}
-        lib.expect_equal(answer(c.get("/api/v1/label/__name__/values", span, headers), "names"), [odd, "http_requests_total"], "names")
-        lib.expect_equal(answer(c.post("/api/v1/labels", span, headers), "labels"), ["__name__", "code", "job", "k8s.ns"], "labels")
-        lib.expect_equal(answer(c.get("/api/v1/metadata", {"limit": 40000}, headers), "metadata"),
-                         {odd: [{"type": "gauge", "unit": "seconds", "help": "How long."}],
-                          "http_requests_total": [{"type": "counter", "unit": "", "help": "Requests answered."}]}, "metadata")
-        lib.expect_equal(list(answer(c.get("/api/v1/metadata", {"metric": "http_requests_total"}), "metadata of one")),
-                         ["http_requests_total"], "metadata of one")
-        # completion and pickers
-        lib.expect_equal(answer(c.get("/api/v1/label/__name__/values", span | {"limit": 1000, "match[]": '{__name__=~"(?i).*REQUESTS_T.*"}'}), "typed"),
-                         ["http_requests_total"], "completion")
-        lib.expect_equal(answer(c.get("/api/v1/label/U__k8s_2e_ns/values", span), "U__ name"), ["default"], "values of k8s.ns")
-        lib.expect_equal(answer(c.get("/api/v1/label/code/values", span | {"match[]": '{__name__="http_requests_total",job="api"}'}), "code"),
-                         ["200", "500"], "values of code")
-        lib.expect_equal(answer(c.post("/api/v1/query", {"query": '{"http.requests.duration","k8s.ns"="default"}', "time": now}), "UTF-8")["result"],
-                         [{"metric": {"__name__": odd, "k8s.ns": "default"}, "value": [now, "1.5"]}], "a name that needs quotes")
-        found = answer(c.post("/api/v1/series", {"match[]": '{__name__!=""}', "start": now - 3600, "end": now + 60, "limit": 40000}), "series")
-        lib.expect_equal(len(found), 3, "series")
-        # a panel, its exemplars, the alert list, the cardinality page
-        panel = {"query": "sum by (code) (http_requests_total)", "start": now // 15 * 15 - 300, "end": now // 15 * 15 + 15, "step": 15}
-        lib.expect_equal(len(answer(c.post("/api/v1/query_range", panel, headers), "panel")["result"]), 2, "panel")
-        lib.expect_equal(answer(c.post("/api/v1/query_exemplars", panel), "exemplars"), [], "exemplars")
-        listed = {"file[]": "x", "rule_group[]": "y", "rule_name[]": "z", "exclude_alerts": "true", "group_limit": 40}
-        lib.expect_equal(answer(c.get("/api/v1/rules", listed), "rule list"), {"groups": []}, "rule list")
-        lib.expect_equal(answer(c.get("/api/v1/alerts"), "alerts"), {"alerts": []}, "alerts")
-        status = answer(c.get("/api/v1/status/tsdb", {"limit": 2}), "status/tsdb")
-        lib.expect_equal((status["headStats"]["numSeries"], status["headStats"]["numLabelPairs"]), (3, 6), f"head: {status}")
-        lib.expect_equal(status["seriesCountByMetricName"],
-                         [{"name": "http_requests_total", "value": 2}, {"name": odd, "value": 1}], "series by metric")
-        for path in ("targets", "scrape_pools", "alertmanagers", "features", "notifications"):
-            answer(c.get(f"/api/v1/{path}", None, headers), path)
 
 
 @suite.case
