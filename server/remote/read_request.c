@@ -36,9 +36,12 @@ static enum tsdb_status malformed(struct tsdb_error *err, const char *what)
 static enum tsdb_status walk(const char *what, struct tsdb_slice message, field_fn fn, void *arg,
                              struct tsdb_error *err)
 {
+    if (message.len == 0) {
+        return TSDB_OK; /* and maybe no pointer */
+    }
     const uint8_t *p = message.data;
     const uint8_t *end = p + message.len;
-    while (message.len > 0 && p < end) {
+    while (p < end) {
         struct wire_field f;
         p = wire_field_read(p, end, &f);
         if (!p) {
@@ -211,7 +214,7 @@ static enum tsdb_status on_types(struct request_walk *w, const struct wire_field
     }
     const uint8_t *p = f->bytes.data;
     const uint8_t *end = p + f->bytes.len;
-    while (f->bytes.len > 0 && p < end) {
+    while (p < end) {
         uint64_t type = 0;
         p = wire_varint(p, end, &type);
         if (!p) {
