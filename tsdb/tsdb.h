@@ -51,6 +51,7 @@ struct tsdb_options {
     uint64_t cache_l1_bytes;      /* decoded chunks; 0 = 64 MiB */
     uint64_t cache_l2_bytes;      /* pages of files; 0 = 256 MiB */
     uint64_t head_file_bytes_max; /* a head file that is larger gets a successor; 0 = 128 MiB */
+    uint32_t replay_seal_chunks;  /* full ones that recovery gathers before it seals; 0 = 4096 */
     bool manual_steps;
 };
 void tsdb_options_default(struct tsdb_options *o);

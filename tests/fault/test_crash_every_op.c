@@ -74,6 +74,41 @@ engine__stopped_at_every_file_operation__opens_and_holds_what_was_acknowledged(v
     scene_play_stopped(*state, &play, ops);
 }
 
+/* ---- a start that seals what the log fills, stopped everywhere ---- */
+
+static void sealing_begin(struct scene *s)
+{
+    begin(s);
+    s->h.options.replay_seal_chunks = 1;
+}
+
+static void sealing_run(struct scene *s)
+{
+    if (hx_open(&s->h, NULL) != TSDB_OK) {
+        return;
+    }
+    for (uint32_t i = 0; i < 5; i++) {
+        scene_put(s, 24, 6, 40, TSDB_DURABILITY_STRICT);
+        if (i == 1 && tsdb_checkpoint(s->h.db, NULL) == TSDB_OK) {
+            mx_durable(&s->m, true);
+        }
+    }
+    mx_die(&s->m, false);
+    (void)!hx_open(&s->h, NULL);
+}
+
+static void recovery__stopped_while_it_seals__opens_and_holds_what_was_acknowledged(void **state)
+{
+    static const struct scene_play play = {sealing_begin, sealing_run, check};
+    struct scene *s = *state;
+    uint64_t ops = scene_play_whole(s, &play);
+    struct tsdb_stats stats;
+    tsdb_stats_read(s->h.db, &stats);
+    assert_true(stats.sealed_chunks > 10); /* this process did it, before it took any write */
+    scene_end(s);
+    scene_play_stopped(s, &play, ops);
+}
+
 /* One operation fails with EIO or ENOSPC and the machine goes on: writes go on too, or are refused
  * with READ_ONLY and a text; reads go on; nothing acknowledged is lost. */
 static void engine__each_file_operation_fails_once__goes_on_or_read_only(void **state)
@@ -141,6 +176,7 @@ static void engine__disk_full_then_freed__refuses_reads_on_and_heals(void **stat
 
 static const struct CMUnitTest tests[] = {
     TEST(engine__stopped_at_every_file_operation__opens_and_holds_what_was_acknowledged),
+    TEST(recovery__stopped_while_it_seals__opens_and_holds_what_was_acknowledged),
     TEST(engine__each_file_operation_fails_once__goes_on_or_read_only),
     TEST(engine__disk_full_then_freed__refuses_reads_on_and_heals),
 };

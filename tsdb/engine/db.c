@@ -15,6 +15,7 @@
 #define CACHE_L1_BYTES       (UINT64_C(64) << 20)
 #define CACHE_L2_BYTES       (UINT64_C(256) << 20)
 #define HEAD_FILE_BYTES_MAX  (UINT64_C(128) << 20)
+#define REPLAY_SEAL_CHUNKS   4096u /* some 8 MB in memory; a sync for so many */
 /* Copies kept in memory while a slow disk syncs. */
 #define WAL_UNSYNCED_BYTES_MAX (UINT64_C(64) << 20)
 #define EPOCH_READERS_MAX      256u /* guards open at once: HTTP workers, queries, checkpoint */
@@ -52,6 +53,7 @@ static enum tsdb_status options_fill(const struct tsdb_options *in, struct tsdb_
     out->cache_l2_bytes = in->cache_l2_bytes ? in->cache_l2_bytes : CACHE_L2_BYTES;
     out->head_file_bytes_max =
         in->head_file_bytes_max ? in->head_file_bytes_max : HEAD_FILE_BYTES_MAX;
+    out->replay_seal_chunks = in->replay_seal_chunks ? in->replay_seal_chunks : REPLAY_SEAL_CHUNKS;
     if (out->owner_count > TSDB_OWNERS_MAX) {
         return tsdb_error_set(err, TSDB_INVALID, "%u owners, at most %d",
                               (unsigned)out->owner_count, TSDB_OWNERS_MAX);
@@ -227,6 +229,30 @@ static enum tsdb_status open_wal(struct tsdb *db, struct tsdb_error *err)
     return status;
 }
 
+/* While recovery fills the heads, nobody else runs: seal as soon as it is worth a batch. A file that
+ * cannot be written is no reason not to start; the chunks stay in memory until it can be. */
+static void seal_while_recovering(void *arg)
+{
+    struct tsdb *db = arg;
+    uint64_t pending = 0;
+    for (uint32_t i = 0; i < TSDB_PARTITIONS; i++) {
+        pending += head_raw_pending(db->heads[i]);
+    }
+    while (pending >= db->options.replay_seal_chunks) {
+        size_t n = sealer_step(db->sealer, tsdb_clock_mono_ns(&db->options.clock));
+        for (uint32_t i = 0; i < db->owner_count; i++) {
+            owner_mailbox_apply(&db->owners[i]);
+        }
+        for (uint32_t i = 0; i < TSDB_PARTITIONS; i++) {
+            head_reclaim(db->heads[i], 0);
+        }
+        if (n == 0 || n > pending) {
+            break;
+        }
+        pending -= n;
+    }
+}
+
 static enum tsdb_status load(struct tsdb *db, struct tsdb_error *err)
 {
     struct db_life *life = db->life;
@@ -241,6 +267,8 @@ static enum tsdb_status load(struct tsdb *db, struct tsdb_error *err)
         .worker_count = db->options.manual_steps ? 1 : db->owner_count,
         .cancel = &life->cancel,
         .progress = &life->progress,
+        .relieve = seal_while_recovering,
+        .relieve_arg = db,
     };
     enum tsdb_status status = recovery_run(&r, &life->recovered, err);
     if (status == TSDB_OK) {

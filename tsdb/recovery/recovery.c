@@ -8,6 +8,12 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Of one partition: replaced blocks of samples wait no longer than this. */
+#define RECLAIM_BYTES_MIN (64u << 10)
+/* Log that is applied between two looks at what is full: some million samples, so that the barrier
+ * is nothing and their raw columns are some ten megabytes. */
+#define STRETCH_BYTES (8u << 20)
+
 /* The state of one run. */
 struct run {
     const struct recovery *r;
@@ -18,6 +24,7 @@ struct run {
     const struct series_log_record *records; /* of the window being applied */
     uint32_t record_count;
     const struct wal_segment_view *view; /* of the segment being applied */
+    uint32_t frame_from, frame_to;       /* of its frames */
 };
 
 static bool cancelled(const struct run *run)
@@ -45,6 +52,22 @@ static enum tsdb_status run_all(struct run *run, recovery_work_fn fn, struct tsd
         }
     }
     return cancelled(run) ? tsdb_error_set(err, TSDB_CANCELLED, "recovery: cancelled") : TSDB_OK;
+}
+
+/* While no worker runs. */
+static void relieve(const struct run *run)
+{
+    if (run->r->relieve) {
+        run->r->relieve(run->r->relieve_arg);
+    }
+}
+
+/* The worker's own partitions: nobody reads yet, so what was replaced can be freed. */
+static void reclaim(const struct run *run, uint32_t begin, uint32_t end)
+{
+    for (uint32_t i = begin; i < end; i++) {
+        head_reclaim(run->r->partitions[i].head, RECLAIM_BYTES_MIN);
+    }
 }
 
 /* ---- the checkpoint ---- */
@@ -96,6 +119,7 @@ static enum tsdb_status choose_checkpoint(struct run *run, struct tsdb_error *er
 static enum tsdb_status sink_run(void *arg, const struct checkpoint_run *c, struct tsdb_error *err)
 {
     struct replay_partition *p = arg;
+    head_reclaim(p->partition->head, RECLAIM_BYTES_MIN);
     for (uint32_t i = 0; i < c->count; i++) {
         int64_t start = c->start_ms ? c->start_ms[i] : 0;
         switch (
@@ -183,6 +207,7 @@ static void load_partitions(void *arg, uint32_t worker)
         struct replay_partition *p = &run->partitions[i];
         struct checkpoint_sink sink = {p, sink_run, sink_chunk, sink_exemplar};
         p->status = checkpoint_load(run->checkpoint, i, &sink, &p->err);
+        head_reclaim(p->partition->head, 0);
     }
 }
 
@@ -233,6 +258,7 @@ static void load_records(void *arg, uint32_t worker)
             p->status = apply_record(run, record, &p->err);
         }
     }
+    reclaim(run, begin, end);
 }
 
 static enum tsdb_status load_window(void *arg, const struct series_log_record *records,
@@ -274,15 +300,39 @@ static void apply_frames(void *arg, uint32_t worker)
     struct run *run = arg;
     uint32_t begin = range_begin(run, worker), end = range_begin(run, worker + 1);
     const struct wal_segment_view *view = run->view;
-    for (uint32_t i = 0; i < view->frame_count; i++) {
+    for (uint32_t i = run->frame_from; i < run->frame_to; i++) {
         uint32_t partition = view->frames[i].partition;
         if (begin <= partition && partition < end) {
             replay_frame(&run->partitions[partition], view->segment, &view->frames[i]);
         }
-        if (i % 1024 == 0 && cancelled(run)) {
-            return;
+        if (i % 1024 == 0) {
+            reclaim(run, begin, end);
+            if (cancelled(run)) {
+                return;
+            }
         }
     }
+    reclaim(run, begin, end);
+}
+
+/* Stretch by stretch. */
+static enum tsdb_status apply_segment(struct run *run, const struct wal_segment_view *view,
+                                      struct tsdb_error *err)
+{
+    enum tsdb_status status = TSDB_OK;
+    run->view = view;
+    run->frame_to = 0;
+    while (status == TSDB_OK && run->frame_to < view->frame_count) {
+        size_t bytes = 0;
+        run->frame_from = run->frame_to;
+        while (run->frame_to < view->frame_count && bytes < STRETCH_BYTES) {
+            bytes += view->frames[run->frame_to++].len;
+        }
+        status = run_all(run, apply_frames, err);
+        relieve(run);
+    }
+    run->view = NULL;
+    return status;
 }
 
 static void show_progress(struct recovery_progress *p, const struct wal_replay *replay)
@@ -328,9 +378,7 @@ static enum tsdb_status replay_segments(struct run *run, struct wal_replay *repl
             return status;
         }
         show_progress(progress, replay);
-        run->view = &view;
-        status = run_all(run, apply_frames, err);
-        run->view = NULL;
+        status = apply_segment(run, &view, err);
         if (status != TSDB_OK) {
             return status;
         }
@@ -447,6 +495,7 @@ static enum tsdb_status run_phases(struct run *run, struct tsdb_error *err)
     }
     if (status == TSDB_OK && run->checkpoint) {
         status = run_all(run, load_partitions, err);
+        relieve(run);
     }
     if (status == TSDB_OK) {
         status = replay_log(run, err);

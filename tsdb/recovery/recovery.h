@@ -23,8 +23,11 @@
  *     damaged is left out and counted.
  *  6. The partitions' epochs end above every epoch and decode generation that was seen.
  *
+ *  7. It needs little more memory than what it recovers: what readers could have held is freed on the
+ *     way, and what is full is sealed (relieve) after every stretch of log.
+ *
  * Threads: the caller and worker_count - 1 helpers of its own, each with its range of partitions;
- * barrier per segment.
+ * barrier per stretch of a segment.
  */
 #ifndef TSDB_RECOVERY_RECOVERY_H
 #define TSDB_RECOVERY_RECOVERY_H
@@ -65,6 +68,10 @@ struct recovery {
     uint32_t worker_count;           /* 1: no threads */
     const _Atomic(uint32_t) *cancel; /* not 0: stop with CANCELLED; NULL: never */
     struct recovery_progress *progress;
+    /* Called again and again while the heads fill, by the caller's thread and while no worker runs:
+     * to seal what is full, as when the samples came first. NULL: all stays in memory. */
+    void (*relieve)(void *arg);
+    void *relieve_arg;
 };
 
 /* Returns OK; CORRUPT (no whole checkpoint though there is one; damaged series.log), UNSUPPORTED,
