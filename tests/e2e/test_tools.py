@@ -76,19 +76,21 @@ _made = {}
 
 
 def made(how):
-    """A copy of a directory that a server left: `stopped` by SIGTERM with everything in blocks, or `killed` with blocks, head and log."""
+    """A copy of a directory that a server left: `stopped` by SIGTERM with a part in blocks, or `killed` with blocks, head and log."""
     if how not in _made:
         data = lib.folder("tools-data")
         with lib.Tidalite(data, *FLAGS) as server:
             server.start()
             for s in series():
                 lib.expect_equal(lib.short(repr(server.client.write([s]))), "HTTP 204 ''", "write")
-            lib.wait_for("blocks", lambda: lib.block_count(server) >= 4)
+            lib.wait_for("blocks", lambda: lib.block_count(server) >= 1)
             if how == "stopped":
                 lib.expect_equal(server.terminate(), 0, "exit status")
             else:
-                more = [wire.Series(wire.labels("tools_late", s="0"), samples=[(lib.now_ms() - 1000 * i, wire.bits(float(i))) for i in range(20)][::-1])]
-                lib.expect_equal(server.client.write(more).status, 204, "write")
+                now = lib.now_ms()
+                for part in range(5):  # of one series, so that the frames follow each other
+                    samples = [(now - 1000 * i, wire.bits(float(i))) for i in range(20) if i // 4 == 4 - part][::-1]
+                    lib.expect_equal(server.client.write([wire.Series(wire.labels("tools_late", s="0"), samples=samples)]).status, 204, "write")
                 server.kill()
         _made[how] = data
     copy = lib.folder("tools-copy") + "/data"
@@ -158,6 +160,204 @@ def block_ls__server_has_the_directory__reads_and_says_so():
         lib.expect("ULID" in out and "in use by a server" in err and "read-only" in err, err)
         lib.expect(server.alive(), "the server ended")
     lib.expect_equal(tool("block", "ls", data)[1], "", "stderr, with the server gone")
+
+
+@suite.case
+def block_inspect__a_block__counts_as_block_ls_does():
+    data = made("stopped")
+    for row in tool_json("block", "ls", data):
+        text, _ = unchanged(data, "block", "inspect", data, row["ulid"], "--json")
+        one = json.loads(text)
+        lib.expect_equal([one[k] for k in ("from", "to", "series", "samples", "chunks", "bytes")],
+                         [row[k] for k in ("from", "to", "series", "samples", "chunks", "bytes")], row["ulid"])
+    lib.expect("bytes per sample" in tool("block", "inspect", data, row["ulid"])[0], "no record")
+    lib.expect("has no block" in tool("block", "inspect", data, "01BX5ZZKBKACTAV9WEVGEMMVRZ", code=FAILED)[1], "an unknown block")
+
+
+def dumped(*args):
+    """{labels: {t: bits or raw histogram, as hexadecimal}}"""
+    out = {}
+    for line in tool("block", "dump", *args, "--format=jsonl", "--bits")[0].splitlines():
+        one = json.loads(line)
+        samples = out.setdefault(tuple(sorted(one["metric"].items())), {})
+        for t, v in one["samples"]:
+            lib.expect(t not in samples, f"{one['metric']} at {t} twice")
+            samples[t] = v
+    return out
+
+
+def expect_floats(found, where):
+    for key, samples in floats().items():
+        lib.expect_equal(found.get(key), {t: f"{b:016x}" for t, b in samples.items()}, f"{where}: {key}")
+
+
+@suite.case
+def block_dump__stopped_and_killed__every_bit_that_was_written():
+    for how in ("stopped", "killed"):
+        data = made(how)
+        before = listing(data)
+        found = dumped(data)
+        expect_floats(found, how)
+        hist = {k: v for k, v in found.items() if k[0][1] == "tools_hist"}
+        lib.expect_equal({k[1][1]: len(v) for k, v in hist.items()}, {"float": 100, "int": 100}, "histograms")
+        lib.expect_equal(sum(len(v) for k, v in found.items() if k[0][1] == "tools_late"), 20 if how == "killed" else 0, "the head")
+        lib.expect(listing(data) == before, f"{how}: the directory changed")
+
+
+@suite.case
+def block_dump__each_block_alone__together_the_whole():
+    data = made("stopped")
+    whole = dumped(data)
+    parts = {}
+    for row in tool_json("block", "ls", data):
+        for key, samples in dumped(data, row["ulid"]).items():
+            lib.expect(all(row["from"] <= t < row["to"] for t in samples), f"{row['ulid']}: a sample outside of the block")
+            parts.setdefault(key, {}).update(samples)
+    lib.expect(parts and all(whole[k].items() >= v.items() for k, v in parts.items()), "a block has what the whole has not")
+    lib.expect_equal(sum(map(len, parts.values())), sum(r["samples"] for r in tool_json("block", "ls", data)), "samples of the blocks")
+
+
+@suite.case
+def block_dump__matchers_and_times__only_those():
+    data = made("stopped")
+    found = dumped(data, '--match=tools_float{job="a",s!="3"}', f"--start={T0 / 1000 + 10:.3f}", "--end=2023-11-15T00:00:30Z")
+    lib.expect_equal([dict(k)["s"] for k in found], ["1"], "series")
+    times = sorted(next(iter(found.values())))
+    lib.expect_equal((times[0], times[-1], len(times)), (T0 + 10_000, T0 + 30_000, 41), "times")
+    lib.expect_equal(dumped(data, "--match={nothing='here'}"), {}, "no series")
+    lib.expect("parse error" in tool("block", "dump", data, "--match={", code=USAGE)[1], "a bad selector")
+
+
+@suite.case
+def block_dump__openmetrics_and_csv__lines_a_sample():
+    data = made("stopped")
+    out, err = tool("block", "dump", data, "--format=openmetrics")
+    lines = out.splitlines()
+    lib.expect_equal((len(lines), lines[-1]), (501, "# EOF"), "lines")
+    lib.expect_equal(lines[0], f'tools_float{{job="a",s="1"}} 1 {T0 // 1000}', "the first line")
+    lib.expect("200 native histogram" in err and "stale markers" in err, err)
+    lines = tool("block", "dump", data, "--format=csv", "--match=tools_hist")[0].splitlines()
+    lib.expect_equal((lines[0], len(lines)), ("series,time_ms,value", 201), "CSV")
+    lib.expect(lines[1].startswith(f'"tools_hist{{kind=""float""}}",{T0},"{{""count""'), lines[1])
+
+
+@suite.case
+def block_verify__a_flipped_bit__names_block_and_place():
+    data = made("stopped")
+    lib.expect(all(r["state"] == "ok" for r in json.loads(unchanged(data, "block", "verify", data, "--json")[0])), "a whole directory")
+    ulid = sorted(os.listdir(f"{data}/blocks"))[-1]
+    for name in ("chunks", "index", "bloom", "meta.json"):
+        path = pathlib.Path(data, "blocks", ulid, name)
+        whole = path.read_bytes()
+        path.write_bytes(whole[:20] + bytes([whole[20] ^ 4]) + whole[21:])
+        rows = {r["ulid"]: r for r in tool_json("block", "verify", data, code=DAMAGED)}
+        lib.expect_equal([u for u, r in rows.items() if r["state"] != "ok"], [ulid], f"{name}: damaged blocks")
+        lib.expect(ulid in rows[ulid]["detail"], f"{name}: {rows[ulid]}")
+        path.write_bytes(whole)
+    tool("block", "verify", data, ulid)
+
+
+# ---- log and head ----
+@suite.case
+def wal_commands__killed_server__its_frames_and_samples():
+    data = made("killed")
+    segments = json.loads(unchanged(data, "wal", "ls", data, "--json")[0])
+    lib.expect_equal([f"{r['segment']:08}" for r in segments], sorted(os.listdir(f"{data}/wal")), "segments")
+    total = json.loads(unchanged(data, "wal", "inspect", data, "--json")[0])
+    for sums, column in (("frames", "frames"), ("samples", "samples"), ("series", "series"), ("log_bytes", "log_bytes")):
+        lib.expect_equal(total[sums], sum(r[column] for r in segments), sums)
+    lib.expect_equal((total["gaps"], total["malformed_frames"], total["damaged_stretches"]), (0, 0, 0), "damage")
+    rows = json.loads(unchanged(data, "wal", "verify", data, "--json")[0])
+    lib.expect(rows and all(r["state"] in ("ok", "torn") for r in rows), rows)
+
+
+@suite.case
+def wal_dump__killed_server__values_bit_for_bit():
+    data = made("killed")
+    out = unchanged(data, "wal", "dump", data, "--bits")[0]
+    frames = [json.loads(line) for line in out.splitlines()]
+    names = {(f["partition"], i["id"]): i["labels"] for f in frames if f["type"] == "series" for i in f["items"]}
+    found = {}
+    for f in frames:
+        for i in f["items"] if f["type"] == "samples" else []:
+            if "value" in i:
+                found.setdefault(tuple(sorted(names[f["partition"], i["id"]].items())), {})[i["time"]] = i["value"]
+    late = {k: v for k, v in found.items() if k[0][1] == "tools_late"}
+    lib.expect_equal(sorted(next(iter(late.values())).values()), sorted(f"{wire.bits(float(i)):016x}" for i in range(20)), "values")
+    lib.expect(all(f["partition"] < 64 and f["offset"] >= 48 for f in frames), "a frame's place")
+    last = f"{frames[-1]['segment']:08}"
+    alone = [json.loads(line) for line in tool("wal", "dump", data, last)[0].splitlines()]
+    lib.expect(alone and all(f["segment"] == int(last) for f in alone), "one segment")
+    tool("wal", "dump", data, "nonsense", code=USAGE)
+
+
+def flip(path, at, bit=2):
+    raw = bytearray(pathlib.Path(path).read_bytes())
+    raw[at] ^= bit
+    pathlib.Path(path).write_bytes(raw)
+
+
+@suite.case
+def wal_verify__flipped_bit_in_a_frame__names_segment_and_bytes():
+    data = made("killed")
+    frames = [json.loads(line) for line in tool("wal", "dump", data)[0].splitlines()]
+    victim = frames[-3]
+    flip(f"{data}/wal/{victim['segment']:08}", victim["offset"] + 16 + victim["bytes"] // 2)
+    rows = [r for r in tool_json("wal", "verify", data, code=DAMAGED) if r["state"] == "damaged"]
+    lib.expect_equal(len(rows), 1, "damaged stretches")
+    lib.expect(rows[0]["segment"] == victim["segment"] and rows[0]["from"] <= victim["offset"] < rows[0]["to"], (rows, victim))
+    left = tool("wal", "dump", data, code=DAMAGED)[0].splitlines()
+    lib.expect_equal(len(left), len(frames) - 1, "frames that are left")
+
+
+@suite.case
+def head_inspect__killed_and_stopped__what_recovery_would_find():
+    data = made("killed")
+    head = json.loads(unchanged(data, "head", "inspect", data, "--json")[0])
+    lib.expect(head["series"] == 8 and head["replayed_samples"] > 0 and head["lost_frames"] == 0, head)
+    data = made("stopped")
+    head = json.loads(unchanged(data, "head", "inspect", data, "--json")[0])
+    lib.expect(head["series"] == 7 and head["checkpoint"] > 0 and head["replayed_samples"] == 0, head)
+
+
+# ---- check ----
+def checked(data, code=OK):
+    return {r["file"]: r for r in tool_json("check", data, code=code)}
+
+
+@suite.case
+def check__whole_directories__nothing_is_damaged():
+    for how in ("stopped", "killed"):
+        data = made(how)
+        before = listing(data)
+        rows = checked(data)
+        lib.expect({"VERSION", "series.log"} <= set(rows) or how == "killed", rows)
+        lib.expect(all(r["state"] != "damaged" for r in rows.values()), rows)
+        lib.expect({f"blocks/{u}" for u in os.listdir(f"{data}/blocks") if not u.endswith(".tmp")} <= set(rows), rows)
+        lib.expect(listing(data) == before, "the directory changed")
+
+
+@suite.case
+def check__each_kind_of_file_damaged__named_with_its_place():
+    data = made("stopped")
+    whole = checked(data)
+    part_of = {"VERSION": 60, "series.log": 40}
+    for kind in ("blocks", "checkpoint"):
+        for name in sorted(p for p in whole if p.startswith(kind + "/")):
+            part_of[name] = 40
+    for name in (r["file"] for r in whole.values() if r["part"] == "head file"):
+        part_of[name] = None
+    lib.expect(len(part_of) >= 4, whole)
+    for name, at in part_of.items():
+        path = pathlib.Path(data, name)
+        path = path / "chunks" if path.is_dir() else path
+        raw = path.read_bytes()
+        for i in [at] if at else range(40, len(raw), 16):  # which chunks of a head file count says the checkpoint
+            flip(path, i)
+        rows = checked(data, code=DAMAGED)
+        lib.expect(name in rows and rows[name]["state"] == "damaged" and rows[name]["detail"], f"{name}: {rows}")
+        path.write_bytes(raw)
+    lib.expect_equal(checked(data), whole, "after all is whole again")
 
 
 if __name__ == "__main__":
