@@ -360,5 +360,77 @@ def check__each_kind_of_file_damaged__named_with_its_place():
     lib.expect_equal(checked(data), whole, "after all is whole again")
 
 
+# ---- query ----
+QUERIES = [
+    ("query", "instant", "sum by (job) (tools_float)"), ("query", "instant", "tools_float[5s]"), ("query", "instant", "42"),
+    ("query", "instant", "'text \\n \"quoted\"'"), ("query", "instant", "tools_hist"), ("query", "instant", "nothing_at_all"),
+    ("query", "range", "rate(tools_float{s='2'}[10s])", "--step=5s"), ("query", "range", "histogram_sum(tools_hist)", "--step=7s"),
+    ("query", "series", "--match=tools_float{job='a'}"), ("query", "series", "--limit=2"), ("query", "labels"),
+    ("query", "labels", "--match=tools_hist"), ("query", "values", "s"), ("query", "values", "__name__", "--match={job='a'}"),
+]
+AT = [f"--time={(T0 + 30_000) / 1000:.3f}"]
+BETWEEN = [f"--start={T0 / 1000:.3f}", f"--end={(T0 + 49_000) / 1000:.3f}"]
+
+
+def query_args(q, where):
+    group, kind, *rest = q
+    positional = [r for r in rest if not r.startswith("--")]
+    return [group, kind, where, *positional, *[r for r in rest if r.startswith("--")],
+            *(AT if kind == "instant" else BETWEEN)]
+
+
+@suite.case
+def query__directory_and_server__the_same_answers():
+    data = made("stopped")
+    here = {}
+    before = listing(data)
+    for q in QUERIES:
+        for form in ("--json", "--format=table", "--format=csv"):
+            out, err = tool(*query_args(q, data), form)
+            here[q, form] = out
+            lib.expect("more" in err if "--limit=2" in q else "PromQL info" in err if "rate(" in str(q) else err == "", f"{q}: {err}")
+    lib.expect(listing(data) == before, "the directory changed")
+    with lib.Tidalite(data, *FLAGS) as server:
+        server.start()
+        for q in QUERIES:
+            for form in ("--json", "--format=table", "--format=csv"):
+                out, _ = tool(*query_args(q, f"http://127.0.0.1:{server.port}/"), form)
+                if q[-1] == "--limit=2":  # which of them is nobody's promise
+                    lib.expect_equal(len(out.splitlines()), len(here[q, form].splitlines()), f"{q} {form}")
+                else:
+                    lib.expect_equal(out, here[q, form], f"{q} {form}")
+        api = server.client.data("/api/v1/query", {"query": QUERIES[0][2], "time": (T0 + 30_000) / 1000})
+        lib.expect_equal(json.loads(here[QUERIES[0], "--json"]), api, "as the API answers")
+
+
+@suite.case
+def query__table_and_csv__lines_as_expected():
+    data = made("stopped")
+    out = tool(*query_args(("query", "instant", "tools_float{s='4'} + 1"), data))[0].splitlines()
+    lib.expect_equal([line.split() for line in out],
+                     [["SERIES", "TIME", "VALUE"], ['{job="b",s="4"}', "2023-11-15T00:00:30Z", "20"]], "table")
+    out = tool(*query_args(("query", "instant", "tools_float{s='4'}"), data), "--format=csv")[0]
+    lib.expect_equal(out, f'series,time_ms,value\n"tools_float{{job=""b"",s=""4""}}",{T0 + 30_000},19\n', "CSV")
+    newest = tool("query", "instant", data, "count(tools_float)", "--json")[0]
+    lib.expect_equal(json.loads(newest)["result"][0]["value"], [(T0 + 49_500) / 1000, "5"], "without --time: at the newest sample")
+    lib.expect_equal(tool("query", "values", data, "s")[0].split(), ["VALUE", "0", "1", "2", "3", "4"], "values")
+
+
+@suite.case
+def query__wrong_or_unreachable__said():
+    data = made("stopped")
+    lib.expect("parse error" in tool("query", "instant", data, "sum(", code=USAGE)[1], "a bad expression")
+    lib.expect("points" in tool("query", "range", data, "up", "--start=0", "--end=1e9", "--step=1s", code=USAGE)[1], "too many points")
+    lib.expect("range query" in tool("query", "range", data, "up[5m]", code=USAGE)[1], "a matrix over time")
+    port = lib.free_port()
+    lib.expect("connect" in tool("query", "instant", f"http://127.0.0.1:{port}", "up", code=FAILED)[1], "nobody there")
+    lib.expect("http://" in tool("query", "labels", "https://localhost", code=FAILED)[1], "https")
+    tool("query", "labels", "http://:nonsense", code=USAGE)
+    with lib.Tidalite(data, *FLAGS) as server:
+        server.start()
+        lib.expect("parse error" in tool("query", "instant", f"http://127.0.0.1:{server.port}", "sum(", code=USAGE)[1], "the server's text")
+        lib.expect("not an answer" in tool("query", "labels", f"http://127.0.0.1:{server.port}/other", code=FAILED)[1], "another path")
+
+
 if __name__ == "__main__":
     sys.exit(suite.main())
