@@ -473,6 +473,7 @@ static void server_begin(void) TSDB_NO_TSA
     memset(&server, 0, sizeof server);
     server_options_default(&server.options);
     server.options.lifecycle = true;
+    server.options.feature_search_api = true;
     server.clock = (struct tsdb_clock){wall_ms, mono_ns, NULL};
     server.start_ms = HX_WALL_MS;
     tsdb_mutex_init(&server.config_lock, TSDB_RANK_SERVER_CONFIG, "config");
