@@ -227,7 +227,7 @@ def sample(labels):
 
 @case
 def labels__bad__400_and_the_rest_stored():
-    long_name = "n" * 5000
+    long_name = "n" * 65537
     for version in (1, 2):
         partial(sample([("a", "b")]), ["__name__"], version)                                   # no metric name
         partial(sample([("__name__", ""), ("a", "b")]), ["__name__"], version)                 # empty metric name
@@ -237,7 +237,7 @@ def labels__bad__400_and_the_rest_stored():
         partial(sample([("__name__", "x"), ("a", b"\xff\xfe")]), ["UTF-8"], version)
         partial(sample([("__name__", "x"), (b"\xc3\x28", "v")]), ["UTF-8"], version)
         partial(sample([("__name__", b"bad\xed\xa0\x80")]), ["UTF-8"], version)                # a surrogate
-        partial(sample([("__name__", "x")] + [(f"l{i:04}", "v") for i in range(400)]), ["label"], version)
+        partial(sample([("__name__", "x")] + [(f"l{i:04}", "v") for i in range(1024)]), ["label"], version)
         partial(sample([("__name__", "x"), (long_name, "v")]), ["label"], version)
 
 
@@ -341,7 +341,7 @@ def headers__wrong_type_or_encoding__415_even_if_the_body_is_broken():
     for content_type in ("application/json", "text/plain", "application/x-protobuf;proto=prometheus.writerequest",
                          "application/x-protobuf;proto=io.prometheus.write.v3.Request", "nonsense"):
         refused(server.client.write_raw(wire.body(sample(wire.labels("typed"))), {"Content-Type": content_type}), 415, "Content-Type")
-    for encoding in ("gzip", "deflate", "br", "zstd", "identity, gzip"):
+    for encoding in ("gzip", "deflate", "br", "zst", "identity, gzip"):
         refused(server.client.write_raw(b"\xff\xff", {"Content-Encoding": encoding}), 415, "Content-Encoding")
     absent("typed")
     for content_type in ("application/x-protobuf;proto=prometheus.WriteRequest", "application/x-protobuf; proto=prometheus.WriteRequest", None):
