@@ -3,6 +3,7 @@
 #include "base/limits.h"
 #include "compress/prom_chunk.h"
 #include "tests/support/guard.h"
+#include "tests/support/hex.h"
 
 /* Bits by hand. */
 struct bits {
@@ -15,20 +16,6 @@ static void put(struct bits *b, uint64_t v, uint32_t n)
     for (uint32_t i = n; i-- > 0; b->n++) {
         b->data[b->n / 8] |= (uint8_t)((v >> i & 1) << (7 - b->n % 8));
     }
-}
-
-static size_t hex(const char *s, uint8_t *out)
-{
-    size_t n = 0;
-    for (; s[2 * n]; n++) {
-        unsigned v = 0;
-        for (size_t k = 0; k < 2; k++) {
-            char c = s[2 * n + k];
-            v = v << 4 | (unsigned)(c <= '9' ? c - '0' : c - 'a' + 10);
-        }
-        out[n] = (uint8_t)v;
-    }
-    return n;
 }
 
 /* Of each encoding one chunk, written by Prometheus 3.14. */
@@ -124,7 +111,7 @@ static void prom_chunk_decode__cut__corrupt_with_its_place(void **state)
     uint8_t data[4096];
     test_guard_init(&g, sizeof data);
     for (unsigned e = 1; e <= 6; e++) {
-        size_t len = hex(examples[e], data);
+        size_t len = test_hex(examples[e], data);
         struct tsdb_columns c;
         struct tsdb_error err;
         for (size_t cut = 0; cut < len; cut++) {
@@ -154,7 +141,7 @@ static void prom_chunk_decode__damaged__no_harm(void **state)
     tsdb_arena_init(&bounded, TSDB_MEM_OTHER, 4096, &account);
     for (uint32_t round = 0; round < 60000; round++) {
         unsigned e = 1 + round % 6;
-        size_t len = hex(examples[e], data);
+        size_t len = test_hex(examples[e], data);
         struct tsdb_columns c;
         uint8_t *src = test_guard_at_end(&g, data, len);
         for (uint32_t k = 0; k < 1 + round % 3; k++) {
@@ -283,7 +270,7 @@ static void prom_chunk_decode__arena_with_a_limit__limit(void **state)
     tsdb_account_init(&account, 1024, NULL);
     for (unsigned e = 1; e <= 6; e++) {
         struct tsdb_columns c;
-        size_t len = hex(examples[e], data);
+        size_t len = test_hex(examples[e], data);
         tsdb_arena_init(&small, TSDB_MEM_OTHER, 4096, &account);
         assert_int_equal(prom_chunk_decode(e, data, len, &small, &c, NULL), TSDB_LIMIT);
         tsdb_arena_deinit(&small);
@@ -294,8 +281,8 @@ static void prom_chunk_decode__arena_with_a_limit__limit(void **state)
 static void prom_chunk_decode__two_histograms__values(void **state)
 {
     uint8_t data[256];
-    size_t len =
-        hex("000200744a48ce31b7f0000c5e82388005c7f7333333333333518da9f075318e9e90719500", data);
+    size_t len = test_hex(
+        "000200744a48ce31b7f0000c5e82388005c7f7333333333333518da9f075318e9e90719500", data);
     struct tsdb_columns c;
     assert_ok(prom_chunk_decode(2, data, len, *state, &c, NULL));
     assert_int_equal(c.count, 2);

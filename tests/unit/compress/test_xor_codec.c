@@ -2,6 +2,7 @@
 
 #include "compress/xor_codec.h"
 #include "tests/support/guard.h"
+#include "tests/support/hex.h"
 #include "tests/unit/compress/columns.h"
 
 #define N_MAX 300
@@ -91,20 +92,6 @@ static void xor_values_decode__window_never_opened_or_too_wide__corrupt(void **s
     assert_int_equal(xor_values_decode(src, 18, 2, v_out, NULL), TSDB_CORRUPT);
 }
 
-static size_t hex(const char *s, uint8_t *out)
-{
-    size_t n = 0;
-    for (; s[2 * n]; n++) {
-        unsigned v = 0;
-        for (size_t k = 0; k < 2; k++) {
-            char c = s[2 * n + k];
-            v = v << 4 | (unsigned)(c <= '9' ? c - '0' : c - 'a' + 10);
-        }
-        out[n] = (uint8_t)v;
-    }
-    return n;
-}
-
 /* Made by Prometheus 2.42. */
 static void xor_chunk_encode__known_samples__prometheus_bytes(void **state)
 {
@@ -112,7 +99,7 @@ static void xor_chunk_encode__known_samples__prometheus_bytes(void **state)
     static const int64_t t[] = {1700000000000, 1700000015000, 1700000030000, 1700000046500};
     static const double v[] = {1, 2, 4, 7.25};
     uint8_t want[64];
-    size_t want_len = hex("000480a0abfef9623ff00000000000009875c25fff40061773609a", want), n;
+    size_t want_len = test_hex("000480a0abfef9623ff00000000000009875c25fff40061773609a", want), n;
     for (size_t i = 0; i < 4; i++) {
         v_in[i] = tsdb_double_bits(v[i]);
     }
@@ -130,7 +117,7 @@ static void xor_chunk_encode__one_sample__prometheus_bytes(void **state)
     (void)state;
     static const int64_t t = 1700006400000;
     uint8_t want[64];
-    size_t want_len = hex("000180c0b884fa624008000000000000", want), n;
+    size_t want_len = test_hex("000180c0b884fa624008000000000000", want), n;
     v_in[0] = tsdb_double_bits(3);
     assert_int_equal(xor_chunk_encode(&t, v_in, 1, bytes), want_len);
     assert_memory_equal(bytes, want, want_len);

@@ -194,4 +194,20 @@ TSDB_UNUSED static void mutate(struct generator *g, struct tsdb_buf *b)
     }
 }
 
+/* Cut at either end, at either side of a guard page: `compare` (compare.h) finds nothing. Every kind
+ * of field comes last once, and first. */
+static inline void walk_every_truncation(const struct tsdb_buf *b,
+                                         const char *(*compare)(const uint8_t *, size_t))
+{
+    struct test_guard g;
+    test_guard_init(&g, b->len);
+    for (size_t cut = 0; cut <= b->len; cut++) {
+        assert_null(compare(test_guard_at_end(&g, b->data, cut), cut));
+        assert_null(compare(test_guard_at_begin(&g, b->data, cut), cut));
+        assert_null(compare(test_guard_at_end(&g, b->data + cut, b->len - cut), b->len - cut));
+        assert_null(compare(test_guard_at_begin(&g, b->data + cut, b->len - cut), b->len - cut));
+    }
+    test_guard_deinit(&g);
+}
+
 #endif

@@ -312,16 +312,23 @@ static void fill_golden(struct fixture *f)
     assert_ok(head_exemplar_append(f->heads[5], local, &x));
 }
 
+/* The file of that head; the caller frees its bytes. */
+static uint8_t *write_golden(struct fixture *f, size_t *out_len)
+{
+    uint8_t *data = NULL;
+    uint64_t bytes;
+    fill_golden(f);
+    assert_ok(write_it(f, &bytes, NULL));
+    assert_ok(tsdb_file_read_all(&f->fs, "checkpoint/00000007", 1u << 20, TSDB_MEM_OTHER, &data,
+                                 out_len, NULL));
+    return data;
+}
+
 static void checkpoint_write__small_head__golden_bytes(void **state)
 {
     struct fixture *f = *state;
-    fill_golden(f);
-    uint64_t bytes;
-    assert_ok(write_it(f, &bytes, NULL));
-    uint8_t *data = NULL;
     size_t len = 0;
-    assert_ok(tsdb_file_read_all(&f->fs, "checkpoint/00000007", 1u << 20, TSDB_MEM_OTHER, &data,
-                                 &len, NULL));
+    uint8_t *data = write_golden(f, &len);
     /* The dump of docs/format/checkpoint.md: header, the two pages, the entry of partition 5,
      * footer. */
     static const uint8_t golden_head[] = {
@@ -373,13 +380,8 @@ static bool survives(struct fixture *f, struct tsdb_error *err)
 static void checkpoint_open__every_byte_flipped_or_cut__corrupt(void **state)
 {
     struct fixture *f = *state;
-    fill_golden(f);
-    uint64_t bytes;
-    assert_ok(write_it(f, &bytes, NULL));
-    uint8_t *data = NULL;
     size_t len = 0;
-    assert_ok(tsdb_file_read_all(&f->fs, "checkpoint/00000007", 1u << 20, TSDB_MEM_OTHER, &data,
-                                 &len, NULL));
+    uint8_t *data = write_golden(f, &len);
     struct tsdb_error err;
     for (size_t i = 0; i < len; i++) {
         data[i] ^= (uint8_t)(1u << (i % 8));
