@@ -10,8 +10,8 @@
 
 #define TSDB_FORMAT_DATA_DIR    1 /* VERSION */
 #define TSDB_FORMAT_WAL         1 /* wal/ segments */
-#define TSDB_FORMAT_SERIES_LOG  1 /* series.log */
-#define TSDB_FORMAT_CHECKPOINT  2 /* checkpoint/ */
+#define TSDB_FORMAT_SERIES_LOG  2 /* series.log */
+#define TSDB_FORMAT_CHECKPOINT  3 /* checkpoint/ */
 #define TSDB_FORMAT_HEAD_CHUNKS 1 /* head/ */
 #define TSDB_FORMAT_HISTOGRAM   1 /* raw histograms */
 #define TSDB_FORMAT_BLOCK       1 /* blocks/: meta.json, chunks, bloom */

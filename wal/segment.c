@@ -3,6 +3,7 @@
 #include "base/numbered.h"
 #include "wal/wal_private.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -357,6 +358,25 @@ static void live_put_back(struct wal *w, struct wal_live live)
     tsdb_mutex_unlock(&w->lock);
 }
 
+/* Move one to the quarantine, durably there first: a power cut in between leaves two, not none. */
+static enum tsdb_status live_set_aside(struct wal *w, const char *path, uint64_t segment,
+                                       struct tsdb_error *err)
+{
+    const struct tsdb_fs *fs = w->o.fs;
+    char to[WAL_PATH_MAX];
+    int n = snprintf(to, sizeof to, "%s/wal-%" PRIu64 "-%08" PRIu64, w->o.quarantine,
+                     w->o.quarantine_stamp, segment);
+    TSDB_ASSERT(n > 0 && (size_t)n < sizeof to);
+    enum tsdb_status status = fs->ops->mkdir(fs->ctx, w->o.quarantine, err);
+    if (status == TSDB_OK) {
+        status = fs->ops->sync_dir(fs->ctx, "", err);
+    }
+    if (status == TSDB_OK) {
+        status = fs->ops->rename(fs->ctx, path, to, err);
+    }
+    return status == TSDB_OK ? fs->ops->sync_dir(fs->ctx, w->o.quarantine, err) : status;
+}
+
 /* Remove one, or make it a spare. */
 static enum tsdb_status live_remove(struct wal *w, const struct wal_live *live, bool recycle,
                                     struct tsdb_error *err)
@@ -364,6 +384,9 @@ static enum tsdb_status live_remove(struct wal *w, const struct wal_live *live, 
     const struct tsdb_fs *fs = w->o.fs;
     char path[WAL_PATH_MAX], spare[WAL_PATH_MAX];
     wal_segment_path(path, w->dir, live->segment);
+    if (w->o.quarantine && live->segment < w->o.segment_first) {
+        return live_set_aside(w, path, live->segment, err);
+    }
     if (!recycle) {
         return fs->ops->unlink(fs->ctx, path, err);
     }

@@ -52,6 +52,10 @@ struct wal_options {
     uint64_t flush_samples;
     uint64_t unsynced_bytes_max; /* beyond: sync before more is written */
     uint64_t segment_first; /* number of the first segment to write: after the last one on disk */
+    /* Not NULL: segments below segment_first may be needed by a person. They are not removed but
+     * moved to <quarantine>/wal-<quarantine_stamp>-<number>. */
+    const char *quarantine;
+    uint64_t quarantine_stamp;
 };
 
 /* Creates the directory if need be and opens the first segment; where the disk refuses that, the log is

@@ -45,9 +45,10 @@ static enum tsdb_status resolve_all(const struct blocks_options *o, const struct
 static enum tsdb_status refs_write(struct blocks *b, const char *ulid, struct block_ref_pair *pairs,
                                    uint32_t count, struct tsdb_error *err)
 {
+    struct block_refs_basis basis = {0};
     qsort(pairs, count, sizeof *pairs, compare_pairs);
-    enum tsdb_status status = b->commit ? b->commit(b->commit_arg, err) : TSDB_OK;
-    return status == TSDB_OK ? block_refs_write(b->fs, ulid, b->identity, pairs, count, err)
+    enum tsdb_status status = b->commit ? b->commit(b->commit_arg, &basis, err) : TSDB_OK;
+    return status == TSDB_OK ? block_refs_write(b->fs, ulid, b->identity, &basis, pairs, count, err)
                              : status;
 }
 
@@ -73,21 +74,43 @@ static enum tsdb_status rebuild_refs(struct blocks *b, const struct blocks_optio
     return status;
 }
 
+/* Open refs/<ulid> if it is good for this block here and now; NOT_FOUND or CORRUPT if not. */
+static enum tsdb_status take_refs(struct blocks *b, const struct block *block,
+                                  struct block_refs **out, struct tsdb_error *err)
+{
+    const struct block_meta *m = block_meta(block);
+    struct block_refs *refs = NULL;
+    enum tsdb_status status = block_refs_open(b->fs, m->ulid, b->identity, b->l2, &refs, err);
+    if (status == TSDB_OK && block_refs_count(refs) != m->series) {
+        status = tsdb_error_set(err, TSDB_CORRUPT, "%u series, the block has %" PRIu64,
+                                block_refs_count(refs), m->series);
+    }
+    if (status == TSDB_OK && b->fits) {
+        status = b->fits(b->commit_arg, block_refs_basis(refs), err);
+    }
+    if (status != TSDB_OK) {
+        block_refs_close(refs);
+        return status;
+    }
+    *out = refs;
+    return TSDB_OK;
+}
+
 static enum tsdb_status open_refs(struct blocks *b, const struct blocks_options *o,
                                   const struct block *block, struct block_refs **out,
                                   struct tsdb_error *err)
 {
     const char *ulid = block_meta(block)->ulid;
-    enum tsdb_status status = block_refs_open(b->fs, ulid, b->identity, b->l2, out, err);
-    if (status == TSDB_OK && block_refs_count(*out) == block_meta(block)->series) {
+    struct tsdb_error why = {0};
+    enum tsdb_status status = take_refs(b, block, out, &why);
+    if (status == TSDB_OK) {
         return TSDB_OK;
     }
-    if (status == TSDB_OK) {
-        block_refs_close(*out);
-    } else if (status == TSDB_NOMEM) {
-        return status;
+    if (status != TSDB_NOT_FOUND && status != TSDB_CORRUPT) {
+        return tsdb_error_set(err, status, "%s", why.msg);
     }
-    tsdb_error_clear(err);
+    tsdb_log(TSDB_LOG_WARN, "tsdb", "series references of a block are made anew, by labels",
+             TSDB_S("block", ulid), TSDB_S("why", why.msg));
     status = rebuild_refs(b, o, block, err);
     return status == TSDB_OK ? block_refs_open(b->fs, ulid, b->identity, b->l2, out, err) : status;
 }
@@ -259,6 +282,7 @@ enum tsdb_status blocks_open(struct blocks *b, const struct blocks_options *o,
     b->clock = o->clock;
     b->l2 = o->l2;
     b->commit = o->commit;
+    b->fits = o->fits;
     b->commit_arg = o->commit_arg;
     b->next_sequence = 1;
     /* One way: the seed stays secret, and another directory has another identity. */

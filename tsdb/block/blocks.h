@@ -3,7 +3,8 @@
  *
  * On the read path: tsdb_series_read -> blocks_read (pieces of the view's blocks, then of the head)
  * -> pieces_merge. Opening also maps every series of a block to a ref of this directory: from
- * refs/<ULID>, or by labels when that is missing or foreign.
+ * refs/<ULID>, or by labels when that is missing, foreign, or of another moment than what gives refs
+ * their meaning.
  *
  * Threads: blocks_open, _publish, _collect: one at a time (the opener, then the block thread).
  * blocks_read: any, with a pinned view. Counters atomic.
@@ -19,13 +20,22 @@
 #define BLOCKS_DIR            "blocks"
 #define BLOCKS_DIR_QUARANTINE "quarantine"
 
+/* Make the refs that were handed out durable, and say where they stand: called before a file with
+ * refs is written, so that no ref on the disk ever comes to mean another series. */
+typedef enum tsdb_status (*blocks_commit_fn)(void *arg, struct block_refs_basis *out,
+                                             struct tsdb_error *err);
+/* Do refs that were written upon this basis mean the same today? OK; NOT_FOUND if not; IO. */
+typedef enum tsdb_status (*blocks_fits_fn)(void *arg, const struct block_refs_basis *basis,
+                                           struct tsdb_error *err);
+
 struct blocks {
     const struct tsdb_fs *fs; /* immutable, as is all above views */
     struct tsdb_random random;
     struct tsdb_clock clock;
     struct cache_l1 *l1;
     struct cache_l2 *l2; /* borrowed */
-    enum tsdb_status (*commit)(void *arg, struct tsdb_error *err);
+    blocks_commit_fn commit;
+    blocks_fits_fn fits;
     void *commit_arg;
     uint8_t identity[BLOCK_REFS_IDENTITY_BYTES];
     struct view_set views;
@@ -48,10 +58,9 @@ struct blocks_options {
     uint64_t l1_bytes;
     blocks_resolve_fn resolve;
     void *resolve_arg;
-    /* Make the refs that were handed out durable: called before a file with refs is written, so
-     * that no ref on the disk ever comes to mean another series. */
-    enum tsdb_status (*commit)(void *arg, struct tsdb_error *err);
-    void *commit_arg;
+    blocks_commit_fn commit; /* NULL: refs are good for ever (tests) */
+    blocks_fits_fn fits;     /* NULL only together with commit */
+    void *commit_arg;        /* of both */
 };
 /* Removes what was left unfinished and opens every block. A damaged one is moved to quarantine/,
  * with a line in the log, and the rest serves. NOMEM, IO. */

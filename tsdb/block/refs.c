@@ -9,7 +9,8 @@
 #include <string.h>
 
 #define REFS_MAGIC   0x53465254u /* "TRFS" */
-#define REFS_VERSION 1u
+#define REFS_VERSION 2u
+#define BASIS_AT     32
 #define PAGE_BYTES   CACHE_L2_FRAME_BYTES
 #define PAGE_CRC_AT  (PAGE_BYTES - 4)
 #define PAIRS_A_PAGE 8190u
@@ -23,6 +24,7 @@ struct block_refs {
     struct cache_l2 *cache;
     uint64_t cache_id;
     uint32_t count, page_count;
+    struct block_refs_basis basis;
     uint32_t first[]; /* [page_count]: first ref of page 1 + i */
 };
 
@@ -52,13 +54,15 @@ static enum tsdb_status check_page(void *arg, uint64_t number, const uint8_t *da
     return TSDB_OK;
 }
 
-static void fill_header(uint8_t *page, const uint8_t *identity, uint32_t count)
+static void fill_header(uint8_t *page, const uint8_t *identity,
+                        const struct block_refs_basis *basis, uint32_t count)
 {
     memset(page, 0, PAGE_BYTES);
     tsdb_store_le32(page, REFS_MAGIC);
     tsdb_store_le32(page + 4, REFS_VERSION);
     memcpy(page + 8, identity, BLOCK_REFS_IDENTITY_BYTES);
     tsdb_store_le64(page + 24, count);
+    memcpy(page + BASIS_AT, basis->bytes, sizeof basis->bytes);
     seal_page(page, 0);
 }
 
@@ -75,10 +79,11 @@ static void fill_pairs(uint8_t *page, uint32_t number, const struct block_ref_pa
 }
 
 static enum tsdb_status write_pages(const struct tsdb_fs *fs, struct tsdb_file *f,
-                                    const uint8_t *identity, const struct block_ref_pair *pairs,
-                                    uint32_t count, uint8_t *page, struct tsdb_error *err)
+                                    const uint8_t *identity, const struct block_refs_basis *basis,
+                                    const struct block_ref_pair *pairs, uint32_t count,
+                                    uint8_t *page, struct tsdb_error *err)
 {
-    fill_header(page, identity, count);
+    fill_header(page, identity, basis, count);
     enum tsdb_status status = fs->ops->pwrite(fs->ctx, f, page, PAGE_BYTES, 0, err);
     for (uint32_t at = 0, number = 1; status == TSDB_OK && at < count;
          at += PAIRS_A_PAGE, number++) {
@@ -90,6 +95,7 @@ static enum tsdb_status write_pages(const struct tsdb_fs *fs, struct tsdb_file *
 
 enum tsdb_status block_refs_write(const struct tsdb_fs *fs, const char *ulid,
                                   const uint8_t identity[BLOCK_REFS_IDENTITY_BYTES],
+                                  const struct block_refs_basis *basis,
                                   const struct block_ref_pair *pairs, uint32_t count,
                                   struct tsdb_error *err)
 {
@@ -107,7 +113,7 @@ enum tsdb_status block_refs_write(const struct tsdb_fs *fs, const char *ulid,
             &f, err);
     }
     if (status == TSDB_OK) {
-        status = write_pages(fs, f, identity, pairs, count, page, err);
+        status = write_pages(fs, f, identity, basis, pairs, count, page, err);
         fs->ops->close(fs->ctx, f);
     }
     if (status == TSDB_OK) {
@@ -205,6 +211,7 @@ enum tsdb_status block_refs_open(const struct tsdb_fs *fs, const char *ulid,
                                  .cache_id = cache_l2_file_id(cache),
                                  .count = count,
                                  .page_count = pages};
+        memcpy(r->basis.bytes, page + BASIS_AT, sizeof r->basis.bytes);
         status = read_firsts(r, path, page, err);
     }
     tsdb_mem_free(TSDB_MEM_OTHER, page, PAGE_BYTES);
@@ -226,6 +233,11 @@ void block_refs_close(struct block_refs *r)
     cache_l2_drop(r->cache, r->cache_id);
     r->fs->ops->close(r->fs->ctx, r->file);
     tsdb_mem_free(TSDB_MEM_INDEX, r, refs_bytes(r->page_count));
+}
+
+const struct block_refs_basis *block_refs_basis(const struct block_refs *r)
+{
+    return &r->basis;
 }
 
 uint32_t block_refs_count(const struct block_refs *r)

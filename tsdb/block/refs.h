@@ -3,9 +3,12 @@
  * A block knows its series by labels, so that it can be carried elsewhere; here a series is known
  * by its ref, which is stable for the life of the directory. refs/<ULID> holds the pairs, sorted by
  * ref, beside the block and not in it: it is derived, tagged with the directory's identity, and
- * made again by labels when it is missing, foreign or damaged.
+ * made again by labels when it is missing, foreign or damaged. What a ref means stands elsewhere, at
+ * a place that the basis names: a file whose basis is not there any more, or not yet, is of another
+ * moment of the directory and made again, too.
  *
- *   page 0: u32 magic | u32 version | u8 identity[16] | u64 pair count | zeroes | u32 crc32c
+ *   page 0: u32 magic | u32 version | u8 identity[16] | u64 pair count | u8 basis[40] | zeroes |
+ *           u32 crc32c
  *   page 1..: up to 8190 pairs {u32 ref, u32 id}, unused ones 0xff | 12 zero bytes | u32 crc32c
  *
  * Every page has 65536 bytes, little-endian. The CRC covers the page before it, continued from the
@@ -27,10 +30,15 @@ struct block_ref_pair {
     uint32_t ref, id;
 };
 struct block_refs;
+/* Where refs get their meaning from, as whoever gives it says (blocks.h). All zero: nowhere. */
+struct block_refs_basis {
+    uint8_t bytes[40];
+};
 
 /* Write and sync refs/<ulid> (directory made and synced). pairs sorted by ref, refs unique. */
 enum tsdb_status block_refs_write(const struct tsdb_fs *fs, const char *ulid,
                                   const uint8_t identity[BLOCK_REFS_IDENTITY_BYTES],
+                                  const struct block_refs_basis *basis,
                                   const struct block_ref_pair *pairs, uint32_t count,
                                   struct tsdb_error *err) TSDB_WUR;
 /* NOT_FOUND: missing, or of another directory. CORRUPT, IO, NOMEM. */
@@ -46,6 +54,7 @@ enum tsdb_status block_refs_find(const struct block_refs *r, tsdb_series_ref ref
 enum tsdb_status block_refs_read(const struct block_refs *r, struct block_ref_pair *out,
                                  struct tsdb_error *err) TSDB_WUR;
 uint32_t block_refs_count(const struct block_refs *r);
+const struct block_refs_basis *block_refs_basis(const struct block_refs *r);
 /* Remove the file of a deleted block. */
 enum tsdb_status block_refs_remove(const struct tsdb_fs *fs, const char *ulid,
                                    struct tsdb_error *err) TSDB_WUR;

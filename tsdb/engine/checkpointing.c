@@ -80,7 +80,7 @@ static enum tsdb_status log_new_series(struct tsdb *db, struct checkpoint_info *
     const struct series_log *log = &db->life->series_log;
     enum tsdb_status status = db_series_commit(db, err);
     if (status == TSDB_OK) {
-        info->series_log_bytes = log->bytes_durable;
+        info->series_log = log->durable_mark;
         memcpy(info->series, log->durable, sizeof info->series);
     }
     return status;

@@ -206,6 +206,15 @@ static void db_destroy(struct tsdb *db)
 }
 
 /* ---- recovery ---- */
+/* Without the last checkpoint nothing tells what the head files and the log mean. With none at all,
+ * and the log there from its first segment, it has all that they have; otherwise a checkpoint was
+ * lost, taken away or left out, and they may hold what nothing else does. */
+static bool checkpoint_missing(const struct tsdb *db)
+{
+    const struct recovery_result *r = &db->life->recovered;
+    return r->checkpoints_left_out > 0 || (db->life->last.number == 0 && r->wal_segment_first != 1);
+}
+
 static enum tsdb_status open_wal(struct tsdb *db, struct tsdb_error *err)
 {
     const struct tsdb_options *o = &db->options;
@@ -222,6 +231,10 @@ static enum tsdb_status open_wal(struct tsdb *db, struct tsdb_error *err)
         .unsynced_bytes_max = WAL_UNSYNCED_BYTES_MAX,
         .segment_first = db->life->recovered.wal_segment_next,
     };
+    if (checkpoint_missing(db) && db->life->recovered.wal_segment_first > 0) {
+        options.quarantine = DATADIR_QUARANTINE;
+        options.quarantine_stamp = (uint64_t)tsdb_clock_wall_ms(&o->clock);
+    }
     enum tsdb_status status = wal_open(&options, &db->wal, err);
     for (uint32_t i = 0; status == TSDB_OK && i < db->owner_count; i++) {
         db->owners[i].wal = db->wal;
@@ -264,6 +277,7 @@ static enum tsdb_status load(struct tsdb *db, struct tsdb_error *err)
         .series_log = &life->series_log,
         .head_files = db->head_files,
         .range_ms = db->options.block_range_ms,
+        .stamp = (uint64_t)tsdb_clock_wall_ms(&db->options.clock),
         .worker_count = db->options.manual_steps ? 1 : db->owner_count,
         .cancel = &life->cancel,
         .progress = &life->progress,
@@ -293,14 +307,13 @@ static enum tsdb_status load(struct tsdb *db, struct tsdb_error *err)
     return TSDB_OK;
 }
 
-/* Without a checkpoint nothing tells what the head files mean. If the log is there from its first
- * segment it has all that they have; otherwise a checkpoint was lost or taken away, and they may
- * hold what nothing else does. */
+/* Then head files without references move to quarantine/ at once, and segments when the next
+ * checkpoint covers them (open_wal). */
 static enum tsdb_status keep_what_may_be_needed(struct tsdb *db, struct tsdb_error *err)
 {
     struct recovery_result *r = &db->life->recovered;
     uint32_t moved = 0;
-    if (db->life->last.number > 0 || r->wal_segment_first == 1) {
+    if (!checkpoint_missing(db)) {
         return TSDB_OK;
     }
     enum tsdb_status status =
@@ -308,10 +321,11 @@ static enum tsdb_status keep_what_may_be_needed(struct tsdb *db, struct tsdb_err
                              (uint64_t)tsdb_clock_wall_ms(&db->options.clock), &moved, err);
     r->damage += moved;
     if (moved > 0) {
-        tsdb_log(TSDB_LOG_ERROR, "recovery",
-                 "there is no checkpoint: the head's files are moved to quarantine, their samples "
-                 "are missing",
-                 TSDB_U("files", moved), TSDB_U("log_from", r->wal_segment_first));
+        tsdb_log(
+            TSDB_LOG_ERROR, "recovery",
+            "the checkpoint is missing: the head's files are moved to quarantine, their samples "
+            "are missing",
+            TSDB_U("files", moved), TSDB_U("log_from", r->wal_segment_first));
     }
     return status;
 }
@@ -409,7 +423,7 @@ static enum tsdb_status open_steps(struct tsdb *db, struct tsdb_error *err)
         return status;
     }
     tsdb_hash_key_init(&db->hash_key, life->dir.hash_seed);
-    series_log_init(&life->series_log, &db->options.fs);
+    series_log_init(&life->series_log, &db->options.fs, db->options.random);
     if (parts_create(db) != TSDB_OK) {
         return out_of_memory(err);
     }

@@ -15,7 +15,7 @@
  *  2. It holds every sample with a log sequence up to the partition's mark (except what retention
  *     dropped), and maybe newer ones: replaying those is a no-op.
  *  3. It holds samples only of series below info.series[partition], which series.log describes
- *     within info.series_log_bytes.
+ *     within info.series_log.
  *  4. Writing streams: memory is bounded by about a page and the samples of the largest series. A
  *     guard is held for the encoding of one series, never during a file operation.
  *
@@ -28,8 +28,9 @@
 #include "base/file.h"
 #include "tsdb/head/head.h"
 #include "tsdb/head/partition.h"
+#include "tsdb/recovery/series_log.h"
 
-#define CHECKPOINT_HEADER_BYTES      64
+#define CHECKPOINT_HEADER_BYTES      128
 #define CHECKPOINT_PAGE_HEADER_BYTES 24
 #define CHECKPOINT_ENTRY_BYTES       64 /* of the directory, one per partition */
 #define CHECKPOINT_DIRECTORY_BYTES   (TSDB_PARTITIONS * CHECKPOINT_ENTRY_BYTES)
@@ -45,11 +46,11 @@ static_assert(CHECKPOINT_PAGE_BYTES + CHECKPOINT_RUN_RAW_BYTES + TSDB_HISTOGRAM_
               "a page and one run more fit");
 
 struct checkpoint_info {
-    uint64_t number;           /* 1, 2, ...; names the file */
-    uint64_t wal_segment;      /* replay starts at this segment */
-    uint64_t series_log_bytes; /* series.log is relied upon up to here */
-    int64_t created_ms;        /* wall time */
-    uint32_t ahead_s;          /* wall time less the time that retention believed */
+    uint64_t number;                   /* 1, 2, ...; names the file */
+    uint64_t wal_segment;              /* replay starts at this segment */
+    struct series_log_mark series_log; /* series.log is relied upon up to here */
+    int64_t created_ms;                /* wall time */
+    uint32_t ahead_s;                  /* wall time less the time that retention believed */
     struct partition_mark marks[TSDB_PARTITIONS];
     uint32_t series[TSDB_PARTITIONS]; /* series relied upon: local ids 0 .. series-1 */
     uint64_t head_file_next;          /* every number of a head file so far is below */
@@ -67,6 +68,9 @@ struct checkpoint_source {
 enum tsdb_status checkpoint_write(const struct checkpoint_source *source,
                                   const struct checkpoint_info *info, uint64_t *out_bytes,
                                   struct tsdb_error *err) TSDB_WUR;
+/* Move it to quarantine/checkpoint-<stamp>-<number>, durably. */
+enum tsdb_status checkpoint_set_aside(const struct tsdb_fs *fs, uint64_t number, uint64_t stamp,
+                                      struct tsdb_error *err) TSDB_WUR;
 /* Remove every checkpoint with a lower number, durably. */
 enum tsdb_status checkpoint_remove_before(const struct tsdb_fs *fs, uint64_t number,
                                           struct tsdb_error *err) TSDB_WUR;

@@ -8,8 +8,12 @@
 
 #define CHECKPOINT_MAGIC        "TDLCHKPT"
 #define CHECKPOINT_FOOTER_MAGIC "TDLCKEND"
-#define CHECKPOINT_PAGE_MAGIC   0x47415054u /* "TPAG" */
-#define CHECKPOINT_PATH_MAX     64
+/* Every version has its number, and the CRC over it, where this one has them. */
+#define CHECKPOINT_HEADER_CRC_AT 60 /* of the bytes before */
+#define CHECKPOINT_MARK_AT       64
+#define CHECKPOINT_MARK_CRC_AT   124         /* of the bytes from CHECKPOINT_MARK_AT on */
+#define CHECKPOINT_PAGE_MAGIC    0x47415054u /* "TPAG" */
+#define CHECKPOINT_PATH_MAX      64
 
 enum checkpoint_page_kind {
     CHECKPOINT_PAGE_SAMPLES = 1,

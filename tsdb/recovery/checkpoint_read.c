@@ -38,35 +38,56 @@ static enum tsdb_status read_exact(const struct checkpoint_reader *r, void *out,
 }
 
 /* ---- header, directory, footer ---- */
+/* Whose header this is, by what every version has in one place. */
+static enum tsdb_status read_version(struct checkpoint_reader *r,
+                                     uint8_t out[CHECKPOINT_HEADER_BYTES], struct tsdb_error *err)
+{
+    size_t got = 0;
+    enum tsdb_status status =
+        r->fs->ops->pread(r->fs->ctx, r->file, out, CHECKPOINT_HEADER_BYTES, 0, &got, err);
+    if (status != TSDB_OK) {
+        return status;
+    }
+    if (got < CHECKPOINT_MARK_AT || memcmp(out, CHECKPOINT_MAGIC, 8) != 0 ||
+        tsdb_load_le32(out + CHECKPOINT_HEADER_CRC_AT) !=
+            tsdb_crc32c(0, out, CHECKPOINT_HEADER_CRC_AT)) {
+        return corrupt(r, 0, err, "no valid header");
+    }
+    if (tsdb_load_le32(out + 8) != TSDB_FORMAT_CHECKPOINT) {
+        return tsdb_error_set(err, TSDB_UNSUPPORTED, "%s: format version %u; this version knows %d",
+                              r->path, (unsigned)tsdb_load_le32(out + 8), TSDB_FORMAT_CHECKPOINT);
+    }
+    return TSDB_OK;
+}
+
 static enum tsdb_status read_header(struct checkpoint_reader *r, uint64_t number,
                                     struct tsdb_error *err)
 {
     uint8_t h[CHECKPOINT_HEADER_BYTES];
-    if (r->bytes < CHECKPOINT_HEADER_BYTES + CHECKPOINT_DIRECTORY_BYTES + CHECKPOINT_FOOTER_BYTES) {
-        return corrupt(r, r->bytes, err, "the file ends too early");
-    }
-    enum tsdb_status status = read_exact(r, h, sizeof h, 0, err);
+    const uint8_t *mark = h + CHECKPOINT_MARK_AT;
+    enum tsdb_status status = read_version(r, h, err);
     if (status != TSDB_OK) {
         return status;
     }
-    if (memcmp(h, CHECKPOINT_MAGIC, 8) != 0 || tsdb_load_le32(h + 60) != tsdb_crc32c(0, h, 60)) {
-        return corrupt(r, 0, err, "no valid header");
-    }
-    /* Version 1 had no references to head files, and zeroes where the next one's number stands. */
-    if (tsdb_load_le32(h + 8) < 1 || tsdb_load_le32(h + 8) > TSDB_FORMAT_CHECKPOINT) {
-        return tsdb_error_set(err, TSDB_UNSUPPORTED,
-                              "%s: format version %u; this version knows 1 to %d", r->path,
-                              (unsigned)tsdb_load_le32(h + 8), TSDB_FORMAT_CHECKPOINT);
+    if (r->bytes < CHECKPOINT_HEADER_BYTES + CHECKPOINT_DIRECTORY_BYTES + CHECKPOINT_FOOTER_BYTES) {
+        return corrupt(r, r->bytes, err, "the file ends too early");
     }
     if (tsdb_load_le32(h + 12) != TSDB_PARTITIONS || tsdb_load_le64(h + 16) != number) {
         return corrupt(r, 12, err, "partition count or number is not as expected");
     }
+    if (tsdb_load_le32(h + CHECKPOINT_MARK_CRC_AT) !=
+        tsdb_crc32c(0, mark, CHECKPOINT_MARK_CRC_AT - CHECKPOINT_MARK_AT)) {
+        return corrupt(r, CHECKPOINT_MARK_AT, err, "crc of the mark does not match");
+    }
     r->info.number = number;
     r->info.wal_segment = tsdb_load_le64(h + 24);
-    r->info.series_log_bytes = tsdb_load_le64(h + 32);
     r->info.created_ms = (int64_t)tsdb_load_le64(h + 40);
     r->info.head_file_next = tsdb_load_le64(h + 48);
     r->info.ahead_s = tsdb_load_le32(h + 56);
+    r->info.series_log.bytes = tsdb_load_le64(h + 32);
+    memcpy(r->info.series_log.identity, mark, SERIES_LOG_IDENTITY_BYTES);
+    r->info.series_log.last_at = tsdb_load_le64(mark + 16);
+    r->info.series_log.last_crc = tsdb_load_le32(mark + 24);
     return TSDB_OK;
 }
 

@@ -317,11 +317,18 @@ static void put_header(struct writer *w)
     tsdb_store_le32(header + 12, TSDB_PARTITIONS);
     tsdb_store_le64(header + 16, w->info->number);
     tsdb_store_le64(header + 24, w->info->wal_segment);
-    tsdb_store_le64(header + 32, w->info->series_log_bytes);
+    tsdb_store_le64(header + 32, w->info->series_log.bytes);
     tsdb_store_le64(header + 40, (uint64_t)w->info->created_ms);
     tsdb_store_le64(header + 48, w->info->head_file_next);
     tsdb_store_le32(header + 56, w->info->ahead_s);
-    tsdb_store_le32(header + 60, tsdb_crc32c(0, header, 60));
+    tsdb_store_le32(header + CHECKPOINT_HEADER_CRC_AT,
+                    tsdb_crc32c(0, header, CHECKPOINT_HEADER_CRC_AT));
+    uint8_t *mark = header + CHECKPOINT_MARK_AT;
+    memcpy(mark, w->info->series_log.identity, SERIES_LOG_IDENTITY_BYTES);
+    tsdb_store_le64(mark + 16, w->info->series_log.last_at);
+    tsdb_store_le32(mark + 24, w->info->series_log.last_crc);
+    tsdb_store_le32(header + CHECKPOINT_MARK_CRC_AT,
+                    tsdb_crc32c(0, mark, CHECKPOINT_MARK_CRC_AT - CHECKPOINT_MARK_AT));
     tsdb_buf_put(&w->buf, header, sizeof header);
 }
 
@@ -440,6 +447,23 @@ enum tsdb_status checkpoint_newest(const struct tsdb_fs *fs, uint64_t below, uin
     }
     *out_number = l.newest;
     return TSDB_OK;
+}
+
+enum tsdb_status checkpoint_set_aside(const struct tsdb_fs *fs, uint64_t number, uint64_t stamp,
+                                      struct tsdb_error *err)
+{
+    char path[CHECKPOINT_PATH_MAX], to[96];
+    checkpoint_path(number, path);
+    snprintf(to, sizeof to, DATADIR_QUARANTINE "/checkpoint-%" PRIu64 "-%08" PRIu64, stamp, number);
+    enum tsdb_status status = datadir_quarantine_make(fs, err);
+    if (status == TSDB_OK) {
+        status = fs->ops->rename(fs->ctx, path, to, err);
+    }
+    /* The new name first: a power cut in between leaves two, not none. */
+    if (status == TSDB_OK) {
+        status = fs->ops->sync_dir(fs->ctx, DATADIR_QUARANTINE, err);
+    }
+    return status == TSDB_OK ? fs->ops->sync_dir(fs->ctx, DATADIR_CHECKPOINT, err) : status;
 }
 
 enum tsdb_status checkpoint_remove_before(const struct tsdb_fs *fs, uint64_t number,

@@ -291,6 +291,12 @@ enum tsdb_status datadir_open(const struct tsdb_fs *fs, const struct tsdb_random
     return TSDB_OK;
 }
 
+enum tsdb_status datadir_quarantine_make(const struct tsdb_fs *fs, struct tsdb_error *err)
+{
+    enum tsdb_status status = fs->ops->mkdir(fs->ctx, DATADIR_QUARANTINE, err);
+    return status == TSDB_OK ? fs->ops->sync_dir(fs->ctx, "", err) : status;
+}
+
 void datadir_close(struct datadir *d)
 {
     if (d->lock) {

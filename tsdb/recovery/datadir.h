@@ -8,7 +8,7 @@
  *   wal/        the log since the last checkpoint        wal/wal.h
  *   blocks/     blocks, one directory each               tsdb/block/block.h
  *   refs/       series refs -> series ids of a block     tsdb/block/refs.h
- *   quarantine/ damaged blocks, for a person to look at  tsdb/block/blocks.h
+ *   quarantine/ what was damaged or did not fit, for a person to look at
  *
  * VERSION is the last thing that the first start writes, so a directory either has it or holds no
  * data. A directory that holds data without it is refused: without the seed no series would be
@@ -28,6 +28,7 @@
 #define DATADIR_SERIES_LOG  "series.log"
 #define DATADIR_WAL         "wal"
 #define DATADIR_CHECKPOINT  "checkpoint"
+#define DATADIR_QUARANTINE  "quarantine"
 #define DATADIR_TMP_SUFFIX  ".tmp"
 #define DATADIR_VERSION_MAX 4096 /* bytes of VERSION; ours are under 200 */
 
@@ -46,6 +47,9 @@ enum tsdb_status datadir_open(const struct tsdb_fs *fs, const struct tsdb_random
                               struct datadir *out, struct tsdb_error *err) TSDB_WUR;
 /* Release the lock. A zeroed or closed one is fine. Touches no file content. */
 void datadir_close(struct datadir *d);
+
+/* Make quarantine/, durably. */
+enum tsdb_status datadir_quarantine_make(const struct tsdb_fs *fs, struct tsdb_error *err) TSDB_WUR;
 
 /* VERSION as text, for tests and tools: out has DATADIR_VERSION_MAX bytes. Returns the length. */
 size_t datadir_version_print(const uint8_t hash_seed[TSDB_HASH_SEED_BYTES], char *out);

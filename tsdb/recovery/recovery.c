@@ -20,6 +20,8 @@ struct run {
     struct recovery_result *result;
     struct recovery_pool *pool;
     struct checkpoint_reader *checkpoint; /* NULL: none */
+    struct tsdb_error damaged;            /* what the first damaged one had; status OK: none */
+    uint64_t head_file_next;              /* of all checkpoints that were read */
     struct replay_partition partitions[TSDB_PARTITIONS];
     const struct series_log_record *records; /* of the window being applied */
     uint32_t record_count;
@@ -71,20 +73,28 @@ static void reclaim(const struct run *run, uint32_t begin, uint32_t end)
 }
 
 /* ---- the checkpoint ---- */
-/* Open the newest checkpoint that is whole. With none at all run->checkpoint stays NULL. */
-static enum tsdb_status choose_checkpoint(struct run *run, struct tsdb_error *err)
+static void checkpoint_leave(struct run *run)
+{
+    checkpoint_close(run->checkpoint);
+    run->checkpoint = NULL;
+    run->result->base = (struct checkpoint_info){0};
+    run->result->checkpoint_bytes = 0;
+}
+
+/* Open the newest checkpoint below `below` that is whole. With none at all run->checkpoint stays
+ * NULL; CORRUPT if there are only damaged ones. */
+static enum tsdb_status choose_checkpoint(struct run *run, uint64_t below, struct tsdb_error *err)
 {
     const struct tsdb_fs *fs = run->r->fs;
-    uint64_t number = UINT64_MAX;
-    struct tsdb_error first;
-    tsdb_error_clear(&first);
+    uint64_t number = below;
     for (;;) {
         enum tsdb_status status = checkpoint_newest(fs, number, &number, err);
-        if (status == TSDB_NOT_FOUND && first.status == TSDB_OK) {
+        if (status == TSDB_NOT_FOUND && run->damaged.status == TSDB_OK) {
             return TSDB_OK;
         }
         if (status == TSDB_NOT_FOUND) {
-            return tsdb_error_set(err, TSDB_CORRUPT, "%s; there is no older checkpoint", first.msg);
+            return tsdb_error_set(err, TSDB_CORRUPT, "%s; there is no older checkpoint",
+                                  run->damaged.msg);
         }
         if (status != TSDB_OK) {
             return status;
@@ -100,6 +110,7 @@ static enum tsdb_status choose_checkpoint(struct run *run, struct tsdb_error *er
             run->checkpoint = c;
             run->result->base = *checkpoint_info(c);
             run->result->checkpoint_bytes = checkpoint_bytes(c);
+            run->head_file_next = TSDB_MAX(run->head_file_next, run->result->base.head_file_next);
             return TSDB_OK;
         }
         checkpoint_close(c);
@@ -112,7 +123,54 @@ static enum tsdb_status choose_checkpoint(struct run *run, struct tsdb_error *er
         run->result->damage++;
         tsdb_log(TSDB_LOG_ERROR, "recovery", "checkpoint is damaged, looking for an older one",
                  TSDB_U("checkpoint", number), TSDB_S("err", why.msg));
-        first = first.status == TSDB_OK ? why : first;
+        run->damaged = run->damaged.status == TSDB_OK ? why : run->damaged;
+    }
+}
+
+/* series.log is loaded: go on to older checkpoints until one fits it, or there is none. */
+static enum tsdb_status choose_fitting(struct run *run, struct tsdb_error *err)
+{
+    enum tsdb_status status = TSDB_OK;
+    while (status == TSDB_OK && run->checkpoint) {
+        struct tsdb_error why;
+        uint64_t number = run->result->base.number;
+        status = series_log_fits(run->r->series_log, &run->result->base.series_log, &why);
+        if (status == TSDB_OK) {
+            return TSDB_OK;
+        }
+        if (status != TSDB_NOT_FOUND) {
+            return tsdb_error_set(err, status, "%s", why.msg);
+        }
+        run->result->damage++;
+        tsdb_log(TSDB_LOG_ERROR, "recovery",
+                 "checkpoint does not fit series.log and is left out: its samples would get the "
+                 "labels of others",
+                 TSDB_U("checkpoint", number), TSDB_S("err", why.msg));
+        checkpoint_leave(run);
+        status = choose_checkpoint(run, number, err);
+    }
+    return status;
+}
+
+/* Those newer than the one that is taken were damaged, or did not fit. */
+static enum tsdb_status set_newer_aside(struct run *run, struct tsdb_error *err)
+{
+    for (;;) {
+        uint64_t number = 0;
+        enum tsdb_status status = checkpoint_newest(run->r->fs, UINT64_MAX, &number, err);
+        if (status == TSDB_NOT_FOUND || (status == TSDB_OK && number <= run->result->base.number)) {
+            return TSDB_OK;
+        }
+        if (status == TSDB_OK) {
+            status = checkpoint_set_aside(run->r->fs, number, run->r->stamp, err);
+        }
+        if (status != TSDB_OK) {
+            return status;
+        }
+        run->result->checkpoints_left_out++;
+        tsdb_log(TSDB_LOG_ERROR, "recovery",
+                 "a checkpoint is moved to quarantine, what only it has is missing",
+                 TSDB_U("checkpoint", number), TSDB_U("taken", run->result->base.number));
     }
 }
 
@@ -217,7 +275,7 @@ static enum tsdb_status load_head_files(struct run *run, struct tsdb_error *err)
     if (!run->r->head_files) {
         return TSDB_OK;
     }
-    return head_files_load(run->r->head_files, run->result->base.head_file_next, &damaged, err);
+    return head_files_load(run->r->head_files, run->head_file_next, &damaged, err);
 }
 
 /* ---- series.log ---- */
@@ -232,11 +290,6 @@ static enum tsdb_status apply_record(const struct run *run, const struct series_
                                   : head_series_hole(head, &local);
     if (status == TSDB_OK && local != record->local) {
         status = tsdb_error_set(err, TSDB_CORRUPT, "the same labels twice");
-    }
-    /* A record beyond that is not relied upon: the log has the labels, or must get them with the
-     * next sample. */
-    if (status == TSDB_OK && local < run->result->base.series[record->partition]) {
-        head_labels_logged_set(head, local);
     }
     return status == TSDB_OK
                ? TSDB_OK
@@ -272,23 +325,32 @@ static enum tsdb_status load_window(void *arg, const struct series_log_record *r
 
 static enum tsdb_status load_series_log(struct run *run, struct tsdb_error *err)
 {
-    struct series_log *log = run->r->series_log;
     uint64_t cut = 0;
     enum tsdb_status status =
-        series_log_load(log, run->result->base.series_log_bytes, load_window, run, &cut, err);
-    if (status != TSDB_OK) {
-        return status;
-    }
-    if (cut > 0) {
+        series_log_load(run->r->series_log, run->result->base.series_log.bytes, run->r->stamp,
+                        load_window, run, &cut, err);
+    if (status == TSDB_OK && cut > 0) {
         tsdb_log(TSDB_LOG_INFO, "recovery", "series.log: cut off an interrupted append",
                  TSDB_U("bytes", cut));
     }
+    return status;
+}
+
+/* A record beyond what the checkpoint relies on may be missing after the next crash: the log has
+ * the labels, or must get them with the next sample. */
+static enum tsdb_status note_relied(const struct run *run, struct tsdb_error *err)
+{
+    const struct series_log *log = run->r->series_log;
     for (uint32_t i = 0; i < TSDB_PARTITIONS; i++) {
-        if (log->appended[i] < run->result->base.series[i]) {
-            return tsdb_error_set(
-                err, TSDB_CORRUPT,
-                DATADIR_SERIES_LOG ": partition %u has %u series, the checkpoint relies on %u",
-                (unsigned)i, (unsigned)log->appended[i], (unsigned)run->result->base.series[i]);
+        uint32_t relied = run->result->base.series[i];
+        if (log->appended[i] < relied) {
+            return tsdb_error_set(err, TSDB_CORRUPT,
+                                  DATADIR_SERIES_LOG
+                                  ": partition %u has %u series, the checkpoint relies on %u",
+                                  (unsigned)i, (unsigned)log->appended[i], (unsigned)relied);
+        }
+        for (uint32_t local = 0; local < relied; local++) {
+            head_labels_logged_set(run->r->partitions[i].head, local);
         }
     }
     return TSDB_OK;
@@ -477,21 +539,39 @@ static void sum_up(struct run *run)
     }
 }
 
-static enum tsdb_status run_phases(struct run *run, struct tsdb_error *err)
+static void partitions_init(struct run *run)
 {
-    enum tsdb_status status = choose_checkpoint(run, err);
-    if (status != TSDB_OK) {
-        return status;
-    }
     for (uint32_t i = 0; i < TSDB_PARTITIONS; i++) {
         replay_partition_init(&run->partitions[i], i, &run->r->partitions[i], run->r->hash_key,
                               &run->result->base);
         run->partitions[i].head_files = run->r->head_files;
         run->partitions[i].range_ms = run->r->range_ms;
     }
-    status = load_head_files(run, err);
+}
+
+/* The checkpoint to begin with, and what its ids mean. */
+static enum tsdb_status run_base(struct run *run, struct tsdb_error *err)
+{
+    enum tsdb_status status = choose_checkpoint(run, UINT64_MAX, err);
     if (status == TSDB_OK) {
+        partitions_init(run);
         status = load_series_log(run, err);
+    }
+    if (status == TSDB_OK) {
+        status = choose_fitting(run, err);
+    }
+    if (status == TSDB_OK) {
+        status = note_relied(run, err);
+    }
+    return status == TSDB_OK ? set_newer_aside(run, err) : status;
+}
+
+static enum tsdb_status run_phases(struct run *run, struct tsdb_error *err)
+{
+    enum tsdb_status status = run_base(run, err);
+    if (status == TSDB_OK) {
+        partitions_init(run); /* the checkpoint may be another one */
+        status = load_head_files(run, err);
     }
     if (status == TSDB_OK && run->checkpoint) {
         status = run_all(run, load_partitions, err);

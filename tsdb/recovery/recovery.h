@@ -1,6 +1,6 @@
 /* Recovery: from files to heads. Runs before anything else may touch the partitions.
  *
- *   checkpoint (newest that is whole) ─▶ series.log ─▶ samples of the checkpoint
+ *   checkpoint (newest that is whole and fits series.log) ─▶ samples of the checkpoint
  *     ─▶ log frames after each partition's mark
  *
  * Replay decides nothing: what is in the log was accepted then. Exact duplicates are no-ops (the
@@ -21,7 +21,10 @@
  *     repeats stands twice and is merged on read. A chunk that lies in two windows (the range was
  *     another one when it was written) is read and cut anew. A chunk whose file is missing or
  *     damaged is left out and counted.
- *  6. The partitions' epochs end above every epoch and decode generation that was seen.
+ *  6. A checkpoint whose mark series.log does not have is of another moment: its ids would give
+ *     samples the labels of others. It goes to quarantine/, as do damaged ones newer than the one
+ *     that is taken; what they refer to must be kept (result.checkpoints_left_out).
+ *  7. The partitions' epochs end above every epoch and decode generation that was seen.
  *
  *  7. It needs little more memory than what it recovers: what readers could have held is freed on the
  *     way, and what is full is sealed (relieve) after every stretch of log.
@@ -46,6 +49,7 @@ struct recovery_result {
     struct checkpoint_info base; /* of the checkpoint that was loaded; number 0: none, all zero */
     uint64_t checkpoint_bytes;
     uint64_t checkpoint_number_max; /* highest number seen, damaged ones included */
+    uint32_t checkpoints_left_out;  /* newer than base and moved to quarantine/ */
     uint64_t wal_segment_first;     /* that was there to replay; 0: none */
     uint64_t wal_segment_next;      /* first segment to write */
     uint64_t wal_bytes;             /* of frames that were applied */
@@ -65,6 +69,7 @@ struct recovery {
     struct series_log *series_log;   /* initialised; loaded and ready to append afterwards */
     struct head_files *head_files;   /* empty; loaded afterwards. NULL: none in files */
     int64_t range_ms;                /* windows of the heads; 0: one for all time */
+    uint64_t stamp;                  /* Unix ms: in the names of what goes to quarantine/ */
     uint32_t worker_count;           /* 1: no threads */
     const _Atomic(uint32_t) *cancel; /* not 0: stop with CANCELLED; NULL: never */
     struct recovery_progress *progress;

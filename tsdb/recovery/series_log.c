@@ -5,16 +5,27 @@
 #include "model/version.h"
 #include "tsdb/recovery/datadir.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #define FLUSH_BYTES      (1u << 20)
 #define RECORD_BYTES_MIN (SERIES_LOG_RECORD_BYTES + 2u)
 
+/* Every version has its number and the CRC behind it where this one has them. */
+#define AT_VERSION     8
+#define AT_VERSION_CRC 12
+#define AT_IDENTITY    16
+#define AT_CRC         32
+static_assert(AT_IDENTITY + SERIES_LOG_IDENTITY_BYTES == AT_CRC &&
+                  AT_CRC + 4 == SERIES_LOG_HEADER_BYTES,
+              "fields of the header");
+
 static const uint8_t magic[8] = {'T', 'D', 'L', 'S', 'E', 'R', 'L', 'G'};
 
-void series_log_init(struct series_log *s, const struct tsdb_fs *fs)
+void series_log_init(struct series_log *s, const struct tsdb_fs *fs, struct tsdb_random random)
 {
-    *s = (struct series_log){.fs = fs};
+    *s = (struct series_log){.fs = fs, .random = random};
     tsdb_buf_init(&s->buf, TSDB_MEM_OTHER, 0);
 }
 
@@ -32,13 +43,14 @@ void series_log_deinit(struct series_log *s)
     tsdb_buf_deinit(&s->buf);
 }
 
-/* The CRC is seeded with the record's offset: bytes that ended up elsewhere do not verify. */
-static uint32_t record_crc(uint64_t offset, const uint8_t *len_bytes, const uint8_t *payload,
-                           size_t len)
+/* The CRC continues the one of the record before, the header's for the first, and has the record's
+ * offset: bytes that ended up elsewhere, or behind others, do not verify. */
+static uint32_t record_crc(uint32_t before, uint64_t offset, const uint8_t *len_bytes,
+                           const uint8_t *payload, size_t len)
 {
     uint8_t where[8];
     tsdb_store_le64(where, offset);
-    uint32_t crc = tsdb_crc32c(0, where, sizeof where);
+    uint32_t crc = tsdb_crc32c(before, where, sizeof where);
     crc = tsdb_crc32c(crc, len_bytes, 4);
     return tsdb_crc32c(crc, payload, len);
 }
@@ -47,13 +59,14 @@ static uint32_t record_crc(uint64_t offset, const uint8_t *len_bytes, const uint
 struct load {
     struct series_log *s;
     struct tsdb_file *file;
-    uint64_t file_bytes, bytes_relied;
+    uint64_t file_bytes, bytes_relied, stamp;
     uint64_t offset; /* of data[0] in the file */
     uint8_t *data;   /* window_bytes */
     size_t window_bytes, len;
     struct series_log_record *records; /* window_records */
     uint32_t window_records;
     uint32_t count;
+    struct series_log_mark at; /* behind the last good record */
 };
 
 /* Below what is relied upon a bad byte is damage; above it is where the append was interrupted
@@ -71,19 +84,45 @@ static enum tsdb_status bad_at(const struct load *l, uint64_t offset, struct tsd
                              (unsigned long long)l->file_bytes);
 }
 
-static enum tsdb_status check_header(const struct load *l, struct tsdb_error *err)
+/* A record that the end of the file cuts: where less of it is there than relied upon, the file is of
+ * an earlier moment. */
+static enum tsdb_status cut_at(const struct load *l, uint64_t offset, struct tsdb_error *err,
+                               const char *what)
 {
-    if (l->len < SERIES_LOG_HEADER_BYTES || memcmp(l->data, magic, sizeof magic) != 0 ||
-        tsdb_load_le32(l->data + 12) != tsdb_crc32c(0, l->data, 12)) {
-        return bad_at(l, 0, err, "no valid header");
+    return l->file_bytes < l->bytes_relied ? TSDB_NOT_FOUND : bad_at(l, offset, err, what);
+}
+
+enum tsdb_status series_log_header_check(const uint8_t *data, size_t len, struct tsdb_error *err)
+{
+    if (len < AT_IDENTITY || memcmp(data, magic, sizeof magic) != 0 ||
+        tsdb_load_le32(data + AT_VERSION_CRC) != tsdb_crc32c(0, data, AT_VERSION_CRC)) {
+        return tsdb_error_set(err, TSDB_CORRUPT, DATADIR_SERIES_LOG " has no valid header");
     }
-    uint32_t version = tsdb_load_le32(l->data + 8);
+    uint32_t version = tsdb_load_le32(data + AT_VERSION);
     if (version != TSDB_FORMAT_SERIES_LOG) {
         return tsdb_error_set(err, TSDB_UNSUPPORTED,
                               DATADIR_SERIES_LOG ": format version %u; this version knows %d",
                               (unsigned)version, TSDB_FORMAT_SERIES_LOG);
     }
+    if (len < SERIES_LOG_HEADER_BYTES ||
+        tsdb_load_le32(data + AT_CRC) != tsdb_crc32c(0, data, AT_CRC)) {
+        return tsdb_error_set(err, TSDB_CORRUPT, DATADIR_SERIES_LOG " has no valid identity");
+    }
     return TSDB_OK;
+}
+
+static enum tsdb_status check_header(struct load *l, struct tsdb_error *err)
+{
+    enum tsdb_status status = series_log_header_check(l->data, l->len, err);
+    if (status == TSDB_CORRUPT) {
+        return bad_at(l, 0, err, "no valid header");
+    }
+    if (status == TSDB_OK) {
+        memcpy(l->at.identity, l->data + AT_IDENTITY, SERIES_LOG_IDENTITY_BYTES);
+        l->at.bytes = SERIES_LOG_HEADER_BYTES;
+        l->at.last_crc = tsdb_load_le32(l->data + AT_CRC);
+    }
+    return status;
 }
 
 /* Parse the record at data + pos. OK with *inout_pos after it; NOT_FOUND: not a whole good record;
@@ -93,7 +132,7 @@ static enum tsdb_status parse_record(struct load *l, size_t *inout_pos, struct t
     size_t pos = *inout_pos, left = l->len - pos;
     uint64_t offset = l->offset + pos;
     if (left < SERIES_LOG_RECORD_BYTES) {
-        return bad_at(l, offset, err, "record header is cut off");
+        return cut_at(l, offset, err, "record header is cut off");
     }
     const uint8_t *p = l->data + pos;
     uint32_t len = tsdb_load_le32(p);
@@ -101,9 +140,10 @@ static enum tsdb_status parse_record(struct load *l, size_t *inout_pos, struct t
         return bad_at(l, offset, err, "impossible record length");
     }
     if (left - SERIES_LOG_RECORD_BYTES < len) {
-        return bad_at(l, offset, err, "record is cut off");
+        return cut_at(l, offset, err, "record is cut off");
     }
-    if (tsdb_load_le32(p + 4) != record_crc(offset, p, p + SERIES_LOG_RECORD_BYTES, len)) {
+    uint32_t crc = tsdb_load_le32(p + 4);
+    if (crc != record_crc(l->at.last_crc, offset, p, p + SERIES_LOG_RECORD_BYTES, len)) {
         return bad_at(l, offset, err, "crc does not match");
     }
     struct tsdb_reader r;
@@ -119,6 +159,9 @@ static enum tsdb_status parse_record(struct load *l, size_t *inout_pos, struct t
         (struct series_log_record){partition, (uint32_t)local, tsdb_reader_bytes(&r, labels_len)};
     l->s->appended[partition]++;
     *inout_pos = pos + SERIES_LOG_RECORD_BYTES + len;
+    l->at.bytes = l->offset + *inout_pos;
+    l->at.last_at = offset;
+    l->at.last_crc = crc;
     return TSDB_OK;
 }
 
@@ -170,13 +213,48 @@ static enum tsdb_status load_all(struct load *l, series_log_fn fn, void *arg,
     while (status == TSDB_OK) {
         status = load_window(l, fn, arg, err);
     }
-    if (status != TSDB_NOT_FOUND) {
+    return status == TSDB_NOT_FOUND ? TSDB_OK : status;
+}
+
+/* Copy [l->offset, end) of the file to quarantine/, durably. l->data is free. */
+static enum tsdb_status tail_copy(const struct load *l, struct tsdb_file *to,
+                                  struct tsdb_error *err)
+{
+    const struct tsdb_fs *fs = l->s->fs;
+    enum tsdb_status status = TSDB_OK;
+    for (uint64_t at = l->offset; status == TSDB_OK && at < l->file_bytes;) {
+        size_t want = (size_t)TSDB_MIN(l->file_bytes - at, (uint64_t)l->window_bytes);
+        size_t got = 0;
+        status = fs->ops->pread(fs->ctx, l->file, l->data, want, at, &got, err);
+        if (status == TSDB_OK && got == 0) {
+            break; /* shorter than it was a moment ago */
+        }
+        if (status == TSDB_OK) {
+            status = fs->ops->pwrite(fs->ctx, to, l->data, got, at - l->offset, err);
+            at += got;
+        }
+    }
+    return status == TSDB_OK ? fs->ops->sync(fs->ctx, to, err) : status;
+}
+
+static enum tsdb_status tail_set_aside(const struct load *l, struct tsdb_error *err)
+{
+    const struct tsdb_fs *fs = l->s->fs;
+    char path[64];
+    struct tsdb_file *to = NULL;
+    snprintf(path, sizeof path, DATADIR_QUARANTINE "/series.log-%" PRIu64 "-%" PRIu64, l->stamp,
+             l->offset);
+    enum tsdb_status status = datadir_quarantine_make(fs, err);
+    if (status == TSDB_OK) {
+        status = fs->ops->open(fs->ctx, path,
+                               TSDB_OPEN_WRITE | TSDB_OPEN_CREATE | TSDB_OPEN_TRUNCATE, &to, err);
+    }
+    if (status != TSDB_OK) {
         return status;
     }
-    if (l->offset < l->bytes_relied) {
-        return bad_at(l, l->offset, err, "the file ends too early");
-    }
-    return TSDB_OK;
+    status = tail_copy(l, to, err);
+    fs->ops->close(fs->ctx, to);
+    return status == TSDB_OK ? fs->ops->sync_dir(fs->ctx, DATADIR_QUARANTINE, err) : status;
 }
 
 /* Cut the torn tail off and make what stays durable: after a kill it may be in the page cache
@@ -185,7 +263,11 @@ static enum tsdb_status settle(struct load *l, struct tsdb_error *err)
 {
     const struct tsdb_fs *fs = l->s->fs;
     enum tsdb_status status = TSDB_OK;
-    if (l->offset < l->file_bytes) {
+    bool vouched = l->bytes_relied > 0 && l->offset >= l->bytes_relied;
+    if (l->offset < l->file_bytes && !vouched) {
+        status = tail_set_aside(l, err);
+    }
+    if (status == TSDB_OK && l->offset < l->file_bytes) {
         status = fs->ops->truncate(fs->ctx, l->file, l->offset, err);
     }
     if (status == TSDB_OK && (l->offset < l->file_bytes || l->offset > l->bytes_relied)) {
@@ -220,12 +302,13 @@ static enum tsdb_status load_open_file(struct load *l, series_log_fn fn, void *a
     return status;
 }
 
-enum tsdb_status series_log_load(struct series_log *s, uint64_t bytes_relied, series_log_fn fn,
-                                 void *arg, uint64_t *out_cut_bytes, struct tsdb_error *err)
+enum tsdb_status series_log_load(struct series_log *s, uint64_t bytes_relied, uint64_t stamp,
+                                 series_log_fn fn, void *arg, uint64_t *out_cut_bytes,
+                                 struct tsdb_error *err)
 {
     TSDB_ASSERT(!s->file && s->bytes_appended == 0);
     const struct tsdb_fs *fs = s->fs;
-    struct load l = {.s = s, .bytes_relied = bytes_relied};
+    struct load l = {.s = s, .bytes_relied = bytes_relied, .stamp = stamp};
     struct tsdb_file_info info = {0};
     enum tsdb_status status = fs->ops->stat(fs->ctx, DATADIR_SERIES_LOG, &info, err);
     if (status == TSDB_NOT_FOUND && bytes_relied == 0) {
@@ -251,10 +334,61 @@ enum tsdb_status series_log_load(struct series_log *s, uint64_t bytes_relied, se
         memset(s->appended, 0, sizeof s->appended);
         return status;
     }
+    TSDB_ASSERT(l.at.bytes == l.offset);
     s->bytes_durable = s->bytes_appended = l.offset;
+    s->durable_mark = s->appended_mark = l.at;
     memcpy(s->durable, s->appended, sizeof s->durable);
     *out_cut_bytes = l.file_bytes - l.offset;
     return TSDB_OK;
+}
+
+/* ---- marks ---- */
+static enum tsdb_status misfit(struct tsdb_error *err, const char *why, uint64_t bytes)
+{
+    return tsdb_error_set(err, TSDB_NOT_FOUND, "relies on %llu bytes of " DATADIR_SERIES_LOG ", %s",
+                          (unsigned long long)bytes, why);
+}
+
+/* Does a record at last_at end at bytes, with that CRC? All records here are good ones. */
+static enum tsdb_status record_fits(const struct series_log *s, const struct series_log_mark *mark,
+                                    bool *out, struct tsdb_error *err)
+{
+    uint8_t head[SERIES_LOG_RECORD_BYTES];
+    struct tsdb_file *f = NULL;
+    size_t got = 0;
+    enum tsdb_status status =
+        s->fs->ops->open(s->fs->ctx, DATADIR_SERIES_LOG, TSDB_OPEN_READ, &f, err);
+    if (status != TSDB_OK) {
+        return status;
+    }
+    status = s->fs->ops->pread(s->fs->ctx, f, head, sizeof head, mark->last_at, &got, err);
+    s->fs->ops->close(s->fs->ctx, f);
+    *out = got == sizeof head && tsdb_load_le32(head + 4) == mark->last_crc &&
+           mark->last_at + sizeof head + tsdb_load_le32(head) == mark->bytes;
+    return status;
+}
+
+enum tsdb_status series_log_fits(const struct series_log *s, const struct series_log_mark *mark,
+                                 struct tsdb_error *err)
+{
+    if (mark->bytes == 0) {
+        return TSDB_OK;
+    }
+    if (s->bytes_durable < mark->bytes) {
+        return misfit(err, "which is shorter", mark->bytes);
+    }
+    if (memcmp(mark->identity, s->durable_mark.identity, sizeof mark->identity) != 0) {
+        return misfit(err, "but of another one", mark->bytes);
+    }
+    bool fits = mark->last_at == 0 && mark->bytes == SERIES_LOG_HEADER_BYTES;
+    enum tsdb_status status = TSDB_OK;
+    if (!fits && mark->last_at >= SERIES_LOG_HEADER_BYTES && mark->last_at < mark->bytes) {
+        status = record_fits(s, mark, &fits, err);
+    }
+    if (status != TSDB_OK || fits) {
+        return status;
+    }
+    return misfit(err, "which has others there", mark->bytes);
 }
 
 /* ---- appending ---- */
@@ -263,6 +397,7 @@ static enum tsdb_status roll_back(struct series_log *s, enum tsdb_status status)
     close_file(s);
     tsdb_buf_clear(&s->buf);
     s->bytes_appended = s->bytes_durable;
+    s->appended_mark = s->durable_mark;
     memcpy(s->appended, s->durable, sizeof s->appended);
     return status;
 }
@@ -306,12 +441,19 @@ static enum tsdb_status flush(struct series_log *s, struct tsdb_error *err)
 
 static void put_header(struct series_log *s)
 {
-    size_t begin = s->buf.len;
-    tsdb_buf_put(&s->buf, magic, sizeof magic);
-    tsdb_buf_put_le32(&s->buf, TSDB_FORMAT_SERIES_LOG);
+    struct series_log_mark mark = {.bytes = SERIES_LOG_HEADER_BYTES};
+    uint8_t header[SERIES_LOG_HEADER_BYTES];
+    tsdb_random_fill(&s->random, mark.identity, sizeof mark.identity);
+    memcpy(header, magic, sizeof magic);
+    tsdb_store_le32(header + AT_VERSION, TSDB_FORMAT_SERIES_LOG);
+    tsdb_store_le32(header + AT_VERSION_CRC, tsdb_crc32c(0, header, AT_VERSION_CRC));
+    memcpy(header + AT_IDENTITY, mark.identity, sizeof mark.identity);
+    mark.last_crc = tsdb_crc32c(0, header, AT_CRC);
+    tsdb_store_le32(header + AT_CRC, mark.last_crc);
+    tsdb_buf_put(&s->buf, header, sizeof header);
     if (!s->buf.failed) {
-        tsdb_buf_put_le32(&s->buf, tsdb_crc32c(0, s->buf.data + begin, 12));
-        s->bytes_appended += SERIES_LOG_HEADER_BYTES;
+        s->bytes_appended += sizeof header;
+        s->appended_mark = mark;
     }
 }
 
@@ -333,9 +475,13 @@ enum tsdb_status series_log_append(struct series_log *s, uint32_t partition,
         p += tsdb_labels_encode(labels, p);
         size_t len = (size_t)(p - payload);
         tsdb_store_le32(record, (uint32_t)len);
-        tsdb_store_le32(record + 4, record_crc(s->bytes_appended, record, payload, len));
+        struct series_log_mark *mark = &s->appended_mark;
+        mark->last_crc = record_crc(mark->last_crc, s->bytes_appended, record, payload, len);
+        mark->last_at = s->bytes_appended;
+        tsdb_store_le32(record + 4, mark->last_crc);
         s->buf.len += SERIES_LOG_RECORD_BYTES + len;
         s->bytes_appended += SERIES_LOG_RECORD_BYTES + len;
+        mark->bytes = s->bytes_appended;
         s->appended[partition]++;
     }
     if (s->buf.failed || s->buf.len >= FLUSH_BYTES) {
@@ -355,6 +501,7 @@ enum tsdb_status series_log_commit(struct series_log *s, struct tsdb_error *err)
         return roll_back(s, status);
     }
     s->bytes_durable = s->bytes_appended;
+    s->durable_mark = s->appended_mark;
     memcpy(s->durable, s->appended, sizeof s->durable);
     return TSDB_OK;
 }

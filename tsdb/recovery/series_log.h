@@ -6,11 +6,17 @@
  *
  *   header | record | record | ...     a record: length, CRC, partition, local id, canonical labels
  *
+ * What ids mean stands nowhere else. So whoever stores ids in another file (a checkpoint, the
+ * references of a block) stores a mark with them: who this file is, how long it was, and the CRC of
+ * its last record, which continues that of the record before, and so speaks of all of them. A file
+ * whose mark this one does not have at that place comes from another moment or another life, as a
+ * copy of a running server's directory does, and its ids are not to be believed.
+ *
  * Invariants:
  *  1. Per partition, ids are 0, 1, 2, ... without gaps. Records are never changed or removed.
  *  2. Bytes that a checkpoint relies on were synced before it was renamed into place: damage there
  *     is an error. What follows is an interrupted append: its good records are kept, the rest is
- *     cut off.
+ *     cut off; into quarantine/ first, where no checkpoint vouches for what is in front of it.
  *  3. A failed write or sync drops the handle; the next append opens the file anew and cuts it to
  *     what is known durable.
  *
@@ -22,27 +28,43 @@
 
 #include "base/file.h"
 #include "base/limits.h"
+#include "base/random.h"
 #include "model/labels.h"
 
-#define SERIES_LOG_HEADER_BYTES   16
+#define SERIES_LOG_HEADER_BYTES   36
+#define SERIES_LOG_IDENTITY_BYTES 16
 #define SERIES_LOG_RECORD_BYTES   8 /* length and CRC in front of a payload */
 #define SERIES_LOG_PAYLOAD_MAX    (1u + 5u + TSDB_LABELS_BYTES_MAX)
 #define SERIES_LOG_WINDOW_BYTES   (4u << 20) /* read at once; a record always fits */
 #define SERIES_LOG_WINDOW_RECORDS 65536
 
+/* A place in one life of the file: between two records. */
+struct series_log_mark {
+    uint8_t identity[SERIES_LOG_IDENTITY_BYTES]; /* random, of the file */
+    uint64_t bytes;                              /* up to there; 0: nothing, fits always */
+    uint64_t last_at;                            /* offset of the last record; 0: there is none */
+    uint32_t last_crc;                           /* its CRC; without one the header's */
+};
+
 struct series_log {
     const struct tsdb_fs *fs;
-    struct tsdb_file *file;             /* open for appending, or NULL */
-    uint64_t bytes_durable;             /* synced; 0: the file need not exist */
-    uint64_t bytes_appended;            /* buffered bytes included */
+    struct tsdb_random random;
+    struct tsdb_file *file;                             /* open for appending, or NULL */
+    struct series_log_mark durable_mark, appended_mark; /* bytes: as bytes_durable, _appended */
+    uint64_t bytes_durable;                             /* synced; 0: the file need not exist */
+    uint64_t bytes_appended;                            /* buffered bytes included */
     uint32_t durable[TSDB_PARTITIONS];  /* series per partition within bytes_durable */
     uint32_t appended[TSDB_PARTITIONS]; /* within bytes_appended */
     struct tsdb_buf buf;
 };
 
-/* fs: rooted at the data directory, outlives `s`. */
-void series_log_init(struct series_log *s, const struct tsdb_fs *fs);
+/* fs: rooted at the data directory, outlives `s`. random: gives a new file its identity. */
+void series_log_init(struct series_log *s, const struct tsdb_fs *fs, struct tsdb_random random);
 void series_log_deinit(struct series_log *s); /* closes; writes nothing */
+
+/* The first bytes of the file: OK; UNSUPPORTED for another format version; CORRUPT. */
+enum tsdb_status series_log_header_check(const uint8_t *data, size_t len,
+                                         struct tsdb_error *err) TSDB_WUR;
 
 struct series_log_record {
     uint32_t partition;
@@ -55,12 +77,17 @@ typedef enum tsdb_status (*series_log_fn)(void *arg, const struct series_log_rec
                                           uint32_t count, struct tsdb_error *err);
 /* Read the file from the beginning, cut a torn tail, make the rest durable, and be ready to append.
  *   bytes_relied   length that the checkpoint relies on; 0: none does
+ *   stamp          Unix ms, for the name of what goes to quarantine/
  *   out_cut_bytes  bytes of an interrupted append that were cut off
- * Returns OK (also when there is no file and nobody relies on it); CORRUPT (err->pos: the offset)
- * for damage below bytes_relied; UNSUPPORTED for another format version; whatever fn returns; IO,
+ * Returns OK, also when there is no file and nobody relies on it, and when the file ends before
+ * bytes_relied (then series_log_fits is false for the mark); CORRUPT (err->pos: the offset) for
+ * damage below bytes_relied; UNSUPPORTED for another format version; whatever fn returns; IO,
  * NOMEM. */
-enum tsdb_status series_log_load(struct series_log *s, uint64_t bytes_relied, series_log_fn fn,
-                                 void *arg, uint64_t *out_cut_bytes,
+enum tsdb_status series_log_load(struct series_log *s, uint64_t bytes_relied, uint64_t stamp,
+                                 series_log_fn fn, void *arg, uint64_t *out_cut_bytes,
+                                 struct tsdb_error *err) TSDB_WUR;
+/* Has this file, as far as it is durable, the mark? OK; NOT_FOUND if not (err says why); IO. */
+enum tsdb_status series_log_fits(const struct series_log *s, const struct series_log_mark *mark,
                                  struct tsdb_error *err) TSDB_WUR;
 
 /* Append the next series of the partition (its local id is s->appended[partition]); labels->count 0

@@ -23,7 +23,10 @@ static size_t build(uint8_t *out, const uint8_t *payload, size_t len, uint8_t ki
     tsdb_store_le32(out + 8, TSDB_FORMAT_CHECKPOINT);
     tsdb_store_le32(out + 12, TSDB_PARTITIONS);
     tsdb_store_le64(out + 16, NUMBER);
-    tsdb_store_le32(out + 60, tsdb_crc32c(0, out, 60));
+    tsdb_store_le32(out + CHECKPOINT_HEADER_CRC_AT, tsdb_crc32c(0, out, CHECKPOINT_HEADER_CRC_AT));
+    tsdb_store_le32(
+        out + CHECKPOINT_MARK_CRC_AT,
+        tsdb_crc32c(0, out + CHECKPOINT_MARK_AT, CHECKPOINT_MARK_CRC_AT - CHECKPOINT_MARK_AT));
     uint8_t *page = out + CHECKPOINT_HEADER_BYTES;
     memset(page, 0, CHECKPOINT_PAGE_HEADER_BYTES);
     tsdb_store_le32(page, CHECKPOINT_PAGE_MAGIC);

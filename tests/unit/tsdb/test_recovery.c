@@ -302,9 +302,9 @@ static void tsdb_open__series_log_damaged_or_gone__corrupt_with_place(void **sta
     open_ok(h);
     put_float(h, 1, HX_WALL_MS, 1);
     close_ok(h);
-    tsdb_fs_sim_flip(h->sim, "series.log", 20, 40, 1);
+    tsdb_fs_sim_flip(h->sim, "series.log", 40, 60, 1);
     assert_int_equal(hx_open(h, &err), TSDB_CORRUPT);
-    assert_non_null(strstr(err.msg, "series.log at byte 16"));
+    assert_non_null(strstr(err.msg, "series.log at byte 36"));
     assert_ok(h->options.fs.ops->unlink(h->options.fs.ctx, "series.log", NULL));
     assert_int_equal(hx_open(h, &err), TSDB_CORRUPT);
     assert_non_null(strstr(err.msg, "missing"));

@@ -1,5 +1,7 @@
 #include "tests/support/test.h"
 
+#include "base/bytes.h"
+#include "base/crc32c.h"
 #include "tsdb/recovery/series_log.h"
 
 #include <stdio.h>
@@ -7,8 +9,14 @@
 struct fixture {
     struct tsdb_fs_sim *sim;
     struct tsdb_fs fs;
+    struct tsdb_prng prng;
     struct series_log log;
 };
+
+static void init_log(struct fixture *f)
+{
+    series_log_init(&f->log, &f->fs, tsdb_random_seeded(&f->prng));
+}
 
 static int setup(void **state)
 {
@@ -17,7 +25,8 @@ static int setup(void **state)
     if (tsdb_fs_sim_create(3, &f->sim, &f->fs) != TSDB_OK) {
         return -1;
     }
-    series_log_init(&f->log, &f->fs);
+    tsdb_prng_init(&f->prng, 3);
+    init_log(f);
     return 0;
 }
 
@@ -33,7 +42,7 @@ static int teardown(void **state)
 static void reopen(struct fixture *f)
 {
     series_log_deinit(&f->log);
-    series_log_init(&f->log, &f->fs);
+    init_log(f);
 }
 
 /* Series k of partition p: {i="<p>.<k>", pad="..."}. */
@@ -84,7 +93,7 @@ static enum tsdb_status load(struct fixture *f, uint64_t relied, struct seen *ou
                              uint64_t *out_cut, struct tsdb_error *err)
 {
     memset(out, 0, sizeof *out);
-    return series_log_load(&f->log, relied, see, out, out_cut, err);
+    return series_log_load(&f->log, relied, 1700000000000, see, out, out_cut, err);
 }
 
 static void series_log_load__no_file__ok_unless_relied_upon(void **state)
@@ -95,7 +104,7 @@ static void series_log_load__no_file__ok_unless_relied_upon(void **state)
     struct tsdb_error err;
     assert_ok(load(f, 0, &seen, &cut, NULL));
     assert_int_equal(seen.total + cut, 0);
-    assert_int_equal(load(f, 16, &seen, &cut, &err), TSDB_CORRUPT);
+    assert_int_equal(load(f, 36, &seen, &cut, &err), TSDB_CORRUPT);
     assert_non_null(strstr(err.msg, "missing"));
 }
 
@@ -193,15 +202,20 @@ static void series_log_load__every_bit_of_relied_bytes_flipped__corrupt_with_off
 static void series_log_load__later_version__unsupported(void **state)
 {
     struct fixture *f = *state;
-    /* A header as version 2 would write it: CRC of the first 12 bytes, version 2. */
-    static const uint8_t header[16] = {'T', 'D', 'L', 'S', 'E',  'R',  'L',  'G',
-                                       2,   0,   0,   0,   0xcd, 0xc2, 0x3a, 0xeb};
+    uint8_t header[16] = {'T', 'D', 'L', 'S', 'E', 'R', 'L', 'G', 3};
+    tsdb_store_le32(header + 12, tsdb_crc32c(0, header, 12));
     assert_ok(tsdb_file_replace(&f->fs, "series.log", header, sizeof header, NULL));
     struct seen seen;
     uint64_t cut;
     struct tsdb_error err;
     assert_int_equal(load(f, 0, &seen, &cut, &err), TSDB_UNSUPPORTED);
-    assert_non_null(strstr(err.msg, "version 2"));
+    assert_non_null(strstr(err.msg, "version 3"));
+}
+
+static uint64_t same_number(void *ctx)
+{
+    (void)ctx;
+    return UINT64_C(0x1716151413121110);
 }
 
 static void series_log_append__two_series__golden_bytes(void **state)
@@ -209,6 +223,7 @@ static void series_log_append__two_series__golden_bytes(void **state)
     struct fixture *f = *state;
     struct tsdb_label items[2] = {tsdb_label_make("__name__", "up"), tsdb_label_make("job", "a")};
     struct tsdb_labels labels = {items, 2}, hole = {NULL, 0};
+    f->log.random = (struct tsdb_random){.next = same_number};
     assert_ok(series_log_append(&f->log, 5, &labels, NULL));
     assert_ok(series_log_append(&f->log, 5, &hole, NULL));
     assert_ok(series_log_commit(&f->log, NULL));
@@ -217,10 +232,11 @@ static void series_log_append__two_series__golden_bytes(void **state)
     assert_ok(tsdb_file_read_all(&f->fs, "series.log", 4096, TSDB_MEM_OTHER, &data, &len, NULL));
     /* The dump of docs/format/series-log.md. */
     static const uint8_t golden[] = {
-        0x54, 0x44, 0x4c, 0x53, 0x45, 0x52, 0x4c, 0x47, 0x01, 0x00, 0x00, 0x00, 0xf4, 0x4b,
-        0x18, 0x89, 0x14, 0x00, 0x00, 0x00, 0x3d, 0x48, 0xde, 0x24, 0x05, 0x00, 0x08, 0x5f,
-        0x5f, 0x6e, 0x61, 0x6d, 0x65, 0x5f, 0x5f, 0x02, 0x75, 0x70, 0x03, 0x6a, 0x6f, 0x62,
-        0x01, 0x61, 0x02, 0x00, 0x00, 0x00, 0x0b, 0x7b, 0xe6, 0x58, 0x05, 0x01};
+        0x54, 0x44, 0x4c, 0x53, 0x45, 0x52, 0x4c, 0x47, 0x02, 0x00, 0x00, 0x00, 0xcd, 0xc2, 0x3a,
+        0xeb, 0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x10, 0x11, 0x12, 0x13, 0x14, 0x15,
+        0x16, 0x17, 0xec, 0xba, 0x15, 0x29, 0x14, 0x00, 0x00, 0x00, 0x7b, 0x71, 0x03, 0x21, 0x05,
+        0x00, 0x08, 0x5f, 0x5f, 0x6e, 0x61, 0x6d, 0x65, 0x5f, 0x5f, 0x02, 0x75, 0x70, 0x03, 0x6a,
+        0x6f, 0x62, 0x01, 0x61, 0x02, 0x00, 0x00, 0x00, 0x92, 0xc5, 0x43, 0xe5, 0x05, 0x01};
     assert_int_equal(len, sizeof golden);
     assert_memory_equal(data, golden, sizeof golden);
     tsdb_mem_free(TSDB_MEM_OTHER, data, len);
@@ -234,7 +250,8 @@ static void series_log_commit__each_operation_fails_once__next_commit_repairs(vo
         for (int kind = 0; kind < 2; kind++) {
             struct fixture f;
             assert_ok(tsdb_fs_sim_create(op, &f.sim, &f.fs));
-            series_log_init(&f.log, &f.fs);
+            tsdb_prng_init(&f.prng, op);
+            init_log(&f);
             assert_ok(append(&f, 0, 0, NULL));
             assert_ok(series_log_commit(&f.log, NULL));
             uint64_t durable = f.log.bytes_durable;
@@ -262,6 +279,106 @@ static void series_log_commit__each_operation_fails_once__next_commit_repairs(vo
     }
 }
 
+/* ---- marks ---- */
+
+static struct series_log_mark commit_one(struct fixture *f, uint32_t partition)
+{
+    assert_ok(append(f, partition, 0, NULL));
+    assert_ok(series_log_commit(&f->log, NULL));
+    return f->log.durable_mark;
+}
+
+static void series_log_fits__marks_of_this_file__ok_from_there_on(void **state)
+{
+    struct fixture *f = *state;
+    struct series_log_mark none = {0}, marks[5];
+    struct seen seen;
+    uint64_t cut;
+    assert_ok(series_log_fits(&f->log, &none, NULL));
+    for (uint32_t i = 0; i < 5; i++) {
+        marks[i] = commit_one(f, i % 3);
+        for (uint32_t k = 0; k <= i; k++) {
+            assert_ok(series_log_fits(&f->log, &marks[k], NULL));
+        }
+    }
+    reopen(f);
+    assert_int_equal(series_log_fits(&f->log, &marks[0], NULL), TSDB_NOT_FOUND); /* not loaded */
+    assert_ok(load(f, marks[4].bytes, &seen, &cut, NULL));
+    for (uint32_t k = 0; k < 5; k++) {
+        assert_ok(series_log_fits(&f->log, &marks[k], NULL));
+        struct series_log_mark odd = marks[k];
+        odd.last_at++;
+        assert_int_equal(series_log_fits(&f->log, &odd, NULL), TSDB_NOT_FOUND);
+        odd = marks[k];
+        odd.last_crc ^= 1;
+        assert_int_equal(series_log_fits(&f->log, &odd, NULL), TSDB_NOT_FOUND);
+        odd = marks[k];
+        odd.identity[7] ^= 1;
+        assert_int_equal(series_log_fits(&f->log, &odd, NULL), TSDB_NOT_FOUND);
+    }
+}
+
+/* Of an earlier moment: that is no damage, but a later mark does not fit, not even when the file has
+ * grown beyond it by other series. */
+static void series_log_load__shorter_than_relied_upon__ok_and_later_marks_do_not_fit(void **state)
+{
+    struct fixture *f = *state;
+    struct series_log_mark first = commit_one(f, 1);
+    uint8_t *data = NULL;
+    size_t len = 0;
+    assert_ok(tsdb_file_read_all(&f->fs, "series.log", 4096, TSDB_MEM_OTHER, &data, &len, NULL));
+    struct series_log_mark later = commit_one(f, 2);
+    for (size_t size = len; size < later.bytes; size++) { /* a copy may end within a record */
+        struct seen seen;
+        uint64_t cut;
+        struct tsdb_error err;
+        struct tsdb_file_info info;
+        char path[64];
+        assert_ok(tsdb_file_replace(&f->fs, "series.log", data, len, NULL));
+        if (size > len) {
+            struct tsdb_file *file = NULL;
+            assert_ok(f->fs.ops->open(f->fs.ctx, "series.log", TSDB_OPEN_WRITE, &file, NULL));
+            assert_ok(f->fs.ops->pwrite(f->fs.ctx, file, "\x14", 1, len, NULL));
+            assert_ok(f->fs.ops->truncate(f->fs.ctx, file, size, NULL));
+            f->fs.ops->close(f->fs.ctx, file);
+        }
+        reopen(f);
+        assert_ok_err(load(f, later.bytes, &seen, &cut, &err), &err);
+        assert_int_equal(seen.total, 1);
+        assert_int_equal(cut, size - len);
+        /* Nobody vouches for what was cut: it is kept. */
+        snprintf(path, sizeof path, "quarantine/series.log-1700000000000-%zu", len);
+        assert_int_equal(f->fs.ops->stat(f->fs.ctx, path, &info, NULL),
+                         cut > 0 ? TSDB_OK : TSDB_NOT_FOUND);
+        if (cut > 0) {
+            assert_int_equal(info.size_bytes, cut);
+            assert_ok(f->fs.ops->unlink(f->fs.ctx, path, NULL));
+        }
+        assert_ok(series_log_fits(&f->log, &first, NULL));
+        assert_int_equal(series_log_fits(&f->log, &later, &err), TSDB_NOT_FOUND);
+        assert_non_null(strstr(err.msg, "shorter"));
+        struct series_log_mark other = commit_one(f, 3); /* as long as the one that is missing */
+        assert_int_equal(other.bytes, later.bytes);
+        assert_int_equal(series_log_fits(&f->log, &later, &err), TSDB_NOT_FOUND);
+        assert_non_null(strstr(err.msg, "others"));
+        assert_ok(series_log_fits(&f->log, &other, NULL));
+    }
+    tsdb_mem_free(TSDB_MEM_OTHER, data, len);
+}
+
+static void series_log_fits__mark_of_a_file_before__not_found(void **state)
+{
+    struct fixture *f = *state;
+    struct series_log_mark mark = commit_one(f, 1);
+    struct tsdb_error err;
+    assert_ok(f->fs.ops->unlink(f->fs.ctx, "series.log", NULL));
+    reopen(f);
+    struct series_log_mark again = commit_one(f, 1); /* the same series */
+    assert_int_equal(again.bytes, mark.bytes);
+    assert_int_equal(series_log_fits(&f->log, &mark, &err), TSDB_NOT_FOUND);
+    assert_non_null(strstr(err.msg, "another"));
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup_teardown(series_log_load__no_file__ok_unless_relied_upon, setup,
                                     teardown),
@@ -273,6 +390,12 @@ static const struct CMUnitTest tests[] = {
         series_log_load__every_bit_of_relied_bytes_flipped__corrupt_with_offset, setup, teardown),
     cmocka_unit_test_setup_teardown(series_log_load__later_version__unsupported, setup, teardown),
     cmocka_unit_test_setup_teardown(series_log_append__two_series__golden_bytes, setup, teardown),
+    cmocka_unit_test_setup_teardown(series_log_fits__marks_of_this_file__ok_from_there_on, setup,
+                                    teardown),
+    cmocka_unit_test_setup_teardown(
+        series_log_load__shorter_than_relied_upon__ok_and_later_marks_do_not_fit, setup, teardown),
+    cmocka_unit_test_setup_teardown(series_log_fits__mark_of_a_file_before__not_found, setup,
+                                    teardown),
     cmocka_unit_test(series_log_commit__each_operation_fails_once__next_commit_repairs),
 };
 

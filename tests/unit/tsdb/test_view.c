@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 static const uint8_t identity[BLOCK_REFS_IDENTITY_BYTES] = {1};
+static const struct block_refs_basis basis = {{2, 3, 4}};
 
 struct fixture {
     struct tsdb_fs fs;
@@ -35,7 +36,7 @@ static struct live_block *make_block(struct fixture *f, uint64_t sequence)
     assert_ok(block_writer_series(w, &labels, 1, NULL));
     assert_ok(block_writer_chunk(w, &samples, NULL, 0, NULL));
     assert_ok(block_writer_finish(w, 0, 10, &meta, NULL));
-    assert_ok(block_refs_write(&f->fs, meta.ulid, identity, &pair, 1, NULL));
+    assert_ok(block_refs_write(&f->fs, meta.ulid, identity, &basis, &pair, 1, NULL));
     assert_ok(block_open(&f->fs, "blocks", meta.ulid, f->l2, &block, NULL));
     assert_ok(block_refs_open(&f->fs, meta.ulid, identity, f->l2, &refs, NULL));
     assert_ok(live_block_make(block, refs, &live));
@@ -135,8 +136,9 @@ static void block_refs__many_pairs__found_by_ref_none_invented(void **state)
         pairs[i] = (struct block_ref_pair){i * 3 + 5, N - i};
     }
     struct block_refs *r = NULL;
-    assert_ok(block_refs_write(&f->fs, "X", identity, pairs, N, NULL));
+    assert_ok(block_refs_write(&f->fs, "X", identity, &basis, pairs, N, NULL));
     assert_ok(block_refs_open(&f->fs, "X", identity, f->l2, &r, NULL));
+    assert_memory_equal(block_refs_basis(r), &basis, sizeof basis);
     assert_int_equal(block_refs_count(r), N);
     for (uint32_t ref = 0; ref < 3 * N + 20; ref++) {
         uint32_t id = 0;
@@ -165,13 +167,13 @@ static void block_refs_open__foreign_short_or_damaged__says_so(void **state)
     struct tsdb_error err;
     struct tsdb_file *file = NULL;
     assert_int_equal(block_refs_open(&f->fs, "X", identity, f->l2, &r, &err), TSDB_NOT_FOUND);
-    assert_ok(block_refs_write(&f->fs, "X", identity, pairs, 2, NULL));
+    assert_ok(block_refs_write(&f->fs, "X", identity, &basis, pairs, 2, NULL));
     assert_int_equal(block_refs_open(&f->fs, "X", other, f->l2, &r, &err), TSDB_NOT_FOUND);
     assert_ok(f->fs.ops->open(f->fs.ctx, "refs/X", TSDB_OPEN_READ | TSDB_OPEN_WRITE, &file, NULL));
     assert_ok(f->fs.ops->truncate(f->fs.ctx, file, 70000, NULL));
     f->fs.ops->close(f->fs.ctx, file);
     assert_int_equal(block_refs_open(&f->fs, "X", identity, f->l2, &r, &err), TSDB_CORRUPT);
-    assert_ok(block_refs_write(&f->fs, "X", identity, pairs, 2, NULL));
+    assert_ok(block_refs_write(&f->fs, "X", identity, &basis, pairs, 2, NULL));
     tsdb_fs_sim_flip(f->sim, "refs/X", 65536, 131072, 1);
     assert_int_equal(block_refs_open(&f->fs, "X", identity, f->l2, &r, &err), TSDB_CORRUPT);
     assert_ok(block_refs_remove(&f->fs, "X", NULL));
