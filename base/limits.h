@@ -20,12 +20,15 @@
 #define TSDB_EXEMPLAR_LABEL_CHARS_MAX 128          /* OpenMetrics */
 #define TSDB_WRITE_BODY_BYTES_MAX     (64u << 20)  /* default of --web.max-body-size, compressed */
 #define TSDB_WRITE_DECODED_BYTES_MAX  (256u << 20) /* decompressed */
-#define TSDB_FUTURE_MS_MAX            (10 * 60 * 1000) /* later than now + this: out of bounds */
-#define TSDB_RING_SLOTS               1024             /* batches waiting per owner */
-#define TSDB_WAL_SEGMENT_BYTES        (64u << 20)
-#define TSDB_WAL_EPOCH_BYTES          (8u << 20)
-#define TSDB_QUERY_BYTES_MAX          (1u << 20) /* text of a query */
-#define TSDB_QUERY_DEPTH_MAX          256        /* nesting of an expression */
+/* Decoding more than this in one piece is not for a thread that serves other connections: some 2000
+ * samples, what a sender puts into a request, are a sixth of it. */
+#define TSDB_WRITE_LARGE_BYTES (4u << 20)
+#define TSDB_FUTURE_MS_MAX     (10 * 60 * 1000) /* later than now + this: out of bounds */
+#define TSDB_RING_SLOTS        1024             /* batches waiting per owner */
+#define TSDB_WAL_SEGMENT_BYTES (64u << 20)
+#define TSDB_WAL_EPOCH_BYTES   (8u << 20)
+#define TSDB_QUERY_BYTES_MAX   (1u << 20) /* text of a query */
+#define TSDB_QUERY_DEPTH_MAX   256        /* nesting of an expression */
 
 static_assert((unsigned long long)TSDB_PARTITIONS << TSDB_PARTITION_SHIFT == 1ull << 32,
               "a series ref fills 32 bits");

@@ -23,6 +23,7 @@ void ingest_options_default(struct ingest_options *o)
         .body_bytes_max = TSDB_WRITE_BODY_BYTES_MAX,
         .decoded_bytes_max = TSDB_WRITE_DECODED_BYTES_MAX,
         .inflight_bytes_max = 1u << 30,
+        .large_bytes = TSDB_WRITE_LARGE_BYTES,
         .pool_max = 64,
         .labels_max = TSDB_LABELS_MAX,
         .label_name_bytes_max = TSDB_LABEL_NAME_BYTES_MAX,
@@ -411,6 +412,19 @@ static void hand_over(struct ingest_request *r)
     r->done(r->done_arg);
 }
 
+bool ingest_is_large(const struct ingest_request *r)
+{
+    size_t decoded = 0;
+    const struct ingest_options *o = &r->in->options;
+    if (r->body.len > o->large_bytes) {
+        return true;
+    }
+    /* What is no length, or more than is taken, is refused at once. */
+    return ingest_snappy_decoded_bytes(r->body.data, r->body.len, o->decoded_bytes_max, &decoded,
+                                       NULL) == TSDB_OK &&
+           decoded > o->large_bytes;
+}
+
 void ingest_submit(struct ingest_request *r, enum ingest_protocol protocol,
                    enum ingest_encoding encoding, ingest_done_fn done, void *arg)
 {
@@ -519,16 +533,36 @@ static void answer_failure(struct ingest_request *r, enum tsdb_status status,
     snprintf(out->text, sizeof out->text, "%s", r->error.msg[0] ? r->error.msg : fallback);
 }
 
+/* How the request fared as a whole; what became of its samples in *sum. */
+static enum tsdb_status outcome(struct ingest_request *r, struct tsdb_write_result *sum)
+{
+    *sum = (struct tsdb_write_result){0};
+    if (!r->submitted) {
+        return r->status;
+    }
+    tsdb_write_result_sum(&r->write, sum);
+    return (enum tsdb_status)atomic_load(&r->write.status);
+}
+
+static bool is_stale(const struct ingest_request *r, enum tsdb_status status,
+                     const struct tsdb_write_result *sum)
+{
+    return status == TSDB_OK && sum->stale_refs > 0 && r->use_aliases;
+}
+
+bool ingest_goes_again(struct ingest_request *r)
+{
+    struct tsdb_write_result sum;
+    enum tsdb_status status = outcome(r, &sum);
+    return is_stale(r, status, &sum);
+}
+
 bool ingest_answer(struct ingest_request *r, struct ingest_answer *out)
 {
     memset(out, 0, sizeof *out);
-    struct tsdb_write_result sum = {0};
-    enum tsdb_status status = r->status;
-    if (r->submitted) {
-        tsdb_write_result_sum(&r->write, &sum);
-        status = (enum tsdb_status)atomic_load(&r->write.status);
-    }
-    if (status == TSDB_OK && sum.stale_refs > 0 && r->use_aliases) {
+    struct tsdb_write_result sum;
+    enum tsdb_status status = outcome(r, &sum);
+    if (is_stale(r, status, &sum)) {
         /* A series was dropped between look-up and append. Go again by labels; what was stored is a
          * no-op then. */
         r->use_aliases = false;

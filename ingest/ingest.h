@@ -14,7 +14,9 @@
  * was stored... unless the log failed after owners had applied (the sender repeats, and repeats are
  * no-ops).
  * Threads: an object belongs to one thread at a time; `done` runs on an engine thread and must only
- * wake the owner of the request.
+ * wake the owner of the request. Decoding takes time in proportion to the body: who must not be held
+ * up (a thread with other connections to serve) asks ingest_is_large and ingest_goes_again, and has
+ * somebody else call submit and answer then.
  */
 #ifndef INGEST_INGEST_H
 #define INGEST_INGEST_H
@@ -29,6 +31,7 @@ struct ingest_options {
     uint64_t body_bytes_max;     /* compressed; TSDB_WRITE_BODY_BYTES_MAX */
     uint64_t decoded_bytes_max;  /* TSDB_WRITE_DECODED_BYTES_MAX */
     uint64_t inflight_bytes_max; /* memory of all requests; of one: half of it */
+    uint64_t large_bytes;        /* ingest_is_large: decoded to more; TSDB_WRITE_LARGE_BYTES */
     uint32_t pool_max;           /* idle request objects kept, with an eighth of that at most */
     /* Of a series: no more than the limits of the format (base/limits.h), the default. */
     uint32_t labels_max, label_name_bytes_max, label_value_bytes_max;
@@ -61,6 +64,8 @@ struct tsdb_request *ingest_context(struct ingest_request *r);
 /* Add bytes of the body. LIMIT, BUSY, NOMEM; the request must then be ended. */
 enum tsdb_status ingest_body(struct ingest_request *r, const void *data, size_t len,
                              struct tsdb_error *err) TSDB_WUR;
+/* The whole body is there: is decoding it more than a few milliseconds' work? */
+bool ingest_is_large(const struct ingest_request *r);
 /* Decode and hand over. Never fails as such: the outcome is in ingest_answer after `done`, which is
  * called exactly once, maybe before this returns. */
 void ingest_submit(struct ingest_request *r, enum ingest_protocol protocol,
@@ -85,6 +90,8 @@ struct ingest_answer {
 /* After `done`. Not OK with a stale reference inside: resubmits by itself once (then returns false
  * and `done` comes again). */
 bool ingest_answer(struct ingest_request *r, struct ingest_answer *out);
+/* After `done`: will ingest_answer decode once more and return false? */
+bool ingest_goes_again(struct ingest_request *r);
 void ingest_end(struct ingest_request *r); /* back to the pool; NULL is fine */
 
 struct ingest_stats {

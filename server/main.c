@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #define DEFAULT_THREADS_MAX 4u
+#define DECODER_THREADS     2u /* large writes: a second one while the first is long */
 
 static uint32_t default_threads(void)
 {
@@ -135,6 +136,7 @@ static enum tsdb_status open_engine(struct server *s, struct tsdb_error *err)
     io.labels_max = s->options.labels_max;
     io.label_name_bytes_max = s->options.label_name_bytes_max;
     io.label_value_bytes_max = s->options.label_value_bytes_max;
+    io.large_bytes = s->options.large_write_bytes;
     io.clock = s->clock;
     return ingest_create(&io, s->db, &s->ingest, err);
 }
@@ -153,11 +155,15 @@ static void settle_address(void *arg, uint16_t port)
 
 static enum tsdb_status open_http(struct server *s, struct tsdb_error *err)
 {
-    enum tsdb_status status = workers_create(s->options.query_concurrency_max,
+    enum tsdb_status status = workers_create("query-worker", s->options.query_concurrency_max,
                                              s->options.query_queue_max, &s->workers, err);
     if (status == TSDB_OK && s->options.read_concurrency_max > 0) {
-        status = workers_create(s->options.read_concurrency_max, s->options.query_queue_max,
-                                &s->readers, err);
+        status = workers_create("remote-read", s->options.read_concurrency_max,
+                                s->options.query_queue_max, &s->readers, err);
+    }
+    if (status == TSDB_OK) { /* a write waits for one: as many as there are connections */
+        status = workers_create("decoder", DECODER_THREADS, s->options.connections_max,
+                                &s->decoders, err);
     }
     if (status != TSDB_OK) {
         return status;

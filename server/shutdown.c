@@ -69,6 +69,7 @@ static enum tsdb_status free_all(struct server *s, struct watch *w,
     workers_destroy(s->workers);
     workers_destroy(s->readers);
     active_deinit(&s->active);
+    workers_destroy(s->decoders);
     ingest_destroy(s->ingest);
     watch_stage(w, "storage: sync and checkpoint");
     enum tsdb_status status = tsdb_close(s->db, err);

@@ -6,12 +6,15 @@
  *   complete    ingest_submit ... engine thread: done -> http_wake
  *   wake        back in the daemon's thread: ingest_answer -> http_reply
  *
- * Nothing here waits, and nothing is allocated per request but the call itself (ingest/ pools its
+ * Large bodies are submitted (and once more, where a series had gone) by a decoder's thread: the
+ * daemon goes on with its other connections. Nothing here waits, and nothing is allocated per request but the call itself (ingest/ pools its
  * requests). */
+#include "base/assert.h"
 #include "base/format.h"
 #include "base/latency.h"
 #include "server/api/handlers.h"
 
+#include <stddef.h>
 #include <string.h>
 #include <strings.h>
 
@@ -240,15 +243,48 @@ static void write_done(void *arg)
     http_wake(arg);
 }
 
+static struct call *call_of(struct work *w)
+{
+    return (struct call *)(void *)((char *)w - offsetof(struct call, work));
+}
+
+/* The decoder's thread; the call may be gone when these return. */
+static void submit_large(struct work *w)
+{
+    struct call *c = call_of(w);
+    ingest_submit(c->ingest, c->protocol, c->encoding, write_done, c->x);
+}
+
+static void again_large(struct work *w)
+{
+    struct ingest_answer a;
+    bool answered = ingest_answer(call_of(w)->ingest, &a);
+    TSDB_ASSERT(!answered); /* ingest_goes_again said so */
+}
+
+static void to_decoder(struct call *c, void (*run)(struct work *w))
+{
+    c->work.run = run;
+    if (!workers_submit(c->server->decoders, &c->work)) {
+        refuse(c, TSDB_BUSY, "too many large write requests wait to be decoded, try again later");
+    }
+}
+
 void api_write_complete(struct call *c)
 {
-    ingest_submit(c->ingest, c->protocol, c->encoding, write_done, c->x);
+    if (ingest_is_large(c->ingest)) {
+        to_decoder(c, submit_large);
+    } else {
+        ingest_submit(c->ingest, c->protocol, c->encoding, write_done, c->x);
+    }
 }
 
 void api_write_wake(struct call *c)
 {
     struct ingest_answer a;
-    if (ingest_answer(c->ingest, &a)) {
+    if (ingest_is_large(c->ingest) && ingest_goes_again(c->ingest)) {
+        to_decoder(c, again_large);
+    } else if (ingest_answer(c->ingest, &a)) {
         reply(c, &a);
     }
 }

@@ -25,8 +25,7 @@ struct snapshot {
     struct tsdb_stats tsdb;
     struct ingest_stats ingest;
     struct http_stats http;
-    struct workers_stats workers;
-    struct workers_stats readers;
+    struct workers_stats workers, readers, decoders;
     struct rusage usage;
 };
 
@@ -384,6 +383,10 @@ static const struct metric metrics[] = {
      "Series found by their alias.", FIELD(ingest.series_hits)},
     {"tidalite_ingest_series_misses_total", COUNTER,
      "Series that took the slow path.", FIELD(ingest.series_misses)},
+    {"tidalite_ingest_large_total", COUNTER,
+     "Write requests decoded by threads of their own.", FIELD(decoders.submitted)},
+    {"tidalite_ingest_large_waiting", GAUGE,
+     "Large write requests that wait to be decoded.", FIELD(decoders.waiting)},
 
     {"tidalite_http_requests_total", COUNTER, "HTTP requests.", FIELD(http.requests)},
     {"tidalite_http_connections_total", COUNTER,
@@ -437,6 +440,9 @@ static void take_snapshot(struct server *s, struct snapshot *out)
     }
     if (s->readers) {
         workers_stats_read(s->readers, &out->readers);
+    }
+    if (s->decoders) {
+        workers_stats_read(s->decoders, &out->decoders);
     }
     getrusage(RUSAGE_SELF, &out->usage);
 }

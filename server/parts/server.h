@@ -18,7 +18,7 @@
 
 #include <stdatomic.h>
 
-struct workers;     /* workers.h: threads that evaluate queries */
+struct workers;     /* workers.h: threads for what takes its time */
 struct config_file; /* config_file.h: what --config.file says */
 
 struct server {
@@ -31,6 +31,7 @@ struct server {
     struct workers *workers;
     struct workers *readers;   /* of remote read; NULL: the query workers do it */
     struct active_list active; /* queries being evaluated */
+    struct workers *decoders;  /* large write requests */
     struct http_server *http;
     struct tsdb_mutex config_lock; /* rank SERVER_CONFIG */
     struct config_file *config TSDB_GUARDED;

@@ -53,23 +53,22 @@ static void *worker_main(void *arg)
     return NULL;
 }
 
-enum tsdb_status workers_create(uint32_t threads, uint32_t queue_max, struct workers **out,
-                                struct tsdb_error *err)
+enum tsdb_status workers_create(const char *name, uint32_t threads, uint32_t queue_max,
+                                struct workers **out, struct tsdb_error *err)
 {
     TSDB_ASSERT(threads >= 1);
     struct workers *w = tsdb_mem_alloc_zero(TSDB_MEM_SERVER, sizeof *w);
     if (!w) {
-        return tsdb_error_nomem(err, "the query workers");
+        return tsdb_error_nomem(err, "worker threads");
     }
     w->queue_max = queue_max;
     w->thread_cap = threads;
     tsdb_mutex_init(&w->lock, TSDB_RANK_SERVER_QUEUE, "workers");
     tsdb_cond_init(&w->ready);
     w->threads = tsdb_mem_alloc_zero(TSDB_MEM_SERVER, sizeof *w->threads * threads);
-    enum tsdb_status status = w->threads ? TSDB_OK : tsdb_error_nomem(err, "the query workers");
+    enum tsdb_status status = w->threads ? TSDB_OK : tsdb_error_nomem(err, "worker threads");
     while (status == TSDB_OK && w->thread_count < threads) {
-        status =
-            tsdb_thread_start(&w->threads[w->thread_count], "query-worker", worker_main, w, err);
+        status = tsdb_thread_start(&w->threads[w->thread_count], name, worker_main, w, err);
         w->thread_count += status == TSDB_OK;
     }
     if (status != TSDB_OK) {

@@ -161,9 +161,10 @@ void workers_stats_read(struct workers *w, struct workers_stats *out)
     *out = (struct workers_stats){0};
 }
 
-enum tsdb_status workers_create(uint32_t threads, uint32_t queue_max, struct workers **out,
-                                struct tsdb_error *err)
+enum tsdb_status workers_create(const char *name, uint32_t threads, uint32_t queue_max,
+                                struct workers **out, struct tsdb_error *err)
 {
+    (void)name;
     (void)threads;
     (void)queue_max;
     (void)out;
@@ -495,6 +496,7 @@ static void server_begin(void) TSDB_NO_TSA
     io.body_bytes_max = BODY_MAX;
     io.decoded_bytes_max = 4u << 20;
     io.inflight_bytes_max = 64u << 20;
+    io.large_bytes = 8u << 10; /* some go to the decoders */
     TSDB_ASSERT(ingest_create(&io, server.db, &server.ingest, &err) == TSDB_OK);
     put_data();
 }

@@ -68,6 +68,7 @@ static inline void open_engine(void)
     io.body_bytes_max = server.options.body_bytes_max;
     io.decoded_bytes_max = server.options.decoded_bytes_max;
     io.inflight_bytes_max = server.options.inflight_bytes_max;
+    io.large_bytes = server.options.large_write_bytes;
     assert_ok_err(ingest_create(&io, server.db, &server.ingest, &err), &err);
 }
 
@@ -81,8 +82,9 @@ static inline void open_http(uint32_t workers, uint32_t queue_max)
                              .connections_max = 64,
                              .read_timeout_ms = 60000,
                              .body_bytes_max = server.options.body_bytes_max};
-    assert_ok_err(workers_create(workers, queue_max, &server.workers, &err), &err);
-    assert_ok_err(workers_create(2, queue_max, &server.readers, &err), &err);
+    assert_ok_err(workers_create("test-worker", workers, queue_max, &server.workers, &err), &err);
+    assert_ok_err(workers_create("test-reader", 2, queue_max, &server.readers, &err), &err);
+    assert_ok_err(workers_create("test-decoder", 2, 8, &server.decoders, &err), &err);
     assert_ok_err(http_start(&o, &handlers, &server.http, &err), &err);
     port = http_port(server.http);
 }
@@ -125,6 +127,7 @@ static inline int teardown(void **state) TSDB_NO_TSA
     assert_true(http_stop(server.http, 10000));
     workers_destroy(server.workers);
     workers_destroy(server.readers);
+    workers_destroy(server.decoders);
     assert_int_equal(atomic_load(&server.queries.used_bytes), 0); /* queries gave it all back */
     ingest_destroy(server.ingest);
     if (server.db) {

@@ -536,6 +536,171 @@ static void write__many_connections__all_acknowledged_samples_are_there(void **s
                        "[1700000000,\"400\"]}]}"));
 }
 
+/* ---- large bodies ---- */
+
+/* A work item that stays in its thread until the gate opens. */
+struct gate {
+    struct work work;
+    const _Atomic(uint32_t) *open;
+    _Atomic(uint32_t) over;
+};
+
+static void gate_run(struct work *w)
+{
+    struct gate *g = (struct gate *)(void *)w;
+    while (atomic_load(g->open) == 0) {
+        nap();
+    }
+    atomic_store(&g->over, 1);
+}
+
+static void wait_for_decoders(uint32_t running, uint32_t waiting)
+{
+    struct workers_stats s = {0};
+    for (int i = 0; i < WAIT_TRIES && (s.running != running || s.waiting != waiting); i++) {
+        nap();
+        workers_stats_read(server.decoders, &s);
+    }
+    assert_int_equal(s.running, running);
+    assert_int_equal(s.waiting, waiting);
+}
+
+static void gates_close(struct gate *gates, uint32_t count, const _Atomic(uint32_t) *open)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        gates[i].work.run = gate_run;
+        gates[i].open = open;
+        atomic_init(&gates[i].over, 0);
+        assert_true(workers_submit(server.decoders, &gates[i].work));
+    }
+    wait_for_decoders(TSDB_MIN(count, 2u), count > 2 ? count - 2 : 0);
+}
+
+static void gates_wait(struct gate *gates, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        while (atomic_load(&gates[i].over) == 0) {
+            nap();
+        }
+    }
+}
+
+static void large_body(struct body *b, uint32_t series)
+{
+    char value[16];
+    body_init(b);
+    for (uint32_t i = 0; i < series; i++) {
+        snprintf(value, sizeof value, "%u", i);
+        struct tsdb_label labels[] = {tsdb_label_make("__name__", "large"),
+                                      tsdb_label_make("i", value)};
+        body_add(b, labels, 2, T0, i);
+    }
+    body_pack(b);
+}
+
+static bool send_large(struct http_client *c, const struct body *b)
+{
+    char head[256];
+    snprintf(head, sizeof head,
+             "POST /api/v1/write HTTP/1.1\r\nHost: t\r\n" V1_HEADERS "Content-Length: %zu\r\n\r\n",
+             b->packed.len);
+    return http_client_send_text(c, head) && http_client_send(c, b->packed.data, b->packed.len);
+}
+
+/* A large body waits for its decoder: everybody else, on the same daemons, is served meanwhile. */
+static void write__large_bodies_wait__other_connections_go_on(void **state)
+{
+    (void)state;
+    static struct gate gates[2];
+    _Atomic(uint32_t) open = 0;
+    struct http_client large[2];
+    struct http_answer a;
+    struct body b;
+    server.options.large_write_bytes = 1024;
+    start();
+    gates_close(gates, 2, &open);
+    large_body(&b, 500);
+    for (uint32_t i = 0; i < 2; i++) { /* one for each daemon */
+        assert_int_equal(http_client_open(&large[i], port), 0);
+        assert_true(send_large(&large[i], &b));
+        wait_for_decoders(2, i + 1);
+    }
+    for (int i = 0; i < 8; i++) {
+        write_sample("small", T0 + i, i, 204, NULL);
+        expect_get("/-/healthy", 200, NULL);
+    }
+    wait_for_decoders(2, 2);
+    expect_get("/api/v1/query?query=count(large)", 200,
+               OK_DATA("{\"resultType\":\"vector\",\"result\":[]}"));
+    atomic_store(&open, 1);
+    for (uint32_t i = 0; i < 2; i++) {
+        http_client_read(&large[i], false, &a);
+        assert_int_equal(a.status, 204);
+        expect_counts(&a, "500", "0", "0");
+        http_answer_free(&a);
+        http_client_close(&large[i]);
+    }
+    gates_wait(gates, 2);
+    body_deinit(&b);
+    expect_get("/api/v1/query?query=count(large)", 200,
+               OK_DATA("{\"resultType\":\"vector\",\"result\":[{\"metric\":{},\"value\":"
+                       "[1700000000,\"500\"]}]}"));
+}
+
+/* Clients that leave while theirs waits: the decoder still finds what it works on. */
+static void write__client_leaves_while_its_large_body_waits__nothing_is_lost(void **state)
+{
+    (void)state;
+    static struct gate gates[2];
+    _Atomic(uint32_t) open = 0;
+    struct http_client c;
+    struct body b;
+    server.options.large_write_bytes = 1024;
+    start();
+    gates_close(gates, 2, &open);
+    large_body(&b, 200);
+    for (uint32_t i = 0; i < 4; i++) {
+        assert_int_equal(http_client_open(&c, port), 0);
+        assert_true(send_large(&c, &b));
+        wait_for_decoders(2, i + 1);
+        http_client_close(&c);
+    }
+    atomic_store(&open, 1);
+    wait_for_decoders(0, 0);
+    gates_wait(gates, 2);
+    body_deinit(&b);
+    expect_get("/-/healthy", 200, NULL);
+}
+
+static void write__too_many_large_bodies_wait__is_503(void **state)
+{
+    (void)state;
+    static struct gate gates[10];
+    _Atomic(uint32_t) open = 0;
+    struct http_answer a;
+    struct body b;
+    server.options.large_write_bytes = 1024;
+    start();
+    gates_close(gates, 10, &open); /* two run, eight wait: the rig has no more room */
+    large_body(&b, 100);
+    send_write(V1_HEADERS, b.packed.data, b.packed.len, &a);
+    assert_int_equal(a.status, 503);
+    expect_counts(&a, "0", "0", "0");
+    http_answer_free(&a);
+    /* small ones do not need a decoder, nor what is refused for its size */
+    write_sample("small", T0, 1, 204, NULL);
+    send_write(V1_HEADERS, "\x80\x80\x80\x80\x01", 5, &a);
+    assert_int_equal(a.status, 413);
+    http_answer_free(&a);
+    atomic_store(&open, 1);
+    gates_wait(gates, 10);
+    send_write(V1_HEADERS, b.packed.data, b.packed.len, &a);
+    assert_int_equal(a.status, 204);
+    expect_counts(&a, "100", "0", "0");
+    http_answer_free(&a);
+    body_deinit(&b);
+}
+
 static const struct CMUnitTest tests[] = {
     CASE(write__v1_body__is_stored_and_read_back),
     CASE(write__v2_body__counts_every_kind),
@@ -552,6 +717,9 @@ static const struct CMUnitTest tests[] = {
     CASE(write__budget_used_up__is_503_and_nothing_stored),
     CASE(write__disk_fails_for_a_while__is_503_and_heals),
     CASE(write__many_connections__all_acknowledged_samples_are_there),
+    CASE(write__large_bodies_wait__other_connections_go_on),
+    CASE(write__client_leaves_while_its_large_body_waits__nothing_is_lost),
+    CASE(write__too_many_large_bodies_wait__is_503),
 };
 
 TEST_MAIN(tests)

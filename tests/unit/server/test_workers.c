@@ -46,7 +46,7 @@ static void workers__many_items__each_runs_once(void **state)
     static struct item items[5000];
     struct workers *w = NULL;
     struct workers_stats s;
-    assert_ok(workers_create(4, 10000, &w, NULL));
+    assert_ok(workers_create("test-worker", 4, 10000, &w, NULL));
     for (size_t i = 0; i < TSDB_ARRAY_LEN(items); i++) {
         item_init(&items[i], NULL, NULL);
         assert_true(workers_submit(w, &items[i].work));
@@ -68,7 +68,7 @@ static void workers_submit__queue_full__refuses_and_takes_again_later(void **sta
     _Atomic(uint32_t) started = 0;
     struct workers *w = NULL;
     struct workers_stats s;
-    assert_ok(workers_create(2, 3, &w, NULL));
+    assert_ok(workers_create("test-worker", 2, 3, &w, NULL));
     for (int i = 0; i < 6; i++) {
         item_init(&items[i], &gate, &started);
     }
@@ -103,7 +103,7 @@ static void workers_submit__no_queue__still_runs_one_per_thread(void **state)
     static struct item items[3];
     _Atomic(uint32_t) gate = 0;
     struct workers *w = NULL;
-    assert_ok(workers_create(2, 0, &w, NULL));
+    assert_ok(workers_create("test-worker", 2, 0, &w, NULL));
     for (int i = 0; i < 3; i++) {
         item_init(&items[i], &gate, NULL);
     }
@@ -138,7 +138,7 @@ static void workers_submit__from_many_threads__loses_nothing(void **state)
     static struct submitter submitters[4];
     pthread_t threads[4];
     struct workers *w = NULL;
-    assert_ok(workers_create(3, 20, &w, NULL)); /* small: refusals happen, too */
+    assert_ok(workers_create("test-worker", 3, 20, &w, NULL)); /* small: refusals happen, too */
     for (int i = 0; i < 4; i++) {
         submitters[i].w = w;
         assert_int_equal(pthread_create(&threads[i], NULL, submit_main, &submitters[i]), 0);
@@ -164,7 +164,7 @@ static void workers_create__out_of_memory__leaves_nothing(void **state)
     for (uint64_t n = 1; n <= 2; n++) {
         struct workers *w = NULL;
         tsdb_alloc_fail_nth(n, 0);
-        enum tsdb_status status = workers_create(2, 2, &w, NULL);
+        enum tsdb_status status = workers_create("test-worker", 2, 2, &w, NULL);
         tsdb_alloc_ops_set(NULL);
         assert_int_equal(status, TSDB_NOMEM);
         assert_null(w);
