@@ -4,7 +4,6 @@
 
 #include "base/assert.h"
 #include "base/clock.h"
-#include "base/format.h"
 #include "base/log.h"
 
 #include <netdb.h>
@@ -115,111 +114,6 @@ static void *on_uri(void *cls, const char *uri, struct MHD_Connection *connectio
     return x;
 }
 
-/* What the headers say about the body's length, and whether they are such as HTTP has them. */
-struct framing {
-    const char *length;
-    bool chunked;
-    bool ambiguous; /* two lengths, or a length beside Transfer-Encoding */
-    uint32_t hosts;
-    bool malformed;       /* a name that is no token, control bytes, a fold, CR or LF alone */
-    const char *line_end; /* of the line before: its NUL; NULL: not known */
-};
-
-/* RFC 9110, 5.6.2. */
-static bool is_token(const char *s, size_t len)
-{
-    for (size_t i = 0; i < len; i++) {
-        char c = s[i];
-        bool alnum = (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z');
-        if (!alnum && (c == '\0' || !strchr("!#$%&'*+-.^_`|~", c))) {
-            return false;
-        }
-    }
-    return len > 0;
-}
-
-static bool is_field_value(const char *s, size_t len)
-{
-    for (size_t i = 0; i < len; i++) {
-        unsigned char c = (unsigned char)s[i];
-        if ((c < 0x20 && c != '\t') || c == 0x7f) {
-            return false;
-        }
-    }
-    return true;
-}
-
-/* libmicrohttpd cuts lines in its buffer: two NULs stand for CRLF, one for a CR or LF alone. The next
- * line begins behind them; farther away, the line had a NUL in it or was folded. */
-static bool ends_badly(const char *line_end, const char *next_line)
-{
-    return line_end && (uintptr_t)next_line - (uintptr_t)line_end != 2;
-}
-
-/* A request target: no blanks, no control bytes. */
-static bool is_target(const char *s)
-{
-    for (; *s; s++) {
-        if ((unsigned char)*s <= 0x20 || *s == 0x7f) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static enum MHD_Result look_at_header(void *cls, enum MHD_ValueKind kind, const char *name,
-                                      size_t name_len, const char *value, size_t value_len)
-{
-    (void)kind;
-    struct framing *f = cls;
-    value = value ? value : "";
-    f->malformed = f->malformed || !is_token(name, name_len) || !is_field_value(value, value_len) ||
-                   ends_badly(f->line_end, name);
-    f->line_end = value_len > 0 ? value + value_len : NULL;
-    f->hosts += strcasecmp(name, "Host") == 0;
-    if (strcasecmp(name, "Content-Length") == 0) {
-        f->ambiguous = f->ambiguous || f->length || f->chunked;
-        f->length = value;
-    } else if (strcasecmp(name, "Transfer-Encoding") == 0) {
-        f->ambiguous = f->ambiguous || f->length || f->chunked;
-        f->chunked = true;
-    }
-    return MHD_YES;
-}
-
-/* The text of what is wrong with the head of a request; NULL: nothing. Where the next request
- * begins must not be a matter of opinion: a proxy in front of us may have another one. */
-static const char *check_head(struct http_exchange *x, const char *version)
-{
-    struct framing f = {0};
-    uint64_t v = 0;
-    /* The version stands behind the target in libmicrohttpd's buffer, one blank between them: more
-     * than that was a NUL in the target, or blanks. */
-    size_t gap = (uintptr_t)version - x->target_at;
-    bool adjacent = gap == x->target_len + 1;
-    bool elsewhere = gap > HTTP_CONNECTION_BYTES; /* no version was sent */
-    f.line_end = elsewhere ? NULL : version + strlen(version);
-    (void)MHD_get_connection_values_n(x->connection, MHD_HEADER_KIND, look_at_header, &f);
-    if (f.chunked) {
-        x->content_length = -1;
-    } else if (f.length) { /* libmicrohttpd has refused what is no number */
-        bool fits = tsdb_parse_u64(f.length, strlen(f.length), &v) && v <= INT64_MAX;
-        x->content_length = fits ? (int64_t)v : INT64_MAX;
-    }
-    if (f.ambiguous) {
-        return "the length of the body is ambiguous\n";
-    }
-    if ((!adjacent && !elsewhere) || !is_target(x->uri) || !is_target(x->query)) {
-        return "malformed request target\n";
-    }
-    if (f.malformed) {
-        return "malformed header\n";
-    }
-    bool host_wanted = strcmp(version, "HTTP/1.1") == 0;
-    return f.hosts > 1 || (host_wanted && f.hosts == 0) ? "exactly one Host header is wanted\n"
-                                                        : NULL;
-}
-
 static enum MHD_Result queue_reply(struct http_exchange *x)
 {
     size_t len = x->has_body ? x->body.len : 0;
@@ -308,7 +202,7 @@ static enum MHD_Result handle_headers(struct http_exchange *x, const char *metho
     x->headers_done = true;
     x->method = method_from_text(method);
     snprintf(x->method_text, sizeof x->method_text, "%s", method);
-    const char *wrong = check_head(x, version);
+    const char *wrong = http_head_check(x, method, version);
     if (wrong) {
         refuse(x, MHD_HTTP_BAD_REQUEST, wrong);
         return queue_reply(x);

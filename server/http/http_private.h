@@ -1,5 +1,5 @@
-/* Shared by http.c (daemons, exchanges), accept.c (the listener) and watch.c (clients that go
- * away). */
+/* Shared by http.c (daemons, exchanges), head.c (what a request looks like), accept.c (the listener)
+ * and watch.c (clients that go away). */
 #ifndef SERVER_HTTP_HTTP_PRIVATE_H
 #define SERVER_HTTP_HTTP_PRIVATE_H
 
@@ -118,6 +118,10 @@ struct http_server {
     _Atomic(uint64_t) connections_late;
     _Atomic(uint64_t) connections, connections_refused, requests, bytes_in, bytes_out;
 };
+
+/* head.c: the text of what is wrong with the head of a request; NULL: nothing. Sets content_length.
+ * Where the next request begins must not be a matter of opinion. */
+const char *http_head_check(struct http_exchange *x, const char *method, const char *version);
 
 /* accept.c */
 /* As many connections as asked for, or as the descriptors of the process allow. */

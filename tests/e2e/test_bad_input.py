@@ -4,6 +4,7 @@
 One server takes it all; after each case it must still live, still hold the good data, and still take more.
 """
 import random
+import re
 import socket
 import sys
 import time
@@ -413,6 +414,124 @@ def http__garbage__400_or_closed():
         answer = exchange(data)
         status = answer.split(b" ")[1:2]
         lib.expect(not answer or status[0][:1] in (b"4", b"5"), f"{data[:40]!r}: {answer[:100]!r}")
+
+
+def until_closed(raw):
+    """Send bytes over a connection of its own; all that comes back until the server closes it."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=lib.WAIT_SECONDS) as s:
+        s.sendall(raw)
+        out = b""
+        try:
+            while piece := s.recv(65536):
+                out += piece
+        except ConnectionResetError:
+            pass
+        return out
+
+
+def statuses(answers):
+    return [int(x) for x in re.findall(rb"HTTP/1\.1 (\d\d\d) ", answers)]
+
+
+HEALTHY = b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n"
+LAST = b"GET /-/healthy HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+
+@case
+def http__head_malformed__400_closed_and_nothing_behind_it_is_done():
+    """Where a request ends must not be a matter of opinion: a second one behind a bad one is never looked at."""
+    get, post = b"GET /-/healthy", b"POST /api/v1/query HTTP/1.1\r\nHost: x\r\n"
+    bad = {
+        "blank before the colon": get + b" HTTP/1.1\r\nHost : x\r\n\r\n",
+        "blank before the colon of a length": post + b"Content-Length : 40\r\n\r\n",
+        "tab before the colon of an encoding": post + b"Transfer-Encoding\t: chunked\r\n\r\n0\r\n\r\n",
+        "NUL in the method": b"G\0ET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n",
+        "NUL in the path": get + b"\0/api HTTP/1.1\r\nHost: x\r\n\r\n",
+        "NUL in the query": get + b"?a=\0b HTTP/1.1\r\nHost: x\r\n\r\n",
+        "NUL in the version": get + b" HTTP/1.1\0\r\nHost: x\r\n\r\n",
+        "NUL in a name": get + b" HTTP/1.1\r\nHost: x\r\nX\0Y: z\r\n\r\n",
+        "NUL in a value": get + b" HTTP/1.1\r\nX: z\0z\r\nHost: x\r\n\r\n",
+        "NUL in the last value": get + b" HTTP/1.1\r\nHost: x\r\nX: z\0z\r\n\r\n",
+        "LF alone everywhere": get + b" HTTP/1.1\nHost: x\n\n",
+        "LF alone behind a header": get + b" HTTP/1.1\r\nHost: x\nX: y\r\n\r\n",
+        "LF alone behind the last header": get + b" HTTP/1.1\r\nHost: x\n\r\n",
+        "LF alone behind the head": get + b" HTTP/1.1\r\nHost: x\r\n\n",
+        "LF alone in the request line": get + b"\nX: y HTTP/1.1\r\nHost: x\r\n\r\n",
+        "CR alone in a value": get + b" HTTP/1.1\r\nHost: x\r\nX: a\rb\r\n\r\n",
+        "CR alone behind a header": get + b" HTTP/1.1\r\nHost: x\rX: y\r\n\r\n",
+        "CR alone in the path": get + b"\r HTTP/1.1\r\nHost: x\r\n\r\n",
+        "CR alone behind the head": get + b" HTTP/1.1\r\nHost: x\r\n\r",
+        "a folded value": get + b" HTTP/1.1\r\nHost: x\r\nX: a\r\n b\r\n\r\n",
+        "a line without a colon": get + b" HTTP/1.1\r\nHost: x\r\nnonsense\r\n\r\n",
+        "a header without a name": get + b" HTTP/1.1\r\nHost: x\r\n: v\r\n\r\n",
+        "DEL in a value": get + b" HTTP/1.1\r\nHost: x\r\nX: a\x7fb\r\n\r\n",
+        "two blanks": b"GET  /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n",
+        "a blank in the path": b"GET /-/hea lthy HTTP/1.1\r\nHost: x\r\n\r\n",
+        "no host": get + b" HTTP/1.1\r\n\r\n",
+        "two hosts": get + b" HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n",
+        "two lengths": post + b"Content-Length: 5\r\nContent-Length: 5\r\n\r\nabcde",
+        "a length and chunks": post + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "chunks and a length": post + b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+        "an encoding that is not known": post + b"Transfer-Encoding: gzip\r\n\r\n",
+        "two encodings": post + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        "almost chunked": post + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+        "chunks in HTTP/1.0": b"POST /api/v1/query HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "a chunk of no size": post + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n\r\n",
+        "a chunk of negative size": post + b"Transfer-Encoding: chunked\r\n\r\n-1\r\n\r\n",
+        "a chunk longer than it says": post + b"Transfer-Encoding: chunked\r\n\r\n5\r\nquery=1\r\n0\r\n\r\n",
+    }
+    for what, raw in bad.items():
+        answers = until_closed(raw + HEALTHY)
+        lib.expect_equal(statuses(answers), [400], f"{what}: {answers[:300]!r}")
+
+
+@case
+def http__length_malformed__refused_closed_and_nothing_behind_it_is_done():
+    """libmicrohttpd 0.9.75 answers these itself, before we see the request, and sends its headers twice: all that can be said from
+    outside is that it refuses, closes, and looks at nothing more."""
+    for value in (b"zzz", b"-5", b"+5", b"5 5", b"5,5", b"", b" ", b"0x5", b"5;", b"5\t", b"1e3", b"99999999999999999999999", b"18446744073709551616"):
+        answers = until_closed(b"POST /api/v1/query HTTP/1.1\r\nHost: x\r\nContent-Length: " + value + b"\r\n\r\n" + HEALTHY)
+        found = set(statuses(answers))
+        lib.expect(found in ({400}, {413}), f"Content-Length {value!r}: {answers[:300]!r}")
+        lib.expect(b"Connection: close" in answers, f"Content-Length {value!r}: {answers[:300]!r}")
+
+
+@case
+def http__head_well_formed__taken_however_it_arrives():
+    """The checks of the head look around in what was received: they must not take good requests for bad ones."""
+    rng = random.Random(5)
+    good = [HEALTHY, b"GET /-/healthy?a=%00b HTTP/1.1\r\nHost: x\r\nX:\r\n\r\n", b"GET /-/healthy HTTP/1.1\r\nHost:x\r\nX: a\tb \r\n\r\n",
+            b"\r\nGET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n", b"HEAD /-/healthy HTTP/1.1\r\nHost: x\r\nCookie: a=b; c=d\r\n\r\n",
+            b"POST /api/v1/query HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 7\r\n\r\nquery=1",
+            b"POST /api/v1/query HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nTransfer-Encoding: Chunked\r\n\r\n"
+            b"7\r\nquery=1\r\n0\r\n\r\n"]
+    for _ in range(20):
+        requests = [rng.choice(good) for _ in range(10)]
+        for i, request in enumerate(requests):  # heads of any length
+            pad = b"X-Pad: " + b"p" * rng.randrange(1, 3000) + b"\r\n"
+            requests[i] = request.replace(b"Host:", pad + b"Host:", 1) if rng.randrange(2) else request
+        raw = b"".join(requests) + LAST
+        with socket.create_connection(("127.0.0.1", server.port), timeout=lib.WAIT_SECONDS) as s:
+            s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            while raw:
+                n = rng.choice((1, 2, 3, 10, 100, 5000))
+                s.sendall(raw[:n])
+                raw = raw[n:]
+            out = b""
+            while piece := s.recv(65536):
+                out += piece
+        lib.expect_equal(statuses(out), [200] * 11, f"answers to {requests!r:.300}")
+    s = socket.create_connection(("127.0.0.1", server.port), timeout=lib.WAIT_SECONDS)
+    s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for request in good:  # byte by byte
+        for i in range(len(request)):
+            s.sendall(request[i:i + 1])
+    s.sendall(LAST)
+    out = b""
+    while piece := s.recv(65536):
+        out += piece
+    s.close()
+    lib.expect_equal(statuses(out), [200] * (len(good) + 1), "answers to requests that came byte by byte")
 
 
 @case
