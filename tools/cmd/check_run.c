@@ -24,7 +24,7 @@ struct check {
     struct cache_l2 *cache;
     struct tsdb_hash_key key;
     uint64_t newest;           /* checkpoint that opened and verified; 0: none */
-    uint64_t series_log_bytes; /* that it relies on */
+    struct series_log_mark series_log; /* that it relies on */
     uint64_t wal_from;
 };
 
@@ -111,7 +111,7 @@ static enum tsdb_status check_checkpoints(struct check *c, struct tsdb_error *er
         }
         if (status == TSDB_OK && c->newest == 0) {
             c->newest = number;
-            c->series_log_bytes = checkpoint_info(r)->series_log_bytes;
+            c->series_log = checkpoint_info(r)->series_log;
             c->wal_from = checkpoint_info(r)->wal_segment;
         }
         checkpoint_close(r);
@@ -149,7 +149,7 @@ static enum tsdb_status check_series_log(struct check *c, struct tsdb_error *err
     struct tsdb_fs overlay = {0};
     struct tsdb_file_info info;
     enum tsdb_status status = c->fs->ops->stat(c->fs->ctx, DATADIR_SERIES_LOG, &info, err);
-    if (status == TSDB_NOT_FOUND && c->series_log_bytes == 0) {
+    if (status == TSDB_NOT_FOUND && c->series_log.bytes == 0) {
         return TSDB_OK;
     }
     status = overlay_create(c->fs, &overlay, err);
@@ -158,8 +158,12 @@ static enum tsdb_status check_series_log(struct check *c, struct tsdb_error *err
     }
     struct series_log log;
     uint64_t cut = 0;
-    series_log_init(&log, &overlay);
-    status = series_log_load(&log, c->series_log_bytes, series_records, NULL, &cut, err);
+    series_log_init(&log, &overlay, tsdb_random_system);
+    status = series_log_load(&log, c->series_log.bytes, 0, series_records, NULL, &cut, err);
+    if (status == TSDB_OK && c->series_log.bytes > 0) {
+        status = series_log_fits(&log, &c->series_log, err);
+        status = status == TSDB_NOT_FOUND ? TSDB_CORRUPT : status;
+    }
     series_log_deinit(&log);
     overlay_destroy(&overlay);
     if (status == TSDB_OK && cut > 0) {
