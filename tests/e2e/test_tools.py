@@ -13,6 +13,7 @@ import subprocess
 import sys
 
 import lib
+import test_prom_block as prom
 import wire
 
 suite = lib.Suite()
@@ -430,6 +431,192 @@ def query__wrong_or_unreachable__said():
         server.start()
         lib.expect("parse error" in tool("query", "instant", f"http://127.0.0.1:{server.port}", "sum(", code=USAGE)[1], "the server's text")
         lib.expect("not an answer" in tool("query", "labels", f"http://127.0.0.1:{server.port}/other", code=FAILED)[1], "another path")
+
+
+# ---- Prometheus blocks ----
+def content(data):
+    """Floats as bits; histograms as count, sum and the buckets that are not empty.  In a Prometheus chunk all histograms have one
+    layout, so that empty buckets are added, and the counter reset hint is derived: neither is part of the value."""
+    out = {k: v for k, v in dumped(data).items() if k[0][1] != "tools_hist"}
+    for line in tool("block", "dump", data, "--format=jsonl", "--match=tools_hist")[0].splitlines():
+        one = json.loads(line)
+        out.setdefault(tuple(sorted(one["metric"].items())), {}).update({t: json.dumps(v) for t, v in one["samples"]})
+    return out
+
+
+def exported(data, *more):
+    out = lib.folder("tools-export") + "/out"
+    rows = json.loads(unchanged(data, "export", "prometheus", data, out, "--json", *more)[0])
+    return out, rows
+
+
+def no_temporaries(folder):
+    left = [str(p) for p in pathlib.Path(folder).rglob("*") if ".tmp" in p.name]
+    lib.expect_equal(left, [], "files that were left half-written")
+
+
+@suite.case
+def export_prometheus__killed_server__promtool_finds_every_sample():
+    promtool = prom.program("promtool")
+    data = made("killed")
+    out, rows = exported(data)
+    lib.expect_equal(sum(r["samples"] for r in rows), sum(map(len, dumped(data).values())), "samples")
+    lib.expect_equal(sorted(os.listdir(out)), sorted([r["ulid"] for r in rows] + ["wal"]), "files of OUT")
+    lib.expect_equal(os.listdir(f"{out}/wal"), [], "files of wal/")
+    listed = prom.run(promtool, "tsdb", "list", out)
+    lib.expect(all(r["ulid"] in listed for r in rows), listed)
+    analysis = prom.run(promtool, "tsdb", "analyze", out, rows[0]["ulid"])
+    lib.expect(f"Series: {rows[0]['series']}" in analysis, analysis[:600])
+    ours = {}
+    for key, samples in dumped(data).items():
+        if key[0][1] != "tools_hist":
+            name = "{" + ", ".join(f'{k}="{v}"' for k, v in key) + "}"
+            ours[name] = {t: (wire.double(int(v, 16)),) for t, v in samples.items()}
+    theirs = {k: v for k, v in prom.parse(prom.run(promtool, "tsdb", "dump", out)).items() if "tools_hist" not in k}
+    prom.expect_dumps_agree(ours, theirs)
+
+
+@suite.case
+def export_prometheus__again_and_by_smaller_windows__goes_on_and_cuts():
+    data = made("stopped")
+    out, rows = exported(data)
+    shutil.rmtree(f"{out}/{rows[0]['ulid']}")
+    again, err = tool("export", "prometheus", data, out, "--json")
+    lib.expect_equal([r["from"] for r in json.loads(again)], [rows[0]["from"]], "the window that was missing")
+    again, err = tool("export", "prometheus", data, out, "--json")
+    lib.expect_equal(json.loads(again), [], "nothing to do")
+    lib.expect("already" in err, err)
+    small, rows = exported(data, "--block-range=10s", "--match=tools_float")
+    lib.expect_equal([(r["from"], r["to"], r["samples"]) for r in rows], [(T0 + 10_000 * i, T0 + 10_000 * (i + 1), 100) for i in range(5)], "windows")
+    no_temporaries(small)
+
+
+@suite.case
+def import_prometheus__own_export__the_identity():
+    for how in ("stopped", "killed"):
+        data = made(how)
+        out, rows = exported(data)
+        target = lib.folder("tools-import") + "/data"
+        found = tool_json("import", "prometheus", out, target)
+        lib.expect_equal([(r["ulid"], r["samples"], r["state"]) for r in found],
+                         sorted((r["ulid"], r["samples"], "imported") for r in rows), "blocks")
+        lib.expect_equal(content(target), content(data), f"{how}: the round trip")
+        again = tool_json("import", "prometheus", out, target)
+        lib.expect_equal({r["state"] for r in again}, {"there already"}, "a second import")
+        lib.expect(all(r["state"] == "ok" for r in tool_json("check", target)), "check")
+        with lib.Tidalite(target, "--storage.tsdb.retention.time=50y") as server:
+            server.start()
+            lib.expect_equal(server.client.query("count(tools_float)", (T0 + 49_500) / 1000)[0]["value"][1], "5", "the server's answer")
+
+
+@suite.case
+def import_prometheus__promtool_block__what_promtool_dumps():
+    promtool = prom.program("promtool")
+    source = lib.folder("tools-promtool")
+    with open(f"{source}/in.txt", "w", encoding="utf-8") as f:
+        for s in range(20):
+            for i in range(600):
+                value = ("NaN", "+Inf", "-0", f"{i * 0.1 + s}", "1")[0 if i % 50 == 49 else 1 if i % 70 == 0 else 2 + s % 3]
+                f.write(f'm{{s="{s:02}",zone="eu {s % 3}"}} {value} {T0 / 1000 + i * 15 + (i * 7 % 5) * 0.001:.3f}\n')
+        f.write("# EOF\n")
+    prom.run(promtool, "tsdb", "create-blocks-from", "openmetrics", f"{source}/in.txt", f"{source}/tsdb")
+    os.makedirs(f"{source}/tsdb/wal", exist_ok=True)
+    target = lib.folder("tools-import") + "/data"
+    rows = tool_json("import", "prometheus", f"{source}/tsdb", target)
+    lib.expect_equal(sum(r["samples"] for r in rows), 12_000, "samples")
+    ours = {"{" + ", ".join(f'{k}="{v}"' for k, v in key) + "}": {t: (wire.double(int(v, 16)),) for t, v in samples.items()}
+            for key, samples in dumped(target).items()}
+    prom.expect_dumps_agree(ours, prom.parse(prom.run(promtool, "tsdb", "dump", f"{source}/tsdb")))
+
+
+@suite.case
+def import_prometheus__damaged_source_or_busy_target__nothing_half_written():
+    data = made("stopped")
+    out, rows = exported(data)
+    victim = sorted(r["ulid"] for r in rows)[-1]
+    flip(f"{out}/{victim}/chunks/000001", 60)
+    target = lib.folder("tools-import") + "/data"
+    err = tool("import", "prometheus", out, target, code=DAMAGED)[1]
+    lib.expect(victim in err, err)
+    no_temporaries(target)
+    lib.expect_equal(os.listdir(f"{target}/blocks"), [r["ulid"] for r in rows if r["ulid"] != victim], "blocks")
+    with lib.Tidalite(target) as server:
+        server.start()
+        lib.expect("another process" in tool("import", "prometheus", out, target, code=BUSY)[1], "a directory in use")
+    lib.expect("holds no Prometheus block" in tool("import", "prometheus", lib.folder("empty"), target, code=FAILED)[1], "an empty source")
+
+
+@suite.case
+def export_and_import__interrupted__nothing_half_written_and_goes_on():
+    """SIGINT at some moment: whatever the moment, what is there is whole, and the next run makes it complete."""
+    data = made("stopped")
+    whole, rows = exported(data, "--block-range=1s")
+    target = lib.folder("tools-interrupted") + "/data"
+    for command in (["import", "prometheus", whole, target], ["export", "prometheus", data, target + "-out", "--block-range=1s"]):
+        for _ in range(3):
+            p = subprocess.Popen([lib.BINARY, *command, "--progress=always"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            p.stderr.read(1)  # something was said or shown: it runs
+            p.send_signal(signal.SIGINT)
+            p.stderr.read()
+            lib.expect(p.wait(lib.WAIT_SECONDS) in (OK, INTERRUPTED, -signal.SIGINT), f"{command}: exit code {p.returncode}")
+        tool(*command)
+        no_temporaries(command[3])
+    lib.expect_equal(content(target), content(data), "the import")
+    again = lib.folder("tools-interrupted") + "/again"
+    tool("import", "prometheus", target + "-out", again)
+    lib.expect_equal(content(again), content(data), "the export")
+
+
+# ---- OpenMetrics ----
+@suite.case
+def import_openmetrics__own_dump__the_same_floats():
+    data = made("killed")
+    text = tool("block", "dump", data, "--format=openmetrics")[0]
+    path = lib.folder("tools-om") + "/dump.txt"
+    pathlib.Path(path).write_text(text, encoding="utf-8")
+    plain = {k: {t: f"{wire.NAN:016x}" if int(v, 16) & 0x7FF << 52 == 0x7FF << 52 and int(v, 16) & (1 << 52) - 1 else v for t, v in s.items()}
+             for k, s in dumped(data).items() if k[0][1] != "tools_hist"}
+    target = lib.folder("tools-om") + "/data"
+    for run in ("first", "second"):
+        out = tool_json("import", "openmetrics", path, target)
+        lib.expect_equal((out["samples"], out["conflicts"]), (520, 0), f"the {run} import")
+        lib.expect_equal(dumped(target), plain, f"the {run} import")
+
+
+@suite.case
+def import_openmetrics__every_form_of_line__as_written():
+    text = """# HELP a some
+# TYPE a counter
+a_total{x="1",y="a\\\\b\\n\\"c"} 1.5 1700000000.25 # {trace="x"} 1
+a_total 0x10 1700000001
+
+{"quoted.name","quoted label"="v"} +Inf 1.7e9
+h_bucket { le = "0.5" , } 3 1700000000
+# EOF
+"""
+    target = lib.folder("tools-om") + "/data"
+    done = subprocess.run([lib.BINARY, "import", "openmetrics", "-", target], input=text.encode(), capture_output=True, timeout=lib.WAIT_SECONDS)
+    lib.expect_equal(done.returncode, OK, done.stderr.decode())
+    lib.expect("1 exemplars" in done.stderr.decode(), done.stderr.decode())
+    found = {k: {t: wire.double(int(v, 16)) for t, v in s.items()} for k, s in dumped(target).items()}
+    lib.expect_equal(found, {
+        (("__name__", "a_total"), ("x", "1"), ("y", 'a\\b\n"c')): {1700000000250: 1.5}, (("__name__", "a_total"),): {1700000001000: 16.0},
+        (("__name__", "quoted.name"), ("quoted label", "v")): {1700000000000: float("inf")},
+        (("__name__", "h_bucket"), ("le", "0.5")): {1700000000000: 3.0}}, "series")
+    pathlib.Path(f"{target}.txt").write_text("a_total 2 1700000002000\n", encoding="utf-8")
+    tool("import", "openmetrics", f"{target}.txt", target, "--milliseconds")
+    lib.expect_equal(len(dumped(target)[(("__name__", "a_total"),)]), 2, "milliseconds")
+
+
+@suite.case
+def import_openmetrics__bad_lines__named_and_the_rest_before_kept():
+    for line, text in (("a{x=1} 2 3", "line 2: column 5"), ("a 1", "without a time"), ("a{x=\"1\"} b 3", "a number"), ("a{x=\"1} 2 3", "closing quote"),
+                       ("a 1 x", "a time in seconds"), ("9a 1 2", "name of a metric"), ("a 1 2 3", "end of the line"), ("a{,} 1 2", "name of a label")):
+        target = lib.folder("tools-om") + "/data"
+        pathlib.Path(f"{target}.txt").write_text(f"good 1 1700000000\n{line}\n", encoding="utf-8")
+        err = tool("import", "openmetrics", f"{target}.txt", target, code=USAGE)[1]
+        lib.expect(text in err and "line 2" in err, f"{line}: {err}")
+    lib.expect("No such file" in tool("import", "openmetrics", "/nonexistent/file", target, code=FAILED)[1], "a missing file")
 
 
 if __name__ == "__main__":

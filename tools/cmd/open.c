@@ -12,7 +12,7 @@
 #define WAL_OVERLAY_BYTES (UINT64_C(1) << 20) /* nothing is written to it */
 
 /* ---- the directory ---- */
-static enum tsdb_status must_be_there(const char *path, struct tsdb_error *err)
+enum tsdb_status tool_must_be_dir(const char *path, struct tsdb_error *err)
 {
     struct stat st;
     if (stat(path, &st) != 0) {
@@ -44,7 +44,7 @@ static void take_lock(struct tool_dir *d)
 enum tsdb_status tool_dir_read(const char *path, struct tool_dir *out, struct tsdb_error *err)
 {
     struct tool_dir d = {.path = path};
-    enum tsdb_status status = must_be_there(path, err);
+    enum tsdb_status status = tool_must_be_dir(path, err);
     if (status == TSDB_OK) {
         status = tsdb_fs_real_create(path, &d.fs, err);
     }

@@ -31,6 +31,8 @@ struct tool_dir {
 /* NOT_FOUND: no such directory, or it is none of ours (no VERSION). IO. */
 enum tsdb_status tool_dir_read(const char *path, struct tool_dir *out,
                                struct tsdb_error *err) TSDB_WUR;
+/* NOT_FOUND: there is no such directory. */
+enum tsdb_status tool_must_be_dir(const char *path, struct tsdb_error *err) TSDB_WUR;
 /* Made if it is not there. BUSY, and what datadir_open says. */
 enum tsdb_status tool_dir_write(const char *path, struct tool_dir *out,
                                 struct tsdb_error *err) TSDB_WUR;

@@ -27,7 +27,7 @@
 enum tool_exit {
     TOOL_EXIT_OK = 0,
     TOOL_EXIT_FAILED = 1,        /* said on stderr why */
-    TOOL_EXIT_USAGE = 2,         /* of the command line, a selector or an expression */
+    TOOL_EXIT_USAGE = 2,         /* wrong command line, expression, or line of a text file */
     TOOL_EXIT_DAMAGED = 3,       /* the command did its work and found damage */
     TOOL_EXIT_BUSY = 4,          /* a server has the directory, and the command has to write */
     TOOL_EXIT_INTERRUPTED = 130, /* Ctrl-C or SIGTERM */
