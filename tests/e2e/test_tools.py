@@ -7,6 +7,7 @@ after: not a byte, name or modification time may change.  promtool judges what i
 import json
 import os
 import pathlib
+import random
 import shutil
 import signal
 import subprocess
@@ -19,7 +20,7 @@ import wire
 suite = lib.Suite()
 
 RANGE_MS = 10_000
-FLAGS = [f"--{lib.BLOCK_RANGE_FLAG}={RANGE_MS // 1000}s", "--storage.tsdb.retention.time=50y"]
+FLAGS = [f"--{lib.BLOCK_RANGE_FLAG}={RANGE_MS // 1000}s", "--storage.tsdb.retention.time=50y", "--storage.wal.segment-size=1MiB"]
 T0 = 1_700_006_400_000
 OK, FAILED, USAGE, DAMAGED, BUSY, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
@@ -617,6 +618,142 @@ def import_openmetrics__bad_lines__named_and_the_rest_before_kept():
         err = tool("import", "openmetrics", f"{target}.txt", target, code=USAGE)[1]
         lib.expect(text in err and "line 2" in err, f"{line}: {err}")
     lib.expect("No such file" in tool("import", "openmetrics", "/nonexistent/file", target, code=FAILED)[1], "a missing file")
+
+
+# ---- repair ----
+def all_bytes(data):
+    """Contents of all files, wherever they lie: what is moved aside is there under another name."""
+    return sorted(p.read_bytes() for p in pathlib.Path(data).rglob("*") if p.is_file())
+
+
+def expect_part(found, whole, where):
+    for key, samples in found.items():
+        lib.expect(key in whole and samples.items() <= whole[key].items(), f"{where}: {key} has what nobody wrote")
+
+
+def server_starts(data):
+    with lib.Tidalite(data, *FLAGS) as server:
+        server.start()
+        server.client.query("count({__name__=~'tools_.*'})", (T0 + 49_500) / 1000)
+        lib.expect(server.alive(), "the server ended")
+
+
+@suite.case
+def repair__whole_directory__does_nothing():
+    for how in ("stopped", "killed"):
+        data = made(how)
+        before = listing(data)
+        out, err = tool("repair", data, "--json")
+        lib.expect(json.loads(out) == [] and "nothing is damaged" in err, (out, err))
+        lib.expect(listing(data) == before, "the directory changed")
+
+
+@suite.case
+def repair__a_chunk_of_a_block__the_rest_is_kept_and_the_loss_named():
+    data = made("stopped")
+    whole = content(data)
+    ulid = max(tool_json("block", "ls", data), key=lambda r: r["samples"])["ulid"]
+    path = pathlib.Path(data, "blocks", ulid, "chunks")
+    victim = path.read_bytes()
+    flip(path, len(victim) // 2)
+    damaged = path.read_bytes()
+    before = listing(data)
+    planned = tool_json("repair", data, "--dry-run", code=DAMAGED)
+    lib.expect_equal([r["file"] for r in planned], [f"blocks/{ulid}"], "the plan")
+    lib.expect(listing(data) == before, "--dry-run changed the directory")
+    (row,) = tool_json("repair", data)
+    lib.expect_equal((row["file"], row["action"]), (f"blocks/{ulid}", "salvaged"), "the report")
+    lib.expect(0 < row["lost_samples"] < row["kept_samples"] and "tools_" in row["detail"], row)
+    lib.expect(T0 <= row["lost_from"] <= row["lost_to"] < T0 + 50_000, row)
+    found = content(data)
+    expect_part(found, whole, "after the repair")
+    lost = sum(map(len, whole.values())) - sum(map(len, found.values()))
+    lib.expect_equal(lost, row["lost_samples"], "lost samples")
+    (aside,) = pathlib.Path(data, "quarantine").glob("repair-*/*")
+    lib.expect_equal((aside / "chunks").read_bytes(), damaged, "the damaged block")
+    lib.expect_equal(tool_json("repair", data), [], "a second repair")
+    server_starts(data)
+
+
+@suite.case
+def repair__version_lost__blocks_are_kept_for_a_new_one():
+    data = made("stopped")
+    blocks = {k: v for row in tool_json("block", "ls", data) for k, v in dumped(data, row["ulid"]).items()}
+    total = sum(r["samples"] for r in tool_json("block", "ls", data))
+    flip(f"{data}/VERSION", 70)
+    tool("block", "dump", data, code=DAMAGED)
+    rows = tool_json("repair", data)
+    lib.expect({"VERSION", "series.log"} <= {r["file"] for r in rows}, rows)
+    lib.expect_equal(sum(r["samples"] for r in tool_json("block", "ls", data)), total, "samples in blocks")
+    lib.expect(set(dumped(data)) == set(blocks), "series")
+    with lib.Tidalite(data, *FLAGS) as server:  # by matchers, and by the filters of the series
+        server.start()
+        lib.expect(server.client.query("last_over_time(tools_float{s='1'}[1m])", (T0 + 20_000) / 1000), "a series is not found")
+
+
+@suite.case
+def repair__server_has_the_directory_or_foreign__refused():
+    data = made("stopped")
+    with lib.Tidalite(data, *FLAGS) as server:
+        server.start()
+        lib.expect("stop it first" in tool("repair", data, code=BUSY)[1], "a directory in use")
+    foreign = lib.folder("tools-foreign")
+    tool("repair", foreign, code=FAILED)
+    lib.expect_equal(os.listdir(foreign), [], "files that were made")
+
+
+def damage(path, rng):
+    """Flip a bit, zero a stretch or cut the file; how, in words."""
+    raw = bytearray(path.read_bytes())
+    at = rng.randrange(len(raw.rstrip(b"\0")) or 1)  # a log is made longer than it is, with zeroes
+    kind = rng.choice(("flip", "flip", "zero", "cut"))
+    if kind == "flip":
+        raw[at] ^= 1 << rng.randrange(8)
+    elif kind == "zero":
+        at = min(at, max(0, len(raw) - 40))
+        raw[at:at + 40] = bytes(len(raw[at:at + 40]))
+    else:
+        del raw[at:]
+    changed = bytes(raw) != path.read_bytes()
+    path.write_bytes(raw)
+    return f"{kind} at {at}", changed
+
+
+@suite.case
+def repair__seeded_damage_of_every_kind_of_file__named_or_harmless_and_the_rest_kept():
+    """Whatever is damaged: nothing is invented, what was whole is kept, nothing is deleted, and the server starts on the result."""
+    rng = random.Random(20261126)
+    found_kinds = set()
+    for how in ("stopped", "killed"):
+        origin = made(how)
+        whole = content(origin)
+        files = sorted(str(p.relative_to(origin)) for p in pathlib.Path(origin).rglob("*")
+                       if p.is_file() and p.stat().st_size and p.name != "LOCK" and not p.parts[-2].endswith(".tmp"))
+        for name in files * 2:
+            data = lib.folder("tools-damage") + "/data"
+            shutil.copytree(origin, data)
+            what, changed = damage(pathlib.Path(data, name), rng)
+            where = f"{how}: {name}: {what}"
+            code, out, err = lib.run_binary("check", data, "--json")
+            lib.expect(code in (OK, DAMAGED) and "Sanitizer" not in err, f"{where}: check ends with {code}: {err}")
+            broken = pathlib.Path(data, name).read_bytes()
+            code, out, err = lib.run_binary("repair", data, "--json")
+            lib.expect(code == OK and "Sanitizer" not in err, f"{where}: repair ends with {code}: {out} {err}")
+            rows = json.loads(out)
+            if rows:
+                found_kinds.add(name.split("/")[0])
+                lib.expect(broken in all_bytes(data), f"{where}: the damaged file is gone")
+            lib.expect_equal({r["state"] for r in tool_json("check", data)} - {"ok", "note"}, set(), f"{where}: check after repair")
+            found = content(data)
+            expect_part(found, whole, where)
+            if not rows and name.split("/")[0] not in ("wal", "series.log"):  # the end of those may look like an interrupted write
+                lib.expect_equal(found, whole, f"{where}: not named, so that nothing may be missing")
+            if name.split("/")[0] == "blocks" and name.endswith(("bloom", "chunks")):
+                lib.expect(sum(map(len, found.values())) >= sum(map(len, whole.values())) // 3, f"{where}: most of it is gone")
+            if rng.random() < 0.3:
+                server_starts(data)
+            shutil.rmtree(os.path.dirname(data))
+    lib.expect({"VERSION", "blocks", "checkpoint", "series.log", "head", "wal"} <= found_kinds, f"damage was found in {found_kinds} only")
 
 
 if __name__ == "__main__":

@@ -148,6 +148,9 @@ static void put_cell(struct tsdb_buf *out, const uint8_t *s, size_t len, size_t 
     pad(out, right ? fill : 0);
     tsdb_buf_put(out, s, len);
     pad(out, right || last ? 0 : fill);
+    while (last && out->len > 0 && out->data[out->len - 1] == ' ') { /* cells that were empty */
+        out->len--;
+    }
     tsdb_buf_put_str(out, last ? "\n" : "  ");
 }
 
