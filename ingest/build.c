@@ -14,7 +14,7 @@ void ingest_build_reset(struct ingest_request *r)
     tsdb_arena_reset(&r->arena);
     tsdb_arena_reset(&r->scratch);
     tsdb_build_init(&r->build, &r->arena, r->in->key, r->in->owner_of);
-    r->hits = r->misses = r->metadata_count = 0;
+    r->hits = r->misses = r->metadata_count = r->points = 0;
     memset(r->rejected, 0, sizeof r->rejected);
     r->first_named = false;
     r->first_series[0] = '\0';
@@ -216,6 +216,19 @@ static enum tsdb_status add_histogram(struct ingest_request *r,
     return start_ms != 0 ? tsdb_build_start(&r->build, start_ms) : TSDB_OK;
 }
 
+enum tsdb_status ingest_build_histogram(struct ingest_request *r,
+                                        const struct tsdb_build_target *target,
+                                        struct tsdb_histogram *h, int64_t t_ms, int64_t start_ms,
+                                        struct tsdb_error *err)
+{
+    enum tsdb_status status = add_histogram(r, target, h, t_ms, start_ms, err);
+    if (status == TSDB_INVALID) {
+        ingest_build_reject(r, TSDB_REJECT_HISTOGRAM, 1, err);
+        status = TSDB_OK;
+    }
+    return status;
+}
+
 static enum tsdb_status add_histograms(struct ingest_request *r,
                                        const struct remote_write_walker *w,
                                        const struct remote_write_series *s,
@@ -233,7 +246,7 @@ static enum tsdb_status add_histograms(struct ingest_request *r,
             histogram_wire_decode(message, w->v2, &r->scratch, &h, &t_ms, &start_ms, err);
         start_ms = start_ms == 0 && w->v2 ? s->start_ms : start_ms;
         if (status == TSDB_OK) {
-            status = add_histogram(r, target, &h, t_ms, start_ms, err);
+            status = ingest_build_histogram(r, target, &h, t_ms, start_ms, err);
         }
         if (status == TSDB_INVALID) {
             ingest_build_reject(r, TSDB_REJECT_HISTOGRAM, 1, err);

@@ -108,6 +108,13 @@ static struct ingest_request *request_create(struct ingest *in)
     return r;
 }
 
+void ingest_otlp_options_set(struct ingest *in, const struct otlp_options *options)
+{
+    tsdb_mutex_lock(&in->lock);
+    in->otlp = *options;
+    tsdb_mutex_unlock(&in->lock);
+}
+
 void ingest_destroy(struct ingest *in)
 {
     if (!in) {
@@ -336,7 +343,12 @@ static enum tsdb_status find_body(struct ingest_request *r, struct tsdb_slice *o
         }
         return TSDB_OK;
     }
-    enum tsdb_status status = unpack_body(r, out, err);
+    enum tsdb_status status = TSDB_OK;
+    if (r->protocol > INGEST_REMOTE_WRITE_2 && r->encoding == INGEST_ENCODING_NONE) {
+        *out = (struct tsdb_slice){r->body.data, r->body.len}; /* as it says: no guess */
+    } else {
+        status = unpack_body(r, out, err);
+    }
     r->plain = status == TSDB_OK && out->data == r->body.data;
     atomic_fetch_add_explicit(&r->in->decoded_bytes, out->len, memory_order_relaxed);
     return status;
@@ -360,18 +372,33 @@ static enum tsdb_status check_message(const struct ingest_request *r, struct tsd
     return TSDB_OK;
 }
 
+static enum tsdb_status decode_body(struct ingest_request *r, struct tsdb_slice body,
+                                    struct tsdb_error *err)
+{
+    enum tsdb_status status = TSDB_OK;
+    switch (r->protocol) {
+    case INGEST_REMOTE_WRITE_1:
+    case INGEST_REMOTE_WRITE_2:
+        status = check_message(r, body, err);
+        if (status != TSDB_OK) {
+            return status;
+        }
+        return r->protocol == INGEST_REMOTE_WRITE_1 ? ingest_decode_v1(r, body.data, body.len, err)
+                                                    : ingest_decode_v2(r, body.data, body.len, err);
+    case INGEST_OTLP:
+    case INGEST_OTLP_JSON:
+        return ingest_decode_otlp(r, body.data, body.len, err);
+    }
+    return TSDB_INVALID;
+}
+
 static enum tsdb_status decode(struct ingest_request *r, struct tsdb_error *err)
 {
     struct tsdb_slice body;
     enum tsdb_status status = find_body(r, &body, err);
     if (status == TSDB_OK && body.len > 0) {
-        status = check_message(r, body, err);
-    }
-    if (status == TSDB_OK && body.len > 0) {
         r->exemplars_left = (uint32_t)(body.len / INGEST_EXEMPLAR_BYTES_MIN) + 1;
-        status = r->protocol == INGEST_REMOTE_WRITE_1
-                     ? ingest_decode_v1(r, body.data, body.len, err)
-                     : ingest_decode_v2(r, body.data, body.len, err);
+        status = decode_body(r, body, err);
         if (status == TSDB_LIMIT) { /* of an arena; other limits are of single series */
             status = no_room(r, err);
         }
@@ -512,6 +539,8 @@ static void count_answer(struct ingest *in, const struct ingest_request *r,
                               memory_order_relaxed);
     atomic_fetch_add_explicit(&in->rejected_histograms, r->rejected[TSDB_REJECT_HISTOGRAM],
                               memory_order_relaxed);
+    atomic_fetch_add_explicit(&in->rejected_unsupported, r->rejected[TSDB_REJECT_UNSUPPORTED],
+                              memory_order_relaxed);
     atomic_fetch_add_explicit(&in->metadata, r->metadata_count, memory_order_relaxed);
     atomic_fetch_add_explicit(&in->hits, r->hits, memory_order_relaxed);
     atomic_fetch_add_explicit(&in->misses, r->misses, memory_order_relaxed);
@@ -579,6 +608,7 @@ bool ingest_answer(struct ingest_request *r, struct ingest_answer *out)
     out->samples_written = sum.samples_written;
     out->histograms_written = sum.histograms_written;
     out->exemplars_written = sum.exemplars_written;
+    out->points = r->points;
     for (uint32_t i = TSDB_REJECT_NONE + 1; i < TSDB_REJECT_COUNT; i++) {
         if (i != TSDB_REJECT_EXEMPLAR) {
             out->rejected += sum.rejected[i] + r->rejected[i];
@@ -640,6 +670,8 @@ void ingest_stats_read(struct ingest *in, struct ingest_stats *out)
     out->rejected = atomic_load_explicit(&in->rejected, memory_order_relaxed);
     out->rejected_labels = atomic_load_explicit(&in->rejected_labels, memory_order_relaxed);
     out->rejected_histograms = atomic_load_explicit(&in->rejected_histograms, memory_order_relaxed);
+    out->rejected_unsupported =
+        atomic_load_explicit(&in->rejected_unsupported, memory_order_relaxed);
     out->metadata = atomic_load_explicit(&in->metadata, memory_order_relaxed);
     out->series_hits = atomic_load_explicit(&in->hits, memory_order_relaxed);
     out->series_misses = atomic_load_explicit(&in->misses, memory_order_relaxed);

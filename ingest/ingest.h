@@ -21,6 +21,7 @@
 #ifndef INGEST_INGEST_H
 #define INGEST_INGEST_H
 
+#include "ingest/otlp/otlp.h"
 #include "model/request.h"
 #include "tsdb/tsdb.h"
 
@@ -42,9 +43,14 @@ enum tsdb_status ingest_create(const struct ingest_options *options, struct tsdb
                                struct ingest **out, struct tsdb_error *err) TSDB_WUR;
 void ingest_destroy(struct ingest *in); /* no request may be open; NULL is fine */
 
+/* How OTLP is translated from now on; copied. Threads: any. */
+void ingest_otlp_options_set(struct ingest *in, const struct otlp_options *options);
+
 enum ingest_protocol {
     INGEST_REMOTE_WRITE_1 = 1,
-    INGEST_REMOTE_WRITE_2 = 2
+    INGEST_REMOTE_WRITE_2 = 2,
+    INGEST_OTLP, /* ExportMetricsServiceRequest, as protobuf or JSON */
+    INGEST_OTLP_JSON
 };
 enum ingest_encoding {
     INGEST_ENCODING_SNAPPY = 0, /* or zstd: senders label one as the other */
@@ -83,6 +89,7 @@ struct ingest_answer {
     enum tsdb_status status;
     uint32_t samples_written, histograms_written, exemplars_written;
     uint32_t rejected; /* samples, histograms refused for good */
+    uint32_t points;   /* OTLP: data points that came */
     /* Of the first one refused; NONE: the request as a whole. */
     enum tsdb_reject reason;
     char text[1536]; /* for the body of an error answer: one line, Prometheus's phrases */
@@ -99,7 +106,8 @@ struct ingest_stats {
     uint64_t inflight_bytes; /* held by requests now */
     uint64_t pool_bytes;     /* held by idle ones */
     uint64_t samples, histograms, exemplars, rejected, metadata;
-    uint64_t rejected_labels, rejected_histograms; /* of those: refused while decoding */
+    /* Of those: refused while decoding. */
+    uint64_t rejected_labels, rejected_histograms, rejected_unsupported;
     uint64_t series_hits, series_misses;
 };
 void ingest_stats_read(struct ingest *in, struct ingest_stats *out);

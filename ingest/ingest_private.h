@@ -2,13 +2,16 @@
  *   ingest.c      pool, budget, life
  *   decode_v1.c   bodies of remote write 1.0, into the batch builder
  *   decode_v2.c   bodies of remote write 2.0
- *   build.c       what both do with the parts of a series
+ *   decode_otlp.c bodies of OTLP
+ *   build.c       what all do with the parts of a series
+ *   build_plain.c series whose parts stand in memory, not in a body
  */
 #ifndef INGEST_INGEST_PRIVATE_H
 #define INGEST_INGEST_PRIVATE_H
 
 #include "base/mutex.h"
 #include "ingest/ingest.h"
+#include "ingest/otlp/otlp.h"
 #include "ingest/remote_write.h"
 #include "tsdb/batch_build.h"
 
@@ -35,13 +38,14 @@ struct ingest {
     /* guarded by lock */
     struct tsdb_mutex lock; /* rank INGEST_POOL */
     struct ingest_request *pool TSDB_GUARDED;
+    struct otlp_options otlp TSDB_GUARDED;
     uint32_t pool_count TSDB_GUARDED;
     uint64_t pool_bytes TSDB_GUARDED;
     /* atomic */
     struct tsdb_account account; /* of all requests, idle ones too */
     _Atomic(uint64_t) requests, requests_failed, body_bytes, decoded_bytes, busy;
     _Atomic(uint64_t) samples, histograms, exemplars, rejected, metadata, hits, misses;
-    _Atomic(uint64_t) rejected_labels, rejected_histograms;
+    _Atomic(uint64_t) rejected_labels, rejected_histograms, rejected_unsupported;
 };
 
 /* A buffer that a pooled request keeps. */
@@ -66,6 +70,7 @@ struct ingest_request {
     /* what decoding builds */
     struct tsdb_batch_build build;
     uint32_t hits, misses, metadata_count;
+    uint32_t points;         /* OTLP: data points seen */
     uint32_t exemplars_left; /* how many more are taken */
     /* what decoding refused */
     uint32_t rejected[TSDB_REJECT_COUNT];
@@ -92,6 +97,26 @@ void ingest_build_reset(struct ingest_request *r);
 /* A copy of labels in the arena; the strings stay borrowed. */
 enum tsdb_status ingest_build_keep(struct ingest_request *r, const struct tsdb_label *items,
                                    uint32_t count, struct tsdb_label **out) TSDB_WUR;
+/* The target of a series whose labels stand in memory, sorted by name: known to the alias table by their
+ * bytes, or new. Strings are borrowed for the call. INVALID as ingest_build_new. */
+enum tsdb_status ingest_build_target(struct ingest_request *r, const struct tsdb_labels *labels,
+                                     struct tsdb_build_target *out,
+                                     struct tsdb_error *err) TSDB_WUR;
+/* One float; start_ms 0: none. */
+enum tsdb_status ingest_build_float(struct ingest_request *r,
+                                    const struct tsdb_build_target *target, int64_t t_ms,
+                                    int64_t start_ms, uint64_t bits) TSDB_WUR;
+/* One histogram: reduced, validated, kept. One that is not valid is counted as refused. Uses
+ * r->scratch without resetting it. */
+enum tsdb_status ingest_build_histogram(struct ingest_request *r,
+                                        const struct tsdb_build_target *target,
+                                        struct tsdb_histogram *h, int64_t t_ms, int64_t start_ms,
+                                        struct tsdb_error *err) TSDB_WUR;
+/* One exemplar, copied; what is not valid is left out. */
+enum tsdb_status ingest_build_exemplar(struct ingest_request *r,
+                                       const struct tsdb_build_target *target,
+                                       const struct tsdb_exemplar *x,
+                                       struct tsdb_error *err) TSDB_WUR;
 /* The target of a series that the alias table does not know. Its labels are in r->labels[count], as
  * received; only those that are valid cost memory. alias: {0, 0}: none.
  * INVALID when the labels are refused: the caller counts the series' samples with
@@ -134,10 +159,15 @@ void ingest_build_name(struct ingest_request *r, const struct tsdb_label *items,
 /* "m{job=\"a\"}" into out[cap], cut with "..." where it is too long. */
 void ingest_series_text(const struct tsdb_label *items, uint32_t count, char *out, size_t cap);
 
+/* A text for refusals of a metric without labels: its name. */
+void ingest_build_name_metric(struct ingest_request *r, struct tsdb_slice metric);
+
 /* ---- decoders of whole bodies: CORRUPT or INVALID refuse the body, nothing is stored ---- */
 enum tsdb_status ingest_decode_v1(struct ingest_request *r, const uint8_t *data, size_t len,
                                   struct tsdb_error *err) TSDB_WUR;
 enum tsdb_status ingest_decode_v2(struct ingest_request *r, const uint8_t *data, size_t len,
                                   struct tsdb_error *err) TSDB_WUR;
+enum tsdb_status ingest_decode_otlp(struct ingest_request *r, const uint8_t *data, size_t len,
+                                    struct tsdb_error *err) TSDB_WUR;
 
 #endif

@@ -6,11 +6,16 @@
 
 const char *tsdb_reject_name(enum tsdb_reject reason)
 {
-    static const char *const names[TSDB_REJECT_COUNT] = {
-        [TSDB_REJECT_NONE] = "request",      [TSDB_REJECT_DUPLICATE] = "duplicate",
-        [TSDB_REJECT_TOO_OLD] = "too_old",   [TSDB_REJECT_TOO_NEW] = "too_new",
-        [TSDB_REJECT_LABELS] = "labels",     [TSDB_REJECT_HISTOGRAM] = "histogram",
-        [TSDB_REJECT_EXEMPLAR] = "exemplar", [TSDB_REJECT_SERIES_LIMIT] = "series_limit"};
+    static const char *const names[TSDB_REJECT_COUNT] = {[TSDB_REJECT_NONE] = "request",
+                                                         [TSDB_REJECT_DUPLICATE] = "duplicate",
+                                                         [TSDB_REJECT_TOO_OLD] = "too_old",
+                                                         [TSDB_REJECT_TOO_NEW] = "too_new",
+                                                         [TSDB_REJECT_LABELS] = "labels",
+                                                         [TSDB_REJECT_HISTOGRAM] = "histogram",
+                                                         [TSDB_REJECT_EXEMPLAR] = "exemplar",
+                                                         [TSDB_REJECT_UNSUPPORTED] = "unsupported",
+                                                         [TSDB_REJECT_SERIES_LIMIT] =
+                                                             "series_limit"};
     return names[reason];
 }
 
@@ -33,6 +38,8 @@ const char *tsdb_reject_text(enum tsdb_reject reason)
         return "invalid native histogram";
     case TSDB_REJECT_EXEMPLAR:
         return "invalid exemplar";
+    case TSDB_REJECT_UNSUPPORTED:
+        return "not supported";
     case TSDB_REJECT_COUNT:
         break;
     }

@@ -97,6 +97,7 @@ enum tsdb_reject {
     TSDB_REJECT_LABELS, /* refused while decoding */
     TSDB_REJECT_HISTOGRAM,
     TSDB_REJECT_EXEMPLAR,
+    TSDB_REJECT_UNSUPPORTED, /* while decoding: what cannot be stored, such as delta temporality */
     TSDB_REJECT_COUNT
 };
 const char *tsdb_reject_text(enum tsdb_reject reason);

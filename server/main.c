@@ -138,7 +138,11 @@ static enum tsdb_status open_engine(struct server *s, struct tsdb_error *err)
     io.label_value_bytes_max = s->options.label_value_bytes_max;
     io.large_bytes = s->options.large_write_bytes;
     io.clock = s->clock;
-    return ingest_create(&io, s->db, &s->ingest, err);
+    status = ingest_create(&io, s->db, &s->ingest, err);
+    if (status == TSDB_OK) {
+        server_apply_otlp(s);
+    }
+    return status;
 }
 
 /* "127.0.0.1:0" asked for any port: say which one it is, before anybody is served. */

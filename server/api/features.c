@@ -43,7 +43,7 @@ static void put_api(const struct server *s, struct tsdb_buf *out)
         {"exclude_alerts", true},
         {"label_values_match", true},
         {"lifecycle", s->options.lifecycle},
-        {"otlp_write_receiver", false},
+        {"otlp_write_receiver", true},
         {"query_stats", true},
         {"query_warnings", true},
         {"remote_write_receiver", true},

@@ -61,6 +61,14 @@ void api_write_headers(struct call *c);
 void api_write_body(struct call *c, const void *data, size_t len);
 void api_write_complete(struct call *c);
 void api_write_wake(struct call *c);
+/* otlp.c: what is different where ROUTE_OTLP is set. */
+/* False: refused, the text is what to say. */
+bool api_otlp_negotiate(struct call *c, const char **out_text);
+void api_otlp_reply(struct call *c, const struct ingest_answer *a);
+/* write.c, for others that answer writes. */
+unsigned api_write_status_of(enum tsdb_status status);
+/* Is a Content-Encoding known? gzip: taken too. */
+bool api_write_encoding(const char *header, bool gzip, enum ingest_encoding *out);
 /* The three counts, all 0, for an answer to a write that never came to ingest/. */
 void api_write_counts_zero(struct http_reply *r);
 

@@ -27,6 +27,7 @@ static const struct route route_table[] = {
     {BIT(HTTP_POST), "/api/v1/push", NULL, WRITE},    /* Mimir, Cortex */
     {BIT(HTTP_POST), "/api/v1/receive", NULL, WRITE}, /* Thanos */
     {BIT(HTTP_POST), "/api/v1/read", api_read, ROUTE_BODY | ROUTE_WORKER | ROUTE_READER},
+    {BIT(HTTP_POST), "/api/v1/otlp/v1/metrics", NULL, WRITE | ROUTE_OTLP},
     {GET_POST, "/api/v1/query", api_query, ROUTE_API | ROUTE_WORKER},
     {GET_POST, "/api/v1/query_range", api_query_range, ROUTE_API | ROUTE_WORKER},
     {GET_POST, "/api/v1/query_exemplars", api_query_exemplars, ROUTE_API | ROUTE_WORKER},
@@ -146,12 +147,10 @@ static const struct {
     {"/tags/", "there is no Graphite here: ask /api/v1/labels"},
     {"/v1/traces", "there are no traces here, metrics only"},
     {"/v1/logs", "there are no logs here, metrics only"},
-    {"/v1/metrics",
-     "OTLP is not here: " USE_REMOTE_WRITE
-     ", for example by the OpenTelemetry collector's prometheusremotewrite exporter"},
-    {"/opentelemetry/", "OTLP is not here: " USE_REMOTE_WRITE},
-    {"/api/v1/otlp/", "OTLP is not here: " USE_REMOTE_WRITE},
-    {"/otlp/", "OTLP is not here: " USE_REMOTE_WRITE},
+    {"/v1/metrics", "OTLP is at /api/v1/otlp/v1/metrics: give exporters the endpoint /api/v1/otlp"},
+    {"/opentelemetry/", "OTLP is at /api/v1/otlp/v1/metrics"},
+    {"/api/v1/otlp/", "OTLP takes metrics only, at /api/v1/otlp/v1/metrics"},
+    {"/otlp/", "OTLP is at /api/v1/otlp/v1/metrics"},
 };
 
 static const char *foreign_text(const char *path)

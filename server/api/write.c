@@ -1,4 +1,4 @@
-/* POST /api/v1/write: headers decide, the body goes straight into ingest/, engine threads only
+/* POST /api/v1/write, and what else stores: headers decide, the body goes straight into ingest/, engine threads only
  * wake.
  *
  *   headers     ingest_begin
@@ -25,7 +25,7 @@ static void add_header(struct http_reply *r, const char *name, const char *value
     r->header_count++;
 }
 
-static unsigned status_of(enum tsdb_status status)
+unsigned api_write_status_of(enum tsdb_status status)
 {
     switch (status) {
     case TSDB_OK:
@@ -83,13 +83,20 @@ static void log_refusal(struct call *c, const struct ingest_answer *a)
 /* Every answer carries the three counts: senders of 2.0 take a 2xx without them for a failure. */
 static void reply(struct call *c, const struct ingest_answer *a)
 {
+    if (api_write_status_of(a->status) / 100 == 4) {
+        log_refusal(c, a);
+    }
+    if (c->route->flags & ROUTE_OTLP) {
+        api_otlp_reply(c, a);
+        return;
+    }
     char samples[24];
     char histograms[24];
     char exemplars[24];
     tsdb_format_u64(samples, a->samples_written);
     tsdb_format_u64(histograms, a->histograms_written);
     tsdb_format_u64(exemplars, a->exemplars_written);
-    struct http_reply r = {.status = status_of(a->status)};
+    struct http_reply r = {.status = api_write_status_of(a->status)};
     add_counts(&r, samples, histograms, exemplars);
     struct tsdb_buf body;
     tsdb_buf_init(&body, TSDB_MEM_SERVER, 0);
@@ -98,9 +105,6 @@ static void reply(struct call *c, const struct ingest_answer *a)
         tsdb_buf_put_u8(&body, '\n');
         r.content_type = "text/plain; charset=utf-8";
         r.body = &body;
-    }
-    if (r.status >= 400 && r.status < 500) {
-        log_refusal(c, a);
     }
     if (r.status == 503) {
         add_header(&r, "Retry-After", retry_after(a->status));
@@ -172,7 +176,7 @@ static bool parse_content_type(const char *s, enum ingest_protocol *out)
     return true;
 }
 
-static bool parse_content_encoding(const char *s, bool gzip, enum ingest_encoding *out)
+bool api_write_encoding(const char *header, bool gzip, enum ingest_encoding *out)
 {
     static const struct {
         const char *name;
@@ -182,7 +186,7 @@ static bool parse_content_encoding(const char *s, bool gzip, enum ingest_encodin
                  {"snappy", INGEST_ENCODING_SNAPPY},
                  {"zstd", INGEST_ENCODING_ZSTD},
                  {"gzip", INGEST_ENCODING_GZIP}};
-    struct tsdb_slice v = trim(s ? s : "", s ? strlen(s) : 0);
+    struct tsdb_slice v = trim(header ? header : "", header ? strlen(header) : 0);
     for (size_t i = 0; i < TSDB_ARRAY_LEN(names); i++) {
         if (equals_nocase(v, names[i].name)) {
             *out = names[i].encoding;
@@ -192,21 +196,30 @@ static bool parse_content_encoding(const char *s, bool gzip, enum ingest_encodin
     return false;
 }
 
+/* Which message comes, and how it is packed. False: the text says what is expected. */
+static bool negotiate(struct call *c, const char **out_text)
+{
+    bool gzip = c->server->options.accept_gzip;
+    if (c->route->flags & ROUTE_OTLP) {
+        return api_otlp_negotiate(c, out_text);
+    }
+    if (!parse_content_type(http_header(c->x, "Content-Type"), &c->protocol)) {
+        *out_text = "unsupported Content-Type: expected application/x-protobuf with proto absent, "
+                    "prometheus.WriteRequest or io.prometheus.write.v2.Request";
+        return false;
+    }
+    *out_text = gzip ? "unsupported Content-Encoding: expected snappy, zstd, gzip or none"
+                     : "unsupported Content-Encoding: expected snappy, zstd or none; gzip needs "
+                       "--web.accept-gzip-writes";
+    return api_write_encoding(http_header(c->x, "Content-Encoding"), gzip, &c->encoding);
+}
+
 void api_write_headers(struct call *c)
 {
     struct http_exchange *x = c->x;
-    if (!parse_content_type(http_header(x, "Content-Type"), &c->protocol)) {
-        refuse(c, TSDB_UNSUPPORTED,
-               "unsupported Content-Type: expected application/x-protobuf with proto absent, "
-               "prometheus.WriteRequest or io.prometheus.write.v2.Request");
-        return;
-    }
-    bool gzip = c->server->options.accept_gzip;
-    if (!parse_content_encoding(http_header(x, "Content-Encoding"), gzip, &c->encoding)) {
-        refuse(c, TSDB_UNSUPPORTED,
-               gzip ? "unsupported Content-Encoding: expected snappy, zstd, gzip or none"
-                    : "unsupported Content-Encoding: expected snappy, zstd or none; gzip needs "
-                      "--web.accept-gzip-writes");
+    const char *text = NULL;
+    if (!negotiate(c, &text)) {
+        refuse(c, TSDB_UNSUPPORTED, text);
         return;
     }
     enum tsdb_durability durability = TSDB_DURABILITY_MEMORY;

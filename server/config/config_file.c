@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,8 +16,7 @@
 static const char *const sections_ignored[] = {
     "runtime",    "scrape_configs", "scrape_config_files",
     "rule_files", "remote_write",   "remote_read",
-    "alerting",   "storage",        "tracing",
-    "otlp"};
+    "alerting",   "storage",        "tracing"};
 static const char *const global_ignored[] = {"scrape_interval",
                                              "scrape_timeout",
                                              "scrape_protocols",
@@ -43,6 +43,7 @@ struct walk {
     yaml_document_t *doc;
     struct config_file *out;
     struct tsdb_error *err;
+    bool otlp_ignore; /* the list of attributes is ignore_resource_attributes */
 };
 
 static enum tsdb_status complain(const struct walk *w, const yaml_node_t *node, const char *what,
@@ -154,11 +155,116 @@ static enum tsdb_status on_global(struct walk *w, const char *key, const yaml_no
     return complain(w, key_node, "unknown key in global:", key);
 }
 
+/* ---- otlp ---- */
+
+/* In the order of enum otlp_strategy (ingest/otlp/otlp.h). */
+static const char *const strategies[] = {"UnderscoreEscapingWithSuffixes",
+                                         "UnderscoreEscapingWithoutSuffixes",
+                                         "NoUTF8EscapingWithSuffixes", "NoTranslation"};
+
+static const struct {
+    const char *key;
+    size_t offset;
+    bool inverted; /* the field says the opposite, so that zero is the default */
+} otlp_switches[] = {
+    {"promote_all_resource_attributes", offsetof(struct config_otlp, promote_all), false},
+    {"keep_identifying_resource_attributes", offsetof(struct config_otlp, keep_identifying), false},
+    {"convert_histograms_to_nhcb", offsetof(struct config_otlp, histograms_to_nhcb), false},
+    {"promote_scope_metadata", offsetof(struct config_otlp, promote_scope), false},
+    {"label_name_underscore_sanitization", offsetof(struct config_otlp, no_key_prefix), true},
+    {"label_name_preserve_multiple_underscores", offsetof(struct config_otlp, join_underscores),
+     true},
+};
+
+static enum tsdb_status on_attributes(struct walk *w, const char *key, const yaml_node_t *value)
+{
+    struct config_otlp *o = &w->out->otlp;
+    if (value->type == YAML_SCALAR_NODE && value->data.scalar.length == 0) {
+        return TSDB_OK;
+    }
+    if (value->type != YAML_SEQUENCE_NODE) {
+        return complain(w, value, "expected a list for", key);
+    }
+    for (const yaml_node_item_t *i = value->data.sequence.items.start;
+         i < value->data.sequence.items.top; i++) {
+        const yaml_node_t *item = yaml_document_get_node(w->doc, *i);
+        if (item->type != YAML_SCALAR_NODE || item->data.scalar.length == 0 ||
+            item->data.scalar.length != strlen(scalar(item))) {
+            return complain(w, item, "expected the name of an attribute in", key);
+        }
+        if (o->attribute_count == CONFIG_OTLP_ATTRIBUTES_MAX ||
+            item->data.scalar.length >= CONFIG_OTLP_ATTRIBUTE_BYTES_MAX) {
+            return complain(w, item, "too many attributes, or too long:", scalar(item));
+        }
+        snprintf(o->attributes[o->attribute_count++], CONFIG_OTLP_ATTRIBUTE_BYTES_MAX, "%s",
+                 scalar(item));
+    }
+    return TSDB_OK;
+}
+
+static enum tsdb_status on_strategy(struct walk *w, const yaml_node_t *value)
+{
+    for (uint32_t i = 0; i < TSDB_ARRAY_LEN(strategies) && value->type == YAML_SCALAR_NODE; i++) {
+        if (strcmp(strategies[i], scalar(value)) == 0) {
+            w->out->otlp.strategy = i;
+            return TSDB_OK;
+        }
+    }
+    return complain(w, value, "unknown translation_strategy",
+                    value->type == YAML_SCALAR_NODE ? scalar(value) : "");
+}
+
+static enum tsdb_status on_otlp(struct walk *w, const char *key, const yaml_node_t *key_node,
+                                const yaml_node_t *value)
+{
+    if (strcmp(key, "translation_strategy") == 0) {
+        return on_strategy(w, value);
+    }
+    if (strcmp(key, "promote_resource_attributes") == 0 ||
+        strcmp(key, "ignore_resource_attributes") == 0) {
+        bool ignore = key[0] == 'i';
+        if (w->out->otlp.attribute_count > 0 && w->otlp_ignore != ignore) {
+            return complain(w, key_node, "only one of the lists of attributes may be given:", key);
+        }
+        w->otlp_ignore = ignore;
+        return on_attributes(w, key, value);
+    }
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(otlp_switches); i++) {
+        if (strcmp(otlp_switches[i].key, key) == 0) {
+            bool on = value->type == YAML_SCALAR_NODE && strcmp(scalar(value), "true") == 0;
+            if (!on && (value->type != YAML_SCALAR_NODE || strcmp(scalar(value), "false") != 0)) {
+                return complain(w, value, "expected true or false for", key);
+            }
+            *(bool *)((char *)&w->out->otlp + otlp_switches[i].offset) =
+                on != otlp_switches[i].inverted;
+            return TSDB_OK;
+        }
+    }
+    return complain(w, key_node, "unknown key in otlp:", key);
+}
+
+static enum tsdb_status parse_otlp(struct walk *w, const yaml_node_t *value)
+{
+    enum tsdb_status status = each_key(w, value, "otlp", on_otlp);
+    const struct config_otlp *o = &w->out->otlp;
+    if (status == TSDB_OK && o->attribute_count > 0 && w->otlp_ignore != o->promote_all) {
+        return complain(w, value,
+                        o->promote_all ? "all attributes are promoted, and"
+                                       : "attributes are ignored only with",
+                        o->promote_all ? "promote_resource_attributes is given too"
+                                       : "promote_all_resource_attributes");
+    }
+    return status;
+}
+
 static enum tsdb_status on_section(struct walk *w, const char *key, const yaml_node_t *key_node,
                                    const yaml_node_t *value)
 {
     if (strcmp(key, "global") == 0) {
         return each_key(w, value, key, on_global);
+    }
+    if (strcmp(key, "otlp") == 0) {
+        return parse_otlp(w, value);
     }
     if (listed(sections_ignored, TSDB_ARRAY_LEN(sections_ignored), key)) {
         note_ignored(w->out, "", key);
@@ -175,7 +281,7 @@ static enum tsdb_status parse_document(const char *name, yaml_parser_t *parser,
         return tsdb_error_set(err, TSDB_INVALID, "%s:%zu: %s", name, parser->problem_mark.line + 1,
                               parser->problem ? parser->problem : "not valid YAML");
     }
-    struct walk w = {name, &doc, c, err};
+    struct walk w = {.name = name, .doc = &doc, .out = c, .err = err};
     const yaml_node_t *root = yaml_document_get_root_node(&doc);
     enum tsdb_status status = root ? each_key(&w, root, "the file", on_section) : TSDB_OK;
     yaml_document_delete(&doc);
@@ -250,6 +356,24 @@ static void put_quoted(struct tsdb_buf *out, const char *s)
     tsdb_buf_put_u8(out, '"');
 }
 
+static void put_otlp(const struct config_otlp *o, struct tsdb_buf *out)
+{
+    tsdb_buf_printf(out, "otlp:\n  translation_strategy: %s\n", strategies[o->strategy]);
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(otlp_switches); i++) {
+        bool on = *(const bool *)((const char *)o + otlp_switches[i].offset);
+        tsdb_buf_printf(out, "  %s: %s\n", otlp_switches[i].key,
+                        on != otlp_switches[i].inverted ? "true" : "false");
+    }
+    if (o->attribute_count > 0) {
+        tsdb_buf_printf(out, "  %s_resource_attributes:\n", o->promote_all ? "ignore" : "promote");
+    }
+    for (uint32_t i = 0; i < o->attribute_count; i++) {
+        tsdb_buf_put_str(out, "    - ");
+        put_quoted(out, o->attributes[i]);
+        tsdb_buf_put_u8(out, '\n');
+    }
+}
+
 void config_file_yaml(const struct config_file *c, struct tsdb_buf *out)
 {
     char interval[64];
@@ -264,5 +388,9 @@ void config_file_yaml(const struct config_file *c, struct tsdb_buf *out)
             put_quoted(out, c->external[i].value);
             tsdb_buf_put_u8(out, '\n');
         }
+    }
+    static const struct config_otlp otlp_none;
+    if (c && memcmp(&c->otlp, &otlp_none, sizeof otlp_none) != 0) {
+        put_otlp(&c->otlp, out);
     }
 }

@@ -1,6 +1,6 @@
 /* --config.file: YAML in Prometheus's shape.
  *
- * Used: global.external_labels, global.evaluation_interval. Prometheus's other sections and global
+ * Used: global.external_labels, global.evaluation_interval, otlp. Prometheus's other sections and global
  * keys are accepted and ignored, with one warning that names them, so that a person can point at an
  * existing prometheus.yml. An unknown key is an error with its line. Threads: immutable after load.
  */
@@ -10,17 +10,31 @@
 #include "base/bytes.h"
 #include "base/status.h"
 
-#define CONFIG_FILE_BYTES_MAX      (1u << 20)
-#define CONFIG_EXTERNAL_LABELS_MAX 64
+#include <stdbool.h>
+
+#define CONFIG_FILE_BYTES_MAX           (1u << 20)
+#define CONFIG_EXTERNAL_LABELS_MAX      64
+#define CONFIG_OTLP_ATTRIBUTES_MAX      128
+#define CONFIG_OTLP_ATTRIBUTE_BYTES_MAX 128
 
 struct config_label {
     char name[256];
     char value[1024];
 };
+/* The otlp: block; all zero is Prometheus's default. */
+struct config_otlp {
+    uint32_t strategy; /* index in Prometheus's list, see config_file.c */
+    bool promote_all;  /* then `attributes` are the ignored ones */
+    bool keep_identifying, histograms_to_nhcb, promote_scope;
+    bool no_key_prefix, join_underscores;
+    uint32_t attribute_count;
+    char attributes[CONFIG_OTLP_ATTRIBUTES_MAX][CONFIG_OTLP_ATTRIBUTE_BYTES_MAX];
+};
 struct config_file {
     int64_t evaluation_interval_ms; /* 60000 if the file does not say */
     uint32_t external_count;
     struct config_label external[CONFIG_EXTERNAL_LABELS_MAX]; /* sorted by name */
+    struct config_otlp otlp;
     char ignored[512]; /* keys that have no meaning here, comma-separated */
 };
 

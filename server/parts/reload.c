@@ -3,6 +3,34 @@
 #include "server/config/config_file.h"
 #include "server/parts/server.h"
 
+#include <assert.h>
+#include <string.h>
+
+static_assert(CONFIG_OTLP_ATTRIBUTES_MAX == OTLP_ATTRIBUTES_MAX &&
+                  CONFIG_OTLP_ATTRIBUTE_BYTES_MAX == OTLP_ATTRIBUTE_BYTES_MAX,
+              "the configuration's attributes are copied whole");
+
+void server_apply_otlp(struct server *s)
+{
+    struct otlp_options o = {.delta = s->options.feature_otlp_delta,
+                             .lookback_ms = s->options.lookback_ms};
+    tsdb_mutex_lock(&s->config_lock);
+    if (s->config) {
+        const struct config_otlp *c = &s->config->otlp;
+        o.strategy = (enum otlp_strategy)c->strategy;
+        o.promote_all = c->promote_all;
+        o.keep_identifying = c->keep_identifying;
+        o.histograms_to_nhcb = c->histograms_to_nhcb;
+        o.promote_scope = c->promote_scope;
+        o.no_key_prefix = c->no_key_prefix;
+        o.join_underscores = c->join_underscores;
+        o.attribute_count = c->attribute_count;
+        memcpy(o.attributes, c->attributes, sizeof o.attributes);
+    }
+    tsdb_mutex_unlock(&s->config_lock);
+    ingest_otlp_options_set(s->ingest, &o);
+}
+
 enum tsdb_status server_reload(struct server *s, struct tsdb_error *err)
 {
     struct config_file *fresh = NULL;
@@ -23,6 +51,9 @@ enum tsdb_status server_reload(struct server *s, struct tsdb_error *err)
     s->query_options.default_step_ms = fresh ? fresh->evaluation_interval_ms : 60000;
     tsdb_mutex_unlock(&s->config_lock);
     config_file_destroy(old);
+    if (s->ingest) { /* not yet at start, when the engine comes after the file */
+        server_apply_otlp(s);
+    }
     atomic_store(&s->config_ok, 1);
     atomic_store(&s->config_loaded_ms, tsdb_clock_wall_ms(&s->clock));
     return TSDB_OK;

@@ -46,5 +46,7 @@ struct server {
 
 /* reload.c: read --config.file again and swap it in; the old one stays on any error. */
 enum tsdb_status server_reload(struct server *s, struct tsdb_error *err) TSDB_WUR;
+/* Hand the otlp: block and the flags that belong to it to ingest/. */
+void server_apply_otlp(struct server *s);
 
 #endif

@@ -23,7 +23,7 @@ struct check {
     struct tsdb_arena arena;
     struct cache_l2 *cache;
     struct tsdb_hash_key key;
-    uint64_t newest;           /* checkpoint that opened and verified; 0: none */
+    uint64_t newest;                   /* checkpoint that opened and verified; 0: none */
     struct series_log_mark series_log; /* that it relies on */
     uint64_t wal_from;
 };

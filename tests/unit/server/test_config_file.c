@@ -130,7 +130,68 @@ static void config_file_load__no_such_file__named(void **state)
     assert_non_null(strstr(err.msg, "/nonexistent/p.yml"));
 }
 
+static void config_file_parse__otlp__options_as_prometheus_has_them(void **state)
+{
+    (void)state;
+    struct config_file *c = NULL;
+    struct tsdb_error err = {0};
+    static const char text[] = "otlp:\n"
+                               "  translation_strategy: NoUTF8EscapingWithSuffixes\n"
+                               "  promote_resource_attributes: [a.b, c]\n"
+                               "  keep_identifying_resource_attributes: true\n"
+                               "  label_name_underscore_sanitization: false\n"
+                               "  label_name_preserve_multiple_underscores: true\n";
+    assert_ok_err(config_file_parse("f", text, sizeof text - 1, &c, &err), &err);
+    assert_int_equal(c->otlp.strategy, 2);
+    assert_int_equal(c->otlp.attribute_count, 2);
+    assert_string_equal(c->otlp.attributes[0], "a.b");
+    assert_true(c->otlp.keep_identifying);
+    assert_true(c->otlp.no_key_prefix);
+    assert_false(c->otlp.join_underscores);
+    assert_false(c->otlp.promote_all);
+    assert_string_equal(c->ignored, "");
+    struct tsdb_buf yaml;
+    tsdb_buf_init(&yaml, TSDB_MEM_OTHER, 0);
+    config_file_yaml(c, &yaml); /* what it prints is what it reads */
+    struct config_file *again = NULL;
+    assert_ok_err(config_file_parse("f", (const char *)yaml.data, yaml.len, &again, &err), &err);
+    assert_memory_equal(&again->otlp, &c->otlp, sizeof c->otlp);
+    tsdb_buf_deinit(&yaml);
+    config_file_destroy(again);
+    config_file_destroy(c);
+}
+
+static void config_file_parse__otlp_that_makes_no_sense__refused_with_the_line(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *says;
+    } cases[] = {
+        {"otlp:\n  translation_strategy: Some\n", "f:2: unknown translation_strategy \"Some\""},
+        {"otlp:\n  promote_all: true\n", "unknown key in otlp: \"promote_all\""},
+        {"otlp:\n  convert_histograms_to_nhcb: maybe\n", "expected true or false"},
+        {"otlp:\n  promote_resource_attributes: x\n", "expected a list"},
+        {"otlp:\n  promote_resource_attributes: [[x]]\n", "expected the name of an attribute"},
+        {"otlp:\n  ignore_resource_attributes: [x]\n", "promote_all_resource_attributes"},
+        {"otlp:\n  promote_all_resource_attributes: true\n  promote_resource_attributes: [x]\n",
+         "all attributes are promoted"},
+        {"otlp:\n  promote_resource_attributes: [x]\n  ignore_resource_attributes: [x]\n",
+         "only one of the lists"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct config_file *c = NULL;
+        struct tsdb_error err = {0};
+        assert_int_equal(config_file_parse("f", cases[i].text, strlen(cases[i].text), &c, &err),
+                         TSDB_INVALID);
+        if (!strstr(err.msg, cases[i].says)) {
+            fail_msg("%s\n%s does not say %s", cases[i].text, err.msg, cases[i].says);
+        }
+    }
+}
+
 static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(config_file_parse__otlp__options_as_prometheus_has_them),
+    cmocka_unit_test(config_file_parse__otlp_that_makes_no_sense__refused_with_the_line),
     cmocka_unit_test(config_file_parse__global_section__taken),
     cmocka_unit_test(config_file_parse__empty_or_comments__defaults),
     cmocka_unit_test(config_file_parse__bad_input__line_and_key),
