@@ -170,7 +170,7 @@ static void features__flags__are_followed(void **state)
 {
     (void)state;
     static const char *const off[] = {"\"remote_write_receiver\":true",
-                                      "\"otlp_write_receiver\":false",
+                                      "\"otlp_write_receiver\":true",
                                       "\"rate\":true",
                                       "\"sort_by_label\":false",
                                       "\"limitk\":false",
