@@ -25,8 +25,7 @@
  *     samples the labels of others. It goes to quarantine/, as do damaged ones newer than the one
  *     that is taken; what they refer to must be kept (result.checkpoints_left_out).
  *  7. The partitions' epochs end above every epoch and decode generation that was seen.
- *
- *  7. It needs little more memory than what it recovers: what readers could have held is freed on the
+ *  8. It needs little more memory than what it recovers: what readers could have held is freed on the
  *     way, and what is full is sealed (relieve) after every stretch of log.
  *
  * Threads: the caller and worker_count - 1 helpers of its own, each with its range of partitions;
