@@ -15,7 +15,8 @@ struct reading {
     struct read_request request;
     struct tsdb_labels external;
     struct tsdb_arena scratch; /* of one series; charged like the call's */
-    struct tsdb_buf *out;      /* what grows: the response before Snappy, or the frames */
+    struct tsdb_buf raw;       /* the response before Snappy */
+    struct tsdb_buf *out;      /* what grows: raw, or the frames */
     uint64_t charged_bytes;    /* of it, to the request's account */
     struct read_stream stream;
 };
@@ -159,8 +160,7 @@ static enum tsdb_status decode(struct call *c, struct read_request *out, struct 
 static enum tsdb_status answer(struct reading *r, struct tsdb_error *err)
 {
     struct call *c = r->call;
-    struct tsdb_buf raw;
-    tsdb_buf_init(&raw, TSDB_MEM_QUERY, c->server->options.query_bytes_max);
+    tsdb_buf_init(&r->raw, TSDB_MEM_QUERY, c->server->options.query_bytes_max);
     enum tsdb_status status;
     if (r->request.streamed) {
         call_ok(c, "application/x-streamed-protobuf; proto=prometheus.ChunkedReadResponse");
@@ -170,15 +170,15 @@ static enum tsdb_status answer(struct reading *r, struct tsdb_error *err)
         read_stream_deinit(&r->stream);
     } else {
         call_ok(c, "application/x-protobuf");
-        r->out = &raw;
+        r->out = &r->raw;
         status = answer_queries(r, err);
         if (status == TSDB_OK) {
-            status = ingest_snappy_encode(raw.data, raw.len, &c->out, err);
+            status = ingest_snappy_encode(r->raw.data, r->raw.len, &c->out, err);
         }
         c->content_encoding = "snappy";
     }
     tsdb_account_release(&c->request.account, r->charged_bytes);
-    tsdb_buf_deinit(&raw);
+    tsdb_buf_deinit(&r->raw);
     return status;
 }
 
