@@ -195,12 +195,29 @@ static void put_histogram(struct tsdb_buf *out, int64_t t_ms, const struct tsdb_
 
 /* ---- SAMPLES ---- */
 
+/* Both tags, eight bytes, a varint: its length is one byte. Most of an answer is these. */
+#define SAMPLE_BYTES_MAX (2 + 1 + 8 + 1 + TSDB_VARINT64_BYTES_MAX)
+
 static void put_sample(struct tsdb_buf *out, int64_t t_ms, uint64_t bits)
 {
-    size_t begin = out->len;
-    put_bits(out, SAMPLE_VALUE, bits);
-    put_varint(out, SAMPLE_TIME, (uint64_t)t_ms);
-    wrap(out, begin, SERIES_SAMPLES);
+    uint8_t *p = tsdb_buf_reserve(out, SAMPLE_BYTES_MAX);
+    if (!p) {
+        return;
+    }
+    uint8_t *body = p + 2;
+    uint8_t *end = body;
+    if (bits != 0) {
+        *end++ = WIRE_TAG(SAMPLE_VALUE, WIRE_FIXED64);
+        tsdb_store_le64(end, bits);
+        end += sizeof bits;
+    }
+    if (t_ms != 0) {
+        *end++ = WIRE_TAG(SAMPLE_TIME, WIRE_VARINT);
+        end = tsdb_put_uvarint(end, (uint64_t)t_ms);
+    }
+    p[0] = WIRE_TAG(SERIES_SAMPLES, WIRE_LEN);
+    p[1] = (uint8_t)(end - body);
+    out->len += (size_t)(end - p);
 }
 
 size_t read_result_begin(const struct tsdb_buf *out)

@@ -357,6 +357,44 @@ static void read_stream__every_kind__frames_hold_it(void **state)
     assert_true(frames[0] > frames[1] && frames[1] > frames[2]); /* one chunk each at least */
 }
 
+/* Every allocation fails once: an error, or the whole answer; and nothing is left behind. */
+static void read_wire__no_memory__is_an_error(void **state)
+{
+    (void)state;
+    static struct data d;
+    static const uint8_t request[] = "\x0a\x08\x1a\x06\x12\x01\x61\x1a\x01\x62\x10\x01";
+    fill(&d);
+    struct tsdb_labels labels = merged_labels();
+    uint32_t failed = 0;
+    bool whole = false;
+    for (uint64_t nth = 1; !whole; nth++) {
+        struct tsdb_arena small;
+        struct tsdb_buf out;
+        struct tsdb_buf frames;
+        struct read_request r;
+        struct read_stream s;
+        tsdb_arena_init(&small, TSDB_MEM_OTHER, 64, NULL);
+        tsdb_buf_init(&out, TSDB_MEM_OTHER, 0);
+        tsdb_buf_init(&frames, TSDB_MEM_OTHER, 0);
+        read_stream_init(&s, &frames, 300);
+        tsdb_alloc_fail_nth(nth, 1);
+        enum tsdb_status status =
+            read_request_decode(request, sizeof request - 1, &small, &r, &err);
+        read_result_series(&out, &labels, &d.columns);
+        read_result_end(&out, 0);
+        enum tsdb_status streamed = read_stream_series(&s, 0, &labels, &d.columns, &err);
+        tsdb_alloc_fail_nth(0, 0);
+        whole = status == TSDB_OK && !out.failed && streamed == TSDB_OK;
+        failed += !whole;
+        assert_true(whole || streamed != TSDB_OK); /* it is the last: memory fails for good */
+        read_stream_deinit(&s);
+        tsdb_buf_deinit(&frames);
+        tsdb_buf_deinit(&out);
+        tsdb_arena_deinit(&small);
+    }
+    assert_true(failed > 5);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup_teardown(read_request_decode__queries_matchers_hints__as_sent, setup,
                                     teardown),
@@ -365,6 +403,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup_teardown(read_result__every_kind__read_back_by_another_decoder, setup,
                                     teardown),
     cmocka_unit_test_setup_teardown(read_stream__every_kind__frames_hold_it, setup, teardown),
+    cmocka_unit_test_setup_teardown(read_wire__no_memory__is_an_error, setup, teardown),
 };
 
 TEST_MAIN(tests)
