@@ -1,7 +1,7 @@
 /* The request context: goes through every ingest and query call.
  *
- * Zones: everything is immutable after init except `cancelled` (atomic) and the account (atomic
- * inside). */
+ * Zones: everything is immutable after init except `cancelled` (atomic), the account (atomic inside)
+ * and `regex_size`. */
 #ifndef MODEL_REQUEST_H
 #define MODEL_REQUEST_H
 
@@ -33,6 +33,8 @@ struct tsdb_request {
     const struct tsdb_clock *clock;
     enum tsdb_durability durability; /* at least this much; the server's mode is the floor */
     struct tsdb_account account;
+    uint64_t regex_size_max;     /* instructions of all regular expressions together; 0: any */
+    uint64_t regex_size;         /* so far; counted by the one thread that works for the request */
     _Atomic(uint32_t) cancelled; /* set once by a watcher; polled by the work */
 };
 

@@ -10,7 +10,8 @@ struct index_matcher {
     struct index_pattern pattern;
     struct tsdb_slice literal; /* the value of "=" and "!=", as a set of one */
     struct index_regex *regex; /* only for INDEX_PATTERN_RE2 */
-    struct tsdb_arena arena;   /* of the pattern */
+    bool owns_regex;
+    struct tsdb_arena arena; /* of the pattern */
     bool matches_empty;
     bool matches_all;
 };
@@ -20,7 +21,8 @@ static bool is_negative(const struct index_matcher *m)
     return m->source.op == TSDB_MATCH_NE || m->source.op == TSDB_MATCH_NRE;
 }
 
-static enum tsdb_status pattern_compile(struct index_matcher *m, struct tsdb_error *err)
+static enum tsdb_status pattern_compile(struct index_matcher *m, struct index_regexes *set,
+                                        struct tsdb_error *err)
 {
     const char *pattern = m->source.value;
     size_t len = m->source.value_len;
@@ -29,8 +31,12 @@ static enum tsdb_status pattern_compile(struct index_matcher *m, struct tsdb_err
         return tsdb_error_set(err, status, "matcher with a pattern of %zu bytes: out of memory",
                               len);
     }
-    return m->pattern.shape == INDEX_PATTERN_RE2 ? index_regex_compile(pattern, len, &m->regex, err)
-                                                 : TSDB_OK;
+    if (m->pattern.shape != INDEX_PATTERN_RE2) {
+        return TSDB_OK;
+    }
+    m->owns_regex = set == NULL;
+    return set ? index_regexes_get(set, pattern, len, &m->regex, err)
+               : index_regex_compile(pattern, len, &m->regex, err);
 }
 
 /* Is one of the globs a lone ".*"? */
@@ -48,6 +54,12 @@ static bool pattern_matches_all(const struct index_pattern *p)
 enum tsdb_status index_matcher_compile(const struct tsdb_matcher *m, struct index_matcher **out,
                                        struct tsdb_error *err)
 {
+    return index_matcher_compile_in(m, NULL, out, err);
+}
+
+enum tsdb_status index_matcher_compile_in(const struct tsdb_matcher *m, struct index_regexes *set,
+                                          struct index_matcher **out, struct tsdb_error *err)
+{
     struct index_matcher *c = tsdb_mem_alloc_zero(TSDB_MEM_QUERY, sizeof *c);
     if (!c) {
         return tsdb_error_nomem(err, "a matcher");
@@ -59,7 +71,7 @@ enum tsdb_status index_matcher_compile(const struct tsdb_matcher *m, struct inde
         c->pattern =
             (struct index_pattern){.shape = INDEX_PATTERN_SET, .set = &c->literal, .set_count = 1};
     } else {
-        enum tsdb_status status = pattern_compile(c, err);
+        enum tsdb_status status = pattern_compile(c, set, err);
         if (status != TSDB_OK) {
             index_matcher_destroy(c);
             return status;
@@ -74,7 +86,9 @@ enum tsdb_status index_matcher_compile(const struct tsdb_matcher *m, struct inde
 void index_matcher_destroy(struct index_matcher *m)
 {
     if (m) {
-        index_regex_destroy(m->regex);
+        if (m->owns_regex) {
+            index_regex_destroy(m->regex);
+        }
         tsdb_arena_deinit(&m->arena);
         tsdb_mem_free(TSDB_MEM_QUERY, m, sizeof *m);
     }

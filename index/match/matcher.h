@@ -19,6 +19,12 @@ struct index_matcher; /* one compiled matcher */
  * pattern. */
 enum tsdb_status index_matcher_compile(const struct tsdb_matcher *m, struct index_matcher **out,
                                        struct tsdb_error *err) TSDB_WUR;
+/* The same with expressions of a query, which then own the automaton and must outlive the matcher;
+ * NULL: as above. Also LIMIT, CANCELLED, TIMEOUT. */
+struct index_regexes;
+enum tsdb_status index_matcher_compile_in(const struct tsdb_matcher *m, struct index_regexes *set,
+                                          struct index_matcher **out,
+                                          struct tsdb_error *err) TSDB_WUR;
 void index_matcher_destroy(struct index_matcher *m);
 bool index_matcher_matches(const struct index_matcher *m, const char *value, size_t len);
 bool index_matcher_matches_empty(const struct index_matcher *m);

@@ -10,7 +10,10 @@
 #define PRODUCT_MAX 1024u
 /* Copied for all products of a pattern: "(a)(b)(c)..." is not to be quadratic. */
 #define PRODUCT_TOKENS_MAX (1u << 16)
-#define GLOBS_MAX          32u /* tried one after the other */
+/* Tried one after the other: an automaton is slower by far, as its states are sets of places in all
+ * of them. */
+#define GLOBS_MAX (1u << 18)
+#define GLOBS_FEW 32u /* beyond, what is in the value is looked at first */
 
 enum {
     TOKEN_STAR = 256, /* ".*" */
@@ -405,10 +408,44 @@ static bool glob_matches(const struct index_glob *g, const char *value, size_t l
     return end - pos >= g->gaps[g->part_count - 1];
 }
 
+/* Which pairs of bytes a value has, roughly: what needs another pair cannot match. */
+#define PAIR_BITS 32768u
+struct pairs {
+    uint64_t bits[PAIR_BITS / 64];
+};
+
+static uint32_t pair_bit(const uint8_t *s)
+{
+    return ((uint32_t)s[0] << 7 ^ s[1]) % PAIR_BITS;
+}
+
+static bool many_globs_match(const struct index_pattern *p, const char *value, size_t len)
+{
+    struct pairs pairs = {0};
+    const uint8_t *bytes = (const uint8_t *)value;
+    for (size_t i = 0; i + 1 < len; i++) {
+        uint32_t bit = pair_bit(bytes + i);
+        pairs.bits[bit / 64] |= UINT64_C(1) << (bit % 64);
+    }
+    for (uint32_t i = 0; i < p->glob_count; i++) {
+        const struct index_glob *g = &p->globs[i];
+        const struct tsdb_slice *inner = g->part_count > 2 ? &g->parts[1] : &g->parts[0];
+        uint32_t bit = inner->len >= 2 ? pair_bit(inner->data) : PAIR_BITS;
+        bool may = bit == PAIR_BITS || (pairs.bits[bit / 64] >> (bit % 64) & 1) != 0;
+        if (may && glob_matches(g, value, len)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool index_pattern_matches(const struct index_pattern *p, const char *value, size_t len)
 {
     if (p->shape == INDEX_PATTERN_SET) {
         return set_has(p, value, len);
+    }
+    if (p->glob_count > GLOBS_FEW) {
+        return many_globs_match(p, value, len);
     }
     for (uint32_t i = 0; i < p->glob_count; i++) {
         if (glob_matches(&p->globs[i], value, len)) {

@@ -17,67 +17,28 @@ struct index_re2 {
     }
 };
 
-// Bounds the program of one pattern, and its lazily built automaton: then RE2 starts that anew.
-static const int64_t re2_bytes_max = 16 << 20;
-
-static RE2::Options re2_options()
+static RE2::Options re2_options(int64_t bytes_max)
 {
     RE2::Options options;
     options.set_dot_nl(true);
     options.set_log_errors(false);
-    options.set_max_mem(re2_bytes_max);
+    options.set_max_mem(bytes_max);
     return options;
 }
 
-// The words of Go's regexp/syntax for the errors that both know.
-static const char *go_error_text(const RE2 &re)
+extern "C" struct index_re2 *index_re2_create(const char *pattern, size_t len, int64_t bytes_max,
+                                              char *err, size_t cap)
 {
-    switch (re.error_code()) {
-    case RE2::ErrorBadEscape:
-        return "invalid escape sequence";
-    case RE2::ErrorBadCharClass:
-        return "invalid character class";
-    case RE2::ErrorBadCharRange:
-        return "invalid character class range";
-    case RE2::ErrorMissingBracket:
-        return "missing closing ]";
-    case RE2::ErrorMissingParen:
-        return "missing closing )";
-    case RE2::ErrorUnexpectedParen:
-        return "unexpected )";
-    case RE2::ErrorTrailingBackslash:
-        return "trailing backslash at end of expression";
-    case RE2::ErrorRepeatArgument:
-        return "missing argument to repetition operator";
-    case RE2::ErrorRepeatSize:
-        return "invalid repeat count";
-    case RE2::ErrorRepeatOp:
-        return "invalid nested repetition operator";
-    case RE2::ErrorBadPerlOp:
-        return "invalid or unsupported Perl syntax";
-    case RE2::ErrorBadUTF8:
-        return "invalid UTF-8";
-    case RE2::ErrorBadNamedCapture:
-        return "invalid named capture";
-    case RE2::ErrorPatternTooLarge:
-        return "expression too large";
-    default:
-        return "internal error";
-    }
-}
-
-extern "C" struct index_re2 *index_re2_create(const char *pattern, size_t len, char *err,
-                                              size_t cap)
-{
-    const RE2::Options options = re2_options();
+    const RE2::Options options = re2_options(bytes_max);
     err[0] = '\0';
     index_re2 *re = new (std::nothrow) index_re2(re2::StringPiece(pattern, len), options);
     if (re == nullptr) {
         return nullptr;
     }
     if (!re->re.ok()) {
-        const std::string &arg = re->re.error_arg();
-        (void)snprintf(err, cap, "%s: `%s`", go_error_text(re->re), arg.c_str());
+        (void)snprintf(err, cap, "%s",
+                       re->re.error_code() == RE2::ErrorPatternTooLarge ? "expression too large"
+                                                                         : "not supported");
         delete re;
         return nullptr;
     }
@@ -87,6 +48,11 @@ extern "C" struct index_re2 *index_re2_create(const char *pattern, size_t len, c
 extern "C" void index_re2_destroy(struct index_re2 *re)
 {
     delete re;
+}
+
+extern "C" unsigned long index_re2_size(const struct index_re2 *re)
+{
+    return static_cast<unsigned long>(re->re.ProgramSize());
 }
 
 extern "C" bool index_re2_match(const struct index_re2 *re, const char *s, size_t len)
@@ -122,19 +88,9 @@ extern "C" bool index_re2_groups(const struct index_re2 *re, const char *s, size
     return matched;
 }
 
-extern "C" size_t index_re2_group_named(const struct index_re2 *re, const char *name, size_t len)
-{
-    for (const auto &group : re->re.NamedCapturingGroups()) {
-        if (group.first.size() == len && group.first.compare(0, len, name, len) == 0) {
-            return static_cast<size_t>(group.second);
-        }
-    }
-    return 0;
-}
-
 extern "C" size_t index_re2_word_prefix(const char *s, size_t len)
 {
-    static const RE2 word("[\\pL\\p{Nd}_]*", re2_options());
+    static const RE2 word("[\\pL\\p{Nd}_]*", re2_options(1 << 20));
     re2::StringPiece prefix;
     const re2::StringPiece text(s, len);
     return word.Match(text, 0, len, RE2::ANCHOR_START, &prefix, 1) ? prefix.size() : 0;

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CHECK_EVERY 128u /* values or series between two looks at the clock */
+#define CHECK_EVERY 16u /* values or series between two looks at the clock */
 /* Asking a series for its label costs about as much as asking the matcher about this many values:
  * in memory that is cache lines, on disk a group of label lists and a symbol. */
 #define CANDIDATE_COST 4u

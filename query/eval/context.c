@@ -28,7 +28,11 @@ enum tsdb_status exec_nomem_status(struct exec *x)
 
 enum tsdb_status exec_check(struct exec *x)
 {
-    enum tsdb_status status = tsdb_request_check(x->request);
+    return exec_stopped(x, tsdb_request_check(x->request));
+}
+
+enum tsdb_status exec_stopped(struct exec *x, enum tsdb_status status)
+{
     if (status == TSDB_CANCELLED) {
         return exec_fail(x, status, "query was canceled in expression evaluation");
     }

@@ -296,6 +296,7 @@ enum tsdb_status query_eval_source(const struct query_source *source,
         .options = options,
         .source = source,
         .request = request,
+        .regexes = {.request = request},
         .arena = arena,
         .err = err,
         .text = expr->text,
@@ -318,6 +319,7 @@ enum tsdb_status query_eval_source(const struct query_source *source,
         status = notes_finish(&x, &r);
     }
     source->ops->close(source->ctx);
+    index_regexes_deinit(&x.regexes);
     for (struct exec_scratch *sc = x.scratches; sc; sc = sc->next) {
         tsdb_arena_deinit(&sc->arena);
     }

@@ -36,6 +36,7 @@
 #define QUERY_EVAL_OP_H
 
 #include "base/assert.h"
+#include "index/match/regex.h"
 #include "query/eval/labels.h"
 #include "query/eval/source.h"
 #include "query/lang/functions.h"
@@ -134,7 +135,8 @@ struct exec {
     uint32_t in_buckets; /* what needs the buckets of a histogram, and subqueries */
     uint32_t polls;
     struct exec_scratch *scratches;
-    struct exec_note *notes; /* newest first */
+    struct index_regexes regexes; /* of label_replace and info; selectors have those of storage */
+    struct exec_note *notes;      /* newest first */
     uint32_t note_count;
     uint32_t turns; /* operators built so far */
     uint32_t turn;  /* of the operator that computes; 0 while building */
@@ -146,6 +148,9 @@ struct exec {
 enum tsdb_status exec_poll(struct exec *x) TSDB_WUR;
 /* Cancelled or late? */
 enum tsdb_status exec_check(struct exec *x) TSDB_WUR;
+/* The status of something below, with the words of the query if it ran out of time or was
+ * cancelled. */
+enum tsdb_status exec_stopped(struct exec *x, enum tsdb_status status) TSDB_WUR;
 /* Account for samples held until the end of the query, or until exec_release. */
 enum tsdb_status exec_hold(struct exec *x, uint64_t samples) TSDB_WUR;
 void exec_release(struct exec *x, uint64_t samples);

@@ -105,7 +105,8 @@ static enum tsdb_status split_matchers(struct op_info *o)
 static enum tsdb_status match_names(struct op_info *o, const struct tsdb_matcher *m)
 {
     struct index_matcher *compiled = NULL;
-    enum tsdb_status status = index_matcher_compile(m, &compiled, o->op.x->err);
+    enum tsdb_status status =
+        index_matcher_compile_in(m, &o->op.x->regexes, &compiled, o->op.x->err);
     for (uint32_t i = 0; i < o->base->series_count && status == TSDB_OK; i++) {
         status = exec_poll(o->op.x);
         struct query_str name = labels_metric_name(&o->base->series[i].labels);
@@ -133,7 +134,7 @@ static enum tsdb_status apply_matchers(struct op_info *o)
     o->empty_will_do = true;
     for (uint32_t i = 0; i < o->data_count && status == TSDB_OK; i++) {
         struct index_matcher *m = NULL;
-        status = index_matcher_compile(&o->data_matchers[i], &m, x->err);
+        status = index_matcher_compile_in(&o->data_matchers[i], &x->regexes, &m, x->err);
         if (status == TSDB_OK) {
             o->empty_will_do = o->empty_will_do && index_matcher_matches_empty(m);
             index_matcher_destroy(m);

@@ -65,6 +65,22 @@ static enum tsdb_status relabel_set(struct op_relabel *r, uint32_t i, struct que
     return TSDB_OK;
 }
 
+/* Prometheus puts the text between anchors before it parses it: "a)|(b" is one that it takes. */
+static enum tsdb_status anchored_regex(struct exec *x, struct query_str pattern,
+                                       struct index_regex **out, struct tsdb_error *err)
+{
+    struct tsdb_buf b;
+    tsdb_buf_init(&b, TSDB_MEM_QUERY, 0);
+    tsdb_buf_put_str(&b, "^(?s:");
+    tsdb_buf_put(&b, pattern.data, pattern.len);
+    tsdb_buf_put_str(&b, ")$");
+    enum tsdb_status status =
+        b.failed ? TSDB_NOMEM
+                 : index_regexes_get(&x->regexes, (const char *)b.data, b.len, out, err);
+    tsdb_buf_deinit(&b);
+    return status;
+}
+
 enum tsdb_status op_label_replace_build(struct exec *x, const struct query_expr *e,
                                         const struct grid *grid, struct op **out)
 {
@@ -73,13 +89,16 @@ enum tsdb_status op_label_replace_build(struct exec *x, const struct query_expr 
     struct query_str src = string_arg(e, 3);
     struct query_str pattern = string_arg(e, 4);
     struct index_regex *re = NULL;
-    enum tsdb_status status = index_regex_compile(pattern.data, pattern.len, &re, NULL);
+    struct tsdb_error err = {0};
+    enum tsdb_status status = anchored_regex(x, pattern, &re, &err);
     if (status == TSDB_INVALID) {
         return exec_fail(x, status, "invalid regular expression in label_replace(): %.*s",
                          (int)pattern.len, pattern.data);
     }
     if (status != TSDB_OK) {
-        return exec_nomem(x);
+        return status == TSDB_LIMIT   ? exec_fail(x, status, "%s", err.msg)
+               : status == TSDB_NOMEM ? exec_nomem(x)
+                                      : exec_stopped(x, status);
     }
     struct op_relabel *r = NULL;
     if (!valid_label_name(dst)) {
@@ -102,7 +121,6 @@ enum tsdb_status op_label_replace_build(struct exec *x, const struct query_expr 
         }
     }
     tsdb_buf_deinit(&value);
-    index_regex_destroy(re);
     if (status != TSDB_OK) {
         return status;
     }

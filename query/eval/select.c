@@ -243,7 +243,7 @@ enum tsdb_status select_series(struct exec *x, const struct query_expr *v,
     enum tsdb_status status = x->source->ops->select(x->source->ctx, v->u.vector.matchers,
                                                      v->u.vector.matcher_count, set, x->err);
     if (status != TSDB_OK) {
-        return status;
+        return exec_stopped(x, status);
     }
     struct op_series *series =
         TSDB_ARENA_ARRAY(x->arena, struct op_series, TSDB_MAX(set->count, 1));
@@ -272,7 +272,7 @@ enum tsdb_status select_read(struct exec *x, uint32_t ref, int64_t min_ms, int64
     if (status == TSDB_OK) {
         x->samples_read += out->count;
     }
-    return status;
+    return exec_stopped(x, status);
 }
 
 /* The histograms of a series, in an array that may be changed. */

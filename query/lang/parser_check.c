@@ -10,14 +10,13 @@ enum tsdb_status parser_matcher_refuses_empty(const struct tsdb_matcher *m, bool
     if (m->op == TSDB_MATCH_EQ || m->op == TSDB_MATCH_NE) {
         return TSDB_OK;
     }
-    struct index_regex *re = NULL;
-    enum tsdb_status status = index_regex_compile(m->value, m->value_len, &re, NULL);
+    bool matches_empty = false;
+    enum tsdb_status status = index_regex_check(m->value, m->value_len, NULL, &matches_empty, NULL);
     if (status != TSDB_OK) {
         *out = false;
         return status == TSDB_INVALID ? TSDB_OK : TSDB_NOMEM;
     }
-    *out = index_regex_match(re, "", 0) == (m->op == TSDB_MATCH_NRE);
-    index_regex_destroy(re);
+    *out = matches_empty == (m->op == TSDB_MATCH_NRE);
     return TSDB_OK;
 }
 

@@ -150,10 +150,10 @@ static bool check_regex(struct parser *p, uint32_t pos, const struct tsdb_matche
     if (m->op != TSDB_MATCH_RE && m->op != TSDB_MATCH_NRE) {
         return true;
     }
-    struct index_regex *re = NULL;
+    bool matches_empty;
     struct tsdb_error err;
-    enum tsdb_status status = index_regex_compile(m->value, m->value_len, &re, &err);
-    index_regex_destroy(re);
+    enum tsdb_status status =
+        index_regex_check(m->value, m->value_len, p->arena, &matches_empty, &err);
     if (status == TSDB_INVALID) {
         return parser_fail(p, pos, "%s", tsdb_error_text(&err));
     }

@@ -86,6 +86,7 @@ void call_arm(struct call *c)
     struct server *s = c->server;
     tsdb_request_init(&c->request, &s->clock, TSDB_SCOPE_READ);
     tsdb_account_init(&c->request.account, s->options.query_bytes_max, &s->queries);
+    c->request.regex_size_max = s->options.query_regex_size_max;
     c->request.deadline_ns = c->begin_ns + s->options.query_timeout_ms * 1000000;
     tsdb_arena_init(&c->arena, TSDB_MEM_QUERY, CALL_ARENA_BYTES, &c->request.account);
     tsdb_buf_init(&c->form, TSDB_MEM_SERVER, PARAMS_FORM_BYTES_MAX);

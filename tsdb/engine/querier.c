@@ -59,6 +59,7 @@ enum tsdb_status tsdb_querier_open(struct tsdb *db, struct tsdb_request *request
     q->db = db;
     q->request = request;
     q->range = range;
+    q->regexes = (struct index_regexes){request, NULL};
     q->view = view_acquire(&db->blocks.views);
     tsdb_arena_init(&q->arena, TSDB_MEM_QUERY, QUERIER_ARENA_BYTES, querier_account(request));
     *out = q;
@@ -71,6 +72,7 @@ void tsdb_querier_close(struct tsdb_querier *q)
         return;
     }
     view_release(&q->db->blocks.views, q->view);
+    index_regexes_deinit(&q->regexes);
     tsdb_arena_deinit(&q->arena);
     tsdb_mem_free(TSDB_MEM_QUERY, q, sizeof *q);
 }

@@ -12,6 +12,7 @@
 #ifndef TSDB_ENGINE_QUERIER_PRIVATE_H
 #define TSDB_ENGINE_QUERIER_PRIVATE_H
 
+#include "index/match/regex.h"
 #include "tsdb/engine/tsdb_private.h"
 
 struct tsdb_querier {
@@ -20,6 +21,7 @@ struct tsdb_querier {
     struct tsdb_time_range range;
     struct tsdb_arena arena; /* refs of the sets */
     struct view *view;       /* pinned */
+    struct index_regexes regexes;
 };
 
 struct tsdb_account *querier_account(struct tsdb_request *r); /* NULL without a request */

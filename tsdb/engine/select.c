@@ -22,8 +22,9 @@ void selection_deinit(struct selection *sel)
     tsdb_arena_deinit(&sel->scratch);
 }
 
-static enum tsdb_status conjunction_compile(struct conjunction *c, const struct tsdb_selector *s,
-                                            struct tsdb_arena *arena, struct tsdb_error *err)
+static enum tsdb_status conjunction_compile(struct conjunction *c, struct tsdb_querier *q,
+                                            const struct tsdb_selector *s, struct tsdb_arena *arena,
+                                            struct tsdb_error *err)
 {
     c->count = 0;
     uint32_t room = TSDB_MAX(s->count, 1u);
@@ -33,7 +34,8 @@ static enum tsdb_status conjunction_compile(struct conjunction *c, const struct 
         return querier_exhausted(arena, err);
     }
     for (uint32_t i = 0; i < s->count; i++) {
-        enum tsdb_status status = index_matcher_compile(&s->matchers[i], &c->owned[i], err);
+        enum tsdb_status status =
+            index_matcher_compile_in(&s->matchers[i], &q->regexes, &c->owned[i], err);
         if (status != TSDB_OK) {
             return status;
         }
@@ -60,7 +62,7 @@ enum tsdb_status selection_init(struct selection *sel, struct tsdb_querier *q,
     for (uint32_t i = 0; status == TSDB_OK && i < count; i++) {
         sel->any[i].count = 0;
         sel->count = i + 1;
-        status = conjunction_compile(&sel->any[i], &selectors[i], &sel->scratch, err);
+        status = conjunction_compile(&sel->any[i], q, &selectors[i], &sel->scratch, err);
     }
     if (status != TSDB_OK) {
         selection_deinit(sel);

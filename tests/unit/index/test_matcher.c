@@ -384,7 +384,57 @@ static void matcher_compile__long_patterns__bounded_memory_and_right(void **stat
     assert_int_equal(tsdb_mem_used(TSDB_MEM_QUERY), used);
 }
 
+/* More globs than are tried without a look at the value's pairs of bytes first. */
+static void matcher_matches__many_globs__agree_with_re2(void **state)
+{
+    (void)state;
+    struct tsdb_prng prng;
+    tsdb_prng_init(&prng, 77);
+    uint32_t hits = 0;
+    for (int round = 0; round < 20; round++) {
+        char pattern[4096];
+        size_t len = 0;
+        for (int i = 0; i < 60; i++) {
+            static const char *const forms[] = {"%c%c%c.*", ".*%c%c%c", ".*%c%c%c.*",
+                                                ".+%c.*%c%c.+", "%c.*%c.*%c"};
+            int c[3];
+            for (int k = 0; k < 3; k++) {
+                c[k] = 'a' + (int)tsdb_prng_below(&prng, 7);
+            }
+            size_t form = tsdb_prng_below(&prng, TSDB_ARRAY_LEN(forms));
+            if (i > 0) {
+                pattern[len++] = '|';
+            }
+            for (const char *f = forms[form], *end = f + strlen(f); f < end; f++) {
+                bool hole = *f == '%';
+                pattern[len++] = hole ? (char)c[(f - forms[form]) % 3] : *f;
+                f += hole;
+            }
+        }
+        struct index_matcher *m = compiled_bytes(TSDB_MATCH_RE, pattern, len);
+        struct index_regex *oracle = NULL;
+        assert_int_equal(index_matcher_shape(m), INDEX_PATTERN_GLOB);
+        assert_ok(index_regex_compile(pattern, len, &oracle, NULL));
+        for (int i = 0; i < 500; i++) {
+            char value[8];
+            size_t n = tsdb_prng_below(&prng, sizeof value + 1);
+            for (size_t k = 0; k < n; k++) {
+                value[k] = (char)('a' + tsdb_prng_below(&prng, 9));
+            }
+            bool hit = index_matcher_matches(m, value, n);
+            hits += hit;
+            if (hit != index_regex_match(oracle, value, n)) {
+                fail_msg("%.*s against %.*s", (int)n, value, (int)len, pattern);
+            }
+        }
+        index_regex_destroy(oracle);
+        index_matcher_destroy(m);
+    }
+    assert_true(hits > 1000 && hits < 9000);
+}
+
 static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(matcher_matches__many_globs__agree_with_re2),
     cmocka_unit_test(matcher_matches__each_operator__as_prometheus),
     cmocka_unit_test(pattern_analyse__known_patterns__take_the_expected_shape),
     cmocka_unit_test(matcher_set__literals__sorted_and_unique),
