@@ -285,6 +285,9 @@ static size_t scan_mantissa(const char *s, size_t len, size_t i, struct number *
             seen_point = true;
             continue;
         }
+        if (s[i] == '_') {
+            continue;
+        }
         int d = digit_value(s[i], n->is_hex);
         if (d < 0) {
             break;
@@ -318,7 +321,13 @@ static size_t scan_exponent(const char *s, size_t len, size_t i, struct number *
     if (i == len) {
         return 0;
     }
+    if (s[i] < '0' || s[i] > '9') {
+        return 0;
+    }
     for (; i < len; i++) {
+        if (s[i] == '_') {
+            continue;
+        }
         if (s[i] < '0' || s[i] > '9') {
             return 0;
         }
@@ -388,6 +397,22 @@ static double number_value(struct number *n)
     return n->negative ? -v : v;
 }
 
+/* Underscores stand between digits, or between "0x" and a digit. */
+static bool underscores_fit(const char *s, size_t len, bool is_hex)
+{
+    for (size_t i = 0; i < len; i++) {
+        if (s[i] != '_') {
+            continue;
+        }
+        bool prefix = is_hex && i >= 2 && (s[i - 1] | 0x20) == 'x';
+        bool before = i > 0 && (prefix || digit_value(s[i - 1], is_hex) >= 0);
+        if (!before || i + 1 == len || digit_value(s[i + 1], is_hex) < 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
 bool tsdb_parse_float(const char *s, size_t len, double *out)
 {
     if (len == 0) {
@@ -403,10 +428,11 @@ bool tsdb_parse_float(const char *s, size_t len, double *out)
     n.negative = i == 1 && s[0] == '-';
     n.is_hex = len - i > 2 && s[i] == '0' && (s[i + 1] | 0x20) == 'x';
     i = scan_mantissa(s, len, n.is_hex ? i + 2 : i, &n);
-    if (i > 0 && i < len && (s[i] | 0x20) == (n.is_hex ? 'p' : 'e')) {
+    bool has_exponent = i > 0 && i < len && (s[i] | 0x20) == (n.is_hex ? 'p' : 'e');
+    if (has_exponent) {
         i = scan_exponent(s, len, i, &n);
     }
-    if (i == 0 || i < len) {
+    if (i == 0 || i < len || (n.is_hex && !has_exponent) || !underscores_fit(s, len, n.is_hex)) {
         return false;
     }
     double v = number_value(&n);
@@ -560,7 +586,7 @@ static bool scan_fraction_ms(const char *s, size_t len, size_t *i, int64_t *out_
     return *i > begin;
 }
 
-/* "Z" or "+hh:mm" at the end of s. */
+/* "Z" or "+hh:mm" at the end of s. Go lets 24 hours and 60 minutes pass. */
 static bool scan_zone_ms(const char *s, size_t len, size_t i, int64_t *out_ms)
 {
     unsigned hour;
@@ -575,11 +601,18 @@ static bool scan_zone_ms(const char *s, size_t len, size_t i, int64_t *out_ms)
     }
     i++;
     if (!scan_field(s, len, &i, 2, 0, 24, &hour) || !scan_char(s, len, &i, ':') ||
-        !scan_field(s, len, &i, 2, 0, 59, &minute)) {
+        !scan_field(s, len, &i, 2, 0, 60, &minute)) {
         return false;
     }
     *out_ms = ((int64_t)hour * 60 + minute) * MS_MINUTE * (west ? -1 : 1);
     return i == len;
+}
+
+/* Of one digit, too: Go's layout says "15", which takes both. */
+static bool scan_hour(const char *s, size_t len, size_t *i, unsigned *out)
+{
+    bool one = *i + 1 < len && (s[*i + 1] < '0' || s[*i + 1] > '9');
+    return scan_field(s, len, i, one ? 1 : 2, 0, 23, out);
 }
 
 bool tsdb_parse_rfc3339_ms(const char *s, size_t len, int64_t *out_ms)
@@ -593,14 +626,15 @@ bool tsdb_parse_rfc3339_ms(const char *s, size_t len, int64_t *out_ms)
     if (!scan_field(s, len, &i, 4, 0, 9999, &year) || !scan_char(s, len, &i, '-') ||
         !scan_field(s, len, &i, 2, 1, 12, &c.month) || !scan_char(s, len, &i, '-') ||
         !scan_field(s, len, &i, 2, 1, days_in_month(year, c.month), &c.day) ||
-        !scan_char(s, len, &i, 'T') || !scan_field(s, len, &i, 2, 0, 23, &hour) ||
+        !scan_char(s, len, &i, 'T') || !scan_hour(s, len, &i, &hour) ||
         !scan_char(s, len, &i, ':') || !scan_field(s, len, &i, 2, 0, 59, &minute) ||
         !scan_char(s, len, &i, ':') || !scan_field(s, len, &i, 2, 0, 59, &second)) {
         return false;
     }
     int64_t fraction_ms = 0;
     int64_t zone_ms = 0;
-    if ((scan_char(s, len, &i, '.') && !scan_fraction_ms(s, len, &i, &fraction_ms)) ||
+    if (((scan_char(s, len, &i, '.') || scan_char(s, len, &i, ',')) &&
+         !scan_fraction_ms(s, len, &i, &fraction_ms)) ||
         !scan_zone_ms(s, len, i, &zone_ms)) {
         return false;
     }

@@ -27,9 +27,9 @@ size_t tsdb_format_timestamp_ms(char *out, int64_t ms);
 /* RFC 3339 UTC with milliseconds, trailing zeroes of the fraction cut as RFC3339Nano does. */
 size_t tsdb_format_rfc3339_ms(char *out, int64_t ms);
 
-/* Whole input must be a float in Go's strconv.ParseFloat syntax that PromQL and the API use
- * (decimal, hex "0x", Inf, NaN, +/-; '_' not allowed). Hexadecimal without "p" is an integer; out
- * of range is false. */
+/* Whole input must be a float as Go's strconv.ParseFloat takes it: decimal, hexadecimal with a "p",
+ * Inf, Infinity, NaN (any case), a sign, '_' between digits; out of range is false. What PromQL takes
+ * is not the same (integers in other bases): query/lang. */
 bool tsdb_parse_float(const char *s, size_t len, double *out);
 /* Whole input must be a decimal integer without sign (u64) or with (i64); overflow is false. */
 bool tsdb_parse_u64(const char *s, size_t len, uint64_t *out);
@@ -39,7 +39,8 @@ bool tsdb_parse_i64(const char *s, size_t len, int64_t *out);
 bool tsdb_parse_duration_ms(const char *s, size_t len, int64_t *out_ms);
 /* The reverse, as model.Duration.String(): "1h30m", "0s". */
 size_t tsdb_format_duration_ms(char *out, int64_t ms);
-/* RFC 3339 with optional fraction and offset ("2026-01-02T03:04:05.678+01:00"). */
+/* RFC 3339 as Go's time.Parse takes it: optional fraction behind '.' or ',', an hour of one digit,
+ * offsets up to 24:60 ("2026-01-02T03:04:05.678+01:00"). */
 bool tsdb_parse_rfc3339_ms(const char *s, size_t len, int64_t *out_ms);
 
 #endif

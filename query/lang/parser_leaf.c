@@ -40,10 +40,13 @@ static bool parse_integer(const char *s, size_t len, double *out)
 
 static bool number_value(struct parser *p, struct token t, double *out)
 {
-    char text[512];
+    char *text = tsdb_arena_alloc(p->arena, (size_t)t.text.len + 1, 1);
     size_t n = 0;
-    bool valid = t.text.len < sizeof text;
+    bool valid = true;
     bool decimal = true;
+    if (!text) {
+        return parser_fail_nomem(p);
+    }
     for (uint32_t i = 0; i < t.text.len && valid; i++) {
         if (t.text.data[i] == '_') {
             valid = i + 1 < t.text.len;

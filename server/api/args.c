@@ -1,6 +1,7 @@
 #include "server/api/args.h"
 
 #include "base/format.h"
+#include "query/lang/text.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -32,7 +33,8 @@ bool api_time_parse(struct tsdb_slice text, int64_t *out_ms)
     }
     if (tsdb_parse_float(s, text.len, &seconds)) {
         if (isnan(seconds)) {
-            return false;
+            *out_ms = API_TIME_MIN_MS; /* what Go makes of it */
+            return true;
         }
         /* Whole seconds and fraction apart: seconds * 1000 would round the fraction twice. */
         double whole = trunc(seconds);
@@ -62,11 +64,13 @@ int api_duration_parse(struct tsdb_slice text, int64_t *out_ms)
         return 0;
     }
     if (tsdb_parse_float(s, text.len, &seconds)) {
-        /* Prometheus keeps nanoseconds in an int64. */
-        if (isnan(seconds) || fabs(seconds) >= 9223372036.0) {
+        /* Prometheus keeps nanoseconds in an int64; what is just too much, and NaN, turn negative. */
+        const double ns = seconds * 1e9;
+        if (fabs(ns) > 0x1p63) {
             return -1;
         }
-        *out_ms = (int64_t)(seconds * 1000);
+        int64_t whole_ns = ns < 0x1p63 ? (int64_t)ns : INT64_MIN;
+        *out_ms = whole_ns / 1000000;
         return 1;
     }
     return tsdb_parse_duration_ms(s, text.len, out_ms) ? 1 : 0;
@@ -94,14 +98,35 @@ void api_quote(struct tsdb_slice text, char *out, size_t cap)
     (void)snprintf(out + n, cap - n, i < text.len ? "...\"" : "\"");
 }
 
+/* The text as Go's %q prints it, all of it; in the call's arena. */
+static const char *quoted_whole(struct call *c, struct tsdb_slice text)
+{
+    struct tsdb_buf b;
+    tsdb_buf_init(&b, TSDB_MEM_QUERY, 0);
+    query_quote(&b, (const char *)text.data, text.len, 0);
+    const char *copy = b.failed ? NULL : tsdb_arena_strndup(&c->arena, (const char *)b.data, b.len);
+    tsdb_buf_deinit(&b);
+    return copy ? copy : "\"...\"";
+}
+
+/* Digits behind a sign. */
+static bool is_integer(struct tsdb_slice v)
+{
+    size_t sign = v.len > 0 && (v.data[0] == '+' || v.data[0] == '-');
+    bool digits = v.len > sign;
+    for (size_t i = sign; i < v.len; i++) {
+        digits = digits && v.data[i] >= '0' && v.data[i] <= '9';
+    }
+    return digits;
+}
+
 bool api_arg_time(struct call *c, const char *name, bool required, int64_t *out_ms)
 {
     struct tsdb_slice v = params_get(&c->params, name);
     if ((v.len == 0 && !required) || api_time_parse(v, out_ms)) {
         return true;
     }
-    char quoted[256];
-    api_quote(v, quoted, sizeof quoted);
+    const char *quoted = quoted_whole(c, v);
     if (required) {
         call_error(c, ENVELOPE_BAD_DATA,
                    "invalid parameter \"%s\": cannot parse %s to a valid timestamp", name, quoted);
@@ -124,8 +149,7 @@ bool api_arg_duration(struct call *c, const char *name, bool required, int64_t *
     if (rc > 0) {
         return true;
     }
-    char quoted[256];
-    api_quote(v, quoted, sizeof quoted);
+    const char *quoted = quoted_whole(c, v);
     call_error(c, ENVELOPE_BAD_DATA,
                "invalid parameter \"%s\": cannot parse %s to a valid duration%s", name, quoted,
                rc < 0 ? ". It overflows int64" : "");
@@ -141,10 +165,9 @@ bool api_arg_limit(struct call *c, uint32_t *out)
         return true;
     }
     if (!tsdb_parse_i64((const char *)v.data, v.len, &n)) {
-        char quoted[256];
-        api_quote(v, quoted, sizeof quoted);
         call_error(c, ENVELOPE_BAD_DATA,
-                   "invalid parameter \"limit\": strconv.Atoi: parsing %s: invalid syntax", quoted);
+                   "invalid parameter \"limit\": strconv.Atoi: parsing %s: %s", quoted_whole(c, v),
+                   is_integer(v) ? "value out of range" : "invalid syntax");
         return false;
     }
     if (n < 0) {
