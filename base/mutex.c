@@ -207,13 +207,21 @@ static bool thread_room(void)
     return true;
 }
 
-static int thread_create(pthread_t *out, void *(*fn)(void *), void *arg)
+static int thread_create(pthread_t *out, size_t stack_bytes, void *(*fn)(void *), void *arg)
 {
     struct thread_begin begin = {.fn = fn, .arg = arg};
     if (!thread_room() || sem_init(&begin.begun, 0, 0) != 0) {
         return ENOMEM;
     }
-    int rc = pthread_create(out, NULL, thread_main, &begin); /* inherits the mask from birth */
+    pthread_attr_t attr;
+    int rc = pthread_attr_init(&attr);
+    if (rc == 0) {
+        rc = stack_bytes > 0 ? pthread_attr_setstacksize(&attr, stack_bytes) : 0;
+        if (rc == 0) {
+            rc = pthread_create(out, &attr, thread_main, &begin); /* inherits the mask from birth */
+        }
+        (void)pthread_attr_destroy(&attr);
+    }
     if (rc == 0) {
         while (sem_wait(&begin.begun) != 0) { /* EINTR */
         }
@@ -228,6 +236,12 @@ static int thread_create(pthread_t *out, void *(*fn)(void *), void *arg)
 
 enum tsdb_status tsdb_thread_start(pthread_t *out_thread, const char *name, void *(*fn)(void *),
                                    void *arg, struct tsdb_error *err)
+{
+    return tsdb_thread_start_with(out_thread, name, 0, fn, arg, err);
+}
+
+enum tsdb_status tsdb_thread_start_with(pthread_t *out_thread, const char *name, size_t stack_bytes,
+                                        void *(*fn)(void *), void *arg, struct tsdb_error *err)
 {
     TSDB_ASSERT(strlen(name) <= 15); /* the kernel's limit */
     sigset_t block;
@@ -244,7 +258,7 @@ enum tsdb_status tsdb_thread_start(pthread_t *out_thread, const char *name, void
     int rc = pthread_sigmask(SIG_SETMASK, &block, &before);
     TSDB_ASSERT(rc == 0);
     pthread_t thread;
-    int create_rc = thread_create(&thread, fn, arg);
+    int create_rc = thread_create(&thread, stack_bytes, fn, arg);
     rc = pthread_sigmask(SIG_SETMASK, &before, NULL);
     TSDB_ASSERT(rc == 0);
     if (create_rc != 0) {

@@ -59,5 +59,8 @@ void tsdb_cond_broadcast(struct tsdb_cond *c);
 #include "base/status.h"
 enum tsdb_status tsdb_thread_start(pthread_t *out_thread, const char *name, void *(*fn)(void *),
                                    void *arg, struct tsdb_error *err) TSDB_WUR;
+/* The same with a stack of its own size; 0: the usual one. */
+enum tsdb_status tsdb_thread_start_with(pthread_t *out_thread, const char *name, size_t stack_bytes,
+                                        void *(*fn)(void *), void *arg, struct tsdb_error *err);
 
 #endif

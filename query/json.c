@@ -159,11 +159,28 @@ static void put_point(struct tsdb_buf *out, const struct query_point *p)
     tsdb_buf_put_u8(out, ']');
 }
 
+/* Looks at the request every so many points and series. */
+struct watch {
+    const struct tsdb_request *request;
+    uint32_t turns;
+    enum tsdb_status status;
+};
+#define WATCH_EVERY 512u
+
+static bool go_on(struct watch *w)
+{
+    if (w->request && w->status == TSDB_OK && w->turns++ % WATCH_EVERY == 0) {
+        w->status = tsdb_request_check(w->request);
+    }
+    return w->status == TSDB_OK;
+}
+
 /* "values":[...] or "histograms":[...]: the points of one kind, if there are any. */
-static void put_points(struct tsdb_buf *out, const struct query_series *s, bool histograms)
+static void put_points(struct tsdb_buf *out, const struct query_series *s, bool histograms,
+                       struct watch *w)
 {
     bool any = false;
-    for (uint32_t i = 0; i < s->point_count; i++) {
+    for (uint32_t i = 0; i < s->point_count && go_on(w); i++) {
         if ((s->points[i].histogram != NULL) != histograms) {
             continue;
         }
@@ -176,10 +193,10 @@ static void put_points(struct tsdb_buf *out, const struct query_series *s, bool 
     }
 }
 
-static void put_series(struct tsdb_buf *out, const struct query_result *r)
+static void put_series(struct tsdb_buf *out, const struct query_result *r, struct watch *w)
 {
     tsdb_buf_put_u8(out, '[');
-    for (uint32_t i = 0; i < r->series_count; i++) {
+    for (uint32_t i = 0; i < r->series_count && go_on(w) && !out->failed; i++) {
         const struct query_series *s = &r->series[i];
         tsdb_buf_put_str(out, i > 0 ? ",{\"metric\":" : "{\"metric\":");
         json_labels(out, &s->labels);
@@ -187,8 +204,8 @@ static void put_series(struct tsdb_buf *out, const struct query_result *r)
             tsdb_buf_put_str(out, s->points[0].histogram ? ",\"histogram\":" : ",\"value\":");
             put_point(out, &s->points[0]);
         } else {
-            put_points(out, s, false);
-            put_points(out, s, true);
+            put_points(out, s, false, w);
+            put_points(out, s, true, w);
         }
         tsdb_buf_put_u8(out, '}');
     }
@@ -212,8 +229,10 @@ static void put_scalar(struct tsdb_buf *out, const struct query_point *p)
     tsdb_buf_put_str(out, "\"]");
 }
 
-void query_result_json(const struct query_result *r, struct tsdb_buf *out)
+enum tsdb_status query_result_json(const struct query_result *r, const struct tsdb_request *request,
+                                   struct tsdb_buf *out)
 {
+    struct watch w = {.request = request, .status = TSDB_OK};
     tsdb_buf_printf(out, "{\"resultType\":\"%s\",\"result\":", query_type_name(r->type));
     switch (r->type) {
     case QUERY_TYPE_SCALAR:
@@ -228,8 +247,9 @@ void query_result_json(const struct query_result *r, struct tsdb_buf *out)
         break;
     case QUERY_TYPE_VECTOR:
     case QUERY_TYPE_MATRIX:
-        put_series(out, r);
+        put_series(out, r, &w);
         break;
     }
     tsdb_buf_put_u8(out, '}');
+    return w.status;
 }

@@ -121,7 +121,10 @@ enum tsdb_status query_eval(struct tsdb *db, const struct query_options *options
                             struct query_result *out, struct tsdb_error *err) TSDB_WUR;
 
 /* ---- JSON (query/json.h has the small pieces for the other endpoints) ---- */
-/* The `data` object: {"resultType":"vector","result":[...]} with Prometheus's number formats. */
-void query_result_json(const struct query_result *r, struct tsdb_buf *out);
+/* The `data` object: {"resultType":"vector","result":[...]} with Prometheus's number formats.
+ *   request   looked at now and then; NULL: nobody cancels
+ * Returns OK, CANCELLED, TIMEOUT; errors of memory are the buffer's `failed`. */
+enum tsdb_status query_result_json(const struct query_result *r, const struct tsdb_request *request,
+                                   struct tsdb_buf *out) TSDB_WUR;
 
 #endif

@@ -7,6 +7,7 @@
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #define POLL_EVERY 128
 
@@ -40,6 +41,33 @@ enum tsdb_status exec_stopped(struct exec *x, enum tsdb_status status)
         return exec_fail(x, status, "query timed out in expression evaluation");
     }
     return status;
+}
+
+struct sorting {
+    struct exec *x;
+    int (*compare)(const void *, const void *);
+    uint32_t turns;
+    enum tsdb_status status;
+};
+
+/* Once the query is to stop, all are equal: that ends soon. */
+static int compare_while_running(const void *a, const void *b, void *arg)
+{
+    struct sorting *s = arg;
+    if (s->status == TSDB_OK && ++s->turns % 4096 == 0) {
+        s->status = exec_check(s->x);
+    }
+    return s->status == TSDB_OK ? s->compare(a, b) : 0;
+}
+
+enum tsdb_status exec_sort(struct exec *x, void *items, size_t count, size_t bytes_each,
+                           int (*compare)(const void *, const void *))
+{
+    struct sorting s = {.x = x, .compare = compare};
+    if (count > 1) {
+        qsort_r(items, count, bytes_each, compare_while_running, &s);
+    }
+    return s.status;
 }
 
 enum tsdb_status exec_poll(struct exec *x)

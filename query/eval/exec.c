@@ -6,8 +6,6 @@
 #include "query/eval/matrix.h"
 #include "query/eval/select.h"
 
-#include <stdlib.h>
-
 /* ---- results ---- */
 
 static bool order_matters(void *arg, const struct query_expr *e)
@@ -66,6 +64,10 @@ static enum tsdb_status finish_names(struct op **op)
     bool any = false;
     for (uint32_t i = 0; i < (*op)->series_count; i++) {
         struct op_series *s = &(*op)->series[i];
+        enum tsdb_status status = exec_poll(x);
+        if (status != TSDB_OK) {
+            return status;
+        }
         if (s->drop_name) {
             any = true;
             if (!labels_without_metadata(x->arena, &s->labels, &s->labels)) {
@@ -214,11 +216,11 @@ static enum tsdb_status run(struct exec *x, const struct query_expr *e,
     if (out->type == QUERY_TYPE_VECTOR) {
         query_expr_visit(e, order_matters, &keep_order);
     }
-    if (!keep_order && out->series_count > 1) {
-        qsort(out->series, out->series_count, sizeof *out->series, series_compare);
+    if (!keep_order) {
+        status = exec_sort(x, out->series, out->series_count, sizeof *out->series, series_compare);
     }
     limit_series(out, params->limit);
-    return TSDB_OK;
+    return status;
 }
 
 /* "PromQL info: <text> (1:6)" */

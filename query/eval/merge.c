@@ -133,6 +133,10 @@ enum tsdb_status op_merge_equal(struct op **op, bool distinct)
     memset(members, 0, child->series_count * sizeof *members);
     const struct label_key all = LABEL_KEY_ALL;
     for (uint32_t i = 0; i < child->series_count; i++) {
+        enum tsdb_status stop = exec_poll(x);
+        if (stop != TSDB_OK) {
+            return stop;
+        }
         if (!label_map_put(&map, &child->series[i].labels, &all, &target[i], NULL)) {
             return exec_nomem(x);
         }
@@ -159,6 +163,10 @@ enum tsdb_status op_series_unnamed(struct op *op, const struct op *child, bool d
         return exec_nomem(x);
     }
     for (uint32_t i = 0; i < count; i++) {
+        enum tsdb_status stop = exec_poll(x);
+        if (stop != TSDB_OK) {
+            return stop;
+        }
         op->series[i] = from[i];
         op->series[i].drop_name = later;
         if (!later && !labels_without_metadata(x->arena, &from[i].labels, &op->series[i].labels)) {

@@ -148,6 +148,9 @@ struct exec {
 enum tsdb_status exec_poll(struct exec *x) TSDB_WUR;
 /* Cancelled or late? */
 enum tsdb_status exec_check(struct exec *x) TSDB_WUR;
+/* qsort that stops when the query is to stop. */
+enum tsdb_status exec_sort(struct exec *x, void *items, size_t count, size_t bytes_each,
+                           int (*compare)(const void *, const void *)) TSDB_WUR;
 /* The status of something below, with the words of the query if it ran out of time or was
  * cancelled. */
 enum tsdb_status exec_stopped(struct exec *x, enum tsdb_status status) TSDB_WUR;

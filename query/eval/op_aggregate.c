@@ -348,6 +348,10 @@ enum tsdb_status aggregate_group(struct exec *x, const struct query_expr *e, con
     for (uint32_t i = 0; i < child->series_count; i++) {
         const struct tsdb_labels *labels = &child->series[i].labels;
         bool is_new;
+        enum tsdb_status status = exec_poll(x);
+        if (status != TSDB_OK) {
+            return status;
+        }
         if (!label_map_put(&map, labels, &key, &group[i], &is_new)) {
             return exec_nomem(x);
         }

@@ -518,11 +518,10 @@ static bool enter_labelled(struct op_quantile *o, const struct column *columns)
     return true;
 }
 
-static void sort_inputs(struct op_quantile *o)
+static enum tsdb_status sort_inputs(struct op_quantile *o)
 {
-    if (o->input_count > 0) {
-        qsort(o->inputs, o->input_count, sizeof *o->inputs, compare_inputs);
-    }
+    enum tsdb_status status =
+        exec_sort(o->op.x, o->inputs, o->input_count, sizeof *o->inputs, compare_inputs);
     uint32_t k = 0;
     for (uint32_t g = 0; g <= o->group_count; g++) {
         while (k < o->input_count && o->inputs[k].group < g) {
@@ -530,6 +529,7 @@ static void sort_inputs(struct op_quantile *o)
         }
         o->group_begin[g] = k;
     }
+    return status;
 }
 
 static enum tsdb_status group_inputs(struct op_quantile *o, const struct column *columns)
@@ -555,8 +555,7 @@ static enum tsdb_status group_inputs(struct op_quantile *o, const struct column 
     if (!enter_labelled(o, columns)) {
         return exec_nomem(x);
     }
-    sort_inputs(o);
-    return TSDB_OK;
+    return sort_inputs(o);
 }
 
 /* ---- building ---- */

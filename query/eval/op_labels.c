@@ -112,11 +112,12 @@ enum tsdb_status op_label_replace_build(struct exec *x, const struct query_expr 
     tsdb_buf_init(&value, TSDB_MEM_QUERY, 0);
     TSDB_ASSERT(r || status != TSDB_OK);
     for (uint32_t i = 0; status == TSDB_OK && i < r->op.series_count; i++) {
+        status = exec_poll(x);
         r->op.series[i] = r->child->series[i];
         struct query_str from = labels_value(&r->child->series[i].labels, src.data, src.len);
         tsdb_buf_clear(&value);
-        if (index_regex_expand(re, from.data, from.len, replacement.data, replacement.len,
-                               &value)) {
+        if (status == TSDB_OK && index_regex_expand(re, from.data, from.len, replacement.data,
+                                                    replacement.len, &value)) {
             status = relabel_set(r, i, dst, &value);
         }
     }
@@ -153,6 +154,7 @@ enum tsdb_status op_label_join_build(struct exec *x, const struct query_expr *e,
     tsdb_buf_init(&value, TSDB_MEM_QUERY, 0);
     TSDB_ASSERT(r || status != TSDB_OK);
     for (uint32_t i = 0; status == TSDB_OK && i < r->op.series_count; i++) {
+        status = exec_poll(x);
         r->op.series[i] = r->child->series[i];
         tsdb_buf_clear(&value);
         for (uint32_t k = 3; k < e->u.call.arg_count; k++) {
@@ -161,7 +163,9 @@ enum tsdb_status op_label_join_build(struct exec *x, const struct query_expr *e,
             tsdb_buf_put(&value, separator.data, k > 3 ? separator.len : 0);
             tsdb_buf_put(&value, v.data, v.len);
         }
-        status = relabel_set(r, i, dst, &value);
+        if (status == TSDB_OK) {
+            status = relabel_set(r, i, dst, &value);
+        }
     }
     tsdb_buf_deinit(&value);
     if (status != TSDB_OK) {

@@ -140,10 +140,12 @@ static enum tsdb_status sort_instant(struct op_sort *o, struct op *child)
         o->items[count] = (struct sort_item){o->op.expr, &child->series[i], p, count};
         count++;
     }
+    if (status == TSDB_OK) {
+        status = exec_sort(x, o->items, count, sizeof *o->items, compare_items);
+    }
     if (status != TSDB_OK) {
         return status;
     }
-    qsort(o->items, count, sizeof *o->items, compare_items);
     for (uint32_t i = 0; i < count; i++) {
         o->op.series[i] = *o->items[i].series;
     }

@@ -186,13 +186,12 @@ static int compare_bottomk(const void *a, const void *b)
 }
 
 /* Winners of a heap in the order of the result. */
-static void sort_heap(const struct op_topk *o, struct heap *h)
+static enum tsdb_status sort_heap(const struct op_topk *o, struct heap *h)
 {
     enum token_type op = o->op.expr->u.aggregate.op;
-    if (op != TOKEN_LIMITK && h->count > 1) {
-        qsort(h->items, h->count, sizeof *h->items,
-              op == TOKEN_TOPK ? compare_topk : compare_bottomk);
-    }
+    return op == TOKEN_LIMITK ? TSDB_OK
+                              : exec_sort(o->op.x, h->items, h->count, sizeof *h->items,
+                                          op == TOKEN_TOPK ? compare_topk : compare_bottomk);
 }
 
 static enum tsdb_status topk_put(struct op_topk *o, const struct candidate *c, uint32_t step)
@@ -225,7 +224,7 @@ static enum tsdb_status topk_collect(struct op_topk *o)
     for (uint32_t g = 0; g < o->group_count; g++) {
         for (uint32_t i = 0; i < o->op.grid.count; i++) {
             struct heap *h = &o->heaps[(size_t)g * o->op.grid.count + i];
-            sort_heap(o, h);
+            status = status == TSDB_OK ? sort_heap(o, h) : status;
             for (uint32_t k = 0; k < h->count && status == TSDB_OK; k++) {
                 status = topk_put(o, &h->items[k], i);
             }

@@ -3,6 +3,9 @@
 #include "query/lang/parser_private.h"
 
 #include "index/match/regex.h"
+#include "model/labels.h"
+
+#include <stdlib.h>
 
 enum tsdb_status parser_matcher_refuses_empty(const struct tsdb_matcher *m, bool *out)
 {
@@ -56,18 +59,31 @@ static uint32_t operator_pos(const struct parser *p, const struct query_expr *e)
     return pos;
 }
 
+static int name_compare(const void *a, const void *b)
+{
+    const struct query_str *x = a;
+    const struct query_str *y = b;
+    return tsdb_str_compare(x->data, x->len, y->data, y->len);
+}
+
 static bool check_on_and_group(struct parser *p, const struct query_expr *e)
 {
     const struct query_matching *m = &e->u.binary.matching;
-    for (uint32_t i = 0; i < m->labels.count && m->on; i++) {
-        struct query_str a = m->labels.items[i];
-        for (uint32_t j = 0; j < m->include.count; j++) {
-            struct query_str b = m->include.items[j];
-            if (a.len == b.len && memcmp(a.data, b.data, a.len) == 0) {
-                return parser_fail_quoted(p, operator_pos(p, e),
-                                          "label %s must not occur in ON and GROUP clause at once",
-                                          a);
-            }
+    uint32_t count = m->include.count;
+    if (!m->on || m->labels.count == 0 || count == 0) {
+        return true;
+    }
+    struct query_str *sorted = TSDB_ARENA_ARRAY(p->arena, struct query_str, count);
+    if (!sorted) {
+        return parser_fail_nomem(p);
+    }
+    memcpy(sorted, m->include.items, count * sizeof *sorted);
+    qsort(sorted, count, sizeof *sorted, name_compare);
+    for (uint32_t i = 0; i < m->labels.count; i++) {
+        const struct query_str *a = &m->labels.items[i];
+        if (bsearch(a, sorted, count, sizeof *sorted, name_compare)) {
+            return parser_fail_quoted(p, operator_pos(p, e),
+                                      "label %s must not occur in ON and GROUP clause at once", *a);
         }
     }
     return true;

@@ -2,14 +2,14 @@
  * expressions. */
 #include "query/lang/parser_private.h"
 
+#include "base/limits.h"
+
 #include "base/format.h"
 #include "index/match/regex.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <strings.h>
-
-#define MATCHERS_MAX 1024
 
 /* ---- numbers ---- */
 
@@ -207,10 +207,12 @@ static bool matcher_put(struct parser *p, struct matcher_list *l, struct tsdb_ma
 {
     if (l->count == l->cap) {
         uint32_t cap = l->cap == 0 ? 4 : l->cap * 2;
-        struct tsdb_matcher *grown =
-            cap <= MATCHERS_MAX ? TSDB_ARENA_ARRAY(p->arena, struct tsdb_matcher, cap) : NULL;
-        if (cap > MATCHERS_MAX) {
-            return parser_fail(p, p->last_end, "more than %d label matchers", MATCHERS_MAX);
+        struct tsdb_matcher *grown = cap <= TSDB_QUERY_MATCHERS_MAX
+                                         ? TSDB_ARENA_ARRAY(p->arena, struct tsdb_matcher, cap)
+                                         : NULL;
+        if (cap > TSDB_QUERY_MATCHERS_MAX) {
+            return parser_fail(p, p->last_end, "more than %u label matchers",
+                               TSDB_QUERY_MATCHERS_MAX);
         }
         if (!grown) {
             return parser_fail_nomem(p);

@@ -7,10 +7,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-/* Chains like a + b + c are trees that lean left and as deep as they are long; they may be longer
- * than TSDB_QUERY_DEPTH_MAX, but later stages recurse on them. */
-#define TREE_DEPTH_MAX 1024
-
 /* ---- errors ---- */
 
 static bool fail_text(struct parser *p, uint32_t pos, const char *text)
@@ -151,10 +147,10 @@ bool parser_adopt(struct parser *p, struct query_expr *parent, const struct quer
     if (child->depth + 1 > parent->depth) {
         parent->depth = child->depth + 1;
     }
-    if (parent->depth > TREE_DEPTH_MAX && p->status == TSDB_OK) {
+    if (parent->depth > TSDB_QUERY_TREE_MAX && p->status == TSDB_OK) {
         p->status = tsdb_error_set_at(p->err, TSDB_LIMIT, child->start,
                                       "query is too complex: more than %d operators in a chain",
-                                      TREE_DEPTH_MAX);
+                                      TSDB_QUERY_TREE_MAX);
     }
     return p->status == TSDB_OK;
 }

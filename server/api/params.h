@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 #define PARAMS_MAX            4096 /* pairs of one request: match[] and friends come in tens */
-#define PARAMS_FORM_BYTES_MAX (4u << 20) /* a query of TSDB_QUERY_BYTES_MAX, percent-encoded */
+#define PARAMS_FORM_BYTES_MAX (10u << 20) /* as in Go */
 
 struct param {
     struct tsdb_slice name;

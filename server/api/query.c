@@ -162,8 +162,12 @@ static void evaluate(struct call *c, const struct query_expr *expr,
     }
     uint64_t encode_begin = tsdb_perf_now();
     call_success(c);
-    query_result_json(&result, &c->out);
+    status = query_result_json(&result, &c->request, &c->out);
     tsdb_perf_end(TSDB_LAYER_ENCODE, encode_begin);
+    if (status != TSDB_OK) {
+        call_fail(c, status, NULL);
+        return;
+    }
     if (params_get(&c->params, "stats").len > 0) {
         put_stats(c, &result.stats, queue_ns);
     }

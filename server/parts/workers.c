@@ -2,6 +2,7 @@
 
 #include "base/alloc.h"
 #include "base/assert.h"
+#include "base/limits.h"
 #include "base/mutex.h"
 
 #include <pthread.h>
@@ -68,7 +69,8 @@ enum tsdb_status workers_create(const char *name, uint32_t threads, uint32_t que
     w->threads = tsdb_mem_alloc_zero(TSDB_MEM_SERVER, sizeof *w->threads * threads);
     enum tsdb_status status = w->threads ? TSDB_OK : tsdb_error_nomem(err, "worker threads");
     while (status == TSDB_OK && w->thread_count < threads) {
-        status = tsdb_thread_start(&w->threads[w->thread_count], name, worker_main, w, err);
+        status = tsdb_thread_start_with(&w->threads[w->thread_count], name, TSDB_QUERY_STACK_BYTES,
+                                        worker_main, w, err);
         w->thread_count += status == TSDB_OK;
     }
     if (status != TSDB_OK) {

@@ -2,6 +2,12 @@
  * compute: test_functions.c. */
 #include "tests/unit/query/expect.h"
 
+#include "base/limits.h"
+#include "base/mutex.h"
+#include "query/eval/op.h"
+
+#include <pthread.h>
+
 static void eval__literals__at_every_step(void **state)
 {
     static const struct ask asks[] = {
@@ -411,7 +417,77 @@ static void eval__account_limit__is_limit(void **state)
     assert_string_equal(err.msg, "query needs more memory than it may use");
 }
 
+static int ints_compare(const void *a, const void *b)
+{
+    int x = *(const int *)a;
+    int y = *(const int *)b;
+    return (x > y) - (x < y);
+}
+
+static void exec_sort__cancelled__stops_and_says_so(void **state)
+{
+    (void)state;
+    static int items[20000];
+    struct tsdb_request request;
+    struct tsdb_error err = {0};
+    struct exec x = {.request = &request, .err = &err};
+    tsdb_request_init(&request, &tsdb_clock_real, TSDB_SCOPE_READ);
+    for (int i = 0; i < 20000; i++) {
+        items[i] = (i * 7919) % 20011;
+    }
+    assert_ok(exec_sort(&x, items, 20000, sizeof items[0], ints_compare));
+    for (int i = 1; i < 20000; i++) {
+        assert_true(items[i - 1] <= items[i]);
+    }
+    assert_ok(exec_sort(&x, NULL, 0, sizeof items[0], ints_compare));
+    tsdb_request_cancel(&request);
+    assert_int_equal(exec_sort(&x, items, 20000, sizeof items[0], ints_compare), TSDB_CANCELLED);
+    assert_string_equal(err.msg, "query was canceled in expression evaluation");
+}
+
+/* A chain and brackets of thousands, as Prometheus takes them, on the stack of a query. */
+static void *deep_queries(void *arg)
+{
+    struct query_fixture *f = arg;
+    struct tsdb_buf b;
+    struct tsdb_buf out;
+    tsdb_buf_init(&b, TSDB_MEM_OTHER, 0);
+    tsdb_buf_init(&out, TSDB_MEM_OTHER, 0);
+    for (int form = 0; form < 3; form++) {
+        int levels = (form == 0 ? TSDB_QUERY_TREE_MAX : TSDB_QUERY_DEPTH_MAX) / 2 - 10;
+        tsdb_buf_clear(&b);
+        tsdb_buf_put_str(&b, form == 0 ? "x" : "");
+        for (int i = 0; i < levels; i++) {
+            tsdb_buf_put_str(&b, form == 0 ? "+x" : form == 1 ? "(-" : "label_replace(");
+        }
+        tsdb_buf_put_str(&b, form == 0 ? "" : "x");
+        for (int i = 0; i < levels && form > 0; i++) {
+            tsdb_buf_put_str(&b, form == 1 ? ")" : ",\"a\",\"$1\",\"a\",\"(.*)\")");
+        }
+        tsdb_buf_put_u8(&b, 0);
+        query_fixture_text(f, (const char *)b.data, 0, 0, 0, &out);
+        if (strncmp((const char *)out.data, form == 2 ? "x 1@0" : "{} ", form == 2 ? 5 : 3) != 0) {
+            fail_msg("form %d: %.200s", form, (const char *)out.data);
+        }
+    }
+    tsdb_buf_deinit(&b);
+    tsdb_buf_deinit(&out);
+    return NULL;
+}
+
+static void query_eval__thousands_of_levels__evaluated(void **state)
+{
+    struct query_fixture *f = *state;
+    pthread_t thread;
+    query_fixture_load(f, 10000, "x 1");
+    assert_ok(
+        tsdb_thread_start_with(&thread, "deep", TSDB_QUERY_STACK_BYTES, deep_queries, f, NULL));
+    assert_int_equal(pthread_join(thread, NULL), 0);
+}
+
 static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(exec_sort__cancelled__stops_and_says_so),
+    FIXTURE_TEST(query_eval__thousands_of_levels__evaluated),
     FIXTURE_TEST(eval__literals__at_every_step),
     FIXTURE_TEST(eval__selector__lookback_is_open_on_the_left),
     FIXTURE_TEST(eval__stale_marker__ends_the_series),

@@ -194,12 +194,30 @@ static void query_result_json__every_type__as_the_api_gives_it(void **state)
          "[1.500,{\"count\":\"1\",\"sum\":\"2\"}]]}]}"},
     };
     for (size_t i = 0; i < TSDB_ARRAY_LEN(cases); i++) {
-        query_result_json(&cases[i].r, &r->out);
+        assert_ok(query_result_json(&cases[i].r, NULL, &r->out));
         assert_string_equal(rig_text(r), cases[i].out);
     }
 }
 
+static void query_result_json__cancelled__stops(void **state)
+{
+    struct rig *r = *state;
+    struct tsdb_request request;
+    static struct query_point points[10000];
+    struct query_series series = {.points = points, .point_count = 10000};
+    const struct query_result result = {
+        .type = QUERY_TYPE_MATRIX, .series = &series, .series_count = 1};
+    tsdb_request_init(&request, &tsdb_clock_real, TSDB_SCOPE_READ);
+    assert_ok(query_result_json(&result, &request, &r->out));
+    size_t whole = r->out.len;
+    tsdb_buf_clear(&r->out);
+    tsdb_request_cancel(&request);
+    assert_int_equal(query_result_json(&result, &request, &r->out), TSDB_CANCELLED);
+    assert_true(r->out.len < whole / 2);
+}
+
 static const struct CMUnitTest tests[] = {
+    RIG_TEST(query_result_json__cancelled__stops),
     RIG_TEST(json_string__any_bytes__valid_json),
     RIG_TEST(json_float__extremes__as_prometheus),
     RIG_TEST(json_timestamp__fractions__three_digits),
