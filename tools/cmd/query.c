@@ -3,6 +3,8 @@
 #include "query/query.h"
 
 #include "base/format.h"
+#include "base/limits.h"
+#include "base/mutex.h"
 #include "query/json.h"
 #include "tools/cmd/commands.h"
 #include "tools/cmd/http_get.h"
@@ -247,7 +249,7 @@ static enum tsdb_status evaluate(struct query_tool *q, const char *text,
         status = query_eval(q->dir.db, &options, &request, expr, params, &q->arena, &result, err);
     }
     if (status == TSDB_OK) {
-        query_result_json(&result, &q->data);
+        status = query_result_json(&result, &request, &q->data);
         for (uint32_t i = 0; i < result.note_count; i++) {
             tool_say("%s", result.notes[i].text);
         }
@@ -298,14 +300,42 @@ static enum tsdb_status run_expression(struct tool *t, bool range, struct tsdb_e
     return status;
 }
 
+/* Trees may be deep: on a thread with the stack for it, as the server's workers have. */
+struct deep {
+    struct tool *t;
+    bool range;
+    enum tsdb_status status;
+    struct tsdb_error *err;
+};
+
+static void *deep_main(void *arg)
+{
+    struct deep *d = arg;
+    d->status = run_expression(d->t, d->range, d->err);
+    return NULL;
+}
+
+static enum tsdb_status run_deep(struct tool *t, bool range, struct tsdb_error *err)
+{
+    struct deep d = {t, range, TSDB_OK, err};
+    pthread_t thread;
+    enum tsdb_status status =
+        tsdb_thread_start_with(&thread, "query", TSDB_QUERY_STACK_BYTES, deep_main, &d, err);
+    if (status != TSDB_OK) {
+        return status;
+    }
+    pthread_join(thread, NULL);
+    return d.status;
+}
+
 enum tsdb_status tool_query_instant(struct tool *t, struct tsdb_error *err)
 {
-    return run_expression(t, false, err);
+    return run_deep(t, false, err);
 }
 
 enum tsdb_status tool_query_range(struct tool *t, struct tsdb_error *err)
 {
-    return run_expression(t, true, err);
+    return run_deep(t, true, err);
 }
 
 /* ---- lists ---- */
