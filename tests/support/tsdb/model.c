@@ -91,7 +91,7 @@ static void mx_sent(struct mx *m, struct mx_write *w, const struct hx_sample *s,
         c->rival_count = 0;
     } else {
         c->whole = false;
-        if (!c->acked && !mx_same(&c->v, &v)) {
+        if (!c->cut_safe && !mx_same(&c->v, &v)) {
             mx_rival_note(c, &v);
         }
     }
@@ -120,6 +120,13 @@ bool mx_submit(struct mx *m, const struct hx_sample *samples, const uint8_t *raw
     }
     *tail = w;
     return true;
+}
+
+/* From now on no rival can be what is left. */
+static void mx_cut_safe(struct mx_cell *c)
+{
+    c->cut_safe = true;
+    c->rival_count = 0;
 }
 
 /* ---- answers ---- */
@@ -165,7 +172,9 @@ static void mx_note_ok(struct mx *m, const struct mx_write *w)
             c->kill_safe = true;
             c->acked_ns = m->h->clock.mono_ns;
         }
-        c->cut_safe = c->cut_safe || w->durability == TSDB_DURABILITY_STRICT;
+        if (w->durability == TSDB_DURABILITY_STRICT) {
+            mx_cut_safe(c);
+        }
     }
 }
 
@@ -175,16 +184,20 @@ static void mx_doubt_settle(struct mx *m, struct mx_cell *c)
 {
     m->doubts -= c->doubt;
     c->doubt = false;
-    c->rival_count = 0;
+}
+
+static void mx_doubt(struct mx *m, struct mx_cell *c)
+{
+    m->doubts += !c->doubt;
+    c->doubt = true;
 }
 
 static void mx_note_refused(struct mx *m, const struct mx_write *w)
 {
     for (uint32_t i = 0; i < w->count; i++) {
         struct mx_cell *c = &m->cells[w->cells[i]];
-        if (c->sent && !c->acked && !c->doubt) {
-            c->doubt = true;
-            m->doubts++;
+        if (c->sent && !c->acked) {
+            mx_doubt(m, c);
         }
     }
 }
@@ -216,7 +229,9 @@ static void mx_doubt_shown(void *arg, uint32_t series, int64_t t_ms, int64_t sta
     }
     for (uint32_t i = 0; i < c->rival_count && !mx_shows(m, &c->v, start_ms, kind, bits, histogram);
          i++) {
-        c->v = c->rivals[i];
+        struct mx_value other = c->rivals[i];
+        c->rivals[i] = c->v;
+        c->v = other;
     }
     if (!mx_shows(m, &c->v, start_ms, kind, bits, histogram)) {
         mx_fail(m, "series %u at %lld: kind %d start %lld bits %llx, none of the %u that were sent",
@@ -249,6 +264,7 @@ static void mx_doubts_ask(struct mx *m)
         struct mx_cell *c = &m->cells[i];
         if (c->doubt && !mx_under_way(m, i)) {
             c->sent = false;
+            c->rival_count = 0;
             mx_doubt_settle(m, c);
         }
     }
@@ -287,7 +303,8 @@ void mx_durable(struct mx *m, bool all)
     for (uint32_t i = 0; i < MX_CELLS; i++) {
         struct mx_cell *c = &m->cells[i];
         if (c->acked && (all || c->kill_safe)) {
-            c->kill_safe = c->cut_safe = true;
+            c->kill_safe = true;
+            mx_cut_safe(c);
         }
     }
 }
@@ -330,7 +347,14 @@ void mx_check(struct mx *m, enum mx_since since)
 {
     struct tsdb_error err;
     for (uint32_t i = 0; i < MX_CELLS; i++) {
-        m->cells[i].found = false;
+        struct mx_cell *c = &m->cells[i];
+        c->found = false;
+        /* The disk may have kept the log's record of a conflict that had passed, and not the one of
+         * the first value in front of it. */
+        if (since != MX_RUNNING && (since == MX_CUT || m->io_faults) && c->sent && !c->cut_safe &&
+            c->rival_count > 0) {
+            mx_doubt(m, c);
+        }
     }
     if (hx_visit(m->h, mx_found, m, &err) != TSDB_OK) {
         mx_fail(m, "read: %s", err.msg);
@@ -354,6 +378,7 @@ void mx_check(struct mx *m, enum mx_since since)
         }
         if (since != MX_RUNNING) {
             c->sent = c->acked = c->kill_safe = c->cut_safe = c->found;
+            c->rival_count = 0;
             mx_doubt_settle(m, c);
         }
     }

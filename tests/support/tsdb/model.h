@@ -9,7 +9,8 @@
  * The first value sent for a (series, time) is the one that is stored; others are conflicts. Where
  * its write was refused (the log had no segment just then) it may have been applied or not: the cell
  * is in doubt until a read settles which of the values sent since is the first. What that read shows
- * stays, whatever is answered later. */
+ * stays, whatever is answered later, but for a power cut: what is not cut_safe may go, and leave a
+ * conflict that had passed. */
 #ifndef TESTS_SUPPORT_TSDB_MODEL_H
 #define TESTS_SUPPORT_TSDB_MODEL_H
 
@@ -34,7 +35,7 @@ struct mx_cell {
                    long before */
     bool doubt; /* the value's write was refused: a rival may be the first */
     struct mx_value v;   /* the first */
-    uint8_t rival_count; /* those sent while nothing was acked */
+    uint8_t rival_count; /* those sent while the first was not cut_safe */
     struct mx_value rivals[MX_RIVALS];
     uint32_t series;
     int64_t t_ms;
