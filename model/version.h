@@ -8,13 +8,14 @@
  * Thanos read features off it. */
 #define TIDALITE_PROMETHEUS_VERSION "3.14.0"
 
-#define TSDB_FORMAT_DATA_DIR    1 /* VERSION */
-#define TSDB_FORMAT_WAL         1 /* wal/ segments */
-#define TSDB_FORMAT_SERIES_LOG  2 /* series.log */
-#define TSDB_FORMAT_CHECKPOINT  3 /* checkpoint/ */
-#define TSDB_FORMAT_HEAD_CHUNKS 1 /* head/ */
-#define TSDB_FORMAT_HISTOGRAM   1 /* raw histograms */
-#define TSDB_FORMAT_BLOCK       1 /* blocks/: meta.json, chunks, bloom */
-#define TSDB_FORMAT_INDEX       1 /* blocks/<ULID>/index */
+#define TSDB_FORMAT_DATA_DIR     1 /* VERSION */
+#define TSDB_FORMAT_WAL          1 /* wal/ segments */
+#define TSDB_FORMAT_WAL_POSITION 1 /* wal/POSITION */
+#define TSDB_FORMAT_SERIES_LOG   2 /* series.log */
+#define TSDB_FORMAT_CHECKPOINT   3 /* checkpoint/ */
+#define TSDB_FORMAT_HEAD_CHUNKS  1 /* head/ */
+#define TSDB_FORMAT_HISTOGRAM    1 /* raw histograms */
+#define TSDB_FORMAT_BLOCK        1 /* blocks/: meta.json, chunks, bloom */
+#define TSDB_FORMAT_INDEX        1 /* blocks/<ULID>/index */
 
 #endif

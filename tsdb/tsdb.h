@@ -280,6 +280,7 @@ struct tsdb_stats {
     uint64_t checkpoints, checkpoint_failures, checkpoint_last_bytes;
     int64_t checkpoint_last_ms; /* wall time; 0 = never */
     uint64_t replay_frames, replay_samples, replay_damage, replay_lost_frames;
+    uint64_t replay_lost_log_segments, replay_lost_log_bytes; /* synced once, missing at its end */
     int64_t replay_duration_ns;
     int64_t open_ms; /* wall time of open */
 };

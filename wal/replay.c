@@ -7,6 +7,7 @@
  * the last one of a process that died, the log ends where frames end.
  */
 #include "base/assert.h"
+#include "base/log.h"
 #include "base/numbered.h"
 #include "wal/wal_private.h"
 
@@ -34,7 +35,10 @@ struct wal_replay {
     uint32_t frame_count, frame_cap;
     struct wal_damage *damage;
     uint32_t damage_count, damage_cap;
-    _Atomic(uint64_t) current; /* for wal_replay_progress, any thread */
+    struct wal_position position; /* sequence 0: none */
+    uint64_t reached;             /* in the position's segment: where its good frames end */
+    bool met;                     /* that segment was read */
+    _Atomic(uint64_t) current;    /* for wal_replay_progress, any thread */
 };
 
 /* Make room for one more item of `each` bytes. *items and *cap change together. */
@@ -133,10 +137,29 @@ static void tails_mark(struct wal_replay *r)
     }
 }
 
+/* An unreadable position costs a notice, no start. */
+static enum tsdb_status position_read(struct wal_replay *r, struct tsdb_error *err)
+{
+    struct tsdb_error why;
+    enum tsdb_status status = wal_position_read(r->o.fs, r->dir, &r->position, &why);
+    if (status == TSDB_UNSUPPORTED) {
+        return tsdb_error_set(err, status, "%s", why.msg);
+    }
+    if (status != TSDB_OK) {
+        tsdb_log(TSDB_LOG_WARN, "recovery", "nothing tells how far the log was synced",
+                 TSDB_S("err", why.msg));
+    }
+    return TSDB_OK;
+}
+
 static enum tsdb_status replay_start(struct wal_replay *r, struct tsdb_error *err)
 {
     const struct tsdb_fs *fs = r->o.fs;
-    enum tsdb_status status = fs->ops->list(fs->ctx, r->dir, list_entry, r, err);
+    enum tsdb_status status = position_read(r, err);
+    if (status != TSDB_OK) {
+        return status;
+    }
+    status = fs->ops->list(fs->ctx, r->dir, list_entry, r, err);
     if (status == TSDB_NOT_FOUND) {
         return TSDB_OK; /* no log yet */
     }
@@ -309,8 +332,11 @@ static enum tsdb_status segment_walk(struct wal_replay *r, const struct replay_s
 {
     uint64_t end = TSDB_MIN(s->end, size), at = WAL_SEGMENT_HEADER_BYTES;
     enum tsdb_status status = TSDB_OK;
+    r->met = r->met || s->segment == r->position.segment;
     if (s->end <= WAL_SEGMENT_HEADER_BYTES) {
-        return TSDB_OK; /* void as a whole */
+        /* Void as a whole: its bytes, should it have some, stand elsewhere. */
+        r->reached = s->segment == r->position.segment ? r->position.offset : r->reached;
+        return TSDB_OK;
     }
     if (!s->header_ok) {
         status = header_judge(r, s, end, &at, err);
@@ -333,6 +359,9 @@ static enum tsdb_status segment_walk(struct wal_replay *r, const struct replay_s
         if (status != TSDB_OK) {
             return status;
         }
+    }
+    if (s->segment == r->position.segment) {
+        r->reached = at;
     }
     return tail_judge(r, s, at, size, err);
 }
@@ -405,6 +434,31 @@ uint32_t wal_replay_damage(const struct wal_replay *r, const struct wal_damage *
 {
     *out = r->damage;
     return r->damage_count;
+}
+
+bool wal_replay_lost(const struct wal_replay *r, struct wal_lost *out)
+{
+    const struct wal_position *p = &r->position;
+    uint64_t max = r->count ? r->segments[r->count - 1].segment : 0;
+    if (p->sequence == 0 || p->segment < r->o.segment_from || (r->met && r->reached >= p->offset) ||
+        (!r->met && max > p->segment)) {
+        return false; /* all there; or a gap between segments, which is a damage */
+    }
+    uint64_t first = TSDB_MAX(max + 1, TSDB_MAX(r->o.segment_from, UINT64_C(1)));
+    *out = (struct wal_lost){
+        .segment_from = r->met ? p->segment : TSDB_MIN(first, p->segment),
+        .segment_to = p->segment,
+        .from = r->reached,
+        .to = p->offset,
+        .wall_ms = p->wall_ms,
+    };
+    return true;
+}
+
+uint64_t wal_replay_next(const struct wal_replay *r)
+{
+    uint64_t max = r->count ? r->segments[r->count - 1].segment : 0;
+    return TSDB_MAX(max, r->position.segment) + 1;
 }
 
 void wal_replay_progress(const struct wal_replay *r, uint64_t *out_min, uint64_t *out_max,

@@ -148,6 +148,20 @@ static void release(struct wal *w)
     }
 }
 
+/* Where the log is durable now. A segment that holds no frame yet says nothing. */
+static void position_note_locked(struct wal *w, const struct sync_run *run) TSDB_REQUIRES(w->lock)
+{
+    const struct wal_file *found = NULL;
+    for (const struct wal_file *f = run->first; f; f = f == run->last ? NULL : f->next) {
+        found = f->lpos_begin < run->target_lpos ? f : found;
+    }
+    if (found) {
+        uint64_t end = WAL_SEGMENT_HEADER_BYTES + (run->target_lpos - found->lpos_begin);
+        w->position_synced.segment = found->segment;
+        w->position_synced.offset = end;
+    }
+}
+
 /* The sync is over. True if it counts; then run->strict may be completed. */
 static bool run_end(struct wal *w, struct sync_run *run, enum tsdb_status status,
                     const struct tsdb_error *err)
@@ -165,6 +179,7 @@ static bool run_end(struct wal *w, struct sync_run *run, enum tsdb_status status
     } else {
         TSDB_ASSERT(run->target_lpos >= w->synced_lpos && run->target_lpos <= w->written_lpos);
         w->synced_lpos = run->target_lpos;
+        position_note_locked(w, run);
         w->recovering = false;
         counts = true;
         tsdb_cond_signal(&w->write_cond); /* it may wait for room */
@@ -210,6 +225,7 @@ size_t wal_sync_step(struct wal *w, int64_t now_ns)
     }
     if (counts) {
         wal_batch_list_complete(&run.strict, TSDB_OK);
+        wal_position_step(w, now_ns, false); /* nobody waits for it */
         release(w);
     }
     wal_segment_grow(w);

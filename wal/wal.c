@@ -65,7 +65,11 @@ static enum tsdb_status start(struct wal *w, struct tsdb_error *err) TSDB_NO_TSA
                               (unsigned long long)w->live[w->live_count - 1].segment,
                               (unsigned long long)w->o.segment_first);
     }
-    return status == TSDB_OK ? wal_writer_start(w, err) : status;
+    if (status == TSDB_OK) {
+        wal_position_start(w);
+        status = wal_writer_start(w, err);
+    }
+    return status;
 }
 
 static void destroy(struct wal *w) TSDB_NO_TSA
@@ -74,6 +78,7 @@ static void destroy(struct wal *w) TSDB_NO_TSA
         next = f->next;
         wal_segment_destroy(w, f);
     }
+    wal_position_stop(w);
     struct wal_chunk *lists[] = {w->chunks, w->pool};
     for (size_t i = 0; i < TSDB_ARRAY_LEN(lists); i++) {
         for (struct wal_chunk *c = lists[i], *next; c; c = next) {
@@ -151,6 +156,7 @@ enum tsdb_status wal_close(struct wal *w, struct tsdb_error *err)
         }
         wal_sync_step(w, 0);
     }
+    wal_position_step(w, tsdb_clock_mono_ns(&w->o.clock), true);
     destroy(w);
     return status;
 }

@@ -148,7 +148,16 @@ struct wal_damage {
         to;         /* bytes; 0, 0: this segment, the first of a gap in the numbers, is missing */
     bool torn_tail; /* of the last segment: an interrupted write, nothing acknowledged is lost */
 };
+/* What was synced once (wal/POSITION says so) and is not there: the end of a segment, or the last
+ * segments. Nothing in the log itself shows that. */
+struct wal_lost {
+    uint64_t segment_from, segment_to; /* the same: `from` is where its good frames end; else those
+                                          before segment_to are missing as a whole, from is 0 */
+    uint64_t from, to;                 /* bytes of segment_to */
+    int64_t wall_ms;                   /* when the last of it was synced, at most a second before */
+};
 struct wal_replay;
+/* UNSUPPORTED for a segment or POSITION of another format version. */
 enum tsdb_status wal_replay_open(const struct wal_replay_options *options, struct wal_replay **out,
                                  struct tsdb_error *err) TSDB_WUR;
 /* Read and check the next segment whole (memory: one segment). NOT_FOUND after the last. Damage is
@@ -156,6 +165,10 @@ enum tsdb_status wal_replay_open(const struct wal_replay_options *options, struc
 enum tsdb_status wal_replay_segment(struct wal_replay *r, struct wal_segment_view *out,
                                     struct tsdb_error *err) TSDB_WUR;
 uint32_t wal_replay_damage(const struct wal_replay *r, const struct wal_damage **out);
+/* After the last segment: is anything lost that had been synced? */
+bool wal_replay_lost(const struct wal_replay *r, struct wal_lost *out);
+/* The first number that is certainly unused. */
+uint64_t wal_replay_next(const struct wal_replay *r);
 /* min, max: segment numbers found (max < min: none); current: being read. For
  * /api/v1/status/walreplay. */
 void wal_replay_progress(const struct wal_replay *r, uint64_t *out_min, uint64_t *out_max,

@@ -32,6 +32,10 @@ enum {
 static_assert(WAL_SEGMENT_AT_CRC + 4 == WAL_SEGMENT_HEADER_BYTES, "the CRC is the header's end");
 static_assert(WAL_SEGMENT_HEADER_BYTES % 16 == 0, "the first frame is aligned");
 
+/* ---- POSITION (position.c) ---- */
+#define WAL_POSITION_NAME  "POSITION"
+#define WAL_POSITION_MAGIC UINT64_C(0x534f504c4157444c) /* "LDWALPOS" */
+
 /* ---- frame header ---- */
 #define WAL_FRAME_MAGIC 0x464c4457u /* "WDLF" */
 #define WAL_FRAME_ALIGN 4u

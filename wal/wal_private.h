@@ -57,6 +57,12 @@ struct wal_batch_list {
     struct tsdb_batch *head, *tail;
 };
 
+/* Up to where the log was synced once. sequence 0: nobody said. */
+struct wal_position {
+    uint64_t sequence, segment, offset;
+    int64_t wall_ms;
+};
+
 /* A segment on disk, open or not. */
 struct wal_live {
     uint64_t segment;
@@ -96,6 +102,11 @@ struct wal {
     struct wal_tally absorbed; /* taken while RETRYING: in chunks, in no segment */
     int64_t retry_at_ns, retry_pause_ns;
     bool closing; /* the next failure is final */
+
+    /* owned by the syncer */
+    struct tsdb_file *position_file;               /* NULL: could not be opened, or failed */
+    struct wal_position position, position_synced; /* as written; as it is */
+    int64_t position_ns;                           /* of writing; WAL_NO_TIME: not yet */
 
     /* atomic */
     _Atomic(uint64_t) epoch;
@@ -193,6 +204,17 @@ void wal_failure_note_locked(struct wal *w, const struct tsdb_error *err) TSDB_R
 int64_t wal_sync_due_in_locked(const struct wal *w, int64_t now_ns) TSDB_REQUIRES(w->lock);
 /* Must the writer move the un-synced bytes before a sync makes sense? */
 bool wal_sync_stalled_locked(const struct wal *w) TSDB_REQUIRES(w->lock);
+
+/* ---- position.c ---- */
+
+/* What POSITION says; sequence 0 if it is not there or says nothing. UNSUPPORTED, IO. */
+enum tsdb_status wal_position_read(const struct tsdb_fs *fs, const char *dir,
+                                   struct wal_position *out, struct tsdb_error *err) TSDB_WUR;
+void wal_position_start(struct wal *w); /* at open, after recovery read it */
+/* Write w->position_synced at a segment's turn, or when the last time is a second ago, or if it is
+ * the last time. */
+void wal_position_step(struct wal *w, int64_t now_ns, bool last);
+void wal_position_stop(struct wal *w);
 
 /* ---- lists ---- */
 static inline void wal_batch_list_push(struct wal_batch_list *l, struct tsdb_batch *b)

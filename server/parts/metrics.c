@@ -322,6 +322,12 @@ static const struct metric metrics[] = {
     {"tidalite_replay_lost_frames", GAUGE,
      "Log frames missing at start: acknowledged samples may be lost.",
      FIELD(tsdb.replay_lost_frames)},
+    {"tidalite_replay_lost_log_segments", GAUGE,
+     "Segments that were missing at the log's end at start, though they had been synced.",
+     FIELD(tsdb.replay_lost_log_segments)},
+    {"tidalite_replay_lost_log_bytes", GAUGE,
+     "Bytes of the last synced segment that were missing at start.",
+     FIELD(tsdb.replay_lost_log_bytes)},
     {"tidalite_replay_duration_seconds", GAUGE,
      "Time that recovery took at start.", OF_NS(tsdb.replay_duration_ns)},
 

@@ -42,8 +42,8 @@ static void configure(struct schedule *r, uint64_t seed)
     r->s.m.no_conflicts = seals && o->durability == TSDB_DURABILITY_MEMORY;
 }
 
-/* What the model cannot see: the heads' own structure, and that no checkpoint refers to a head file
- * that is gone. */
+/* What the model cannot see: the heads' own structure, that no checkpoint refers to a head file that
+ * is gone, and that the log's position never leads. */
 static void check_structure(struct schedule *r)
 {
     struct tsdb_error err;
@@ -55,6 +55,11 @@ static void check_structure(struct schedule *r)
     if (r->s.h.db->life->recovered.lost_chunks > 0) {
         mx_fail(&r->s.m, "a checkpoint refers to %llu chunks that are not there",
                 (unsigned long long)r->s.h.db->life->recovered.lost_chunks);
+    }
+    /* No schedule takes away what was synced. */
+    if (r->s.h.db->life->recovered.lost_log_segments + r->s.h.db->life->recovered.lost_log_bytes >
+        0) {
+        mx_fail(&r->s.m, "the log is said to end too early");
     }
 }
 

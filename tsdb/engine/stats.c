@@ -57,6 +57,8 @@ static void add_recovered(const struct db_life *life, struct tsdb_stats *out)
     out->replay_frames = life->recovered.frames;
     out->replay_samples = life->recovered.samples;
     out->replay_damage = life->recovered.damage;
+    out->replay_lost_log_segments = life->recovered.lost_log_segments;
+    out->replay_lost_log_bytes = life->recovered.lost_log_bytes;
     out->replay_lost_frames = life->recovered.lost_frames;
     out->replay_duration_ns = life->replay_duration_ns;
 }

@@ -420,6 +420,25 @@ static void report_damage(struct run *run, const struct wal_replay *replay)
     }
 }
 
+static void report_lost(struct run *run, const struct wal_replay *replay)
+{
+    struct wal_lost lost;
+    struct recovery_result *out = run->result;
+    if (!wal_replay_lost(replay, &lost)) {
+        return;
+    }
+    out->damage++;
+    out->lost_log_segments = lost.segment_to - lost.segment_from + (lost.from == 0);
+    out->lost_log_bytes = lost.to - lost.from;
+    tsdb_log(TSDB_LOG_ERROR, "recovery",
+             "the end of the log is missing although it had been synced: what was written until "
+             "then is lost",
+             TSDB_U("segment_from", lost.segment_from), TSDB_U("segment_to", lost.segment_to),
+             TSDB_U("byte_from", lost.from), TSDB_U("byte_to", lost.to),
+             TSDB_I("written_after_ms", out->base.created_ms),
+             TSDB_I("written_until_ms", lost.wall_ms));
+}
+
 static enum tsdb_status replay_segments(struct run *run, struct wal_replay *replay,
                                         struct tsdb_error *err)
 {
@@ -429,7 +448,8 @@ static enum tsdb_status replay_segments(struct run *run, struct wal_replay *repl
     bool any = atomic_load_explicit(&progress->min, memory_order_relaxed) <= max;
     run->result->wal_segment_first =
         any ? atomic_load_explicit(&progress->min, memory_order_relaxed) : 0;
-    run->result->wal_segment_next = TSDB_MAX(run->result->base.wal_segment, any ? max + 1 : 1);
+    run->result->wal_segment_next =
+        TSDB_MAX(run->result->base.wal_segment, wal_replay_next(replay));
     for (;;) {
         struct wal_segment_view view;
         enum tsdb_status status = wal_replay_segment(replay, &view, err);
@@ -461,6 +481,9 @@ static enum tsdb_status replay_log(struct run *run, struct tsdb_error *err)
     }
     status = replay_segments(run, replay, err);
     report_damage(run, replay);
+    if (status == TSDB_OK) {
+        report_lost(run, replay);
+    }
     wal_replay_close(replay);
     return status;
 }

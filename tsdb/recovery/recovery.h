@@ -54,10 +54,12 @@ struct recovery_result {
     uint64_t wal_bytes;             /* of frames that were applied */
     bool ids_moved;
     uint64_t frames, samples;
-    uint64_t lost_frames;     /* missing, or malformed */
-    uint64_t dropped_samples; /* base or series lost with a frame */
-    uint64_t conflicts;       /* samples whose time was taken by another value */
-    uint64_t lost_chunks;     /* of head files that are not readable */
+    uint64_t lost_frames;       /* missing, or malformed */
+    uint64_t dropped_samples;   /* base or series lost with a frame */
+    uint64_t conflicts;         /* samples whose time was taken by another value */
+    uint64_t lost_chunks;       /* of head files that are not readable */
+    uint64_t lost_log_segments; /* at the log's end: missing as a whole */
+    uint64_t lost_log_bytes;    /* of the last segment that had been synced */
     uint64_t damage; /* damaged stretches of log that are no torn tail, damaged checkpoints */
 };
 

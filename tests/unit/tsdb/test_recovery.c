@@ -310,6 +310,46 @@ static void tsdb_open__series_log_damaged_or_gone__corrupt_with_place(void **sta
     assert_non_null(strstr(err.msg, "missing"));
 }
 
+/* The last segment is missing, or cut: said as a range, once, and the start goes on. */
+static void tsdb_open__last_segment_missing_or_cut__said_and_goes_on(void **state)
+{
+    struct hx *h = *state;
+    const struct tsdb_fs *fs = &h->options.fs;
+    open_ok(h);
+    for (uint32_t i = 0; i < 20; i++) {
+        put_float(h, i, HX_WALL_MS, 1);
+    }
+    for (int is_cut = 0; is_cut < 2; is_cut++) {
+        struct tsdb_stats st;
+        struct tsdb_error err;
+        char path[64];
+        tsdb_stats_read(h->db, &st);
+        snprintf(path, sizeof path, "wal/%08u", (unsigned)st.wal_segment);
+        hx_die(h, false);
+        if (is_cut) {
+            struct tsdb_file *f = NULL;
+            assert_ok(fs->ops->open(fs->ctx, path, TSDB_OPEN_WRITE, &f, NULL));
+            assert_ok(fs->ops->truncate(fs->ctx, f, 100, NULL));
+            fs->ops->close(fs->ctx, f);
+        } else {
+            assert_ok(fs->ops->unlink(fs->ctx, path, NULL));
+        }
+        assert_ok_err(hx_open(h, &err), &err);
+        tsdb_stats_read(h->db, &st);
+        assert_int_equal(st.replay_lost_log_segments, !is_cut);
+        assert_true(st.replay_lost_log_bytes > 0);
+        assert_true(st.replay_damage > 0);
+        put_float(h, 30, HX_WALL_MS + is_cut, 1);
+        tsdb_clock_sim_advance(&h->clock, 2000);
+        put_float(h, 31, HX_WALL_MS + is_cut, 1);
+    }
+    close_ok(h);
+    open_ok(h);
+    struct tsdb_stats st;
+    tsdb_stats_read(h->db, &st);
+    assert_int_equal(st.replay_lost_log_segments + st.replay_lost_log_bytes, 0);
+}
+
 /* A seed of another directory: the labels do not belong to their partitions. */
 static void tsdb_open__version_of_another_directory__corrupt(void **state)
 {
@@ -446,6 +486,7 @@ static const struct CMUnitTest tests[] = {
     CASE(tsdb_open__newest_checkpoint_damaged__older_one_and_its_log_are_used),
     CASE(tsdb_open__only_checkpoint_damaged__corrupt_with_place_and_untouched),
     CASE(tsdb_open__series_log_damaged_or_gone__corrupt_with_place),
+    CASE(tsdb_open__last_segment_missing_or_cut__said_and_goes_on),
     CASE(tsdb_open__version_of_another_directory__corrupt),
     CASE(tsdb_open__background_recovery__ready_then_close_at_any_time),
     CASE(tsdb_open__background_recovery_fails__failed_with_cause_and_busy),
