@@ -8,6 +8,7 @@
  * log goes on. */
 #include "base/assert.h"
 #include "base/log.h"
+#include "base/numbered.h"
 #include "wal/wal_private.h"
 
 #include <stdio.h>
@@ -93,6 +94,58 @@ enum tsdb_status wal_position_read(const struct tsdb_fs *fs, const char *dir,
         status = status == TSDB_CORRUPT ? TSDB_OK : status;
     }
     return status;
+}
+
+/* ---- versions ---- */
+
+struct look {
+    const struct tsdb_fs *fs;
+    const char *dir;
+    struct tsdb_error *err;
+};
+
+/* Not readable or damaged: looked at later. */
+static enum tsdb_status segment_found(void *arg, const char *name, bool is_dir)
+{
+    const struct look *l = arg;
+    uint8_t header[WAL_SEGMENT_HEADER_BYTES];
+    struct wal_segment_header parsed;
+    struct tsdb_error why;
+    struct tsdb_file *f = NULL;
+    char path[WAL_PATH_MAX];
+    uint64_t segment;
+    size_t got = 0;
+    if (is_dir || !tsdb_numbered_parse(name, &segment)) {
+        return TSDB_OK;
+    }
+    wal_segment_path(path, l->dir, segment);
+    if (l->fs->ops->open(l->fs->ctx, path, TSDB_OPEN_READ, &f, NULL) != TSDB_OK) {
+        return TSDB_OK;
+    }
+    enum tsdb_status status =
+        l->fs->ops->pread(l->fs->ctx, f, header, sizeof header, 0, &got, NULL);
+    l->fs->ops->close(l->fs->ctx, f);
+    if (status != TSDB_OK || got < sizeof header ||
+        wal_segment_header_get(header, segment, &parsed, &why) != TSDB_UNSUPPORTED) {
+        return TSDB_OK;
+    }
+    return tsdb_error_set(l->err, TSDB_UNSUPPORTED, "%s", why.msg);
+}
+
+enum tsdb_status wal_versions_check(const struct tsdb_fs *fs, const char *dir,
+                                    struct tsdb_error *err)
+{
+    struct wal_position p;
+    struct tsdb_error why;
+    struct look l = {fs, dir, err};
+    if (strlen(dir) + 32 > WAL_PATH_MAX) {
+        return tsdb_error_set(err, TSDB_INVALID, "wal: the directory's name is too long");
+    }
+    if (wal_position_read(fs, dir, &p, &why) == TSDB_UNSUPPORTED) {
+        return tsdb_error_set(err, TSDB_UNSUPPORTED, "%s", why.msg);
+    }
+    enum tsdb_status status = fs->ops->list(fs->ctx, dir, segment_found, &l, err);
+    return status == TSDB_NOT_FOUND ? TSDB_OK : status;
 }
 
 /* ---- writing; threads: the syncer ---- */

@@ -121,6 +121,11 @@ struct wal_stats {
 };
 void wal_stats(const struct wal *w, struct wal_stats *out); /* any thread */
 
+/* Before anything is done to the log: is every segment, and POSITION, of a version that this one
+ * knows, as far as it can be read? UNSUPPORTED names one that is not. */
+enum tsdb_status wal_versions_check(const struct tsdb_fs *fs, const char *dir,
+                                    struct tsdb_error *err) TSDB_WUR;
+
 /* ---- replay: before wal_open, from the same directory ---- */
 struct wal_replay_options {
     const struct tsdb_fs *fs;

@@ -64,6 +64,20 @@ enum tsdb_status disk_scratch_reserve(struct disk_scratch *s, size_t bytes, size
 
 /* ---- open ---- */
 
+enum tsdb_status index_disk_version_check(const uint8_t *data, size_t len, struct tsdb_error *err)
+{
+    if (len < DISK_HEADER_BYTES || memcmp(data, DISK_MAGIC, DISK_MAGIC_BYTES) != 0) {
+        return tsdb_error_set(err, TSDB_CORRUPT, "index: does not begin as an index does");
+    }
+    uint32_t version = tsdb_load_le32(data + DISK_MAGIC_BYTES);
+    if (version != TSDB_FORMAT_INDEX) {
+        return tsdb_error_set(err, TSDB_UNSUPPORTED,
+                              "index: format version %u; this version knows %d", version,
+                              TSDB_FORMAT_INDEX);
+    }
+    return TSDB_OK;
+}
+
 static enum tsdb_status header_read(const struct paged_source *source, struct tsdb_error *err)
 {
     uint8_t h[DISK_HEADER_BYTES];
@@ -71,16 +85,7 @@ static enum tsdb_status header_read(const struct paged_source *source, struct ts
     if (status != TSDB_OK) {
         return status;
     }
-    if (memcmp(h, DISK_MAGIC, DISK_MAGIC_BYTES) != 0) {
-        return tsdb_error_set(err, TSDB_CORRUPT, "index: does not begin as an index does");
-    }
-    uint32_t version = tsdb_load_le32(h + DISK_MAGIC_BYTES);
-    if (version != TSDB_FORMAT_INDEX) {
-        return tsdb_error_set(err, TSDB_UNSUPPORTED,
-                              "index: format version %u; this version knows %d", version,
-                              TSDB_FORMAT_INDEX);
-    }
-    return TSDB_OK;
+    return index_disk_version_check(h, sizeof h, err);
 }
 
 /* Sections follow each other from the header to the table of contents. */

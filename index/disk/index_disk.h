@@ -66,6 +66,9 @@ enum tsdb_status index_disk_writer_finish(struct index_disk_writer *w,
 /* ---- reading ---- */
 /* Every function below: CORRUPT (err->pos = logical offset), what the source says, and NOMEM. */
 struct index_disk;
+/* The first bytes of an index: OK; UNSUPPORTED for another format version; CORRUPT. */
+enum tsdb_status index_disk_version_check(const uint8_t *data, size_t len,
+                                          struct tsdb_error *err) TSDB_WUR;
 /* The source's context outlives the index. UNSUPPORTED for another version of the format. */
 enum tsdb_status index_disk_open(struct paged_source source, struct index_disk **out,
                                  struct tsdb_error *err) TSDB_WUR;

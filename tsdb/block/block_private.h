@@ -31,6 +31,10 @@ enum tsdb_status block_path(char out[BLOCK_PATH_BYTES], const char *dir, const c
 uint32_t block_record_crc(uint64_t offset, const uint8_t *length, const uint8_t *payload,
                           size_t len);
 
+/* The first bytes of the chunks file: OK; UNSUPPORTED for another format version; CORRUPT. */
+enum tsdb_status block_chunks_version_check(const uint8_t *data, size_t len,
+                                            struct tsdb_error *err) TSDB_WUR;
+
 /* meta.json: text with a CRC as its last key. meta->bytes is not part of it. */
 void block_meta_print(const struct block_meta *meta, const struct block_file_sizes *sizes,
                       struct tsdb_buf *out);

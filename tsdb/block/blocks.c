@@ -161,29 +161,6 @@ static enum tsdb_status quarantine(struct blocks *b, const char *ulid, const str
     return status;
 }
 
-/* Before anything is moved or written: is every block of a version that this one knows? Damage is
- * no answer to that, and looked at afterwards. */
-static enum tsdb_status check_versions(const struct blocks *b, const struct block_name *names,
-                                       uint32_t name_count, struct tsdb_error *err)
-{
-    for (uint32_t i = 0; i < name_count; i++) {
-        struct block *block = NULL;
-        struct block_refs *refs = NULL;
-        struct tsdb_error why = {0};
-        const char *ulid = names[i].ulid;
-        enum tsdb_status status = block_open(b->fs, BLOCKS_DIR, ulid, b->l2, &block, &why);
-        if (status == TSDB_OK) {
-            status = block_refs_open(b->fs, ulid, b->identity, b->l2, &refs, &why);
-        }
-        block_refs_close(refs);
-        block_close(block);
-        if (status == TSDB_UNSUPPORTED || status == TSDB_NOMEM) {
-            return tsdb_error_set(err, status, "block %s: %s", ulid, why.msg);
-        }
-    }
-    return TSDB_OK;
-}
-
 static enum tsdb_status open_all(struct blocks *b, const struct blocks_options *o,
                                  const struct block_name *names, uint32_t name_count,
                                  struct live_block **live, uint32_t *out_count,
@@ -253,9 +230,6 @@ static enum tsdb_status load(struct blocks *b, const struct blocks_options *o,
     enum tsdb_status status = dir_prepare(b, err);
     if (status == TSDB_OK) {
         status = block_dir_list(b->fs, BLOCKS_DIR, &arena, &names, &name_count, err);
-    }
-    if (status == TSDB_OK) {
-        status = check_versions(b, names, name_count, err);
     }
     if (status == TSDB_OK && name_count > 0) {
         live = TSDB_ARENA_ARRAY(&arena, struct live_block *, name_count);

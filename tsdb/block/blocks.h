@@ -62,6 +62,9 @@ struct blocks_options {
     blocks_fits_fn fits;     /* NULL only together with commit */
     void *commit_arg;        /* of both */
 };
+/* Before anything else is done to the directory: is every file of blocks/ and refs/ of a version that
+ * this one knows, as far as it can be read? UNSUPPORTED names one that is not; IO, NOMEM. */
+enum tsdb_status blocks_versions_check(const struct tsdb_fs *fs, struct tsdb_error *err) TSDB_WUR;
 /* Removes what was left unfinished and opens every block. A damaged one is moved to quarantine/,
  * with a line in the log, and the rest serves. NOMEM, IO. */
 enum tsdb_status blocks_open(struct blocks *b, const struct blocks_options *o,

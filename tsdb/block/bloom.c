@@ -70,22 +70,30 @@ enum tsdb_status bloom_write(const uint64_t *hashes, uint64_t count, struct page
     return status;
 }
 
+enum tsdb_status bloom_version_check(const uint8_t *data, size_t len, struct tsdb_error *err)
+{
+    if (len < HEADER_BYTES || memcmp(data, MAGIC, MAGIC_BYTES) != 0) {
+        return tsdb_error_set(err, TSDB_CORRUPT, "bloom filter: does not begin as one");
+    }
+    uint32_t version = tsdb_load_le32(data + AT_VERSION);
+    if (version != TSDB_FORMAT_BLOCK) {
+        return tsdb_error_set(err, TSDB_UNSUPPORTED,
+                              "bloom filter: format version %u; this version knows %d", version,
+                              TSDB_FORMAT_BLOCK);
+    }
+    return TSDB_OK;
+}
+
 enum tsdb_status bloom_open(struct paged_source source, struct bloom *out, struct tsdb_error *err)
 {
     uint8_t header[HEADER_BYTES];
     uint64_t bytes = 0;
     enum tsdb_status status = paged_read(&source, 0, header, sizeof header, err);
+    if (status == TSDB_OK) {
+        status = bloom_version_check(header, sizeof header, err);
+    }
     if (status != TSDB_OK) {
         return status;
-    }
-    if (memcmp(header, MAGIC, MAGIC_BYTES) != 0) {
-        return tsdb_error_set(err, TSDB_CORRUPT, "bloom filter: does not begin as one");
-    }
-    uint32_t version = tsdb_load_le32(header + AT_VERSION);
-    if (version != TSDB_FORMAT_BLOCK) {
-        return tsdb_error_set(err, TSDB_UNSUPPORTED,
-                              "bloom filter: format version %u; this version knows %d", version,
-                              TSDB_FORMAT_BLOCK);
     }
     uint32_t blocks = tsdb_load_le32(header + AT_BLOCKS);
     if (!paged_logical_bytes(source.file_bytes, &bytes) || blocks == 0 ||

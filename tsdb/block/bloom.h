@@ -23,6 +23,9 @@ struct bloom {
     struct paged_source source;
     uint32_t block_count;
 };
+/* The first bytes of a filter: OK; UNSUPPORTED for another format version; CORRUPT. */
+enum tsdb_status bloom_version_check(const uint8_t *data, size_t len,
+                                     struct tsdb_error *err) TSDB_WUR;
 /* Reads the header. CORRUPT, UNSUPPORTED, what the source says. */
 enum tsdb_status bloom_open(struct paged_source source, struct bloom *out,
                             struct tsdb_error *err) TSDB_WUR;

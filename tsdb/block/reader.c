@@ -130,26 +130,28 @@ static enum tsdb_status meta_load(const struct tsdb_fs *fs, struct block *b, con
     return status;
 }
 
-/* The header is read past the cache: it alone must not cost a page. */
-static enum tsdb_status chunks_header_check(const struct block_file *f, struct tsdb_error *err)
+enum tsdb_status block_chunks_version_check(const uint8_t *data, size_t len, struct tsdb_error *err)
 {
-    uint8_t h[BLOCK_CHUNKS_HEADER_BYTES];
-    size_t len = 0;
-    enum tsdb_status status = f->fs->ops->pread(f->fs->ctx, f->file, h, sizeof h, 0, &len, err);
-    if (status != TSDB_OK) {
-        return status;
-    }
-    if (len != sizeof h || memcmp(h, BLOCK_CHUNKS_MAGIC, 8) != 0 ||
-        tsdb_load_le32(h + 12) != tsdb_crc32c(0, h, 12)) {
+    if (len < BLOCK_CHUNKS_HEADER_BYTES || memcmp(data, BLOCK_CHUNKS_MAGIC, 8) != 0 ||
+        tsdb_load_le32(data + 12) != tsdb_crc32c(0, data, 12)) {
         return tsdb_error_set(err, TSDB_CORRUPT, BLOCK_CHUNKS_NAME ": no valid header");
     }
-    uint32_t version = tsdb_load_le32(h + 8);
+    uint32_t version = tsdb_load_le32(data + 8);
     if (version != TSDB_FORMAT_BLOCK) {
         return tsdb_error_set(err, TSDB_UNSUPPORTED,
                               BLOCK_CHUNKS_NAME ": format version %u; this version knows %d",
                               version, TSDB_FORMAT_BLOCK);
     }
     return TSDB_OK;
+}
+
+/* The header is read past the cache: it alone must not cost a page. */
+static enum tsdb_status chunks_header_check(const struct block_file *f, struct tsdb_error *err)
+{
+    uint8_t h[BLOCK_CHUNKS_HEADER_BYTES];
+    size_t len = 0;
+    enum tsdb_status status = f->fs->ops->pread(f->fs->ctx, f->file, h, sizeof h, 0, &len, err);
+    return status == TSDB_OK ? block_chunks_version_check(h, len, err) : status;
 }
 
 static enum tsdb_status files_open(const struct tsdb_fs *fs, struct block *b,

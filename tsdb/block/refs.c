@@ -128,6 +128,22 @@ static size_t refs_bytes(uint32_t page_count)
     return sizeof(struct block_refs) + page_count * sizeof(uint32_t);
 }
 
+enum tsdb_status block_refs_version_check(const uint8_t *page, size_t len, struct tsdb_error *err)
+{
+    enum tsdb_status status = check_page(NULL, 0, page, (uint32_t)len, err);
+    if (status != TSDB_OK) {
+        return status;
+    }
+    if (tsdb_load_le32(page) != REFS_MAGIC) {
+        return tsdb_error_set(err, TSDB_CORRUPT, "does not begin as such a file");
+    }
+    if (tsdb_load_le32(page + 4) != REFS_VERSION) {
+        return tsdb_error_set(err, TSDB_UNSUPPORTED, "version %u, this program knows %u",
+                              tsdb_load_le32(page + 4), REFS_VERSION);
+    }
+    return TSDB_OK;
+}
+
 /* The header's pair count, when the file is of this directory and as long as it says. */
 static enum tsdb_status read_header(const struct tsdb_fs *fs, struct tsdb_file *f, const char *path,
                                     const uint8_t *identity, uint8_t *page, uint32_t *out_count,
@@ -136,17 +152,10 @@ static enum tsdb_status read_header(const struct tsdb_fs *fs, struct tsdb_file *
     size_t len = 0;
     enum tsdb_status status = fs->ops->pread(fs->ctx, f, page, PAGE_BYTES, 0, &len, err);
     if (status == TSDB_OK) {
-        status = check_page(NULL, 0, page, (uint32_t)len, err);
+        status = block_refs_version_check(page, len, err);
     }
     if (status != TSDB_OK) {
         return tsdb_error_prefix(err, status, "%s", path);
-    }
-    if (tsdb_load_le32(page) != REFS_MAGIC) {
-        return tsdb_error_set(err, TSDB_CORRUPT, "%s: does not begin as such a file", path);
-    }
-    if (tsdb_load_le32(page + 4) != REFS_VERSION) {
-        return tsdb_error_set(err, TSDB_UNSUPPORTED, "%s: version %u, this program knows %u", path,
-                              tsdb_load_le32(page + 4), REFS_VERSION);
     }
     if (memcmp(page + 8, identity, BLOCK_REFS_IDENTITY_BYTES) != 0) {
         return tsdb_error_set(err, TSDB_NOT_FOUND, "%s: of another data directory", path);

@@ -46,6 +46,9 @@ enum tsdb_status block_refs_open(const struct tsdb_fs *fs, const char *ulid,
                                  const uint8_t identity[BLOCK_REFS_IDENTITY_BYTES],
                                  struct cache_l2 *cache, struct block_refs **out,
                                  struct tsdb_error *err) TSDB_WUR;
+/* Page 0 as it was read: OK; UNSUPPORTED for another format version; CORRUPT. */
+enum tsdb_status block_refs_version_check(const uint8_t *page, size_t len,
+                                          struct tsdb_error *err) TSDB_WUR;
 void block_refs_close(struct block_refs *r); /* NULL is fine */
 /* NOT_FOUND without touching err: the block has no samples of the series. */
 enum tsdb_status block_refs_find(const struct block_refs *r, tsdb_series_ref ref, uint32_t *out_id,

@@ -266,6 +266,17 @@ static void seal_while_recovering(void *arg)
     }
 }
 
+/* What a newer version wrote is refused before anything is touched. */
+static enum tsdb_status look_first(struct tsdb *db, struct tsdb_error *err)
+{
+    const struct tsdb_fs *fs = &db->options.fs;
+    enum tsdb_status status = recovery_versions_check(fs, err);
+    if (status == TSDB_OK) {
+        status = blocks_versions_check(fs, err);
+    }
+    return status == TSDB_OK ? datadir_sweep(fs, err) : status;
+}
+
 static enum tsdb_status load(struct tsdb *db, struct tsdb_error *err)
 {
     struct db_life *life = db->life;
@@ -284,7 +295,10 @@ static enum tsdb_status load(struct tsdb *db, struct tsdb_error *err)
         .relieve = seal_while_recovering,
         .relieve_arg = db,
     };
-    enum tsdb_status status = recovery_run(&r, &life->recovered, err);
+    enum tsdb_status status = look_first(db, err);
+    if (status == TSDB_OK) {
+        status = recovery_run(&r, &life->recovered, err);
+    }
     if (status == TSDB_OK) {
         status = db_blocks_open(db, err);
     }

@@ -346,6 +346,19 @@ static enum tsdb_status listed(void *arg, const char *name, bool is_dir)
     return TSDB_OK;
 }
 
+enum tsdb_status head_file_version_check(const uint8_t *data, size_t len, struct tsdb_error *err)
+{
+    if (len < HEAD_FILE_HEADER_BYTES || memcmp(data, MAGIC, 8) != 0 ||
+        tsdb_load_le32(data + 28) != tsdb_crc32c(0, data, 28)) {
+        return tsdb_error_set(err, TSDB_CORRUPT, "no valid header");
+    }
+    if (tsdb_load_le32(data + 8) != TSDB_FORMAT_HEAD_CHUNKS) {
+        return tsdb_error_set(err, TSDB_UNSUPPORTED, "format version %u; this version knows %d",
+                              tsdb_load_le32(data + 8), TSDB_FORMAT_HEAD_CHUNKS);
+    }
+    return TSDB_OK;
+}
+
 static enum tsdb_status header_check(struct head_files *f, struct tsdb_file *file, uint64_t number,
                                      struct tsdb_error *err)
 {
@@ -356,11 +369,9 @@ static enum tsdb_status header_check(struct head_files *f, struct tsdb_file *fil
     if (status != TSDB_OK) {
         return status;
     }
-    if (got == sizeof have && memcmp(have, MAGIC, 8) == 0 &&
-        tsdb_load_le32(have + 28) == tsdb_crc32c(0, have, 28) &&
-        tsdb_load_le32(have + 8) != TSDB_FORMAT_HEAD_CHUNKS) {
-        return tsdb_error_set(err, TSDB_UNSUPPORTED, "format version %u; this version knows %d",
-                              tsdb_load_le32(have + 8), TSDB_FORMAT_HEAD_CHUNKS);
+    status = head_file_version_check(have, got, err);
+    if (status == TSDB_UNSUPPORTED) {
+        return status;
     }
     header_put(number, want);
     if (got != sizeof have || memcmp(have, want, sizeof want) != 0) {

@@ -39,6 +39,9 @@ void head_files_destroy(struct head_files *f);
  * log and counted. number_min: the next number is at least this. IO, NOMEM. */
 enum tsdb_status head_files_load(struct head_files *f, uint64_t number_min, uint32_t *out_damaged,
                                  struct tsdb_error *err) TSDB_WUR;
+/* The first bytes of such a file: OK; UNSUPPORTED for another format version; CORRUPT. */
+enum tsdb_status head_file_version_check(const uint8_t *data, size_t len,
+                                         struct tsdb_error *err) TSDB_WUR;
 /* NULL: none with that number (or it is not readable). Adds no reference. */
 struct head_file *head_files_find(struct head_files *f, uint64_t number);
 /* A new file, header written, its name durable. The caller (the sealer) has a reference. IO,

@@ -37,6 +37,9 @@ static inline uint32_t checkpoint_crc(uint64_t number, uint64_t offset, const ui
     return tsdb_crc32c(crc, b, b_len);
 }
 
+/* The first bytes of a checkpoint: OK; UNSUPPORTED for another format version; CORRUPT. */
+enum tsdb_status checkpoint_version_check(const uint8_t *data, size_t len,
+                                          struct tsdb_error *err) TSDB_WUR;
 /* "checkpoint/00000012"; out has CHECKPOINT_PATH_MAX bytes. */
 void checkpoint_path(uint64_t number, char *out);
 

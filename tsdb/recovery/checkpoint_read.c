@@ -38,26 +38,37 @@ static enum tsdb_status read_exact(const struct checkpoint_reader *r, void *out,
 }
 
 /* ---- header, directory, footer ---- */
+enum tsdb_status checkpoint_version_check(const uint8_t *data, size_t len, struct tsdb_error *err)
+{
+    if (len < CHECKPOINT_MARK_AT || memcmp(data, CHECKPOINT_MAGIC, 8) != 0 ||
+        tsdb_load_le32(data + CHECKPOINT_HEADER_CRC_AT) !=
+            tsdb_crc32c(0, data, CHECKPOINT_HEADER_CRC_AT)) {
+        return tsdb_error_set(err, TSDB_CORRUPT, "no valid header");
+    }
+    uint32_t version = tsdb_load_le32(data + 8);
+    if (version != TSDB_FORMAT_CHECKPOINT) {
+        return tsdb_error_set(err, TSDB_UNSUPPORTED, "format version %u; this version knows %d",
+                              (unsigned)version, TSDB_FORMAT_CHECKPOINT);
+    }
+    return TSDB_OK;
+}
+
 /* Whose header this is, by what every version has in one place. */
 static enum tsdb_status read_version(struct checkpoint_reader *r,
                                      uint8_t out[CHECKPOINT_HEADER_BYTES], struct tsdb_error *err)
 {
+    struct tsdb_error why;
     size_t got = 0;
     enum tsdb_status status =
         r->fs->ops->pread(r->fs->ctx, r->file, out, CHECKPOINT_HEADER_BYTES, 0, &got, err);
     if (status != TSDB_OK) {
         return status;
     }
-    if (got < CHECKPOINT_MARK_AT || memcmp(out, CHECKPOINT_MAGIC, 8) != 0 ||
-        tsdb_load_le32(out + CHECKPOINT_HEADER_CRC_AT) !=
-            tsdb_crc32c(0, out, CHECKPOINT_HEADER_CRC_AT)) {
-        return corrupt(r, 0, err, "no valid header");
+    status = checkpoint_version_check(out, got, &why);
+    if (status == TSDB_CORRUPT) {
+        return corrupt(r, 0, err, why.msg);
     }
-    if (tsdb_load_le32(out + 8) != TSDB_FORMAT_CHECKPOINT) {
-        return tsdb_error_set(err, TSDB_UNSUPPORTED, "%s: format version %u; this version knows %d",
-                              r->path, (unsigned)tsdb_load_le32(out + 8), TSDB_FORMAT_CHECKPOINT);
-    }
-    return TSDB_OK;
+    return status == TSDB_OK ? status : tsdb_error_set(err, status, "%s: %s", r->path, why.msg);
 }
 
 static enum tsdb_status read_header(struct checkpoint_reader *r, uint64_t number,

@@ -173,6 +173,12 @@ static enum tsdb_status sweep_dir(const struct tsdb_fs *fs, const char *dir, str
     }
 }
 
+enum tsdb_status datadir_sweep(const struct tsdb_fs *fs, struct tsdb_error *err)
+{
+    enum tsdb_status status = sweep_dir(fs, "", err);
+    return status == TSDB_OK ? sweep_dir(fs, DATADIR_CHECKPOINT, err) : status;
+}
+
 /* ---- first start ---- */
 static enum tsdb_status count_entry(void *arg, const char *name, bool is_dir)
 {
@@ -273,12 +279,6 @@ enum tsdb_status datadir_open(const struct tsdb_fs *fs, const struct tsdb_random
     if (status == TSDB_BUSY) {
         return tsdb_error_set(
             err, TSDB_BUSY, "another process uses this data directory (it holds " DATADIR_LOCK ")");
-    }
-    if (status == TSDB_OK) {
-        status = sweep_dir(fs, "", err);
-    }
-    if (status == TSDB_OK) {
-        status = sweep_dir(fs, DATADIR_CHECKPOINT, err);
     }
     if (status == TSDB_OK) {
         status = read_version(&d, random, err);

@@ -39,12 +39,14 @@ struct datadir {
     bool created; /* this open wrote VERSION */
 };
 
-/* Take the lock, read VERSION (or create the layout), remove leftovers of interrupted writes
- * (*.tmp). fs: rooted at the directory; outlives `out`. OK; BUSY if another process has the lock;
+/* Take the lock, read VERSION (or create the layout). fs: rooted at the directory; outlives `out`. OK; BUSY if another process has the lock;
  * UNSUPPORTED for a format or partition count that this version does not know; CORRUPT for a
  * damaged VERSION, or data without one; IO, NOMEM. On failure nothing is held. */
 enum tsdb_status datadir_open(const struct tsdb_fs *fs, const struct tsdb_random *random,
                               struct datadir *out, struct tsdb_error *err) TSDB_WUR;
+/* Remove leftovers of interrupted writes (*.tmp). After it is known that no file is of a newer
+ * version. */
+enum tsdb_status datadir_sweep(const struct tsdb_fs *fs, struct tsdb_error *err) TSDB_WUR;
 /* Release the lock. A zeroed or closed one is fine. Touches no file content. */
 void datadir_close(struct datadir *d);
 

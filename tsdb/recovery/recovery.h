@@ -80,6 +80,11 @@ struct recovery {
     void *relieve_arg;
 };
 
+/* Before anything else is done to the directory: is every file of series.log, checkpoint/, head/ and
+ * wal/ of a version that this one knows, as far as it can be read? UNSUPPORTED names one that is
+ * not; IO. */
+enum tsdb_status recovery_versions_check(const struct tsdb_fs *fs, struct tsdb_error *err) TSDB_WUR;
+
 /* Returns OK; CORRUPT (no whole checkpoint though there is one; damaged series.log), UNSUPPORTED,
  * IO, NOMEM, CANCELLED. After a failure the heads are good for nothing but to be destroyed. */
 enum tsdb_status recovery_run(const struct recovery *r, struct recovery_result *out,

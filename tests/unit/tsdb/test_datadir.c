@@ -123,7 +123,7 @@ static void datadir_open__twice__busy_until_closed(void **state)
     datadir_close(&b);
 }
 
-static void datadir_open__leftover_tmp_files__removed(void **state)
+static void datadir_sweep__leftover_tmp_files__removed(void **state)
 {
     struct disk *d = *state;
     struct datadir a;
@@ -134,6 +134,8 @@ static void datadir_open__leftover_tmp_files__removed(void **state)
     put_file(d, "checkpoint/00000006.tmp", "x", 1);
     put_file(d, "checkpoint/00000005", "x", 1);
     assert_ok(datadir_open(&d->fs, &d->random, &a, NULL));
+    assert_true(exists(d, "VERSION.tmp")); /* there may be files of a newer version */
+    assert_ok(datadir_sweep(&d->fs, NULL));
     datadir_close(&a);
     assert_false(exists(d, "VERSION.tmp"));
     assert_false(exists(d, "checkpoint/00000007.tmp"));
@@ -198,7 +200,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup_teardown(datadir_open__empty_directory__created_and_same_seed_after,
                                     setup, teardown),
     cmocka_unit_test_setup_teardown(datadir_open__twice__busy_until_closed, setup, teardown),
-    cmocka_unit_test_setup_teardown(datadir_open__leftover_tmp_files__removed, setup, teardown),
+    cmocka_unit_test_setup_teardown(datadir_sweep__leftover_tmp_files__removed, setup, teardown),
     cmocka_unit_test_setup_teardown(datadir_open__empty_version__corrupt, setup, teardown),
     cmocka_unit_test_setup_teardown(datadir_open__data_without_version__refused_and_untouched,
                                     setup, teardown),

@@ -1,0 +1,105 @@
+/* Is every file of the blocks of a version that this one knows? Asked before anything is moved,
+ * removed or written, file by file: damage of one is no answer for the others, and looked at later. */
+#include "base/crc32c.h"
+#include "base/paged_file.h"
+#include "index/disk/index_disk.h"
+#include "model/version.h"
+#include "tsdb/block/block_private.h"
+#include "tsdb/block/blocks.h"
+#include "tsdb/block/bloom.h"
+
+#include <stdio.h>
+
+/* From the file's beginning, whole if it is shorter than a page. */
+typedef enum tsdb_status (*check_fn)(const uint8_t *data, size_t len, struct tsdb_error *err);
+
+static enum tsdb_status meta_check(const uint8_t *data, size_t len, struct tsdb_error *err)
+{
+    struct block_meta meta;
+    struct block_file_sizes sizes;
+    return block_meta_parse(data, len, &meta, &sizes, err);
+}
+
+static enum tsdb_status index_check(const uint8_t *data, size_t len, struct tsdb_error *err)
+{
+    enum tsdb_status status = paged_check(0, data, len, err);
+    return status == TSDB_OK ? index_disk_version_check(data, len, err) : status;
+}
+
+static enum tsdb_status bloom_check(const uint8_t *data, size_t len, struct tsdb_error *err)
+{
+    enum tsdb_status status = paged_check(0, data, len, err);
+    return status == TSDB_OK ? bloom_version_check(data, len, err) : status;
+}
+
+static const struct row {
+    const char *name;
+    check_fn check;
+} rows[] = {
+    {BLOCK_META_NAME, meta_check},
+    {BLOCK_CHUNKS_NAME, block_chunks_version_check},
+    {BLOCK_INDEX_NAME, index_check},
+    {BLOCK_BLOOM_NAME, bloom_check},
+};
+
+struct look {
+    const struct tsdb_fs *fs;
+    uint8_t *page; /* PAGED_PAGE_BYTES */
+    struct tsdb_error *err;
+};
+
+/* OK unless the file is certainly of another version; a file that cannot be read is no news. */
+static enum tsdb_status file_check(const struct look *l, const char *path, check_fn check)
+{
+    struct tsdb_file *f = NULL;
+    struct tsdb_error why;
+    size_t len = 0;
+    if (l->fs->ops->open(l->fs->ctx, path, TSDB_OPEN_READ, &f, NULL) != TSDB_OK) {
+        return TSDB_OK;
+    }
+    enum tsdb_status status =
+        l->fs->ops->pread(l->fs->ctx, f, l->page, PAGED_PAGE_BYTES, 0, &len, NULL);
+    l->fs->ops->close(l->fs->ctx, f);
+    if (status != TSDB_OK || check(l->page, len, &why) != TSDB_UNSUPPORTED) {
+        return TSDB_OK;
+    }
+    return tsdb_error_set(l->err, TSDB_UNSUPPORTED, "%s: %s", path, why.msg);
+}
+
+static enum tsdb_status block_found(void *arg, const char *name, bool is_dir)
+{
+    const struct look *l = arg;
+    char path[BLOCK_PATH_BYTES];
+    enum tsdb_status status = TSDB_OK;
+    for (size_t i = 0; is_dir && status == TSDB_OK && i < TSDB_ARRAY_LEN(rows); i++) {
+        if (block_path(path, BLOCKS_DIR, name, "", rows[i].name, NULL) == TSDB_OK) {
+            status = file_check(l, path, rows[i].check);
+        }
+    }
+    return status;
+}
+
+static enum tsdb_status refs_found(void *arg, const char *name, bool is_dir)
+{
+    const struct look *l = arg;
+    char path[BLOCK_PATH_BYTES];
+    int n = snprintf(path, sizeof path, BLOCK_REFS_DIR "/%s", name);
+    if (is_dir || n < 0 || (size_t)n >= sizeof path) {
+        return TSDB_OK;
+    }
+    return file_check(l, path, block_refs_version_check);
+}
+
+enum tsdb_status blocks_versions_check(const struct tsdb_fs *fs, struct tsdb_error *err)
+{
+    struct look l = {fs, tsdb_mem_alloc(TSDB_MEM_OTHER, PAGED_PAGE_BYTES), err};
+    if (!l.page) {
+        return tsdb_error_nomem(err, "a page of a block");
+    }
+    enum tsdb_status status = fs->ops->list(fs->ctx, BLOCKS_DIR, block_found, &l, err);
+    if (status == TSDB_OK || status == TSDB_NOT_FOUND) {
+        status = fs->ops->list(fs->ctx, BLOCK_REFS_DIR, refs_found, &l, err);
+    }
+    tsdb_mem_free(TSDB_MEM_OTHER, l.page, PAGED_PAGE_BYTES);
+    return status == TSDB_NOT_FOUND ? TSDB_OK : status;
+}
