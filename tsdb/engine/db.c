@@ -207,8 +207,8 @@ static void db_destroy(struct tsdb *db)
 
 /* ---- recovery ---- */
 /* Without the last checkpoint nothing tells what the head files and the log mean. With none at all,
- * and the log there from its first segment, it has all that they have; otherwise a checkpoint was
- * lost, taken away or left out, and they may hold what nothing else does. */
+ * and the log there from its first segment and whole, it has all that they have; otherwise a
+ * checkpoint was lost, taken away or left out, and they may hold what nothing else does. */
 static bool checkpoint_missing(const struct tsdb *db)
 {
     const struct recovery_result *r = &db->life->recovered;

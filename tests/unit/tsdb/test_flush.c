@@ -406,6 +406,72 @@ static void tsdb_open__checkpoint_taken_away__head_files_are_kept(void **state)
     assert_int_equal(st.replay_damage, 0);
 }
 
+#define LATER 200u /* series that are in no block */
+
+/* As hash_all, of what is in blocks, whatever the order of the series: ids may have changed. */
+static void add_sample(void *arg, uint32_t series, int64_t t_ms, int64_t start_ms,
+                       enum tsdb_sample_kind kind, uint64_t bits,
+                       const struct tsdb_histogram *histogram)
+{
+    uint64_t one = 0;
+    if (series >= LATER) {
+        return;
+    }
+    rig_note_sample(&one, series, t_ms, start_ms, kind, bits, histogram);
+    *(uint64_t *)arg += one;
+}
+
+static uint64_t sum_all(struct hx *h)
+{
+    struct tsdb_error err = {0};
+    uint64_t sum = 0;
+    assert_ok_err(hx_visit(h, add_sample, &sum, &err), &err);
+    return sum;
+}
+
+/* The file that says what ids mean is damaged in the middle, and the checkpoint that relied on it was
+ * taken away, the only remedy that there is: what blocks hold is found by its labels, and whatever
+ * else may be needed is kept. */
+static void tsdb_open__series_log_damaged_and_no_checkpoint__blocks_serve_rest_is_kept(void **state)
+{
+    struct hx *h = *state;
+    const struct tsdb_fs *fs = &h->options.fs;
+    char path[64] = "";
+    struct tsdb_stats st;
+    struct tsdb_file_info before, after;
+    struct tsdb_error err;
+    fill(h);
+    flush(h);
+    uint64_t in_blocks = sum_all(h);
+    for (uint32_t i = 0; i < 3; i++) { /* series and samples that no block has */
+        put_many(h, LATER + i, T0 + (10 + i) * RANGE, 1000, 10);
+        seal_and_checkpoint(h);
+    }
+    put_many(h, LATER, T0 + 20 * RANGE, 1000, 10);
+    assert_ok(hx_close(h, NULL));
+    (void)fs->ops->unlink(fs->ctx, "wal/00000001", NULL); /* else the log would have all */
+    uint32_t files = files_in(h, "head");
+    uint32_t segments = files_in(h, "wal") - 1; /* and POSITION */
+    assert_ok(fs->ops->stat(fs->ctx, "series.log", &before, NULL));
+    tsdb_fs_sim_flip(h->sim, "series.log", before.size_bytes / 2, before.size_bytes / 2 + 20, 1);
+    assert_int_equal(hx_open(h, &err), TSDB_CORRUPT); /* and nothing is changed */
+    assert_ok(fs->ops->stat(fs->ctx, "series.log", &after, NULL));
+    assert_int_equal(after.size_bytes, before.size_bytes);
+    assert_ok(fs->ops->list(fs->ctx, "checkpoint", unlink_listed, path, NULL));
+    assert_ok(fs->ops->unlink(fs->ctx, path, NULL));
+    rig_open(h);
+    assert_int_equal(sum_all(h), in_blocks);
+    assert_int_equal(quarantined(h, "series.log-"), 1);
+    assert_int_equal(quarantined(h, "head-"), files);
+    tsdb_stats_read(h->db, &st);
+    assert_true(st.replay_damage > 0);
+    assert_ok(tsdb_checkpoint(h->db, NULL)); /* now the log's segments may go */
+    assert_int_equal(quarantined(h, "wal-"), segments);
+    assert_ok(hx_close(h, NULL));
+    rig_open(h);
+    assert_int_equal(sum_all(h), in_blocks);
+}
+
 /* refs/ is derived: missing, damaged, or of another directory, it is made again by labels. */
 static void blocks_open__refs_gone_or_damaged__made_again(void **state)
 {
@@ -694,6 +760,7 @@ static const struct CMUnitTest tests[] = {
     T(blocks_open__bloom_filter_damaged__the_block_serves),
     T(blocks_open__newer_version__refuses_and_moves_nothing),
     T(tsdb_open__checkpoint_taken_away__head_files_are_kept),
+    T(tsdb_open__series_log_damaged_and_no_checkpoint__blocks_serve_rest_is_kept),
     T(blocks_open__refs_gone_or_damaged__made_again),
     T(blocks_open__block_from_elsewhere__its_series_become_known),
     T(tsdb_compact_step__blocks_older_than_retention__deleted),
