@@ -117,9 +117,10 @@ enum tsdb_fs_fault {
  * a row (HALT: all). Replaces what was armed; crash and kill disarm. */
 void tsdb_fs_sim_fault(struct tsdb_fs_sim *sim, enum tsdb_fs_fault fault, uint64_t op_index,
                        uint64_t count);
-/* Reads of `path` that touch [from, to) fail with EIO, until from == to is said; writes do not mend
- * it. One stretch a file. */
+/* Reads of `path` that touch [from, to) fail with EIO; writes do not mend it. One stretch a file;
+ * from == to mends it. mend_all: all files, deleted ones that are still open too. */
 void tsdb_fs_sim_bad(struct tsdb_fs_sim *sim, const char *path, uint64_t from, uint64_t to);
+void tsdb_fs_sim_mend_all(struct tsdb_fs_sim *sim);
 /* Flip `bits` random bits in the synced content of `path` within [from, to). */
 void tsdb_fs_sim_flip(struct tsdb_fs_sim *sim, const char *path, uint64_t from, uint64_t to,
                       uint32_t bits);

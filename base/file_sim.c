@@ -651,6 +651,15 @@ void tsdb_fs_sim_bad(struct tsdb_fs_sim *sim, const char *path, uint64_t from, u
     (void)sim_done(sim, 0, "spoil", path, NULL);
 }
 
+void tsdb_fs_sim_mend_all(struct tsdb_fs_sim *sim)
+{
+    sim_lock(sim);
+    for (struct tsdb_sim_inode *n = sim->names.first; n; n = n->next) {
+        n->bad_from = n->bad_to = 0;
+    }
+    (void)sim_done(sim, 0, "mend", "", NULL);
+}
+
 void tsdb_fs_sim_flip(struct tsdb_fs_sim *sim, const char *path, uint64_t from, uint64_t to,
                       uint32_t bits)
 {

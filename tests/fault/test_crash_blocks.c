@@ -6,7 +6,8 @@
 #include "tests/support/tsdb/schedule.h"
 #include "tsdb/engine/db_private.h"
 
-static uint64_t flushes, compactions; /* over all lives of all schedules */
+static uint64_t flushes, compactions, unreadable; /* over all lives of all schedules */
+static bool was_unreadable;                       /* in this life */
 
 static void configure(struct schedule *r, uint64_t seed)
 {
@@ -34,6 +35,7 @@ static void configure(struct schedule *r, uint64_t seed)
 
 static void check_blocks(struct schedule *r)
 {
+    was_unreadable = false;
     if (atomic_load(&r->s.h.db->blocks.quarantined) > 0) {
         mx_fail(&r->s.m, "a block is taken for damaged");
     }
@@ -107,11 +109,52 @@ static void step_halt(struct schedule *r)
     schedule_die(r);
 }
 
+struct pick {
+    struct schedule *r;
+    uint32_t seen;
+    char name[64];
+};
+
+static enum tsdb_status pick_one(void *arg, const char *name, bool is_dir)
+{
+    struct pick *p = arg;
+    (void)is_dir;
+    if (name[0] != '.' && !strchr(name, '.') && below(p->r, ++p->seen) == 0) {
+        snprintf(p->name, sizeof p->name, "%s", name);
+    }
+    return TSDB_OK;
+}
+
+/* A head file or a block cannot be read for a while, and then again. Once in a life, so that it does
+ * not count as damaged. */
+static void step_unreadable(struct schedule *r)
+{
+    const struct tsdb_fs *fs = &r->s.h.options.fs;
+    struct pick p = {.r = r};
+    char path[128];
+    bool head = below(r, 2) == 0;
+    if (was_unreadable || fs->ops->list(fs->ctx, head ? "head" : "blocks", pick_one, &p, NULL) ||
+        p.seen == 0) {
+        return;
+    }
+    was_unreadable = true;
+    snprintf(path, sizeof path, head ? "head/%s" : "blocks/%s/chunks", p.name);
+    uint64_t from = 32 + below(r, 200);
+    tsdb_fs_sim_bad(r->s.h.sim, path, from, from + 1);
+    for (uint32_t i = 0; i < 20; i++) {
+        step_work(r);
+    }
+    unreadable += r->s.h.db->life->flush_held > 0;
+    tsdb_fs_sim_mend_all(r->s.h.sim);
+}
+
 static void step(struct schedule *r)
 {
     uint64_t dice = below(r, 100);
-    if (dice < 86) {
+    if (dice < 84) {
         step_work(r);
+    } else if (dice < 86) {
+        step_unreadable(r);
     } else if (dice < 90) {
         mx_check(&r->s.m, MX_RUNNING);
     } else if (dice < 92) {
@@ -148,6 +191,7 @@ static void blocks__random_schedules_and_deaths__nothing_lost_nothing_twice(void
     if (count > 0) { /* the schedules do what they are about */
         assert_true(flushes > 5 * count);
         assert_true(compactions > count);
+        assert_true(count < 20 || unreadable > 0);
     }
 }
 
