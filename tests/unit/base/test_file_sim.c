@@ -673,6 +673,44 @@ static void flip__range__that_many_bits_there_and_nowhere_else(void **state)
     tsdb_fs_sim_destroy(d.sim);
 }
 
+static enum tsdb_status read_at(struct disk *d, struct tsdb_file *f, uint64_t offset, size_t len)
+{
+    char buf[64];
+    size_t got = 0;
+    assert_true(len <= sizeof buf);
+    return d->fs.ops->pread(d->fs.ctx, f, buf, len, offset, &got, NULL);
+}
+
+static void bad__stretch__reads_that_touch_it_fail_until_mended(void **state)
+{
+    (void)state;
+    static const uint8_t zeroes[100];
+    struct disk d = disk_create(12);
+    struct tsdb_file *f = NULL;
+    put_synced(&d, "f", zeroes, sizeof zeroes);
+    put_synced(&d, "g", zeroes, sizeof zeroes);
+    assert_int_equal(d.fs.ops->open(d.fs.ctx, "f", TSDB_OPEN_READ | TSDB_OPEN_WRITE, &f, NULL),
+                     TSDB_OK);
+    tsdb_fs_sim_bad(d.sim, "f", 40, 42);
+    tsdb_fs_sim_bad(d.sim, "g", 0, 100);
+    assert_int_equal(read_at(&d, f, 20, 20), TSDB_OK);
+    assert_int_equal(read_at(&d, f, 42, 20), TSDB_OK);
+    assert_int_equal(read_at(&d, f, 20, 21), TSDB_IO);
+    assert_int_equal(read_at(&d, f, 41, 1), TSDB_IO);
+    assert_int_equal(d.fs.ops->pwrite(d.fs.ctx, f, zeroes, 10, 38, NULL), TSDB_OK);
+    assert_int_equal(read_at(&d, f, 41, 1), TSDB_IO); /* a write does not mend it */
+    tsdb_fs_sim_bad(d.sim, "f", 0, 0);
+    assert_int_equal(read_at(&d, f, 0, 60), TSDB_OK);
+    d.fs.ops->close(d.fs.ctx, f);
+    assert_int_equal(d.fs.ops->open(d.fs.ctx, "g", TSDB_OPEN_READ, &f, NULL), TSDB_OK);
+    assert_int_equal(d.fs.ops->unlink(d.fs.ctx, "g", NULL), TSDB_OK);
+    assert_int_equal(read_at(&d, f, 0, 1), TSDB_IO);
+    tsdb_fs_sim_mend_all(d.sim);
+    assert_int_equal(read_at(&d, f, 0, 1), TSDB_OK);
+    d.fs.ops->close(d.fs.ctx, f);
+    tsdb_fs_sim_destroy(d.sim);
+}
+
 /* ---- the same seed, the same outcome; and the engine's own pattern at every crash point ---- */
 
 static uint64_t mix(uint64_t h, const void *data, size_t len)
@@ -847,6 +885,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(fault__halt__nothing_works_or_changes_until_reboot),
     cmocka_unit_test(op_count__mutations__counted_and_nothing_else),
     cmocka_unit_test(flip__range__that_many_bits_there_and_nowhere_else),
+    cmocka_unit_test(bad__stretch__reads_that_touch_it_fail_until_mended),
     cmocka_unit_test(crash__same_seed__same_outcome),
     cmocka_unit_test(file_replace__halt_at_every_operation__old_or_new_content),
     cmocka_unit_test(fs_sim__failing_allocations__are_the_engines_not_the_disks),
