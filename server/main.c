@@ -19,7 +19,6 @@
 #include <unistd.h>
 
 #define DEFAULT_THREADS_MAX 4u
-#define DECODER_THREADS     2u /* large writes: a second one while the first is long */
 
 static uint32_t default_threads(void)
 {
@@ -159,15 +158,15 @@ static void settle_address(void *arg, uint16_t port)
 
 static enum tsdb_status open_http(struct server *s, struct tsdb_error *err)
 {
+    uint32_t threads = s->options.http_threads ? s->options.http_threads : default_threads();
     enum tsdb_status status = workers_create("query-worker", s->options.query_concurrency_max,
                                              s->options.query_queue_max, &s->workers, err);
     if (status == TSDB_OK && s->options.read_concurrency_max > 0) {
         status = workers_create("remote-read", s->options.read_concurrency_max,
                                 s->options.query_queue_max, &s->readers, err);
     }
-    if (status == TSDB_OK) { /* a write waits for one: as many as there are connections */
-        status = workers_create("decoder", DECODER_THREADS, s->options.connections_max,
-                                &s->decoders, err);
+    if (status == TSDB_OK) { /* as many as would decode otherwise; every connection may wait */
+        status = workers_create("decoder", threads, s->options.connections_max, &s->decoders, err);
     }
     if (status != TSDB_OK) {
         return status;
@@ -177,7 +176,7 @@ static enum tsdb_status open_http(struct server *s, struct tsdb_error *err)
     handlers.on_listen = settle_address;
     struct http_options o = {
         .listen_address = s->options.listen_address,
-        .threads = s->options.http_threads ? s->options.http_threads : default_threads(),
+        .threads = threads,
         .connections_max = s->options.connections_max,
         .read_timeout_ms = s->options.read_timeout_ms,
         .header_timeout_ms = s->options.header_timeout_ms,
