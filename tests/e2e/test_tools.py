@@ -259,6 +259,26 @@ def block_verify__a_flipped_bit__names_block_and_place():
     tool("block", "verify", data, ulid)
 
 
+@suite.case
+def block_analyze__blocks__adds_up_and_names_the_worst():
+    data = lib.folder("tools-analyze") + "/data"
+    rows = tool_json("import", "prometheus", exported(made("stopped"), "--block-range=10s")[0], data)
+    a = json.loads(unchanged(data, "block", "analyze", data, "--json", "--limit=0")[0])
+    lib.expect_equal([b["series"] for b in a["blocks"]], [7] * 5, "series of each block")
+    lib.expect_equal([(b["new_series"], b["gone_series"]) for b in a["blocks"]], [(7, 0)] + [(0, 0)] * 4, "churn")
+    lib.expect_equal({m["name"]: (m["series"], m["samples"]) for m in a["metrics"]}, {"tools_float": (5, 500), "tools_hist": (2, 200)}, "metrics")
+    lib.expect_equal({x["name"]: x["values"] for x in a["labels"]}, {"__name__": 2, "s": 5, "job": 2, "kind": 2}, "values")
+    lib.expect_equal(next(p["series"] for p in a["label_pairs"] if p["name"] == "job=b"), 3, "a pair")
+    by_name = {c["name"]: c for c in a["columns"]}
+    lib.expect_equal(sum(c["samples"] for n, c in by_name.items() if n.startswith("values")), 700, "samples of the values' columns")
+    lib.expect_equal(sum(c["samples"] for n, c in by_name.items() if n.startswith("times")), 700, "samples of the times' columns")
+    lib.expect(sum(c["column_bytes"] for c in a["columns"]) < sum(m["chunk_bytes"] for m in a["metrics"]), "columns are a part of chunks")
+    lib.expect("values, histograms" in by_name and len(by_name) > 2, by_name)
+    one = json.loads(tool("block", "analyze", data, rows[0]["ulid"], "--json", "--limit=1")[0])
+    lib.expect_equal((len(one["blocks"]), len(one["metrics"])), (1, 1), "one block, one metric")
+    lib.expect("METRIC" not in tool("block", "analyze", data)[0] and "label_pairs" in tool("block", "analyze", data)[0], "sections")
+
+
 # ---- log and head ----
 @suite.case
 def wal_commands__killed_server__its_frames_and_samples():

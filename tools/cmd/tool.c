@@ -11,6 +11,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define TOOL_COMMON (TOOL_BIT(json) | TOOL_BIT(progress))
@@ -323,6 +324,16 @@ static int exit_code(const struct tool *t, enum tsdb_status status)
     }
 }
 
+/* A directory with many blocks: each takes descriptors. */
+static void raise_descriptors(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
 static int run(const struct tool_command *c, struct tool *t)
 {
     struct tsdb_error err;
@@ -333,6 +344,7 @@ static int run(const struct tool_command *c, struct tool *t)
     (void)sigaction(SIGTERM, &action, NULL);
     signal(SIGPIPE, SIG_IGN); /* tool_put says it, and what is open is closed */
     tsdb_log_configure(TSDB_LOG_WARN, TSDB_LOG_LOGFMT);
+    raise_descriptors();
     enum tsdb_status status = c->run(t, &err);
     if (fflush(stdout) != 0 && status == TSDB_OK) {
         status = tsdb_error_set_errno(&err, errno, "write to stdout");
