@@ -48,7 +48,8 @@ static void print_commands(FILE *to)
           "  serve      run the server; `tidalite serve --help` lists its flags\n"
           "  version    print the version\n"
           "  help       this text; `tidalite help serve` as `tidalite serve --help`, `help "
-          "--markdown` makes docs/config.md\n"
+          "--markdown` makes docs/config.md,\n"
+          "             `help --man` the manual page, `help --completion` that of bash\n"
           "\n"
           "For a data directory without a server (`tidalite help <command>` says more):\n",
           to);
@@ -82,6 +83,14 @@ static int cmd_help(int argc, char **argv)
         tsdb_buf_init(&b, TSDB_MEM_SERVER, 0);
         server_options_markdown(&b);
         print_buf(&b, stdout);
+        return 0;
+    }
+    if (argc > 0 && strcmp(argv[0], "--man") == 0) {
+        tool_print_man(stdout);
+        return 0;
+    }
+    if (argc > 0 && strcmp(argv[0], "--completion") == 0) {
+        tool_print_completion(stdout);
         return 0;
     }
     if (argc > 0 && strcmp(argv[0], "serve") == 0) {

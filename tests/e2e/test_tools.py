@@ -132,6 +132,27 @@ def command_line__wrong__exit_code_2_and_a_hint():
 
 
 @suite.case
+def manual_and_completion__from_the_table__every_command_is_in():
+    names = [line[2:28].strip() for line in tool("help")[0].splitlines() if line[2:].startswith(("block ", "wal ", "head ", "check ", "query ",
+                                                                                                  "export ", "import ", "repair "))]
+    lib.expect(len(names) >= 20, names)
+    page = tool("help", "--man")[0]
+    lib.expect_equal(page, (lib.ROOT / "docs/tidalite.1").read_text(encoding="utf-8"), "docs/tidalite.1 is `tidalite help --man`")
+    lib.expect(all(f"\\fB{n}\\fR" in page for n in names), page)
+    script = tool("help", "--completion")[0]
+
+    def complete(*words):
+        ask = script + f"\nCOMP_WORDS=({' '.join(repr(w) for w in ('tidalite',) + words)}); COMP_CWORD={len(words)}; _tidalite; echo \"${{COMPREPLY[@]}}\""
+        done = subprocess.run(["bash", "-c", ask], capture_output=True, timeout=lib.WAIT_SECONDS)
+        return done.stdout.decode().split()
+    lib.expect({n.split(" ")[0] for n in names} | {"serve", "help", "version"} == set(complete("")), complete(""))
+    for group in {n.split(" ")[0] for n in names if " " in n}:
+        lib.expect_equal(sorted(complete(group, "")), sorted(n.split(" ")[1] for n in names if n.startswith(group + " ")), group)
+    lib.expect({"--json", "--match=", "--start="} <= set(complete("block", "dump", "dir", "-")), complete("block", "dump", "dir", "-"))
+    lib.expect("--match=" not in complete("check", "dir", "--") and "--json" in complete("check", "dir", "--"), complete("check", "dir", "--"))
+
+
+@suite.case
 def directory__missing_or_foreign__said_and_nothing_made():
     parent = lib.folder("tools-none")
     err = tool("block", "ls", f"{parent}/none", code=FAILED)[1]
@@ -774,6 +795,21 @@ def repair__seeded_damage_of_every_kind_of_file__named_or_harmless_and_the_rest_
                 server_starts(data)
             shutil.rmtree(os.path.dirname(data))
     lib.expect({"VERSION", "blocks", "checkpoint", "series.log", "head", "wal"} <= found_kinds, f"damage was found in {found_kinds} only")
+
+
+# ---- what the README says ----
+@suite.case
+def readme__commands_for_a_directory__work_as_they_stand():
+    lines = [line.split("#")[0].strip() for line in (lib.ROOT / "README.md").read_text(encoding="utf-8").splitlines()]
+    lines = [line for line in lines if line.startswith("build/tidalite ") and " data" in line]
+    lib.expect_equal(len(lines), 5, "commands")
+    folder = lib.folder("tools-readme")
+    shutil.copytree(made("stopped"), f"{folder}/data")
+    shutil.copytree(exported(made("killed"))[0], f"{folder}/prometheus-data")
+    for line in lines:
+        done = subprocess.run(["bash", "-c", line.replace("build/tidalite", lib.BINARY)], cwd=folder, capture_output=True, timeout=lib.WAIT_SECONDS)
+        lib.expect_equal(done.returncode, OK, f"{line}: {done.stderr.decode()}")
+        lib.expect(done.stdout, f"{line}: says nothing")
 
 
 if __name__ == "__main__":

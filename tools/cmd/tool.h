@@ -83,6 +83,9 @@ int tool_main(int argc, char **argv);
 void tool_print_commands(FILE *to);
 /* The commands that begin with these words, in full: usage, options, exit codes. False: none does. */
 bool tool_print_help(int argc, char **argv, FILE *to);
+/* docs.c: the manual page (roff), and the completion for bash; from the tables. */
+void tool_print_man(FILE *to);
+void tool_print_completion(FILE *to);
 
 /* Ctrl-C was pressed: stop at the next point where nothing is half done. A second one ends the process. */
 bool tool_interrupted(void);

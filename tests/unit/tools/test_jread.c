@@ -106,13 +106,10 @@ static void jread__nesting__bounded(void **state)
     assert_false(accepts(src));
 }
 
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(jread__object_of_everything__keys_and_values),
-        cmocka_unit_test(jread_raw__malformed__refused),
-        cmocka_unit_test(jread_string__bad_escape__failed),
-        cmocka_unit_test(jread__nesting__bounded),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(jread__object_of_everything__keys_and_values),
+    cmocka_unit_test(jread_raw__malformed__refused),
+    cmocka_unit_test(jread_string__bad_escape__failed),
+    cmocka_unit_test(jread__nesting__bounded),
+};
+TEST_MAIN(tests)

@@ -224,17 +224,14 @@ static void overlay__random_operations__as_a_plain_array(void **state)
     assert_true(content_is(&fs, "r", model, len));
 }
 
-int main(void)
-{
 #define CASE(f) cmocka_unit_test_setup_teardown(f, with_disk, without_disk)
-    const struct CMUnitTest tests[] = {
-        CASE(overlay_write__into_a_file_below__only_seen_above),
-        CASE(overlay_truncate__then_longer__what_was_cut_is_zeroes),
-        CASE(overlay_preallocate__large__costs_no_memory),
-        CASE(overlay_unlink__and_create_again__the_new_one),
-        CASE(overlay_rename__directory__moves_what_is_in_it),
-        CASE(overlay_rmdir__only_when_empty),
-        CASE(overlay__random_operations__as_a_plain_array),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}
+static const struct CMUnitTest tests[] = {
+    CASE(overlay_write__into_a_file_below__only_seen_above),
+    CASE(overlay_truncate__then_longer__what_was_cut_is_zeroes),
+    CASE(overlay_preallocate__large__costs_no_memory),
+    CASE(overlay_unlink__and_create_again__the_new_one),
+    CASE(overlay_rename__directory__moves_what_is_in_it),
+    CASE(overlay_rmdir__only_when_empty),
+    CASE(overlay__random_operations__as_a_plain_array),
+};
+TEST_MAIN(tests)
