@@ -353,8 +353,7 @@ static enum tsdb_status add_all(struct analyze *a, struct tsdb_error *err)
 {
     struct block_name *names = NULL;
     uint32_t count = 0, opened = 0;
-    enum tsdb_status status =
-        block_dir_list(&a->dir.fs, BLOCKS_DIR, &a->arena, &names, &count, err);
+    enum tsdb_status status = tool_blocks_list(&a->dir, &a->arena, &names, &count, err);
     struct block **list = TSDB_ARENA_ARRAY(&a->arena, struct block *, TSDB_MAX(count, 1u));
     if (status == TSDB_OK && !list) {
         status = nomem(err);

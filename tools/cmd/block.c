@@ -38,7 +38,7 @@ static enum tsdb_status blocks_begin(struct blocks_of *o, struct tool *t, struct
         status = cache_l2_create(16u << 20, &o->cache, err);
     }
     if (status == TSDB_OK) {
-        status = block_dir_list(&o->dir.fs, BLOCKS_DIR, &o->arena, &o->names, &o->count, err);
+        status = tool_blocks_list(&o->dir, &o->arena, &o->names, &o->count, err);
     }
     if (status == TSDB_OK && t->arg_count > 1) {
         status = pick(o, t->args[1], err);
@@ -67,6 +67,12 @@ static bool is_finding(enum tsdb_status status)
 {
     return status == TSDB_CORRUPT || status == TSDB_UNSUPPORTED || status == TSDB_NOT_FOUND ||
            status == TSDB_IO;
+}
+
+/* A block that a live server has merged or dropped since it was listed. */
+static bool is_gone(const struct blocks_of *o, enum tsdb_status status)
+{
+    return o->dir.live && status == TSDB_NOT_FOUND;
 }
 
 /* ---- ls ---- */
@@ -104,6 +110,8 @@ enum tsdb_status tool_block_ls(struct tool *t, struct tsdb_error *err)
         if (status == TSDB_OK) {
             ls_row(&table, o.names[i].ulid, block_meta(b), "ok");
             block_close(b);
+        } else if (is_gone(&o, status)) {
+            status = TSDB_OK;
         } else if (is_finding(status)) { /* one that does not open is a row as well */
             struct block_meta none = {.min_ms = INT64_MIN, .max_ms = INT64_MAX};
             ls_row(&table, o.names[i].ulid, &none, err->msg);
@@ -251,7 +259,9 @@ enum tsdb_status tool_block_verify(struct tool *t, struct tsdb_error *err)
             status = block_verify(b, err);
             block_close(b);
         }
-        if (status == TSDB_OK || is_finding(status)) {
+        if (is_gone(&o, status)) {
+            status = TSDB_OK;
+        } else if (status == TSDB_OK || is_finding(status)) {
             tool_table_str(&table, o.names[i].ulid);
             tool_table_str(&table, status == TSDB_OK ? "ok" : "damaged");
             tool_table_str(&table, status == TSDB_OK ? "" : err->msg);

@@ -412,7 +412,7 @@ static enum tsdb_status check_blocks(struct check *c, struct tsdb_error *err)
     uint32_t count = 0;
     struct tsdb_arena list;
     tsdb_arena_init(&list, TSDB_MEM_OTHER, 65536, NULL);
-    enum tsdb_status status = block_dir_list(c->fs, BLOCKS_DIR, &list, &names, &count, err);
+    enum tsdb_status status = tool_blocks_list(c->d, &list, &names, &count, err);
     for (uint32_t i = 0; i < count && status == TSDB_OK; i++) {
         struct block *b = NULL;
         char path[64];

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define LIVE_TRIES        5u
+#define LIVE_TRIES        40u
 #define WAL_OVERLAY_BYTES (UINT64_C(1) << 20) /* nothing is written to it */
 
 /* ---- the directory ---- */
@@ -141,21 +141,56 @@ static enum tsdb_status open_once(struct tool_dir *d, struct tsdb_error *err)
     return status;
 }
 
+/* A failure that may come of a live server's work: files that were there when the directory was listed and
+ * are not when they are opened, a segment of the log that was begun after the log had been read. */
+static bool moved_away(const struct tool_dir *d, enum tsdb_status status)
+{
+    return d->live && status != TSDB_OK && status != TSDB_NOMEM && status != TSDB_CANCELLED &&
+           status != TSDB_UNSUPPORTED;
+}
+
+/* The log went on from another place than the checkpoint: a newer one has let go of its segments. */
+static bool has_hole(const struct tool_dir *d)
+{
+    struct tsdb_stats s;
+    tsdb_stats_read(d->db, &s);
+    return s.replay_damage > 0 || s.replay_lost_frames > 0;
+}
+
 enum tsdb_status tool_db_open(struct tool_dir *d, struct tsdb_error *err)
 {
     enum tsdb_status status = TSDB_OK;
     for (uint32_t i = 0; i < (d->live ? LIVE_TRIES : 1u); i++) {
         uint64_t before = blocks_print(d);
         status = open_once(d, err);
-        if (!d->live || (status == TSDB_OK && blocks_print(d) == before)) {
-            break; /* a server that changed files in between has left a hole in what we read */
-        }
-        if (status == TSDB_OK) {
-            close_db(d);
+        bool last = i + 1 == LIVE_TRIES; /* a hole that stays is damage, which is logged */
+        if (status == TSDB_OK && d->live && (blocks_print(d) != before || (has_hole(d) && !last))) {
+            close_db(d); /* what moved in between may be missing from what was read */
             status = tsdb_error_set(err, TSDB_BUSY, "the server moved blocks while they were read");
+        } else if (!moved_away(d, status)) {
+            break;
         }
     }
+    if (d->live && (status == TSDB_NOT_FOUND || status == TSDB_INVALID)) {
+        struct tsdb_error why = *err;
+        status = tsdb_error_set(err, TSDB_BUSY, "the server moves files while they are read: %s",
+                                why.msg);
+    }
     return status == TSDB_OK ? status : tsdb_error_prefix(err, status, "%s", d->path);
+}
+
+enum tsdb_status tool_blocks_list(const struct tool_dir *d, struct tsdb_arena *arena,
+                                  struct block_name **out, uint32_t *out_count,
+                                  struct tsdb_error *err)
+{
+    enum tsdb_status status = TSDB_OK;
+    for (uint32_t i = 0; i < (d->live ? LIVE_TRIES : 1u); i++) {
+        status = block_dir_list(&d->fs, BLOCKS_DIR, arena, out, out_count, err);
+        if (!moved_away(d, status)) {
+            break;
+        }
+    }
+    return status;
 }
 
 enum tsdb_status tool_selector(const struct tool *t, struct tsdb_arena *arena,

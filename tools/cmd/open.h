@@ -14,6 +14,7 @@
 #include "base/arena.h"
 #include "base/file.h"
 #include "tools/cmd/tool.h"
+#include "tsdb/block/block.h"
 #include "tsdb/recovery/datadir.h"
 #include "tsdb/tsdb.h"
 
@@ -39,8 +40,14 @@ enum tsdb_status tool_dir_write(const char *path, struct tool_dir *out,
 void tool_dir_close(struct tool_dir *d); /* a zeroed one is fine */
 
 /* Everything that the directory holds as one database, recovered without writing: checkpoint, log, head
- * files and blocks; damaged blocks are left out, with a line on stderr. Only reads of d->db. */
+ * files and blocks; damaged blocks are left out, with a line on stderr. Only reads of d->db. BUSY: a live
+ * server moved files at every try. */
 enum tsdb_status tool_db_open(struct tool_dir *d, struct tsdb_error *err) TSDB_WUR;
+
+/* block_dir_list, tried again where a live server takes blocks away meanwhile. */
+enum tsdb_status tool_blocks_list(const struct tool_dir *d, struct tsdb_arena *arena,
+                                  struct block_name **out, uint32_t *out_count,
+                                  struct tsdb_error *err) TSDB_WUR;
 
 /* The matchers of --match, or one that takes every series. Strings live in the arena. INVALID. */
 enum tsdb_status tool_selector(const struct tool *t, struct tsdb_arena *arena,

@@ -40,8 +40,7 @@ static enum tsdb_status newest_block(struct query_tool *q, int64_t *newest_ms,
     struct block_name *names = NULL;
     uint32_t count = 0;
     struct cache_l2 *cache = NULL;
-    enum tsdb_status status =
-        block_dir_list(&q->dir.fs, BLOCKS_DIR, &q->arena, &names, &count, err);
+    enum tsdb_status status = tool_blocks_list(&q->dir, &q->arena, &names, &count, err);
     if (status == TSDB_OK) {
         status = cache_l2_create(0, &cache, err);
     }
