@@ -646,6 +646,57 @@ def export_and_import__interrupted__nothing_half_written_and_goes_on():
     lib.expect_equal(content(again), content(data), "the export")
 
 
+BOTH = ['{__name__=~"tools_.*"}', "sum by (job) (tools_float)", "histogram_sum(tools_hist)", "histogram_quantile(0.9, tools_hist)",
+        "histogram_count(tools_hist)", "count_over_time(tools_float[5s])"]
+
+
+def answers(client, queries=BOTH):
+    out = {}
+    for q in queries:
+        result = client.query_range(q, T0 / 1000, (T0 + 49_500) / 1000, "3500ms")
+        out[q] = sorted(((sorted(s["metric"].items()), s.get("values"), s.get("histograms")) for s in result), key=repr)
+    return out
+
+
+@suite.case
+def export_prometheus__prometheus_on_it__gives_the_same_answers():
+    prom.recent_prometheus()
+    data = made("stopped")
+    out, _ = exported(data)
+    with lib.Tidalite(data, *FLAGS) as server:
+        server.start()
+        ours = answers(server.client)
+    with prom.prometheus(out) as server:
+        server.start()
+        theirs = answers(server.client)
+    for q in BOTH:
+        lib.expect(ours[q], f"{q}: no answer")
+        lib.expect_equal(theirs[q], ours[q], q)
+
+
+@suite.case
+def import_prometheus__snapshot_with_histograms_and_deletions__gives_the_same_answers():
+    prom.recent_prometheus()
+    source = lib.folder("tools-prometheus")
+    now = lib.now_ms() - 400 * 1000
+    written = [wire.Series(wire.labels("f", i="0"), samples=[(now + 1000 * i, i / 3) for i in range(300)])]
+    for name, is_float, gauge in (("hi", False, False), ("hf", True, False), ("gi", False, True), ("gf", True, True)):
+        written.append(wire.Series(wire.labels(name, i="0"), histograms=[prom.histogram(now + 1000 * i, i, is_float, gauge) for i in range(300)]))
+    target = lib.folder("tools-import") + "/data"
+    query, at = '{i="0"}[2h]', (now + 400_000) / 1000
+    with prom.prometheus(source, "--web.enable-remote-write-receiver", "--web.enable-admin-api") as server:
+        server.start()
+        lib.expect(server.client.write(written).status in (200, 204), "Prometheus refused the samples")
+        gone = {"match[]": "f", "start": (now + 10_000) / 1000, "end": (now + 19_500) / 1000}
+        lib.expect_equal(server.client.post("/api/v1/admin/tsdb/delete_series", gone).status, 204, "delete_series")
+        snapshot = json.loads(server.client.post("/api/v1/admin/tsdb/snapshot", {}).data)["data"]["name"]
+        theirs = {prom.lib.series_key(s["metric"]): (s.get("values"), s.get("histograms")) for s in server.client.query(query, at)}
+        rows = tool_json("import", "prometheus", f"{source}/snapshots/{snapshot}", target)
+    lib.expect_equal(sum(r["samples"] for r in rows), 1490, "samples, without the ten that were deleted")
+    ours = json.loads(tool("query", "instant", target, query, f"--time={at:.3f}", "--json")[0])["result"]
+    lib.expect_equal({prom.lib.series_key(s["metric"]): (s.get("values"), s.get("histograms")) for s in ours}, theirs, "answers")
+
+
 # ---- OpenMetrics ----
 @suite.case
 def import_openmetrics__own_dump__the_same_floats():
