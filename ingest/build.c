@@ -97,7 +97,10 @@ void ingest_series_text(const struct tsdb_label *items, uint32_t count, char *ou
 void ingest_build_name(struct ingest_request *r, const struct tsdb_label *items, uint32_t count)
 {
     r->first_named = true;
-    ingest_series_text(items, count, r->first_series, sizeof r->first_series);
+    r->first_series[0] = '\0';
+    if (count > 0) {
+        ingest_series_text(items, count, r->first_series, sizeof r->first_series);
+    }
 }
 
 /* Canonical labels against the flags, which are within the limits of the format. */

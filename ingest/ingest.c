@@ -226,6 +226,9 @@ enum tsdb_status ingest_begin(struct ingest *in, uint64_t body_bytes_hint,
     r->use_aliases = true;
     r->added = false;
     r->exemplars_left = 0;
+    memset(&r->text, 0, sizeof r->text);
+    memset(&r->import_sum, 0, sizeof r->import_sum);
+    r->import_first[0] = '\0';
     atomic_store_explicit(&r->account.refusals, 0, memory_order_relaxed);
     ingest_build_reset(r);
     tsdb_request_init(&r->context, &in->options.clock, TSDB_SCOPE_WRITE);
@@ -388,13 +391,44 @@ static enum tsdb_status decode_body(struct ingest_request *r, struct tsdb_slice 
     case INGEST_OTLP:
     case INGEST_OTLP_JSON:
         return ingest_decode_otlp(r, body.data, body.len, err);
+    case INGEST_TEXT:
+    case INGEST_OPENMETRICS:
+        break; /* decode_import */
     }
     return TSDB_INVALID;
+}
+
+static bool is_import(const struct ingest_request *r)
+{
+    return r->protocol == INGEST_TEXT || r->protocol == INGEST_OPENMETRICS;
+}
+
+/* The first piece, the next one, or the same once more by labels. */
+static enum tsdb_status decode_import(struct ingest_request *r, struct tsdb_error *err)
+{
+    enum tsdb_status status = TSDB_OK;
+    if (!r->text.begun) {
+        struct tsdb_slice body;
+        status = find_body(r, &body, err);
+        if (status != TSDB_OK) {
+            return status;
+        }
+        text_init(&r->text.parser, body.data, body.len, r->protocol == INGEST_OPENMETRICS);
+        r->text.now_ms = tsdb_clock_wall_ms(&r->in->options.clock);
+        r->text.begun = true;
+    } else if (!r->use_aliases) {
+        r->text.parser = r->text.piece;
+    }
+    status = ingest_decode_text(r, err);
+    return status == TSDB_LIMIT ? no_room(r, err) : status;
 }
 
 static enum tsdb_status decode(struct ingest_request *r, struct tsdb_error *err)
 {
     struct tsdb_slice body;
+    if (is_import(r)) {
+        return decode_import(r, err);
+    }
     enum tsdb_status status = find_body(r, &body, err);
     if (status == TSDB_OK && body.len > 0) {
         r->exemplars_left = (uint32_t)(body.len / INGEST_EXEMPLAR_BYTES_MIN) + 1;
@@ -539,6 +573,8 @@ static void count_answer(struct ingest *in, const struct ingest_request *r,
                               memory_order_relaxed);
     atomic_fetch_add_explicit(&in->rejected_histograms, r->rejected[TSDB_REJECT_HISTOGRAM],
                               memory_order_relaxed);
+    atomic_fetch_add_explicit(&in->rejected_syntax, r->rejected[TSDB_REJECT_SYNTAX],
+                              memory_order_relaxed);
     atomic_fetch_add_explicit(&in->rejected_unsupported, r->rejected[TSDB_REJECT_UNSUPPORTED],
                               memory_order_relaxed);
     atomic_fetch_add_explicit(&in->metadata, r->metadata_count, memory_order_relaxed);
@@ -586,6 +622,60 @@ bool ingest_goes_again(struct ingest_request *r)
     return is_stale(r, status, &sum);
 }
 
+/* The first refusal, with its series; what is wrong with a line has none. */
+static void describe_first(struct ingest_request *r, const struct tsdb_write_result *sum, char *out,
+                           size_t cap)
+{
+    if (r->first_error.status == TSDB_OK) {
+        describe_reject(r, sum, out, cap);
+    } else if (r->first_series[0] != '\0') {
+        snprintf(out, cap, "%.900s (series %s)", r->first_error.msg, r->first_series);
+    } else {
+        snprintf(out, cap, "%.900s", r->first_error.msg);
+    }
+}
+
+/* Add a piece of an import to those before, and take their sum for the answer. */
+static void sum_import(struct ingest_request *r, struct ingest_answer *piece, const char *first)
+{
+    struct ingest_answer *sum = &r->import_sum;
+    if (sum->rejected == 0 && piece->rejected > 0) {
+        sum->reason = piece->reason;
+        snprintf(r->import_first, sizeof r->import_first, "%s", first);
+    }
+    sum->samples_written += piece->samples_written;
+    sum->exemplars_written += piece->exemplars_written;
+    sum->rejected += piece->rejected;
+    sum->lines = r->text.parser.line;
+    *piece = *sum;
+}
+
+/* Build and submit anew; `done` comes again. */
+static void go_on(struct ingest_request *r, bool use_aliases)
+{
+    r->use_aliases = use_aliases;
+    ingest_build_reset(r);
+    r->status = decode(r, &r->error);
+    hand_over(r);
+}
+
+static void sum_answer(const struct ingest_request *r, const struct tsdb_write_result *sum,
+                       struct ingest_answer *out)
+{
+    out->samples_written = sum->samples_written;
+    out->histograms_written = sum->histograms_written;
+    out->exemplars_written = sum->exemplars_written;
+    out->points = r->points;
+    for (uint32_t i = TSDB_REJECT_NONE + 1; i < TSDB_REJECT_COUNT; i++) {
+        if (i != TSDB_REJECT_EXEMPLAR) {
+            out->rejected += sum->rejected[i] + r->rejected[i];
+        }
+    }
+    if (out->rejected > 0) {
+        out->reason = r->first_error.status != TSDB_OK ? r->first_reason : sum->first_reason;
+    }
+}
+
 bool ingest_answer(struct ingest_request *r, struct ingest_answer *out)
 {
     memset(out, 0, sizeof *out);
@@ -594,41 +684,35 @@ bool ingest_answer(struct ingest_request *r, struct ingest_answer *out)
     if (is_stale(r, status, &sum)) {
         /* A series was dropped between look-up and append. Go again by labels; what was stored is a
          * no-op then. */
-        r->use_aliases = false;
-        ingest_build_reset(r);
-        r->status = decode(r, &r->error);
-        hand_over(r);
+        go_on(r, false);
         return false;
     }
     if (status != TSDB_OK) {
+        *out = r->import_sum; /* of an import, what is stored stays */
         answer_failure(r, status, out);
         count_answer(r->in, r, out);
         return true;
     }
-    out->samples_written = sum.samples_written;
-    out->histograms_written = sum.histograms_written;
-    out->exemplars_written = sum.exemplars_written;
-    out->points = r->points;
-    for (uint32_t i = TSDB_REJECT_NONE + 1; i < TSDB_REJECT_COUNT; i++) {
-        if (i != TSDB_REJECT_EXEMPLAR) {
-            out->rejected += sum.rejected[i] + r->rejected[i];
-        }
-    }
+    char first[INGEST_FIRST_BYTES] = "";
+    sum_answer(r, &sum, out);
     if (out->rejected > 0) {
-        char first[900 + sizeof r->first_series + sizeof " (series )"];
-        out->reason = r->first_error.status != TSDB_OK ? r->first_reason : sum.first_reason;
-        if (r->first_error.status != TSDB_OK) {
-            snprintf(first, sizeof first, "%.900s (series %s)", r->first_error.msg,
-                     r->first_series);
-        } else {
-            describe_reject(r, &sum, first, sizeof first);
-        }
+        describe_first(r, &sum, first, sizeof first);
         out->status = TSDB_INVALID;
-        snprintf(out->text, sizeof out->text,
-                 "%s; %u samples of this request were refused, the others stored", first,
-                 out->rejected);
     }
     count_answer(r->in, r, out);
+    if (is_import(r)) {
+        sum_import(r, out, first);
+        if (r->text.parser.pos < r->text.parser.end) {
+            go_on(r, true);
+            return false;
+        }
+        out->status = out->rejected > 0 ? TSDB_INVALID : TSDB_OK;
+    }
+    if (out->rejected > 0) {
+        snprintf(out->text, sizeof out->text,
+                 "%s; %u samples of this request were refused, the others stored",
+                 is_import(r) ? r->import_first : first, out->rejected);
+    }
     return true;
 }
 
@@ -670,6 +754,7 @@ void ingest_stats_read(struct ingest *in, struct ingest_stats *out)
     out->rejected = atomic_load_explicit(&in->rejected, memory_order_relaxed);
     out->rejected_labels = atomic_load_explicit(&in->rejected_labels, memory_order_relaxed);
     out->rejected_histograms = atomic_load_explicit(&in->rejected_histograms, memory_order_relaxed);
+    out->rejected_syntax = atomic_load_explicit(&in->rejected_syntax, memory_order_relaxed);
     out->rejected_unsupported =
         atomic_load_explicit(&in->rejected_unsupported, memory_order_relaxed);
     out->metadata = atomic_load_explicit(&in->metadata, memory_order_relaxed);

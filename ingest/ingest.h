@@ -50,7 +50,9 @@ enum ingest_protocol {
     INGEST_REMOTE_WRITE_1 = 1,
     INGEST_REMOTE_WRITE_2 = 2,
     INGEST_OTLP, /* ExportMetricsServiceRequest, as protobuf or JSON */
-    INGEST_OTLP_JSON
+    INGEST_OTLP_JSON,
+    INGEST_TEXT, /* an import: Prometheus's text format, in pieces */
+    INGEST_OPENMETRICS
 };
 enum ingest_encoding {
     INGEST_ENCODING_SNAPPY = 0, /* or zstd: senders label one as the other */
@@ -90,12 +92,13 @@ struct ingest_answer {
     uint32_t samples_written, histograms_written, exemplars_written;
     uint32_t rejected; /* samples, histograms refused for good */
     uint32_t points;   /* OTLP: data points that came */
+    uint64_t lines;    /* of an import */
     /* Of the first one refused; NONE: the request as a whole. */
     enum tsdb_reject reason;
     char text[1536]; /* for the body of an error answer: one line, Prometheus's phrases */
 };
 /* After `done`. Not OK with a stale reference inside: resubmits by itself once (then returns false
- * and `done` comes again). */
+ * and `done` comes again). An import returns false after each piece but the last. */
 bool ingest_answer(struct ingest_request *r, struct ingest_answer *out);
 /* After `done`: will ingest_answer decode once more and return false? */
 bool ingest_goes_again(struct ingest_request *r);
@@ -107,7 +110,7 @@ struct ingest_stats {
     uint64_t pool_bytes;     /* held by idle ones */
     uint64_t samples, histograms, exemplars, rejected, metadata;
     /* Of those: refused while decoding. */
-    uint64_t rejected_labels, rejected_histograms, rejected_unsupported;
+    uint64_t rejected_labels, rejected_histograms, rejected_unsupported, rejected_syntax;
     uint64_t series_hits, series_misses;
 };
 void ingest_stats_read(struct ingest *in, struct ingest_stats *out);

@@ -3,6 +3,7 @@
  *   decode_v1.c   bodies of remote write 1.0, into the batch builder
  *   decode_v2.c   bodies of remote write 2.0
  *   decode_otlp.c bodies of OTLP
+ *   decode_text.c imports of text, a piece at a time
  *   build.c       what all do with the parts of a series
  *   build_plain.c series whose parts stand in memory, not in a body
  */
@@ -13,6 +14,7 @@
 #include "ingest/ingest.h"
 #include "ingest/otlp/otlp.h"
 #include "ingest/remote_write.h"
+#include "ingest/text/text.h"
 #include "tsdb/batch_build.h"
 
 /* Series framed, hashed and prefetched ahead of being looked up: enough to hide a cache miss per
@@ -23,11 +25,15 @@
  * salt. */
 #define INGEST_SALT_REMOTE_WRITE_1 UINT64_C(0)
 #define INGEST_SALT_REMOTE_WRITE_2 UINT64_C(0x9e3779b97f4a7c15)
+#define INGEST_SALT_TEXT           UINT64_C(0x165667b19e3779f9)
 #define INGEST_SALT_CANONICAL      UINT64_C(0xc2b2ae3d27d4eb4f)
 
 /* An exemplar with time, value and a label has more bytes on the wire than this, and takes some two
  * hundred in memory: of empty ones no more are taken than the body could hold real ones. */
 #define INGEST_EXEMPLAR_BYTES_MIN 16u
+
+/* The first refusal in the text of an answer. */
+#define INGEST_FIRST_BYTES 1200u
 
 struct ingest {
     /* immutable */
@@ -45,7 +51,7 @@ struct ingest {
     struct tsdb_account account; /* of all requests, idle ones too */
     _Atomic(uint64_t) requests, requests_failed, body_bytes, decoded_bytes, busy;
     _Atomic(uint64_t) samples, histograms, exemplars, rejected, metadata, hits, misses;
-    _Atomic(uint64_t) rejected_labels, rejected_histograms, rejected_unsupported;
+    _Atomic(uint64_t) rejected_labels, rejected_histograms, rejected_unsupported, rejected_syntax;
 };
 
 /* A buffer that a pooled request keeps. */
@@ -72,6 +78,15 @@ struct ingest_request {
     uint32_t hits, misses, metadata_count;
     uint32_t points;         /* OTLP: data points seen */
     uint32_t exemplars_left; /* how many more are taken */
+    /* An import, over its pieces; none of it is reset between them. */
+    struct ingest_text {
+        struct text_parser parser, piece; /* now, and where the piece began */
+        struct tsdb_metadata family;      /* HELP, TYPE, UNIT that were read */
+        int64_t now_ms;                   /* of lines without a time */
+        bool begun;
+    } text;
+    struct ingest_answer import_sum; /* of the pieces before */
+    char import_first[INGEST_FIRST_BYTES];
     /* what decoding refused */
     uint32_t rejected[TSDB_REJECT_COUNT];
     struct tsdb_error first_error;
@@ -167,6 +182,8 @@ enum tsdb_status ingest_decode_v1(struct ingest_request *r, const uint8_t *data,
                                   struct tsdb_error *err) TSDB_WUR;
 enum tsdb_status ingest_decode_v2(struct ingest_request *r, const uint8_t *data, size_t len,
                                   struct tsdb_error *err) TSDB_WUR;
+/* The next piece of r->text.parser. Statuses other than OK end the import. */
+enum tsdb_status ingest_decode_text(struct ingest_request *r, struct tsdb_error *err) TSDB_WUR;
 enum tsdb_status ingest_decode_otlp(struct ingest_request *r, const uint8_t *data, size_t len,
                                     struct tsdb_error *err) TSDB_WUR;
 

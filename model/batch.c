@@ -6,16 +6,12 @@
 
 const char *tsdb_reject_name(enum tsdb_reject reason)
 {
-    static const char *const names[TSDB_REJECT_COUNT] = {[TSDB_REJECT_NONE] = "request",
-                                                         [TSDB_REJECT_DUPLICATE] = "duplicate",
-                                                         [TSDB_REJECT_TOO_OLD] = "too_old",
-                                                         [TSDB_REJECT_TOO_NEW] = "too_new",
-                                                         [TSDB_REJECT_LABELS] = "labels",
-                                                         [TSDB_REJECT_HISTOGRAM] = "histogram",
-                                                         [TSDB_REJECT_EXEMPLAR] = "exemplar",
-                                                         [TSDB_REJECT_UNSUPPORTED] = "unsupported",
-                                                         [TSDB_REJECT_SERIES_LIMIT] =
-                                                             "series_limit"};
+    static const char *const names[TSDB_REJECT_COUNT] = {
+        [TSDB_REJECT_NONE] = "request",      [TSDB_REJECT_DUPLICATE] = "duplicate",
+        [TSDB_REJECT_TOO_OLD] = "too_old",   [TSDB_REJECT_TOO_NEW] = "too_new",
+        [TSDB_REJECT_LABELS] = "labels",     [TSDB_REJECT_HISTOGRAM] = "histogram",
+        [TSDB_REJECT_EXEMPLAR] = "exemplar", [TSDB_REJECT_UNSUPPORTED] = "unsupported",
+        [TSDB_REJECT_SYNTAX] = "syntax",     [TSDB_REJECT_SERIES_LIMIT] = "series_limit"};
     return names[reason];
 }
 
@@ -40,6 +36,8 @@ const char *tsdb_reject_text(enum tsdb_reject reason)
         return "invalid exemplar";
     case TSDB_REJECT_UNSUPPORTED:
         return "not supported";
+    case TSDB_REJECT_SYNTAX:
+        return "malformed line";
     case TSDB_REJECT_COUNT:
         break;
     }

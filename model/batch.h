@@ -98,6 +98,7 @@ enum tsdb_reject {
     TSDB_REJECT_HISTOGRAM,
     TSDB_REJECT_EXEMPLAR,
     TSDB_REJECT_UNSUPPORTED, /* while decoding: what cannot be stored, such as delta temporality */
+    TSDB_REJECT_SYNTAX,      /* likewise: a line of an import that is no sample */
     TSDB_REJECT_COUNT
 };
 const char *tsdb_reject_text(enum tsdb_reject reason);

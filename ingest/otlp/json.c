@@ -298,9 +298,9 @@ static bool read_double(struct conv *c, double *out)
         return false;
     }
     if (len == 8 && memcmp(text, "Infinity", 8) == 0) {
-        *out = INFINITY;
+        *out = (double)INFINITY;
     } else if (len == 9 && memcmp(text, "-Infinity", 9) == 0) {
-        *out = -INFINITY;
+        *out = -(double)INFINITY;
     } else if (!tsdb_parse_float(text, len, out)) {
         return fail(c, "expected a number");
     }

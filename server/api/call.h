@@ -29,6 +29,7 @@ enum route_flags {
     ROUTE_WRITE = 8,      /* the body goes to ingest/ (write.c) */
     ROUTE_LIFECYCLE = 16, /* 403 without --web.enable-lifecycle */
     ROUTE_OTLP = 64,      /* of a write: OTLP comes, and its answer goes back */
+    ROUTE_IMPORT = 128,   /* of a write: lines of text come */
     ROUTE_CHANGES = 32,   /* changes something: 403 for pages from elsewhere, no CORS */
     ROUTE_BODY = 64,      /* the body is kept as it is, in call->form; it is no form */
     ROUTE_READER = 128,   /* with ROUTE_WORKER: one of the threads of remote read */
@@ -71,6 +72,7 @@ struct call {
     struct ingest_request *ingest;
     enum ingest_protocol protocol;
     enum ingest_encoding encoding;
+    bool stats_wanted; /* of an import: what was read, and how fast, in the answer */
 };
 
 /* ---- answers; each replaces whatever is in call->out ---- */

@@ -65,6 +65,10 @@ void api_write_wake(struct call *c);
 /* False: refused, the text is what to say. */
 bool api_otlp_negotiate(struct call *c, const char **out_text);
 void api_otlp_reply(struct call *c, const struct ingest_answer *a);
+/* import.c: likewise where ROUTE_IMPORT is set. */
+bool api_import_negotiate(struct call *c, const char **out_text);
+/* Only when c->stats_wanted, else the answer of a write is its answer. */
+void api_import_reply(struct call *c, const struct ingest_answer *a);
 /* write.c, for others that answer writes. */
 unsigned api_write_status_of(enum tsdb_status status);
 /* Is a Content-Encoding known? gzip: taken too. */

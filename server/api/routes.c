@@ -28,6 +28,7 @@ static const struct route route_table[] = {
     {BIT(HTTP_POST), "/api/v1/receive", NULL, WRITE}, /* Thanos */
     {BIT(HTTP_POST), "/api/v1/read", api_read, ROUTE_BODY | ROUTE_WORKER | ROUTE_READER},
     {BIT(HTTP_POST), "/api/v1/otlp/v1/metrics", NULL, WRITE | ROUTE_OTLP},
+    {BIT(HTTP_POST), "/api/v1/import/prometheus", NULL, WRITE | ROUTE_IMPORT},
     {GET_POST, "/api/v1/query", api_query, ROUTE_API | ROUTE_WORKER},
     {GET_POST, "/api/v1/query_range", api_query_range, ROUTE_API | ROUTE_WORKER},
     {GET_POST, "/api/v1/query_exemplars", api_query_exemplars, ROUTE_API | ROUTE_WORKER},

@@ -90,6 +90,10 @@ static void reply(struct call *c, const struct ingest_answer *a)
         api_otlp_reply(c, a);
         return;
     }
+    if (c->stats_wanted) {
+        api_import_reply(c, a);
+        return;
+    }
     char samples[24];
     char histograms[24];
     char exemplars[24];
@@ -202,6 +206,9 @@ static bool negotiate(struct call *c, const char **out_text)
     bool gzip = c->server->options.accept_gzip;
     if (c->route->flags & ROUTE_OTLP) {
         return api_otlp_negotiate(c, out_text);
+    }
+    if (c->route->flags & ROUTE_IMPORT) {
+        return api_import_negotiate(c, out_text);
     }
     if (!parse_content_type(http_header(c->x, "Content-Type"), &c->protocol)) {
         *out_text = "unsupported Content-Type: expected application/x-protobuf with proto absent, "

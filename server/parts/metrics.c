@@ -438,6 +438,7 @@ static void take_snapshot(struct server *s, struct snapshot *out)
     /* What the decoders refuse never reaches a head. */
     out->tsdb.rejected[TSDB_REJECT_LABELS] += out->ingest.rejected_labels;
     out->tsdb.rejected[TSDB_REJECT_HISTOGRAM] += out->ingest.rejected_histograms;
+    out->tsdb.rejected[TSDB_REJECT_SYNTAX] += out->ingest.rejected_syntax;
     out->tsdb.rejected[TSDB_REJECT_UNSUPPORTED] += out->ingest.rejected_unsupported;
     if (s->http) {
         http_stats_read(s->http, &out->http);

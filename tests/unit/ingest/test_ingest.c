@@ -617,6 +617,91 @@ static void ingest_submit__message_of_the_other_version__refused(void **state)
     tsdb_buf_deinit(&raw);
 }
 
+/* ---- imports ---- */
+
+/* Send text and go on until the last piece is answered. */
+static struct ingest_answer import_text(struct fixture *f, const struct tsdb_buf *text,
+                                        enum ingest_protocol protocol, int *out_pieces)
+{
+    struct tsdb_error err = {0};
+    struct ingest_request *r = NULL;
+    struct ingest_answer a;
+    int done = 0;
+    *out_pieces = 1;
+    assert_ok_err(ingest_begin(f->in, text->len, &r, &err), &err);
+    assert_ok_err(ingest_body(r, text->data, text->len, &err), &err);
+    ingest_submit(r, protocol, INGEST_ENCODING_NONE, on_done, &done);
+    run_steps(f, &done);
+    for (done = 0; !ingest_answer(r, &a); done = 0) {
+        run_steps(f, &done);
+        ++*out_pieces;
+    }
+    ingest_end(r);
+    return a;
+}
+
+static void ingest_submit__import_of_many_pieces__all_stored_and_summed(void **state)
+{
+    struct fixture *f = *state;
+    enum {
+        LINES = 40001
+    };
+    struct tsdb_buf text;
+    int pieces = 0;
+    tsdb_buf_init(&text, TSDB_MEM_OTHER, 0);
+    for (int i = 0; i < LINES; i++) { /* ten series; a line of each piece is wrong */
+        tsdb_buf_printf(&text, i == 7 || i == 35000 ? "m{s=\"%d\" %d\n" : "m{s=\"%d\"} %d %lld\n",
+                        i % 10, i % 10, (long long)(T0 - LINES + i));
+    }
+    for (int round = 0; round < 2; round++) { /* the second time by aliases, and nothing is new */
+        struct ingest_answer a = import_text(f, &text, INGEST_TEXT, &pieces);
+        assert_int_equal(pieces, 2);
+        assert_int_equal(a.status, TSDB_INVALID);
+        assert_int_equal(a.samples_written, LINES - 2);
+        assert_int_equal(a.rejected, 2);
+        assert_int_equal(a.reason, TSDB_REJECT_SYNTAX);
+        assert_int_equal(a.lines, LINES);
+        assert_string_equal(a.text, "line 8, column 9: expected a comma or }; 2 samples of this "
+                                    "request were refused, the others stored");
+    }
+    tsdb_buf_deinit(&text);
+    struct ingest_stats st;
+    ingest_stats_read(f->in, &st);
+    assert_int_equal(st.rejected_syntax, 4);
+    assert_int_equal(st.samples, 2 * (LINES - 2));
+}
+
+static void ingest_submit__import__metadata_time_exemplars_and_refused_series(void **state)
+{
+    struct fixture *f = *state;
+    static const char openmetrics[] = "# TYPE h histogram\n# UNIT h s\n# HELP h how \\\\ long\n"
+                                      "h_bucket{le=\"1\"} 5 1699999999.5 # {trace_id=\"q\"} 0.5\n"
+                                      "now 7\n# EOF\n";
+    static const char refused[] = "ok 1 1700000000000\n{a=\"b\"} 1\nold 1 1000\n";
+    struct tsdb_buf text;
+    char metadata[64] = "";
+    int pieces = 0;
+    tsdb_buf_init(&text, TSDB_MEM_OTHER, 0);
+    tsdb_buf_put_str(&text, openmetrics);
+    struct ingest_answer a = import_text(f, &text, INGEST_OPENMETRICS, &pieces);
+    assert_string_equal(a.text, "");
+    assert_int_equal(a.samples_written, 2);
+    assert_int_equal(a.exemplars_written, 1);
+    tsdb_metadata_visit(f->db, "h", copy_metadata, metadata);
+    assert_string_equal(metadata, "histogram|how \\ long|s");
+    assert_int_equal(read_series(f, "h_bucket").t_ms[0], T0 - 500);
+    assert_int_equal(read_series(f, "now").t_ms[0], f->clock.wall_ms); /* no time: when it came */
+    tsdb_buf_clear(&text);
+    tsdb_buf_put_str(&text, refused);
+    a = import_text(f, &text, INGEST_TEXT, &pieces);
+    assert_int_equal(a.status, TSDB_INVALID);
+    assert_int_equal(a.samples_written, 1);
+    assert_int_equal(a.rejected, 2);
+    assert_non_null(strstr(a.text, "line 2: "));
+    assert_non_null(strstr(a.text, "series without __name__ (series {a=\"b\"})"));
+    tsdb_buf_deinit(&text);
+}
+
 /* ---- memory ---- */
 
 /* Clients that say how much they will send, and send nothing. */
@@ -825,6 +910,8 @@ static const struct CMUnitTest tests[] = {
     CASE(ingest_submit__refused_while_decoding__text_names_the_series),
     CASE(ingest_submit__zero_threshold_that_is_none__refused),
     CASE(ingest_submit__message_of_the_other_version__refused),
+    CASE(ingest_submit__import_of_many_pieces__all_stored_and_summed),
+    CASE(ingest_submit__import__metadata_time_exemplars_and_refused_series),
     CASE(ingest_begin__announced_and_not_sent__holds_nothing),
     CASE(ingest_submit__a_million_empty_parts__held_in_relation_to_the_body),
     CASE(ingest_submit__more_memory_than_a_request_may_hold__too_large),
