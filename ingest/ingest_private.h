@@ -1,5 +1,6 @@
 /* Shared by the files of the pipeline:
  *   ingest.c      pool, budget, life
+ *   answer.c      what became of a request, as the answer
  *   decode_v1.c   bodies of remote write 1.0, into the batch builder
  *   decode_v2.c   bodies of remote write 2.0
  *   decode_otlp.c bodies of OTLP
@@ -106,6 +107,14 @@ struct ingest_request {
     struct tsdb_slice group_name[INGEST_GROUP]; /* 2.0: the metric */
     struct tsdb_label labels[TSDB_LABELS_MAX];  /* of one series */
 };
+
+/* ---- ingest.c ---- */
+static inline bool ingest_is_import(const struct ingest_request *r)
+{
+    return r->protocol == INGEST_TEXT || r->protocol == INGEST_OPENMETRICS;
+}
+/* Decode and submit anew; `done` comes again. */
+void ingest_resubmit(struct ingest_request *r, bool use_aliases);
 
 /* ---- build.c: everything lives in the request's arena; NOMEM or LIMIT when it is exhausted ---- */
 void ingest_build_reset(struct ingest_request *r);

@@ -20,6 +20,12 @@ bool ingest_is_zstd(const void *src, size_t len)
     return len >= sizeof magic && memcmp(src, magic, sizeof magic) == 0;
 }
 
+bool ingest_is_gzip(const void *src, size_t len)
+{
+    static const uint8_t magic[] = {0x1f, 0x8b, 0x08};
+    return len >= sizeof magic && memcmp(src, magic, sizeof magic) == 0;
+}
+
 static enum tsdb_status too_long(const char *name, size_t len, size_t bytes_max,
                                  struct tsdb_error *err)
 {

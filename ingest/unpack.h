@@ -30,6 +30,7 @@ struct ingest_sink {
 
 /* Does a body begin as zstd's frames do? No snappy block can. */
 bool ingest_is_zstd(const void *src, size_t len);
+bool ingest_is_gzip(const void *src, size_t len); /* likewise */
 /* What zstd's decoder may hold beside the output: 0 when the first frame declares its size. Then a later
  * one without is refused. */
 size_t ingest_zstd_window_bytes(const void *src, size_t len);

@@ -144,7 +144,7 @@ static struct tsdb_slice map_unit(struct tsdb_slice unit, const struct pair *map
 {
     unit = trim(unit);
     if (unit.len > 0 && (memchr(unit.data, '{', unit.len) || memchr(unit.data, '}', unit.len))) {
-        return (struct tsdb_slice){NULL, 0}; /* an annotation, for people */
+        return slice_of(""); /* an annotation, for people */
     }
     for (size_t i = 0; i < count; i++) {
         if (slice_is(unit, map[i].from)) {
@@ -160,7 +160,7 @@ static void split_unit(struct tsdb_slice unit, struct tsdb_slice *out_main,
 {
     const uint8_t *slash = unit.len > 0 ? memchr(unit.data, '/', unit.len) : NULL;
     struct tsdb_slice first = {unit.data, slash ? (size_t)(slash - unit.data) : unit.len};
-    struct tsdb_slice second = {NULL, 0};
+    struct tsdb_slice second = slice_of("");
     if (slash) {
         second = (struct tsdb_slice){slash + 1, unit.len - first.len - 1};
     }
@@ -232,7 +232,7 @@ static void name_with_suffixes(struct text *t, struct tsdb_slice name, struct ts
                                struct tsdb_slice per_unit, struct tsdb_slice kind)
 {
     uint8_t *per = t->data; /* built first, in the room of the result */
-    struct tsdb_slice per_suffix = {NULL, 0};
+    struct tsdb_slice per_suffix = slice_of("");
     name = cut_suffix(name, kind);
     if (per_unit.len > 0) {
         memcpy(per, "per_", 4);
@@ -262,8 +262,8 @@ enum tsdb_status otlp_metric_name(const struct otlp_options *o, struct tsdb_slic
     bool underscores =
         o->strategy == OTLP_UNDERSCORES_WITH_SUFFIXES || o->strategy == OTLP_UNDERSCORES;
     struct text t = {tsdb_arena_alloc(arena, name.len + unit.len + SUFFIX_BYTES_MAX, 1), 0};
-    struct tsdb_slice main_unit = {NULL, 0};
-    struct tsdb_slice per_unit = {NULL, 0};
+    struct tsdb_slice main_unit = slice_of("");
+    struct tsdb_slice per_unit = slice_of("");
     struct tsdb_slice kind = slice_of(!suffixes                      ? ""
                                       : counter                      ? "total"
                                       : gauge && slice_is(unit, "1") ? "ratio"

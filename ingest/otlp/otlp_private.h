@@ -50,9 +50,10 @@ struct otlp_walk {
     bool is_delta;
 };
 
+/* Never NULL, so that nobody reckons with a null pointer. */
 static inline struct tsdb_slice otlp_slice(ProtobufCBinaryData b)
 {
-    return (struct tsdb_slice){b.data, b.len};
+    return (struct tsdb_slice){b.data ? b.data : (const uint8_t *)"", b.len};
 }
 
 /* ---- value.c ---- */

@@ -123,11 +123,11 @@ static void put_map(struct text *t, struct tsdb_slice list, unsigned depth)
 /* An AnyValue inside of another, as JSON: its last field says it. */
 static void put_value(struct text *t, struct tsdb_slice message, unsigned depth)
 {
-    const uint8_t *p = message.data;
+    const uint8_t *p = message.len > 0 ? message.data : (const uint8_t *)"";
     const uint8_t *end = p + message.len;
     struct wire_field last = {0};
     struct wire_field f;
-    while (p && p < end && (p = wire_field_read(p, end, &f)) != NULL) {
+    while (p < end && (p = wire_field_read(p, end, &f)) != NULL) {
         last = f.number >= 1 && f.number <= 7 ? f : last;
     }
     if (depth > OTLP_VALUE_DEPTH_MAX) {
