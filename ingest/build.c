@@ -316,8 +316,7 @@ enum tsdb_status ingest_build_metadata(struct ingest_request *r, enum tsdb_statu
         tsdb_error_clear(err);
         return TSDB_OK;
     }
-    bool empty = m->type == TSDB_METRIC_UNKNOWN && m->help.len == 0 && m->unit.len == 0;
-    if (status == TSDB_OK && m->metric.len > 0 && !empty) {
+    if (status == TSDB_OK && m->metric.len > 0) {
         r->metadata_count += tsdb_metadata_put(r->in->db, m) == TSDB_OK;
     }
     return status;

@@ -165,8 +165,8 @@ enum tsdb_status ingest_build_exemplars(struct ingest_request *r,
                                         const struct tsdb_build_target *target,
                                         ingest_exemplar_fn read, const void *read_arg,
                                         struct tsdb_error *err) TSDB_WUR;
-/* Put metadata into the table of the db; advice, so that what is not valid (status INVALID), says
- * nothing or finds no room is passed over. Other statuses come back. */
+/* Put metadata into the table of the db; advice, so that what is not valid (status INVALID) or
+ * finds no room is passed over. Other statuses come back. */
 enum tsdb_status ingest_build_metadata(struct ingest_request *r, enum tsdb_status status,
                                        const struct tsdb_metadata *m,
                                        struct tsdb_error *err) TSDB_WUR;

@@ -122,7 +122,8 @@ size_t tsdb_batch_wal_bytes_max(const struct tsdb_write *w, const struct tsdb_ba
 enum tsdb_status tsdb_write_submit(struct tsdb *db, struct tsdb_write *w,
                                    struct tsdb_error *err) TSDB_WUR;
 
-/* Metadata of metrics, kept in memory; last one wins. Cold path, takes a lock. LIMIT when the table
+/* Metadata of metrics, kept in memory; last one wins, but that an empty one (unknown type, no help, no
+ * unit) replaces none. Cold path, takes a lock. LIMIT when the table
  * is full. */
 enum tsdb_status tsdb_metadata_put(struct tsdb *db, const struct tsdb_metadata *m) TSDB_WUR;
 typedef bool (*tsdb_metadata_fn)(void *arg, const struct tsdb_metadata *m);

@@ -121,8 +121,9 @@ static void put_tsdb(const struct server *s, struct tsdb_buf *out)
 
 void api_features(struct call *c)
 {
-    static const struct feature otlp[] = {{"delta_conversion", false},
-                                          {"native_delta_ingestion", false}};
+    const struct feature otlp[] = {
+        {"delta_conversion", false},
+        {"native_delta_ingestion", c->server->options.feature_otlp_delta}};
     static const struct feature prometheus[] = {
         {"agent_mode", false}, {"auto_reload_config", false}, {"server_mode", true}};
     struct tsdb_buf data; /* whose first byte tells the commas */

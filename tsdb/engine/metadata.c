@@ -138,8 +138,9 @@ static enum tsdb_status put_locked(struct metadata_table *t, uint64_t hash,
     }
     struct metadata_entry **slot = slot_of(t, hash, m->metric);
     struct metadata_entry *old = *slot;
-    if (old && same_metadata(old, m)) {
-        return TSDB_OK; /* senders repeat themselves every minute */
+    bool empty = m->type == TSDB_METRIC_UNKNOWN && m->help.len == 0 && m->unit.len == 0;
+    if (old && (empty || same_metadata(old, m))) {
+        return TSDB_OK; /* senders repeat themselves every minute, or know nothing */
     }
     size_t bytes = sizeof *old + m->metric.len + m->help.len + m->unit.len;
     uint64_t bytes_old = old ? entry_bytes(old) : 0;

@@ -192,10 +192,12 @@ static void features__flags__are_followed(void **state)
     http_answer_free(&a);
     server.options.feature_experimental_functions = true;
     server.options.feature_extended_range_selectors = true;
+    server.options.feature_otlp_delta = true;
     server.options.exemplars_max = 0;
     http_client_once(port, "GET", "/api/v1/features", NULL, NULL, 0, &a);
     assert_non_null(strstr(a.body, "\"sort_by_label\":true"));
     assert_non_null(strstr(a.body, "\"limitk\":true"));
+    assert_non_null(strstr(a.body, "\"native_delta_ingestion\":true"));
     assert_non_null(strstr(a.body, "\"anchored\":true"));
     assert_non_null(strstr(a.body, "\"exemplar_storage\":false"));
     http_answer_free(&a);
