@@ -86,7 +86,7 @@ enum tsdb_status ingest_add(struct ingest_request *r, const struct tsdb_labels *
 void ingest_submit_added(struct ingest_request *r, ingest_done_fn done, void *arg);
 
 struct ingest_answer {
-    /* OK: 204. INVALID: 400, the rest was stored. LIMIT: too large, 413. BUSY, READ_ONLY, NOMEM:
+    /* OK: 204. INVALID: 400, the rest was stored. LIMIT: too large, 400. BUSY, READ_ONLY, NOMEM:
      * 503, nothing was stored. */
     enum tsdb_status status;
     uint32_t samples_written, histograms_written, exemplars_written;

@@ -318,6 +318,7 @@ static void on_refuse(void *arg, struct http_exchange *x, struct http_reply *rep
     struct tsdb_slice segment;
     if (is_write(x, find_route(http_path(x), http_method(x), &segment))) {
         api_write_counts_zero(reply);
+        reply->status = reply->status == 413 ? api_write_status_of(TSDB_LIMIT) : reply->status;
     }
 }
 

@@ -30,8 +30,6 @@ unsigned api_write_status_of(enum tsdb_status status)
     switch (status) {
     case TSDB_OK:
         return 204;
-    case TSDB_LIMIT:
-        return 413;
     case TSDB_UNSUPPORTED:
         return 415;
     case TSDB_BUSY:
@@ -39,7 +37,8 @@ unsigned api_write_status_of(enum tsdb_status status)
     case TSDB_NOMEM:
     case TSDB_CANCELLED:
     case TSDB_TIMEOUT:
-        return 503; /* nothing was stored: the sender repeats */
+        return 503;  /* nothing was stored: the sender repeats */
+    case TSDB_LIMIT: /* not 413: vmagent and Fluent Bit repeat that for ever, and drop 400 */
     case TSDB_INVALID:
     case TSDB_CORRUPT:
     case TSDB_OUT_OF_ORDER:

@@ -169,15 +169,16 @@ static void refuse(struct http_exchange *x, unsigned status, const char *text)
 static void refuse_upload(struct http_exchange *x)
 {
     const struct http_handlers *h = &x->server->handlers;
-    struct http_reply reply = {0};
+    struct http_reply reply = {.status = 413};
     char answer[1024];
     if (h->on_refuse) {
         h->on_refuse(h->arg, x, &reply);
     }
     int len = snprintf(answer, sizeof answer,
-                       "HTTP/1.1 413 Content Too Large\r\n"
+                       "HTTP/1.1 %s\r\n"
                        "Content-Type: text/plain; charset=utf-8\r\n"
                        "Content-Length: %zu\r\nConnection: close\r\n",
+                       reply.status == 413 ? "413 Content Too Large" : "400 Bad Request",
                        sizeof TOO_LARGE_TEXT - 1);
     for (uint32_t i = 0; i < reply.header_count; i++) {
         len += snprintf(answer + len, sizeof answer - (size_t)len, "%s: %s\r\n",

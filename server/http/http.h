@@ -64,7 +64,7 @@ struct http_handlers {
     void (*on_end)(void *arg, struct http_exchange *x);
     /* May be NULL: the server refuses the request by itself (it is stopping, the body is too large,
      * its length is ambiguous). May add headers to the answer, whose strings live until the call
-     * returns or longer; nothing else. Method, path and headers are known. */
+     * returns or longer, and turn 413 into 400; nothing else. Method, path and headers are known. */
     void (*on_refuse)(void *arg, struct http_exchange *x, struct http_reply *reply);
     /* May be NULL: in http_start, when the port is known and before any other callback. */
     void (*on_listen)(void *arg, uint16_t port);

@@ -236,7 +236,7 @@ static void write__damaged_bodies__are_refused_on_a_living_connection(void **sta
     } cases[] = {
         {"\xff\xff\xff\xff\xff\xff\xff", 7, 400}, /* no length */
         {"\x05hel", 4, 400},                      /* torn */
-        {"\x80\x80\x80\x80\x01", 5, 413},         /* five bytes that say 256 MiB */
+        {"\x80\x80\x80\x80\x01", 5, 400},         /* five bytes that say 256 MiB */
         {"\x03\x08\x0a\xff\x01", 5, 400},         /* a label set that goes beyond the end */
         {"\x00", 1, 204},                         /* nothing at all */
     };
@@ -289,7 +289,7 @@ static void write__some_bad_series__stores_the_others(void **state)
                OK_DATA("[{\"__name__\":\"ok\",\"z\":\"unsorted\"}]"));
 }
 
-static void write__body_over_the_limit__is_413_with_counts(void **state)
+static void write__body_over_the_limit__is_400_with_counts(void **state)
 {
     (void)state;
     struct http_client c;
@@ -299,7 +299,7 @@ static void write__body_over_the_limit__is_413_with_counts(void **state)
     assert_true(http_client_send_text(
         &c, "POST /api/v1/write HTTP/1.1\r\nHost: t\r\nContent-Length: 1048577\r\n\r\n"));
     http_client_read(&c, false, &a);
-    assert_int_equal(a.status, 413);
+    assert_int_equal(a.status, 400);
     expect_counts(&a, "0", "0", "0");
     assert_non_null(strstr(a.body, "--web.max-body-size"));
     http_answer_free(&a);
@@ -335,7 +335,7 @@ static void write__refused_by_the_http_layer__has_counts_too(void **state)
     free(chunk);
     http_client_read(&c, false, &a);
     if (a.status != 0) { /* the answer is lost where a reset overtakes it */
-        assert_int_equal(a.status, 413);
+        assert_int_equal(a.status, 400);
         expect_counts(&a, "0", "0", "0");
     }
     http_answer_free(&a);
@@ -352,7 +352,7 @@ static void write__refused_by_the_http_layer__has_counts_too(void **state)
     http_client_close(&c);
 }
 
-static void write__decoded_size_over_the_limit__is_413(void **state)
+static void write__decoded_size_over_the_limit__is_400(void **state)
 {
     (void)state;
     struct body b;
@@ -366,7 +366,7 @@ static void write__decoded_size_over_the_limit__is_413(void **state)
     body_pack(&b);
     assert_true(b.packed.len < (1u << 20)); /* a bomb: the body itself is well within its limit */
     send_write(V1_HEADERS, b.packed.data, b.packed.len, &a);
-    assert_int_equal(a.status, 413);
+    assert_int_equal(a.status, 400);
     expect_counts(&a, "0", "0", "0");
     http_answer_free(&a);
     body_deinit(&b);
@@ -710,9 +710,9 @@ static const struct CMUnitTest tests[] = {
     CASE(paths__of_other_systems__404_names_what_to_use),
     CASE(write__damaged_bodies__are_refused_on_a_living_connection),
     CASE(write__some_bad_series__stores_the_others),
-    CASE(write__body_over_the_limit__is_413_with_counts),
+    CASE(write__body_over_the_limit__is_400_with_counts),
     CASE(write__refused_by_the_http_layer__has_counts_too),
-    CASE(write__decoded_size_over_the_limit__is_413),
+    CASE(write__decoded_size_over_the_limit__is_400),
     CASE(write__chunked__is_stored),
     CASE(write__budget_used_up__is_503_and_nothing_stored),
     CASE(write__disk_fails_for_a_while__is_503_and_heals),
