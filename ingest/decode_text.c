@@ -9,6 +9,7 @@
 /* Of the lines of a piece: as much as a large request of remote write. */
 #define PIECE_BYTES   (2u << 20)
 #define PIECE_SAMPLES 20000u
+#define PIECE_LINES   100000u /* blank and wrong ones too */
 
 static enum tsdb_status flush_metadata(struct ingest_request *r, struct tsdb_error *err)
 {
@@ -107,9 +108,12 @@ enum tsdb_status ingest_decode_text(struct ingest_request *r, struct tsdb_error 
     enum text_item item = TEXT_SAMPLE;
     r->exemplars_left = PIECE_SAMPLES;
     r->text.piece = *p; /* where to begin again, should it have to */
-    while (status == TSDB_OK && item != TEXT_END && r->build.entry_count < PIECE_SAMPLES &&
-           p->pos < begin + TSDB_MIN((size_t)(p->end - begin), (size_t)PIECE_BYTES)) {
-        item = text_next(p, &out, err);
+    const uint8_t *stop = begin + TSDB_MIN((size_t)(p->end - begin), (size_t)PIECE_BYTES);
+    for (uint32_t lines = 0; status == TSDB_OK && item != TEXT_END && p->pos < stop &&
+                             lines < PIECE_LINES && r->build.entry_count < PIECE_SAMPLES;
+         lines++) {
+        /* The text is for the first fault of a piece; of rubbish there may be millions. */
+        item = text_next(p, &out, r->first_error.status == TSDB_OK ? err : NULL);
         switch (item) {
         case TEXT_SAMPLE:
             status = add_sample(r, &out.sample, err);
@@ -126,6 +130,7 @@ enum tsdb_status ingest_decode_text(struct ingest_request *r, struct tsdb_error 
             status = tsdb_arena_status(&r->arena);
             break;
         case TEXT_END:
+        case TEXT_NOTHING:
             break;
         }
     }

@@ -272,7 +272,7 @@ static bool is_word(struct tsdb_slice w, const char *text)
     return w.len == strlen(text) && memcmp(w.data, text, w.len) == 0;
 }
 
-/* "#" was seen. TEXT_END: a comment without a meaning. */
+/* "#" was seen. */
 static enum text_item read_comment(struct line *l, struct text_parser *p, struct text_out *out)
 {
     blanks(l);
@@ -280,12 +280,12 @@ static enum text_item read_comment(struct line *l, struct text_parser *p, struct
     enum text_item item = is_word(w, "HELP")                     ? TEXT_HELP
                           : is_word(w, "TYPE")                   ? TEXT_TYPE
                           : p->openmetrics && is_word(w, "UNIT") ? TEXT_UNIT
-                                                                 : TEXT_END;
+                                                                 : TEXT_NOTHING;
     out->metadata = (struct tsdb_metadata){.type = TSDB_METRIC_UNKNOWN};
     if (p->openmetrics && is_word(w, "EOF")) {
         p->ended = true;
     }
-    if (item == TEXT_END) {
+    if (item == TEXT_NOTHING) {
         return item;
     }
     blanks(l);
@@ -326,6 +326,9 @@ static enum text_item fault(const struct text_parser *p, const struct line *l,
     if (l->no_memory) {
         return TEXT_NOMEM;
     }
+    if (!err) {
+        return TEXT_FAULT;
+    }
     size_t column = 1; /* in characters, as editors count */
     for (const uint8_t *q = l->begin; q < l->p; q++) {
         column += (*q & 0xc0) != 0x80;
@@ -338,37 +341,32 @@ static enum text_item fault(const struct text_parser *p, const struct line *l,
 
 enum text_item text_next(struct text_parser *p, struct text_out *out, struct tsdb_error *err)
 {
-    while (p->pos < p->end) {
-        const uint8_t *newline = memchr(p->pos, '\n', (size_t)(p->end - p->pos));
-        struct line l = {
-            .begin = p->pos, .p = p->pos, .end = newline ? newline : p->end, .arena = out->arena};
-        p->pos = newline ? newline + 1 : p->end;
-        p->line++;
-        if (l.end > l.begin && l.end[-1] == '\r') {
-            l.end--;
-        }
-        blanks(&l);
-        if (l.p == l.end) {
-            continue;
-        }
-        if (p->ended) {
-            p->pos = p->end;
-            fail(&l, "nothing may follow # EOF");
-            return fault(p, &l, err);
-        }
-        enum text_item item = TEXT_SAMPLE;
-        if (at(&l, '#')) {
-            l.p++;
-            item = read_comment(&l, p, out);
-        } else if (!read_sample(&l, p->openmetrics, out)) {
-            item = TEXT_FAULT;
-        }
-        if (item == TEXT_FAULT) {
-            return fault(p, &l, err);
-        }
-        if (item != TEXT_END) {
-            return item;
-        }
+    if (p->pos == p->end) {
+        return TEXT_END;
     }
-    return TEXT_END;
+    const uint8_t *newline = memchr(p->pos, '\n', (size_t)(p->end - p->pos));
+    struct line l = {
+        .begin = p->pos, .p = p->pos, .end = newline ? newline : p->end, .arena = out->arena};
+    p->pos = newline ? newline + 1 : p->end;
+    p->line++;
+    if (l.end > l.begin && l.end[-1] == '\r') {
+        l.end--;
+    }
+    blanks(&l);
+    if (l.p == l.end) {
+        return TEXT_NOTHING;
+    }
+    if (p->ended) {
+        p->pos = p->end;
+        fail(&l, "nothing may follow # EOF");
+        return fault(p, &l, err);
+    }
+    enum text_item item = TEXT_SAMPLE;
+    if (at(&l, '#')) {
+        l.p++;
+        item = read_comment(&l, p, out);
+    } else if (!read_sample(&l, p->openmetrics, out)) {
+        item = TEXT_FAULT;
+    }
+    return item == TEXT_FAULT ? fault(p, &l, err) : item;
 }

@@ -25,6 +25,7 @@ struct text_parser {
 
 enum text_item {
     TEXT_END = 0,
+    TEXT_NOTHING, /* a blank line, a comment without a meaning */
     TEXT_SAMPLE,
     TEXT_HELP,
     TEXT_TYPE,
@@ -55,7 +56,8 @@ struct text_out {
 };
 
 void text_init(struct text_parser *p, const void *text, size_t len, bool openmetrics);
-/* The next line that says something. After TEXT_FAULT err is INVALID: "line 3, column 7: expected a value". */
+/* The next line; one call reads one line, so that the caller may stop anywhere. After TEXT_FAULT err is
+ * INVALID: "line 3, column 7: expected a value"; err may be NULL, which is cheaper. */
 enum text_item text_next(struct text_parser *p, struct text_out *out, struct tsdb_error *err);
 
 #endif

@@ -81,13 +81,13 @@ static void read_all(const void *text, size_t len, bool openmetrics)
             say_sample(&out.sample);
         } else if (item == TEXT_FAULT) {
             tsdb_buf_printf(&said, "! %s", err.msg);
-        } else if (item != TEXT_END) {
+        } else if (item != TEXT_END && item != TEXT_NOTHING) {
             say_slice("# ", out.metadata.metric);
             tsdb_buf_printf(&said, " %s", tsdb_metric_type_name(out.metadata.type));
             say_slice(" ", out.metadata.unit);
             say_slice("|", out.metadata.help);
         }
-        tsdb_buf_put_str(&said, item == TEXT_END ? "" : "\n");
+        tsdb_buf_put_str(&said, item == TEXT_END || item == TEXT_NOTHING ? "" : "\n");
     } while (item != TEXT_END);
     assert_ptr_equal(p.pos, p.end);
     tsdb_buf_put_u8(&said, 0);
