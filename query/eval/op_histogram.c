@@ -1,21 +1,10 @@
 /* histogram_quantile, histogram_quantiles and histogram_fraction over classic buckets and native
- * histograms; count, sum and the like of native ones. */
+ * histograms. */
 #include "query/eval/operators.h"
 
 #include "base/format.h"
+#include "query/eval/classic.h"
 #include "query/num.h"
-
-#include <float.h>
-#include <stdio.h>
-#include <stdlib.h>
-
-/* Buckets that differ by less, relatively, are taken for equal: what is left is rounding. */
-#define SMALL_DELTA_TOLERANCE 1e-12
-
-struct bucket {
-    double upper;
-    double count;
-};
 
 /* What a series of the child is in its group: a bucket where it holds floats, a native histogram
  * where it holds histograms. */
@@ -34,15 +23,10 @@ struct wanted {
     double value;
 };
 
-struct correction {
-    bool forced;
-    double min_bucket, max_bucket, max_diff;
-};
-
 /* Buckets of a metric that had to be made monotonic. */
 struct forced {
     struct query_str name;
-    struct correction all;
+    struct classic_correction all;
     uint32_t first_step, last_step, count;
     struct forced *next;
 };
@@ -57,156 +41,11 @@ struct op_quantile {
     uint32_t input_count;
     struct op_series *groups;
     struct forced *forced;
-    struct tsdb_arena *scratch; /* of one histogram */
-    struct input *inputs;       /* ordered by group */
-    uint32_t *group_begin;      /* per group its first input; one more at the end */
-    struct bucket *buckets;     /* scratch: as many as there are inputs */
+    struct tsdb_arena *scratch;     /* of one histogram */
+    struct input *inputs;           /* ordered by group */
+    uint32_t *group_begin;          /* per group its first input; one more at the end */
+    struct classic_bucket *buckets; /* scratch: as many as there are inputs */
 };
-
-/* ---- arithmetic ---- */
-
-static int compare_buckets(const void *a, const void *b)
-{
-    double x = ((const struct bucket *)a)->upper;
-    double y = ((const struct bucket *)b)->upper;
-    return (x > y) - (x < y);
-}
-
-static uint32_t coalesce(struct bucket *b, uint32_t n)
-{
-    uint32_t last = 0;
-    for (uint32_t i = 1; i < n; i++) {
-        if (b[i].upper == b[last].upper) {
-            b[last].count += b[i].count;
-        } else {
-            b[++last] = b[i];
-        }
-    }
-    return last + 1;
-}
-
-/* Prometheus's util/almost. */
-static bool almost_equal(double a, double b)
-{
-    if (isnan(a) || isnan(b)) {
-        return isnan(a) && isnan(b);
-    }
-    if (a == b) {
-        return true;
-    }
-    double sum = fabs(a) + fabs(b);
-    double diff = fabs(a - b);
-    if (a == 0 || b == 0 || sum < DBL_MIN) {
-        return diff < SMALL_DELTA_TOLERANCE * DBL_MIN;
-    }
-    return diff / num_min(sum, DBL_MAX) < SMALL_DELTA_TOLERANCE;
-}
-
-static void make_monotonic(struct bucket *b, uint32_t n, struct correction *c)
-{
-    *c = (struct correction){false, (double)INFINITY, (double)-INFINITY, 0};
-    double previous = b[0].count;
-    for (uint32_t i = 1; i < n; i++) {
-        double count = b[i].count;
-        if (count == previous) {
-            continue;
-        }
-        if (almost_equal(previous, count)) {
-            b[i].count = previous;
-        } else if (count < previous) {
-            b[i].count = previous;
-            c->forced = true;
-            c->min_bucket = num_min(c->min_bucket, b[i].upper);
-            c->max_bucket = num_max(c->max_bucket, b[i].upper);
-            c->max_diff = num_max(c->max_diff, previous - count);
-        } else {
-            previous = count;
-        }
-    }
-}
-
-static double bucket_quantile(double q, struct bucket *b, uint32_t n, struct correction *c)
-{
-    c->forced = false;
-    if (isnan(q)) {
-        return (double)NAN;
-    }
-    if (q < 0 || q > 1) {
-        return q < 0 ? (double)-INFINITY : (double)INFINITY;
-    }
-    qsort(b, n, sizeof *b, compare_buckets);
-    if (!(isinf(b[n - 1].upper) && b[n - 1].upper > 0)) {
-        return (double)NAN;
-    }
-    n = coalesce(b, n);
-    make_monotonic(b, n, c);
-    if (n < 2 || b[n - 1].count == 0) {
-        return (double)NAN;
-    }
-    double rank = q * b[n - 1].count;
-    uint32_t i = 0;
-    while (i < n - 1 && !(b[i].count >= rank)) {
-        i++;
-    }
-    if (i == n - 1) {
-        return b[n - 2].upper;
-    }
-    if (i == 0 && b[0].upper <= 0) {
-        return b[0].upper;
-    }
-    double start = 0;
-    double end = b[i].upper;
-    double count = b[i].count;
-    if (i > 0) {
-        start = b[i - 1].upper;
-        count -= b[i - 1].count;
-        rank -= b[i - 1].count;
-    }
-    return start + (end - start) * (rank / count);
-}
-
-/* The count of observations below v; v lies in (lower, upper). */
-static double rank_of(double v, double lower, double upper, double rank, double count)
-{
-    return isinf(lower) ? count : rank + (count - rank) * (v - lower) / (upper - lower);
-}
-
-/* The share of observations in (lower, upper]. */
-static double bucket_fraction(double lower, double upper, struct bucket *b, uint32_t n)
-{
-    qsort(b, n, sizeof *b, compare_buckets);
-    if (!(isinf(b[n - 1].upper) && b[n - 1].upper > 0)) {
-        return (double)NAN;
-    }
-    n = coalesce(b, n);
-    double count = b[n - 1].count;
-    if (count == 0 || isnan(lower) || isnan(upper)) {
-        return (double)NAN;
-    }
-    if (lower >= upper) {
-        return 0;
-    }
-    const double bounds[2] = {lower, upper};
-    double ranks[2] = {count, count};
-    for (int k = 0; k < 2; k++) {
-        double rank = 0;
-        double from = b[0].upper <= 0 ? (double)-INFINITY : 0;
-        for (uint32_t i = 0; i < n; i++) {
-            if (from >= bounds[k]) {
-                ranks[k] = rank;
-                break;
-            }
-            if (b[i].upper > bounds[k]) {
-                ranks[k] = rank_of(bounds[k], from, b[i].upper, rank, b[i].count);
-                break;
-            }
-            rank = b[i].count;
-            from = b[i].upper;
-        }
-        ranks[k] = ranks[k] > count ? count : ranks[k];
-    }
-    return (ranks[1] - ranks[0]) / count;
-}
 
 /* ---- the operator ---- */
 
@@ -257,7 +96,7 @@ static void note_native(struct op_quantile *o, bool is_info, const char *text)
 
 /* One note per metric name, over all steps and series: from the first to the last time, and the
  * extremes. */
-static void note_forced(struct op_quantile *o, const struct correction *c, uint32_t step)
+static void note_forced(struct op_quantile *o, const struct classic_correction *c, uint32_t step)
 {
     struct query_str name = {"", 0};
     if (o->op.x->options->delayed_name_removal) {
@@ -314,10 +153,10 @@ static double buckets_value(struct op_quantile *o, const struct wanted *want, ui
                             uint32_t step)
 {
     if (want->upper) {
-        return bucket_fraction(want->q[step], want->upper[step], o->buckets, n);
+        return classic_fraction(want->q[step], want->upper[step], o->buckets, n);
     }
-    struct correction c;
-    double v = bucket_quantile(want->q[step], o->buckets, n, &c);
+    struct classic_correction c;
+    double v = classic_quantile(want->q[step], o->buckets, n, &c);
     if (c.forced) {
         note_forced(o, &c, step);
     }
@@ -365,7 +204,7 @@ static enum tsdb_status group_step(struct op_quantile *o, uint32_t group, const 
         if (in->native && in->column.kind[step] == POINT_HISTOGRAM) {
             native = in->column.h[step];
         } else if (!in->native && in->column.kind[step] == POINT_FLOAT) {
-            o->buckets[n++] = (struct bucket){in->upper, in->column.v[step]};
+            o->buckets[n++] = (struct classic_bucket){in->upper, in->column.v[step]};
         }
     }
     out->kind[step] = POINT_NONE;
@@ -541,7 +380,7 @@ static enum tsdb_status group_inputs(struct op_quantile *o, const struct column 
     label_map_init(&map, x->arena);
     o->groups = TSDB_ARENA_ARRAY(x->arena, struct op_series, most);
     o->inputs = TSDB_ARENA_ARRAY(x->arena, struct input, most);
-    o->buckets = TSDB_ARENA_ARRAY(x->arena, struct bucket, TSDB_MAX(n, 1));
+    o->buckets = TSDB_ARENA_ARRAY(x->arena, struct classic_bucket, TSDB_MAX(n, 1));
     o->group_begin = TSDB_ARENA_ARRAY(x->arena, uint32_t, most + 1);
     if (!o->groups || !o->inputs || !o->buckets || !o->group_begin) {
         return exec_nomem(x);
@@ -700,62 +539,4 @@ enum tsdb_status op_histogram_quantile_build(struct exec *x, const struct query_
     *out = &o->op;
     bool several = e->u.call.function->variant == QUERY_BUCKETS_QUANTILES;
     return x->options->delayed_name_removal && !several ? TSDB_OK : op_merge_equal(out, false);
-}
-
-/* ---- histogram_count, _sum, _avg, _stddev, _stdvar ---- */
-
-struct op_stat {
-    struct op op;
-    struct op *child;
-    struct tsdb_arena *scratch; /* of one histogram */
-};
-
-static double stat_value(enum query_variant variant, const struct hist *h)
-{
-    switch ((int)variant) {
-    case QUERY_STAT_COUNT:
-        return h->count;
-    case QUERY_STAT_SUM:
-        return h->sum;
-    case QUERY_STAT_AVG:
-        return hist_avg(h);
-    case QUERY_STAT_STDDEV:
-        return hist_stddev(h);
-    default:
-        return hist_stdvar(h);
-    }
-}
-
-static enum tsdb_status stat_next(struct op *op, struct column *out)
-{
-    struct op_stat *o = (struct op_stat *)op;
-    enum query_variant variant = op->expr->u.call.function->variant;
-    enum tsdb_status status = op_next(o->child, out);
-    for (uint32_t i = 0; i < op->grid.count && status == TSDB_OK; i++) {
-        if (out->kind[i] != POINT_HISTOGRAM) {
-            out->kind[i] = POINT_NONE;
-            continue;
-        }
-        struct hist h = {0};
-        tsdb_arena_reset(o->scratch);
-        status = histogram_view(op->x, out->h[i], o->scratch, &h);
-        out->kind[i] = POINT_FLOAT;
-        out->v[i] = status == TSDB_OK ? stat_value(variant, &h) : 0;
-    }
-    return status;
-}
-
-enum tsdb_status op_histogram_stat_build(struct exec *x, const struct query_expr *e,
-                                         const struct grid *grid, struct op **out)
-{
-    struct op_stat *o = (struct op_stat *)op_new(x, sizeof *o, e, grid, stat_next);
-    struct tsdb_arena *scratch = exec_scratch(x);
-    if (!o || !scratch) {
-        return exec_nomem(x);
-    }
-    o->scratch = scratch;
-    x->in_stats += e->u.call.function->leaves_buckets;
-    enum tsdb_status status = exec_build(x, e->u.call.args[0], grid, &o->child);
-    x->in_stats -= e->u.call.function->leaves_buckets;
-    return status == TSDB_OK ? op_series_unnamed(&o->op, o->child, false, out) : status;
 }
