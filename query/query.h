@@ -83,8 +83,14 @@ struct query_note { /* annotation: full text as the API gives it, "PromQL info: 
     bool is_info;
 };
 struct query_stats {
-    uint64_t samples_read; /* loaded from storage */
-    uint64_t samples_peak; /* most held at once */
+    uint64_t samples_loaded;    /* from storage, whole reads */
+    uint64_t samples_peak;      /* most held at once */
+    uint64_t samples_queryable; /* as Prometheus counts (query/eval/tally.h) */
+    uint64_t samples_read;      /* likewise */
+    /* The last two by step; NULL: not asked for. */
+    const uint64_t *step_queryable;
+    const uint64_t *step_read;
+    uint32_t step_count;
     int64_t prepare_ns, eval_ns, total_ns;
 };
 struct query_result {
@@ -107,6 +113,7 @@ struct query_params {
     int64_t start_ms, end_ms, step_ms; /* instant: start == end, step 0 */
     int64_t lookback_ms;               /* 0 = that of the options */
     uint32_t limit;                    /* most series, 0 = all */
+    bool per_step_stats;               /* count samples by step too */
 };
 /* Evaluate at one time (step_ms 0) or over steps. *out lives in the arena.
  * UNSUPPORTED ("... not supported yet", naming the function or feature), INVALID (evaluation errors

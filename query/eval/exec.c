@@ -156,6 +156,7 @@ static enum tsdb_status result_matrix(struct exec *x, const struct query_expr *e
         if (status != TSDB_OK || p.count + p.h_count == 0) {
             continue;
         }
+        tally_window(&x->tally, grid, 0, false, m->body == NULL, &p, p.count, p.h_count);
         struct query_series *series = &out->series[out->series_count++];
         series->labels = m->series[i].labels;
         if (m->series[i].drop_name &&
@@ -175,6 +176,25 @@ static void limit_series(struct query_result *out, uint32_t limit)
     }
 }
 
+static bool tally_begin(struct exec *x, const struct grid *grid, bool per_step)
+{
+    struct tally *t = &x->tally;
+    t->start_ms = grid->start_ms;
+    t->step_ms = grid->step_ms;
+    t->steps = grid->count;
+    if (!per_step) {
+        return true;
+    }
+    t->step_queryable = TSDB_ARENA_ARRAY(x->arena, uint64_t, grid->count);
+    t->step_read = TSDB_ARENA_ARRAY(x->arena, uint64_t, grid->count);
+    if (!t->step_queryable || !t->step_read) {
+        return false;
+    }
+    memset(t->step_queryable, 0, grid->count * sizeof(uint64_t));
+    memset(t->step_read, 0, grid->count * sizeof(uint64_t));
+    return true;
+}
+
 static enum tsdb_status run(struct exec *x, const struct query_expr *e,
                             const struct query_params *params, struct query_result *out)
 {
@@ -189,6 +209,9 @@ static enum tsdb_status run(struct exec *x, const struct query_expr *e,
     }
     const struct grid grid = {params->start_ms, instant ? 1 : params->step_ms, (uint32_t)steps};
     const struct query_expr *bare = query_expr_unwrap(e);
+    if (!tally_begin(x, &grid, params->per_step_stats)) {
+        return exec_nomem(x);
+    }
     out->type = instant ? e->type : QUERY_TYPE_MATRIX;
     enum tsdb_status status;
     if (e->type == QUERY_TYPE_STRING) {
@@ -327,8 +350,16 @@ enum tsdb_status query_eval_source(const struct query_source *source,
     }
     int64_t end = tsdb_clock_mono_ns(request->clock);
     if (status == TSDB_OK) {
-        r.stats = (struct query_stats){x.samples_read, x.samples_peak, prepared - begin,
-                                       end - prepared, end - begin};
+        r.stats = (struct query_stats){.samples_loaded = x.samples_read,
+                                       .samples_peak = x.samples_peak,
+                                       .samples_queryable = x.tally.queryable,
+                                       .samples_read = x.tally.read,
+                                       .step_queryable = x.tally.step_queryable,
+                                       .step_read = x.tally.step_read,
+                                       .step_count = x.tally.steps,
+                                       .prepare_ns = prepared - begin,
+                                       .eval_ns = end - prepared,
+                                       .total_ns = end - begin};
         *out = r;
     }
     return status;

@@ -282,7 +282,9 @@ static enum tsdb_status subquery_matrix(struct matrix *m, const struct query_exp
     status = subquery_grid(m, step_ms, &grid);
     if (status == TSDB_OK) {
         x->in_buckets++;
+        x->tally.in_subquery++;
         status = exec_build(x, e->u.subquery.body, &grid, &m->body);
+        x->tally.in_subquery--;
         x->in_buckets--;
     }
     if (status == TSDB_OK) {

@@ -39,6 +39,7 @@
 #include "index/match/regex.h"
 #include "query/eval/labels.h"
 #include "query/eval/source.h"
+#include "query/eval/tally.h"
 #include "query/lang/functions.h"
 
 struct grid {
@@ -130,6 +131,7 @@ struct exec {
     int64_t start_ms, end_ms, step_ms; /* of the whole query */
     int64_t lookback_ms;
     uint64_t samples_now, samples_peak, samples_read;
+    struct tally tally;
     /* While operators are built: in how many of ... are we? See select_reader. */
     uint32_t in_stats;   /* histogram_count, histogram_sum, histogram_avg */
     uint32_t in_buckets; /* what needs the buckets of a histogram, and subqueries */

@@ -41,6 +41,7 @@ struct op_absent {
     struct op op;
     struct op *child;      /* absent */
     struct matrix *matrix; /* absent_over_time */
+    bool inside;           /* of a subquery */
     struct column scratch;
 };
 
@@ -57,6 +58,24 @@ static enum tsdb_status strike_samples(struct op_absent *a, struct column *out)
     return status;
 }
 
+/* First and last of the samples in a window; both only grow. */
+struct span {
+    uint32_t lo, hi, fresh; /* fresh: so many of them were in no window before */
+};
+
+static void slide(struct span *s, const int64_t *t, uint32_t count, int64_t begin, int64_t end)
+{
+    uint32_t seen = s->hi;
+    while (s->lo < count && t[s->lo] <= begin) {
+        s->lo++;
+    }
+    s->hi = TSDB_MAX(s->hi, s->lo);
+    while (s->hi < count && t[s->hi] <= end) {
+        s->hi++;
+    }
+    s->fresh = s->hi - TSDB_MAX(s->lo, seen);
+}
+
 /* Where a window of the range vector holds something. */
 static enum tsdb_status strike_windows(struct op_absent *a, struct column *out)
 {
@@ -65,18 +84,17 @@ static enum tsdb_status strike_windows(struct op_absent *a, struct column *out)
     for (uint32_t k = 0; k < m->series_count && status == TSDB_OK; k++) {
         struct points p;
         status = matrix_next(a->matrix, &p);
-        uint32_t f = 0;
-        uint32_t h = 0;
+        struct span f = {0};
+        struct span h = {0};
         for (uint32_t i = 0; i < a->op.grid.count && status == TSDB_OK; i++) {
             int64_t end = matrix_window_end(m, i);
-            while (f < p.count && p.t[f] <= end - m->range_ms) {
-                f++;
-            }
-            while (h < p.h_count && p.ht[h] <= end - m->range_ms) {
-                h++;
-            }
-            if ((f < p.count && p.t[f] <= end) || (h < p.h_count && p.ht[h] <= end)) {
+            slide(&f, p.t, p.count, end - m->range_ms, end);
+            slide(&h, p.ht, p.h_count, end - m->range_ms, end);
+            const struct points w = {.count = f.hi - f.lo, .h = p.h + h.lo, .h_count = h.hi - h.lo};
+            if (w.count + w.h_count > 0) {
                 out->kind[i] = POINT_NONE;
+                tally_window(&a->op.x->tally, &a->op.grid, i, a->inside, m->body == NULL, &w,
+                             f.fresh, h.fresh);
             }
         }
     }
@@ -101,6 +119,7 @@ static enum tsdb_status absent_build(struct exec *x, const struct query_expr *e,
         return exec_nomem(x);
     }
     *out = a;
+    a->inside = x->tally.in_subquery > 0;
     enum tsdb_status status = op_series_single(&a->op);
     if (status == TSDB_OK) {
         status = absent_labels(x, e->u.call.args[0], &a->op.series->labels);

@@ -14,6 +14,7 @@ struct op_range {
     const double *scalars[QUERY_FUNCTION_ARGS]; /* per scalar argument its values at all steps */
     uint32_t scalar_count;
     bool is_counter_rate;
+    bool inside; /* of a subquery */
     struct tsdb_arena *scratch;
     struct tsdb_arena *turns[2];
     struct tsdb_arena *results; /* histograms of one series */
@@ -54,6 +55,39 @@ static void slide(const int64_t *t, uint32_t count, int64_t begin, int64_t end, 
     }
 }
 
+/* The window of a step within the points of a series, and how many of its samples were in none
+ * before it. */
+struct cut {
+    uint32_t lo, hi, fresh;
+    uint32_t h_lo, h_hi, h_fresh;
+};
+
+static void cut_window(const struct matrix *m, const struct points *p, int64_t end_ms,
+                       struct cut *c)
+{
+    int64_t begin = end_ms - m->range_ms - m->before_ms;
+    int64_t end = end_ms + m->after_ms;
+    uint32_t seen = c->hi;
+    uint32_t h_seen = c->h_hi;
+    slide(p->t, p->count, begin, end, &c->lo, &c->hi);
+    slide(p->ht, p->h_count, begin, end, &c->h_lo, &c->h_hi);
+    c->fresh = c->hi - TSDB_MAX(c->lo, seen);
+    c->h_fresh = c->h_hi - TSDB_MAX(c->h_lo, h_seen);
+}
+
+static struct points window_of(const struct points *p, const struct cut *c, bool rising)
+{
+    return (struct points){.t = p->t + c->lo,
+                           .v = p->v + c->lo,
+                           .start = p->start ? p->start + c->lo : NULL,
+                           .count = c->hi - c->lo,
+                           .ht = p->ht + c->h_lo,
+                           .h_start = p->h_start ? p->h_start + c->h_lo : NULL,
+                           .h = p->h + c->h_lo,
+                           .h_count = c->h_hi - c->h_lo,
+                           .rising = rising};
+}
+
 /* One look at the series spares a look at every sample of every window. */
 static bool is_rising(const struct points *p)
 {
@@ -89,10 +123,10 @@ static enum tsdb_status range_next(struct op *op, struct column *out)
                               .turns = {r->turns[0], r->turns[1]},
                               .results = r->results};
     enum tsdb_status status = matrix_next(r->matrix, &p);
-    uint32_t lo = 0;
-    uint32_t hi = 0;
-    uint32_t h_lo = 0;
-    uint32_t h_hi = 0;
+    struct cut cut = {0};
+    const bool by_step = op->x->tally.step_queryable != NULL;
+    uint64_t queryable = 0;
+    uint64_t read = 0;
     uint64_t work = 0;
     bool any_float = false;
     bool rising = status == TSDB_OK && r->is_counter_rate && is_rising(&p);
@@ -103,25 +137,22 @@ static enum tsdb_status range_next(struct op *op, struct column *out)
         call.t_ms = grid_time(&op->grid, i);
         call.end_ms = matrix_window_end(m, i);
         call.begin_ms = call.end_ms - m->range_ms;
-        slide(p.t, p.count, call.begin_ms - m->before_ms, call.end_ms + m->after_ms, &lo, &hi);
-        slide(p.ht, p.h_count, call.begin_ms - m->before_ms, call.end_ms + m->after_ms, &h_lo,
-              &h_hi);
-        if (lo == hi && h_lo == h_hi) {
+        cut_window(m, &p, call.end_ms, &cut);
+        const struct points w = window_of(&p, &cut, rising);
+        if (w.count + w.h_count == 0) {
             continue;
         }
         for (uint32_t a = 0; a < r->scalar_count; a++) {
             args[a] = r->scalars[a][i];
         }
         call.args = args;
-        const struct points w = {.t = p.t + lo,
-                                 .v = p.v + lo,
-                                 .start = p.start ? p.start + lo : NULL,
-                                 .count = hi - lo,
-                                 .ht = p.ht + h_lo,
-                                 .h_start = p.h_start ? p.h_start + h_lo : NULL,
-                                 .h = p.h + h_lo,
-                                 .h_count = h_hi - h_lo,
-                                 .rising = rising};
+        if (by_step || w.h_count > 0) {
+            tally_window(&op->x->tally, &op->grid, i, r->inside, m->body == NULL, &w, cut.fresh,
+                         cut.h_fresh);
+        } else { /* many and small: all of them at the end */
+            queryable += w.count;
+            read += cut.fresh;
+        }
         struct point result = {0};
         bool has = r->range(&call, &w, &result);
         status = call.status;
@@ -133,6 +164,7 @@ static enum tsdb_status range_next(struct op *op, struct column *out)
             status = poll_work(op->x, &w, &work);
         }
     }
+    tally_add(&op->x->tally, &op->grid, 0, r->inside, queryable, m->body ? 0 : read);
     if (any_float && r->is_counter_rate) {
         note_non_counter(r, &m->series[op->pos]);
     }
@@ -177,6 +209,7 @@ enum tsdb_status op_range_build(struct exec *x, const struct query_expr *e, cons
     const struct query_function *f = e->u.call.function;
     r->range = range;
     r->scratch = scratch;
+    r->inside = x->tally.in_subquery > 0;
     r->is_counter_rate = f->is_counter_rate;
     enum tsdb_status status = range_args(r, e, grid);
     if (status == TSDB_OK) {

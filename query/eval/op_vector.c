@@ -21,11 +21,30 @@ struct op_vector {
     struct tsdb_arena *results; /* smoothed: histograms of one series */
     enum vector_value value;
     select_read_fn *read;
+    bool inside; /* of a subquery */
 };
 
 static int64_t reference_time(const struct op_vector *v, uint32_t i)
 {
     return time_sub(v->fixed ? v->at_ms : grid_time(&v->op.grid, i), v->offset_ms);
+}
+
+/* What a series has at its steps, for the statistics: in one go, unless it matters where. */
+static void count_column(const struct op_vector *v, const struct column *c)
+{
+    struct tally *t = &v->op.x->tally;
+    const struct grid *grid = &v->op.grid;
+    if (!t->step_queryable && !c->h) {
+        uint32_t n = column_count(c, grid->count);
+        tally_add(t, grid, 0, v->inside, n, n);
+        return;
+    }
+    for (uint32_t i = 0; i < grid->count; i++) {
+        if (c->kind[i] != POINT_NONE) {
+            uint64_t n = c->kind[i] == POINT_HISTOGRAM ? tally_histogram(c->h[i]) : 1;
+            tally_add(t, grid, i, v->inside, n, n);
+        }
+    }
 }
 
 static enum tsdb_status put_sample(struct op_vector *v, const struct tsdb_columns *c, uint32_t i,
@@ -75,6 +94,9 @@ static enum tsdb_status vector_next(struct op *op, struct column *out)
             !sample_is_stale(&c, next - 1)) {
             status = put_sample(v, &c, next - 1, i, out);
         }
+    }
+    if (status == TSDB_OK) {
+        count_column(v, out);
     }
     return status;
 }
@@ -200,6 +222,9 @@ static enum tsdb_status smooth_next(struct op *op, struct column *out)
             status = column_put(x, out, steps, i, p);
         }
     }
+    if (status == TSDB_OK) {
+        count_column(v, out);
+    }
     return status;
 }
 
@@ -220,6 +245,7 @@ static enum tsdb_status vector_build(struct exec *x, const struct query_expr *e,
     v->scratch = scratch;
     v->value = value;
     v->read = value == VECTOR_VALUE ? select_reader(x) : select_read;
+    v->inside = x->tally.in_subquery > 0;
     v->fixed = exec_at_ms(x, &e->u.vector.shift, &v->at_ms);
     enum tsdb_status status = exec_offset_ms(x, &e->u.vector.shift, &v->offset_ms);
     if (status != TSDB_OK) {

@@ -63,7 +63,7 @@ static void put_promql(const struct server *s, struct tsdb_buf *out)
         {"duration_expr", true},
         {"negative_offset", true},
         {"per_query_lookback_delta", true},
-        {"per_step_stats", false},
+        {"per_step_stats", o->feature_per_step_stats},
         {"subqueries", true},
         {"type_and_unit_labels", false},
     };

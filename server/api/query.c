@@ -40,8 +40,22 @@ static void put_seconds(struct tsdb_buf *out, const char *key, int64_t ns)
     tsdb_buf_printf(out, "\"%s\":%s", key, text);
 }
 
+/* [[time,samples],...] */
+static void put_per_step(struct tsdb_buf *out, const char *key, const uint64_t *by_step,
+                         uint32_t count, const struct query_params *p)
+{
+    tsdb_buf_printf(out, "\"%s\":[", key);
+    for (uint32_t i = 0; i < count; i++) {
+        tsdb_buf_put_str(out, i > 0 ? ",[" : "[");
+        json_timestamp(out, p->start_ms + (int64_t)i * p->step_ms);
+        tsdb_buf_printf(out, ",%" PRIu64 "]", by_step[i]);
+    }
+    tsdb_buf_put_str(out, "],");
+}
+
 /* `stats` of the data object, behind the result. */
-static void put_stats(struct call *c, const struct query_stats *s, int64_t queue_ns)
+static void put_stats(struct call *c, const struct query_stats *s, int64_t queue_ns,
+                      const struct query_params *p)
 {
     struct tsdb_buf *out = &c->out;
     if (out->failed) {
@@ -61,10 +75,15 @@ static void put_stats(struct call *c, const struct query_stats *s, int64_t queue
     put_seconds(out, "execQueueTime", queue_ns);
     tsdb_buf_put_u8(out, ',');
     put_seconds(out, "execTotalTime", queue_ns + s->total_ns);
+    tsdb_buf_put_str(out, "},\"samples\":{");
+    if (s->step_queryable) {
+        put_per_step(out, "totalQueryableSamplesPerStep", s->step_queryable, s->step_count, p);
+        put_per_step(out, "samplesReadPerStep", s->step_read, s->step_count, p);
+    }
     tsdb_buf_printf(out,
-                    "},\"samples\":{\"totalQueryableSamples\":%" PRIu64 ",\"samplesRead\":%" PRIu64
+                    "\"totalQueryableSamples\":%" PRIu64 ",\"samplesRead\":%" PRIu64
                     ",\"peakSamples\":%" PRIu64 "}}}",
-                    s->samples_read, s->samples_read, s->samples_peak);
+                    s->samples_queryable, s->samples_read, s->samples_peak);
 }
 
 /* What reload changes is read under its lock, once per query. Workers only: a daemon's thread waits
@@ -113,7 +132,7 @@ static void log_if_slow(struct call *c, const struct active_query *q,
     tsdb_log(TSDB_LOG_WARN, "query", "slow query", TSDB_S("query", text),
              TSDB_U("query_bytes", q->text.len), TSDB_I("start_ms", q->start_ms),
              TSDB_I("end_ms", q->end_ms), TSDB_I("step_ms", q->step_ms),
-             TSDB_F("duration_s", (double)took_ns / 1e9), TSDB_U("samples", stats->samples_read),
+             TSDB_F("duration_s", (double)took_ns / 1e9), TSDB_U("samples", stats->samples_loaded),
              TSDB_S("status", tsdb_status_name(status)));
 }
 
@@ -169,7 +188,7 @@ static void evaluate(struct call *c, const struct query_expr *expr,
         return;
     }
     if (params_get(&c->params, "stats").len > 0) {
-        put_stats(c, &result.stats, queue_ns);
+        put_stats(c, &result.stats, queue_ns, params);
     }
     truncated_note(c, &result);
 }
@@ -193,6 +212,9 @@ static bool common_args(struct call *c, struct query_params *p)
                    quoted, rc < 0 ? ". It overflows int64" : "");
         return false;
     }
+    v = params_get(&c->params, "stats");
+    p->per_step_stats =
+        c->server->options.feature_per_step_stats && v.len == 3 && memcmp(v.data, "all", 3) == 0;
     p->lookback_ms = TSDB_MAX(p->lookback_ms, 0); /* 0 or less: the engine's */
     return true;
 }

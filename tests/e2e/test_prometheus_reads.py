@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""A real Prometheus reads from Tidalite: by remote read, its answers over our data equal our own; and by scraping /federate.
+"""A real Prometheus reads from Tidalite: by remote read, its answers over our data equal our own, with
+as many samples counted; and by scraping /federate.
 
 Debian's Prometheus (2.42) asks for whole samples, and drops native histograms that come that way; a Prometheus 3 in
 TIDALITE_PEERS asks for streamed chunks, histograms among them.
@@ -16,6 +17,7 @@ import wire
 suite = lib.Suite()
 STEP = 15
 POINTS = 241         # an hour
+STATS = "--enable-feature=promql-per-step-stats"
 SHIFT = 7            # seconds: samples lie beside whole steps, where windows with and without their left end agree
 
 QUERIES = [
@@ -24,7 +26,7 @@ QUERIES = [
     "rate(rd_requests_total[1m])", "sum by (code) (increase(rd_requests_total[5m]))", "irate(rd_requests_total[1m])", "resets(rd_requests_total[30m])",
     "rd_gauge offset 10m", "rd_gauge @ {last}", "max_over_time(rd_gauge[10m:30s] offset 5s)", "quantile_over_time(0.9, rd_gauge[5m])", "stddev(rd_gauge)",
     "topk(2, rd_gauge)", "rd_gauge / on(instance) group_left rd_limit", "count_over_time(rd_ended[1h])", 'count by (job) ({__name__=~"rd_.*",__name__!~"rd_native.*"})',
-    "absent(rd_nosuch)", "predict_linear(rd_gauge[10m], 600)", "rd_odd", "label_replace(rd_limit, \"x\", \"$1\", \"instance\", \"(.*):.*\")",
+    "absent(rd_nosuch)", "absent_over_time(rd_limit[5m])", "sum(rd_limit @ {last})", "rd_limit + rate(rd_requests_total{code=\"200\"}[1m] @ {last})", "predict_linear(rd_gauge[10m], 600)", "rd_odd", "label_replace(rd_limit, \"x\", \"$1\", \"instance\", \"(.*):.*\")",
     "histogram_quantile(0.9, sum by (le) (rate(rd_latency_bucket[5m])))",
 ]
 HISTOGRAM_QUERIES = [
@@ -75,7 +77,7 @@ def start_tidalite(external=""):
     path = f"{lib.folder()}/tidalite.yml"
     with open(path, "w", encoding="utf-8") as f:
         f.write(f"global: {{external_labels: {{{external}}}}}\n" if external else "global: {}\n")
-    return lib.Tidalite(None, f"--{lib.BLOCK_RANGE_FLAG}=1m", f"--config.file={path}").start()
+    return lib.Tidalite(None, STATS, f"--{lib.BLOCK_RANGE_FLAG}=1m", f"--config.file={path}").start()
 
 
 def write_all(server):
@@ -95,10 +97,12 @@ def compare_all(prometheus_server, server, queries, begin, last):
         asked = [("/api/v1/query", {"query": expr, "time": t}) for t in (begin + 1800, last)]
         asked.append(("/api/v1/query_range", {"query": expr, "start": begin + 900, "end": last, "step": 2 * STEP}))
         for path, params in asked:
-            ours, theirs = server.client.data(path, params), prometheus_server.client.data(path, params)
+            ours, theirs = (x.client.data(path, params | {"stats": "all"}) for x in (server, prometheus_server))
             try:
                 if theirs["result"] or ours["result"]:
                     count += scenario.compare(ours, theirs)
+                for key in ("totalQueryableSamples", "totalQueryableSamplesPerStep"):
+                    lib.expect_equal(ours["stats"]["samples"][key], theirs["stats"]["samples"][key], key)
             except lib.Failure as e:
                 wrong.append(f"{path} {params}: {e}")
     lib.expect(not wrong, f"{len(wrong)} answers differ:\n" + "\n".join(wrong[:10]))
@@ -111,7 +115,7 @@ def remote_read__answers_equal_our_own():
         begin = write_all(server)
         last = begin + STEP * (POINTS - 1)
         read = f"remote_read: [{{url: 'http://127.0.0.1:{server.port}/api/v1/read', read_recent: true}}]\n"
-        with prometheus(read, "--enable-feature=native-histograms").start() as p:
+        with prometheus(read, STATS + ",native-histograms").start() as p:
             lib.expect_equal(p.client.data("/api/v1/status/tsdb")["headStats"]["numSeries"], 0, "series of Prometheus's own")
             count = compare_all(p, server, QUERIES, begin, last)
             lib.expect(count > 5000, f"only {count} values compared")

@@ -206,6 +206,64 @@ static void query__stats__are_added(void **state)
     http_answer_free(&a);
 }
 
+/* What `samples` of the answer's stats says. */
+static void expect_samples(const char *path, const char *want)
+{
+    struct http_answer a;
+    http_client_once(port, "GET", path, NULL, NULL, 0, &a);
+    assert_int_equal(a.status, 200);
+    const char *samples = strstr(a.body, "\"samples\":{");
+    if (!samples || strncmp(samples + 10, want, strlen(want)) != 0) {
+        fail_msg("%s\n  got %s\n want %s", path, samples ? samples : a.body, want);
+    }
+    http_answer_free(&a);
+}
+
+#define RANGE_QUERY "/api/v1/query_range?start=1699999990&end=1700000010&step=10&stats=all&query="
+
+static void query__stats_all__samples_by_step(void **state)
+{
+    (void)state;
+    server.options.feature_per_step_stats = true;
+    start();
+    write_some(); /* a at 1699999990 and 1700000000, b at 1700000000 */
+    static const char *const cases[][2] = {
+        {RANGE_QUERY "a%2Bon(job)b",
+         "{\"totalQueryableSamplesPerStep\":[[1699999990,1],[1700000000,2],[1700000010,2]],"
+         "\"samplesReadPerStep\":[[1699999990,1],[1700000000,2],[1700000010,2]],"
+         "\"totalQueryableSamples\":5,\"samplesRead\":5,"},
+        {RANGE_QUERY "count_over_time(a%5B20s%5D)",
+         "{\"totalQueryableSamplesPerStep\":[[1699999990,1],[1700000000,2],[1700000010,1]],"
+         "\"samplesReadPerStep\":[[1699999990,1],[1700000000,1],[1700000010,0]],"
+         "\"totalQueryableSamples\":4,\"samplesRead\":2,"},
+        /* the same at every step: read once */
+        {RANGE_QUERY "a%20@%201700000000",
+         "{\"totalQueryableSamplesPerStep\":[[1699999990,1],[1700000000,1],[1700000010,1]],"
+         "\"samplesReadPerStep\":[[1699999990,1],[1700000000,0],[1700000010,0]],"
+         "\"totalQueryableSamples\":3,\"samplesRead\":1,"},
+        /* the windows of a subquery count, its inside is what is read */
+        {RANGE_QUERY "max_over_time(a%5B20s:10s%5D)",
+         "{\"totalQueryableSamplesPerStep\":[[1699999990,1],[1700000000,2],[1700000010,2]],"
+         "\"samplesReadPerStep\":[[1699999990,1],[1700000000,1],[1700000010,1]],"
+         "\"totalQueryableSamples\":5,\"samplesRead\":3,"},
+        {RANGE_QUERY "absent_over_time(a%5B10s%5D)",
+         "{\"totalQueryableSamplesPerStep\":[[1699999990,1],[1700000000,1],[1700000010,0]],"
+         "\"samplesReadPerStep\":[[1699999990,1],[1700000000,1],[1700000010,0]],"
+         "\"totalQueryableSamples\":2,\"samplesRead\":2,"},
+        {"/api/v1/query?query=a%5B1m%5D&time=1700000000&stats=all",
+         "{\"totalQueryableSamplesPerStep\":[[1700000000,2]],\"samplesReadPerStep\":[[1700000000,2]"
+         "],"
+         "\"totalQueryableSamples\":2,\"samplesRead\":2,"},
+        {"/api/v1/query?query=a&stats=true", "{\"totalQueryableSamples\":1,\"samplesRead\":1,"},
+    };
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(cases); i++) {
+        expect_samples(cases[i][0], cases[i][1]);
+    }
+    server.options.feature_per_step_stats = false;
+    expect_samples("/api/v1/query?query=a&stats=all",
+                   "{\"totalQueryableSamples\":1,\"samplesRead\":1,");
+}
+
 static void query__memory_limit__is_an_error_and_gives_all_back(void **state)
 {
     (void)state;
@@ -417,6 +475,7 @@ static const struct CMUnitTest tests[] = {
     CASE(query__limit__cuts_and_warns),
     CASE(query__lookback_delta__is_taken),
     CASE(query__stats__are_added),
+    CASE(query__stats_all__samples_by_step),
     CASE(query__memory_limit__is_an_error_and_gives_all_back),
     CASE(query__queue_full__is_503_and_health_goes_on),
     CASE(query__time_runs_out_in_the_queue__is_a_timeout),
