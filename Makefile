@@ -67,9 +67,9 @@ CPPFLAGS := -I. -I$(BUILD)/gen -D_GNU_SOURCE -DTSDB_PERF=$(PERF)
 CFLAGS := -std=c17 $(OPT) $(SAN) $(FLOAT) $(HARDEN) $(WARN) -pthread -MMD -MP
 CXXFLAGS := -std=c++17 $(OPT) $(SAN) -Wall -Wextra -Werror $(HARDEN) -fno-exceptions -fno-rtti -pthread -MMD -MP
 LDFLAGS := $(SAN) -pthread -pie -Wl,-z,relro,-z,now
-LDLIBS_base := -lm
+LDLIBS_base := -lm -lzstd
 LDLIBS_index := -lre2 -lstdc++
-LDLIBS_ingest := -lsnappy -lzstd -lz -lprotobuf-c -lstdc++
+LDLIBS_ingest := -lsnappy -lz -lprotobuf-c -lstdc++
 LDLIBS_server := -lmicrohttpd -lyaml -lz
 ifeq ($(JEMALLOC),1)
   CPPFLAGS += -DTSDB_JEMALLOC=1

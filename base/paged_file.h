@@ -1,69 +1,96 @@
-/* Files in pages of 64 KiB, each with a CRC: what the index and the bloom filter of a block are
- * written to.
+/* Files in pages of 64 KiB, each packed by itself and with a CRC: what the index and the chunks of a
+ * block are written to.
  *
- *   page 0                        page 1                   last page, shorter
- *   65532 bytes | u32 CRC         65532 bytes | u32 CRC    n bytes | u32 CRC
+ *   page 0                 page 1     ...   directory                     trailer, 28 bytes
+ *   u8 method | bytes |    likewise         uvarint per page: its bytes   u64 bytes of all pages |
+ *   u32 CRC                                                               u32 bytes of the directory |
+ *                                                                         "TDLPAGES" | u32 version |
+ *                                                                         u32 CRC of both
  *
- * The CRC-32C is taken over the page's number (u64) and its bytes, so that a page is valid in one
- * place only. Above, a file is one row of bytes without CRCs, addressed by logical offset. A page
- * is as large as a frame of the L2 cache: it is checked once, when a frame is filled, and then read
- * without further checks.
+ * Every page but the last stands for 65536 bytes, so above, a file is one row of bytes addressed by
+ * logical offset. A page is as large as a frame of the L2 cache: it is checked and unpacked once,
+ * when a frame is filled, and then read without further checks. Method 0: as they are; 1: a zstd
+ * frame. The CRC-32C is taken over the page's number (u64), method and bytes, so that a page is
+ * valid in one place only. Byte by byte: docs/format/pages.md.
  *
- * Threads: a writer belongs to one thread; reading is pure.
+ * Threads: a writer belongs to one thread; a directory is immutable after open; reading is pure.
  */
 #ifndef BASE_PAGED_FILE_H
 #define BASE_PAGED_FILE_H
 
-#include "base/alloc.h"
-#include "base/status.h"
-
-#include <stdbool.h>
+#include "base/bytes.h"
+#include "base/file.h"
 
 #define PAGED_PAGE_BYTES    65536u
+#define PAGED_VERSION       1u
 #define PAGED_CRC_BYTES     4u
-#define PAGED_PAYLOAD_BYTES (PAGED_PAGE_BYTES - PAGED_CRC_BYTES)
+#define PAGED_TRAILER_BYTES 28u
+/* What a page takes in the file at most: method, its bytes as they are, CRC. */
+#define PAGED_STORED_BYTES_MAX (1u + PAGED_PAGE_BYTES + PAGED_CRC_BYTES)
+/* Pages of fewer bytes are never packed: there is little to win, and they can be read in a dump. */
+#define PAGED_PACK_BYTES_MIN 1024u
+
+enum paged_method {
+    PAGED_PLAIN = 0,
+    PAGED_ZSTD = 1,
+};
 
 /* ---- writing ---- */
-/* Takes the file's bytes in order: whole pages, the last one shorter. */
+/* Takes the file's bytes in order. */
 struct paged_sink {
     enum tsdb_status (*write)(void *ctx, const void *data, size_t len, struct tsdb_error *err);
     void *ctx;
 };
 struct paged_writer {
     struct paged_sink sink;
-    uint8_t *page; /* PAGED_PAGE_BYTES */
+    uint8_t *page; /* PAGED_PAGE_BYTES, then room for the same packed */
+    void *packer;  /* libzstd's */
+    struct tsdb_buf directory;
     uint32_t used;
     uint64_t page_number;
 };
+/* NOMEM. */
 enum tsdb_status paged_writer_init(struct paged_writer *w, struct paged_sink sink) TSDB_WUR;
 void paged_writer_deinit(struct paged_writer *w); /* all zero is fine */
-/* Append. What the sink says; after a failure the file is of no use. */
+/* Append. NOMEM, what the sink says; after a failure the file is of no use. */
 enum tsdb_status paged_put(struct paged_writer *w, const void *data, size_t len,
                            struct tsdb_error *err) TSDB_WUR;
-/* Write the last page. */
+/* Write the last page, the directory and the trailer. */
 enum tsdb_status paged_finish(struct paged_writer *w, struct tsdb_error *err) TSDB_WUR;
 /* Logical offset of what is put next. */
 static inline uint64_t paged_offset(const struct paged_writer *w)
 {
-    return w->page_number * PAGED_PAYLOAD_BYTES + w->used;
+    return w->page_number * PAGED_PAGE_BYTES + w->used;
 }
 
-/* ---- reading ---- */
-/* read gives bytes [offset, offset + len) of the file (CRCs counted), out of pages that passed
- * paged_check. Any thread. */
+/* ---- reading: a row of bytes ---- */
+/* read gives logical bytes [offset, offset + len), all of them below `bytes`. Any thread. */
 struct paged_source {
     enum tsdb_status (*read)(void *ctx, uint64_t offset, void *out, size_t len,
                              struct tsdb_error *err);
     void *ctx;
-    uint64_t file_bytes;
+    uint64_t bytes;
 };
-/* Is this page whole? len: PAGED_PAGE_BYTES but for the last page. CORRUPT names the page. */
-enum tsdb_status paged_check(uint64_t page, const uint8_t *data, size_t len,
-                             struct tsdb_error *err) TSDB_WUR;
-/* Logical bytes of a file of this size; false: no file that a writer left has this size. */
-bool paged_logical_bytes(uint64_t file_bytes, uint64_t *out);
-/* Read logical bytes. CORRUPT beyond the end; what the source says. */
+/* CORRUPT beyond the end; what the source says. */
 enum tsdb_status paged_read(const struct paged_source *src, uint64_t offset, void *out, size_t len,
+                            struct tsdb_error *err) TSDB_WUR;
+
+/* ---- reading: pages ---- */
+struct paged_directory {
+    const struct tsdb_fs *fs; /* borrowed, as is file */
+    struct tsdb_file *file;
+    uint64_t bytes;  /* logical */
+    uint64_t *begin; /* [pages + 1]: where each begins in the file, and where the last one ends */
+    uint32_t pages;
+};
+/* Read trailer and directory of a file of file_bytes. CORRUPT, UNSUPPORTED, IO, NOMEM. */
+enum tsdb_status paged_open(const struct tsdb_fs *fs, struct tsdb_file *file, uint64_t file_bytes,
+                            struct paged_directory *out, struct tsdb_error *err) TSDB_WUR;
+void paged_close(struct paged_directory *d); /* all zero is fine */
+/* Read, check and unpack a page. *out_len is PAGED_PAGE_BYTES but for the last page. NOT_FOUND
+ * beyond the end, CORRUPT (names the page), IO, NOMEM. */
+enum tsdb_status paged_load(const struct paged_directory *d, uint64_t page,
+                            uint8_t out[PAGED_PAGE_BYTES], uint32_t *out_len,
                             struct tsdb_error *err) TSDB_WUR;
 
 #endif

@@ -121,11 +121,9 @@ static bool counts_fit(const struct index_disk *ix)
 static enum tsdb_status toc_read(struct index_disk *ix, struct tsdb_error *err)
 {
     uint8_t toc[DISK_TOC_BYTES];
-    uint64_t bytes = 0;
-    if (!paged_logical_bytes(ix->source.file_bytes, &bytes) ||
-        bytes < DISK_HEADER_BYTES + sizeof toc) {
-        return tsdb_error_set(err, TSDB_CORRUPT, "index: %" PRIu64 " bytes are too few",
-                              ix->source.file_bytes);
+    uint64_t bytes = ix->source.bytes;
+    if (bytes < DISK_HEADER_BYTES + sizeof toc) {
+        return tsdb_error_set(err, TSDB_CORRUPT, "index: %" PRIu64 " bytes are too few", bytes);
     }
     enum tsdb_status status = paged_read(&ix->source, bytes - sizeof toc, toc, sizeof toc, err);
     if (status != TSDB_OK) {

@@ -43,7 +43,7 @@ static void state_advance(struct disk_chunk_state *st, const struct index_disk_c
     }
     st->count = c->count;
     st->last_bits = c->last_bits;
-    st->offset_next = c->offset + c->len + 8; /* length and CRC of the record: tsdb/block/block.h */
+    st->offset_next = c->offset + c->len;
 }
 
 static void value_put(struct tsdb_buf *out, uint64_t bits, bool has_base, uint64_t base)

@@ -328,6 +328,7 @@ enum tsdb_status writer_group_close(struct index_disk_writer *w, bool last, stru
         *end = paged_offset(&w->out) - w->sections[DISK_CHUNK_GROUPS];
     }
     tsdb_buf_clear(&w->group);
+    w->group_begun = false;
     w->group_offset = 0;
     return status;
 }
@@ -348,7 +349,8 @@ enum tsdb_status index_disk_writer_chunk(struct index_disk_writer *w,
         w->time_base = c->min_ms;
     }
     if (w->chunk_count == 0) {
-        if (w->group_offset == 0) {
+        if (!w->group_begun) {
+            w->group_begun = true;
             w->group_offset = c->offset;
         }
         disk_chunk_state_init(&w->state, w->time_base, w->group_offset);

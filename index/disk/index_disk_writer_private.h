@@ -46,7 +46,8 @@ struct index_disk_writer {
     uint64_t chunk_total;
     struct disk_chunk_state state; /* of the last series */
     int64_t time_base;             /* the first chunk's begin */
-    uint64_t group_offset;         /* of the group's first chunk */
+    bool group_begun;              /* it has a chunk */
+    uint64_t group_offset;         /* of the group's first chunk; 0: it has none */
     uint64_t sections[DISK_SECTION_COUNT];
 };
 

@@ -306,7 +306,7 @@ def block_verify__a_flipped_bit__names_block_and_place():
     data = made("stopped")
     lib.expect(all(r["state"] == "ok" for r in json.loads(unchanged(data, "block", "verify", data, "--json")[0])), "a whole directory")
     ulid = sorted(os.listdir(f"{data}/blocks"))[-1]
-    for name in ("chunks", "index", "bloom", "meta.json"):
+    for name in ("chunks", "index", "meta.json"):
         path = pathlib.Path(data, "blocks", ulid, name)
         whole = path.read_bytes()
         path.write_bytes(whole[:20] + bytes([whole[20] ^ 4]) + whole[21:])
@@ -877,7 +877,7 @@ def repair__seeded_damage_of_every_kind_of_file__named_or_harmless_and_the_rest_
             expect_part(found, whole, where)
             if not rows and name.split("/")[0] not in ("wal", "series.log"):  # the end of those may look like an interrupted write
                 lib.expect_equal(found, whole, f"{where}: not named, so that nothing may be missing")
-            if name.split("/")[0] == "blocks" and name.endswith(("bloom", "chunks")):
+            if name.split("/")[0] == "blocks" and name.endswith("chunks"):
                 lib.expect(sum(map(len, found.values())) >= sum(map(len, whole.values())) // 3, f"{where}: most of it is gone")
             if rng.random() < 0.3:
                 server_starts(data)

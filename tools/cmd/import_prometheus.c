@@ -22,7 +22,6 @@ struct import {
     struct tool *t;
     struct tsdb_fs src;
     struct tool_dir dir;
-    struct tsdb_hash_key key;
     struct tsdb_arena list, series; /* names; one series */
     struct block_name *names;
     uint32_t count, cap;
@@ -261,7 +260,7 @@ static enum tsdb_status copy_series(struct import *x, struct prom_block *from,
     };
     seen->min_ms = TSDB_MIN(seen->min_ms, c.t_ms[0]);
     seen->max_ms = TSDB_MAX(seen->max_ms, c.t_ms[c.count - 1]);
-    status = block_writer_series(to, &labels, tsdb_labels_hash(&x->key, &labels), err);
+    status = block_writer_series(to, &labels, err);
     if (status == TSDB_OK) {
         status = block_writer_pieces(to, &pieces, err);
     }
@@ -458,7 +457,6 @@ enum tsdb_status tool_import_prometheus(struct tool *t, struct tsdb_error *err)
         status = tool_dir_write(t->args[1], &x.dir, err);
     }
     if (status == TSDB_OK) {
-        tsdb_hash_key_init(&x.key, x.dir.data.hash_seed);
         status = look_at_target(&x, err);
     }
     tool_progress_begin(&x.progress, t, "samples", 0);

@@ -20,7 +20,6 @@
 struct repair {
     struct tool *t;
     struct tool_dir dir;
-    struct tsdb_hash_key key;
     char aside[64]; /* quarantine/repair-<ms> */
     bool aside_made;
     struct tsdb_arena arena;
@@ -228,8 +227,7 @@ static enum tsdb_status repair_block(struct repair *r, const char *path, const c
         put_plain(r, path, "would be salvaged", detail);
         return TSDB_OK;
     }
-    enum tsdb_status status =
-        salvage_block(&r->dir.fs, BLOCKS_DIR, ulid, &r->key, &r->progress, &s, err);
+    enum tsdb_status status = salvage_block(&r->dir.fs, BLOCKS_DIR, ulid, &r->progress, &s, err);
     if (status != TSDB_OK) {
         return tsdb_error_prefix(err, status, "%s", path);
     }
@@ -274,22 +272,6 @@ static enum tsdb_status repair_all_blocks(struct repair *r, struct tsdb_error *e
     return status;
 }
 
-static enum tsdb_status read_key(struct repair *r, struct tsdb_error *err)
-{
-    uint8_t *data = NULL, seed[TSDB_HASH_SEED_BYTES];
-    size_t len = 0;
-    enum tsdb_status status = tsdb_file_read_all(&r->dir.fs, DATADIR_VERSION, DATADIR_VERSION_MAX,
-                                                 TSDB_MEM_OTHER, &data, &len, err);
-    if (status == TSDB_OK) {
-        status = datadir_version_parse(data, len, seed, err);
-    }
-    tsdb_mem_free(TSDB_MEM_OTHER, data, len);
-    if (status == TSDB_OK) {
-        tsdb_hash_key_init(&r->key, seed);
-    }
-    return status;
-}
-
 static enum tsdb_status repair_files(struct repair *r, struct tsdb_error *err)
 {
     enum tsdb_status status = TSDB_OK;
@@ -316,7 +298,6 @@ static enum tsdb_status repair_version(struct repair *r, struct tsdb_error *err)
     uint8_t seed[TSDB_HASH_SEED_BYTES];
     char text[DATADIR_VERSION_MAX];
     tsdb_random_fill(&tsdb_random_system, seed, sizeof seed);
-    tsdb_hash_key_init(&r->key, seed);
     enum tsdb_status status = repair_all_blocks(r, err);
     if (status == TSDB_OK) {
         status = move_aside(r, DATADIR_VERSION, detail_of(r, CHECK_VERSION), err);
@@ -363,10 +344,7 @@ static enum tsdb_status recover_head(struct repair *r, struct tsdb_error *err)
 
 static enum tsdb_status repair_run(struct repair *r, struct tsdb_error *err)
 {
-    enum tsdb_status status = r->damaged[CHECK_VERSION] ? TSDB_OK : read_key(r, err);
-    if (status == TSDB_OK) {
-        status = repair_files(r, err);
-    }
+    enum tsdb_status status = repair_files(r, err);
     if (status == TSDB_OK && r->damaged[CHECK_VERSION]) {
         status = repair_version(r, err);
     }

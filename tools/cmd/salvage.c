@@ -1,88 +1,16 @@
 #include "tools/cmd/salvage.h"
 
-#include "base/format.h"
 #include "base/random.h"
-#include "tools/cmd/jread.h"
-#include "tools/cmd/overlay.h"
 
-#define META_BYTES_MAX 65536u
-#define FILE_BYTES_MAX (UINT64_C(1) << 40)
-#define CACHE_BYTES    (16u << 20)
-
-/* The head of every `chunks` file, version 1 (docs/format/block.md). */
-static const uint8_t chunks_head[16] = {0x54, 0x44, 0x4c, 0x43, 0x48, 0x4e, 0x4b, 0x53,
-                                        0x01, 0x00, 0x00, 0x00, 0x51, 0xc2, 0xb1, 0x48};
+#define CACHE_BYTES (16u << 20)
 
 struct work {
-    const struct tsdb_hash_key *key;
     struct block *from;
     struct block_writer *to;
     struct tsdb_arena arena; /* of one series */
     struct tool_progress *progress;
     struct salvage *s;
 };
-
-/* ---- opening ---- */
-static enum tsdb_status fit(const struct tsdb_fs *fs, const char *dir, const char *ulid,
-                            const char *name, uint64_t bytes, struct tsdb_error *err)
-{
-    char path[128];
-    struct tsdb_file *f = NULL;
-    struct tsdb_file_info info;
-    snprintf(path, sizeof path, "%s/%s/%s", dir, ulid, name);
-    enum tsdb_status status =
-        fs->ops->open(fs->ctx, path, TSDB_OPEN_READ | TSDB_OPEN_WRITE | TSDB_OPEN_CREATE, &f, err);
-    if (status != TSDB_OK) {
-        return status;
-    }
-    status = fs->ops->stat(fs->ctx, path, &info, err);
-    if (status == TSDB_OK && info.size_bytes != bytes) {
-        status = fs->ops->truncate(fs->ctx, f, bytes, err);
-    }
-    if (status == TSDB_OK && strcmp(name, "chunks") == 0 && bytes >= sizeof chunks_head) {
-        status = fs->ops->pwrite(fs->ctx, f, chunks_head, sizeof chunks_head, 0, err);
-    }
-    fs->ops->close(fs->ctx, f);
-    return status;
-}
-
-/* Make the files as long as meta.json says. */
-static enum tsdb_status fit_all(const struct tsdb_fs *fs, const char *dir, const char *ulid,
-                                struct tsdb_error *err)
-{
-    static const char *const keys[] = {"index_bytes", "chunks_bytes", "bloom_bytes"};
-    static const char *const names[] = {"index", "chunks", "bloom"};
-    char path[128];
-    uint8_t *data = NULL;
-    size_t len = 0;
-    struct tsdb_buf key;
-    struct jread r;
-    snprintf(path, sizeof path, "%s/%s/meta.json", dir, ulid);
-    enum tsdb_status status =
-        tsdb_file_read_all(fs, path, META_BYTES_MAX, TSDB_MEM_OTHER, &data, &len, err);
-    if (status != TSDB_OK) {
-        return status;
-    }
-    tsdb_buf_init(&key, TSDB_MEM_OTHER, 0);
-    jread_init(&r, data, len);
-    if (jread_enter(&r, '{')) {
-        while (status == TSDB_OK && jread_more(&r)) {
-            uint64_t bytes = 0;
-            jread_key(&r, &key);
-            struct tsdb_slice raw = jread_raw(&r);
-            for (size_t i = 0; i < TSDB_ARRAY_LEN(keys) && status == TSDB_OK; i++) {
-                if (key.len == strlen(keys[i]) && memcmp(key.data, keys[i], key.len) == 0 &&
-                    tsdb_parse_u64((const char *)raw.data, raw.len, &bytes) &&
-                    bytes <= FILE_BYTES_MAX) {
-                    status = fit(fs, dir, ulid, names[i], bytes, err);
-                }
-            }
-        }
-    }
-    tsdb_buf_deinit(&key);
-    tsdb_mem_free(TSDB_MEM_OTHER, data, len);
-    return status;
-}
 
 /* ---- copying ---- */
 static bool is_damage(enum tsdb_status status)
@@ -143,7 +71,7 @@ static enum tsdb_status copy_chunks(struct work *w, const struct tsdb_labels *la
             return read;
         }
         if (!begun) {
-            status = block_writer_series(w->to, labels, tsdb_labels_hash(w->key, labels), err);
+            status = block_writer_series(w->to, labels, err);
             begun = true;
         }
         if (status == TSDB_OK) {
@@ -237,23 +165,16 @@ static enum tsdb_status write_new(struct work *w, const struct tsdb_fs *fs, cons
 }
 
 enum tsdb_status salvage_block(const struct tsdb_fs *fs, const char *dir, const char *ulid,
-                               const struct tsdb_hash_key *key, struct tool_progress *progress,
-                               struct salvage *out, struct tsdb_error *err)
+                               struct tool_progress *progress, struct salvage *out,
+                               struct tsdb_error *err)
 {
-    struct tsdb_fs overlay = {0};
     struct cache_l2 *cache = NULL;
     struct tsdb_error why;
     *out = (struct salvage){.lost_min_ms = INT64_MAX, .lost_max_ms = INT64_MIN};
-    struct work w = {.key = key, .progress = progress, .s = out};
-    enum tsdb_status status = overlay_create(fs, &overlay, err);
+    struct work w = {.progress = progress, .s = out};
+    enum tsdb_status status = cache_l2_create(CACHE_BYTES, &cache, err);
     if (status == TSDB_OK) {
-        status = cache_l2_create(CACHE_BYTES, &cache, err);
-    }
-    if (status == TSDB_OK) {
-        status = fit_all(&overlay, dir, ulid, &why);
-        if (status == TSDB_OK) {
-            status = block_open(&overlay, dir, ulid, cache, &w.from, &why);
-        }
+        status = block_open(fs, dir, ulid, cache, &w.from, &why);
         out->opened = status == TSDB_OK;
         if (is_damage(status) || status == TSDB_LIMIT) {
             status = TSDB_OK; /* nothing to be read */
@@ -267,6 +188,5 @@ enum tsdb_status salvage_block(const struct tsdb_fs *fs, const char *dir, const 
     }
     block_close(w.from);
     cache_l2_destroy(cache);
-    overlay_destroy(&overlay);
     return status;
 }

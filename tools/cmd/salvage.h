@@ -1,15 +1,13 @@
 /* What can be read of a damaged block, as a new block.
  *
- * The damaged block is opened over an overlay: a file that was cut is made as long as meta.json says, with
- * zeroes, and the head of `chunks`, which is the same in every block, is put there anew, so that one bad
- * place does not cost the rest. Then series by series and chunk by chunk: what verifies is written, what
- * does not is counted. The damaged block is not touched. Without a meta.json nothing can be read.
+ * Series by series and chunk by chunk: what verifies is written, what does not is counted; a damaged page
+ * costs what lies in it. The damaged block is not touched. Without a meta.json, or where a file was cut or
+ * the directory of its pages is damaged, nothing can be read.
  * Threads: one.
  */
 #ifndef TOOLS_CMD_SALVAGE_H
 #define TOOLS_CMD_SALVAGE_H
 
-#include "base/hash.h"
 #include "tools/cmd/out.h"
 #include "tsdb/block/block.h"
 
@@ -23,10 +21,10 @@ struct salvage {
     int64_t lost_min_ms, lost_max_ms; /* of those chunks; min > max: not known */
     char first_lost[256];             /* a series that lost some; "": not known */
 };
-/* key: of the directory that gets the new block. CORRUPT is no answer of this: see *out. IO, NOMEM,
+/* CORRUPT is no answer of this: see *out. IO, NOMEM,
  * CANCELLED. */
 enum tsdb_status salvage_block(const struct tsdb_fs *fs, const char *dir, const char *ulid,
-                               const struct tsdb_hash_key *key, struct tool_progress *progress,
-                               struct salvage *out, struct tsdb_error *err) TSDB_WUR;
+                               struct tool_progress *progress, struct salvage *out,
+                               struct tsdb_error *err) TSDB_WUR;
 
 #endif

@@ -1,10 +1,10 @@
 /* Blocks: immutable directories with all samples of a time range, as they were when it was written.
  *
- *   blocks/<ULID>/  meta.json  index  chunks  bloom
+ *   blocks/<ULID>/  meta.json  index  chunks
  *
  * A block is written as blocks/<ULID>.tmp, every file synced, the directory synced, renamed, the
  * parent synced: without ".tmp" it is whole. Formats: docs/format/{block,index}.md; the bytes of a
- * chunk: docs/format/chunk.md. Everything read back is untrusted: pages and chunks carry CRC32C.
+ * chunk: docs/format/chunk.md. Everything read back is untrusted: the pages of both files carry CRC32C.
  *
  * Threads: a writer belongs to one thread. A reader is immutable after open and serves any number
  * of threads; its pages come from the L2 cache.
@@ -46,10 +46,9 @@ struct block_writer_options {
 enum tsdb_status block_writer_open(const struct block_writer_options *o, struct block_writer **out,
                                    struct tsdb_error *err) TSDB_WUR;
 /* After a failure of any call only abort (or finish, which then fails) is left.
- * Series come in label order (tsdb_labels_compare), each once; hash = tsdb_labels_hash (for the
- * bloom filter). labels are copied. */
+ * Series come in label order (tsdb_labels_compare), each once. labels are copied. */
 enum tsdb_status block_writer_series(struct block_writer *w, const struct tsdb_labels *labels,
-                                     uint64_t hash, struct tsdb_error *err) TSDB_WUR;
+                                     struct tsdb_error *err) TSDB_WUR;
 /* Chunks of the series added last, in time order, not overlapping. `encoded` as chunk_encode made
  * it; NULL: encoded here. */
 enum tsdb_status block_writer_chunk(struct block_writer *w, const struct chunk_samples *samples,
@@ -76,8 +75,6 @@ void block_close(struct block *b); /* NULL is fine */
 const struct block_meta *block_meta(const struct block *b);
 uint64_t block_id(const struct block *b); /* unique in this process: key of the L1 cache */
 
-/* May the block hold the series with this hash? False is certain. */
-bool block_may_have(const struct block *b, uint64_t hash);
 /* Series ids that match all matchers, rising (= label order), into arena memory; no matcher: all.
  * request may be NULL. */
 enum tsdb_status block_select(const struct block *b, const struct index_matcher *const *matchers,
@@ -88,14 +85,13 @@ enum tsdb_status block_select(const struct block *b, const struct index_matcher 
 enum tsdb_status block_labels(const struct block *b, uint32_t id, struct tsdb_arena *arena,
                               struct tsdb_labels *out, struct tsdb_error *err) TSDB_WUR;
 /* A series by its labels: NOT_FOUND if the block lacks it. */
-enum tsdb_status block_find(const struct block *b, const struct tsdb_labels *labels, uint64_t hash,
-                            struct tsdb_arena *arena, uint32_t *out_id,
-                            struct tsdb_error *err) TSDB_WUR;
+enum tsdb_status block_find(const struct block *b, const struct tsdb_labels *labels,
+                            uint32_t *out_id, struct tsdb_error *err) TSDB_WUR;
 struct block_chunk {
     struct chunk_summary summary;
     enum tsdb_sample_kind kind;
     uint64_t offset; /* in the chunks file: key of the L1 cache */
-    uint32_t len;    /* of the record there, without length and CRC */
+    uint32_t len;    /* of the record there */
 };
 /* Chunk headers of a series that overlap the range, in time order, from the arena. */
 enum tsdb_status block_chunks(const struct block *b, uint32_t id, struct tsdb_time_range range,

@@ -383,7 +383,7 @@ static enum tsdb_status series_write(struct run *r, const struct tsdb_labels *la
     if (status != TSDB_OK || c.count == 0) {
         return status;
     }
-    status = block_writer_series(r->writer, labels, tsdb_labels_hash(r->s->hash_key, labels), err);
+    status = block_writer_series(r->writer, labels, err);
     if (status == TSDB_OK) {
         status = block_writer_pieces(r->writer, &c, err);
     }

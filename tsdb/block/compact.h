@@ -42,7 +42,6 @@ enum tsdb_status compact_plan(const struct view *v, const struct compact_limits 
 
 struct compact_source {
     struct blocks *blocks;
-    const struct tsdb_hash_key *hash_key;
     int64_t now_ns;                  /* monotonic */
     const _Atomic(uint32_t) *cancel; /* not 0: stop with CANCELLED */
 };

@@ -1,7 +1,6 @@
 /* The directory of blocks: names, leftovers, removal. */
 #include "tsdb/block/block_private.h"
 
-#include "base/crc32c.h"
 #include "tsdb/block/ulid.h"
 
 #include <stdio.h>
@@ -18,15 +17,6 @@ enum tsdb_status block_path(char out[BLOCK_PATH_BYTES], const char *dir, const c
         return tsdb_error_set(err, TSDB_INVALID, "block %s: the path is too long", ulid);
     }
     return TSDB_OK;
-}
-
-uint32_t block_record_crc(uint64_t offset, const uint8_t *length, const uint8_t *payload,
-                          size_t len)
-{
-    uint8_t where[8];
-    tsdb_store_le64(where, offset);
-    uint32_t crc = tsdb_crc32c(0, where, sizeof where);
-    return tsdb_crc32c(tsdb_crc32c(crc, length, 4), payload, len);
 }
 
 /* ---- one name at a time: files do not vanish while they are listed ---- */

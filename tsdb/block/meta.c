@@ -28,14 +28,13 @@ enum meta_field {
     META_CHUNKS,
     META_INDEX_BYTES,
     META_CHUNKS_BYTES,
-    META_BLOOM_BYTES,
     META_CRC,
     META_FIELD_COUNT
 };
 static const char *const field_names[META_FIELD_COUNT] = {
     "version",  "ulid",        "min_ms",       "max_ms",        "level",
     "sequence", "series",      "samples",      "float_samples", "histogram_samples",
-    "chunks",   "index_bytes", "chunks_bytes", "bloom_bytes",   CRC_KEY};
+    "chunks",   "index_bytes", "chunks_bytes", CRC_KEY};
 
 /* ---- writing ---- */
 
@@ -48,12 +47,12 @@ void block_meta_print(const struct block_meta *meta, const struct block_file_siz
         [META_SERIES] = meta->series,        [META_SAMPLES] = meta->samples,
         [META_FLOATS] = meta->float_samples, [META_HISTOGRAMS] = meta->histogram_samples,
         [META_CHUNKS] = meta->chunks,        [META_INDEX_BYTES] = sizes->index,
-        [META_CHUNKS_BYTES] = sizes->chunks, [META_BLOOM_BYTES] = sizes->bloom};
+        [META_CHUNKS_BYTES] = sizes->chunks};
     tsdb_buf_printf(out, "{\n  \"version\": %d,\n  \"ulid\": \"%s\",\n", TSDB_FORMAT_BLOCK,
                     meta->ulid);
     tsdb_buf_printf(out, "  \"min_ms\": %" PRId64 ",\n  \"max_ms\": %" PRId64 ",\n", meta->min_ms,
                     meta->max_ms);
-    for (uint32_t i = META_LEVEL; i <= META_BLOOM_BYTES; i++) {
+    for (uint32_t i = META_LEVEL; i <= META_CHUNKS_BYTES; i++) {
         tsdb_buf_printf(out, "  \"%s\": %" PRIu64 ",\n", field_names[i], numbers[i]);
     }
     tsdb_buf_put_str(out, "  ");
@@ -236,11 +235,9 @@ static bool fields_take(const struct parser *p, struct block_meta *m, struct blo
               u64_value(p, META_FLOATS, &m->float_samples) &&
               u64_value(p, META_HISTOGRAMS, &m->histogram_samples) &&
               u64_value(p, META_CHUNKS, &m->chunks) && u64_value(p, META_INDEX_BYTES, &s->index) &&
-              u64_value(p, META_CHUNKS_BYTES, &s->chunks) &&
-              u64_value(p, META_BLOOM_BYTES, &s->bloom) && level <= UINT32_MAX;
+              u64_value(p, META_CHUNKS_BYTES, &s->chunks) && level <= UINT32_MAX;
     m->level = (uint32_t)level;
-    return ok && m->min_ms <= m->max_ms && s->index <= INT64_MAX / 4 &&
-           s->chunks <= INT64_MAX / 4 && s->bloom <= INT64_MAX / 4;
+    return ok && m->min_ms <= m->max_ms && s->index <= INT64_MAX / 4 && s->chunks <= INT64_MAX / 4;
 }
 
 static bool crc_matches(const struct parser *p)

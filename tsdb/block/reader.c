@@ -1,13 +1,11 @@
-/* Reading a block. meta.json says how long the files are; the index and the bloom filter are pages
- * that the L2 cache checks when it reads them; a chunk has a CRC of its own. */
+/* Reading a block. meta.json says how long the files are; both are packed pages, which are checked
+ * and unpacked when the L2 cache takes them in. */
 #include "tsdb/block/block.h"
 
-#include "base/crc32c.h"
-#include "base/log.h"
+#include "base/paged_file.h"
+#include "compress/time_codec.h"
 #include "index/disk/index_disk.h"
-#include "model/version.h"
 #include "tsdb/block/block_private.h"
-#include "tsdb/block/bloom.h"
 #include "tsdb/block/ulid.h"
 
 #include <inttypes.h>
@@ -17,14 +15,14 @@
 #define VERIFY_CACHE_BYTES (64u * CACHE_L2_FRAME_BYTES)
 #define VERIFY_ARENA_BYTES (256u << 10)
 
-static_assert(CACHE_L2_FRAME_BYTES == PAGED_PAGE_BYTES, "the cache checks a page when it reads it");
+static_assert(CACHE_L2_FRAME_BYTES == PAGED_PAGE_BYTES, "a frame of the cache holds a page");
 
 struct block_file {
     const struct tsdb_fs *fs;
     struct cache_l2 *cache;
     struct tsdb_file *file;
     uint64_t cache_id;
-    uint64_t bytes;
+    struct paged_directory pages;
 };
 /* Immutable after open. */
 struct block {
@@ -32,9 +30,8 @@ struct block {
     struct block_file_sizes sizes;
     uint64_t id;
     char dir[BLOCK_PATH_BYTES];
-    struct block_file index_file, chunks_file, bloom_file;
+    struct block_file index_file, chunks_file;
     struct index_disk *index;
-    struct bloom bloom; /* block_count 0: damaged or not readable, so every series may be there */
 };
 
 static _Atomic(uint64_t) next_block_id = 1;
@@ -47,24 +44,27 @@ static enum tsdb_status named(const struct block *b, enum tsdb_status status,
 
 /* ---- files ---- */
 
-static enum tsdb_status page_check(void *arg, uint64_t page, const uint8_t *data, uint32_t len,
-                                   struct tsdb_error *err)
+static enum tsdb_status page_load(void *arg, uint64_t page, uint8_t *data, uint32_t *out_len,
+                                  struct tsdb_error *err)
 {
-    (void)arg;
-    return paged_check(page, data, len, err);
+    const struct block_file *f = arg;
+    return paged_load(&f->pages, page, data, out_len, err);
 }
 
 static enum tsdb_status pages_read(void *ctx, uint64_t offset, void *out, size_t len,
                                    struct tsdb_error *err)
 {
-    const struct block_file *f = ctx;
-    return cache_l2_read(f->cache, f->cache_id, f->fs, f->file, offset, out, len, page_check, NULL,
-                         err);
+    struct block_file *f = ctx;
+    return cache_l2_read_made(f->cache, f->cache_id, offset, out, len, page_load, f, err);
 }
 
-static struct paged_source pages_source(struct block_file *f)
+static struct paged_source pages_source(const struct block_file *f)
 {
-    return (struct paged_source){pages_read, f, f->bytes};
+    union {
+        const struct block_file *in;
+        void *out;
+    } ctx = {f}; /* pages_read changes nothing in it */
+    return (struct paged_source){pages_read, ctx.out, f->pages.bytes};
 }
 
 static enum tsdb_status file_open(const struct tsdb_fs *fs, const struct block *b,
@@ -86,15 +86,16 @@ static enum tsdb_status file_open(const struct tsdb_fs *fs, const struct block *
         out->fs = fs;
         out->cache = cache;
         out->cache_id = cache_l2_file_id(cache);
-        out->bytes = bytes;
+        status = paged_open(fs, out->file, bytes, &out->pages, err);
     }
-    return status;
+    return status == TSDB_OK ? status : tsdb_error_prefix(err, status, "%s", name);
 }
 
 static void file_close(struct block_file *f)
 {
     if (f->file != NULL) {
         cache_l2_drop(f->cache, f->cache_id);
+        paged_close(&f->pages);
         f->fs->ops->close(f->fs->ctx, f->file);
     }
 }
@@ -125,33 +126,9 @@ static enum tsdb_status meta_load(const struct tsdb_fs *fs, struct block *b, con
     }
     if (status == TSDB_OK) {
         b->meta = meta;
-        b->meta.bytes = b->sizes.index + b->sizes.chunks + b->sizes.bloom + len;
+        b->meta.bytes = b->sizes.index + b->sizes.chunks + len;
     }
     return status;
-}
-
-enum tsdb_status block_chunks_version_check(const uint8_t *data, size_t len, struct tsdb_error *err)
-{
-    if (len < BLOCK_CHUNKS_HEADER_BYTES || memcmp(data, BLOCK_CHUNKS_MAGIC, 8) != 0 ||
-        tsdb_load_le32(data + 12) != tsdb_crc32c(0, data, 12)) {
-        return tsdb_error_set(err, TSDB_CORRUPT, BLOCK_CHUNKS_NAME ": no valid header");
-    }
-    uint32_t version = tsdb_load_le32(data + 8);
-    if (version != TSDB_FORMAT_BLOCK) {
-        return tsdb_error_set(err, TSDB_UNSUPPORTED,
-                              BLOCK_CHUNKS_NAME ": format version %u; this version knows %d",
-                              version, TSDB_FORMAT_BLOCK);
-    }
-    return TSDB_OK;
-}
-
-/* The header is read past the cache: it alone must not cost a page. */
-static enum tsdb_status chunks_header_check(const struct block_file *f, struct tsdb_error *err)
-{
-    uint8_t h[BLOCK_CHUNKS_HEADER_BYTES];
-    size_t len = 0;
-    enum tsdb_status status = f->fs->ops->pread(f->fs->ctx, f->file, h, sizeof h, 0, &len, err);
-    return status == TSDB_OK ? block_chunks_version_check(h, len, err) : status;
 }
 
 static enum tsdb_status files_open(const struct tsdb_fs *fs, struct block *b,
@@ -162,7 +139,6 @@ static enum tsdb_status files_open(const struct tsdb_fs *fs, struct block *b,
     if (status == TSDB_OK) {
         status = file_open(fs, b, cache, BLOCK_CHUNKS_NAME, b->sizes.chunks, &b->chunks_file, err);
     }
-    status = status == TSDB_OK ? chunks_header_check(&b->chunks_file, err) : status;
     if (status == TSDB_OK) {
         status = index_disk_open(pages_source(&b->index_file), &b->index, err);
     }
@@ -170,28 +146,6 @@ static enum tsdb_status files_open(const struct tsdb_fs *fs, struct block *b,
         return tsdb_error_set(err, TSDB_CORRUPT,
                               "the index has %u series, " BLOCK_META_NAME " says %" PRIu64,
                               index_disk_series_count(b->index), b->meta.series);
-    }
-    return status;
-}
-
-/* The filter only saves work, so without it the block serves as before. What a newer version wrote
- * is not damage. */
-static enum tsdb_status filter_open(const struct tsdb_fs *fs, struct block *b,
-                                    struct cache_l2 *cache, struct tsdb_error *err)
-{
-    struct tsdb_error why;
-    enum tsdb_status status =
-        file_open(fs, b, cache, BLOCK_BLOOM_NAME, b->sizes.bloom, &b->bloom_file, &why);
-    if (status == TSDB_OK) {
-        status = bloom_open(pages_source(&b->bloom_file), &b->bloom, &why);
-    }
-    if (status == TSDB_CORRUPT || status == TSDB_IO) {
-        tsdb_log(TSDB_LOG_WARN, "tsdb", "a block's bloom filter is damaged; searches do without",
-                 TSDB_S("block", b->meta.ulid), TSDB_S("err", why.msg));
-        return TSDB_OK;
-    }
-    if (status != TSDB_OK && err) {
-        *err = why;
     }
     return status;
 }
@@ -210,7 +164,6 @@ enum tsdb_status block_open(const struct tsdb_fs *fs, const char *dir, const cha
     b->id = atomic_fetch_add_explicit(&next_block_id, 1, memory_order_relaxed);
     enum tsdb_status status = meta_load(fs, b, ulid, err);
     status = status == TSDB_OK ? files_open(fs, b, cache, err) : status;
-    status = status == TSDB_OK ? filter_open(fs, b, cache, err) : status;
     if (status != TSDB_OK) {
         block_close(b);
         return tsdb_error_prefix(err, status, "block %s", ulid);
@@ -227,7 +180,6 @@ void block_close(struct block *b)
     index_disk_close(b->index);
     file_close(&b->index_file);
     file_close(&b->chunks_file);
-    file_close(&b->bloom_file);
     tsdb_mem_free(TSDB_MEM_OTHER, b, sizeof *b);
 }
 
@@ -242,11 +194,6 @@ uint64_t block_id(const struct block *b)
 }
 
 /* ---- series ---- */
-
-bool block_may_have(const struct block *b, uint64_t hash)
-{
-    return b->bloom.block_count == 0 || bloom_may_have(&b->bloom, hash);
-}
 
 enum tsdb_status block_select(const struct block *b, const struct index_matcher *const *matchers,
                               uint32_t matcher_count, const struct tsdb_request *request,
@@ -265,14 +212,10 @@ enum tsdb_status block_labels(const struct block *b, uint32_t id, struct tsdb_ar
     return named(b, index_disk_labels(b->index, id, arena, out, err), err);
 }
 
-enum tsdb_status block_find(const struct block *b, const struct tsdb_labels *labels, uint64_t hash,
-                            struct tsdb_arena *arena, uint32_t *out_id, struct tsdb_error *err)
+enum tsdb_status block_find(const struct block *b, const struct tsdb_labels *labels,
+                            uint32_t *out_id, struct tsdb_error *err)
 {
-    (void)arena; /* finding needs no memory of the caller's so far */
-    enum tsdb_status status =
-        block_may_have(b, hash) ? index_disk_find(b->index, labels, out_id, err)
-                                : tsdb_error_set(err, TSDB_NOT_FOUND, "no series has these labels");
-    return named(b, status, err);
+    return named(b, index_disk_find(b->index, labels, out_id, err), err);
 }
 
 enum tsdb_status block_names(const struct block *b, block_string_fn fn, void *arg,
@@ -305,9 +248,9 @@ static bool chunk_convert(const struct block *b, const struct index_disk_chunk *
                                 .kind = c->kind,
                                 .offset = c->offset,
                                 .len = c->len};
-    return c->count <= CHUNK_SAMPLES_MAX && c->offset >= BLOCK_CHUNKS_HEADER_BYTES &&
-           c->offset <= b->sizes.chunks && c->len <= BLOCK_RECORD_BYTES_MAX &&
-           (uint64_t)c->len + BLOCK_RECORD_EXTRA_BYTES <= b->sizes.chunks - c->offset;
+    uint64_t bytes = b->chunks_file.pages.bytes;
+    return c->count <= CHUNK_SAMPLES_MAX && c->offset <= bytes &&
+           c->len <= BLOCK_RECORD_BYTES_MAX && c->len <= bytes - c->offset;
 }
 
 enum tsdb_status block_chunks(const struct block *b, uint32_t id, struct tsdb_time_range range,
@@ -338,134 +281,92 @@ enum tsdb_status block_chunks(const struct block *b, uint32_t id, struct tsdb_ti
     return TSDB_OK;
 }
 
-/* A record as it was read: length, payload, CRC. */
-struct record {
+/* Bytes of the chunks file, in memory of their own. */
+struct stretch {
     uint8_t *data;
-    size_t bytes;
-    const uint8_t *payload;
-    uint32_t len;
-    bool shared;
+    size_t len;
 };
 
-static void record_free(struct record *r)
+static void stretch_free(struct stretch *s)
 {
-    tsdb_mem_free(TSDB_MEM_QUERY, r->data, r->bytes);
-    r->data = NULL;
+    tsdb_mem_free(TSDB_MEM_QUERY, s->data, s->len);
+    s->data = NULL;
 }
 
-static enum tsdb_status record_check(struct record *r, uint64_t offset, struct tsdb_error *err)
+static enum tsdb_status stretch_read(const struct block *b, uint64_t offset, size_t len,
+                                     struct stretch *out, struct tsdb_error *err)
 {
-    uint32_t length = tsdb_load_le32(r->data);
-    uint32_t want = tsdb_load_le32(r->data + r->bytes - 4);
-    r->payload = r->data + 4;
-    r->shared = (length & BLOCK_RECORD_SHARED) != 0;
-    if ((length & ~BLOCK_RECORD_SHARED) != r->len) {
+    const struct paged_source source = pages_source(&b->chunks_file);
+    if (len == 0 || offset > source.bytes || len > source.bytes - offset) {
         return tsdb_error_set_at(err, TSDB_CORRUPT, offset,
-                                 "chunk at byte %" PRIu64 ": length %u, expected %u", offset,
-                                 length & ~BLOCK_RECORD_SHARED, r->len);
+                                 "chunk at byte %" PRIu64 " is empty or goes beyond the end",
+                                 offset);
     }
-    uint32_t got = block_record_crc(offset, r->data, r->payload, r->len);
-    if (got != want) {
-        return tsdb_error_set_at(err, TSDB_CORRUPT, offset,
-                                 "chunk at byte %" PRIu64 ": crc %08x, expected %08x", offset, got,
-                                 want);
+    struct stretch s = {tsdb_mem_alloc(TSDB_MEM_QUERY, len), len};
+    if (!s.data) {
+        return tsdb_error_set(err, TSDB_NOMEM, "no memory for a chunk of %zu bytes", len);
     }
-    return TSDB_OK;
-}
-
-static enum tsdb_status record_read(const struct block *b, uint64_t offset, uint32_t len,
-                                    struct record *out, struct tsdb_error *err)
-{
-    const struct block_file *f = &b->chunks_file;
-    struct record r = {.bytes = (size_t)len + BLOCK_RECORD_EXTRA_BYTES, .len = len};
-    if (offset < BLOCK_CHUNKS_HEADER_BYTES || offset > f->bytes || len > BLOCK_RECORD_BYTES_MAX ||
-        r.bytes > f->bytes - offset) {
-        return tsdb_error_set_at(err, TSDB_CORRUPT, offset,
-                                 "chunk at byte %" PRIu64 " goes beyond the end", offset);
-    }
-    r.data = tsdb_mem_alloc(TSDB_MEM_QUERY, r.bytes);
-    if (!r.data) {
-        return tsdb_error_set(err, TSDB_NOMEM, "no memory for a chunk of %u bytes", len);
-    }
-    enum tsdb_status status = cache_l2_read(f->cache, f->cache_id, f->fs, f->file, offset, r.data,
-                                            r.bytes, NULL, NULL, err);
-    status = status == TSDB_OK ? record_check(&r, offset, err) : status;
+    enum tsdb_status status = paged_read(&source, offset, s.data, len, err);
     if (status != TSDB_OK) {
-        record_free(&r);
+        stretch_free(&s);
         return status;
     }
-    *out = r;
+    *out = s;
     return TSDB_OK;
 }
 
-/* The record at this place, whose length is not known otherwise. */
-static enum tsdb_status record_read_any(const struct block *b, uint64_t offset, struct record *out,
-                                        struct tsdb_error *err)
-{
-    const struct block_file *f = &b->chunks_file;
-    uint8_t length[4];
-    if (offset < BLOCK_CHUNKS_HEADER_BYTES || offset > f->bytes ||
-        f->bytes - offset < sizeof length) {
-        return tsdb_error_set_at(err, TSDB_CORRUPT, offset,
-                                 "times at byte %" PRIu64 " lie outside of the file", offset);
-    }
-    enum tsdb_status status = cache_l2_read(f->cache, f->cache_id, f->fs, f->file, offset, length,
-                                            sizeof length, NULL, NULL, err);
-    return status == TSDB_OK
-               ? record_read(b, offset, tsdb_load_le32(length) & ~BLOCK_RECORD_SHARED, out, err)
-               : status;
-}
-
-/* A chunk whose times stand in an earlier record. */
-static enum tsdb_status shared_decode(const struct block *b, const struct record *r,
+/* A chunk whose times are part of an earlier record. */
+static enum tsdb_status shared_decode(const struct block *b, const struct stretch *record,
                                       uint64_t offset, struct tsdb_arena *arena,
                                       struct chunk_samples *out, struct tsdb_error *err)
 {
-    uint64_t distance = 0;
-    const uint8_t *end = r->payload + r->len;
-    const uint8_t *chunk = tsdb_get_uvarint(r->payload, end, &distance);
-    if (!chunk || distance == 0 || distance >= offset) {
+    struct tsdb_reader r;
+    struct stretch times = {0};
+    tsdb_reader_init(&r, record->data + 1, record->len - 1);
+    uint64_t distance = tsdb_reader_uvarint(&r);
+    uint64_t bytes = tsdb_reader_uvarint(&r);
+    if (r.failed || distance > offset || bytes > distance ||
+        bytes > time_codec_bytes_max(CHUNK_SAMPLES_MAX)) {
         return tsdb_error_set_at(err, TSDB_CORRUPT, offset,
-                                 "chunk at byte %" PRIu64 ": no distance to its times", offset);
+                                 "chunk at byte %" PRIu64 ": its times are nowhere", offset);
     }
-    struct record other = {0};
-    struct tsdb_slice times = {NULL, 0};
-    size_t cut_len = 0;
-    enum tsdb_status status = record_read_any(b, offset - distance, &other, err);
-    if (status != TSDB_OK) {
-        return status;
-    }
-    uint8_t *cut = tsdb_mem_alloc(TSDB_MEM_QUERY, (size_t)other.len + 1);
-    if (!cut) {
-        status = tsdb_error_set(err, TSDB_NOMEM, "no memory for a chunk of %u bytes", other.len);
-    } else if (other.shared) {
-        status =
-            tsdb_error_set_at(err, TSDB_CORRUPT, offset,
-                              "chunk at byte %" PRIu64 ": its times are elsewhere again", offset);
-    } else {
-        status = chunk_detach_times(other.payload, other.len, cut, &cut_len, &times, err);
-    }
+    enum tsdb_status status = stretch_read(b, offset - distance, (size_t)bytes, &times, err);
     if (status == TSDB_OK) {
-        status = chunk_decode_detached(chunk, (size_t)(end - chunk), times, arena, out, err);
+        struct tsdb_slice column = {times.data, times.len};
+        status = chunk_decode_detached(r.pos, tsdb_reader_left(&r), column, arena, out, err);
+        stretch_free(&times);
     }
-    tsdb_mem_free(TSDB_MEM_QUERY, cut, (size_t)other.len + 1);
-    record_free(&other);
     return status;
+}
+
+static enum tsdb_status record_decode(const struct block *b, const struct stretch *record,
+                                      uint64_t offset, struct tsdb_arena *arena,
+                                      struct chunk_samples *out, struct tsdb_error *err)
+{
+    switch (record->data[0]) {
+    case BLOCK_RECORD_WHOLE:
+        return chunk_decode(record->data + 1, record->len - 1, arena, out, err);
+    case BLOCK_RECORD_SHARED:
+        return shared_decode(b, record, offset, arena, out, err);
+    default:
+        return tsdb_error_set_at(err, TSDB_CORRUPT, offset,
+                                 "chunk at byte %" PRIu64 " begins with %u", offset,
+                                 record->data[0]);
+    }
 }
 
 enum tsdb_status block_chunk_read(const struct block *b, const struct block_chunk *c,
                                   struct tsdb_arena *arena, struct chunk_samples *out,
                                   struct tsdb_error *err)
 {
-    struct record r;
+    struct stretch record;
     struct chunk_samples s;
-    enum tsdb_status status = record_read(b, c->offset, c->len, &r, err);
+    enum tsdb_status status = stretch_read(b, c->offset, c->len, &record, err);
     if (status != TSDB_OK) {
         return named(b, status, err);
     }
-    status = r.shared ? shared_decode(b, &r, c->offset, arena, &s, err)
-                      : chunk_decode(r.payload, r.len, arena, &s, err);
-    record_free(&r);
+    status = record_decode(b, &record, c->offset, arena, &s, err);
+    stretch_free(&record);
     if (status == TSDB_OK &&
         (s.kind != c->kind || s.count != c->summary.count || s.t_ms[0] != c->summary.min_ms ||
          s.t_ms[s.count - 1] != c->summary.max_ms)) {
@@ -541,13 +442,13 @@ static enum tsdb_status chunks_verify(const struct block *b, struct tsdb_arena *
 }
 
 /* Every page, those too that nothing refers to. */
-static enum tsdb_status pages_verify(const struct block *b, const struct block_file *f,
+static enum tsdb_status pages_verify(const struct block *b, struct block_file *f,
                                      struct tsdb_error *err)
 {
-    for (uint64_t at = 0; at < f->bytes; at += PAGED_PAGE_BYTES) {
+    for (uint64_t i = 0; i < f->pages.pages; i++) {
         struct cache_l2_page page;
-        enum tsdb_status status = cache_l2_get(f->cache, f->cache_id, f->fs, f->file,
-                                               at / PAGED_PAGE_BYTES, page_check, NULL, &page, err);
+        enum tsdb_status status =
+            cache_l2_get_made(f->cache, f->cache_id, i, page_load, f, &page, err);
         if (status != TSDB_OK) {
             return named(b, status, err);
         }
@@ -556,15 +457,12 @@ static enum tsdb_status pages_verify(const struct block *b, const struct block_f
     return TSDB_OK;
 }
 
-static enum tsdb_status verify_run(const struct block *b, struct tsdb_error *err)
+static enum tsdb_status verify_run(struct block *b, struct tsdb_error *err)
 {
     struct tsdb_arena arena;
     struct totals t = {0};
-    enum tsdb_status status =
-        b->bloom.block_count > 0
-            ? pages_verify(b, &b->bloom_file, err)
-            : tsdb_error_set(err, TSDB_CORRUPT, "block %s: no bloom filter", b->meta.ulid);
-    status = status == TSDB_OK ? pages_verify(b, &b->index_file, err) : status;
+    enum tsdb_status status = pages_verify(b, &b->index_file, err);
+    status = status == TSDB_OK ? pages_verify(b, &b->chunks_file, err) : status;
     status = status == TSDB_OK ? named(b, index_disk_verify(b->index, err), err) : status;
     if (status != TSDB_OK) {
         return status;

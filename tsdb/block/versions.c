@@ -6,7 +6,6 @@
 #include "model/version.h"
 #include "tsdb/block/block_private.h"
 #include "tsdb/block/blocks.h"
-#include "tsdb/block/bloom.h"
 
 #include <stdio.h>
 
@@ -19,28 +18,6 @@ static enum tsdb_status meta_check(const uint8_t *data, size_t len, struct tsdb_
     struct block_file_sizes sizes;
     return block_meta_parse(data, len, &meta, &sizes, err);
 }
-
-static enum tsdb_status index_check(const uint8_t *data, size_t len, struct tsdb_error *err)
-{
-    enum tsdb_status status = paged_check(0, data, len, err);
-    return status == TSDB_OK ? index_disk_version_check(data, len, err) : status;
-}
-
-static enum tsdb_status bloom_check(const uint8_t *data, size_t len, struct tsdb_error *err)
-{
-    enum tsdb_status status = paged_check(0, data, len, err);
-    return status == TSDB_OK ? bloom_version_check(data, len, err) : status;
-}
-
-static const struct row {
-    const char *name;
-    check_fn check;
-} rows[] = {
-    {BLOCK_META_NAME, meta_check},
-    {BLOCK_CHUNKS_NAME, block_chunks_version_check},
-    {BLOCK_INDEX_NAME, index_check},
-    {BLOCK_BLOOM_NAME, bloom_check},
-};
 
 struct look {
     const struct tsdb_fs *fs;
@@ -66,14 +43,52 @@ static enum tsdb_status file_check(const struct look *l, const char *path, check
     return tsdb_error_set(l->err, TSDB_UNSUPPORTED, "%s: %s", path, why.msg);
 }
 
+/* The pages say their version at the end, an index its own at the beginning of what they hold. */
+static enum tsdb_status pages_check(const struct look *l, struct tsdb_file *f, uint64_t file_bytes,
+                                    bool is_index, struct tsdb_error *err)
+{
+    struct paged_directory d = {0};
+    uint32_t len = 0;
+    enum tsdb_status status = paged_open(l->fs, f, file_bytes, &d, err);
+    if (status == TSDB_OK && is_index) {
+        status = paged_load(&d, 0, l->page, &len, err);
+        status = status == TSDB_OK ? index_disk_version_check(l->page, len, err) : status;
+    }
+    paged_close(&d);
+    return status;
+}
+
+static enum tsdb_status paged_file_check(const struct look *l, const char *path, bool is_index)
+{
+    struct tsdb_file_info info;
+    struct tsdb_file *f = NULL;
+    struct tsdb_error why;
+    if (l->fs->ops->stat(l->fs->ctx, path, &info, NULL) != TSDB_OK ||
+        l->fs->ops->open(l->fs->ctx, path, TSDB_OPEN_READ, &f, NULL) != TSDB_OK) {
+        return TSDB_OK;
+    }
+    enum tsdb_status status = pages_check(l, f, info.size_bytes, is_index, &why);
+    l->fs->ops->close(l->fs->ctx, f);
+    return status == TSDB_UNSUPPORTED
+               ? tsdb_error_set(l->err, TSDB_UNSUPPORTED, "%s: %s", path, why.msg)
+               : TSDB_OK;
+}
+
 static enum tsdb_status block_found(void *arg, const char *name, bool is_dir)
 {
     const struct look *l = arg;
     char path[BLOCK_PATH_BYTES];
     enum tsdb_status status = TSDB_OK;
-    for (size_t i = 0; is_dir && status == TSDB_OK && i < TSDB_ARRAY_LEN(rows); i++) {
-        if (block_path(path, BLOCKS_DIR, name, "", rows[i].name, NULL) == TSDB_OK) {
-            status = file_check(l, path, rows[i].check);
+    if (!is_dir) {
+        return TSDB_OK;
+    }
+    if (block_path(path, BLOCKS_DIR, name, "", BLOCK_META_NAME, NULL) == TSDB_OK) {
+        status = file_check(l, path, meta_check);
+    }
+    static const char *const paged[] = {BLOCK_CHUNKS_NAME, BLOCK_INDEX_NAME};
+    for (size_t i = 0; status == TSDB_OK && i < TSDB_ARRAY_LEN(paged); i++) {
+        if (block_path(path, BLOCKS_DIR, name, "", paged[i], NULL) == TSDB_OK) {
+            status = paged_file_check(l, path, i == 1);
         }
     }
     return status;

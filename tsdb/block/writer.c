@@ -1,14 +1,12 @@
-/* Writing a block: chunks and the index stream into <ULID>.tmp while series come; finish adds the
- * bloom filter and meta.json, makes all of it durable and renames. */
+/* Writing a block: chunks and the index stream into <ULID>.tmp while series come; finish adds
+ * meta.json, makes all of it durable and renames. */
 #include "tsdb/block/block_private.h"
 
 #include "base/assert.h"
-#include "base/crc32c.h"
 #include "base/hash.h"
+#include "base/paged_file.h"
 #include "base/random.h"
 #include "index/disk/index_disk.h"
-#include "model/version.h"
-#include "tsdb/block/bloom.h"
 #include "tsdb/block/ulid.h"
 
 #include <inttypes.h>
@@ -23,7 +21,7 @@
 
 struct share_entry {
     struct tsdb_hash128 times; /* of the encoded column, keyed: equal means the same */
-    uint64_t offset;           /* of the record that has it; 0: none */
+    uint64_t offset;           /* where it begins; 0: none, as a record begins with its sort */
 };
 struct out_file {
     struct tsdb_file *file;
@@ -37,7 +35,7 @@ struct block_writer {
     struct block_file_sizes sizes;
     struct index_disk_writer *index;
     struct out_file chunks_out, index_out;
-    struct tsdb_buf hashes;  /* u64 per series */
+    struct paged_writer chunks;
     struct tsdb_buf encoded; /* a chunk */
     struct tsdb_buf cut;     /* a chunk without its times */
     struct chunk_hint hint;
@@ -109,6 +107,13 @@ static enum tsdb_status page_write(const struct block_writer *w, struct out_file
     return f->buf.failed || f->buf.len >= FLUSH_BYTES ? out_flush(w, f, err) : TSDB_OK;
 }
 
+static enum tsdb_status chunks_page_write(void *ctx, const void *data, size_t len,
+                                          struct tsdb_error *err)
+{
+    struct block_writer *w = ctx;
+    return page_write(w, &w->chunks_out, data, len, err);
+}
+
 static enum tsdb_status index_page_write(void *ctx, const void *data, size_t len,
                                          struct tsdb_error *err)
 {
@@ -140,7 +145,6 @@ static enum tsdb_status files_open(struct block_writer *w, struct tsdb_error *er
 {
     char path[BLOCK_PATH_BYTES];
     const struct tsdb_fs *fs = w->o.fs;
-    uint8_t header[BLOCK_CHUNKS_HEADER_BYTES] = BLOCK_CHUNKS_MAGIC;
     enum tsdb_status status = dir_ensure(fs, w->dir, err);
     if (status == TSDB_OK) {
         status = block_path(path, w->dir, w->meta.ulid, BLOCK_TMP_SUFFIX, NULL, err);
@@ -151,9 +155,9 @@ static enum tsdb_status files_open(struct block_writer *w, struct tsdb_error *er
     if (status != TSDB_OK) {
         return status;
     }
-    tsdb_store_le32(header + 8, TSDB_FORMAT_BLOCK);
-    tsdb_store_le32(header + 12, tsdb_crc32c(0, header, 12));
-    tsdb_buf_put(&w->chunks_out.buf, header, sizeof header);
+    if (paged_writer_init(&w->chunks, (struct paged_sink){chunks_page_write, w}) != TSDB_OK) {
+        return tsdb_error_nomem(err, "a block's pages");
+    }
     return index_disk_writer_create((struct paged_sink){index_page_write, w}, &w->index, err);
 }
 
@@ -162,7 +166,7 @@ static void writer_free(struct block_writer *w)
     index_disk_writer_destroy(w->index);
     out_close(w, &w->chunks_out);
     out_close(w, &w->index_out);
-    tsdb_buf_deinit(&w->hashes);
+    paged_writer_deinit(&w->chunks);
     tsdb_buf_deinit(&w->encoded);
     tsdb_buf_deinit(&w->cut);
     tsdb_mem_free(TSDB_MEM_OTHER, w->share, SHARE_BUCKETS * SHARE_WAYS * sizeof *w->share);
@@ -178,7 +182,6 @@ enum tsdb_status block_writer_open(const struct block_writer_options *o, struct 
         return tsdb_error_set(err, TSDB_NOMEM, "block writer: out of memory");
     }
     w->o = *o;
-    tsdb_buf_init(&w->hashes, TSDB_MEM_OTHER, 0);
     tsdb_buf_init(&w->encoded, TSDB_MEM_OTHER, 0);
     tsdb_buf_init(&w->cut, TSDB_MEM_OTHER, 0);
     ulid_format(o->wall_ms, o->random, w->meta.ulid);
@@ -240,23 +243,19 @@ static enum tsdb_status failed_before(const struct block_writer *w, struct tsdb_
 }
 
 enum tsdb_status block_writer_series(struct block_writer *w, const struct tsdb_labels *labels,
-                                     uint64_t hash, struct tsdb_error *err)
+                                     struct tsdb_error *err)
 {
     enum tsdb_status status = failed_before(w, err);
     if (status != TSDB_OK) {
         return status;
     }
     status = index_disk_writer_series(w->index, labels, err);
-    tsdb_buf_put(&w->hashes, &hash, sizeof hash);
-    if (status == TSDB_OK && w->hashes.failed) {
-        status = tsdb_error_set(err, TSDB_NOMEM, "no memory for a hash");
-    }
     w->hint = (struct chunk_hint){0};
     w->meta.series++;
     return fail(w, status, err);
 }
 
-/* The offset of a record with these times, 0 if none is remembered; then *out_slot is where to
+/* Where a column with these times begins, 0 if none is remembered; then *out_slot is where to
  * remember one. */
 static uint64_t share_find(struct block_writer *w, struct tsdb_slice times,
                            struct share_entry **out_slot, struct tsdb_hash128 *out_hash)
@@ -275,20 +274,13 @@ static uint64_t share_find(struct block_writer *w, struct tsdb_slice times,
     return 0;
 }
 
-static void record_put(struct out_file *f, uint64_t offset, uint32_t flag, const uint8_t *head,
-                       size_t head_len, const uint8_t *chunk, size_t chunk_len)
+static enum tsdb_status record_put(struct block_writer *w, const uint8_t *head, size_t head_len,
+                                   const uint8_t *chunk, size_t chunk_len, uint32_t *out_len,
+                                   struct tsdb_error *err)
 {
-    uint8_t length[4];
-    size_t begin = f->buf.len;
-    tsdb_store_le32(length, (uint32_t)(head_len + chunk_len) | flag);
-    tsdb_buf_put(&f->buf, length, sizeof length);
-    tsdb_buf_put(&f->buf, head, head_len);
-    tsdb_buf_put(&f->buf, chunk, chunk_len);
-    if (!f->buf.failed) {
-        uint32_t crc = block_record_crc(offset, length, f->buf.data + begin + sizeof length,
-                                        head_len + chunk_len);
-        tsdb_buf_put_le32(&f->buf, crc);
-    }
+    enum tsdb_status status = paged_put(&w->chunks, head, head_len, err);
+    *out_len = (uint32_t)(head_len + chunk_len);
+    return status == TSDB_OK ? paged_put(&w->chunks, chunk, chunk_len, err) : status;
 }
 
 /* Write the chunk at `offset`, without its times if an earlier record has them. */
@@ -298,7 +290,7 @@ static enum tsdb_status chunk_write(struct block_writer *w, const uint8_t *encod
     struct tsdb_slice times;
     struct share_entry *slot = NULL;
     struct tsdb_hash128 hash = {0, 0};
-    uint8_t head[TSDB_VARINT64_BYTES_MAX];
+    uint8_t head[BLOCK_RECORD_HEAD_MAX] = {BLOCK_RECORD_WHOLE};
     size_t cut_len = 0;
     if (len == 0 || len > BLOCK_RECORD_BYTES_MAX - sizeof head) {
         return tsdb_error_set(err, TSDB_INVALID, "a chunk of %zu bytes", len);
@@ -314,19 +306,15 @@ static enum tsdb_status chunk_write(struct block_writer *w, const uint8_t *encod
     }
     uint64_t from = times.len >= SHARE_BYTES_MIN ? share_find(w, times, &slot, &hash) : 0;
     if (from != 0) {
-        size_t head_len = (size_t)(tsdb_put_uvarint(head, offset - from) - head);
-        record_put(&w->chunks_out, offset, BLOCK_RECORD_SHARED, head, head_len, cut, cut_len);
-        *out_len = (uint32_t)(head_len + cut_len);
-    } else {
-        record_put(&w->chunks_out, offset, 0, NULL, 0, encoded, len);
-        *out_len = (uint32_t)len;
-        if (slot != NULL) {
-            *slot = (struct share_entry){hash, offset};
-        }
+        head[0] = BLOCK_RECORD_SHARED;
+        uint8_t *end = tsdb_put_uvarint(head + 1, offset - from);
+        end = tsdb_put_uvarint(end, times.len);
+        return record_put(w, head, (size_t)(end - head), cut, cut_len, out_len, err);
     }
-    return w->chunks_out.buf.failed || w->chunks_out.buf.len >= FLUSH_BYTES
-               ? out_flush(w, &w->chunks_out, err)
-               : TSDB_OK;
+    if (slot != NULL) {
+        *slot = (struct share_entry){hash, offset + 1 + (uint64_t)(times.data - encoded)};
+    }
+    return record_put(w, head, 1, encoded, len, out_len, err);
 }
 
 static enum tsdb_status index_put(struct block_writer *w, const struct chunk_samples *samples,
@@ -362,7 +350,7 @@ enum tsdb_status block_writer_chunk(struct block_writer *w, const struct chunk_s
                                     struct tsdb_error *err)
 {
     uint32_t len = 0;
-    uint64_t offset = w->chunks_out.written + w->chunks_out.buf.len;
+    uint64_t offset = paged_offset(&w->chunks);
     enum tsdb_status status = failed_before(w, err);
     if (status != TSDB_OK) {
         return status;
@@ -384,34 +372,6 @@ enum tsdb_status block_writer_chunk(struct block_writer *w, const struct chunk_s
 
 /* ---- finish ---- */
 
-struct file_sink {
-    struct block_writer *w;
-    struct out_file file;
-};
-
-static enum tsdb_status file_sink_write(void *ctx, const void *data, size_t len,
-                                        struct tsdb_error *err)
-{
-    struct file_sink *s = ctx;
-    return page_write(s->w, &s->file, data, len, err);
-}
-
-static enum tsdb_status bloom_file_write(struct block_writer *w, struct tsdb_error *err)
-{
-    struct file_sink s = {.w = w};
-    enum tsdb_status status = out_open(w, &s.file, BLOCK_BLOOM_NAME, err);
-    if (status == TSDB_OK) {
-        /* The buffer's memory is aligned for any type: base/alloc.h. */
-        const void *hashes = w->hashes.data;
-        status = bloom_write(hashes, w->meta.series, (struct paged_sink){file_sink_write, &s}, err);
-    }
-    if (status != TSDB_OK) {
-        out_close(w, &s.file);
-        return status;
-    }
-    return out_finish(w, &s.file, &w->sizes.bloom, err);
-}
-
 static enum tsdb_status meta_file_write(struct block_writer *w, struct tsdb_error *err)
 {
     struct out_file f = {0};
@@ -423,7 +383,7 @@ static enum tsdb_status meta_file_write(struct block_writer *w, struct tsdb_erro
     }
     block_meta_print(&w->meta, &w->sizes, &f.buf);
     status = out_finish(w, &f, &bytes, err);
-    w->meta.bytes = bytes + w->sizes.index + w->sizes.chunks + w->sizes.bloom;
+    w->meta.bytes = bytes + w->sizes.index + w->sizes.chunks;
     return status;
 }
 
@@ -477,8 +437,8 @@ enum tsdb_status block_writer_finish(struct block_writer *w, int64_t min_ms, int
     status = finish_check(w, err);
     status = status == TSDB_OK ? index_disk_writer_finish(w->index, err) : status;
     status = status == TSDB_OK ? out_finish(w, &w->index_out, &w->sizes.index, err) : status;
+    status = status == TSDB_OK ? paged_finish(&w->chunks, err) : status;
     status = status == TSDB_OK ? out_finish(w, &w->chunks_out, &w->sizes.chunks, err) : status;
-    status = status == TSDB_OK ? bloom_file_write(w, err) : status;
     status = status == TSDB_OK ? meta_file_write(w, err) : status;
     status = status == TSDB_OK ? publish(w, err) : status;
     if (status != TSDB_OK) {

@@ -199,26 +199,33 @@ static void unpin_locked(struct shard *s, uint32_t f) TSDB_REQUIRES(s->lock)
     }
 }
 
-static enum tsdb_status fill(const struct tsdb_fs *fs, struct tsdb_file *file, uint64_t page,
-                             uint8_t *data, cache_l2_check_fn check, void *arg, uint32_t *out_len,
-                             struct tsdb_error *err)
+/* A file whose pages are its bytes as they lie. */
+struct plain_file {
+    const struct tsdb_fs *fs;
+    struct tsdb_file *file;
+    cache_l2_check_fn check;
+    void *arg;
+};
+
+static enum tsdb_status plain_load(void *arg, uint64_t page, uint8_t *data, uint32_t *out_len,
+                                   struct tsdb_error *err)
 {
+    const struct plain_file *f = arg;
     size_t len = 0;
-    enum tsdb_status status = fs->ops->pread(fs->ctx, file, data, CACHE_L2_FRAME_BYTES,
-                                             page * CACHE_L2_FRAME_BYTES, &len, err);
+    enum tsdb_status status = f->fs->ops->pread(f->fs->ctx, f->file, data, CACHE_L2_FRAME_BYTES,
+                                                page * CACHE_L2_FRAME_BYTES, &len, err);
     if (status == TSDB_OK && len == 0) {
         status = tsdb_error_set(err, TSDB_NOT_FOUND,
                                 "page %" PRIu64 " is beyond the end of the file", page);
     }
-    if (status == TSDB_OK && check) {
-        status = check(arg, page, data, (uint32_t)len, err);
+    if (status == TSDB_OK && f->check) {
+        status = f->check(f->arg, page, data, (uint32_t)len, err);
     }
     *out_len = (uint32_t)len;
     return status;
 }
 
-static enum tsdb_status read_bypass(struct cache_l2 *c, const struct tsdb_fs *fs,
-                                    struct tsdb_file *file, uint64_t page, cache_l2_check_fn check,
+static enum tsdb_status read_bypass(struct cache_l2 *c, uint64_t page, cache_l2_load_fn load,
                                     void *arg, struct cache_l2_page *out, struct tsdb_error *err)
 {
     atomic_fetch_add_explicit(&c->bypasses, 1, memory_order_relaxed);
@@ -227,7 +234,7 @@ static enum tsdb_status read_bypass(struct cache_l2 *c, const struct tsdb_fs *fs
         return tsdb_error_set(err, TSDB_NOMEM, "L2 cache: no memory for a page beside the arena");
     }
     uint32_t len = 0;
-    enum tsdb_status status = fill(fs, file, page, data, check, arg, &len, err);
+    enum tsdb_status status = load(arg, page, data, &len, err);
     if (status != TSDB_OK) {
         tsdb_mem_free(TSDB_MEM_CACHE, data, CACHE_L2_FRAME_BYTES);
         return status;
@@ -266,15 +273,15 @@ static uint32_t publish_locked(const struct cache_l2 *c, struct shard *s, uint32
     return f;
 }
 
-enum tsdb_status cache_l2_get(struct cache_l2 *c, uint64_t file_id, const struct tsdb_fs *fs,
-                              struct tsdb_file *file, uint64_t page, cache_l2_check_fn check,
-                              void *arg, struct cache_l2_page *out, struct tsdb_error *err)
+enum tsdb_status cache_l2_get_made(struct cache_l2 *c, uint64_t file_id, uint64_t page,
+                                   cache_l2_load_fn load, void *arg, struct cache_l2_page *out,
+                                   struct tsdb_error *err)
 {
     uint64_t hash = mix(file_id, page);
     uint32_t shard = (uint32_t)(hash >> 40) & (c->shard_count - 1);
     struct shard *s = &c->shards[shard];
     if (c->bytes == 0) {
-        return read_bypass(c, fs, file, page, check, arg, out, err);
+        return read_bypass(c, page, load, arg, out, err);
     }
     tsdb_mutex_lock(&s->lock);
     uint32_t f = find_locked(c, s, hash, file_id, page);
@@ -291,11 +298,10 @@ enum tsdb_status cache_l2_get(struct cache_l2 *c, uint64_t file_id, const struct
     }
     tsdb_mutex_unlock(&s->lock);
     if (f == NO_FRAME) {
-        return read_bypass(c, fs, file, page, check, arg, out, err);
+        return read_bypass(c, page, load, arg, out, err);
     }
     if (!hit) {
-        enum tsdb_status status =
-            fill(fs, file, page, frame_data(c, shard, f), check, arg, &len, err);
+        enum tsdb_status status = load(arg, page, frame_data(c, shard, f), &len, err);
         tsdb_mutex_lock(&s->lock);
         if (status == TSDB_OK) {
             f = publish_locked(c, s, f, file_id, page, len);
@@ -310,6 +316,14 @@ enum tsdb_status cache_l2_get(struct cache_l2 *c, uint64_t file_id, const struct
     }
     *out = (struct cache_l2_page){frame_data(c, shard, f), len, (uint64_t)shard << 32 | f};
     return TSDB_OK;
+}
+
+enum tsdb_status cache_l2_get(struct cache_l2 *c, uint64_t file_id, const struct tsdb_fs *fs,
+                              struct tsdb_file *file, uint64_t page, cache_l2_check_fn check,
+                              void *arg, struct cache_l2_page *out, struct tsdb_error *err)
+{
+    struct plain_file f = {fs, file, check, arg};
+    return cache_l2_get_made(c, file_id, page, plain_load, &f, out, err);
 }
 
 void cache_l2_release(struct cache_l2 *c, struct cache_l2_page *page)
@@ -334,17 +348,16 @@ void cache_l2_release(struct cache_l2 *c, struct cache_l2_page *page)
     page->data = NULL;
 }
 
-enum tsdb_status cache_l2_read(struct cache_l2 *c, uint64_t file_id, const struct tsdb_fs *fs,
-                               struct tsdb_file *file, uint64_t offset, void *out, size_t len,
-                               cache_l2_check_fn check, void *arg, struct tsdb_error *err)
+enum tsdb_status cache_l2_read_made(struct cache_l2 *c, uint64_t file_id, uint64_t offset,
+                                    void *out, size_t len, cache_l2_load_fn load, void *arg,
+                                    struct tsdb_error *err)
 {
     uint8_t *to = out;
     while (len > 0) {
         struct cache_l2_page page = {0};
         uint64_t number = offset / CACHE_L2_FRAME_BYTES;
         uint32_t from = (uint32_t)(offset % CACHE_L2_FRAME_BYTES);
-        enum tsdb_status status =
-            cache_l2_get(c, file_id, fs, file, number, check, arg, &page, err);
+        enum tsdb_status status = cache_l2_get_made(c, file_id, number, load, arg, &page, err);
         if (status == TSDB_NOT_FOUND || (status == TSDB_OK && page.len <= from)) {
             if (status == TSDB_OK) {
                 cache_l2_release(c, &page);
@@ -363,6 +376,14 @@ enum tsdb_status cache_l2_read(struct cache_l2 *c, uint64_t file_id, const struc
         len -= n;
     }
     return TSDB_OK;
+}
+
+enum tsdb_status cache_l2_read(struct cache_l2 *c, uint64_t file_id, const struct tsdb_fs *fs,
+                               struct tsdb_file *file, uint64_t offset, void *out, size_t len,
+                               cache_l2_check_fn check, void *arg, struct tsdb_error *err)
+{
+    struct plain_file f = {fs, file, check, arg};
+    return cache_l2_read_made(c, file_id, offset, out, len, plain_load, &f, err);
 }
 
 void cache_l2_drop(struct cache_l2 *c, uint64_t file_id)

@@ -1,8 +1,8 @@
 /* L2: one arena of fixed size, mapped once, in frames of 64 KiB keyed by (file, page).
  *
  * Never a mapping of the files themselves: a torn file or a full disk is an error of one read, not
- * a SIGBUS of the process. Frames are filled by pread, checked once by the caller's function,
- * evicted by CLOCK per shard, pinned by readers.
+ * a SIGBUS of the process. Frames are filled by pread and checked once by the caller's function, or
+ * made by it (packed files), evicted by CLOCK per shard, pinned by readers.
  *
  * Invariants:
  *  1. The arena never grows. When every frame of a shard is pinned a read goes to memory of its own
@@ -27,6 +27,10 @@ struct cache_l2_page {
     uint32_t len;    /* CACHE_L2_FRAME_BYTES but for the last page of a file */
     uint64_t opaque; /* for release */
 };
+/* Make a page: its bytes into data[CACHE_L2_FRAME_BYTES], their number (1 at least) into *out_len.
+ * NOT_FOUND beyond the end; not OK: the read fails with that, nothing is kept. */
+typedef enum tsdb_status (*cache_l2_load_fn)(void *arg, uint64_t page, uint8_t *data,
+                                             uint32_t *out_len, struct tsdb_error *err);
 /* Check a freshly read page; not OK: the read fails with that, nothing is kept. May be NULL. */
 typedef enum tsdb_status (*cache_l2_check_fn)(void *arg, uint64_t page, const uint8_t *data,
                                               uint32_t len, struct tsdb_error *err);
@@ -44,12 +48,19 @@ enum tsdb_status cache_l2_get(struct cache_l2 *c, uint64_t file_id, const struct
                               struct tsdb_file *file, uint64_t page, cache_l2_check_fn check,
                               void *arg, struct cache_l2_page *out,
                               struct tsdb_error *err) TSDB_WUR;
+/* The same of a file whose pages are not its bytes as they lie: `load` makes them. */
+enum tsdb_status cache_l2_get_made(struct cache_l2 *c, uint64_t file_id, uint64_t page,
+                                   cache_l2_load_fn load, void *arg, struct cache_l2_page *out,
+                                   struct tsdb_error *err) TSDB_WUR;
 void cache_l2_release(struct cache_l2 *c, struct cache_l2_page *page);
 /* Copy [offset, offset + len) of the file, over as many pages as it takes. CORRUPT when the file
  * ends before. */
 enum tsdb_status cache_l2_read(struct cache_l2 *c, uint64_t file_id, const struct tsdb_fs *fs,
                                struct tsdb_file *file, uint64_t offset, void *out, size_t len,
                                cache_l2_check_fn check, void *arg, struct tsdb_error *err) TSDB_WUR;
+enum tsdb_status cache_l2_read_made(struct cache_l2 *c, uint64_t file_id, uint64_t offset,
+                                    void *out, size_t len, cache_l2_load_fn load, void *arg,
+                                    struct tsdb_error *err) TSDB_WUR;
 /* Forget a file's pages (it was deleted). */
 void cache_l2_drop(struct cache_l2 *c, uint64_t file_id);
 

@@ -228,7 +228,6 @@ static enum tsdb_status round_begin(struct tsdb *db, int64_t before_ms, bool pat
             .blocks = &db->blocks,
             .heads = db->heads,
             .epoch = db->epoch,
-            .hash_key = &db->hash_key,
             .range_ms = db->options.block_range_ms,
             .clock = db->options.clock,
             .patient = patient,
@@ -495,7 +494,6 @@ static enum tsdb_status compact_one(struct tsdb *db, int64_t now_ns, size_t *out
     struct compact_limits limits = limits_of(db, now_ns);
     struct compact_source s = {
         .blocks = &db->blocks,
-        .hash_key = &db->hash_key,
         .now_ns = now_ns,
         .cancel = &life->stop_background,
     };

@@ -197,8 +197,7 @@ static enum tsdb_status series_write(struct run *r, tsdb_series_ref ref, struct 
     if (labels.count > 0 && head_name_is_hole(labels.items[0].name, labels.items[0].name_len)) {
         return TSDB_OK; /* its labels were lost: nothing could show it */
     }
-    status =
-        block_writer_series(r->writer, &labels, tsdb_labels_hash(r->s->hash_key, &labels), err);
+    status = block_writer_series(r->writer, &labels, err);
     if (status == TSDB_OK) {
         status = block_writer_pieces(r->writer, &c, err);
     }

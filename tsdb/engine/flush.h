@@ -37,7 +37,6 @@ struct flush_source {
     struct blocks *blocks;
     struct head_partition *const *heads; /* [TSDB_PARTITIONS] */
     struct tsdb_epoch *epoch;
-    const struct tsdb_hash_key *hash_key;
     int64_t range_ms;
     struct tsdb_clock clock;
     bool patient; /* files that failed are left alone until their time; false: tried now */

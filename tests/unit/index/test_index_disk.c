@@ -6,6 +6,7 @@
 #include "base/random.h"
 #include "index/disk/index_disk_private.h"
 #include "index/disk/index_disk_writer_private.h"
+#include "tests/support/paged.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -25,72 +26,44 @@ struct fixture {
     struct tsdb_prng prng;
     struct model_series *series;
     uint32_t count;
-    struct tsdb_buf file;
+    struct tsdb_buf packed; /* the file */
+    struct tsdb_buf file;   /* its logical bytes */
     struct paged_source source;
     struct index_disk *ix;
     struct tsdb_arena arena;
     uint64_t used;
-    uint64_t checked; /* a bit per page */
     uint32_t reads;
 };
 
 /* ---- a file in memory ---- */
 
-static enum tsdb_status sink_write(void *ctx, const void *data, size_t len, struct tsdb_error *err)
-{
-    struct tsdb_buf *b = ctx;
-    tsdb_buf_put(b, data, len);
-    return b->failed ? tsdb_error_set(err, TSDB_IO, "full") : TSDB_OK;
-}
-
-/* As the cache does it: a page is checked once, before any of its bytes is given out. */
 static enum tsdb_status source_read(void *ctx, uint64_t offset, void *out, size_t len,
                                     struct tsdb_error *err)
 {
     struct fixture *f = ctx;
+    (void)err;
     assert_true(offset <= f->file.len && len <= f->file.len - offset);
     f->reads++;
-    for (uint64_t page = offset / PAGED_PAGE_BYTES; page * PAGED_PAGE_BYTES < offset + len;
-         page++) {
-        size_t at = (size_t)(page * PAGED_PAGE_BYTES);
-        size_t n = TSDB_MIN(f->file.len - at, (size_t)PAGED_PAGE_BYTES);
-        assert_true(page < 64);
-        if (f->checked >> page & 1) {
-            continue;
-        }
-        enum tsdb_status status = paged_check(page, f->file.data + at, n, err);
-        if (status != TSDB_OK) {
-            return status;
-        }
-        f->checked |= (uint64_t)1 << page;
-    }
     memcpy(out, f->file.data + offset, len);
     return TSDB_OK;
+}
+
+static enum tsdb_status file_unpack(struct fixture *f, struct tsdb_error *err)
+{
+    struct paged_memory m;
+    tsdb_buf_clear(&f->file);
+    enum tsdb_status status = paged_memory_open(&m, &f->packed, err);
+    if (status == TSDB_OK) {
+        status = paged_memory_unpack(&m, &f->file, err);
+        paged_memory_close(&m);
+    }
+    return status;
 }
 
 static enum tsdb_status file_open(struct fixture *f, struct tsdb_error *err)
 {
     f->source = (struct paged_source){source_read, f, f->file.len};
-    f->checked = 0;
     return index_disk_open(f->source, &f->ix, err);
-}
-
-/* Put the CRCs right after a change. */
-static void file_reseal(struct fixture *f)
-{
-    struct tsdb_buf copy;
-    struct paged_writer w;
-    tsdb_buf_init(&copy, TSDB_MEM_OTHER, 0);
-    assert_ok(paged_writer_init(&w, (struct paged_sink){sink_write, &copy}));
-    for (size_t at = 0; at < f->file.len; at += PAGED_PAGE_BYTES) {
-        size_t n = TSDB_MIN(f->file.len - at, (size_t)PAGED_PAGE_BYTES);
-        assert_ok(paged_put(&w, f->file.data + at, n - PAGED_CRC_BYTES, NULL));
-    }
-    assert_ok(paged_finish(&w, NULL));
-    paged_writer_deinit(&w);
-    assert_int_equal(copy.len, f->file.len);
-    memcpy(f->file.data, copy.data, copy.len);
-    tsdb_buf_deinit(&copy);
 }
 
 /* ---- the model ---- */
@@ -185,9 +158,9 @@ static void model_fill(struct fixture *f, uint32_t count)
 static enum tsdb_status model_write(struct fixture *f, struct tsdb_error *err)
 {
     struct index_disk_writer *w = NULL;
-    tsdb_buf_clear(&f->file);
+    tsdb_buf_clear(&f->packed);
     enum tsdb_status status =
-        index_disk_writer_create((struct paged_sink){sink_write, &f->file}, &w, err);
+        index_disk_writer_create((struct paged_sink){paged_memory_write, &f->packed}, &w, err);
     for (uint32_t i = 0; i < f->count && status == TSDB_OK; i++) {
         status = index_disk_writer_series(w, &f->series[i].labels, err);
         for (uint32_t k = 0; k < f->series[i].chunk_count && status == TSDB_OK; k++) {
@@ -206,9 +179,11 @@ static void fixture_init(struct fixture *f, uint64_t seed, uint32_t count)
     f->used = tsdb_mem_used(TSDB_MEM_INDEX) + tsdb_mem_used(TSDB_MEM_QUERY);
     tsdb_prng_init(&f->prng, seed);
     tsdb_arena_init(&f->arena, TSDB_MEM_QUERY, 4096, NULL);
+    tsdb_buf_init(&f->packed, TSDB_MEM_OTHER, 0);
     tsdb_buf_init(&f->file, TSDB_MEM_OTHER, 0);
     model_fill(f, count);
     assert_ok_err(model_write(f, &err), &err);
+    assert_ok_err(file_unpack(f, &err), &err);
     assert_ok_err(file_open(f, &err), &err);
 }
 
@@ -216,6 +191,7 @@ static void fixture_deinit(struct fixture *f)
 {
     index_disk_close(f->ix);
     tsdb_arena_deinit(&f->arena);
+    tsdb_buf_deinit(&f->packed);
     tsdb_buf_deinit(&f->file);
     for (uint32_t i = 0; i < f->count; i++) {
         free(f->series[i].chunks);
@@ -317,11 +293,11 @@ static void index_disk_writer__same_input__same_bytes(void **state)
     struct fixture f;
     struct tsdb_buf first;
     fixture_init(&f, 7, 300);
-    first = f.file;
-    tsdb_buf_init(&f.file, TSDB_MEM_OTHER, 0);
+    first = f.packed;
+    tsdb_buf_init(&f.packed, TSDB_MEM_OTHER, 0);
     assert_ok(model_write(&f, NULL));
-    assert_int_equal(f.file.len, first.len);
-    assert_memory_equal(f.file.data, first.data, first.len);
+    assert_int_equal(f.packed.len, first.len);
+    assert_memory_equal(f.packed.data, first.data, first.len);
     tsdb_buf_deinit(&first);
     fixture_deinit(&f);
 }
@@ -338,8 +314,9 @@ static void long_write(struct fixture *f)
     struct index_disk_writer *w;
     struct tsdb_error err = {0};
     index_disk_close(f->ix);
-    tsdb_buf_clear(&f->file);
-    assert_ok(index_disk_writer_create((struct paged_sink){sink_write, &f->file}, &w, &err));
+    tsdb_buf_clear(&f->packed);
+    assert_ok(
+        index_disk_writer_create((struct paged_sink){paged_memory_write, &f->packed}, &w, &err));
     for (uint32_t i = 0; i < LONG_SERIES; i++) {
         char id[16];
         struct tsdb_label items[5];
@@ -356,6 +333,7 @@ static void long_write(struct fixture *f)
     }
     assert_ok_err(index_disk_writer_finish(w, &err), &err);
     index_disk_writer_destroy(w);
+    assert_ok_err(file_unpack(f, &err), &err);
     assert_ok_err(file_open(f, &err), &err);
 }
 
@@ -632,7 +610,8 @@ static void index_disk_writer_series__not_canonical_or_not_rising__invalid(void 
         struct index_disk_writer *w;
         struct tsdb_buf file;
         tsdb_buf_init(&file, TSDB_MEM_OTHER, 0);
-        assert_ok(index_disk_writer_create((struct paged_sink){sink_write, &file}, &w, NULL));
+        assert_ok(
+            index_disk_writer_create((struct paged_sink){paged_memory_write, &file}, &w, NULL));
         for (uint32_t k = 0; k <= i; k += i) {
             struct tsdb_label items[2] = {tsdb_label_make(cases[k].name[0], cases[k].value[0])};
             if (cases[k].count == 2) {
@@ -656,7 +635,7 @@ static void index_disk_writer_chunk__empty_or_overlapping__invalid(void **state)
     const struct index_disk_chunk good = {.min_ms = 10, .max_ms = 20, .count = 3, .offset = 16};
     struct index_disk_chunk bad = good;
     tsdb_buf_init(&file, TSDB_MEM_OTHER, 0);
-    assert_ok(index_disk_writer_create((struct paged_sink){sink_write, &file}, &w, NULL));
+    assert_ok(index_disk_writer_create((struct paged_sink){paged_memory_write, &file}, &w, NULL));
     assert_ok(index_disk_writer_series(w, &labels, NULL));
     bad.count = 0;
     assert_int_equal(index_disk_writer_chunk(w, &bad, NULL), TSDB_INVALID);
@@ -807,28 +786,6 @@ static enum tsdb_status read_all(struct fixture *f)
     return first;
 }
 
-static void index_disk__any_byte_changed__found(void **state)
-{
-    (void)state;
-    struct fixture f;
-    fixture_init(&f, 21, 300);
-    for (uint32_t round = 0; round < 300; round++) {
-        size_t at = (size_t)tsdb_prng_below(&f.prng, f.file.len);
-        uint8_t was = f.file.data[at];
-        struct index_disk *ix = f.ix;
-        f.file.data[at] ^= (uint8_t)(1u << tsdb_prng_below(&f.prng, 8));
-        enum tsdb_status status = file_open(&f, NULL);
-        if (status == TSDB_OK) {
-            status = read_all(&f);
-            index_disk_close(f.ix);
-        }
-        assert_int_equal(status, TSDB_CORRUPT);
-        f.file.data[at] = was;
-        f.ix = ix;
-    }
-    fixture_deinit(&f);
-}
-
 static void index_disk__cut_anywhere__refused(void **state)
 {
     (void)state;
@@ -845,8 +802,8 @@ static void index_disk__cut_anywhere__refused(void **state)
     fixture_deinit(&f);
 }
 
-/* Changed bytes under right CRCs: bounds alone must hold. */
-static void index_disk__hostile_bytes_with_right_crc__never_crash(void **state)
+/* Changed bytes that no CRC finds: bounds alone must hold. */
+static void index_disk__hostile_bytes__never_crash(void **state)
 {
     (void)state;
     struct fixture f;
@@ -868,7 +825,6 @@ static void index_disk__hostile_bytes_with_right_crc__never_crash(void **state)
             f.file.data[at] = tsdb_prng_below(&f.prng, 2) ? (uint8_t)tsdb_prng_next(&f.prng)
                                                           : (uint8_t)(f.file.data[at] + 1);
         }
-        file_reseal(&f);
         enum tsdb_status status = file_open(&f, NULL);
         if (status == TSDB_OK) {
             status = read_all(&f);
@@ -922,11 +878,9 @@ static void index_disk_open__other_version_or_magic__refused(void **state)
     fixture_init(&f, 25, 5);
     struct index_disk *ix = f.ix;
     f.file.data[DISK_MAGIC_BYTES] = 2;
-    file_reseal(&f);
     assert_int_equal(file_open(&f, NULL), TSDB_UNSUPPORTED);
     f.file.data[DISK_MAGIC_BYTES] = 1;
     f.file.data[0] = 'x';
-    file_reseal(&f);
     assert_int_equal(file_open(&f, NULL), TSDB_CORRUPT);
     f.ix = ix;
     fixture_deinit(&f);
@@ -947,17 +901,19 @@ static void index_disk__widest_labels__read_back(void **state)
     uint32_t id = 9;
     fixture_init(&f, 26, 1);
     index_disk_close(f.ix);
-    tsdb_buf_clear(&f.file);
+    tsdb_buf_clear(&f.packed);
     memset(big, 'x', sizeof big);
     for (uint32_t i = 0; i < TSDB_LABELS_MAX; i++) {
         (void)snprintf(names[i], sizeof names[i], "n%04u", i);
         items[i] = (struct tsdb_label){names[i], big, 5, 1 + i * 64};
     }
     items[7].value_len = sizeof big;
-    assert_ok(index_disk_writer_create((struct paged_sink){sink_write, &f.file}, &w, &err));
+    assert_ok(
+        index_disk_writer_create((struct paged_sink){paged_memory_write, &f.packed}, &w, &err));
     assert_ok_err(index_disk_writer_series(w, &labels, &err), &err);
     assert_ok_err(index_disk_writer_finish(w, &err), &err);
     index_disk_writer_destroy(w);
+    assert_ok_err(file_unpack(&f, &err), &err);
     assert_ok_err(file_open(&f, &err), &err);
     assert_ok_err(index_disk_labels(f.ix, 0, &f.arena, &back, &err), &err);
     assert_true(tsdb_labels_equal(&back, &labels));
@@ -981,9 +937,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(index_disk_writer_chunk__empty_or_overlapping__invalid),
     cmocka_unit_test(disk_chunk_put__edge_values__read_back),
     cmocka_unit_test(disk_chunk_put__usual_chunks__few_bytes),
-    cmocka_unit_test(index_disk__any_byte_changed__found),
     cmocka_unit_test(index_disk__cut_anywhere__refused),
-    cmocka_unit_test(index_disk__hostile_bytes_with_right_crc__never_crash),
+    cmocka_unit_test(index_disk__hostile_bytes__never_crash),
     cmocka_unit_test(index_disk__every_nth_allocation_fails__nomem_and_no_leak),
     cmocka_unit_test(index_disk_open__other_version_or_magic__refused),
     cmocka_unit_test(index_disk__widest_labels__read_back),

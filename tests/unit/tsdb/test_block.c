@@ -6,7 +6,6 @@
 #include "base/crc32c.h"
 #include "base/random.h"
 #include "tsdb/block/block_private.h"
-#include "tsdb/block/bloom.h"
 #include "tsdb/block/ulid.h"
 
 #include <math.h>
@@ -128,7 +127,7 @@ static enum tsdb_status model_write(const struct model *m, const struct tsdb_fs 
     }
     for (uint32_t i = 0; i < m->count && status == TSDB_OK; i++) {
         const struct model_series *s = &m->series[i];
-        status = block_writer_series(w, &s->labels, s->hash, err);
+        status = block_writer_series(w, &s->labels, err);
         for (uint32_t k = 0; k < s->chunk_count && status == TSDB_OK; k++) {
             status = block_writer_chunk(w, &s->chunks[k]->samples, NULL, 0, err);
         }
@@ -194,10 +193,9 @@ static void series_check(struct fixture *f, const struct block *b, uint32_t id)
     uint32_t count;
     uint32_t found;
     struct tsdb_error err = {0};
-    assert_true(block_may_have(b, s->hash));
     assert_ok_err(block_labels(b, id, &f->arena, &labels, &err), &err);
     assert_true(tsdb_labels_equal(&labels, &s->labels));
-    assert_ok_err(block_find(b, &s->labels, s->hash, &f->arena, &found, &err), &err);
+    assert_ok_err(block_find(b, &s->labels, &found, &err), &err);
     assert_int_equal(found, id);
     assert_ok_err(block_chunks(b, id, TSDB_TIME_ALL, &f->arena, &chunks, &count, &err), &err);
     assert_int_equal(count, s->chunk_count);
@@ -243,7 +241,7 @@ static void block__random_series__read_back(void **state)
         uint64_t samples = 0;
         uint64_t bytes = 0;
         char path[BLOCK_PATH_BYTES];
-        static const char *const names[] = {"index", "chunks", "bloom", "meta.json"};
+        static const char *const names[] = {"index", "chunks", "meta.json"};
         fixture_init(&f, 40 + i, cases[i].series, cases[i].cache_bytes);
         assert_ok_err(model_write(f.model, &f.fs, &meta, &err), &err);
         for (uint32_t s = 0; s < f.model->count; s++) {
@@ -251,7 +249,7 @@ static void block__random_series__read_back(void **state)
                 samples += f.model->series[s].chunks[k]->samples.count;
             }
         }
-        for (uint32_t k = 0; k < 4; k++) {
+        for (uint32_t k = 0; k < 3; k++) {
             assert_ok(block_path(path, DIR, meta.ulid, "", names[k], NULL));
             assert_ok(f.fs.ops->stat(f.fs.ctx, path, &info, NULL));
             bytes += info.size_bytes;
@@ -291,7 +289,7 @@ static void block_writer_chunk__same_times__stored_once(void **state)
             for (uint32_t k = 0; k < SAMPLES_MAX && (i == 0 || jitter); k++) {
                 t_ms[k] = k * 15000 + (int64_t)tsdb_prng_below(&prng, 4000);
             }
-            assert_ok(block_writer_series(w, &labels, i, NULL));
+            assert_ok(block_writer_series(w, &labels, NULL));
             assert_ok(block_writer_chunk(w, &s, NULL, 0, NULL));
         }
         assert_ok(block_writer_finish(w, 0, HOUR, &meta, NULL));
@@ -345,7 +343,7 @@ static void block_writer_finish__no_series_or_out_of_range__no_block(void **stat
         uint64_t value[] = {0, 0};
         struct chunk_samples s = {TSDB_SAMPLE_FLOAT, 2, t_ms, value, NULL};
         assert_ok(block_writer_open(&o, &w, NULL));
-        assert_ok(block_writer_series(w, &f.model->series[0].labels, 1, NULL));
+        assert_ok(block_writer_series(w, &f.model->series[0].labels, NULL));
         assert_ok(block_writer_chunk(w, &s, NULL, 0, NULL));
         if (i == 2) { /* the same again overlaps */
             assert_int_equal(block_writer_chunk(w, &s, NULL, 0, NULL), TSDB_INVALID);
@@ -389,7 +387,7 @@ static void block_writer__death_at_every_operation__no_block_or_a_whole_one(void
     (void)state;
     uint64_t ops = write_ops();
     uint32_t whole = 0;
-    assert_true(ops > 15);
+    assert_true(ops > 10);
     for (uint64_t op = 1; op <= ops + 1; op++) {
         for (uint32_t kill = 0; kill < 2; kill++) {
             struct fixture f;
@@ -518,7 +516,6 @@ static void block_use(struct fixture *f, const char *ulid)
             struct block_chunk *chunks;
             struct chunk_samples s;
             uint32_t count = 0;
-            (void)!block_may_have(b, f->model->series[id].hash);
             (void)!block_labels(b, id, &f->arena, &labels, NULL);
             if (block_chunks(b, id, TSDB_TIME_ALL, &f->arena, &chunks, &count, NULL) == TSDB_OK) {
                 for (uint32_t i = 0; i < count; i++) {
@@ -534,8 +531,8 @@ static void block_use(struct fixture *f, const char *ulid)
 static void block_verify__flipped_bit_in_any_file__corrupt(void **state)
 {
     (void)state;
-    static const char *const names[] = {"index", "chunks", "bloom", "meta.json"};
-    for (uint32_t k = 0; k < 4; k++) {
+    static const char *const names[] = {"index", "chunks", "meta.json"};
+    for (uint32_t k = 0; k < 3; k++) {
         struct fixture f;
         struct block_meta meta;
         struct tsdb_file_info info;
@@ -563,8 +560,8 @@ static void block_verify__flipped_bit_in_any_file__corrupt(void **state)
 static void block_open__cut_file__corrupt(void **state)
 {
     (void)state;
-    static const char *const names[] = {"index", "chunks", "bloom", "meta.json"};
-    for (uint32_t k = 0; k < 4; k++) {
+    static const char *const names[] = {"index", "chunks", "meta.json"};
+    for (uint32_t k = 0; k < 3; k++) {
         struct fixture f;
         struct block_meta meta;
         struct tsdb_file_info info;
@@ -578,18 +575,13 @@ static void block_open__cut_file__corrupt(void **state)
         assert_ok(f.fs.ops->open(f.fs.ctx, path, TSDB_OPEN_READ | TSDB_OPEN_WRITE, &file, NULL));
         assert_ok(f.fs.ops->truncate(f.fs.ctx, file, info.size_bytes - 1, NULL));
         assert_int_equal(block_open(&f.fs, DIR, meta.ulid, f.cache, &b, NULL),
-                         k >= 2 ? TSDB_OK : TSDB_CORRUPT);
-        if (k >= 2) { /* the filter, which a block can do without; of meta.json only a line end */
+                         k == 2 ? TSDB_OK : TSDB_CORRUPT);
+        if (k == 2) { /* of meta.json only a line end */
             block_close(b);
         }
         assert_ok(f.fs.ops->truncate(f.fs.ctx, file, info.size_bytes / 2, NULL));
         for (int i = 0; i < 2; i++) {
-            assert_int_equal(block_open(&f.fs, DIR, meta.ulid, f.cache, &b, NULL),
-                             k == 2 ? TSDB_OK : TSDB_CORRUPT);
-            if (k == 2) {
-                assert_int_equal(block_verify(b, NULL), TSDB_CORRUPT);
-                block_close(b);
-            }
+            assert_int_equal(block_open(&f.fs, DIR, meta.ulid, f.cache, &b, NULL), TSDB_CORRUPT);
             (void)!f.fs.ops->unlink(f.fs.ctx, path, NULL);
         }
         f.fs.ops->close(f.fs.ctx, file);
@@ -615,7 +607,7 @@ static void block_meta_parse__printed__read_back_and_cut_refused(void **state)
     (void)state;
     struct tsdb_buf buf;
     struct block_meta back;
-    struct block_file_sizes sizes = {11, 12, 13};
+    struct block_file_sizes sizes = {11, 12};
     struct block_file_sizes back_sizes;
     struct tsdb_error err = {0};
     tsdb_buf_init(&buf, TSDB_MEM_OTHER, 0);
@@ -624,7 +616,7 @@ static void block_meta_parse__printed__read_back_and_cut_refused(void **state)
     assert_string_equal(back.ulid, meta_example.ulid);
     assert_true(back.min_ms == INT64_MIN && back.max_ms == INT64_MAX);
     assert_true(back.sequence == UINT64_MAX && back.level == 2);
-    assert_true(back_sizes.index == 11 && back_sizes.chunks == 12 && back_sizes.bloom == 13);
+    assert_true(back_sizes.index == 11 && back_sizes.chunks == 12);
     for (size_t len = 0; len + 2 < buf.len; len++) {
         uint8_t *exact = malloc(len + 1);
         memcpy(exact, buf.data, len);
@@ -744,56 +736,6 @@ static void block_dir_list__other_names__left_out(void **state)
     fixture_deinit(&f);
 }
 
-/* ---- bloom ---- */
-
-static enum tsdb_status buf_write(void *ctx, const void *data, size_t len, struct tsdb_error *err)
-{
-    (void)err;
-    tsdb_buf_put(ctx, data, len);
-    return TSDB_OK;
-}
-
-static enum tsdb_status buf_read(void *ctx, uint64_t offset, void *out, size_t len,
-                                 struct tsdb_error *err)
-{
-    const struct tsdb_buf *b = ctx;
-    (void)err;
-    assert_true(offset + len <= b->len);
-    memcpy(out, b->data + offset, len);
-    return TSDB_OK;
-}
-
-static void bloom_may_have__members_and_others__never_no_rarely_yes(void **state)
-{
-    (void)state;
-    static const uint32_t counts[] = {0, 1, 50, 1000, 60000};
-    for (uint32_t c = 0; c < TSDB_ARRAY_LEN(counts); c++) {
-        struct tsdb_buf file;
-        struct tsdb_prng prng;
-        struct bloom b;
-        uint64_t *hashes = calloc(counts[c] + 1, sizeof *hashes);
-        uint32_t wrong = 0;
-        tsdb_buf_init(&file, TSDB_MEM_OTHER, 0);
-        tsdb_prng_init(&prng, c);
-        for (uint32_t i = 0; i < counts[c]; i++) {
-            hashes[i] = tsdb_prng_next(&prng);
-        }
-        assert_ok(bloom_write(hashes, counts[c], (struct paged_sink){buf_write, &file}, NULL));
-        assert_ok(bloom_open((struct paged_source){buf_read, &file, file.len}, &b, NULL));
-        for (uint32_t i = 0; i < counts[c]; i++) {
-            assert_true(bloom_may_have(&b, hashes[i]));
-        }
-        for (uint32_t i = 0; i < 20000; i++) {
-            wrong += bloom_may_have(&b, tsdb_prng_next(&prng));
-        }
-        assert_in_range(wrong, 0, 400); /* 2 %; about 1 % is expected */
-        b.source.file_bytes -= 64;
-        assert_int_equal(bloom_open(b.source, &b, NULL), TSDB_CORRUPT);
-        free(hashes);
-        tsdb_buf_deinit(&file);
-    }
-}
-
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(block__random_series__read_back),
     cmocka_unit_test(block_writer_chunk__same_times__stored_once),
@@ -810,6 +752,5 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(block_meta_parse__other_version__unsupported),
     cmocka_unit_test(ulid_format__times__sort_and_read_back),
     cmocka_unit_test(block_dir_list__other_names__left_out),
-    cmocka_unit_test(bloom_may_have__members_and_others__never_no_rarely_yes),
 };
 TEST_MAIN(tests)

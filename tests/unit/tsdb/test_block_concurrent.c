@@ -47,8 +47,7 @@ static void block_fill(struct block_writer *w)
             value[k] = value_of(i, k);
         }
         struct chunk_samples s = {TSDB_SAMPLE_FLOAT, SAMPLES, t_ms, value, NULL};
-        assert_ok_err(block_writer_series(w, &labels, i * UINT64_C(0x9e3779b97f4a7c15), &err),
-                      &err);
+        assert_ok_err(block_writer_series(w, &labels, &err), &err);
         assert_ok_err(block_writer_chunk(w, &s, NULL, 0, &err), &err);
     }
 }
@@ -61,8 +60,7 @@ static bool series_is_right(const struct block *b, uint32_t id, struct tsdb_aren
     uint32_t count = 0;
     char a[16];
     (void)snprintf(a, sizeof a, "%06u", id);
-    if (!block_may_have(b, id * UINT64_C(0x9e3779b97f4a7c15)) ||
-        block_labels(b, id, arena, &labels, NULL) != TSDB_OK || labels.count != 2 ||
+    if (block_labels(b, id, arena, &labels, NULL) != TSDB_OK || labels.count != 2 ||
         strcmp(labels.items[0].value, a) != 0 ||
         block_chunks(b, id, TSDB_TIME_ALL, arena, &chunks, &count, NULL) != TSDB_OK || count != 1 ||
         block_chunk_read(b, &chunks[0], arena, &s, NULL) != TSDB_OK || s.count != SAMPLES) {

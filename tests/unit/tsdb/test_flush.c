@@ -1,6 +1,7 @@
 /* From the head to blocks, and reading both. */
 #include "base/bytes.h"
 #include "base/crc32c.h"
+#include "base/paged_file.h"
 #include "tests/unit/tsdb/blocks_rig.h"
 #include "tsdb/head/head_private.h"
 
@@ -253,27 +254,22 @@ static void blocks_open__index_damaged__in_quarantine_the_rest_serves(void **sta
     assert_ok(h->options.fs.ops->stat(h->options.fs.ctx, path, &info, NULL));
 }
 
-static void blocks_open__bloom_filter_damaged__the_block_serves(void **state)
+/* The version of a file of pages stands in its trailer, under the CRC of directory and trailer. */
+static void pages_version_add(const struct tsdb_fs *fs, const char *path, int by)
 {
-    struct hx *h = *state;
-    fill(h);
-    flush(h);
-    uint64_t before = hash_all(h);
-    char ulid[BLOCK_ULID_CHARS + 1];
-    char path[128];
-    first_block(h, ulid);
-    snprintf(path, sizeof path, "blocks/%s/bloom", ulid);
-    assert_ok(hx_close(h, NULL));
-    tsdb_fs_sim_flip(h->sim, path, 0, 60, 5);
-    for (int i = 0; i < 2; i++) {
-        rig_open(h);
-        assert_int_equal(atomic_load(&h->db->blocks.quarantined), 0);
-        assert_int_equal(blocks(h), 3);
-        assert_int_equal(hash_all(h), before);
-        assert_ok(hx_close(h, NULL));
-        (void)!h->options.fs.ops->unlink(h->options.fs.ctx, path, NULL);
-    }
-    rig_open(h);
+    uint8_t *data = NULL;
+    size_t len = 0;
+    struct tsdb_file *f = NULL;
+    assert_ok(tsdb_file_read_all(fs, path, 1 << 20, TSDB_MEM_OTHER, &data, &len, NULL));
+    uint8_t *trailer = data + len - PAGED_TRAILER_BYTES;
+    uint32_t directory = tsdb_load_le32(trailer + 8);
+    trailer[20] = (uint8_t)(trailer[20] + by);
+    uint32_t crc = tsdb_crc32c(0, trailer - directory, directory);
+    tsdb_store_le32(trailer + 24, tsdb_crc32c(crc, trailer, 24));
+    assert_ok(fs->ops->open(fs->ctx, path, TSDB_OPEN_READ | TSDB_OPEN_WRITE, &f, NULL));
+    assert_ok(fs->ops->pwrite(fs->ctx, f, data, len, 0, NULL));
+    fs->ops->close(fs->ctx, f);
+    tsdb_mem_free(TSDB_MEM_OTHER, data, len);
 }
 
 /* Beside a block of a newer version even a damaged one stays where it is. */
@@ -285,21 +281,15 @@ static void blocks_open__newer_version__refuses_and_moves_nothing(void **state)
     uint64_t before = hash_all(h);
     char first[BLOCK_ULID_CHARS + 1];
     char path[128];
-    uint8_t header[16];
-    size_t got = 0;
-    struct tsdb_file *f = NULL;
+    char chunks[128];
     struct tsdb_error err = {0};
     first_block(h, first);
     struct view *v = view_acquire(&h->db->blocks.views);
-    snprintf(path, sizeof path, "blocks/%s/chunks", block_meta(v->blocks[2]->block)->ulid);
+    snprintf(chunks, sizeof chunks, "blocks/%s/chunks", block_meta(v->blocks[2]->block)->ulid);
     view_release(&h->db->blocks.views, v);
     assert_ok(hx_close(h, NULL));
     const struct tsdb_fs *fs = &h->options.fs;
-    assert_ok(fs->ops->open(fs->ctx, path, TSDB_OPEN_READ | TSDB_OPEN_WRITE, &f, NULL));
-    assert_ok(fs->ops->pread(fs->ctx, f, header, sizeof header, 0, &got, NULL));
-    header[8]++;
-    tsdb_store_le32(header + 12, tsdb_crc32c(0, header, 12));
-    assert_ok(fs->ops->pwrite(fs->ctx, f, header, sizeof header, 0, NULL));
+    pages_version_add(fs, chunks, 1);
     snprintf(path, sizeof path, "blocks/%s/meta.json", first);
     struct tsdb_file_info info;
     assert_ok(fs->ops->stat(fs->ctx, path, &info, NULL));
@@ -311,11 +301,8 @@ static void blocks_open__newer_version__refuses_and_moves_nothing(void **state)
     assert_ok(fs->ops->stat(fs->ctx, path, &info, NULL));
     brace = '{';
     assert_ok(fs->ops->pwrite(fs->ctx, meta, &brace, 1, 0, NULL));
-    header[8]--;
-    tsdb_store_le32(header + 12, tsdb_crc32c(0, header, 12));
-    assert_ok(fs->ops->pwrite(fs->ctx, f, header, sizeof header, 0, NULL));
+    pages_version_add(fs, chunks, -1);
     fs->ops->close(fs->ctx, meta);
-    fs->ops->close(fs->ctx, f);
     rig_open(h);
     assert_int_equal(hash_all(h), before);
 }
@@ -757,7 +744,6 @@ static const struct CMUnitTest tests[] = {
     T(tsdb_flush_step__afterwards__checkpoint_lets_head_files_go),
     T(tsdb_flush__killed_before_the_checkpoint__merged_by_time),
     T(blocks_open__index_damaged__in_quarantine_the_rest_serves),
-    T(blocks_open__bloom_filter_damaged__the_block_serves),
     T(blocks_open__newer_version__refuses_and_moves_nothing),
     T(tsdb_open__checkpoint_taken_away__head_files_are_kept),
     T(tsdb_open__series_log_damaged_and_no_checkpoint__blocks_serve_rest_is_kept),

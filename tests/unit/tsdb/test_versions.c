@@ -45,11 +45,6 @@ static void bump_segment(struct bytes *b)
     bump_at(b, 8, 44);
 }
 
-static void bump_chunks(struct bytes *b)
-{
-    bump_at(b, 8, 12);
-}
-
 /* The slot with the higher sequence. */
 static void bump_position(struct bytes *b)
 {
@@ -58,14 +53,15 @@ static void bump_position(struct bytes *b)
     bump_at(&slot, 8, 60);
 }
 
-/* Page 0 of a paged file: the CRC has the page's number in front. */
+/* The trailer of a paged file: the version is in front of the CRC of directory and trailer. */
 static void bump_paged(struct bytes *b)
 {
-    uint8_t number[8] = {0};
-    size_t end = TSDB_MIN(b->len, (size_t)PAGE_BYTES) - 4;
-    b->data[8]++;
-    uint32_t crc = tsdb_crc32c(tsdb_crc32c(0, number, sizeof number), b->data, end);
-    tsdb_store_le32(b->data + end, crc);
+    assert_true(b->len > PAGED_TRAILER_BYTES);
+    uint8_t *trailer = b->data + b->len - PAGED_TRAILER_BYTES;
+    size_t directory = tsdb_load_le32(trailer + 8);
+    trailer[20]++;
+    uint32_t crc = tsdb_crc32c(0, trailer - directory, directory + PAGED_TRAILER_BYTES - 4);
+    tsdb_store_le32(b->data + b->len - 4, crc);
 }
 
 static void bump_refs(struct bytes *b)
@@ -105,17 +101,11 @@ static const struct row {
     const char *under, *name; /* the first file below `under` whose path ends in `name` */
     void (*bump)(struct bytes *b);
 } rows[] = {
-    {"VERSION", "", bump_version},
-    {"series.log", "", bump_series_log},
-    {"checkpoint/", "", bump_checkpoint},
-    {"head/", "", bump_head},
-    {"wal/0", "", bump_segment},
-    {"wal/POSITION", "", bump_position},
-    {"blocks/", "/meta.json", bump_meta},
-    {"blocks/", "/chunks", bump_chunks},
-    {"blocks/", "/index", bump_paged},
-    {"blocks/", "/bloom", bump_paged},
-    {"refs/", "", bump_refs},
+    {"VERSION", "", bump_version},        {"series.log", "", bump_series_log},
+    {"checkpoint/", "", bump_checkpoint}, {"head/", "", bump_head},
+    {"wal/0", "", bump_segment},          {"wal/POSITION", "", bump_position},
+    {"blocks/", "/meta.json", bump_meta}, {"blocks/", "/chunks", bump_paged},
+    {"blocks/", "/index", bump_paged},    {"refs/", "", bump_refs},
 };
 
 /* ---- the whole directory ---- */

@@ -33,7 +33,7 @@ static struct live_block *make_block(struct fixture *f, uint64_t sequence)
     struct live_block *live = NULL;
     struct block_ref_pair pair = {9, 0};
     assert_ok(block_writer_open(&o, &w, NULL));
-    assert_ok(block_writer_series(w, &labels, 1, NULL));
+    assert_ok(block_writer_series(w, &labels, NULL));
     assert_ok(block_writer_chunk(w, &samples, NULL, 0, NULL));
     assert_ok(block_writer_finish(w, 0, 10, &meta, NULL));
     assert_ok(block_refs_write(&f->fs, meta.ulid, identity, &basis, &pair, 1, NULL));
