@@ -7,15 +7,17 @@
  * a place that the basis names: a file whose basis is not there any more, or not yet, is of another
  * moment of the directory and made again, too.
  *
- *   page 0: u32 magic | u32 version | u8 identity[16] | u64 pair count | u8 basis[40] | zeroes |
- *           u32 crc32c
- *   page 1..: up to 8190 pairs {u32 ref, u32 id}, unused ones 0xff | 12 zero bytes | u32 crc32c
+ *   page: u16 runs | u16 pairs | u8 bits of an id | runs: u32 first ref, u16 its pair's number |
+ *         ids, packed | u32 crc32c
  *
- * Every page has 65536 bytes, little-endian. The CRC covers the page before it, continued from the
- * page's number.
+ * A run is refs that follow each other, as those of a partition do: they need no bytes. Page 0 has
+ * a header of 72 bytes in front: u32 magic | u32 version | u8 identity[16] | u64 pair count |
+ * u8 basis[40]. Every page has 65536 bytes but the last, which ends with what is in it;
+ * little-endian. The CRC covers the page before it, continued from the page's number. Byte by byte:
+ * docs/format/refs.md.
  *
  * In memory: the first ref of each page. Cost of a look-up: a page of the L2 cache and a binary
- * search. Threads: immutable after open, any.
+ * search of its runs. Threads: immutable after open, any.
  */
 #ifndef TSDB_BLOCK_REFS_H
 #define TSDB_BLOCK_REFS_H

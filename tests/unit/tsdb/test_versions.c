@@ -4,6 +4,7 @@
 
 #include "base/bytes.h"
 #include "base/crc32c.h"
+#include "base/paged_file.h"
 #include "tests/support/tsdb/scene.h"
 #include "tsdb/engine/db_private.h"
 
@@ -68,8 +69,9 @@ static void bump_refs(struct bytes *b)
 {
     uint8_t number[4] = {0};
     b->data[4]++;
-    uint32_t crc = tsdb_crc32c(tsdb_crc32c(0, number, sizeof number), b->data, PAGE_BYTES - 4);
-    tsdb_store_le32(b->data + PAGE_BYTES - 4, crc);
+    size_t end = TSDB_MIN(b->len, (size_t)PAGE_BYTES) - 4; /* of page 0 */
+    uint32_t crc = tsdb_crc32c(tsdb_crc32c(0, number, sizeof number), b->data, end);
+    tsdb_store_le32(b->data + end, crc);
 }
 
 /* `"crc32c": "<hex>"` at the end, over what stands in front of the key's quote. */

@@ -1,6 +1,9 @@
 /* Views over real, tiny blocks: who sees what, and when a block may go. */
 #include "tests/support/test.h"
 
+#include "base/bytes.h"
+#include "base/crc32c.h"
+#include "base/random.h"
 #include "tsdb/block/view.h"
 
 #include <stdlib.h>
@@ -157,6 +160,65 @@ static void block_refs__many_pairs__found_by_ref_none_invented(void **state)
     test_free(pairs);
 }
 
+/* Every pair that was written and nothing else, whatever the gaps. */
+static void refs_check(struct fixture *f, const struct block_ref_pair *pairs, uint32_t n,
+                       uint64_t bytes_max)
+{
+    struct block_refs *r = NULL;
+    struct tsdb_error err = {0};
+    struct tsdb_file_info info;
+    struct block_ref_pair *all = test_malloc((n + 1) * sizeof *all);
+    assert_ok_err(block_refs_write(&f->fs, "X", identity, &basis, pairs, n, &err), &err);
+    assert_ok(f->fs.ops->stat(f->fs.ctx, "refs/X", &info, NULL));
+    assert_in_range(info.size_bytes, 1, bytes_max);
+    assert_ok_err(block_refs_open(&f->fs, "X", identity, f->l2, &r, &err), &err);
+    assert_int_equal(block_refs_count(r), n);
+    assert_ok_err(block_refs_read(r, all, &err), &err);
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t id = 0;
+        assert_true(all[i].ref == pairs[i].ref && all[i].id == pairs[i].id);
+        assert_ok_err(block_refs_find(r, pairs[i].ref, &id, &err), &err);
+        assert_int_equal(id, pairs[i].id);
+        if (pairs[i].ref < UINT32_MAX && (i + 1 == n || pairs[i + 1].ref != pairs[i].ref + 1)) {
+            assert_int_equal(block_refs_find(r, pairs[i].ref + 1, &id, NULL), TSDB_NOT_FOUND);
+        }
+    }
+    block_refs_close(r);
+    test_free(all);
+}
+
+static void block_refs__any_gaps_and_ids__read_back(void **state)
+{
+    struct fixture *f = *state;
+    publish(f, f->b, 4, NULL, 0);
+    enum {
+        N = 70000
+    };
+    struct tsdb_prng prng;
+    struct block_ref_pair *pairs = test_malloc(N * sizeof *pairs);
+    tsdb_prng_init(&prng, 3);
+    refs_check(f, pairs, 0, 100);
+    /* As they are: partitions of refs that follow each other, ids in label order. */
+    for (uint32_t i = 0; i < 1008; i++) {
+        pairs[i] = (struct block_ref_pair){(i / 16) << 26 | i % 16, i * 5 % 1008};
+    }
+    refs_check(f, pairs, 1, 100);
+    refs_check(f, pairs, 1008, 1800);
+    for (uint32_t gap = 0; gap < 3; gap++) {
+        uint32_t ref = 0;
+        for (uint32_t i = 0; i < N; i++) {
+            ref += i == 0 ? 0 : 1 + (uint32_t)tsdb_prng_below(&prng, gap * 10 + 1);
+            pairs[i] = (struct block_ref_pair){ref, (uint32_t)tsdb_prng_below(&prng, N)};
+        }
+        refs_check(f, pairs, N, gap == 0 ? 160000 : 720000);
+    }
+    pairs[0] = (struct block_ref_pair){0, UINT32_MAX};
+    pairs[1] = (struct block_ref_pair){UINT32_MAX - 1, 0};
+    pairs[2] = (struct block_ref_pair){UINT32_MAX, 1};
+    refs_check(f, pairs, 3, 120);
+    test_free(pairs);
+}
+
 static void block_refs_open__foreign_short_or_damaged__says_so(void **state)
 {
     struct fixture *f = *state;
@@ -166,18 +228,76 @@ static void block_refs_open__foreign_short_or_damaged__says_so(void **state)
     struct block_refs *r = NULL;
     struct tsdb_error err;
     struct tsdb_file *file = NULL;
+    struct tsdb_file_info info;
     assert_int_equal(block_refs_open(&f->fs, "X", identity, f->l2, &r, &err), TSDB_NOT_FOUND);
     assert_ok(block_refs_write(&f->fs, "X", identity, &basis, pairs, 2, NULL));
     assert_int_equal(block_refs_open(&f->fs, "X", other, f->l2, &r, &err), TSDB_NOT_FOUND);
-    assert_ok(f->fs.ops->open(f->fs.ctx, "refs/X", TSDB_OPEN_READ | TSDB_OPEN_WRITE, &file, NULL));
-    assert_ok(f->fs.ops->truncate(f->fs.ctx, file, 70000, NULL));
-    f->fs.ops->close(f->fs.ctx, file);
-    assert_int_equal(block_refs_open(&f->fs, "X", identity, f->l2, &r, &err), TSDB_CORRUPT);
-    assert_ok(block_refs_write(&f->fs, "X", identity, &basis, pairs, 2, NULL));
-    tsdb_fs_sim_flip(f->sim, "refs/X", 65536, 131072, 1);
-    assert_int_equal(block_refs_open(&f->fs, "X", identity, f->l2, &r, &err), TSDB_CORRUPT);
+    assert_ok(f->fs.ops->stat(f->fs.ctx, "refs/X", &info, NULL));
+    for (uint64_t len = 0; len < info.size_bytes + 70000; len += len < info.size_bytes ? 1 : 997) {
+        assert_ok(block_refs_write(&f->fs, "X", identity, &basis, pairs, 2, NULL));
+        assert_ok(
+            f->fs.ops->open(f->fs.ctx, "refs/X", TSDB_OPEN_READ | TSDB_OPEN_WRITE, &file, NULL));
+        assert_ok(
+            f->fs.ops->truncate(f->fs.ctx, file, len == info.size_bytes ? len + 1 : len, NULL));
+        f->fs.ops->close(f->fs.ctx, file);
+        assert_int_equal(block_refs_open(&f->fs, "X", identity, f->l2, &r, &err), TSDB_CORRUPT);
+    }
+    for (uint64_t at = 0; at < info.size_bytes; at++) {
+        assert_ok(block_refs_write(&f->fs, "X", identity, &basis, pairs, 2, NULL));
+        tsdb_fs_sim_flip(f->sim, "refs/X", at, at + 1, 1);
+        assert_int_not_equal(block_refs_open(&f->fs, "X", identity, f->l2, &r, &err), TSDB_OK);
+    }
     assert_ok(block_refs_remove(&f->fs, "X", NULL));
     assert_ok(block_refs_remove(&f->fs, "X", NULL)); /* it is gone: fine */
+}
+
+/* Bytes that no CRC finds: what opens is asked, bounds alone must hold. */
+static void block_refs__hostile_bytes__never_crash(void **state)
+{
+    struct fixture *f = *state;
+    publish(f, f->b, 4, NULL, 0);
+    enum {
+        N = 40
+    };
+    struct block_ref_pair pairs[N];
+    struct block_ref_pair all[N];
+    struct tsdb_prng prng;
+    uint8_t good[512];
+    uint8_t page[512];
+    size_t len = 0;
+    uint32_t refused = 0;
+    struct tsdb_file *file = NULL;
+    static const uint8_t seed[4];
+    for (uint32_t i = 0; i < N; i++) {
+        pairs[i] = (struct block_ref_pair){i / 4 * 1000 + i, N - i};
+    }
+    tsdb_prng_init(&prng, 9);
+    assert_ok(block_refs_write(&f->fs, "X", identity, &basis, pairs, N, NULL));
+    assert_ok(f->fs.ops->open(f->fs.ctx, "refs/X", TSDB_OPEN_READ | TSDB_OPEN_WRITE, &file, NULL));
+    assert_ok(f->fs.ops->pread(f->fs.ctx, file, good, sizeof good, 0, &len, NULL));
+    for (uint32_t round = 0; round < 5000; round++) {
+        struct block_refs *r = NULL;
+        memcpy(page, good, len);
+        for (uint32_t i = 0; i <= round % 3; i++) {
+            size_t at = 24 + (size_t)tsdb_prng_below(&prng, len - 28);
+            page[at] = round % 2 ? (uint8_t)(page[at] + 1) : (uint8_t)tsdb_prng_next(&prng);
+        }
+        tsdb_store_le32(page + len - 4, tsdb_crc32c(tsdb_crc32c(0, seed, 4), page, len - 4));
+        assert_ok(f->fs.ops->pwrite(f->fs.ctx, file, page, len, 0, NULL));
+        if (block_refs_open(&f->fs, "X", identity, f->l2, &r, NULL) != TSDB_OK) {
+            refused++;
+            continue;
+        }
+        assert_int_equal(block_refs_count(r), N);
+        (void)!block_refs_read(r, all, NULL);
+        for (uint32_t i = 0; i < N; i++) {
+            uint32_t id = 0;
+            (void)!block_refs_find(r, pairs[i].ref, &id, NULL);
+        }
+        block_refs_close(r);
+    }
+    f->fs.ops->close(f->fs.ctx, file);
+    assert_in_range(refused, 1000, 4900);
 }
 
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -186,7 +306,9 @@ static const struct CMUnitTest tests[] = {
     T(view_publish__any_order__sorted_by_sequence),
     T(view_publish__removed__goes_with_the_last_reader),
     T(block_refs__many_pairs__found_by_ref_none_invented),
+    T(block_refs__any_gaps_and_ids__read_back),
     T(block_refs_open__foreign_short_or_damaged__says_so),
+    T(block_refs__hostile_bytes__never_crash),
 };
 
 TEST_MAIN(tests)
