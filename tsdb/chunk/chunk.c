@@ -4,6 +4,7 @@
 #include "base/limits.h"
 #include "compress/time_codec.h"
 #include "compress/value_codec.h"
+#include "tsdb/chunk/histograms.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -11,7 +12,8 @@
 #define VERSION       1
 #define FLAG_KIND     3u /* mask: enum tsdb_sample_kind */
 #define FLAG_STARTS   4u
-#define FLAG_DETACHED 8u /* the time column is elsewhere */
+#define FLAG_DETACHED 8u  /* the time column is elsewhere */
+#define FLAG_PACKED   16u /* histograms: as columns */
 #define COLUMNS_MAX   3u
 #define EXACT_DOUBLE  9007199254740992.0 /* 2^53: below it every integer is a double */
 /* version, flags, count, a length per column */
@@ -23,6 +25,7 @@ static_assert(sizeof(struct value_hint) == sizeof(struct chunk_hint), "the one h
 /* Where the parts of a chunk lie; columns borrow from the source. */
 struct layout {
     struct chunk_info info;
+    bool packed; /* histograms */
     struct tsdb_slice times, values, starts;
 };
 
@@ -33,16 +36,19 @@ static const struct tsdb_raw_histogram *raw_histogram(uint64_t value)
     return (const struct tsdb_raw_histogram *)(uintptr_t)value;
 }
 
-static size_t histograms_bytes_max(const struct chunk_samples *s)
+/* Of one raw form after the other. */
+static size_t histograms_raw_bytes(const struct chunk_samples *s)
 {
+    uint8_t length[TSDB_VARINT64_BYTES_MAX];
     size_t bytes = 0;
     for (uint32_t i = 0; i < s->count; i++) {
-        bytes += TSDB_VARINT64_BYTES_MAX + raw_histogram(s->value[i])->len;
+        uint32_t len = raw_histogram(s->value[i])->len;
+        bytes += (size_t)(tsdb_put_uvarint(length, len) - length) + len;
     }
     return bytes;
 }
 
-static size_t histograms_encode(const struct chunk_samples *s, uint8_t *out)
+static size_t histograms_encode_raw(const struct chunk_samples *s, uint8_t *out)
 {
     uint8_t *p = out;
     for (uint32_t i = 0; i < s->count; i++) {
@@ -53,6 +59,14 @@ static size_t histograms_encode(const struct chunk_samples *s, uint8_t *out)
         p += h->len;
     }
     return (size_t)(p - out);
+}
+
+/* Packed, if that is shorter than one raw form after the other. */
+static size_t histograms_encode(const struct chunk_samples *s, bool *out_packed, uint8_t *out)
+{
+    size_t packed = histograms_pack(s->value, s->count, histograms_raw_bytes(s), out);
+    *out_packed = packed > 0;
+    return packed > 0 ? packed : histograms_encode_raw(s, out);
 }
 
 /* The column is copied whole, the raw forms then point into the copy. */
@@ -94,8 +108,9 @@ static enum tsdb_status histograms_decode(struct tsdb_slice src, uint32_t n,
 
 size_t chunk_encoded_bytes_max(const struct chunk_samples *s)
 {
-    size_t values =
-        s->kind == TSDB_SAMPLE_FLOAT ? value_codec_bytes_max(s->count) : histograms_bytes_max(s);
+    size_t values = s->kind == TSDB_SAMPLE_FLOAT
+                        ? value_codec_bytes_max(s->count)
+                        : histograms_raw_bytes(s) + histograms_pack_room(s->count);
     size_t starts = s->start_ms ? time_codec_bytes_max(s->count) : 0;
     return HEADER_BYTES_MAX + time_codec_bytes_max(s->count) + values + starts;
 }
@@ -114,13 +129,13 @@ static size_t floats_encode(const struct chunk_samples *s, struct chunk_hint *hi
 }
 
 /* What stands in front of the columns; the columns' lengths are known. Returns the byte after. */
-static uint8_t *header_put(const struct chunk_info *info, size_t times, size_t values,
+static uint8_t *header_put(const struct chunk_info *info, bool packed, size_t times, size_t values,
                            size_t starts, uint8_t *out)
 {
     uint8_t *p = out;
     *p++ = VERSION;
     *p++ = (uint8_t)((uint32_t)info->kind | (info->has_starts ? FLAG_STARTS : 0) |
-                     (info->times_detached ? FLAG_DETACHED : 0));
+                     (info->times_detached ? FLAG_DETACHED : 0) | (packed ? FLAG_PACKED : 0));
     p = tsdb_put_uvarint(p, info->count);
     if (!info->times_detached) {
         p = tsdb_put_uvarint(p, times);
@@ -140,12 +155,13 @@ size_t chunk_encode(const struct chunk_samples *s, struct chunk_hint *hint, uint
     uint8_t *columns = out + HEADER_BYTES_MAX;
     size_t times = time_codec_encode(s->t_ms, s->count, columns);
     uint8_t *values_at = columns + times;
+    bool packed = false;
     size_t values = s->kind == TSDB_SAMPLE_FLOAT ? floats_encode(s, hint, values_at)
-                                                 : histograms_encode(s, values_at);
+                                                 : histograms_encode(s, &packed, values_at);
     size_t starts = s->start_ms ? time_codec_encode(s->start_ms, s->count, values_at + values) : 0;
     struct chunk_info info = {
         .kind = s->kind, .count = s->count, .has_starts = s->start_ms != NULL};
-    uint8_t *p = header_put(&info, times, values, starts, out);
+    uint8_t *p = header_put(&info, packed, times, values, starts, out);
     memmove(p, columns, times + values + starts);
     return (size_t)(p - out) + times + values + starts;
 }
@@ -167,8 +183,9 @@ static enum tsdb_status layout_read(const uint8_t *src, size_t len, struct layou
         return tsdb_error_set_at(err, TSDB_CORRUPT, 0, "chunk version %u, expected %u", version,
                                  VERSION);
     }
-    if (flags > (FLAG_DETACHED | FLAG_STARTS | FLAG_KIND) ||
-        (flags & FLAG_KIND) > (unsigned)TSDB_SAMPLE_HISTOGRAM_FLOAT) {
+    if (flags > (FLAG_PACKED | FLAG_DETACHED | FLAG_STARTS | FLAG_KIND) ||
+        (flags & FLAG_KIND) > (unsigned)TSDB_SAMPLE_HISTOGRAM_FLOAT ||
+        ((flags & FLAG_PACKED) && (flags & FLAG_KIND) == (unsigned)TSDB_SAMPLE_FLOAT)) {
         return tsdb_error_set_at(err, TSDB_CORRUPT, 1, "chunk flags 0x%02x are unknown", flags);
     }
     if (count == 0 || count > CHUNK_SAMPLES_MAX) {
@@ -180,6 +197,7 @@ static enum tsdb_status layout_read(const uint8_t *src, size_t len, struct layou
     out->info.count = (uint32_t)count;
     out->info.has_starts = flags & FLAG_STARTS;
     out->info.times_detached = flags & FLAG_DETACHED;
+    out->packed = flags & FLAG_PACKED;
     uint64_t times = out->info.times_detached ? 0 : tsdb_reader_uvarint(&r);
     uint64_t values = tsdb_reader_uvarint(&r);
     uint64_t starts = out->info.has_starts ? tsdb_reader_uvarint(&r) : 0;
@@ -221,9 +239,11 @@ static enum tsdb_status values_decode(const struct layout *layout, struct tsdb_a
                                       uint64_t *out, struct tsdb_error *err)
 {
     struct tsdb_slice src = layout->values;
-    return layout->info.kind == TSDB_SAMPLE_FLOAT
-               ? value_codec_decode(src.data, src.len, layout->info.count, out, err)
-               : histograms_decode(src, layout->info.count, arena, out, err);
+    if (layout->info.kind == TSDB_SAMPLE_FLOAT) {
+        return value_codec_decode(src.data, src.len, layout->info.count, out, err);
+    }
+    return layout->packed ? histograms_unpack(src, layout->info.count, arena, out, err)
+                          : histograms_decode(src, layout->info.count, arena, out, err);
 }
 
 static enum tsdb_status columns_decode(const uint8_t *src, const struct layout *layout,
@@ -286,9 +306,9 @@ enum tsdb_status chunk_detach_times(const uint8_t *src, size_t len, uint8_t *out
     *out_times = layout.times;
     layout.info.times_detached = true;
     uint8_t header[HEADER_BYTES_MAX];
-    size_t header_len =
-        (size_t)(header_put(&layout.info, 0, layout.values.len, layout.starts.len, header) -
-                 header);
+    size_t header_len = (size_t)(header_put(&layout.info, layout.packed, 0, layout.values.len,
+                                            layout.starts.len, header) -
+                                 header);
     /* Values and starts follow each other in the source. */
     size_t columns = layout.values.len + layout.starts.len;
     TSDB_ASSERT(header_len + columns < len);

@@ -4,15 +4,15 @@
  *   u8 version | u8 flags | uvarint count | uvarint length of each column | columns
  *   columns: times (compress/time_codec.h) | values | starts, if any (time_codec, any order)
  *
- * Values are a column of compress/value_codec.h, or for each histogram a uvarint length and its raw
- * form. Exact bytes: docs/format/chunk.md. No CRC inside: whoever stores chunks checks them page by
+ * Values are a column of compress/value_codec.h; histograms are packed (tsdb/chunk/histograms.h), or
+ * for each a uvarint length and its raw form. Exact bytes: docs/format/chunk.md. No CRC inside: whoever stores chunks checks them page by
  * page or chunk by chunk.
  *
  * Invariants:
  *  1. What decodes has 1..CHUNK_SAMPLES_MAX samples of one kind with strictly rising times.
  *  2. decode(encode(s)) = s to the last bit.
- *  3. Decoding allocates at most what the count (bounded) and the length of the source justify,
- *     whatever the bytes say.
+ *  3. Decoding allocates at most what the count (bounded) and the length of the source justify, and
+ *     of packed histograms HISTOGRAMS_*_MAX, whatever the bytes say.
  *
  * Threads: pure.
  */
