@@ -37,12 +37,6 @@ static inline uint32_t tsdb_series_partition(tsdb_series_ref ref)
 {
     return ref >> TSDB_PARTITION_SHIFT;
 }
-/* The partition of a series by the hash of its labels (tsdb_labels_hash): the top bits. */
-static inline uint32_t tsdb_hash_partition(uint64_t hash)
-{
-    static_assert(TSDB_PARTITIONS == 1u << 6, "six bits of the hash");
-    return (uint32_t)(hash >> 58);
-}
 static inline uint32_t tsdb_series_local(tsdb_series_ref ref)
 {
     return ref & (TSDB_SERIES_LOCAL_MAX - 1);
@@ -79,6 +73,7 @@ struct tsdb_new_series {
     struct tsdb_hash128 alias; /* of the raw bytes, to be entered as an alias; {0,0} = none */
     tsdb_series_ref ref;       /* out: set by the owner, TSDB_SERIES_NEW if refused */
     uint32_t generation;       /* out */
+    uint8_t partition;         /* tsdb_labels_partition */
 };
 
 struct tsdb_write_exemplar {

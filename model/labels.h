@@ -69,7 +69,7 @@ enum tsdb_status tsdb_labels_decode(const uint8_t *src, size_t len, struct tsdb_
                                     uint32_t cap, uint32_t *out_count,
                                     struct tsdb_error *err) TSDB_WUR;
 
-/* The keyed hash of the canonical bytes; its top 6 bits choose the partition. Up to 4096 bytes it
+/* The keyed hash of the canonical bytes; it has part in the partition (model/placement.h). Up to 4096 bytes it
  * is tsdb_hash64 of them; longer ones are hashed in chained pieces, so always come here. */
 uint64_t tsdb_labels_hash(const struct tsdb_hash_key *key, const struct tsdb_labels *labels);
 

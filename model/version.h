@@ -8,7 +8,8 @@
  * Thanos read features off it. */
 #define TIDALITE_PROMETHEUS_VERSION "3.14.0"
 
-#define TSDB_FORMAT_DATA_DIR     1 /* VERSION */
+#define TSDB_FORMAT_DATA_DIR     2 /* VERSION */
+#define TSDB_PLACEMENT_RULE      1 /* model/placement.h */
 #define TSDB_FORMAT_WAL          1 /* wal/ segments */
 #define TSDB_FORMAT_WAL_POSITION 1 /* wal/POSITION */
 #define TSDB_FORMAT_SERIES_LOG   2 /* series.log */

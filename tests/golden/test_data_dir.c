@@ -1,5 +1,6 @@
-/* A whole data directory as version 1 left it after a kill: VERSION, series.log, a checkpoint and
- * the log behind it, in tests/golden/data_dir/v1/. It must open for ever.
+/* A whole data directory as version 2 left it after a kill: VERSION, series.log, a checkpoint and
+ * the log behind it, in tests/golden/data_dir/v2/. It must open for ever.
+ * One of version 1, which was never released, is refused as it stands.
  * TSDB_GOLDEN_WRITE=<directory> writes one anew (for the next version). */
 #include "tests/support/golden.h"
 #include "tests/support/test.h"
@@ -10,10 +11,10 @@
 #define ROUNDS 5u /* the first three are in the checkpoint */
 
 static const char *const files[][2] = {
-    {"VERSION", "data_dir/v1/VERSION"},
-    {"series.log", "data_dir/v1/series.log"},
-    {"checkpoint/00000001", "data_dir/v1/checkpoint/00000001"},
-    {"wal/00000002", "data_dir/v1/wal/00000002"},
+    {"VERSION", "data_dir/v2/VERSION"},
+    {"series.log", "data_dir/v2/series.log"},
+    {"checkpoint/00000001", "data_dir/v2/checkpoint/00000001"},
+    {"wal/00000002", "data_dir/v2/wal/00000002"},
 };
 
 static const uint64_t values[] = {0,
@@ -101,7 +102,7 @@ static void expect_all(struct mx *m)
     }
 }
 
-static void tsdb_open__directory_of_version_1__all_samples_and_goes_on(void **state)
+static void tsdb_open__directory_of_version_2__all_samples_and_goes_on(void **state)
 {
     struct scene *scene = *state;
     struct hx *h = &scene->h;
@@ -128,11 +129,42 @@ static void tsdb_open__directory_of_version_1__all_samples_and_goes_on(void **st
     mx_die(m, true);
     assert_ok_err(hx_open(h, &err), &err);
     mx_check(m, MX_CUT);
-    scene_end_checked(scene, "version 1");
+    scene_end_checked(scene, "version 2");
+}
+
+static void tsdb_open__directory_of_version_1__refused_and_untouched(void **state)
+{
+    struct scene *scene = *state;
+    struct hx *h = &scene->h;
+    const struct tsdb_fs *fs = &h->options.fs;
+    static const char *const old[][2] = {{"VERSION", "data_dir/v1/VERSION"},
+                                         {"series.log", "data_dir/v1/series.log"},
+                                         {"checkpoint/00000001", "data_dir/v1/checkpoint/00000001"},
+                                         {"wal/00000002", "data_dir/v1/wal/00000002"}};
+    struct tsdb_error err;
+    scene_begin(scene, 1);
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(old); i++) {
+        golden_copy_in(old[i][1], fs, old[i][0]);
+    }
+    assert_int_equal(hx_open(h, &err), TSDB_UNSUPPORTED);
+    assert_non_null(strstr(err.msg, "format 1"));
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(old); i++) {
+        static uint8_t expected[GOLDEN_BYTES_MAX];
+        size_t expected_len = golden_read(old[i][1], expected, sizeof expected);
+        uint8_t *data = NULL;
+        size_t len = 0;
+        assert_ok(
+            tsdb_file_read_all(fs, old[i][0], GOLDEN_BYTES_MAX, TSDB_MEM_OTHER, &data, &len, NULL));
+        assert_int_equal(len, expected_len);
+        assert_memory_equal(data, expected, len);
+        tsdb_mem_free(TSDB_MEM_OTHER, data, len);
+    }
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test_setup_teardown(tsdb_open__directory_of_version_1__all_samples_and_goes_on,
+    cmocka_unit_test_setup_teardown(tsdb_open__directory_of_version_2__all_samples_and_goes_on,
+                                    scene_setup, scene_teardown),
+    cmocka_unit_test_setup_teardown(tsdb_open__directory_of_version_1__refused_and_untouched,
                                     scene_setup, scene_teardown),
 };
 

@@ -1,6 +1,7 @@
 #include "tsdb/batch_build.h"
 
 #include "base/assert.h"
+#include "model/placement.h"
 
 #include <string.h>
 
@@ -80,15 +81,16 @@ enum tsdb_status tsdb_build_new(struct tsdb_batch_build *b, struct tsdb_labels l
         }
         b->new_series = p;
     }
+    uint64_t hash = tsdb_labels_hash(b->key, &labels);
     struct tsdb_new_series *n = &b->new_series[b->new_count];
     *n = (struct tsdb_new_series){.labels = labels,
-                                  .hash = tsdb_labels_hash(b->key, &labels),
+                                  .hash = hash,
                                   .alias = alias,
-                                  .ref = TSDB_SERIES_NEW};
-    static_assert(TSDB_PARTITIONS == 64, "the top 6 bits choose the partition");
-    *out = (struct tsdb_build_target){.series = TSDB_SERIES_NEW,
-                                      .aux = b->new_count++,
-                                      .partition = (uint8_t)tsdb_hash_partition(n->hash)};
+                                  .ref = TSDB_SERIES_NEW,
+                                  .partition =
+                                      (uint8_t)tsdb_labels_partition(b->key, &labels, hash)};
+    *out = (struct tsdb_build_target){
+        .series = TSDB_SERIES_NEW, .aux = b->new_count++, .partition = n->partition};
     return TSDB_OK;
 }
 

@@ -12,6 +12,7 @@
 #include "base/assert.h"
 #include "base/bytes.h"
 #include "base/log.h"
+#include "model/placement.h"
 #include "tsdb/block/compact.h"
 #include "tsdb/engine/db_private.h"
 
@@ -37,7 +38,7 @@ static enum tsdb_status resolve(void *arg, const struct tsdb_labels *labels, uin
                                 tsdb_series_ref *out_ref, struct tsdb_error *err)
 {
     struct tsdb *db = arg;
-    uint32_t partition = tsdb_hash_partition(hash);
+    uint32_t partition = tsdb_labels_partition(&db->hash_key, labels, hash);
     uint32_t local = 0;
     bool created = false;
     enum tsdb_status status =

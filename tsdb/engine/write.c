@@ -49,7 +49,7 @@ static size_t new_series_bytes(const struct tsdb_write *w, uint32_t partition_mi
     size_t bytes = 0;
     for (uint32_t i = 0; i < w->new_series_count; i++) {
         const struct tsdb_new_series *ns = &w->new_series[i];
-        uint32_t partition = tsdb_hash_partition(ns->hash);
+        uint32_t partition = ns->partition;
         if (partition_min <= partition && partition <= partition_max) {
             bytes += tsdb_labels_encoded_bytes(&ns->labels) + WAL_SERIES_BYTES_OVERHEAD_MAX;
         }

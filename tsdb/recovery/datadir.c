@@ -26,9 +26,9 @@ size_t datadir_version_print(const uint8_t hash_seed[TSDB_HASH_SEED_BYTES], char
 {
     char hex[2 * TSDB_HASH_SEED_BYTES + 1];
     hex_print(hash_seed, TSDB_HASH_SEED_BYTES, hex);
-    int n =
-        snprintf(out, DATADIR_VERSION_MAX, VERSION_TITLE "format %d\npartitions %d\nhash_seed %s\n",
-                 TSDB_FORMAT_DATA_DIR, TSDB_PARTITIONS, hex);
+    int n = snprintf(out, DATADIR_VERSION_MAX,
+                     VERSION_TITLE "format %d\npartitions %d\nplacement %d\nhash_seed %s\n",
+                     TSDB_FORMAT_DATA_DIR, TSDB_PARTITIONS, TSDB_PLACEMENT_RULE, hex);
     size_t len = (size_t)n;
     uint32_t crc = tsdb_crc32c(0, out, len);
     n = snprintf(out + len, DATADIR_VERSION_MAX - len, "crc32c %08x\n", (unsigned)crc);
@@ -90,7 +90,7 @@ enum tsdb_status datadir_version_parse(const uint8_t *src, size_t len,
     const char *pos = begin, *end = begin + len;
     size_t title_len = strlen(VERSION_TITLE);
     char value[2 * TSDB_HASH_SEED_BYTES + 1];
-    unsigned long format = 0, partitions = 0;
+    unsigned long format = 0, partitions = 0, placement = 0;
     if (len < title_len || memcmp(pos, VERSION_TITLE, title_len) != 0) {
         return version_corrupt(err, "first line is not \"tidalite data directory\"");
     }
@@ -102,15 +102,21 @@ enum tsdb_status datadir_version_parse(const uint8_t *src, size_t len,
         return tsdb_error_set(err, TSDB_UNSUPPORTED,
                               DATADIR_VERSION
                               ": the data directory has format %lu; this version of "
-                              "tidalite (" TIDALITE_VERSION ") knows format %d",
-                              format, TSDB_FORMAT_DATA_DIR);
+                              "tidalite (" TIDALITE_VERSION ") knows format %d%s",
+                              format, TSDB_FORMAT_DATA_DIR,
+                              format < TSDB_FORMAT_DATA_DIR
+                                  ? "; earlier ones were never released and are not converted"
+                                  : "");
     }
     uint8_t seed[TSDB_HASH_SEED_BYTES];
     if (!line_take(&pos, end, "partitions", value, sizeof value) ||
         !decimal_parse(value, &partitions) ||
+        !line_take(&pos, end, "placement", value, sizeof value) ||
+        !decimal_parse(value, &placement) ||
         !line_take(&pos, end, "hash_seed", value, sizeof value) ||
         !hex_parse(value, seed, sizeof seed)) {
-        return version_corrupt(err, "expected lines \"partitions <n>\" and \"hash_seed <64 hex>\"");
+        return version_corrupt(err, "expected lines \"partitions <n>\", \"placement <n>\" and "
+                                    "\"hash_seed <64 hex>\"");
     }
     uint32_t crc = tsdb_crc32c(0, begin, (size_t)(pos - begin));
     uint8_t stored[4], computed[4] = {(uint8_t)(crc >> 24), (uint8_t)(crc >> 16),
@@ -127,6 +133,13 @@ enum tsdb_status datadir_version_parse(const uint8_t *src, size_t len,
         return tsdb_error_set(err, TSDB_UNSUPPORTED,
                               DATADIR_VERSION ": %lu partitions; this version knows %d", partitions,
                               TSDB_PARTITIONS);
+    }
+    if (placement != TSDB_PLACEMENT_RULE) {
+        return tsdb_error_set(err, TSDB_UNSUPPORTED,
+                              DATADIR_VERSION
+                              ": series are placed in partitions by rule %lu; this version of "
+                              "tidalite (" TIDALITE_VERSION ") knows rule %d",
+                              placement, TSDB_PLACEMENT_RULE);
     }
     memcpy(out_hash_seed, seed, sizeof seed);
     return TSDB_OK;
@@ -280,6 +293,7 @@ enum tsdb_status datadir_open(const struct tsdb_fs *fs, const struct tsdb_random
         return tsdb_error_set(
             err, TSDB_BUSY, "another process uses this data directory (it holds " DATADIR_LOCK ")");
     }
+    /* First: in a directory of a format that is not known, nothing is ours to remove. */
     if (status == TSDB_OK) {
         status = read_version(&d, random, err);
     }

@@ -1,7 +1,7 @@
 /* The data directory: who has it, which format it is in, and the secret of its hashes.
  *
  *   LOCK        held (advisory) by the one process that uses the directory
- *   VERSION     format, partition count, hash seed, CRC; text, written once
+ *   VERSION     format, partition count, rule of placement, hash seed, CRC; text, written once
  *   series.log  labels of all series                     tsdb/recovery/series_log.h
  *   checkpoint/ snapshots of the head                    tsdb/recovery/checkpoint.h
  *   head/       sealed chunks of the head                tsdb/head/files.h
@@ -39,9 +39,10 @@ struct datadir {
     bool created; /* this open wrote VERSION */
 };
 
-/* Take the lock, read VERSION (or create the layout). fs: rooted at the directory; outlives `out`. OK; BUSY if another process has the lock;
- * UNSUPPORTED for a format or partition count that this version does not know; CORRUPT for a
- * damaged VERSION, or data without one; IO, NOMEM. On failure nothing is held. */
+/* Take the lock, read VERSION (or create the layout). fs: rooted at the directory; outlives `out`. OK;
+ * BUSY if another process has the lock; UNSUPPORTED for a format, partition count or rule of placement
+ * that this version does not know, CORRUPT for a damaged VERSION, or data without one: then nothing was
+ * touched; IO, NOMEM. On failure nothing is held. */
 enum tsdb_status datadir_open(const struct tsdb_fs *fs, const struct tsdb_random *random,
                               struct datadir *out, struct tsdb_error *err) TSDB_WUR;
 /* Remove leftovers of interrupted writes (*.tmp). After it is known that no file is of a newer

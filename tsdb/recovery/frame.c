@@ -1,6 +1,7 @@
 /* Replay of one partition's frames: recovery.h, invariants 1 to 3. */
 #include "base/assert.h"
 #include "base/log.h"
+#include "model/placement.h"
 #include "tsdb/recovery/recovery_private.h"
 
 #include <string.h>
@@ -76,9 +77,10 @@ enum tsdb_status recovery_series(struct head_partition *head, uint32_t partition
         return TSDB_CORRUPT;
     }
     uint64_t hash = tsdb_labels_hash(hash_key, &view);
-    if (tsdb_hash_partition(hash) != partition || view.count == 0) {
+    uint32_t place = tsdb_labels_partition(hash_key, &view, hash);
+    if (place != partition || view.count == 0) {
         return tsdb_error_set(err, TSDB_CORRUPT, "a series of partition %u has labels of %u",
-                              (unsigned)partition, tsdb_hash_partition(hash));
+                              (unsigned)partition, (unsigned)place);
     }
     bool created = false;
     return head_series_find_or_create(head, &view, hash, out_local, &created, err);

@@ -73,9 +73,8 @@ static inline struct tsdb_build_target builder_target(struct builder *b,
     for (uint32_t i = 0; i < b->build.new_count; i++) {
         const struct tsdb_new_series *ns = &b->build.new_series[i];
         if (tsdb_labels_equal(&ns->labels, labels)) {
-            return (struct tsdb_build_target){.series = TSDB_SERIES_NEW,
-                                              .aux = i,
-                                              .partition = (uint8_t)tsdb_hash_partition(ns->hash)};
+            return (struct tsdb_build_target){
+                .series = TSDB_SERIES_NEW, .aux = i, .partition = ns->partition};
         }
     }
     struct tsdb_label *items = TSDB_ARENA_ARRAY(&b->arena, struct tsdb_label, BUILDER_LABELS_MAX);

@@ -2,6 +2,7 @@
 #include "tests/support/test.h"
 
 #include "base/random.h"
+#include "model/placement.h"
 #include "tsdb/engine/tsdb_private.h"
 
 #include <stdio.h>
@@ -57,8 +58,9 @@ static bool create(struct fixture *f, const struct tsdb_labels *labels)
     uint64_t hash = tsdb_labels_hash(&f->db.hash_key, labels);
     uint32_t local = 0;
     bool is_new = false;
-    assert_ok(head_series_find_or_create(f->db.heads[tsdb_hash_partition(hash)], labels, hash,
-                                         &local, &is_new, NULL));
+    uint32_t partition = tsdb_labels_partition(&f->db.hash_key, labels, hash);
+    assert_ok(
+        head_series_find_or_create(f->db.heads[partition], labels, hash, &local, &is_new, NULL));
     return is_new;
 }
 

@@ -1,5 +1,6 @@
 #include "tests/support/test.h"
 
+#include "base/crc32c.h"
 #include "tsdb/recovery/datadir.h"
 
 #include <stdio.h>
@@ -55,10 +56,11 @@ static void datadir_version_print__known_seed__golden_text(void **state)
     /* The bytes of docs/format/data-directory.md. */
     static const char golden[] =
         "tidalite data directory\n"
-        "format 1\n"
+        "format 2\n"
         "partitions 64\n"
+        "placement 1\n"
         "hash_seed 000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\n"
-        "crc32c 96663082\n";
+        "crc32c f200be76\n";
     assert_int_equal(len, sizeof golden - 1);
     assert_memory_equal(text, golden, len);
     assert_ok(datadir_version_parse((const uint8_t *)golden, sizeof golden - 1, back, NULL));
@@ -92,6 +94,74 @@ static void datadir_version_parse__later_format__unsupported_whatever_follows(vo
     assert_int_equal(datadir_version_parse((const uint8_t *)text, sizeof text - 1, back, &err),
                      TSDB_UNSUPPORTED);
     assert_non_null(strstr(err.msg, "format 12"));
+}
+
+/* The text of VERSION with one of its lines replaced and the CRC made anew; the length. */
+static size_t version_with(const char *line, const char *other, char *out)
+{
+    uint8_t seed[TSDB_HASH_SEED_BYTES] = {9};
+    char text[DATADIR_VERSION_MAX];
+    size_t len = datadir_version_print(seed, text);
+    text[len] = 0;
+    char *at = strstr(text, line);
+    char *crc_line = strstr(text, "crc32c ");
+    assert_non_null(at);
+    assert_non_null(crc_line);
+    *at = *crc_line = 0;
+    int n = snprintf(out, DATADIR_VERSION_MAX, "%s%s%s", text, other, at + strlen(line));
+    uint32_t crc = tsdb_crc32c(0, out, (size_t)n);
+    n += snprintf(out + n, DATADIR_VERSION_MAX - (size_t)n, "crc32c %08x\n", (unsigned)crc);
+    return (size_t)n;
+}
+
+static void datadir_version_parse__other_rule_of_placement__unsupported(void **state)
+{
+    (void)state;
+    static const char *const others[] = {"placement 0\n", "placement 2\n", "placement 999999999\n"};
+    char text[DATADIR_VERSION_MAX];
+    uint8_t back[TSDB_HASH_SEED_BYTES];
+    struct tsdb_error err;
+    size_t len = version_with("placement 1\n", "placement 1\n", text);
+    assert_ok(datadir_version_parse((const uint8_t *)text, len, back, NULL));
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(others); i++) {
+        len = version_with("placement 1\n", others[i], text);
+        assert_int_equal(datadir_version_parse((const uint8_t *)text, len, back, &err),
+                         TSDB_UNSUPPORTED);
+        assert_non_null(strstr(err.msg, "placed in partitions by rule"));
+    }
+    len = version_with("placement 1\n", "", text);
+    assert_int_equal(datadir_version_parse((const uint8_t *)text, len, back, &err), TSDB_CORRUPT);
+}
+
+static void datadir_version_parse__format_1__says_that_it_was_never_released(void **state)
+{
+    (void)state;
+    char text[DATADIR_VERSION_MAX];
+    uint8_t back[TSDB_HASH_SEED_BYTES];
+    struct tsdb_error err;
+    size_t len = version_with("format 2\n", "format 1\n", text);
+    assert_int_equal(datadir_version_parse((const uint8_t *)text, len, back, &err),
+                     TSDB_UNSUPPORTED);
+    assert_non_null(strstr(err.msg, "never released"));
+}
+
+/* Not even what an interrupted write left there is removed. */
+static void datadir_open__unknown_rule_of_placement__refused_and_untouched(void **state)
+{
+    struct disk *d = *state;
+    struct datadir a;
+    struct tsdb_error err;
+    char text[DATADIR_VERSION_MAX];
+    size_t len = version_with("placement 1\n", "placement 2\n", text);
+    put_file(d, "VERSION", text, len);
+    put_file(d, "VERSION.tmp", "x", 1);
+    assert_ok(d->fs.ops->mkdir(d->fs.ctx, "checkpoint", NULL));
+    put_file(d, "checkpoint/00000007.tmp", "x", 1);
+    assert_int_equal(datadir_open(&d->fs, &d->random, &a, &err), TSDB_UNSUPPORTED);
+    assert_non_null(strstr(err.msg, "rule 2"));
+    assert_true(exists(d, "VERSION.tmp"));
+    assert_true(exists(d, "checkpoint/00000007.tmp"));
+    assert_false(exists(d, "wal"));
 }
 
 static void datadir_open__empty_directory__created_and_same_seed_after(void **state)
@@ -197,6 +267,10 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(datadir_version_print__known_seed__golden_text),
     cmocka_unit_test(datadir_version_parse__every_byte_changed_or_cut__refused),
     cmocka_unit_test(datadir_version_parse__later_format__unsupported_whatever_follows),
+    cmocka_unit_test(datadir_version_parse__other_rule_of_placement__unsupported),
+    cmocka_unit_test(datadir_version_parse__format_1__says_that_it_was_never_released),
+    cmocka_unit_test_setup_teardown(datadir_open__unknown_rule_of_placement__refused_and_untouched,
+                                    setup, teardown),
     cmocka_unit_test_setup_teardown(datadir_open__empty_directory__created_and_same_seed_after,
                                     setup, teardown),
     cmocka_unit_test_setup_teardown(datadir_open__twice__busy_until_closed, setup, teardown),

@@ -3,6 +3,7 @@
 
 #include "base/random.h"
 #include "index/match/matcher.h"
+#include "model/placement.h"
 #include "tsdb/engine/tsdb_private.h"
 
 #include <stdio.h>
@@ -68,9 +69,10 @@ static tsdb_series_ref create(struct fixture *f, const struct tsdb_labels *label
     uint64_t hash = tsdb_labels_hash(&f->db.hash_key, labels);
     uint32_t local = 0;
     *out_new = false;
-    assert_ok(head_series_find_or_create(f->db.heads[tsdb_hash_partition(hash)], labels, hash,
-                                         &local, out_new, NULL));
-    return tsdb_series_make(tsdb_hash_partition(hash), local);
+    uint32_t partition = tsdb_labels_partition(&f->db.hash_key, labels, hash);
+    assert_ok(
+        head_series_find_or_create(f->db.heads[partition], labels, hash, &local, out_new, NULL));
+    return tsdb_series_make(partition, local);
 }
 
 /* Labels from a small vocabulary; returns false if there is such a series already. */

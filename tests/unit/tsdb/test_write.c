@@ -1,6 +1,7 @@
 /* Submitting writes to a whole database, its actors stepped by hand. */
 #include "tests/support/test.h"
 
+#include "model/placement.h"
 #include "tests/unit/tsdb/builder.h"
 #include "tsdb/engine/tsdb_private.h"
 
@@ -91,7 +92,7 @@ static void fill(struct fixture *f, struct builder *b, uint32_t n, uint32_t owne
 {
     for (uint32_t i = 0; i < n; i++) {
         struct tsdb_labels l = labels_of(i);
-        uint32_t partition = tsdb_hash_partition(tsdb_labels_hash(b->key, &l));
+        uint32_t partition = tsdb_labels_partition(b->key, &l, tsdb_labels_hash(b->key, &l));
         if (owner == OWNERS || tsdb_owner_of(f->db, partition) == owner) {
             builder_add_float(b, &l, t, i);
         }
@@ -236,7 +237,7 @@ static void tsdb_alias_find__after_a_write__knows_the_series(void **state)
         tsdb_alias_prefetch(f->db, ns->alias);
         struct tsdb_alias_hit hit = tsdb_alias_find(f->db, ns->alias);
         assert_int_equal(hit.ref, ns->ref);
-        assert_int_equal(tsdb_series_partition(hit.ref), tsdb_hash_partition(ns->hash));
+        assert_int_equal(tsdb_series_partition(hit.ref), ns->partition);
         tsdb_series_prefetch(f->db, hit.ref);
     }
     struct tsdb_hash128 stranger = {.lo = 1, .hi = 2};
