@@ -5,7 +5,7 @@ Each server is pinned to one core, whoever loads or asks it to another.  What is
 storage.py and queries.py.
 
     bench.py                          all parts, about ten minutes
-    bench.py --parts ingest,memory    some of: ingest, memory, disk (which includes the queries), real
+    bench.py --parts ingest,memory    some of: ingest, memory, disk (which includes the queries), real, skew
     bench.py --quick                  a smoke run of seconds, as `make test` does it
 """
 import argparse
@@ -18,9 +18,10 @@ import ingest
 import lib
 import peers
 import queries
+import skew
 import storage
 
-PARTS = ("ingest", "memory", "disk", "real")
+PARTS = ("ingest", "memory", "disk", "real", "skew")
 
 
 def parse_args():
@@ -29,13 +30,16 @@ def parse_args():
     p.add_argument("--parts", default=",".join(PARTS), help="comma-separated: " + ", ".join(PARTS))
     p.add_argument("--servers", help="comma-separated: " + ", ".join(common.KINDS) + " (all)")
     p.add_argument("--peers", help="a folder of programs to measure instead of Debian's, where it has them (TIDALITE_PEERS)")
-    p.add_argument("--rounds", type=int, default=3, help="of the ingest part")
+    p.add_argument("--rounds", type=int, default=3, help="of the ingest and the skew part")
     p.add_argument("--targets", type=int, default=1000, help="of 100 series each (1000), ingest")
     p.add_argument("--scrapes", type=int, default=60, help="ingest")
     p.add_argument("--prometheus-scrapes", type=int, default=20, help="fewer for the slowest; its figure is per sample all the same")
     p.add_argument("--memory-targets", type=int, default=1000, help="of 100 series each (1000), memory")
     p.add_argument("--store-targets", type=int, default=100, help="of 100 series each (100), disk and queries")
     p.add_argument("--store-scrapes", type=int, default=480, help="disk and queries; 480 are two hours")
+    p.add_argument("--skew-targets", type=int, default=10000, help="of 100 series each (10000), skew")
+    p.add_argument("--skew-rounds", type=int, default=4, help="scrapes, skew")
+    p.add_argument("--pipelines", default="", help="skew: other builds of bench/pipeline to measure beside this one, comma-separated")
     p.add_argument("--query-seconds", type=float, default=1.0, help="how long each question is repeated")
     p.add_argument("--real-limit", type=int, default=None, help="only so many series of the recorded data")
     p.add_argument("--connections", type=int, default=4)
@@ -48,11 +52,13 @@ def parse_args():
     if args.quick:
         args.rounds, args.targets, args.scrapes, args.prometheus_scrapes, args.settle = 1, 40, 10, 5, 0.0
         args.memory_targets, args.store_targets, args.store_scrapes, args.query_seconds, args.real_limit = 20, 20, 300, 0.0, 100
+        args.skew_targets, args.skew_rounds = 40, 2
         args.servers = args.servers or "tidalite,tidalite-strict"
     args.kinds = (args.servers or ",".join(common.KINDS)).split(",")
     # Durability makes no difference to what lies on disk or in memory afterwards.
     args.store_kinds = [k for k in args.kinds if k != "tidalite-strict"]
     args.parts = args.parts.split(",")
+    args.pipelines = [f for f in args.pipelines.split(",") if f]
     for word, known in [(k, common.KINDS) for k in args.kinds] + [(k, PARTS) for k in args.parts]:
         if word not in known:
             p.error(f"unknown: {word}")
@@ -78,6 +84,9 @@ def measure(args, work, result):
             tables.append(storage.disk_table("recorded node exporter data", result["disk_recorded"]))
         else:
             print("recorded data: not beside the repository, left out")
+    if "skew" in args.parts:
+        result["skew"] = skew.run(args)
+        tables.append(skew.table(result["skew"]))
     return tables
 
 

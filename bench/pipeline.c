@@ -1,11 +1,17 @@
 /* What a sample costs below HTTP: bodies are decoded, looked up, appended and logged in this
  * process.
  *
- *   build/release/bench/pipeline DIR [targets] [rounds]
+ *   build/release/bench/pipeline DIR [targets] [rounds] [shape] [owners]
  *
  * DIR is a scratch data directory. A target has 100 series (35 constants, 35 counters, 15 two-digit
  * decimals, 15 full-mantissa floats) with about 230 label bytes; a body has 2000 series with one
- * sample each. Prints CPU nanoseconds per sample of the whole process.
+ * sample each. Prints, as JSON, nanoseconds per sample (CPU of the whole process, wall), bytes of
+ * log and of memory. Shapes, for what decides the partition (model/placement.h):
+ *
+ *   targets  as above
+ *   one      all series are of one target, as of an exporter that speaks for many pods
+ *   metric   the same, and all have one name
+ *   bare     senders without job and instance
  */
 #include "base/random.h"
 #include "ingest/ingest.h"
@@ -19,6 +25,7 @@
 enum {
     SERIES_PER_TARGET = 100,
     SERIES_PER_BODY = 2000,
+    INTERVAL_MS = 15000,
     LABELS = 10
 };
 
@@ -40,6 +47,13 @@ static double cpu_seconds(void)
            (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
 }
 
+static double wall_seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
 static double value_of(uint32_t kind, uint32_t round, struct tsdb_prng *prng)
 {
     if (kind < 35) {
@@ -58,7 +72,40 @@ static const char *const names[LABELS] = {"__name__", "cluster", "container", "e
                                           "instance", "job",     "namespace", "node",
                                           "pod",      "service"};
 
-static void put_series(uint32_t id, uint32_t round, struct tsdb_prng *prng, struct tsdb_buf *raw)
+static int64_t start_ms; /* of the first round; recent, so that nothing is due to become a block */
+
+enum shape {
+    SHAPE_TARGETS,
+    SHAPE_ONE,
+    SHAPE_METRIC,
+    SHAPE_BARE
+};
+static const char *const shape_names[] = {"targets", "one", "metric", "bare"};
+
+/* The labels of t that this shape has; the count. */
+static uint32_t shape_labels(enum shape shape, uint32_t kind, struct series_text *t,
+                             struct tsdb_label *out)
+{
+    uint32_t count = 0;
+    if (shape == SHAPE_ONE || shape == SHAPE_METRIC) {
+        snprintf(t->value[4], sizeof t->value[4], "10.0.0.1:8080");
+        snprintf(t->value[5], sizeof t->value[5], "state-of-pods");
+    }
+    if (shape == SHAPE_METRIC) {
+        snprintf(t->value[0], sizeof t->value[0], "http_server_request_metric_total");
+        snprintf(t->value[3], sizeof t->value[3], "http-metrics-%u", kind);
+    }
+    for (uint32_t i = 0; i < LABELS; i++) {
+        bool of_target = strcmp(names[i], "instance") == 0 || strcmp(names[i], "job") == 0;
+        if (shape != SHAPE_BARE || !of_target) {
+            out[count++] = tsdb_label_make(names[i], t->value[i]);
+        }
+    }
+    return count;
+}
+
+static void put_series(enum shape shape, uint32_t id, uint32_t round, struct tsdb_prng *prng,
+                       struct tsdb_buf *raw)
 {
     uint32_t target = id / SERIES_PER_TARGET;
     uint32_t kind = id % SERIES_PER_TARGET;
@@ -75,16 +122,14 @@ static void put_series(uint32_t id, uint32_t round, struct tsdb_prng *prng, stru
     snprintf(t.value[8], sizeof t.value[8], "application-5f7d8c9b6-%05u", target);
     snprintf(t.value[9], sizeof t.value[9], "service-%u", target % 20);
     struct tsdb_label labels[LABELS];
-    for (uint32_t i = 0; i < LABELS; i++) {
-        labels[i] = tsdb_label_make(names[i], t.value[i]);
-    }
-    struct encode_sample sample = {INT64_C(1700000000000) + round * 15000,
+    uint32_t count = shape_labels(shape, kind, &t, labels);
+    struct encode_sample sample = {start_ms + round * INTERVAL_MS,
                                    tsdb_double_bits(value_of(kind, round, prng)), 0};
-    struct encode_series s = {.labels = {labels, LABELS}, .samples = &sample, .sample_count = 1};
+    struct encode_series s = {.labels = {labels, count}, .samples = &sample, .sample_count = 1};
     encode_v1_series(&s, raw);
 }
 
-static void make_bodies(uint32_t round, uint32_t series, struct tsdb_prng *prng,
+static void make_bodies(enum shape shape, uint32_t round, uint32_t series, struct tsdb_prng *prng,
                         struct tsdb_buf *bodies)
 {
     struct tsdb_buf raw;
@@ -92,7 +137,7 @@ static void make_bodies(uint32_t round, uint32_t series, struct tsdb_prng *prng,
     for (uint32_t b = 0; b * SERIES_PER_BODY < series; b++) {
         tsdb_buf_clear(&raw);
         for (uint32_t i = 0; i < SERIES_PER_BODY; i++) {
-            put_series(b * SERIES_PER_BODY + i, round, prng, &raw);
+            put_series(shape, b * SERIES_PER_BODY + i, round, prng, &raw);
         }
         tsdb_buf_clear(&bodies[b]);
         if (encode_snappy(&raw, &bodies[b]) != TSDB_OK) {
@@ -141,33 +186,52 @@ static void send_round(struct ingest *in, const struct tsdb_buf *bodies, uint32_
     }
 }
 
-int main(int argc, char **argv)
+static enum shape shape_parse(const char *word)
 {
-    if (argc < 2 || argv[1][0] == '-') {
-        fprintf(stderr, "usage: pipeline DIR [targets] [rounds]\n");
-        return 2;
+    for (uint32_t i = 0; i < TSDB_ARRAY_LEN(shape_names); i++) {
+        if (strcmp(word, shape_names[i]) == 0) {
+            return (enum shape)i;
+        }
     }
-    uint32_t series = (argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 1000) * SERIES_PER_TARGET;
-    uint32_t rounds = argc > 3 ? (uint32_t)strtoul(argv[3], NULL, 10) : 20;
+    fprintf(stderr, "pipeline: no shape \"%s\"\n", word);
+    exit(2);
+}
+
+struct plan {
+    enum shape shape;
+    uint32_t series;
+    uint32_t rounds;
+    uint32_t owners; /* 0: as many as a server has */
+};
+
+/* Sums over the rounds of one kind: the first, or those after it. */
+struct phase {
+    double samples;
+    double cpu_seconds;
+    double wall_seconds;
+    uint64_t log_bytes;
+};
+
+static struct tsdb *open_db(const char *dir, uint32_t owners)
+{
     struct tsdb_error err;
     struct tsdb_options o;
     tsdb_options_default(&o);
     o.retention_ms = 0;
+    o.owner_count = owners;
     struct tsdb *db = NULL;
-    struct ingest *in = NULL;
-    struct ingest_options io;
-    ingest_options_default(&io);
-    if (tsdb_fs_real_create(argv[1], &o.fs, &err) != TSDB_OK ||
-        tsdb_open(&o, &db, &err) != TSDB_OK) {
+    if (tsdb_fs_real_create(dir, &o.fs, &err) != TSDB_OK || tsdb_open(&o, &db, &err) != TSDB_OK) {
         die("open", &err);
     }
     while (tsdb_state(db, &err) == TSDB_STATE_RECOVERING) {
         nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
     }
-    if (ingest_create(&io, db, &in, &err) != TSDB_OK) {
-        die("ingest", &err);
-    }
-    uint32_t count = (series + SERIES_PER_BODY - 1) / SERIES_PER_BODY;
+    return db;
+}
+
+static void run(const struct plan *plan, struct tsdb *db, struct ingest *in, struct phase out[2])
+{
+    uint32_t count = (plan->series + SERIES_PER_BODY - 1) / SERIES_PER_BODY;
     struct tsdb_buf *bodies = calloc(count, sizeof *bodies);
     if (!bodies) {
         die("memory", NULL);
@@ -177,25 +241,79 @@ int main(int argc, char **argv)
     }
     struct tsdb_prng prng;
     tsdb_prng_init(&prng, 1);
-    double first = 0;
-    double steady = 0;
-    for (uint32_t round = 0; round < rounds; round++) {
-        make_bodies(round, series, &prng, bodies);
-        double begin = cpu_seconds();
-        send_round(in, bodies, count);
-        *(round == 0 ? &first : &steady) += cpu_seconds() - begin;
-    }
     struct tsdb_stats st;
     tsdb_stats_read(db, &st);
-    double samples = (double)count * SERIES_PER_BODY;
-    printf("new series: %.0f ns each; known series: %.0f ns per sample; log: %.2f bytes per "
-           "sample; memory: head %llu, index %llu, alias %llu bytes per "
-           "series\n",
-           first / samples * 1e9, steady / (samples * (rounds - 1)) * 1e9,
-           (double)st.wal_bytes_written / (samples * rounds),
+    for (uint32_t round = 0; round < plan->rounds; round++) {
+        struct phase *p = &out[round > 0];
+        make_bodies(plan->shape, round, plan->series, &prng, bodies);
+        double cpu = cpu_seconds();
+        double wall = wall_seconds();
+        uint64_t logged = st.wal_bytes_written;
+        send_round(in, bodies, count);
+        p->cpu_seconds += cpu_seconds() - cpu;
+        p->wall_seconds += wall_seconds() - wall;
+        p->samples += (double)count * SERIES_PER_BODY;
+        tsdb_stats_read(db, &st);
+        p->log_bytes += st.wal_bytes_written - logged;
+    }
+}
+
+static void print(const struct plan *plan, struct tsdb *db, const struct phase phases[2])
+{
+    static const char *const names_of[] = {"new", "known"};
+    struct tsdb_stats st;
+    tsdb_stats_read(db, &st);
+    printf("{\"shape\": \"%s\", \"series\": %llu, \"owners\": %u", shape_names[plan->shape],
+           (unsigned long long)st.series, tsdb_owner_count(db));
+    for (uint32_t i = 0; i < 2; i++) {
+        const struct phase *p = &phases[i];
+        double samples = p->samples > 0 ? p->samples : 1;
+        printf(", \"%s\": {\"cpu_ns\": %.1f, \"wall_ns\": %.1f, \"log_bytes\": %.3f}", names_of[i],
+               p->cpu_seconds / samples * 1e9, p->wall_seconds / samples * 1e9,
+               (double)p->log_bytes / samples);
+    }
+    printf(", \"head_bytes\": %llu, \"index_bytes\": %llu, \"alias_bytes\": %llu}\n",
            (unsigned long long)(tsdb_mem_used(TSDB_MEM_HEAD) / st.series),
            (unsigned long long)(tsdb_mem_used(TSDB_MEM_INDEX) / st.series),
            (unsigned long long)(tsdb_mem_used(TSDB_MEM_ALIAS) / st.series));
+}
+
+static uint32_t number(const char *text, uint32_t max)
+{
+    char *end = NULL;
+    unsigned long long v = strtoull(text, &end, 10);
+    if (end == text || *end || v > max) {
+        fprintf(stderr, "pipeline: \"%s\" is not a number up to %u\n", text, max);
+        exit(2);
+    }
+    return (uint32_t)v;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2 || argc > 6 || argv[1][0] == '-') {
+        fprintf(stderr,
+                "usage: pipeline DIR [targets] [rounds] [targets|one|metric|bare] [owners]\n");
+        return 2;
+    }
+    struct plan plan = {.shape = argc > 4 ? shape_parse(argv[4]) : SHAPE_TARGETS,
+                        .series = (argc > 2 ? number(argv[2], 1000000) : 1000) * SERIES_PER_TARGET,
+                        .rounds = argc > 3 ? number(argv[3], 100000) : 20,
+                        .owners = argc > 5 ? number(argv[5], TSDB_OWNERS_MAX) : 0};
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    start_ms = (int64_t)now.tv_sec * 1000 - (int64_t)plan.rounds * INTERVAL_MS;
+    struct tsdb_error err;
+    struct tsdb *db = open_db(argv[1], plan.owners);
+    struct ingest *in = NULL;
+    struct ingest_options io;
+    ingest_options_default(&io);
+    if (ingest_create(&io, db, &in, &err) != TSDB_OK) {
+        die("ingest", &err);
+    }
+    struct phase phases[2] = {0};
+    run(&plan, db, in, phases);
+    print(&plan, db, phases);
     ingest_destroy(in);
     return tsdb_close(db, &err) == TSDB_OK ? 0 : 1;
 }

@@ -46,6 +46,16 @@ def bench__quick__every_sample_taken():
 
 
 @suite.case
+def bench__quick_skew__every_shape_has_its_series():
+    out = pathlib.Path(lib.folder()) / "quick.json"
+    code, text, err = run(sys.executable, lib.ROOT / "bench/bench.py", "--quick", "--parts", "skew", "--out", out)
+    lib.expect_equal(code, 0, f"exit status of bench.py --quick --parts skew ({text}{err})")
+    rows = json.loads(out.read_text())["skew"]["programs"]["tidalite"]
+    lib.expect_equal(sorted(rows), ["bare", "metric", "one", "targets"], "shapes")
+    lib.expect(rows["targets"]["index_bytes"] > 0 and rows["targets"]["known"]["log_bytes"] > 0, f"no figures in {rows}")
+
+
+@suite.case
 def bench__quick_beside_peers__same_answers_and_every_sample_on_disk():
     out = pathlib.Path(lib.folder()) / "quick.json"
     code, text, err = run(sys.executable, lib.ROOT / "bench/bench.py", "--quick", "--parts", "disk,real",
