@@ -7,7 +7,7 @@
 static_assert(VALUE_PACK_MODE_COUNT == (int)WAL_SAMPLE_RUN, "runs begin where the value modes end");
 static_assert(WAL_SAMPLE_ESCAPE <= WAL_SAMPLE_MODE, "every mode fits");
 
-/* Deltas begin as if a sample with local id -1 and time 0 had come before. */
+/* Deltas begin as if an item with local id -1, at the group's time, had come before. */
 #define LOCAL_BEFORE_FIRST UINT32_MAX
 
 /* Longest form of a sample without a histogram's raw bytes: control, local, time, escape, start,
@@ -30,28 +30,59 @@ void wal_encoder_init(struct wal_encoder *e, uint8_t *begin, uint8_t *end)
     *e = (struct wal_encoder){.pos = begin, .end = end};
 }
 
-void wal_frame_begin(struct wal_encoder *e, enum wal_record_type type, uint32_t partition,
-                     uint64_t log_seq, uint64_t write_seq, uint64_t epoch)
+static void frame_open(struct wal_encoder *e)
 {
-    TSDB_ASSERT(!e->frame);
-    TSDB_ASSERT(partition < TSDB_PARTITIONS);
-    TSDB_ASSERT(encoder_left(e) >= WAL_FRAME_OVERHEAD_MAX);
     e->frame = e->pos;
     memset(e->frame, 0, WAL_FRAME_HEADER_BYTES);
-    e->frame[WAL_FRAME_AT_TYPE] = (uint8_t)type;
-    e->frame[WAL_FRAME_AT_PARTITION] = (uint8_t)partition;
+    e->frame[WAL_FRAME_AT_TYPE] = WAL_FRAME_GROUPS;
     e->pos += WAL_FRAME_HEADER_BYTES;
+    e->frame_t_ms = 0;
+}
+
+/* The body is written behind room for the longest head, and moved up to its head at the end, when
+ * time and length are known. */
+void wal_group_begin(struct wal_encoder *e, enum wal_record_type type, uint32_t partition,
+                     uint64_t log_seq, uint64_t write_seq, uint64_t epoch)
+{
+    TSDB_ASSERT(!e->group);
+    TSDB_ASSERT(partition < TSDB_PARTITIONS);
+    TSDB_ASSERT(encoder_left(e) >= WAL_FRAME_OVERHEAD_MAX);
+    if (!e->frame) {
+        frame_open(e);
+    }
+    e->group = e->pos;
+    *e->group = (uint8_t)(partition | (uint32_t)type << WAL_GROUP_TYPE_SHIFT);
+    e->pos += WAL_GROUP_HEAD_MAX;
     e->pos = tsdb_put_uvarint(e->pos, log_seq);
     e->pos = tsdb_put_varint(e->pos, (int64_t)(write_seq - log_seq));
     e->pos = tsdb_put_uvarint(e->pos, epoch);
     e->prev_local = LOCAL_BEFORE_FIRST;
-    e->prev_t_ms = 0;
+    e->timed = false;
+    e->run = NULL;
+}
+
+void wal_group_end(struct wal_encoder *e)
+{
+    TSDB_ASSERT(e->frame && e->group);
+    const uint8_t *body = e->group + WAL_GROUP_HEAD_MAX;
+    size_t len = (size_t)(e->pos - body);
+    int64_t t_ms = e->timed ? e->first_t_ms : e->frame_t_ms;
+    uint8_t *p = tsdb_put_varint(e->group + 1, (int64_t)((uint64_t)t_ms - (uint64_t)e->frame_t_ms));
+    p = tsdb_put_uvarint(p, len);
+    TSDB_ASSERT(p <= body);
+    memmove(p, body, len);
+    e->pos = p + len;
+    e->frame_t_ms = t_ms;
+    e->group = NULL;
     e->run = NULL;
 }
 
 void wal_frame_end(struct wal_encoder *e)
 {
     TSDB_ASSERT(e->frame);
+    if (e->group) {
+        wal_group_end(e);
+    }
     size_t len = (size_t)(e->pos - e->frame) - WAL_FRAME_HEADER_BYTES;
     TSDB_ASSERT(len <= UINT32_MAX);
     tsdb_store_le32(e->frame + WAL_FRAME_AT_LEN, (uint32_t)len);
@@ -70,6 +101,15 @@ static uint8_t *put_local(struct wal_encoder *e, uint8_t *p, uint32_t local)
     return p;
 }
 
+/* The group's head says the time of its first item. */
+static inline void time_begin(struct wal_encoder *e, int64_t t_ms)
+{
+    if (TSDB_UNLIKELY(!e->timed)) {
+        e->timed = true;
+        e->first_t_ms = e->prev_t_ms = t_ms;
+    }
+}
+
 static uint8_t *put_time(struct wal_encoder *e, uint8_t *p, int64_t t_ms)
 {
     p = tsdb_put_varint(p, (int64_t)((uint64_t)t_ms - (uint64_t)e->prev_t_ms));
@@ -80,7 +120,7 @@ static uint8_t *put_time(struct wal_encoder *e, uint8_t *p, int64_t t_ms)
 void wal_encode_series(struct wal_encoder *e, uint32_t local, const struct tsdb_labels *labels)
 {
     size_t bytes = tsdb_labels_encoded_bytes(labels);
-    TSDB_ASSERT(e->frame);
+    TSDB_ASSERT(e->group);
     TSDB_ASSERT(encoder_left(e) >= WAL_SERIES_BYTES_OVERHEAD_MAX &&
                 encoder_left(e) - WAL_SERIES_BYTES_OVERHEAD_MAX >= bytes);
     e->pos = put_local(e, e->pos, local);
@@ -144,8 +184,9 @@ static uint8_t *put_escape(uint8_t *p, enum tsdb_sample_kind kind, int64_t t_ms,
 void wal_encode_float(struct wal_encoder *e, uint32_t local, int64_t t_ms, int64_t start_ms,
                       uint64_t bits, bool has_base, uint64_t base_bits)
 {
-    TSDB_ASSERT(encoder_left(e) >= WAL_SAMPLE_BYTES_MAX);
+    TSDB_ASSERT(e->group && encoder_left(e) >= WAL_SAMPLE_BYTES_MAX);
     struct value_packed v = value_pack(bits, has_base, base_bits);
+    time_begin(e, t_ms);
     uint8_t *p = e->pos;
     if (TSDB_UNLIKELY(start_ms != 0)) {
         p = put_control(e, p, local, t_ms, WAL_SAMPLE_ESCAPE);
@@ -168,10 +209,11 @@ void wal_encode_float(struct wal_encoder *e, uint32_t local, int64_t t_ms, int64
 void wal_encode_histogram(struct wal_encoder *e, uint32_t local, int64_t t_ms, int64_t start_ms,
                           enum tsdb_sample_kind kind, const uint8_t *raw, uint32_t raw_len)
 {
-    TSDB_ASSERT(kind != TSDB_SAMPLE_FLOAT);
+    TSDB_ASSERT(e->group && kind != TSDB_SAMPLE_FLOAT);
     TSDB_ASSERT(encoder_left(e) >= WAL_SAMPLE_BYTES_MAX &&
                 encoder_left(e) - WAL_SAMPLE_BYTES_MAX >= raw_len);
     e->run = NULL;
+    time_begin(e, t_ms);
     uint8_t *p = put_control(e, e->pos, local, t_ms, WAL_SAMPLE_ESCAPE);
     p = put_escape(p, kind, t_ms, start_ms);
     p = tsdb_put_uvarint(p, raw_len);
@@ -184,6 +226,7 @@ void wal_encode_exemplar(struct wal_encoder *e, uint32_t local, const struct tsd
     size_t bytes = tsdb_labels_encoded_bytes(&x->labels);
     TSDB_ASSERT(encoder_left(e) >= WAL_EXEMPLAR_BYTES_OVERHEAD_MAX &&
                 encoder_left(e) - WAL_EXEMPLAR_BYTES_OVERHEAD_MAX >= bytes);
+    time_begin(e, x->t_ms);
     uint8_t *p = put_local(e, e->pos, local);
     p = put_time(e, p, x->t_ms);
     tsdb_store_le64(p, x->bits);
@@ -193,21 +236,51 @@ void wal_encode_exemplar(struct wal_encoder *e, uint32_t local, const struct tsd
 
 /* ---- decoding ---- */
 
-enum tsdb_status wal_decode_head(const uint8_t *payload, uint32_t len,
+static bool group_read(struct wal_groups *g, struct wal_group *out)
+{
+    int64_t ahead;
+    uint64_t len;
+    uint32_t first = *g->pos;
+    const uint8_t *p = tsdb_get_varint(g->pos + 1, g->end, &ahead);
+    if (!p || !(p = tsdb_get_uvarint(p, g->end, &len)) || len < WAL_GROUP_BODY_MIN ||
+        len > (uint64_t)(g->end - p) || first >> WAL_GROUP_TYPE_SHIFT == 0 ||
+        (first & WAL_GROUP_PARTITION) >= TSDB_PARTITIONS) {
+        return false;
+    }
+    g->time_ms = (int64_t)((uint64_t)g->time_ms + (uint64_t)ahead);
+    g->pos = p + len;
+    *out = (struct wal_group){(enum wal_record_type)(first >> WAL_GROUP_TYPE_SHIFT),
+                              first & WAL_GROUP_PARTITION,
+                              g->time_ms,
+                              {p, (size_t)len}};
+    return true;
+}
+
+bool wal_groups_next(struct wal_groups *g, struct wal_group *out)
+{
+    if (g->pos == g->end || g->failed) {
+        return false;
+    }
+    g->failed = !group_read(g, out);
+    return !g->failed;
+}
+
+enum tsdb_status wal_decode_head(const uint8_t *body, uint32_t len, int64_t time_ms,
                                  struct wal_frame_head *out_head, struct wal_decoder *out,
                                  struct tsdb_error *err)
 {
-    const uint8_t *p = payload, *end = payload + len;
+    const uint8_t *p = body, *end = body + len;
     struct wal_frame_head head;
     int64_t ahead;
     if (!(p = tsdb_get_uvarint(p, end, &head.log_seq)) || !(p = tsdb_get_varint(p, end, &ahead)) ||
         !(p = tsdb_get_uvarint(p, end, &head.epoch))) {
         return tsdb_error_set(err, TSDB_CORRUPT,
-                              "wal frame of %u bytes: sequence numbers are cut off", len);
+                              "wal group of %u bytes: sequence numbers are cut off", len);
     }
     head.write_seq = head.log_seq + (uint64_t)ahead;
     *out_head = head;
-    *out = (struct wal_decoder){.pos = p, .end = end, .prev_local = LOCAL_BEFORE_FIRST};
+    *out = (struct wal_decoder){
+        .pos = p, .end = end, .prev_local = LOCAL_BEFORE_FIRST, .prev_t_ms = time_ms};
     return TSDB_OK;
 }
 

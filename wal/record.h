@@ -1,19 +1,26 @@
 /* Records: what one frame of the log holds. Encoded by owners, decoded by replay. Pure, no I/O.
  *
- * A frame on disk is a 16-byte header (wal.c fills magic and CRC) and a payload; owners write
- * frames back to back into a batch's wal_bytes with type, partition and length set. Every payload
- * begins with
+ * A frame on disk is a 16-byte header (wal.c fills magic and CRC) and groups; an owner writes one
+ * frame for all that it has of a batch, into the batch's wal_bytes. A group is what one partition has
+ * of one type of record:
  *
- *   uvarint log_seq               position among this partition's frames: 1, 2, 3, ...; a gap means
- *                                 that a frame was lost
+ *   u8 partition, type | varint time | uvarint length | body
+ *
+ *   time: of the group's first item (0: labels have none), as a difference to that of the group
+ *   before it in the frame, so that a group need not say the time that its neighbours have
+ *
+ * A body begins with
+ *
+ *   uvarint log_seq               position among this partition's groups: 1, 2, 3, ...; a gap means
+ *                                 that a frame with one was lost
  *   varint write_seq - log_seq    the partition's write sequence after the batch (orders duplicates
  *                                 and deletes)
  *   uvarint epoch                 what values may be packed against: only samples of the same
  *                                 partition and epoch
  *
  * Values are packed against the series' last value logged in the same epoch; a series' first sample
- * in an epoch is raw. So damage costs at most one partition's samples up to the next epoch. Exact
- * bytes: docs/format/wal.md.
+ * in an epoch is raw. So a damaged frame costs at most the samples of its partitions, those of one
+ * owner, up to the next epoch. Exact bytes: docs/format/wal.md.
  */
 #ifndef WAL_RECORD_H
 #define WAL_RECORD_H
@@ -28,7 +35,10 @@ enum wal_record_type {
 #define WAL_FRAME_HEADER_BYTES 16
 
 /* Upper bounds for reserving memory before encoding. */
-#define WAL_FRAME_OVERHEAD_MAX (WAL_FRAME_HEADER_BYTES + 3 * TSDB_VARINT64_BYTES_MAX + 16)
+#define WAL_GROUP_HEAD_MAX 16 /* partition and type, time, length */
+/* Of a group; the first one's covers the frame's header and padding. */
+#define WAL_FRAME_OVERHEAD_MAX                                                                     \
+    (WAL_FRAME_HEADER_BYTES + WAL_GROUP_HEAD_MAX + 3 * TSDB_VARINT64_BYTES_MAX + 4)
 /* Float, or histogram without its raw bytes; start timestamp included. */
 #define WAL_SAMPLE_BYTES_MAX            48
 #define WAL_SERIES_BYTES_OVERHEAD_MAX   24
@@ -39,14 +49,21 @@ enum wal_record_type {
 /* Running out of room is a bug of the reservation, and asserted. */
 struct wal_encoder {
     uint8_t *pos, *end;
-    uint8_t *frame;      /* begin of the open frame */
-    uint32_t prev_local; /* delta state within the frame */
+    uint8_t *frame;      /* begin of the open frame, or NULL */
+    uint8_t *group;      /* begin of the open group, or NULL */
+    int64_t frame_t_ms;  /* time of the group before, in the frame */
+    uint32_t prev_local; /* delta state within the group */
     int64_t prev_t_ms;
-    uint8_t *run; /* control byte of the open run of unchanged values, or NULL */
+    int64_t first_t_ms; /* of the group */
+    bool timed;         /* the group has had an item with a time */
+    uint8_t *run;       /* control byte of the open run of unchanged values, or NULL */
 };
 void wal_encoder_init(struct wal_encoder *e, uint8_t *begin, uint8_t *end);
-void wal_frame_begin(struct wal_encoder *e, enum wal_record_type type, uint32_t partition,
+/* Opens a frame if none is open. */
+void wal_group_begin(struct wal_encoder *e, enum wal_record_type type, uint32_t partition,
                      uint64_t log_seq, uint64_t write_seq, uint64_t epoch);
+void wal_group_end(struct wal_encoder *e);
+/* Ends the open group, if there is one, and the frame. */
 void wal_frame_end(struct wal_encoder *e);
 void wal_encode_series(struct wal_encoder *e, uint32_t local, const struct tsdb_labels *labels);
 /* base_bits: the series' last float logged in this epoch; has_base false = raw. */
@@ -57,6 +74,21 @@ void wal_encode_histogram(struct wal_encoder *e, uint32_t local, int64_t t_ms, i
 void wal_encode_exemplar(struct wal_encoder *e, uint32_t local, const struct tsdb_exemplar *x);
 
 /* ---- decoding untrusted payloads ---- */
+struct wal_group {
+    enum wal_record_type type;
+    uint32_t partition;
+    int64_t time_ms;
+    struct tsdb_slice body;
+};
+/* Walks a frame's payload. */
+struct wal_groups {
+    const uint8_t *pos, *end;
+    int64_t time_ms;
+    bool failed;
+};
+/* The next group; false at the end or on malformed bytes (then g->failed). */
+bool wal_groups_next(struct wal_groups *g, struct wal_group *out);
+
 struct wal_frame_head {
     uint64_t log_seq, write_seq, epoch;
 };
@@ -67,7 +99,8 @@ struct wal_decoder {
     uint32_t run_left; /* samples of a run still to be given */
     bool failed;
 };
-enum tsdb_status wal_decode_head(const uint8_t *payload, uint32_t len,
+/* The body of a group with its time. */
+enum tsdb_status wal_decode_head(const uint8_t *body, uint32_t len, int64_t time_ms,
                                  struct wal_frame_head *out_head, struct wal_decoder *out,
                                  struct tsdb_error *err) TSDB_WUR;
 /* Each returns true with the next item, false at the end or on malformed bytes (then d->failed). */

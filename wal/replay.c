@@ -233,9 +233,8 @@ static bool frame_check(const uint8_t *data, uint64_t segment, uint64_t at, uint
 {
     const uint8_t *p = data + at;
     if (end - at < WAL_FRAME_HEADER_BYTES ||
-        tsdb_load_le32(p + WAL_FRAME_AT_MAGIC) != WAL_FRAME_MAGIC ||
-        tsdb_load_le16(p + WAL_FRAME_AT_ZERO) != 0 || p[WAL_FRAME_AT_TYPE] == 0 ||
-        p[WAL_FRAME_AT_PARTITION] >= TSDB_PARTITIONS ||
+        tsdb_load_le32(p + WAL_FRAME_AT_MAGIC) != WAL_FRAME_MAGIC || p[WAL_FRAME_AT_ZERO] != 0 ||
+        tsdb_load_le16(p + WAL_FRAME_AT_ZERO + 1) != 0 || p[WAL_FRAME_AT_TYPE] == 0 ||
         wal_frame_bytes(tsdb_load_le32(p + WAL_FRAME_AT_LEN)) > end - at) {
         return false;
     }
@@ -262,15 +261,9 @@ static uint64_t nonzero_end(const uint8_t *data, uint64_t from, uint64_t to)
     return to;
 }
 
-static enum tsdb_status frame_take(struct wal_replay *r, uint64_t segment, uint64_t at,
-                                   struct tsdb_error *err)
+static enum tsdb_status group_take(struct wal_replay *r, const struct wal_group *g, uint32_t bytes,
+                                   uint64_t at, struct tsdb_error *err)
 {
-    const uint8_t *p = r->data + at;
-    if (p[WAL_FRAME_AT_TYPE] > WAL_RECORD_EXEMPLARS) {
-        return tsdb_error_set_at(
-            err, TSDB_UNSUPPORTED, at, "wal %08llu at byte %llu: record type %u is not known",
-            (unsigned long long)segment, (unsigned long long)at, p[WAL_FRAME_AT_TYPE]);
-    }
     if (r->frame_count == r->frame_cap) {
         void *items = r->frames;
         enum tsdb_status status = array_grow(&items, &r->frame_cap, sizeof *r->frames, err);
@@ -280,12 +273,46 @@ static enum tsdb_status frame_take(struct wal_replay *r, uint64_t segment, uint6
         r->frames = items;
     }
     r->frames[r->frame_count++] = (struct wal_frame){
-        .type = p[WAL_FRAME_AT_TYPE],
-        .partition = p[WAL_FRAME_AT_PARTITION],
-        .len = tsdb_load_le32(p + WAL_FRAME_AT_LEN),
-        .payload = p + WAL_FRAME_HEADER_BYTES,
+        .type = (uint8_t)g->type,
+        .partition = (uint8_t)g->partition,
+        .len = (uint32_t)g->body.len,
+        .bytes = bytes,
+        .payload = g->body.data,
+        .time_ms = g->time_ms,
         .offset = at,
     };
+    return TSDB_OK;
+}
+
+/* Take the groups of a frame whose CRC is good. Where they are no groups all of it is damage: what
+ * stands in it cannot be told from what does not. */
+static enum tsdb_status frame_take(struct wal_replay *r, uint64_t segment, uint64_t at,
+                                   struct tsdb_error *err)
+{
+    const uint8_t *p = r->data + at;
+    const uint8_t *payload = p + WAL_FRAME_HEADER_BYTES;
+    uint32_t len = tsdb_load_le32(p + WAL_FRAME_AT_LEN);
+    if (p[WAL_FRAME_AT_TYPE] != WAL_FRAME_GROUPS) {
+        return tsdb_error_set_at(
+            err, TSDB_UNSUPPORTED, at, "wal %08llu at byte %llu: frame type %u is not known",
+            (unsigned long long)segment, (unsigned long long)at, p[WAL_FRAME_AT_TYPE]);
+    }
+    uint32_t before = r->frame_count;
+    struct wal_groups groups = {.pos = payload, .end = payload + len};
+    struct wal_group group;
+    const uint8_t *begin = p;
+    while (wal_groups_next(&groups, &group)) {
+        const uint8_t *end = groups.pos == groups.end ? p + wal_frame_bytes(len) : groups.pos;
+        enum tsdb_status status = group_take(r, &group, (uint32_t)(end - begin), at, err);
+        if (status != TSDB_OK) {
+            return status;
+        }
+        begin = end;
+    }
+    if (groups.failed || len == 0) {
+        r->frame_count = before;
+        return damage_note(r, segment, at, at + wal_frame_bytes(len), false, err);
+    }
     return TSDB_OK;
 }
 

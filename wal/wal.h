@@ -132,18 +132,22 @@ struct wal_replay_options {
     const char *dir;
     uint64_t segment_from; /* segments below are ignored: the checkpoint covers them */
 };
-/* After a double fault (a failed write, and the process killed while it wrote the bytes again) a
- * frame may come twice: skip a log_seq that its partition has had already. */
+/* A group of a frame: what one partition has in it. After a double fault (a failed write, and the
+ * process killed while it wrote the bytes again) a frame may come twice: skip a log_seq that its
+ * partition has had already. */
 struct wal_frame {
     uint8_t type; /* enum wal_record_type */
     uint8_t partition;
     uint32_t len;
-    const uint8_t *payload; /* valid until the next wal_replay_segment or close */
-    uint64_t offset;        /* in the segment, for messages */
+    uint32_t bytes; /* of log: the group with its head, the first one with the frame's header, the
+                       last one with its padding */
+    const uint8_t *payload; /* the group's body; valid until the next wal_replay_segment or close */
+    int64_t time_ms;        /* for wal_decode_head */
+    uint64_t offset;        /* of the frame in the segment, for messages */
 };
 struct wal_segment_view {
     uint64_t segment;
-    const struct wal_frame *frames; /* whole, CRC-checked, in log order */
+    const struct wal_frame *frames; /* of whole, CRC-checked frames, in log order */
     uint32_t frame_count;
 };
 /* A stretch of log that could not be read. Reported, never silently skipped. */

@@ -2,7 +2,8 @@
  * holds it to code.
  *
  *   segment file   | header 48 | frame | frame | ... | 16 zero bytes | anything |
- *   frame          | header 16 | payload | zero padding to a multiple of 4 |
+ *   frame          | header 16 | group | group | ... | zero padding to a multiple of 4 |
+ *   group          | partition and type | time | length | that many bytes: wal/record.h |
  */
 #ifndef WAL_WAL_FORMAT_H
 #define WAL_WAL_FORMAT_H
@@ -40,20 +41,26 @@ static_assert(WAL_SEGMENT_HEADER_BYTES % 16 == 0, "the first frame is aligned");
 #define WAL_FRAME_MAGIC 0x464c4457u /* "WDLF" */
 #define WAL_FRAME_ALIGN 4u
 enum {
-    WAL_FRAME_AT_MAGIC = 0,      /* u32 */
-    WAL_FRAME_AT_LEN = 4,        /* u32 payload bytes, padding not counted */
-    WAL_FRAME_AT_CRC = 8,        /* u32, see wal_frame_crc */
-    WAL_FRAME_AT_TYPE = 12,      /* u8 enum wal_record_type */
-    WAL_FRAME_AT_PARTITION = 13, /* u8 below TSDB_PARTITIONS */
-    WAL_FRAME_AT_ZERO = 14,      /* u16 zero */
+    WAL_FRAME_AT_MAGIC = 0, /* u32 */
+    WAL_FRAME_AT_LEN = 4,   /* u32 payload bytes, padding not counted */
+    WAL_FRAME_AT_CRC = 8,   /* u32, see wal_frame_crc */
+    WAL_FRAME_AT_TYPE = 12, /* u8 WAL_FRAME_GROUPS */
+    WAL_FRAME_AT_ZERO = 13, /* three zero bytes */
 };
-static_assert(WAL_FRAME_AT_ZERO + 2 == WAL_FRAME_HEADER_BYTES, "sixteen bytes");
+#define WAL_FRAME_GROUPS 1u /* the one type of frame so far */
+static_assert(WAL_FRAME_AT_ZERO + 3 == WAL_FRAME_HEADER_BYTES, "sixteen bytes");
 static_assert(WAL_FRAME_HEADER_BYTES % WAL_FRAME_ALIGN == 0, "payloads are aligned");
-static_assert(TSDB_PARTITIONS <= 256, "a partition is one byte");
 
 /* After the last frame that was written stand as many zero bytes as a frame header has: where a
  * recycled file's old content would follow, they say that the log ends here. */
 #define WAL_END_BYTES WAL_FRAME_HEADER_BYTES
+
+/* ---- group: what one partition has in a frame ---- */
+#define WAL_GROUP_PARTITION  0x3fu /* of its first byte */
+#define WAL_GROUP_TYPE_SHIFT 6u    /* enum wal_record_type, in the bits above */
+#define WAL_GROUP_BODY_MIN   3u    /* the three numbers that begin it */
+static_assert(TSDB_PARTITIONS <= WAL_GROUP_PARTITION + 1, "a partition is six bits");
+static_assert(WAL_RECORD_EXEMPLARS < 1u << (8 - WAL_GROUP_TYPE_SHIFT), "a type is two bits");
 
 /* ---- sample control byte ---- */
 #define WAL_SAMPLE_LOCAL   0x80u /* varint of local id - previous id follows; else previous + 1 */

@@ -1,5 +1,5 @@
-/* Format version 1 of the log, held to a file: what is written today, what docs/format/wal.md
- * shows, and what is read today must all be the bytes in tests/golden/wal/v1/. Run from the
+/* Format version 2 of the log, held to a file: what is written today, what docs/format/wal.md
+ * shows, and what is read today must all be the bytes in tests/golden/wal/v2/. Run from the
  * repository's root. */
 #include "tests/support/golden.h"
 #include "tests/support/test.h"
@@ -10,11 +10,11 @@
 #include "wal/wal.h"
 #include "wal/wal_format.h"
 
-#define GOLDEN_PATH "wal/v1/00000001"
+#define GOLDEN_PATH "wal/v2/00000001"
 #define BYTES_MAX   1024
 
-/* The example of the format page: a series, samples in several modes, an exemplar, all of
- * partition 9. */
+/* The example of the format page: one frame with a series, samples in several modes and an exemplar
+ * of partition 9, and a sample of partition 40. */
 static size_t example_encode(uint8_t *out, size_t cap, uint64_t epoch)
 {
     struct tsdb_label items[] = {tsdb_label_make("__name__", "up"), tsdb_label_make("job", "node")};
@@ -26,10 +26,10 @@ static size_t example_encode(uint8_t *out, size_t cap, uint64_t epoch)
     const int64_t t = 1700000000000;
     struct wal_encoder e;
     wal_encoder_init(&e, out, out + cap);
-    wal_frame_begin(&e, WAL_RECORD_SERIES, 9, 1, 1, epoch);
+    wal_group_begin(&e, WAL_RECORD_SERIES, 9, 1, 1, epoch);
     wal_encode_series(&e, 0, &labels);
-    wal_frame_end(&e);
-    wal_frame_begin(&e, WAL_RECORD_SAMPLES, 9, 2, 1, epoch);
+    wal_group_end(&e);
+    wal_group_begin(&e, WAL_RECORD_SAMPLES, 9, 2, 1, epoch);
     wal_encode_float(&e, 0, t, 0, tsdb_double_bits(1), false, 0);
     wal_encode_float(&e, 1, t, 0, tsdb_double_bits(3.14), false, 0);
     wal_encode_float(&e, 2, t, 0, tsdb_double_bits(5), true, tsdb_double_bits(5));
@@ -38,9 +38,12 @@ static size_t example_encode(uint8_t *out, size_t cap, uint64_t epoch)
     wal_encode_float(&e, 10, t + 1, 0, TSDB_STALE_NAN_BITS, true, 0);
     wal_encode_float(&e, 11, t + 1, t - 999, tsdb_double_bits(0.1), true, tsdb_double_bits(0.3));
     wal_encode_histogram(&e, 12, t + 1, 0, TSDB_SAMPLE_HISTOGRAM_INT, raw, sizeof raw);
-    wal_frame_end(&e);
-    wal_frame_begin(&e, WAL_RECORD_EXEMPLARS, 9, 3, 1, epoch);
+    wal_group_end(&e);
+    wal_group_begin(&e, WAL_RECORD_EXEMPLARS, 9, 3, 1, epoch);
     wal_encode_exemplar(&e, 0, &exemplar);
+    wal_group_end(&e);
+    wal_group_begin(&e, WAL_RECORD_SAMPLES, 40, 7, 5, epoch);
+    wal_encode_float(&e, 300, t + 15, 0, tsdb_double_bits(2), false, 0);
     wal_frame_end(&e);
     return (size_t)(e.pos - out);
 }
@@ -79,7 +82,7 @@ static size_t example_write(uint8_t *out)
     write.batches[0] = (struct tsdb_batch){.write = &write,
                                            .wal_bytes = bytes,
                                            .wal_len = (uint32_t)len,
-                                           .wal_samples = 8,
+                                           .wal_samples = 9,
                                            .durability = TSDB_DURABILITY_STRICT};
     assert_true(tsdb_ring_reserve(wal_ring(w, 0), 1));
     wal_submit(w, 0, &write.batches[0]);
@@ -96,14 +99,14 @@ static size_t example_write(uint8_t *out)
     return size;
 }
 
-static void wal_format_1__written_today__golden_bytes(void **state)
+static void wal_format_2__written_today__golden_bytes(void **state)
 {
     (void)state;
     uint8_t written[BYTES_MAX];
     golden_check(GOLDEN_PATH, written, example_write(written));
 }
 
-static void wal_format_1__page__golden_bytes(void **state)
+static void wal_format_2__page__golden_bytes(void **state)
 {
     (void)state;
     golden_check_page(GOLDEN_PATH, "docs/format/wal.md", "```hexdump", 0);
@@ -129,7 +132,7 @@ static void samples_check(const struct wal_frame *frame)
     struct wal_frame_head head;
     struct wal_decoder d;
     struct wal_sample s;
-    assert_ok(wal_decode_head(frame->payload, frame->len, &head, &d, NULL));
+    assert_ok(wal_decode_head(frame->payload, frame->len, frame->time_ms, &head, &d, NULL));
     assert_true(head.log_seq == 2 && head.write_seq == 1 && head.epoch == 4);
     for (size_t i = 0; i < TSDB_ARRAY_LEN(want); i++) {
         assert_true(wal_decode_sample(&d, &s));
@@ -149,7 +152,7 @@ static void samples_check(const struct wal_frame *frame)
     assert_false(d.failed);
 }
 
-static void wal_format_1__golden_file__still_read(void **state)
+static void wal_format_2__golden_file__still_read(void **state)
 {
     (void)state;
     struct tsdb_fs_sim *sim;
@@ -162,6 +165,7 @@ static void wal_format_1__golden_file__still_read(void **state)
     struct tsdb_slice labels;
     struct tsdb_label items[4];
     struct tsdb_exemplar x;
+    struct wal_sample s;
     const struct wal_damage *damage;
     uint32_t local;
     assert_ok(tsdb_fs_sim_create(1, &sim, &fs));
@@ -169,11 +173,17 @@ static void wal_format_1__golden_file__still_read(void **state)
     struct wal_replay_options options = {.fs = &fs, .dir = "wal", .segment_from = 1};
     assert_ok_err(wal_replay_open(&options, &r, &err), &err);
     assert_ok_err(wal_replay_segment(r, &view, &err), &err);
-    assert_int_equal(view.frame_count, 3);
+    assert_int_equal(view.frame_count, 4);
+    uint32_t bytes = 0;
+    for (uint32_t i = 0; i < view.frame_count; i++) {
+        bytes += view.frames[i].bytes;
+    }
+    assert_int_equal(bytes, 120); /* header, 104 of groups */
     assert_int_equal(wal_replay_damage(r, &damage), 0);
     assert_int_equal(view.frames[0].partition, 9);
     assert_int_equal(view.frames[0].type, WAL_RECORD_SERIES);
-    assert_ok(wal_decode_head(view.frames[0].payload, view.frames[0].len, &head, &d, &err));
+    assert_ok(wal_decode_head(view.frames[0].payload, view.frames[0].len, view.frames[0].time_ms,
+                              &head, &d, &err));
     assert_true(wal_decode_series(&d, &local, &labels));
     assert_int_equal(local, 0);
     assert_int_equal(labels.len, 21);
@@ -181,17 +191,43 @@ static void wal_format_1__golden_file__still_read(void **state)
     assert_int_equal(view.frames[1].type, WAL_RECORD_SAMPLES);
     samples_check(&view.frames[1]);
     assert_int_equal(view.frames[2].type, WAL_RECORD_EXEMPLARS);
-    assert_ok(wal_decode_head(view.frames[2].payload, view.frames[2].len, &head, &d, &err));
+    assert_ok(wal_decode_head(view.frames[2].payload, view.frames[2].len, view.frames[2].time_ms,
+                              &head, &d, &err));
     assert_true(wal_decode_exemplar(&d, &local, items, 4, &x));
     assert_true(x.t_ms == 1700000000000 && x.bits == tsdb_double_bits(0.25) && x.labels.count == 1);
+    assert_int_equal(view.frames[3].type, WAL_RECORD_SAMPLES);
+    assert_int_equal(view.frames[3].partition, 40);
+    assert_ok(wal_decode_head(view.frames[3].payload, view.frames[3].len, view.frames[3].time_ms,
+                              &head, &d, &err));
+    assert_true(head.log_seq == 7 && head.write_seq == 5 && head.epoch == 4);
+    assert_true(wal_decode_sample(&d, &s));
+    assert_int_equal(s.local, 300);
+    assert_true(s.t_ms == 1700000000015 && s.bits == tsdb_double_bits(2));
     assert_int_equal(wal_replay_segment(r, &view, &err), TSDB_NOT_FOUND);
     wal_replay_close(r);
     tsdb_fs_sim_destroy(sim);
 }
 
+/* Version 1 was never released. */
+static void wal_format_1__golden_file__unsupported(void **state)
+{
+    (void)state;
+    struct tsdb_fs_sim *sim;
+    struct tsdb_fs fs;
+    struct tsdb_error err;
+    struct wal_replay *r;
+    assert_ok(tsdb_fs_sim_create(1, &sim, &fs));
+    golden_copy_in("wal/v1/00000001", &fs, "wal/00000001");
+    struct wal_replay_options options = {.fs = &fs, .dir = "wal", .segment_from = 1};
+    assert_int_equal(wal_replay_open(&options, &r, &err), TSDB_UNSUPPORTED);
+    assert_non_null(strstr(err.msg, "version 1"));
+    tsdb_fs_sim_destroy(sim);
+}
+
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(wal_format_1__written_today__golden_bytes),
-    cmocka_unit_test(wal_format_1__page__golden_bytes),
-    cmocka_unit_test(wal_format_1__golden_file__still_read),
+    cmocka_unit_test(wal_format_2__written_today__golden_bytes),
+    cmocka_unit_test(wal_format_2__page__golden_bytes),
+    cmocka_unit_test(wal_format_2__golden_file__still_read),
+    cmocka_unit_test(wal_format_1__golden_file__unsupported),
 };
 TEST_MAIN(tests)

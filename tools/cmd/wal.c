@@ -117,8 +117,8 @@ static void count_frame(const struct wal_frame *frame, struct wal_figures *f)
     struct tsdb_slice bytes;
     uint32_t local;
     f->frames++;
-    f->frame_bytes += frame->len + WAL_FRAME_HEADER_BYTES;
-    if (wal_decode_head(frame->payload, frame->len, &head, &d, NULL) != TSDB_OK) {
+    f->frame_bytes += frame->bytes;
+    if (wal_decode_head(frame->payload, frame->len, frame->time_ms, &head, &d, NULL) != TSDB_OK) {
         f->malformed++;
         return;
     }
@@ -267,7 +267,8 @@ static enum tsdb_status sum_segment(struct wal_tool *w, const struct wal_segment
         struct wal_decoder d;
         count_frame(frame, &s->f);
         if (frame->partition < TSDB_PARTITIONS &&
-            wal_decode_head(frame->payload, frame->len, &head, &d, NULL) == TSDB_OK) {
+            wal_decode_head(frame->payload, frame->len, frame->time_ms, &head, &d, NULL) ==
+                TSDB_OK) {
             uint64_t *seq = &s->log_seq[frame->partition];
             s->gaps += *seq != 0 && head.log_seq > *seq + 1;
             *seq = TSDB_MAX(*seq, head.log_seq);
@@ -471,7 +472,7 @@ static enum tsdb_status dump_frame(struct wal_tool *w, uint64_t segment,
                     frame->offset, type_name(frame->type));
     tsdb_buf_printf(b, ",\"partition\":%u,\"bytes\":%" PRIu32, frame->partition, frame->len);
     enum tsdb_status status = TSDB_OK;
-    if (wal_decode_head(frame->payload, frame->len, &head, &d, NULL) == TSDB_OK) {
+    if (wal_decode_head(frame->payload, frame->len, frame->time_ms, &head, &d, NULL) == TSDB_OK) {
         tsdb_buf_printf(b, ",\"log_seq\":%" PRIu64 ",\"write_seq\":%" PRIu64 ",\"epoch\":%" PRIu64,
                         head.log_seq, head.write_seq, head.epoch);
         tsdb_buf_put_str(b, ",\"items\":[");

@@ -1,4 +1,4 @@
-/* A batch applied to its partitions: runs of one partition, each with its frames for the log. */
+/* A batch applied to its partitions: runs of one partition, each with its groups of the frame for the log. */
 #include "base/assert.h"
 #include "tsdb/engine/apply_private.h"
 #include "tsdb/head/owner_path.h"
@@ -12,16 +12,23 @@
 
 static const int64_t future_ms_max = TSDB_FUTURE_MS_MAX;
 
-/* ---- frames ---- */
+/* ---- groups ---- */
 
-static void frame_begin(struct apply *a, enum wal_record_type type)
+static void group_begin(struct apply *a, enum wal_record_type type)
 {
-    TSDB_ASSERT(a->log && !a->encoder.frame);
+    TSDB_ASSERT(a->log && !a->encoder.group);
     a->partition->log_seq++;
     /* Relaxed: this thread wrote it. The batch's sequence is stored when it has been applied. */
     uint64_t seq = atomic_load_explicit(&a->partition->write_seq, memory_order_relaxed) + 1;
-    wal_frame_begin(&a->encoder, type, a->partition_id, a->partition->log_seq, seq,
+    wal_group_begin(&a->encoder, type, a->partition_id, a->partition->log_seq, seq,
                     a->partition->epoch);
+}
+
+void apply_group_end(struct apply *a)
+{
+    if (a->encoder.group) {
+        wal_group_end(&a->encoder);
+    }
 }
 
 void apply_frame_end(struct apply *a)
@@ -31,10 +38,10 @@ void apply_frame_end(struct apply *a)
     }
 }
 
-void apply_frame_ensure(struct apply *a, enum wal_record_type type)
+void apply_group_ensure(struct apply *a, enum wal_record_type type)
 {
-    if (!a->encoder.frame) {
-        frame_begin(a, type);
+    if (!a->encoder.group) {
+        group_begin(a, type);
     }
 }
 
@@ -92,7 +99,7 @@ static enum tsdb_status series_resolve(struct apply *a, struct tsdb_new_series *
         }
     }
     if (a->log && !head_labels_logged(a->head, local)) {
-        apply_frame_ensure(a, WAL_RECORD_SERIES);
+        apply_group_ensure(a, WAL_RECORD_SERIES);
         wal_encode_series(&a->encoder, local, &ns->labels);
         head_labels_logged_set(a->head, local);
     }
@@ -152,7 +159,7 @@ static void exemplars_resolve(struct apply *a, uint32_t begin, uint32_t end)
 static void log_float(struct apply *a, struct head_series *s, uint32_t local, int64_t t_ms,
                       int64_t start_ms, uint64_t bits)
 {
-    apply_frame_ensure(a, WAL_RECORD_SAMPLES);
+    apply_group_ensure(a, WAL_RECORD_SAMPLES);
     uint64_t epoch = a->partition->epoch;
     wal_encode_float(&a->encoder, local, t_ms, start_ms, bits, s->wal_epoch == epoch, s->wal_bits);
     s->wal_epoch = epoch;
@@ -169,7 +176,7 @@ static void log_sample(struct apply *a, const struct tsdb_entry *e, struct head_
         return;
     }
     const struct tsdb_raw_histogram *h = (const struct tsdb_raw_histogram *)(uintptr_t)e->value;
-    apply_frame_ensure(a, WAL_RECORD_SAMPLES);
+    apply_group_ensure(a, WAL_RECORD_SAMPLES);
     wal_encode_histogram(&a->encoder, local, e->t_ms, start_ms, (enum tsdb_sample_kind)e->kind,
                          h->data, h->len);
     a->batch->wal_samples++;
@@ -259,7 +266,7 @@ static void run_samples(struct apply *a, uint32_t begin, uint32_t end)
             log_float(a, s, local, e->t_ms, 0, e->value);
         }
     }
-    apply_frame_end(a);
+    apply_group_end(a);
     if (fast > 0) {
         a->changed = true;
         a->result->samples_written += fast;
@@ -285,7 +292,7 @@ static void exemplar_apply(struct apply *a, const struct tsdb_write_exemplar *we
         a->result->exemplars_written++;
         a->changed = true;
         if (a->log) {
-            apply_frame_ensure(a, WAL_RECORD_EXEMPLARS);
+            apply_group_ensure(a, WAL_RECORD_EXEMPLARS);
             wal_encode_exemplar(&a->encoder, local, &x);
         }
     } else if (status == TSDB_NOMEM) {
@@ -302,7 +309,7 @@ static void run_exemplars(struct apply *a, uint32_t begin, uint32_t end)
     for (uint32_t i = begin; i < end && a->failure == TSDB_OK; i++) {
         exemplar_apply(a, &a->write->exemplars[i]);
     }
-    apply_frame_end(a);
+    apply_group_end(a);
 }
 
 /* ---- a batch ---- */
@@ -326,7 +333,7 @@ void apply_run_begin(struct apply *a, uint32_t partition)
 
 static void run_end(struct apply *a)
 {
-    TSDB_ASSERT(!a->encoder.frame);
+    TSDB_ASSERT(!a->encoder.group);
     if (a->changed) {
         uint64_t seq = atomic_load_explicit(&a->partition->write_seq, memory_order_relaxed);
         /* Release: partners are the checkpoint and whoever caches results; who sees the sequence
@@ -357,11 +364,11 @@ static uint32_t exemplars_run_end(const struct tsdb_write *w, uint32_t begin, ui
 
 /* All that was accepted was there already, so there is nothing to log; yet the answer must not
  * come before that earlier write is in the log. An empty frame keeps its place in the queue. */
-static void frame_for_duplicates(struct apply *a)
+static void group_for_duplicates(struct apply *a)
 {
     if (a->log && a->duplicates && a->encoder.pos == a->batch->wal_bytes) {
-        frame_begin(a, WAL_RECORD_SAMPLES);
-        apply_frame_end(a);
+        group_begin(a, WAL_RECORD_SAMPLES);
+        apply_group_end(a);
     }
 }
 
@@ -384,7 +391,7 @@ static void batch_runs(struct apply *a)
         if (w->new_series_count > 0) {
             entries_resolve(a, i, i_end);
             exemplars_resolve(a, x, x_end);
-            apply_frame_end(a);
+            apply_group_end(a);
         }
         run_samples(a, i, i_end);
         run_exemplars(a, x, x_end);
@@ -393,8 +400,9 @@ static void batch_runs(struct apply *a)
         x = x_end;
     }
     if (a->partition) {
-        frame_for_duplicates(a);
+        group_for_duplicates(a);
     }
+    apply_frame_end(a);
 }
 
 void apply_init(struct apply *a, struct owner *o, struct tsdb_batch *b)

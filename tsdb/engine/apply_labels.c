@@ -2,7 +2,7 @@
 #include "base/assert.h"
 #include "tsdb/engine/apply_private.h"
 
-/* A write of our own that carries SERIES frames ahead of the batch that needs them. */
+/* A write of our own that carries SERIES groups ahead of the batch that needs them. */
 struct label_write {
     struct tsdb_write write;
     size_t bytes; /* of this allocation */
@@ -28,7 +28,7 @@ static uint32_t labels_load(const struct owner *o, const struct tsdb_entry *e,
                             tsdb_series_local(e->series), items, TSDB_LABELS_MAX);
 }
 
-/* Bytes for the SERIES frames that the batch lacks (a bound); 0: none. */
+/* Bytes for the SERIES groups that the batch lacks (a bound); 0: none. */
 static size_t labels_missing_bytes(const struct owner *o, const struct tsdb_batch *b)
 {
     struct tsdb_label items[TSDB_LABELS_MAX];
@@ -52,11 +52,11 @@ static void label_write_fill(struct apply *a, const struct tsdb_batch *source)
             continue;
         }
         if (!a->partition || a->partition_id != e->partition) {
-            apply_frame_end(a);
+            apply_group_end(a);
             apply_run_begin(a, e->partition);
         }
         struct tsdb_labels labels = {items, labels_load(a->owner, e, items)};
-        apply_frame_ensure(a, WAL_RECORD_SERIES);
+        apply_group_ensure(a, WAL_RECORD_SERIES);
         wal_encode_series(&a->encoder, tsdb_series_local(e->series), &labels);
         head_labels_logged_set(a->head, tsdb_series_local(e->series));
     }

@@ -217,7 +217,7 @@ void replay_frame(struct replay_partition *p, uint64_t segment, const struct wal
     if (p->status != TSDB_OK) {
         return;
     }
-    if (wal_decode_head(frame->payload, frame->len, &head, &d, NULL) != TSDB_OK) {
+    if (wal_decode_head(frame->payload, frame->len, frame->time_ms, &head, &d, NULL) != TSDB_OK) {
         note_malformed(p, segment, frame);
         return;
     }
@@ -226,7 +226,7 @@ void replay_frame(struct replay_partition *p, uint64_t segment, const struct wal
     }
     enter_frame(p, segment, frame->offset, &head);
     p->frames++;
-    p->bytes += WAL_FRAME_HEADER_BYTES + frame->len;
+    p->bytes += frame->bytes;
     switch (frame->type) {
     case WAL_RECORD_SERIES:
         apply_series(p, &d);

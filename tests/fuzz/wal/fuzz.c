@@ -40,7 +40,7 @@ static void frame_decode(const struct wal_frame *f)
     struct tsdb_slice labels;
     uint32_t local, count;
     must(f->partition < TSDB_PARTITIONS);
-    if (wal_decode_head(f->payload, f->len, &head, &d, NULL) != TSDB_OK) {
+    if (wal_decode_head(f->payload, f->len, f->time_ms, &head, &d, NULL) != TSDB_OK) {
         return;
     }
     samples_decode(f, d);
@@ -77,7 +77,9 @@ static void replay(const uint8_t *data, size_t len, const uint8_t *second, size_
     if (wal_replay_open(&options, &r, NULL) == TSDB_OK) {
         while (wal_replay_segment(r, &view, NULL) == TSDB_OK) {
             for (uint32_t i = 0; i < view.frame_count; i++) {
-                must(i == 0 || view.frames[i].offset > view.frames[i - 1].offset);
+                must(i == 0 || view.frames[i].offset >= view.frames[i - 1].offset);
+                must(i == 0 ||
+                     view.frames[i].payload >= view.frames[i - 1].payload + view.frames[i - 1].len);
                 frame_decode(&view.frames[i]);
             }
         }
@@ -89,6 +91,29 @@ static void replay(const uint8_t *data, size_t len, const uint8_t *second, size_
         wal_replay_close(r);
     }
     tsdb_fs_sim_destroy(sim);
+}
+
+/* Make a payload groups: types that there are, lengths that end within it. */
+static void groups_put_right(uint8_t *p, size_t len)
+{
+    const uint8_t *end = p + len;
+    uint64_t body = 0;
+    int64_t ahead;
+    while (end - p >= 2) {
+        *p |= *p >> WAL_GROUP_TYPE_SHIFT == 0 ? 1u << WAL_GROUP_TYPE_SHIFT : 0;
+        const uint8_t *at = tsdb_get_varint(p + 1, end, &ahead);
+        const uint8_t *begin = at ? tsdb_get_uvarint(at, end, &body) : NULL;
+        if (!at || at == end) {
+            return;
+        }
+        uint8_t *length = p + (at - p);
+        if (!begin || body < WAL_GROUP_BODY_MIN || body > (uint64_t)(end - begin)) {
+            *length = (uint8_t)TSDB_MIN(end - at - 1, 0x7f);
+            begin = at + 1;
+            body = *length;
+        }
+        p += (size_t)(begin - p) + (size_t)body;
+    }
 }
 
 /* Give the segment a header, and every stretch that could be a frame the magic and CRC. */
@@ -104,9 +129,9 @@ static void put_right(uint8_t *data, size_t len)
         uint32_t left = (uint32_t)(len - at - WAL_FRAME_HEADER_BYTES) & ~(WAL_FRAME_ALIGN - 1);
         tsdb_store_le32(p + WAL_FRAME_AT_MAGIC, WAL_FRAME_MAGIC);
         tsdb_store_le32(p + WAL_FRAME_AT_LEN, TSDB_MIN(tsdb_load_le32(p + WAL_FRAME_AT_LEN), left));
-        p[WAL_FRAME_AT_TYPE] = (uint8_t)(1 + p[WAL_FRAME_AT_TYPE] % 3);
-        p[WAL_FRAME_AT_PARTITION] %= TSDB_PARTITIONS;
-        tsdb_store_le16(p + WAL_FRAME_AT_ZERO, 0);
+        p[WAL_FRAME_AT_TYPE] = WAL_FRAME_GROUPS;
+        memset(p + WAL_FRAME_AT_ZERO, 0, 3);
+        groups_put_right(p + WAL_FRAME_HEADER_BYTES, tsdb_load_le32(p + WAL_FRAME_AT_LEN));
         tsdb_store_le32(p + WAL_FRAME_AT_CRC, wal_frame_crc(p, 1, at));
         at += (size_t)wal_frame_bytes(tsdb_load_le32(p + WAL_FRAME_AT_LEN));
     }

@@ -220,7 +220,8 @@ static void replay_frame(struct fixture *f, const struct wal_frame *frame)
     struct wal_frame_head head;
     struct wal_decoder d;
     struct tsdb_error err = {0};
-    assert_ok_err(wal_decode_head(frame->payload, frame->len, &head, &d, &err), &err);
+    assert_ok_err(wal_decode_head(frame->payload, frame->len, frame->time_ms, &head, &d, &err),
+                  &err);
     assert_int_equal(head.log_seq, f->last_log_seq[frame->partition] + 1);
     f->last_log_seq[frame->partition] = head.log_seq;
     f->frames++;

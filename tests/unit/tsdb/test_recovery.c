@@ -202,6 +202,64 @@ static void see(void *arg, uint32_t series, int64_t t_ms, int64_t start_ms,
     s->wrong += bits != tsdb_double_bits((double)(t_ms - HX_WALL_MS));
 }
 
+#define WIDE_SERIES 40u
+#define WIDE_ROUNDS 300u
+
+struct wide {
+    bool there[WIDE_SERIES][WIDE_ROUNDS];
+    uint32_t wrong;
+};
+static void wide_see(void *arg, uint32_t series, int64_t t_ms, int64_t start_ms,
+                     enum tsdb_sample_kind kind, uint64_t bits,
+                     const struct tsdb_histogram *histogram)
+{
+    (void)start_ms, (void)kind, (void)histogram;
+    struct wide *w = arg;
+    uint64_t round = (uint64_t)(t_ms - HX_WALL_MS);
+    assert_true(series < WIDE_SERIES && round < WIDE_ROUNDS);
+    w->there[series][round] = true;
+    w->wrong += bits != tsdb_double_bits((double)round);
+}
+
+/* One frame has all that an owner got of a request. Without it, that owner's partitions lose what
+ * follows up to the next epoch, the other owner's nothing. */
+static void tsdb_open__frame_of_many_partitions_lost__costs_them_one_epoch(void **state)
+{
+    static struct wide wide;
+    struct hx *h = *state;
+    uint32_t hurt = 0, longest = 0;
+    h->options.owner_count = 2;
+    h->options.wal_segment_bytes = 1u << 20;
+    h->options.wal_epoch_bytes = 1u << 13; /* some 16 rounds */
+    open_ok(h);
+    for (uint32_t k = 0; k < WIDE_ROUNDS; k++) {
+        struct hx_sample samples[WIDE_SERIES];
+        for (uint32_t i = 0; i < WIDE_SERIES; i++) {
+            samples[i] = hx_float(i, HX_WALL_MS + k, k);
+        }
+        assert_ok(hx_put(h, samples, WIDE_SERIES, TSDB_DURABILITY_STRICT, NULL));
+    }
+    hx_die(h, true);
+    tsdb_fs_sim_flip(h->sim, "wal/00000001", 40000, 40001, 1);
+    open_ok(h);
+    memset(&wide, 0, sizeof wide);
+    assert_ok(hx_visit(h, wide_see, &wide, NULL));
+    struct tsdb_stats s = stats(h);
+    assert_int_equal(s.replay_damage, 1);
+    assert_true(s.replay_lost_frames > 1); /* groups of several partitions */
+    assert_int_equal(wide.wrong, 0);
+    for (uint32_t i = 0; i < WIDE_SERIES; i++) {
+        uint32_t lost = 0;
+        for (uint32_t k = 0; k < WIDE_ROUNDS; k++) {
+            lost += !wide.there[i][k];
+        }
+        hurt += lost > 0;
+        longest = TSDB_MAX(longest, lost);
+    }
+    assert_in_range(hurt, 10, 30); /* one of the two owners' */
+    assert_in_range(longest, 1, 25);
+}
+
 /* A flipped stretch of log costs samples, and never makes wrong ones. */
 static void tsdb_open__log_damaged_anywhere__reported_and_nothing_decoded_wrongly(void **state)
 {
@@ -482,6 +540,7 @@ static const struct CMUnitTest tests[] = {
     CASE(tsdb_close__nothing_new__no_second_checkpoint),
     CASE(tsdb_open__exemplars_in_log_and_checkpoint__each_once),
     CASE(tsdb_open__memory_mode__close_keeps_all_kill_keeps_what_was_upgraded),
+    CASE(tsdb_open__frame_of_many_partitions_lost__costs_them_one_epoch),
     CASE(tsdb_open__log_damaged_anywhere__reported_and_nothing_decoded_wrongly),
     CASE(tsdb_open__newest_checkpoint_damaged__older_one_and_its_log_are_used),
     CASE(tsdb_open__only_checkpoint_damaged__corrupt_with_place_and_untouched),

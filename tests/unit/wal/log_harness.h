@@ -111,7 +111,7 @@ static inline struct log_batch *log_batch_make(struct log_harness *h, uint32_t o
     log_raw_fill(raw, raw_len, owner, b->seq);
     struct wal_encoder e;
     wal_encoder_init(&e, b->bytes, b->bytes + cap);
-    wal_frame_begin(&e, WAL_RECORD_SAMPLES, owner, b->seq + 1, b->seq + 1, wal_epoch(h->wal));
+    wal_group_begin(&e, WAL_RECORD_SAMPLES, owner, b->seq + 1, b->seq + 1, wal_epoch(h->wal));
     wal_encode_histogram(&e, 7, 1700000000000, 0, TSDB_SAMPLE_HISTOGRAM_INT, raw, raw_len);
     wal_frame_end(&e);
     free(raw);
@@ -187,7 +187,7 @@ static inline void log_frame_judge(const struct log_harness *h, const struct wal
     struct wal_sample s;
     struct tsdb_error err;
     if (frame->partition >= OWNERS_MAX ||
-        wal_decode_head(frame->payload, frame->len, &head, &d, &err) != TSDB_OK ||
+        wal_decode_head(frame->payload, frame->len, frame->time_ms, &head, &d, &err) != TSDB_OK ||
         !wal_decode_sample(&d, &s) || d.pos != d.end || d.failed || head.log_seq == 0 ||
         head.log_seq > h->seq[frame->partition]) {
         f->wrong = "a frame that nobody wrote";

@@ -83,7 +83,7 @@ static void frame_make(struct frame *f, struct tsdb_prng *p, struct bases *b)
     f->head = (struct wal_frame_head){tsdb_prng_next(p) >> tsdb_prng_below(p, 64),
                                       tsdb_prng_next(p), tsdb_prng_below(p, 1000)};
     wal_encoder_init(&e, f->bytes, f->bytes + sizeof f->bytes);
-    wal_frame_begin(&e, WAL_RECORD_SAMPLES, 63, f->head.log_seq, f->head.write_seq, f->head.epoch);
+    wal_group_begin(&e, WAL_RECORD_SAMPLES, 63, f->head.log_seq, f->head.write_seq, f->head.epoch);
     for (uint32_t i = 0; i < f->count; i++) {
         struct item *it = &f->items[i];
         memset(it, 0, sizeof *it);
@@ -110,6 +110,30 @@ static void frame_make(struct frame *f, struct tsdb_prng *p, struct bases *b)
     f->len = (size_t)(e.pos - f->bytes);
 }
 
+/* The one group of a frame. */
+static struct wal_group only_group(const uint8_t *frame)
+{
+    struct wal_groups groups = {.pos = frame + WAL_FRAME_HEADER_BYTES,
+                                .end = frame + WAL_FRAME_HEADER_BYTES +
+                                       tsdb_load_le32(frame + WAL_FRAME_AT_LEN)};
+    struct wal_group g, more;
+    assert_int_equal(frame[WAL_FRAME_AT_TYPE], WAL_FRAME_GROUPS);
+    assert_true(wal_groups_next(&groups, &g));
+    assert_false(wal_groups_next(&groups, &more));
+    assert_false(groups.failed);
+    return g;
+}
+
+/* Its items, behind the numbers that begin it. */
+static struct wal_decoder only_items(const uint8_t *frame)
+{
+    struct wal_group g = only_group(frame);
+    struct wal_frame_head head;
+    struct wal_decoder d;
+    assert_ok(wal_decode_head(g.body.data, (uint32_t)g.body.len, g.time_ms, &head, &d, NULL));
+    return d;
+}
+
 static void frame_check(const struct frame *f, struct bases *b)
 {
     struct wal_frame_head head;
@@ -118,9 +142,11 @@ static void frame_check(const struct frame *f, struct bases *b)
     struct tsdb_error err;
     uint32_t len = tsdb_load_le32(f->bytes + WAL_FRAME_AT_LEN);
     assert_int_equal(wal_frame_bytes(len), f->len);
-    assert_int_equal(f->bytes[WAL_FRAME_AT_TYPE], WAL_RECORD_SAMPLES);
-    assert_int_equal(f->bytes[WAL_FRAME_AT_PARTITION], 63);
-    assert_ok_err(wal_decode_head(f->bytes + WAL_FRAME_HEADER_BYTES, len, &head, &d, &err), &err);
+    struct wal_group g = only_group(f->bytes);
+    assert_int_equal(g.type, WAL_RECORD_SAMPLES);
+    assert_int_equal(g.partition, 63);
+    assert_ok_err(wal_decode_head(g.body.data, (uint32_t)g.body.len, g.time_ms, &head, &d, &err),
+                  &err);
     assert_memory_equal(&head, &f->head, sizeof head);
     for (uint32_t i = 0; i < f->count; i++) {
         const struct item *it = &f->items[i];
@@ -163,22 +189,19 @@ static void wal_encode_float__unchanged_values__share_one_control_byte(void **st
     (void)state;
     uint8_t bytes[4096];
     struct wal_encoder e;
-    struct wal_frame_head head;
     struct wal_decoder d;
     struct wal_sample s;
     wal_encoder_init(&e, bytes, bytes + sizeof bytes);
-    wal_frame_begin(&e, WAL_RECORD_SAMPLES, 0, 1, 1, 1);
+    wal_group_begin(&e, WAL_RECORD_SAMPLES, 0, 1, 1, 1);
     const uint8_t *begin = e.pos;
     for (uint32_t i = 0; i < 14; i++) {
         wal_encode_float(&e, 5 + i, 1000, 0, 3, true, 3);
     }
-    assert_int_equal(e.pos - begin,
-                     3 + 3); /* runs of 6, 6 and 2; the first has local id and time */
+    assert_int_equal(e.pos - begin, 3 + 1); /* runs of 6, 6 and 2; the first has a local id */
     wal_encode_float(&e, 19, 1001, 0, 3, true, 3); /* another time: no run */
     wal_encode_float(&e, 21, 1001, 0, 3, true, 3); /* an id left out: no run */
     wal_frame_end(&e);
-    assert_ok(wal_decode_head(bytes + WAL_FRAME_HEADER_BYTES,
-                              tsdb_load_le32(bytes + WAL_FRAME_AT_LEN), &head, &d, NULL));
+    d = only_items(bytes);
     for (uint32_t i = 0; i < 16; i++) {
         assert_true(wal_decode_sample(&d, &s));
         assert_int_equal(s.local, i < 15 ? 5 + i : 21);
@@ -196,19 +219,17 @@ static void wal_encode_series__labels__decode_to_canonical_bytes(void **state)
     struct tsdb_labels labels = {items, 2};
     uint8_t bytes[1024], canonical[64];
     struct wal_encoder e;
-    struct wal_frame_head head;
     struct wal_decoder d;
     struct tsdb_slice found;
     uint32_t local;
     size_t len = tsdb_labels_encode(&labels, canonical);
     wal_encoder_init(&e, bytes, bytes + sizeof bytes);
-    wal_frame_begin(&e, WAL_RECORD_SERIES, 9, 1, 2, 3);
+    wal_group_begin(&e, WAL_RECORD_SERIES, 9, 1, 2, 3);
     wal_encode_series(&e, 0, &labels);
     wal_encode_series(&e, TSDB_SERIES_LOCAL_MAX - 1, &labels);
     wal_encode_series(&e, 17, &labels);
     wal_frame_end(&e);
-    assert_ok(wal_decode_head(bytes + WAL_FRAME_HEADER_BYTES,
-                              tsdb_load_le32(bytes + WAL_FRAME_AT_LEN), &head, &d, NULL));
+    d = only_items(bytes);
     static const uint32_t locals[] = {0, TSDB_SERIES_LOCAL_MAX - 1, 17};
     for (int i = 0; i < 3; i++) {
         assert_true(wal_decode_series(&d, &local, &found));
@@ -228,16 +249,14 @@ static void wal_encode_exemplar__labels_and_value__decode_to_the_same(void **sta
     struct tsdb_exemplar bare = {.bits = 1};
     uint8_t bytes[1024];
     struct wal_encoder e;
-    struct wal_frame_head head;
     struct wal_decoder d;
     uint32_t local;
     wal_encoder_init(&e, bytes, bytes + sizeof bytes);
-    wal_frame_begin(&e, WAL_RECORD_EXEMPLARS, 9, 1, 2, 3);
+    wal_group_begin(&e, WAL_RECORD_EXEMPLARS, 9, 1, 2, 3);
     wal_encode_exemplar(&e, 4, &x);
     wal_encode_exemplar(&e, 4, &bare);
     wal_frame_end(&e);
-    assert_ok(wal_decode_head(bytes + WAL_FRAME_HEADER_BYTES,
-                              tsdb_load_le32(bytes + WAL_FRAME_AT_LEN), &head, &d, NULL));
+    d = only_items(bytes);
     assert_true(wal_decode_exemplar(&d, &local, out_items, 4, &out));
     assert_int_equal(local, 4);
     assert_true(out.bits == x.bits && out.t_ms == x.t_ms);
@@ -249,10 +268,120 @@ static void wal_encode_exemplar__labels_and_value__decode_to_the_same(void **sta
     assert_false(d.failed);
 }
 
+/* ---- groups ---- */
+
+/* A frame of a batch of two partitions: labels, samples, an exemplar; then samples of the other. */
+static size_t groups_make(uint8_t *out, size_t cap)
+{
+    struct tsdb_label items[] = {tsdb_label_make("__name__", "up")};
+    struct tsdb_labels labels = {items, 1};
+    struct tsdb_exemplar x = {.bits = 1, .t_ms = 1700000000007};
+    struct wal_encoder e;
+    wal_encoder_init(&e, out, out + cap);
+    wal_group_begin(&e, WAL_RECORD_SERIES, 5, 100, 99, 7);
+    wal_encode_series(&e, 0, &labels);
+    wal_group_end(&e);
+    wal_group_begin(&e, WAL_RECORD_SAMPLES, 5, 101, 99, 7);
+    wal_encode_float(&e, 0, 1700000000000, 0, 3, false, 0);
+    wal_encode_float(&e, 1, 1700000000002, 0, 3, false, 0);
+    wal_group_end(&e);
+    wal_group_begin(&e, WAL_RECORD_EXEMPLARS, 5, 102, 99, 7);
+    wal_encode_exemplar(&e, 0, &x);
+    wal_group_end(&e);
+    wal_group_begin(&e, WAL_RECORD_SAMPLES, 63, 9, 9, 8);
+    for (uint32_t i = 0; i < 300; i++) { /* a length of two bytes */
+        wal_encode_float(&e, i, 1699999999000, 0, i * UINT64_C(0x123456789abcd), false, 0);
+    }
+    wal_frame_end(&e);
+    return (size_t)(e.pos - out);
+}
+
+static void wal_groups_next__several_partitions_in_a_frame__each_by_itself(void **state)
+{
+    (void)state;
+    static const struct {
+        enum wal_record_type type;
+        uint32_t partition;
+        uint64_t log_seq, epoch;
+        int64_t time_ms;
+    } want[] = {
+        {WAL_RECORD_SERIES, 5, 100, 7, 0},
+        {WAL_RECORD_SAMPLES, 5, 101, 7, 1700000000000},
+        {WAL_RECORD_EXEMPLARS, 5, 102, 7, 1700000000007},
+        {WAL_RECORD_SAMPLES, 63, 9, 8, 1699999999000},
+    };
+    static uint8_t bytes[32768];
+    size_t len = groups_make(bytes, sizeof bytes);
+    uint32_t payload = tsdb_load_le32(bytes + WAL_FRAME_AT_LEN);
+    assert_int_equal(wal_frame_bytes(payload), len);
+    struct wal_groups groups = {.pos = bytes + WAL_FRAME_HEADER_BYTES,
+                                .end = bytes + WAL_FRAME_HEADER_BYTES + payload};
+    struct wal_group g;
+    struct wal_frame_head head;
+    struct wal_decoder d;
+    struct wal_sample s;
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(want); i++) {
+        assert_true(wal_groups_next(&groups, &g));
+        assert_int_equal(g.type, want[i].type);
+        assert_int_equal(g.partition, want[i].partition);
+        assert_true(g.time_ms == want[i].time_ms);
+        assert_ok(wal_decode_head(g.body.data, (uint32_t)g.body.len, g.time_ms, &head, &d, NULL));
+        assert_true(head.log_seq == want[i].log_seq && head.epoch == want[i].epoch);
+        uint32_t n = 0;
+        while (g.type == WAL_RECORD_SAMPLES && wal_decode_sample(&d, &s)) {
+            assert_int_equal(s.local, n);
+            assert_true(s.t_ms == want[i].time_ms + (i == 1 ? 2 * n : 0));
+            n++;
+        }
+        assert_int_equal(n, i == 1 ? 2 : i == 3 ? 300 : 0);
+    }
+    assert_false(wal_groups_next(&groups, &g));
+    assert_false(groups.failed);
+}
+
+static void wal_groups_next__cut_anywhere__fails_unless_between_groups(void **state)
+{
+    (void)state;
+    static uint8_t bytes[32768];
+    struct test_guard guard;
+    test_guard_init(&guard, sizeof bytes);
+    (void)groups_make(bytes, sizeof bytes);
+    uint32_t payload = tsdb_load_le32(bytes + WAL_FRAME_AT_LEN), whole = 0;
+    for (uint32_t cut = 0; cut <= payload; cut++) {
+        const uint8_t *p = test_guard_at_end(&guard, bytes + WAL_FRAME_HEADER_BYTES, cut);
+        struct wal_groups groups = {.pos = p, .end = p + cut};
+        struct wal_group g;
+        while (wal_groups_next(&groups, &g)) {
+        }
+        whole += !groups.failed;
+    }
+    assert_int_equal(whole, 5); /* of 0 to 4 groups */
+    test_guard_deinit(&guard);
+}
+
+static void wal_groups_next__impossible_heads__failed(void **state)
+{
+    (void)state;
+    static const uint8_t heads[][8] = {
+        {0x05, 0, 3, 1, 0, 1},                        /* no type */
+        {0x45, 0, 2, 1, 0, 1},                        /* a body without its numbers */
+        {0x45, 0, 6, 1, 0, 1, 0, 0},                  /* longer than what is there */
+        {0x45, 0xff, 0xff, 0xff, 0xff, 0xff, 3, 1},   /* a time without end */
+        {0x45, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f} /* a length that no file has */
+    };
+    struct wal_group g;
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(heads); i++) {
+        struct wal_groups groups = {.pos = heads[i], .end = heads[i] + sizeof heads[i]};
+        assert_false(wal_groups_next(&groups, &g));
+        assert_true(groups.failed);
+        assert_false(wal_groups_next(&groups, &g));
+    }
+}
+
 /* ---- hostile bytes, against a page that faults ---- */
 
 /* Decode as every type; returns items of the samples form. */
-static uint32_t decode_all(const uint8_t *payload, uint32_t len)
+static uint32_t body_decode(const uint8_t *payload, uint32_t len)
 {
     struct wal_frame_head head;
     struct wal_decoder d, begin;
@@ -261,7 +390,7 @@ static uint32_t decode_all(const uint8_t *payload, uint32_t len)
     struct tsdb_label items[8];
     struct tsdb_exemplar x;
     uint32_t n = 0, local;
-    if (wal_decode_head(payload, len, &head, &begin, NULL) != TSDB_OK) {
+    if (wal_decode_head(payload, len, 5, &head, &begin, NULL) != TSDB_OK) {
         return 0;
     }
     for (d = begin; wal_decode_sample(&d, &s); n++) {
@@ -276,6 +405,20 @@ static uint32_t decode_all(const uint8_t *payload, uint32_t len)
     return n;
 }
 
+/* As groups, and as the body of one. */
+static uint32_t decode_all(const uint8_t *payload, uint32_t len)
+{
+    struct wal_groups groups = {.pos = payload, .end = payload + len};
+    struct wal_group g;
+    while (wal_groups_next(&groups, &g)) {
+        assert_true(g.partition < TSDB_PARTITIONS && g.type >= WAL_RECORD_SERIES &&
+                    g.type <= WAL_RECORD_EXEMPLARS);
+        assert_true(g.body.data >= payload && g.body.data + g.body.len <= payload + len);
+        body_decode(g.body.data, (uint32_t)g.body.len);
+    }
+    return body_decode(payload, len);
+}
+
 static void wal_decode__truncated_anywhere__stops_inside(void **state)
 {
     (void)state;
@@ -288,13 +431,13 @@ static void wal_decode__truncated_anywhere__stops_inside(void **state)
     for (int round = 0; round < 20; round++) {
         memset(&b, 0, sizeof b);
         frame_make(&f, &p, &b);
-        uint32_t len = tsdb_load_le32(f.bytes + WAL_FRAME_AT_LEN), before = 0;
+        struct tsdb_slice body = only_group(f.bytes).body;
+        uint32_t len = (uint32_t)body.len, before = 0;
         if (len > g.bytes) {
             continue;
         }
         for (uint32_t cut = 0; cut <= len; cut++) {
-            uint32_t n =
-                decode_all(test_guard_at_end(&g, f.bytes + WAL_FRAME_HEADER_BYTES, cut), cut);
+            uint32_t n = decode_all(test_guard_at_end(&g, body.data, cut), cut);
             assert_true(n >= before); /* more bytes, no fewer items */
             before = n;
         }
@@ -330,17 +473,20 @@ static void wal_decode_sample__local_id_out_of_range__fails(void **state)
     struct wal_frame_head head;
     struct wal_decoder d;
     struct wal_sample s;
-    assert_ok(wal_decode_head(payload, sizeof payload, &head, &d, NULL));
+    assert_ok(wal_decode_head(payload, sizeof payload, 0, &head, &d, NULL));
     assert_false(wal_decode_sample(&d, &s));
     assert_true(d.failed);
     payload[4] = 0x80; /* one less: the last id there is */
-    assert_ok(wal_decode_head(payload, sizeof payload, &head, &d, NULL));
+    assert_ok(wal_decode_head(payload, sizeof payload, 0, &head, &d, NULL));
     assert_true(wal_decode_sample(&d, &s));
     assert_int_equal(s.local, TSDB_SERIES_LOCAL_MAX - 1);
 }
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(wal_encode__random_samples__decode_to_the_same),
+    cmocka_unit_test(wal_groups_next__several_partitions_in_a_frame__each_by_itself),
+    cmocka_unit_test(wal_groups_next__cut_anywhere__fails_unless_between_groups),
+    cmocka_unit_test(wal_groups_next__impossible_heads__failed),
     cmocka_unit_test(wal_encode_float__unchanged_values__share_one_control_byte),
     cmocka_unit_test(wal_encode_series__labels__decode_to_canonical_bytes),
     cmocka_unit_test(wal_encode_exemplar__labels_and_value__decode_to_the_same),

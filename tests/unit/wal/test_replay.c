@@ -269,7 +269,71 @@ static void wal_replay_open__unknown_version__unsupported(void **state)
     file_patch(&h, "wal/00000001", header, sizeof header, 0);
     options = (struct wal_replay_options){.fs = &h.fs, .dir = "wal"};
     assert_int_equal(wal_replay_open(&options, &r, &err), TSDB_UNSUPPORTED);
-    assert_non_null(strstr(err.msg, "version 2"));
+    char expected[32];
+    snprintf(expected, sizeof expected, "version %d", TSDB_FORMAT_WAL + 1);
+    assert_non_null(strstr(err.msg, expected));
+    log_deinit(&h);
+}
+
+/* Give the frame at `at` of segment 1 a good CRC, whatever it holds. */
+static void frame_put(struct log_harness *h, uint8_t *frame, uint64_t at)
+{
+    tsdb_store_le32(frame + WAL_FRAME_AT_CRC, wal_frame_crc(frame, 1, at));
+    file_patch(h, "wal/00000001", frame, wal_frame_bytes(tsdb_load_le32(frame + WAL_FRAME_AT_LEN)),
+               at);
+}
+
+static void wal_replay__good_crc_but_no_groups__damage_of_that_frame(void **state)
+{
+    (void)state;
+    /* The first frame's head of a group, or its length, made impossible. */
+    static const struct {
+        uint32_t at;
+        uint8_t byte;
+    } changes[] = {{WAL_FRAME_HEADER_BYTES, 0x05},  /* no type */
+                   {WAL_FRAME_HEADER_BYTES + 7, 2}, /* a short body, and bytes behind it */
+                   {WAL_FRAME_HEADER_BYTES + 7, 0xff}};
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(changes); i++) {
+        struct log_harness h;
+        struct log_found f;
+        log_make(&h, 12, 3);
+        const struct tsdb_batch *b = &h.batches[0].write.batches[0];
+        uint8_t *frame = malloc(b->wal_len);
+        memcpy(frame, b->wal_bytes, b->wal_len);
+        tsdb_store_le32(frame + WAL_FRAME_AT_MAGIC, WAL_FRAME_MAGIC);
+        frame[changes[i].at] = changes[i].byte;
+        frame_put(&h, frame, WAL_SEGMENT_HEADER_BYTES);
+        log_replay(&h, 0, &f);
+        assert_null(f.wrong);
+        assert_int_equal(f.count, 2);
+        assert_int_equal(f.damage_count, 1);
+        assert_int_equal(f.damage_first.from, WAL_SEGMENT_HEADER_BYTES);
+        assert_int_equal(f.damage_first.to, WAL_SEGMENT_HEADER_BYTES + b->wal_len);
+        free(frame);
+        log_found_deinit(&f);
+        log_deinit(&h);
+    }
+}
+
+static void wal_replay__unknown_type_of_frame__unsupported(void **state)
+{
+    (void)state;
+    struct log_harness h;
+    struct wal_replay *r;
+    struct wal_segment_view view;
+    struct tsdb_error err;
+    log_make(&h, 13, 3);
+    const struct tsdb_batch *b = &h.batches[0].write.batches[0];
+    uint8_t *frame = malloc(b->wal_len);
+    memcpy(frame, b->wal_bytes, b->wal_len);
+    tsdb_store_le32(frame + WAL_FRAME_AT_MAGIC, WAL_FRAME_MAGIC);
+    frame[WAL_FRAME_AT_TYPE] = WAL_FRAME_GROUPS + 1;
+    frame_put(&h, frame, WAL_SEGMENT_HEADER_BYTES);
+    struct wal_replay_options options = {.fs = &h.fs, .dir = "wal"};
+    assert_ok(wal_replay_open(&options, &r, &err));
+    assert_int_equal(wal_replay_segment(r, &view, &err), TSDB_UNSUPPORTED);
+    wal_replay_close(r);
+    free(frame);
     log_deinit(&h);
 }
 
@@ -330,6 +394,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(wal_replay__frame_of_another_place__not_taken),
     cmocka_unit_test(wal_replay__other_names_in_the_directory__ignored),
     cmocka_unit_test(wal_replay_open__unknown_version__unsupported),
+    cmocka_unit_test(wal_replay__good_crc_but_no_groups__damage_of_that_frame),
+    cmocka_unit_test(wal_replay__unknown_type_of_frame__unsupported),
     cmocka_unit_test(wal_replay__no_directory__no_segments),
     cmocka_unit_test(wal_replay__allocation_fails__clean_error),
 };
