@@ -565,6 +565,7 @@ def export_prometheus__again_and_by_smaller_windows__goes_on_and_cuts():
     again, err = tool("export", "prometheus", data, out, "--json")
     lib.expect_equal(json.loads(again), [], "nothing to do")
     lib.expect("already" in err, err)
+    lib.expect("a tidalite data directory" in unchanged(data, "export", "prometheus", data, data, code=USAGE)[1], "into itself")
     small, rows = exported(data, "--block-range=10s", "--match=tools_float")
     lib.expect_equal([(r["from"], r["to"], r["samples"]) for r in rows], [(T0 + 10_000 * i, T0 + 10_000 * (i + 1), 100) for i in range(5)], "windows")
     no_temporaries(small)

@@ -246,6 +246,22 @@ static enum tsdb_status write_window(struct export *x, int64_t begin_ms, struct 
     return status;
 }
 
+/* Blocks in a data directory of ours would be taken for nothing by the one and deleted by nobody. */
+static enum tsdb_status open_out(struct export *x, struct tsdb_error *err)
+{
+    struct tsdb_file_info info;
+    const char *path = x->t->args[1];
+    enum tsdb_status status = tsdb_fs_real_create(path, &x->out, err);
+    if (status == TSDB_OK &&
+        x->out.ops->stat(x->out.ctx, DATADIR_VERSION, &info, NULL) == TSDB_OK) {
+        status = tsdb_error_set(err, TSDB_INVALID,
+                                "%s: a tidalite data directory, expected a new one "
+                                "or one of a Prometheus",
+                                path);
+    }
+    return status;
+}
+
 static enum tsdb_status write_all(struct export *x, struct tsdb_error *err)
 {
     enum tsdb_status status = x->out.ops->mkdir(x->out.ctx, "wal", err); /* promtool wants one */
@@ -301,7 +317,7 @@ enum tsdb_status tool_export_prometheus(struct tool *t, struct tsdb_error *err)
         status = tool_db_open(&x.dir, err);
     }
     if (status == TSDB_OK) {
-        status = tsdb_fs_real_create(t->args[1], &x.out, err);
+        status = open_out(&x, err);
     }
     if (status == TSDB_OK && range.min_ms <= range.max_ms) {
         status = tool_walk_init(&x.walk, x.dir.db, &selector, range, err);
