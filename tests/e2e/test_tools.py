@@ -418,6 +418,20 @@ def check__whole_directories__nothing_is_damaged():
 
 
 @suite.case
+def check__while_a_server_writes__its_work_is_no_damage():
+    with lib.Tidalite(None, *FLAGS) as server:
+        server.start()
+        writer = LiveWriter(server.port, "tools_live", 0, 0, 7, 5)
+        lib.start_writers([writer])
+        for _ in range(40):
+            out, err = tool("check", server.data)
+            lib.expect("in use by a server" in err and "VERSION" in out, err)
+        lib.expect(writer.problem is None and server.alive(), writer.problem)
+        server.kill()
+        writer.thread.join()
+
+
+@suite.case
 def check__each_kind_of_file_damaged__named_with_its_place():
     data = made("stopped")
     whole = checked(data)

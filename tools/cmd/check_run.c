@@ -42,6 +42,22 @@ const char *check_state_name(enum check_state state)
 }
 
 /* ---- findings ---- */
+/* Did a live server take away what was read: a block merged, or log and head files that a checkpoint
+ * newer than the one that was looked at made superfluous? */
+static bool moved_on(const struct check *c, enum check_part part, const char *path)
+{
+    struct tsdb_file_info info;
+    uint64_t number = 0;
+    if (!c->d->live || part == CHECK_VERSION) {
+        return false;
+    }
+    if (c->fs->ops->stat(c->fs->ctx, path, &info, NULL) == TSDB_NOT_FOUND) {
+        return true;
+    }
+    return part != CHECK_BLOCK && part != CHECK_REFS &&
+           (checkpoint_newest(c->fs, UINT64_MAX, &number, NULL) != TSDB_OK || number != c->newest);
+}
+
 static enum tsdb_status report(struct check *c, enum check_part part, enum check_state state,
                                const char *path, struct tsdb_error *err, const char *format, ...)
     TSDB_PRINTF(6, 7);
@@ -54,21 +70,22 @@ static enum tsdb_status report(struct check *c, enum check_part part, enum check
     snprintf(f.path, sizeof f.path, "%s", path);
     vsnprintf(f.detail, sizeof f.detail, format, list);
     va_end(list);
+    if (state == CHECK_DAMAGED && moved_on(c, part, path)) {
+        f.state = CHECK_NOTE;
+        snprintf(f.detail, sizeof f.detail, "the server let it go meanwhile");
+    }
     tool_progress_add(c->progress, 1);
     enum tsdb_status status = tool_check(err);
     return status == TSDB_OK ? c->fn(c->arg, &f, err) : status;
 }
 
-/* Damage, or a reason to stop? Of a file that a live server let go: neither. */
+/* Damage, or a reason to stop? */
 static enum tsdb_status outcome(struct check *c, enum check_part part, const char *path,
                                 enum tsdb_status status, struct tsdb_error *err)
 {
     struct tsdb_error why = *err;
     if (status == TSDB_OK) {
         return report(c, part, CHECK_OK, path, err, "%s", "");
-    }
-    if (status == TSDB_NOT_FOUND && c->d->live) {
-        return report(c, part, CHECK_NOTE, path, err, "the server let it go meanwhile");
     }
     if (status == TSDB_CORRUPT || status == TSDB_UNSUPPORTED || status == TSDB_NOT_FOUND ||
         status == TSDB_IO) {
