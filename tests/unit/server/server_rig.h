@@ -203,7 +203,9 @@ static inline void write_sample(const char *name, int64_t t_ms, double value, in
     body_add(&b, labels, 2, t_ms, value);
     body_pack(&b);
     send_write(V1_HEADERS, b.packed.data, b.packed.len, &a);
-    assert_int_equal(a.status, want_status);
+    if (a.status != want_status) {
+        fail_msg("%s: %d, expected %d: %s", name, a.status, want_status, a.body ? a.body : "");
+    }
     expect_counts(&a, want_status == 204 ? "1" : "0", "0", "0");
     if (want_text) {
         assert_non_null(strstr(a.body, want_text));
