@@ -39,10 +39,9 @@ static void frame_open(struct wal_encoder *e)
     e->frame_t_ms = 0;
 }
 
-/* The body is written behind room for the longest head, and moved up to its head at the end, when
- * time and length are known. */
+/* The body is written behind a head with room for the shortest length; a longer one moves it. */
 void wal_group_begin(struct wal_encoder *e, enum wal_record_type type, uint32_t partition,
-                     uint64_t log_seq, uint64_t write_seq, uint64_t epoch)
+                     int64_t t_ms, uint64_t log_seq, uint64_t write_seq, uint64_t epoch)
 {
     TSDB_ASSERT(!e->group);
     TSDB_ASSERT(partition < TSDB_PARTITIONS);
@@ -50,29 +49,30 @@ void wal_group_begin(struct wal_encoder *e, enum wal_record_type type, uint32_t 
     if (!e->frame) {
         frame_open(e);
     }
-    e->group = e->pos;
-    *e->group = (uint8_t)(partition | (uint32_t)type << WAL_GROUP_TYPE_SHIFT);
-    e->pos += WAL_GROUP_HEAD_MAX;
+    t_ms = type == WAL_RECORD_SERIES ? e->frame_t_ms : t_ms;
+    *e->pos++ = (uint8_t)(partition | (uint32_t)type << WAL_GROUP_TYPE_SHIFT);
+    e->pos = tsdb_put_varint(e->pos, (int64_t)((uint64_t)t_ms - (uint64_t)e->frame_t_ms));
+    e->group = e->pos++;
     e->pos = tsdb_put_uvarint(e->pos, log_seq);
     e->pos = tsdb_put_varint(e->pos, (int64_t)(write_seq - log_seq));
     e->pos = tsdb_put_uvarint(e->pos, epoch);
     e->prev_local = LOCAL_BEFORE_FIRST;
-    e->timed = false;
+    e->prev_t_ms = e->frame_t_ms = t_ms;
     e->run = NULL;
 }
 
 void wal_group_end(struct wal_encoder *e)
 {
     TSDB_ASSERT(e->frame && e->group);
-    const uint8_t *body = e->group + WAL_GROUP_HEAD_MAX;
-    size_t len = (size_t)(e->pos - body);
-    int64_t t_ms = e->timed ? e->first_t_ms : e->frame_t_ms;
-    uint8_t *p = tsdb_put_varint(e->group + 1, (int64_t)((uint64_t)t_ms - (uint64_t)e->frame_t_ms));
-    p = tsdb_put_uvarint(p, len);
-    TSDB_ASSERT(p <= body);
-    memmove(p, body, len);
-    e->pos = p + len;
-    e->frame_t_ms = t_ms;
+    uint8_t length[TSDB_VARINT64_BYTES_MAX];
+    size_t len = (size_t)(e->pos - e->group) - 1;
+    size_t n = (size_t)(tsdb_put_uvarint(length, len) - length);
+    TSDB_ASSERT(encoder_left(e) >= n - 1);
+    if (n > 1) {
+        memmove(e->group + n, e->group + 1, len);
+    }
+    memcpy(e->group, length, n);
+    e->pos += n - 1;
     e->group = NULL;
     e->run = NULL;
 }
@@ -99,15 +99,6 @@ static uint8_t *put_local(struct wal_encoder *e, uint8_t *p, uint32_t local)
     p = tsdb_put_varint(p, (int32_t)(local - e->prev_local));
     e->prev_local = local;
     return p;
-}
-
-/* The group's head says the time of its first item. */
-static inline void time_begin(struct wal_encoder *e, int64_t t_ms)
-{
-    if (TSDB_UNLIKELY(!e->timed)) {
-        e->timed = true;
-        e->first_t_ms = e->prev_t_ms = t_ms;
-    }
 }
 
 static uint8_t *put_time(struct wal_encoder *e, uint8_t *p, int64_t t_ms)
@@ -184,9 +175,8 @@ static uint8_t *put_escape(uint8_t *p, enum tsdb_sample_kind kind, int64_t t_ms,
 void wal_encode_float(struct wal_encoder *e, uint32_t local, int64_t t_ms, int64_t start_ms,
                       uint64_t bits, bool has_base, uint64_t base_bits)
 {
-    TSDB_ASSERT(e->group && encoder_left(e) >= WAL_SAMPLE_BYTES_MAX);
+    TSDB_ASSERT(encoder_left(e) >= WAL_SAMPLE_BYTES_MAX);
     struct value_packed v = value_pack(bits, has_base, base_bits);
-    time_begin(e, t_ms);
     uint8_t *p = e->pos;
     if (TSDB_UNLIKELY(start_ms != 0)) {
         p = put_control(e, p, local, t_ms, WAL_SAMPLE_ESCAPE);
@@ -213,7 +203,6 @@ void wal_encode_histogram(struct wal_encoder *e, uint32_t local, int64_t t_ms, i
     TSDB_ASSERT(encoder_left(e) >= WAL_SAMPLE_BYTES_MAX &&
                 encoder_left(e) - WAL_SAMPLE_BYTES_MAX >= raw_len);
     e->run = NULL;
-    time_begin(e, t_ms);
     uint8_t *p = put_control(e, e->pos, local, t_ms, WAL_SAMPLE_ESCAPE);
     p = put_escape(p, kind, t_ms, start_ms);
     p = tsdb_put_uvarint(p, raw_len);
@@ -226,7 +215,6 @@ void wal_encode_exemplar(struct wal_encoder *e, uint32_t local, const struct tsd
     size_t bytes = tsdb_labels_encoded_bytes(&x->labels);
     TSDB_ASSERT(encoder_left(e) >= WAL_EXEMPLAR_BYTES_OVERHEAD_MAX &&
                 encoder_left(e) - WAL_EXEMPLAR_BYTES_OVERHEAD_MAX >= bytes);
-    time_begin(e, x->t_ms);
     uint8_t *p = put_local(e, e->pos, local);
     p = put_time(e, p, x->t_ms);
     tsdb_store_le64(p, x->bits);

@@ -6,8 +6,8 @@
  *
  *   u8 partition, type | varint time | uvarint length | body
  *
- *   time: of the group's first item (0: labels have none), as a difference to that of the group
- *   before it in the frame, so that a group need not say the time that its neighbours have
+ *   time: what the first item's is a difference to, itself a difference to that of the group before
+ *   it in the frame, so that a group need not say the time that its neighbours have
  *
  * A body begins with
  *
@@ -50,18 +50,17 @@ enum wal_record_type {
 struct wal_encoder {
     uint8_t *pos, *end;
     uint8_t *frame;      /* begin of the open frame, or NULL */
-    uint8_t *group;      /* begin of the open group, or NULL */
-    int64_t frame_t_ms;  /* time of the group before, in the frame */
+    uint8_t *group;      /* where the open group's length goes, or NULL */
+    int64_t frame_t_ms;  /* time of the last group in the frame */
     uint32_t prev_local; /* delta state within the group */
     int64_t prev_t_ms;
-    int64_t first_t_ms; /* of the group */
-    bool timed;         /* the group has had an item with a time */
-    uint8_t *run;       /* control byte of the open run of unchanged values, or NULL */
+    uint8_t *run; /* control byte of the open run of unchanged values, or NULL */
 };
 void wal_encoder_init(struct wal_encoder *e, uint8_t *begin, uint8_t *end);
-/* Opens a frame if none is open. */
+/* Opens a frame if none is open. t_ms: of the first item, ideally; labels have no time, and it is
+ * not looked at. */
 void wal_group_begin(struct wal_encoder *e, enum wal_record_type type, uint32_t partition,
-                     uint64_t log_seq, uint64_t write_seq, uint64_t epoch);
+                     int64_t t_ms, uint64_t log_seq, uint64_t write_seq, uint64_t epoch);
 void wal_group_end(struct wal_encoder *e);
 /* Ends the open group, if there is one, and the frame. */
 void wal_frame_end(struct wal_encoder *e);

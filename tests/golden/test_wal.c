@@ -26,10 +26,10 @@ static size_t example_encode(uint8_t *out, size_t cap, uint64_t epoch)
     const int64_t t = 1700000000000;
     struct wal_encoder e;
     wal_encoder_init(&e, out, out + cap);
-    wal_group_begin(&e, WAL_RECORD_SERIES, 9, 1, 1, epoch);
+    wal_group_begin(&e, WAL_RECORD_SERIES, 9, 0, 1, 1, epoch);
     wal_encode_series(&e, 0, &labels);
     wal_group_end(&e);
-    wal_group_begin(&e, WAL_RECORD_SAMPLES, 9, 2, 1, epoch);
+    wal_group_begin(&e, WAL_RECORD_SAMPLES, 9, t, 2, 1, epoch);
     wal_encode_float(&e, 0, t, 0, tsdb_double_bits(1), false, 0);
     wal_encode_float(&e, 1, t, 0, tsdb_double_bits(3.14), false, 0);
     wal_encode_float(&e, 2, t, 0, tsdb_double_bits(5), true, tsdb_double_bits(5));
@@ -39,10 +39,10 @@ static size_t example_encode(uint8_t *out, size_t cap, uint64_t epoch)
     wal_encode_float(&e, 11, t + 1, t - 999, tsdb_double_bits(0.1), true, tsdb_double_bits(0.3));
     wal_encode_histogram(&e, 12, t + 1, 0, TSDB_SAMPLE_HISTOGRAM_INT, raw, sizeof raw);
     wal_group_end(&e);
-    wal_group_begin(&e, WAL_RECORD_EXEMPLARS, 9, 3, 1, epoch);
+    wal_group_begin(&e, WAL_RECORD_EXEMPLARS, 9, t, 3, 1, epoch);
     wal_encode_exemplar(&e, 0, &exemplar);
     wal_group_end(&e);
-    wal_group_begin(&e, WAL_RECORD_SAMPLES, 40, 7, 5, epoch);
+    wal_group_begin(&e, WAL_RECORD_SAMPLES, 40, t + 15, 7, 5, epoch);
     wal_encode_float(&e, 300, t + 15, 0, tsdb_double_bits(2), false, 0);
     wal_frame_end(&e);
     return (size_t)(e.pos - out);

@@ -14,13 +14,13 @@ static const int64_t future_ms_max = TSDB_FUTURE_MS_MAX;
 
 /* ---- groups ---- */
 
-static void group_begin(struct apply *a, enum wal_record_type type)
+static void group_begin(struct apply *a, enum wal_record_type type, int64_t t_ms)
 {
     TSDB_ASSERT(a->log && !a->encoder.group);
     a->partition->log_seq++;
     /* Relaxed: this thread wrote it. The batch's sequence is stored when it has been applied. */
     uint64_t seq = atomic_load_explicit(&a->partition->write_seq, memory_order_relaxed) + 1;
-    wal_group_begin(&a->encoder, type, a->partition_id, a->partition->log_seq, seq,
+    wal_group_begin(&a->encoder, type, a->partition_id, t_ms, a->partition->log_seq, seq,
                     a->partition->epoch);
 }
 
@@ -38,10 +38,10 @@ void apply_frame_end(struct apply *a)
     }
 }
 
-void apply_group_ensure(struct apply *a, enum wal_record_type type)
+void apply_group_ensure(struct apply *a, enum wal_record_type type, int64_t t_ms)
 {
     if (!a->encoder.group) {
-        group_begin(a, type);
+        group_begin(a, type, t_ms);
     }
 }
 
@@ -99,7 +99,7 @@ static enum tsdb_status series_resolve(struct apply *a, struct tsdb_new_series *
         }
     }
     if (a->log && !head_labels_logged(a->head, local)) {
-        apply_group_ensure(a, WAL_RECORD_SERIES);
+        apply_group_ensure(a, WAL_RECORD_SERIES, 0);
         wal_encode_series(&a->encoder, local, &ns->labels);
         head_labels_logged_set(a->head, local);
     }
@@ -159,7 +159,7 @@ static void exemplars_resolve(struct apply *a, uint32_t begin, uint32_t end)
 static void log_float(struct apply *a, struct head_series *s, uint32_t local, int64_t t_ms,
                       int64_t start_ms, uint64_t bits)
 {
-    apply_group_ensure(a, WAL_RECORD_SAMPLES);
+    apply_group_ensure(a, WAL_RECORD_SAMPLES, t_ms);
     uint64_t epoch = a->partition->epoch;
     wal_encode_float(&a->encoder, local, t_ms, start_ms, bits, s->wal_epoch == epoch, s->wal_bits);
     s->wal_epoch = epoch;
@@ -176,7 +176,7 @@ static void log_sample(struct apply *a, const struct tsdb_entry *e, struct head_
         return;
     }
     const struct tsdb_raw_histogram *h = (const struct tsdb_raw_histogram *)(uintptr_t)e->value;
-    apply_group_ensure(a, WAL_RECORD_SAMPLES);
+    apply_group_ensure(a, WAL_RECORD_SAMPLES, e->t_ms);
     wal_encode_histogram(&a->encoder, local, e->t_ms, start_ms, (enum tsdb_sample_kind)e->kind,
                          h->data, h->len);
     a->batch->wal_samples++;
@@ -292,7 +292,7 @@ static void exemplar_apply(struct apply *a, const struct tsdb_write_exemplar *we
         a->result->exemplars_written++;
         a->changed = true;
         if (a->log) {
-            apply_group_ensure(a, WAL_RECORD_EXEMPLARS);
+            apply_group_ensure(a, WAL_RECORD_EXEMPLARS, x.t_ms);
             wal_encode_exemplar(&a->encoder, local, &x);
         }
     } else if (status == TSDB_NOMEM) {
@@ -367,7 +367,7 @@ static uint32_t exemplars_run_end(const struct tsdb_write *w, uint32_t begin, ui
 static void group_for_duplicates(struct apply *a)
 {
     if (a->log && a->duplicates && a->encoder.pos == a->batch->wal_bytes) {
-        group_begin(a, WAL_RECORD_SAMPLES);
+        group_begin(a, WAL_RECORD_SAMPLES, 0);
         apply_group_end(a);
     }
 }

@@ -56,7 +56,7 @@ static void label_write_fill(struct apply *a, const struct tsdb_batch *source)
             apply_run_begin(a, e->partition);
         }
         struct tsdb_labels labels = {items, labels_load(a->owner, e, items)};
-        apply_group_ensure(a, WAL_RECORD_SERIES);
+        apply_group_ensure(a, WAL_RECORD_SERIES, 0);
         wal_encode_series(&a->encoder, tsdb_series_local(e->series), &labels);
         head_labels_logged_set(a->head, tsdb_series_local(e->series));
     }

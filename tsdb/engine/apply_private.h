@@ -38,8 +38,9 @@ enum tsdb_status owner_labels_log(struct owner *o, const struct tsdb_batch *b,
 void apply_init(struct apply *a, struct owner *o, struct tsdb_batch *b);
 /* Go to a partition: its epoch follows the log's. */
 void apply_run_begin(struct apply *a, uint32_t partition);
-/* The run's group being written: begun if there is none; ended if there is one. */
-void apply_group_ensure(struct apply *a, enum wal_record_type type);
+/* The run's group being written: begun if there is none, with the time of its first item; ended if
+ * there is one. */
+void apply_group_ensure(struct apply *a, enum wal_record_type type, int64_t t_ms);
 void apply_group_end(struct apply *a);
 /* The batch's frame with all its groups, if there is one. */
 void apply_frame_end(struct apply *a);

@@ -111,7 +111,8 @@ static inline struct log_batch *log_batch_make(struct log_harness *h, uint32_t o
     log_raw_fill(raw, raw_len, owner, b->seq);
     struct wal_encoder e;
     wal_encoder_init(&e, b->bytes, b->bytes + cap);
-    wal_group_begin(&e, WAL_RECORD_SAMPLES, owner, b->seq + 1, b->seq + 1, wal_epoch(h->wal));
+    wal_group_begin(&e, WAL_RECORD_SAMPLES, owner, 1700000000000, b->seq + 1, b->seq + 1,
+                    wal_epoch(h->wal));
     wal_encode_histogram(&e, 7, 1700000000000, 0, TSDB_SAMPLE_HISTOGRAM_INT, raw, raw_len);
     wal_frame_end(&e);
     free(raw);

@@ -83,7 +83,8 @@ static void frame_make(struct frame *f, struct tsdb_prng *p, struct bases *b)
     f->head = (struct wal_frame_head){tsdb_prng_next(p) >> tsdb_prng_below(p, 64),
                                       tsdb_prng_next(p), tsdb_prng_below(p, 1000)};
     wal_encoder_init(&e, f->bytes, f->bytes + sizeof f->bytes);
-    wal_group_begin(&e, WAL_RECORD_SAMPLES, 63, f->head.log_seq, f->head.write_seq, f->head.epoch);
+    wal_group_begin(&e, WAL_RECORD_SAMPLES, 63, t_ms, f->head.log_seq, f->head.write_seq,
+                    f->head.epoch);
     for (uint32_t i = 0; i < f->count; i++) {
         struct item *it = &f->items[i];
         memset(it, 0, sizeof *it);
@@ -192,7 +193,7 @@ static void wal_encode_float__unchanged_values__share_one_control_byte(void **st
     struct wal_decoder d;
     struct wal_sample s;
     wal_encoder_init(&e, bytes, bytes + sizeof bytes);
-    wal_group_begin(&e, WAL_RECORD_SAMPLES, 0, 1, 1, 1);
+    wal_group_begin(&e, WAL_RECORD_SAMPLES, 0, 1000, 1, 1, 1);
     const uint8_t *begin = e.pos;
     for (uint32_t i = 0; i < 14; i++) {
         wal_encode_float(&e, 5 + i, 1000, 0, 3, true, 3);
@@ -224,7 +225,7 @@ static void wal_encode_series__labels__decode_to_canonical_bytes(void **state)
     uint32_t local;
     size_t len = tsdb_labels_encode(&labels, canonical);
     wal_encoder_init(&e, bytes, bytes + sizeof bytes);
-    wal_group_begin(&e, WAL_RECORD_SERIES, 9, 1, 2, 3);
+    wal_group_begin(&e, WAL_RECORD_SERIES, 9, 77, 1, 2, 3);
     wal_encode_series(&e, 0, &labels);
     wal_encode_series(&e, TSDB_SERIES_LOCAL_MAX - 1, &labels);
     wal_encode_series(&e, 17, &labels);
@@ -252,7 +253,7 @@ static void wal_encode_exemplar__labels_and_value__decode_to_the_same(void **sta
     struct wal_decoder d;
     uint32_t local;
     wal_encoder_init(&e, bytes, bytes + sizeof bytes);
-    wal_group_begin(&e, WAL_RECORD_EXEMPLARS, 9, 1, 2, 3);
+    wal_group_begin(&e, WAL_RECORD_EXEMPLARS, 9, 3, 1, 2, 3);
     wal_encode_exemplar(&e, 4, &x);
     wal_encode_exemplar(&e, 4, &bare);
     wal_frame_end(&e);
@@ -278,17 +279,17 @@ static size_t groups_make(uint8_t *out, size_t cap)
     struct tsdb_exemplar x = {.bits = 1, .t_ms = 1700000000007};
     struct wal_encoder e;
     wal_encoder_init(&e, out, out + cap);
-    wal_group_begin(&e, WAL_RECORD_SERIES, 5, 100, 99, 7);
+    wal_group_begin(&e, WAL_RECORD_SERIES, 5, 9, 100, 99, 7);
     wal_encode_series(&e, 0, &labels);
     wal_group_end(&e);
-    wal_group_begin(&e, WAL_RECORD_SAMPLES, 5, 101, 99, 7);
+    wal_group_begin(&e, WAL_RECORD_SAMPLES, 5, 1700000000000, 101, 99, 7);
     wal_encode_float(&e, 0, 1700000000000, 0, 3, false, 0);
     wal_encode_float(&e, 1, 1700000000002, 0, 3, false, 0);
     wal_group_end(&e);
-    wal_group_begin(&e, WAL_RECORD_EXEMPLARS, 5, 102, 99, 7);
+    wal_group_begin(&e, WAL_RECORD_EXEMPLARS, 5, x.t_ms, 102, 99, 7);
     wal_encode_exemplar(&e, 0, &x);
     wal_group_end(&e);
-    wal_group_begin(&e, WAL_RECORD_SAMPLES, 63, 9, 9, 8);
+    wal_group_begin(&e, WAL_RECORD_SAMPLES, 63, 1699999999000, 9, 9, 8);
     for (uint32_t i = 0; i < 300; i++) { /* a length of two bytes */
         wal_encode_float(&e, i, 1699999999000, 0, i * UINT64_C(0x123456789abcd), false, 0);
     }

@@ -40,7 +40,7 @@ static void batch_make(struct log_batch *b, struct log_harness *h, uint32_t owne
     b->h = h;
     b->bytes = malloc(cap);
     wal_encoder_init(&e, b->bytes, b->bytes + cap);
-    wal_group_begin(&e, WAL_RECORD_SAMPLES, owner, seq + 1, seq + 1, wal_epoch(h->wal));
+    wal_group_begin(&e, WAL_RECORD_SAMPLES, owner, 0, seq + 1, seq + 1, wal_epoch(h->wal));
     wal_encode_histogram(&e, 7, 1700000000000, 0, TSDB_SAMPLE_HISTOGRAM_INT, raw, raw_len);
     wal_frame_end(&e);
     atomic_init(&b->write.pending, 1);
