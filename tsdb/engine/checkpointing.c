@@ -155,6 +155,10 @@ enum tsdb_status db_checkpoint_write(struct tsdb *db, bool inline_owners, struct
     }
     life->last = info;
     life->dirty = false;
+    /* Release: partner is db_checkpoint_first. */
+    if (atomic_exchange_explicit(&life->checkpoint_first, 0, memory_order_acq_rel) != 0) {
+        tsdb_log(TSDB_LOG_INFO, "checkpoint", "written; writes are taken again");
+    }
     atomic_store_explicit(&life->checkpoint_view, flushed, memory_order_relaxed);
     atomic_store_explicit(&life->checkpoint_flushed_bytes, flushed_bytes, memory_order_relaxed);
     life->wal_bytes_covered = before.bytes_written;

@@ -354,23 +354,49 @@ static void clean_up(struct tsdb *db)
     }
 }
 
+/* Frames with the new ids make no sense beside the old ones, so a checkpoint comes first. Where the disk
+ * has no room for one it is tried again, as a segment would be. */
+static enum tsdb_status settle_ids(struct tsdb *db, struct tsdb_error *err)
+{
+    struct db_life *life = db->life;
+    tsdb_log(TSDB_LOG_INFO, "tsdb",
+             "series ids differ from those in the log; writing a checkpoint first");
+    enum tsdb_status status = db_checkpoint_write(db, true, err);
+    if (status == TSDB_IO) {
+        tsdb_log(TSDB_LOG_ERROR, "tsdb", "no writes are taken until the checkpoint is written",
+                 TSDB_S("err", err->msg));
+        life->error = *err;
+        atomic_store_explicit(&life->checkpoint_first, 1, memory_order_relaxed);
+        return TSDB_OK;
+    }
+    if (status != TSDB_OK) {
+        (void)wal_close(db->wal, NULL);
+        db->wal = NULL;
+    }
+    return status;
+}
+
+bool db_checkpoint_first(const struct tsdb *db, struct tsdb_error *err)
+{
+    /* Acquire: partner is the checkpoint. */
+    if (!atomic_load_explicit(&db->life->checkpoint_first, memory_order_acquire)) {
+        return false;
+    }
+    tsdb_error_set(err, TSDB_BUSY, "a checkpoint must be written first, and is tried again: %s",
+                   db->life->error.msg);
+    return true;
+}
+
 /* Make the loaded heads writable. A failure of the disk leaves the database readable: READ_ONLY,
  * not FAILED. */
 static enum tsdb_status start_writing(struct tsdb *db, struct tsdb_error *err)
 {
-    struct db_life *life = db->life;
     enum tsdb_status status = keep_what_may_be_needed(db, err);
     if (status == TSDB_OK) {
         status = open_wal(db, err);
     }
-    if (status == TSDB_OK && life->recovered.ids_moved) {
-        tsdb_log(TSDB_LOG_INFO, "tsdb",
-                 "series ids differ from those in the log; writing a checkpoint first");
-        status = db_checkpoint_write(db, true, err);
-        if (status != TSDB_OK) {
-            (void)wal_close(db->wal, NULL);
-            db->wal = NULL;
-        }
+    if (status == TSDB_OK && db->life->recovered.ids_moved) {
+        status = settle_ids(db, err);
     } else if (status == TSDB_OK) {
         clean_up(db);
     }
@@ -570,6 +596,9 @@ enum tsdb_state tsdb_state(const struct tsdb *db, struct tsdb_error *err)
 {
     /* Acquire: partner is the release at the end of recovery. */
     enum tsdb_state state = (enum tsdb_state)atomic_load_explicit(&db->state, memory_order_acquire);
+    if (state == TSDB_STATE_READY && db_checkpoint_first(db, err)) {
+        return TSDB_STATE_RETRYING;
+    }
     if (state == TSDB_STATE_READY) {
         switch (wal_state(db->wal, err)) {
         case WAL_READY:

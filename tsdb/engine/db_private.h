@@ -42,7 +42,10 @@ struct db_life {
     /* written by recovery before `state` is stored (release) */
     struct recovery_result recovered;
     int64_t replay_duration_ns;
-    struct tsdb_error error; /* cause of FAILED, or of READ_ONLY without a log */
+    struct tsdb_error error; /* cause of FAILED, of READ_ONLY without a log, of checkpoint_first */
+    /* Ids have moved and no checkpoint says so yet: until one does, no write is taken. Set by
+     * recovery; cleared (release) by the checkpoint. */
+    _Atomic(uint32_t) checkpoint_first;
 
     struct recovery_progress progress; /* atomics */
     _Atomic(uint32_t) cancel;          /* recovery and checkpoints stop early */
@@ -125,6 +128,10 @@ int64_t db_retention_min(struct tsdb *db);
 int64_t db_retention_clock_step(struct tsdb *db);
 /* last_ms: what the last checkpoint says, 0: there is none. Caller is alone. */
 void db_retention_clock_init(struct tsdb *db, int64_t last_ms);
+
+/* ---- db.c ---- */
+/* Does a write have to wait for the first checkpoint? Then err is BUSY and says why; may be NULL. */
+bool db_checkpoint_first(const struct tsdb *db, struct tsdb_error *err);
 
 /* ---- checkpointing.c ---- */
 /* Write a checkpoint. Caller holds admin, or is alone. inline_owners: run the owners' steps here

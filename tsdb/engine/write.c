@@ -1,6 +1,6 @@
 #include "base/assert.h"
 #include "base/latency.h"
-#include "tsdb/engine/tsdb_private.h"
+#include "tsdb/engine/db_private.h"
 #include "wal/record.h"
 
 /* Beside samples, a run of one partition may bring new series and exemplars: a frame each. */
@@ -103,11 +103,14 @@ static enum tsdb_status submit_check(const struct tsdb *db, struct tsdb_error *e
         return tsdb_error_set(err, TSDB_BUSY, "recovering, try again later");
     case TSDB_STATE_CLOSING:
         return tsdb_error_set(err, TSDB_BUSY, "shutting down");
-    case TSDB_STATE_RETRYING: /* never stored: tsdb_state asks the log */
+    case TSDB_STATE_RETRYING: /* never stored: tsdb_state looks */
     case TSDB_STATE_FAILED:
     case TSDB_STATE_READ_ONLY:
         (void)tsdb_state(db, err); /* knows the cause */
         return read_only(err);
+    }
+    if (db_checkpoint_first(db, err)) {
+        return TSDB_BUSY;
     }
     switch (wal_state(db->wal, err)) {
     case WAL_READY:

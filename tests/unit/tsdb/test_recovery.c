@@ -188,6 +188,43 @@ static void tsdb_open__memory_mode__close_keeps_all_kill_keeps_what_was_upgraded
     assert_int_equal(st.replay_lost_frames, 0);
 }
 
+/* Ids have moved and the disk has no room for the checkpoint that must come first: reads and retention
+ * go on, writes wait, and nobody restarts anything. */
+static void tsdb_open__ids_moved_and_disk_full__serves_and_heals(void **state)
+{
+    struct hx *h = *state;
+    struct tsdb_error err;
+    h->options.durability = TSDB_DURABILITY_MEMORY;
+    open_ok(h);
+    struct hx_sample s;
+    for (uint32_t i = 40; i < 200; i++) {
+        s = hx_float(i, HX_WALL_MS, i);
+        assert_ok(hx_put(h, &s, 1, TSDB_DURABILITY_MEMORY, NULL));
+    }
+    for (uint32_t i = 199; i >= 40; i -= 3) {
+        put_float(h, i, HX_WALL_MS + 5, i);
+    }
+    hx_die(h, true);
+    tsdb_fs_sim_fault(h->sim, TSDB_FAULT_ENOSPC, 1, UINT64_MAX / 2);
+    open_ok(h);
+    assert_int_equal(tsdb_state(h->db, &err), TSDB_STATE_RETRYING);
+    assert_non_null(strstr(err.msg, "No space left"));
+    assert_true(hx_count(h) > 50);
+    s = hx_float(1, HX_WALL_MS, 1);
+    assert_int_equal(hx_put(h, &s, 1, TSDB_DURABILITY_STRICT, NULL), TSDB_BUSY);
+    assert_int_equal(tsdb_checkpoint_step(h->db, h->clock.mono_ns), 0); /* not so soon */
+    tsdb_fs_sim_fault(h->sim, TSDB_FAULT_NONE, 1, 0);
+    tsdb_clock_sim_advance(&h->clock, 31000);
+    tsdb_wal_write_step(h->db, h->clock.mono_ns);
+    assert_int_equal(tsdb_checkpoint_step(h->db, h->clock.mono_ns), 1);
+    assert_int_equal(tsdb_state(h->db, &err), TSDB_STATE_READY);
+    uint32_t before = hx_count(h);
+    assert_ok(hx_put(h, &s, 1, TSDB_DURABILITY_STRICT, NULL));
+    hx_die(h, true);
+    open_ok(h);
+    assert_int_equal(hx_count(h), before + 1);
+}
+
 /* ---- damage ---- */
 /* Samples of the series that a visit finds must be value == t - HX_WALL_MS. */
 struct seen {
@@ -545,6 +582,7 @@ static const struct CMUnitTest tests[] = {
     CASE(tsdb_open__newest_checkpoint_damaged__older_one_and_its_log_are_used),
     CASE(tsdb_open__only_checkpoint_damaged__corrupt_with_place_and_untouched),
     CASE(tsdb_open__series_log_damaged_or_gone__corrupt_with_place),
+    CASE(tsdb_open__ids_moved_and_disk_full__serves_and_heals),
     CASE(tsdb_open__last_segment_missing_or_cut__said_and_goes_on),
     CASE(tsdb_open__version_of_another_directory__corrupt),
     CASE(tsdb_open__background_recovery__ready_then_close_at_any_time),
