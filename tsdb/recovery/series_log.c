@@ -96,17 +96,16 @@ enum tsdb_status series_log_header_check(const uint8_t *data, size_t len, struct
 {
     if (len < AT_IDENTITY || memcmp(data, magic, sizeof magic) != 0 ||
         tsdb_load_le32(data + AT_VERSION_CRC) != tsdb_crc32c(0, data, AT_VERSION_CRC)) {
-        return tsdb_error_set(err, TSDB_CORRUPT, DATADIR_SERIES_LOG " has no valid header");
+        return tsdb_error_set(err, TSDB_CORRUPT, "no valid header");
     }
     uint32_t version = tsdb_load_le32(data + AT_VERSION);
     if (version != TSDB_FORMAT_SERIES_LOG) {
-        return tsdb_error_set(err, TSDB_UNSUPPORTED,
-                              DATADIR_SERIES_LOG ": format version %u; this version knows %d",
+        return tsdb_error_set(err, TSDB_UNSUPPORTED, "format version %u; this version knows %d",
                               (unsigned)version, TSDB_FORMAT_SERIES_LOG);
     }
     if (len < SERIES_LOG_HEADER_BYTES ||
         tsdb_load_le32(data + AT_CRC) != tsdb_crc32c(0, data, AT_CRC)) {
-        return tsdb_error_set(err, TSDB_CORRUPT, DATADIR_SERIES_LOG " has no valid identity");
+        return tsdb_error_set(err, TSDB_CORRUPT, "no valid identity");
     }
     return TSDB_OK;
 }
@@ -116,6 +115,9 @@ static enum tsdb_status check_header(struct load *l, struct tsdb_error *err)
     enum tsdb_status status = series_log_header_check(l->data, l->len, err);
     if (status == TSDB_CORRUPT) {
         return bad_at(l, 0, err, "no valid header");
+    }
+    if (status == TSDB_UNSUPPORTED) {
+        return tsdb_error_prefix(err, status, DATADIR_SERIES_LOG);
     }
     if (status == TSDB_OK) {
         memcpy(l->at.identity, l->data + AT_IDENTITY, SERIES_LOG_IDENTITY_BYTES);
