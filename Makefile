@@ -226,6 +226,9 @@ fuzz:
 	@for t in $(FUZZ_TARGETS); do echo "fuzz $$t for $(SECONDS_EACH) s"; mkdir -p build/fuzz/found/$$t; \
 	  build/fuzz/tests/fuzz/$$t/fuzz -max_total_time=$(SECONDS_EACH) -print_final_stats=1 -rss_limit_mb=2048 \
 	  -artifact_prefix=build/fuzz/found/$$t/ build/fuzz/found/$$t tests/fuzz/$$t/corpus; done
+	@echo "100,000 expressions beside the naive evaluator"
+	@$(MAKE) $(BELOW) VARIANT=asan build/asan/tests/model/test_query
+	@TSDB_QUERY_DATA_SETS=250 build/asan/tests/model/test_query
 fuzz-bins: $(FUZZ_BINS)
 
 # ---- people ---------------------------------------------------------------------------------------------------
