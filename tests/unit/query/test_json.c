@@ -141,6 +141,31 @@ static void json_histogram__custom_buckets__first_and_last_are_infinite(void **s
                      "[0,\"10\",\"+Inf\",\"3\"]]}");
 }
 
+/* Arithmetic makes such: they are shown where a positive one would stand. */
+static void json_histogram__negative_or_nan_zero_bucket__shown(void **state)
+{
+    static const struct tsdb_span span = {0, 1};
+    static const double counts[] = {-3};
+    struct tsdb_histogram h = {.is_float = true,
+                               .count_float = -5,
+                               .sum = -1,
+                               .zero_count_float = -2,
+                               .zero_threshold = 0.5,
+                               .positive_span_count = 1,
+                               .positive_bucket_count = 1,
+                               .positive_spans = &span,
+                               .positive_counts = counts};
+    expect_histogram(*state, &h,
+                     "{\"count\":\"-5\",\"sum\":\"-1\",\"buckets\":[[3,\"-0.5\",\"0.5\",\"-2\"],"
+                     "[0,\"0.5\",\"1\",\"-3\"]]}");
+    h.zero_count_float = (double)NAN;
+    h.positive_span_count = 0;
+    h.positive_bucket_count = 0;
+    expect_histogram(*state, &h,
+                     "{\"count\":\"-5\",\"sum\":\"-1\",\"buckets\":[[3,\"-0.5\",\"0.5\","
+                     "\"NaN\"]]}");
+}
+
 static void json_histogram__empty__no_buckets_key(void **state)
 {
     const struct tsdb_histogram h = {0};
@@ -222,6 +247,7 @@ static const struct CMUnitTest tests[] = {
     RIG_TEST(json_float__extremes__as_prometheus),
     RIG_TEST(json_timestamp__fractions__three_digits),
     RIG_TEST(json_histogram__exponential__bounds_and_rules),
+    RIG_TEST(json_histogram__negative_or_nan_zero_bucket__shown),
     RIG_TEST(json_histogram__negative_gaps__walked_from_the_far_end),
     RIG_TEST(json_histogram__custom_buckets__first_and_last_are_infinite),
     RIG_TEST(json_histogram__empty__no_buckets_key),
