@@ -72,32 +72,39 @@ static uint64_t number_read(struct tsdb_reader *r, bool is_float)
     return is_float ? tsdb_reader_le64(r) : shortest_uvarint(r);
 }
 
-/* False: no raw form of a version that is known, or one that would not come back. */
+/* Everything in front of the buckets. False: no raw form of a version that is known, or one that
+ * would not come back. */
+static bool front_read(struct tsdb_reader *r, struct parts *p)
+{
+    if (tsdb_reader_u8(r) != TSDB_FORMAT_HISTOGRAM || r->failed) {
+        return false;
+    }
+    const uint8_t *at = r->pos;
+    p->is_float = tsdb_reader_u8(r) & FLAG_FLOAT;
+    (void)tsdb_reader_varint(r);
+    (void)tsdb_reader_le64(r);
+    p->head = between(at, r->pos);
+    p->sum = tsdb_reader_le64(r);
+    p->count = number_read(r, p->is_float);
+    p->zero_count = number_read(r, p->is_float);
+    at = r->pos;
+    p->positive = spans_buckets(r);
+    p->negative = spans_buckets(r);
+    p->spans = between(at, r->pos);
+    p->buckets = r->pos;
+    return !r->failed;
+}
+
 static bool parts_read(const struct tsdb_raw_histogram *raw, struct parts *p)
 {
     struct tsdb_reader r;
     tsdb_reader_init(&r, raw->data, raw->len);
-    if (tsdb_reader_u8(&r) != TSDB_FORMAT_HISTOGRAM || r.failed) {
-        return false;
-    }
-    const uint8_t *at = r.pos;
-    p->is_float = tsdb_reader_u8(&r) & FLAG_FLOAT;
-    (void)tsdb_reader_varint(&r);
-    (void)tsdb_reader_le64(&r);
-    p->head = between(at, r.pos);
-    p->sum = tsdb_reader_le64(&r);
-    p->count = number_read(&r, p->is_float);
-    p->zero_count = number_read(&r, p->is_float);
-    at = r.pos;
-    p->positive = spans_buckets(&r);
-    p->negative = spans_buckets(&r);
-    p->spans = between(at, r.pos);
-    p->buckets = r.pos;
-    for (uint32_t i = 0; i < p->positive + p->negative && !r.failed; i++) {
+    bool ok = front_read(&r, p);
+    for (uint32_t i = 0; ok && i < p->positive + p->negative && !r.failed; i++) {
         (void)number_read(&r, p->is_float);
     }
     p->custom = between(r.pos, raw->data + raw->len);
-    return !r.failed;
+    return ok && !r.failed;
 }
 
 static bool slices_equal(struct tsdb_slice a, struct tsdb_slice b)
@@ -221,8 +228,10 @@ static void stretch_put(struct packer *p, const uint64_t *value, uint32_t n,
     slice_put(p, first->custom);
     for (uint32_t k = 0; k < SCALARS && packer_goes_on(p); k++) {
         for (uint32_t i = 0; i < n; i++) {
-            bool ok = parts_read(raw_histogram(value[i]), &x);
-            TSDB_ASSERT(ok);
+            struct tsdb_reader r;
+            tsdb_reader_init(&r, raw_histogram(value[i])->data, raw_histogram(value[i])->len);
+            bool ok = front_read(&r, &x);
+            TSDB_ASSERT(ok); /* parts_read was here */
             p->column[i] = k == 0 ? x.sum : k == 1 ? x.count : x.zero_count;
             p->next[i] = x.buckets;
         }
