@@ -78,7 +78,8 @@ _made = {}
 
 
 def made(how):
-    """A copy of a directory that a server left: `stopped` by SIGTERM with a part in blocks, or `killed` with blocks, head and log."""
+    """A copy of a directory that a server left: `stopped` by SIGTERM with a part in blocks, or `killed` with blocks, head and log;
+    `sealed`: stopped, with full chunks of a window that is not over; `paged`: stopped, with a block of several pages."""
     if how not in _made:
         data = lib.folder("tools-data")
         with lib.Tidalite(data, *FLAGS) as server:
@@ -86,7 +87,17 @@ def made(how):
             for s in series():
                 lib.expect_equal(lib.short(repr(server.client.write([s]))), "HTTP 204 ''", "write")
             lib.wait_for("blocks", lambda: lib.block_count(server) >= 1)
-            if how == "stopped":
+            if how == "sealed":
+                ahead = lib.now_ms() + 120_000
+                late = wire.Series(wire.labels("tools_ahead"), samples=[(ahead + i, wire.bits(i * 0.1)) for i in range(400)])
+                lib.expect_equal(server.client.write([late]).status, 204, "write")
+            if how == "paged":
+                rng = random.Random(7)
+                for n in range(60):
+                    wide = wire.Series(wire.labels("tools_wide", s=f"{n:02}"), samples=[(T0 + i, rng.getrandbits(62)) for i in range(500)])
+                    lib.expect_equal(server.client.write([wide]).status, 204, "write")
+                lib.wait_for("the wide block", lambda: (lib.find_text(server.client.get("/metrics").text, "tidalite_flush_samples_total") or 0) >= 30_000)
+            if how != "killed":
                 lib.expect_equal(server.terminate(), 0, "exit status")
             else:
                 now = lib.now_ms()
@@ -733,7 +744,7 @@ def import_openmetrics__every_form_of_line__as_written():
     text = """# HELP a some
 # TYPE a counter
 a_total{x="1",y="a\\\\b\\n\\"c"} 1.5 1700000000.25 # {trace="x"} 1
-a_total 0x10 1700000001
+a_total 0x1p4 1700000001
 
 {"quoted.name","quoted label"="v"} +Inf 1.7e9
 h_bucket { le = "0.5" , } 3 1700000000
@@ -793,8 +804,8 @@ def repair__whole_directory__does_nothing():
 
 
 @suite.case
-def repair__a_chunk_of_a_block__the_rest_is_kept_and_the_loss_named():
-    data = made("stopped")
+def repair__a_page_of_a_block__the_rest_is_kept_and_the_loss_named():
+    data = made("paged")
     whole = content(data)
     ulid = max(tool_json("block", "ls", data), key=lambda r: r["samples"])["ulid"]
     path = pathlib.Path(data, "blocks", ulid, "chunks")
@@ -868,7 +879,7 @@ def repair__seeded_damage_of_every_kind_of_file__named_or_harmless_and_the_rest_
     """Whatever is damaged: nothing is invented, what was whole is kept, nothing is deleted, and the server starts on the result."""
     rng = random.Random(20261126)
     found_kinds = set()
-    for how in ("stopped", "killed"):
+    for how in ("stopped", "killed", "sealed"):
         origin = made(how)
         whole = content(origin)
         files = sorted(str(p.relative_to(origin)) for p in pathlib.Path(origin).rglob("*")

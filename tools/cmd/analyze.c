@@ -13,10 +13,9 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-#define LIMIT_DEFAULT    10u
-#define RECORD_BYTES_MAX (64u << 20) /* of a chunk */
-#define CHUNK_STARTS     4u          /* flags, docs/format/chunk.md */
-#define CHUNK_DETACHED   8u
+#define LIMIT_DEFAULT  10u
+#define CHUNK_STARTS   4u /* flags, docs/format/chunk.md */
+#define CHUNK_DETACHED 8u
 
 /* ---- counting by name ---- */
 struct entry {
@@ -149,7 +148,6 @@ struct analyze {
     struct tool_progress progress;
     uint32_t block; /* number of the one that is looked at, from 1 */
     uint64_t live, fresh, previous_live, kept;
-    struct tsdb_file *chunks;
 };
 
 static enum tsdb_status nomem(struct tsdb_error *err)
@@ -177,8 +175,9 @@ static enum tsdb_status add_record(struct analyze *a, const struct block_chunk *
 {
     struct tsdb_reader r;
     tsdb_reader_init(&r, record, len);
-    bool shared = tsdb_reader_le32(&r) >> 31;
+    bool shared = tsdb_reader_u8(&r) != 0; /* docs/format/block.md */
     if (shared) {
+        (void)tsdb_reader_uvarint(&r);
         (void)tsdb_reader_uvarint(&r);
     }
     (void)tsdb_reader_u8(&r);
@@ -208,17 +207,12 @@ static enum tsdb_status add_record(struct analyze *a, const struct block_chunk *
                : status;
 }
 
-static enum tsdb_status read_record(struct analyze *a, const struct block_chunk *c,
-                                    struct tsdb_error *err)
+static enum tsdb_status read_record(struct analyze *a, const struct block *b,
+                                    const struct block_chunk *c, struct tsdb_error *err)
 {
-    size_t len = (size_t)c->len + 4, got = 0;
-    uint8_t *record = len <= RECORD_BYTES_MAX ? tsdb_arena_alloc(&a->one, len, 1) : NULL;
-    if (!record) {
-        return nomem(err);
-    }
-    enum tsdb_status status =
-        a->dir.fs.ops->pread(a->dir.fs.ctx, a->chunks, record, len, c->offset, &got, err);
-    return status == TSDB_OK ? add_record(a, c, record, got, err) : status;
+    struct tsdb_slice record;
+    enum tsdb_status status = block_chunk_record(b, c, &a->one, &record, err);
+    return status == TSDB_OK ? add_record(a, c, record.data, record.len, err) : status;
 }
 
 static enum tsdb_status add_labels(struct analyze *a, const struct tsdb_labels *labels,
@@ -282,7 +276,7 @@ static enum tsdb_status add_series(struct analyze *a, const struct block *b, uin
     for (uint32_t i = 0; i < count && status == TSDB_OK; i++) {
         samples += chunks[i].summary.count;
         bytes += chunks[i].len;
-        status = read_record(a, &chunks[i], err);
+        status = read_record(a, b, &chunks[i], err);
     }
     if (status != TSDB_OK) {
         return status;
@@ -318,13 +312,10 @@ static void put_block(struct analyze *a, const struct block_meta *m)
 
 static enum tsdb_status add_block(struct analyze *a, struct block *b, struct tsdb_error *err)
 {
-    char path[64];
     const struct block_meta *m = block_meta(b);
-    const struct tsdb_fs *fs = &a->dir.fs;
-    snprintf(path, sizeof path, BLOCKS_DIR "/%s/chunks", m->ulid);
     a->block++;
     a->live = a->fresh = a->kept = 0;
-    enum tsdb_status status = fs->ops->open(fs->ctx, path, TSDB_OPEN_READ, &a->chunks, err);
+    enum tsdb_status status = TSDB_OK;
     for (uint64_t id = 0; id < m->series && status == TSDB_OK; id++) {
         tsdb_arena_reset(&a->one);
         status = tool_check(err);
@@ -332,8 +323,6 @@ static enum tsdb_status add_block(struct analyze *a, struct block *b, struct tsd
             status = add_series(a, b, (uint32_t)id, err);
         }
     }
-    fs->ops->close(fs->ctx, a->chunks);
-    a->chunks = NULL;
     if (status == TSDB_OK) {
         put_block(a, m);
         a->previous_live = a->live;

@@ -101,6 +101,10 @@ enum tsdb_status block_chunks(const struct block *b, uint32_t id, struct tsdb_ti
 enum tsdb_status block_chunk_read(const struct block *b, const struct block_chunk *c,
                                   struct tsdb_arena *arena, struct chunk_samples *out,
                                   struct tsdb_error *err) TSDB_WUR;
+/* Its record as it stands in the pages (docs/format/block.md), for tools; bytes from the arena. */
+enum tsdb_status block_chunk_record(const struct block *b, const struct block_chunk *c,
+                                    struct tsdb_arena *arena, struct tsdb_slice *out,
+                                    struct tsdb_error *err) TSDB_WUR;
 /* Distinct label names, values of a name (sorted). fn false stops. Strings are valid during the
  * call. */
 typedef bool (*block_string_fn)(void *arg, const char *s, uint32_t len);

@@ -355,6 +355,26 @@ static enum tsdb_status record_decode(const struct block *b, const struct stretc
     }
 }
 
+enum tsdb_status block_chunk_record(const struct block *b, const struct block_chunk *c,
+                                    struct tsdb_arena *arena, struct tsdb_slice *out,
+                                    struct tsdb_error *err)
+{
+    struct stretch record;
+    enum tsdb_status status = stretch_read(b, c->offset, c->len, &record, err);
+    if (status != TSDB_OK) {
+        return status;
+    }
+    uint8_t *copy = tsdb_arena_alloc(arena, record.len, 1);
+    if (copy) {
+        memcpy(copy, record.data, record.len);
+        *out = (struct tsdb_slice){copy, record.len};
+    } else {
+        status = tsdb_error_set(err, tsdb_arena_status(arena), "no memory for a chunk's record");
+    }
+    stretch_free(&record);
+    return status;
+}
+
 enum tsdb_status block_chunk_read(const struct block *b, const struct block_chunk *c,
                                   struct tsdb_arena *arena, struct chunk_samples *out,
                                   struct tsdb_error *err)
