@@ -524,6 +524,18 @@ static bool names_field(const char *key, size_t len, const char *field)
     return *field == '\0' && i == len;
 }
 
+/* NULL: there is none of that name. */
+static const ProtobufCFieldDescriptor *find_field(const ProtobufCMessageDescriptor *d,
+                                                  const char *key, size_t len)
+{
+    for (unsigned i = 0; d->fields && i < d->n_fields; i++) {
+        if (names_field(key, len, d->fields[i].name)) {
+            return &d->fields[i];
+        }
+    }
+    return NULL;
+}
+
 static bool put_message(struct conv *c, const ProtobufCMessageDescriptor *d)
 {
     char key[FIELD_KEY_MAX];
@@ -538,10 +550,7 @@ static bool put_message(struct conv *c, const ProtobufCMessageDescriptor *d)
         if (!short_string(c, key, sizeof key, &len) || !expect(c, ':', "expected a colon")) {
             return false;
         }
-        const ProtobufCFieldDescriptor *f = NULL;
-        for (unsigned i = 0; i < d->n_fields && len <= sizeof key && !f; i++) {
-            f = names_field(key, len, d->fields[i].name) ? &d->fields[i] : NULL;
-        }
+        const ProtobufCFieldDescriptor *f = len <= sizeof key ? find_field(d, key, len) : NULL;
         if (f ? !put_field(c, f) : !skip_value(c)) {
             return false;
         }

@@ -232,13 +232,11 @@ static void name_with_suffixes(struct text *t, struct tsdb_slice name, struct ts
                                struct tsdb_slice per_unit, struct tsdb_slice kind)
 {
     uint8_t *per = t->data; /* built first, in the room of the result */
-    struct tsdb_slice per_suffix = slice_of("");
     name = cut_suffix(name, kind);
     if (per_unit.len > 0) {
         memcpy(per, "per_", 4);
         memcpy(per + 4, per_unit.data, per_unit.len);
-        per_suffix = (struct tsdb_slice){per, 4 + per_unit.len};
-        name = cut_suffix(name, per_suffix);
+        name = cut_suffix(name, (struct tsdb_slice){per, 4 + per_unit.len});
     }
     t->len = 0;
     put(t, name);
@@ -268,7 +266,10 @@ enum tsdb_status otlp_metric_name(const struct otlp_options *o, struct tsdb_slic
                                       : counter                      ? "total"
                                       : gauge && slice_is(unit, "1") ? "ratio"
                                                                      : "");
-    bool failed = !t.data;
+    bool failed = false;
+    if (!t.data) {
+        return tsdb_arena_status(arena);
+    }
     if (suffixes) {
         split_unit(unit, &main_unit, &per_unit);
     }
