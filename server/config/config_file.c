@@ -374,6 +374,12 @@ static void put_otlp(const struct config_otlp *o, struct tsdb_buf *out)
     }
 }
 
+static bool says_anything(const struct config_otlp *o)
+{
+    return o->strategy != 0 || o->attribute_count > 0 || o->promote_all || o->keep_identifying ||
+           o->histograms_to_nhcb || o->promote_scope || o->no_key_prefix || o->join_underscores;
+}
+
 void config_file_yaml(const struct config_file *c, struct tsdb_buf *out)
 {
     char interval[64];
@@ -389,8 +395,7 @@ void config_file_yaml(const struct config_file *c, struct tsdb_buf *out)
             tsdb_buf_put_u8(out, '\n');
         }
     }
-    static const struct config_otlp otlp_none;
-    if (c && memcmp(&c->otlp, &otlp_none, sizeof otlp_none) != 0) {
+    if (c && says_anything(&c->otlp)) {
         put_otlp(&c->otlp, out);
     }
 }
