@@ -68,9 +68,16 @@ enum tsdb_status index_mem_select(const struct index_mem *ix,
 /* Visit every distinct label name / every distinct value of a name that at least one series has.
  * Stops when fn is false. */
 typedef bool (*index_string_fn)(void *arg, const char *s, uint32_t len);
-void index_mem_names(const struct index_mem *ix, index_string_fn fn, void *arg);
+/* Which series count; of a value they are asked from the newest on, until one does. */
+struct index_wanted {
+    bool (*fn)(void *arg, uint32_t local);
+    void *arg;
+};
+/* wanted NULL: all series count. */
+void index_mem_names(const struct index_mem *ix, const struct index_wanted *wanted,
+                     index_string_fn fn, void *arg);
 void index_mem_values(const struct index_mem *ix, const char *name, uint32_t name_len,
-                      index_string_fn fn, void *arg);
+                      const struct index_wanted *wanted, index_string_fn fn, void *arg);
 /* As above with the number of series, for cardinality statistics. */
 typedef bool (*index_pair_fn)(void *arg, const char *name, uint32_t name_len, const char *value,
                               uint32_t value_len, uint64_t series);

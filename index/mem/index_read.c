@@ -37,12 +37,29 @@ uint64_t index_mem_hash(const struct index_mem *ix, uint32_t local)
 
 /* ---- names and values ---- */
 
-static bool name_is_used(const struct index_mem *ix, const struct index_name *n, uint32_t bound)
+static bool pair_is_used(const struct index_pair *p, uint32_t bound,
+                         const struct index_wanted *wanted)
+{
+    uint32_t scratch[INDEX_POSTINGS_INLINE_MAX];
+    if (!wanted) {
+        return index_postings_any(&p->postings, bound);
+    }
+    struct index_postings_view v = index_postings_get(&p->postings, bound, scratch);
+    for (uint32_t i = v.count; i-- > 0;) {
+        if (wanted->fn(wanted->arg, v.ids[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool name_is_used(const struct index_mem *ix, const struct index_name *n, uint32_t bound,
+                         const struct index_wanted *wanted)
 {
     uint32_t pair = atomic_load_explicit(&n->newest, memory_order_acquire);
     while (pair != INDEX_NONE) {
         const struct index_pair *p = index_pair_at(ix, pair);
-        if (index_postings_any(&p->postings, bound)) {
+        if (pair_is_used(p, bound, wanted)) {
             return true;
         }
         pair = p->next;
@@ -50,14 +67,15 @@ static bool name_is_used(const struct index_mem *ix, const struct index_name *n,
     return false;
 }
 
-void index_mem_names(const struct index_mem *ix, index_string_fn fn, void *arg)
+void index_mem_names(const struct index_mem *ix, const struct index_wanted *wanted,
+                     index_string_fn fn, void *arg)
 {
     uint32_t bound = index_mem_series_count(ix);
     uint32_t name = atomic_load_explicit(&ix->names_newest, memory_order_acquire);
     while (name != INDEX_NONE) {
         const struct index_name *n = index_name_at(ix, name);
         const struct index_symbol *s = index_symbols_at(&ix->symbols, n->symbol);
-        if (name_is_used(ix, n, bound) && !fn(arg, s->bytes, s->len)) {
+        if (name_is_used(ix, n, bound, wanted) && !fn(arg, s->bytes, s->len)) {
             return;
         }
         name = n->next;
@@ -65,7 +83,7 @@ void index_mem_names(const struct index_mem *ix, index_string_fn fn, void *arg)
 }
 
 void index_mem_values(const struct index_mem *ix, const char *name, uint32_t name_len,
-                      index_string_fn fn, void *arg)
+                      const struct index_wanted *wanted, index_string_fn fn, void *arg)
 {
     uint32_t bound = index_mem_series_count(ix);
     uint32_t handle = index_name_find(ix, name, name_len);
@@ -76,7 +94,7 @@ void index_mem_values(const struct index_mem *ix, const char *name, uint32_t nam
     while (pair != INDEX_NONE) {
         const struct index_pair *p = index_pair_at(ix, pair);
         const struct index_symbol *s = index_symbols_at(&ix->symbols, p->value);
-        if (index_postings_any(&p->postings, bound) && !fn(arg, s->bytes, s->len)) {
+        if (pair_is_used(p, bound, wanted) && !fn(arg, s->bytes, s->len)) {
             return;
         }
         pair = p->next;

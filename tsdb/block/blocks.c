@@ -494,23 +494,51 @@ bool blocks_overlap(const struct view *v, struct tsdb_time_range range)
     return false;
 }
 
+/* Headers of the chunks that a series has in a block within the range; none if it has no series of
+ * that name. */
+static enum tsdb_status chunks_in(const struct live_block *l, tsdb_series_ref ref,
+                                  struct tsdb_time_range range, struct tsdb_arena *arena,
+                                  struct block_chunk **out, uint32_t *out_count,
+                                  struct tsdb_error *err)
+{
+    uint32_t id = 0;
+    *out_count = 0;
+    enum tsdb_status status =
+        overlaps(l, range) ? block_refs_find(l->refs, ref, &id, err) : TSDB_NOT_FOUND;
+    if (status == TSDB_NOT_FOUND) {
+        return TSDB_OK;
+    }
+    return status == TSDB_OK ? block_chunks(l->block, id, range, arena, out, out_count, err)
+                             : status;
+}
+
+enum tsdb_status blocks_may_have(const struct view *v, tsdb_series_ref ref,
+                                 struct tsdb_time_range range, struct tsdb_arena *scratch,
+                                 bool *out, struct tsdb_error *err)
+{
+    *out = false;
+    for (uint32_t i = v->block_count; i-- > 0 && !*out;) {
+        struct block_chunk *chunks = NULL;
+        uint32_t n = 0;
+        enum tsdb_status status = chunks_in(v->blocks[i], ref, range, scratch, &chunks, &n, err);
+        if (status != TSDB_OK) {
+            return tsdb_error_prefix(err, status, "block %s",
+                                     block_meta(v->blocks[i]->block)->ulid);
+        }
+        *out = n > 0;
+    }
+    return TSDB_OK;
+}
+
 enum tsdb_status blocks_read(struct blocks *b, const struct view *v, tsdb_series_ref ref,
                              struct tsdb_time_range range, struct piece_list *out,
                              struct tsdb_error *err)
 {
     for (uint32_t i = 0; i < v->block_count; i++) {
         struct live_block *l = v->blocks[i];
-        uint32_t id = 0;
-        enum tsdb_status status =
-            overlaps(l, range) ? block_refs_find(l->refs, ref, &id, err) : TSDB_NOT_FOUND;
-        if (status == TSDB_NOT_FOUND) {
-            continue;
-        }
         struct block_chunk *chunks = NULL;
         uint32_t n = 0;
-        if (status == TSDB_OK) {
-            status = block_chunks(l->block, id, range, out->arena, &chunks, &n, err);
-        }
+        enum tsdb_status status = chunks_in(l, ref, range, out->arena, &chunks, &n, err);
         for (uint32_t k = 0; k < n && status == TSDB_OK; k++) {
             status = read_chunk(b, l->block, &chunks[k], out, err);
         }

@@ -110,6 +110,11 @@ enum tsdb_status piece_list_add(struct piece_list *l, const struct piece *p,
 enum tsdb_status blocks_read(struct blocks *b, const struct view *v, tsdb_series_ref ref,
                              struct tsdb_time_range range, struct piece_list *out,
                              struct tsdb_error *err) TSDB_WUR;
+/* Has the series a chunk in the view's blocks that overlaps the range? scratch: for chunk headers.
+ * CORRUPT, IO, NOMEM, LIMIT. */
+enum tsdb_status blocks_may_have(const struct view *v, tsdb_series_ref ref,
+                                 struct tsdb_time_range range, struct tsdb_arena *scratch,
+                                 bool *out, struct tsdb_error *err) TSDB_WUR;
 /* Does any block of the view overlap the range? */
 bool blocks_overlap(const struct view *v, struct tsdb_time_range range);
 

@@ -116,6 +116,7 @@ struct label_query {
     const char *name;
     uint32_t name_len;
     struct strings strings;
+    struct living living;
 };
 
 static bool add_string(void *arg, const char *s, uint32_t len)
@@ -135,20 +136,27 @@ static enum tsdb_status collect_all(struct label_query *lq, struct tsdb_error *e
     if (lq->name && head_name_is_hole(lq->name, lq->name_len)) {
         return TSDB_OK;
     }
+    const struct index_wanted living = {living_has, &lq->living};
+    const struct index_wanted *wanted = lq->living.everything ? NULL : &living;
     for (uint32_t p = 0; p < TSDB_PARTITIONS && !lq->strings.failed; p++) {
         enum tsdb_status status = querier_check(lq->q, 0, err);
         if (status != TSDB_OK) {
             return status;
         }
+        lq->living.partition = p;
         struct tsdb_epoch_guard guard;
         tsdb_epoch_enter(db->epoch, &guard);
         const struct index_mem *ix = head_index(db->heads[p]);
         if (lq->name) {
-            index_mem_values(ix, lq->name, lq->name_len, add_string, &lq->strings);
+            index_mem_values(ix, lq->name, lq->name_len, wanted, add_string, &lq->strings);
         } else {
-            index_mem_names(ix, add_name, &lq->strings);
+            index_mem_names(ix, wanted, add_name, &lq->strings);
         }
         tsdb_epoch_exit(db->epoch, &guard);
+        if (lq->living.status != TSDB_OK) {
+            *err = lq->living.err;
+            return lq->living.status;
+        }
     }
     return TSDB_OK;
 }
@@ -182,6 +190,9 @@ static enum tsdb_status collect_matching(struct label_query *lq, struct selectio
         struct tsdb_epoch_guard guard;
         tsdb_epoch_enter(db->epoch, &guard);
         enum tsdb_status status = selection_locals(sel, db->heads[p], &l, err);
+        if (status == TSDB_OK) {
+            status = locals_living(&l, &lq->living, p, err);
+        }
         for (uint32_t i = 0; status == TSDB_OK && go_on && i < l.count; i++) {
             go_on = collect_series(lq, db->heads[p], l.ids[i]);
             status = querier_check(lq->q, i, err);
@@ -208,6 +219,7 @@ static enum tsdb_status label_strings(struct label_query *lq, const struct tsdb_
         return status;
     }
     strings_init(&lq->strings, lq->q, &sel.scratch);
+    living_init(&lq->living, lq->q);
     if (selector_count == 0) {
         status = collect_all(lq, err);
     } else {
@@ -217,6 +229,7 @@ static enum tsdb_status label_strings(struct label_query *lq, const struct tsdb_
     if (status == TSDB_OK) {
         status = strings_result(&lq->strings, limit, arena, out, out_count, out_truncated, err);
     }
+    living_deinit(&lq->living);
     selection_deinit(&sel);
     return status;
 }

@@ -2,6 +2,7 @@
  *
  *   querier.c        open and close; a series' labels and samples, blocks and head merged
  *   select.c         selectors to series: sets of refs, lists of label sets
+ *   living.c         which series have samples in a range, for lists of labels
  *   label_strings.c  distinct names and values
  *   exemplars.c      exemplars of matching series
  *
@@ -44,6 +45,22 @@ struct conjunction {
     struct index_matcher **owned; /* the same, to be destroyed */
     uint32_t count;
 };
+/* Of lists of labels: which series have samples in the querier's range. */
+struct living {
+    struct tsdb_querier *q;
+    struct tsdb_arena scratch; /* of one look-up */
+    uint32_t partition;        /* that is being looked at */
+    uint32_t turns;
+    bool everything;         /* the range is all time: each series counts */
+    bool in_blocks;          /* blocks overlap the range */
+    enum tsdb_status status; /* of the first look-up that failed; then none counts */
+    struct tsdb_error err;
+};
+void living_init(struct living *l, struct tsdb_querier *q);
+void living_deinit(struct living *l);
+/* Does series `local` of l->partition count? Under a guard. */
+bool living_has(void *l, uint32_t local);
+
 struct selection {
     struct tsdb_querier *q;
     struct tsdb_arena scratch; /* matchers, local ids */
@@ -67,5 +84,8 @@ enum tsdb_status selection_locals(struct selection *sel, struct head_partition *
                                   struct locals *out, struct tsdb_error *err) TSDB_WUR;
 enum tsdb_status selection_partition(struct selection *sel, uint32_t partition, struct locals *out,
                                      struct tsdb_error *err) TSDB_WUR;
+/* Of these series the living. Under a guard. */
+enum tsdb_status locals_living(struct locals *locals, struct living *l, uint32_t partition,
+                               struct tsdb_error *err) TSDB_WUR;
 
 #endif

@@ -221,19 +221,22 @@ static enum tsdb_status label_sets_reserve(struct label_sets *s, uint32_t extra,
 }
 
 static enum tsdb_status label_sets_collect(struct label_sets *s, struct selection *sel,
-                                           uint32_t stop_at, struct tsdb_arena *arena,
-                                           struct tsdb_error *err)
+                                           struct living *living, uint32_t stop_at,
+                                           struct tsdb_arena *arena, struct tsdb_error *err)
 {
     struct tsdb_querier *q = sel->q;
     for (uint32_t p = 0; p < TSDB_PARTITIONS && s->count < stop_at; p++) {
         struct locals l;
         enum tsdb_status status = selection_partition(sel, p, &l, err);
+        struct tsdb_epoch_guard guard;
+        tsdb_epoch_enter(q->db->epoch, &guard);
+        if (status == TSDB_OK) {
+            status = locals_living(&l, living, p, err);
+        }
         if (status == TSDB_OK) {
             l.count = TSDB_MIN(l.count, stop_at - s->count);
             status = label_sets_reserve(s, l.count, &sel->scratch, err);
         }
-        struct tsdb_epoch_guard guard;
-        tsdb_epoch_enter(q->db->epoch, &guard);
         for (uint32_t i = 0; status == TSDB_OK && i < l.count; i++) {
             TSDB_ASSERT(s->items);
             status =
@@ -270,7 +273,10 @@ enum tsdb_status tsdb_series_list(struct tsdb_querier *q, const struct tsdb_sele
     struct label_sets sets = {NULL, 0, 0};
     struct tsdb_labels *copy = NULL;
     bool cut = false;
-    status = label_sets_collect(&sets, &sel, stop_at, arena, err);
+    struct living living;
+    living_init(&living, q);
+    status = label_sets_collect(&sets, &sel, &living, stop_at, arena, err);
+    living_deinit(&living);
     if (status == TSDB_OK) {
         cut = limit > 0 && sets.count > limit;
         if (sets.count > 1) {

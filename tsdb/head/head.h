@@ -130,6 +130,10 @@ struct head_pieces {
 /* Which chunks a reader leaves out because its blocks have them: 0 < flushed_in <= view. */
 #define HEAD_VIEW_NONE UINT64_C(0)      /* a reader without blocks leaves out nothing */
 #define HEAD_VIEW_ALL  (UINT64_MAX - 1) /* all that are in any block */
+/* May the series have a sample in the range, blocks of the view left out? By the bounds of its pieces.
+ * Under a guard. */
+bool head_may_have(const struct head_partition *p, uint32_t local, struct tsdb_time_range range,
+                   uint64_t view);
 /* All pieces of a series, sealed ones first, in order; into arena memory. Under a guard. */
 enum tsdb_status head_pieces(const struct head_partition *p, uint32_t local, uint64_t view,
                              struct tsdb_arena *arena, struct head_pieces *out) TSDB_WUR;

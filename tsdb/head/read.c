@@ -50,6 +50,23 @@ void head_snapshot_take(const struct head_series *s, struct head_snapshot *sn)
     }
 }
 
+static bool meets(int64_t min_ms, int64_t max_ms, struct tsdb_time_range range)
+{
+    return min_ms <= range.max_ms && range.min_ms <= max_ms;
+}
+
+/* Late samples have no order until they are sealed. */
+static bool late_meets(struct head_tail *t, uint32_t count, struct tsdb_time_range range)
+{
+    const int64_t *t_ms = head_tail_t(t);
+    for (uint32_t i = 0; i < count; i++) {
+        if (meets(t_ms[i], t_ms[i], range)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static struct piece piece_of(struct head_tail *t, uint32_t count)
 {
     bool late = t->flags & HEAD_TAIL_LATE;
@@ -96,7 +113,7 @@ static enum tsdb_status pieces_in(const struct head_series *s, struct tsdb_time_
     }
     for (uint32_t i = 0; i < sn.list_count; i++) {
         struct head_sealed *c = head_list_at(sn.list, i);
-        if (c->min_ms > range.max_ms || range.min_ms > c->max_ms || in_blocks(c, view)) {
+        if (!meets(c->min_ms, c->max_ms, range) || in_blocks(c, view)) {
             continue;
         }
         if (c->file) {
@@ -117,6 +134,23 @@ static enum tsdb_status pieces_in(const struct head_series *s, struct tsdb_time_
     }
     *out = l;
     return TSDB_OK;
+}
+
+bool head_may_have(const struct head_partition *p, uint32_t local, struct tsdb_time_range range,
+                   uint64_t view)
+{
+    struct head_snapshot sn;
+    head_snapshot_take(head_hot(p, local), &sn);
+    if (sn.tail && meets(head_tail_t(sn.tail)[0], head_tail_t(sn.tail)[sn.tail_count - 1], range)) {
+        return true;
+    }
+    for (uint32_t i = sn.list_count; i-- > 0;) {
+        const struct head_sealed *c = head_list_at(sn.list, i);
+        if (meets(c->min_ms, c->max_ms, range) && !in_blocks(c, view)) {
+            return true;
+        }
+    }
+    return sn.ooo && late_meets(sn.ooo, sn.ooo_count, range);
 }
 
 enum tsdb_status head_pieces(const struct head_partition *p, uint32_t local, uint64_t view,

@@ -151,8 +151,8 @@ static void check_lists(struct reader *r)
     uint32_t hosts = 0;
     uint32_t names = 0;
     uint64_t grouped = 0;
-    index_mem_values(ix, "host", 4, count_string, &hosts);
-    index_mem_names(ix, count_string, &names);
+    index_mem_values(ix, "host", 4, NULL, count_string, &hosts);
+    index_mem_names(ix, NULL, count_string, &names);
     index_mem_pairs(ix, sum_pairs, &grouped);
     uint32_t after = index_mem_series_count(ix);
     CHECK(r, hosts >= before && hosts <= after);

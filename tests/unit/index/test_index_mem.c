@@ -475,19 +475,19 @@ static void index_mem_names_values_pairs__small_index__lists_each_once(void **st
     struct fixture f;
     small_index(&f);
     struct seen seen = {.limit = 0};
-    index_mem_names(f.ix, see_string, &seen);
+    index_mem_names(f.ix, NULL, see_string, &seen);
     assert_string_equal(seen.text, "[b][job][a][__name__]");
     seen = (struct seen){.limit = 2};
-    index_mem_names(f.ix, see_string, &seen);
+    index_mem_names(f.ix, NULL, see_string, &seen);
     assert_string_equal(seen.text, "[b][job]");
     seen = (struct seen){.limit = 0};
-    index_mem_values(f.ix, "a", 1, see_string, &seen);
+    index_mem_values(f.ix, "a", 1, NULL, see_string, &seen);
     assert_string_equal(seen.text, "[y][x]");
     seen = (struct seen){.limit = 1};
-    index_mem_values(f.ix, "a", 1, see_string, &seen);
+    index_mem_values(f.ix, "a", 1, NULL, see_string, &seen);
     assert_string_equal(seen.text, "[y]");
     seen = (struct seen){.limit = 0};
-    index_mem_values(f.ix, "none", 4, see_string, &seen);
+    index_mem_values(f.ix, "none", 4, NULL, see_string, &seen);
     assert_string_equal(seen.text, "");
     index_mem_pairs(f.ix, see_pair, &seen);
     assert_string_equal(
@@ -533,10 +533,10 @@ static void failed_add_is_hidden(struct fixture *f, uint32_t i)
     struct seen values = {.limit = 0};
     struct seen names = {.limit = 0};
     (void)snprintf(text, sizeof text, "[%u]", i);
-    index_mem_values(f->ix, "i", 1, see_string, &values);
+    index_mem_values(f->ix, "i", 1, NULL, see_string, &values);
     assert_null(strstr(values.text, text));
     (void)snprintf(text, sizeof text, "[n%u]", i / 100);
-    index_mem_names(f->ix, see_string, &names);
+    index_mem_names(f->ix, NULL, see_string, &names);
     assert_int_equal(strstr(names.text, text) != NULL, i % 100 != 0);
 }
 

@@ -131,7 +131,37 @@ static void search__not_enabled__is_unavailable(void **state)
         "{\"status\":\"error\",\"errorType\":\"unavailable\",\"error\":\"search API disabled\"}");
 }
 
+/* A day apart: lists have what lived in the range, by the head and, once flushed, by blocks. */
+static void lists__start_and_end__what_lived_then(void **state)
+{
+    (void)state;
+    static const struct path_case cases[] = {
+        {"/api/v1/label/__name__/values?start=1699999000&end=1700000500", 200,
+         OK_DATA("[\"a\",\"b\"]")},
+        {"/api/v1/label/__name__/values?start=1699910000&end=1699920000", 200,
+         OK_DATA("[\"old\"]")},
+        {"/api/v1/label/__name__/values?start=1699913600", 200, OK_DATA("[\"a\",\"b\",\"old\"]")},
+        {"/api/v1/label/__name__/values?start=1699920000&end=1699930000", 200, OK_DATA("[]")},
+        {"/api/v1/label/__name__/values?end=1699000000", 200, OK_DATA("[]")},
+        {"/api/v1/labels?start=1699920000&end=1699930000", 200, OK_DATA("[]")},
+        {"/api/v1/labels?start=1699910000&end=1699920000", 200, OK_DATA("[\"__name__\",\"job\"]")},
+        {"/api/v1/series?match[]=%7Bjob=%22j%22%7D&start=1699910000&end=1699920000", 200,
+         OK_DATA("[{\"__name__\":\"old\",\"job\":\"j\"}]")},
+        {"/api/v1/series?match[]=%7Bjob=%22j%22%7D&start=1699999000&limit=5", 200,
+         OK_DATA("[{\"__name__\":\"a\",\"job\":\"j\"},{\"__name__\":\"b\",\"job\":\"j\"}]")},
+        {"/api/v1/label/job/values?match[]=old&start=1699999000", 200, OK_DATA("[]")},
+        {"/api/v1/label/job/values?match[]=old&end=1699913600", 200, OK_DATA("[\"j\"]")},
+    };
+    start();
+    write_some();
+    write_sample("old", T0 - INT64_C(86400000), 1, 204, NULL);
+    expect_paths(cases, TSDB_ARRAY_LEN(cases));
+    assert_ok(tsdb_flush(server.db, NULL));
+    expect_paths(cases, TSDB_ARRAY_LEN(cases));
+}
+
 static const struct CMUnitTest tests[] = {
+    CASE(lists__start_and_end__what_lived_then),
     CASE(names__series_labels_values__are_listed),
     CASE(search__names_that_fit__as_lines),
     CASE(search__not_enabled__is_unavailable),
