@@ -15,6 +15,7 @@
 
 #include "ingest/ingest.h"
 #include "server/api/envelope.h"
+#include "server/api/multipart.h"
 #include "server/api/params.h"
 #include "server/http/http.h"
 #include "server/parts/server.h"
@@ -48,12 +49,13 @@ struct call {
     struct work work;
     int64_t begin_ns; /* monotonic, at the headers */
     uint64_t perf_begin;
-    bool armed;                    /* request, arena, form and out are initialised */
-    bool form_wanted;              /* the body is a form */
-    enum envelope_packing packing; /* that the client takes */
-    bool utf8_names;               /* its Accept says escaping=allow-utf-8 */
-    char origin[160];              /* Origin header; "" = none (or too long to be one) */
-    struct tsdb_slice segment;     /* what "*" matched, still percent-encoded */
+    bool armed;                                /* request, arena, form and out are initialised */
+    bool form_wanted;                          /* the body is a form */
+    char boundary[MULTIPART_BOUNDARY_MAX + 1]; /* of a multipart form; "": urlencoded */
+    enum envelope_packing packing;             /* that the client takes */
+    bool utf8_names;                           /* its Accept says escaping=allow-utf-8 */
+    char origin[160];          /* Origin header; "" = none (or too long to be one) */
+    struct tsdb_slice segment; /* what "*" matched, still percent-encoded */
     struct tsdb_request request;
     struct tsdb_arena arena; /* charged to request.account */
     struct tsdb_buf form;

@@ -1,5 +1,7 @@
 #include "server/api/params.h"
 
+#include "server/api/multipart.h"
+
 #include <string.h>
 
 static int hex_digit(uint8_t c)
@@ -104,13 +106,14 @@ static enum tsdb_status parse_one(struct tsdb_slice s, struct param *items, uint
 }
 
 enum tsdb_status params_parse(struct params *out, struct tsdb_arena *arena, struct tsdb_slice body,
-                              struct tsdb_slice query, struct tsdb_error *err)
+                              const char *boundary, struct tsdb_slice query, struct tsdb_error *err)
 {
     if (body.len > PARAMS_FORM_BYTES_MAX || query.len > PARAMS_FORM_BYTES_MAX) {
         return tsdb_error_set(err, TSDB_LIMIT, "request parameters are larger than %u bytes",
                               PARAMS_FORM_BYTES_MAX);
     }
-    uint32_t pairs = count_pairs(body) + count_pairs(query);
+    uint32_t pairs =
+        (boundary[0] ? multipart_count(body, boundary) : count_pairs(body)) + count_pairs(query);
     if (pairs > PARAMS_MAX) {
         return tsdb_error_set(err, TSDB_LIMIT, "%u request parameters, at most %u are taken", pairs,
                               PARAMS_MAX);
@@ -120,7 +123,9 @@ enum tsdb_status params_parse(struct params *out, struct tsdb_arena *arena, stru
         return no_memory(arena, err);
     }
     uint32_t count = 0;
-    enum tsdb_status status = parse_one(body, items, &count, arena, err);
+    enum tsdb_status status = boundary[0]
+                                  ? multipart_parse(body, boundary, arena, items, &count, err)
+                                  : parse_one(body, items, &count, arena, err);
     if (status == TSDB_OK) {
         status = parse_one(query, items, &count, arena, err);
     }

@@ -25,11 +25,13 @@ struct params {
     uint32_t count;
 };
 
-/* Parse `body` (may be empty) and then `query`.
+/* Parse `body` (may be empty; with a boundary it is multipart/form-data, else urlencoded) and then
+ * `query`.
  * INVALID for a bad escape ("invalid URL escape \"%zz\""), LIMIT beyond PARAMS_MAX pairs or
  * PARAMS_FORM_BYTES_MAX bytes, NOMEM. */
 enum tsdb_status params_parse(struct params *out, struct tsdb_arena *arena, struct tsdb_slice body,
-                              struct tsdb_slice query, struct tsdb_error *err) TSDB_WUR;
+                              const char *boundary, struct tsdb_slice query,
+                              struct tsdb_error *err) TSDB_WUR;
 /* First value of a name; a slice of length 0 (data NULL) when absent. */
 struct tsdb_slice params_get(const struct params *p, const char *name);
 /* All values of a name, one per call: start with *pos 0. False when there are no more. */

@@ -211,10 +211,14 @@ bool server_ready(struct server *s, bool *out_stopping)
                               state == TSDB_STATE_READ_ONLY);
 }
 
-static bool is_form(const char *content_type)
+static bool is_form(struct call *c, const char *content_type)
 {
     static const char form[] = "application/x-www-form-urlencoded";
     size_t len = sizeof form - 1;
+    if (multipart_boundary(content_type, c->boundary)) {
+        return true;
+    }
+    c->boundary[0] = '\0'; /* one that is too long was begun */
     return content_type && strncasecmp(content_type, form, len) == 0 &&
            strchr("; \t", content_type[len]);
 }
@@ -231,7 +235,7 @@ static void keep_headers(struct call *c)
     }
     c->form_wanted =
         http_method(c->x) == HTTP_POST && ((c->route && (c->route->flags & ROUTE_BODY)) ||
-                                           is_form(http_header(c->x, "Content-Type")));
+                                           is_form(c, http_header(c->x, "Content-Type")));
 }
 
 static bool is_foreign(struct http_exchange *x)
@@ -377,7 +381,7 @@ static void run_call(struct call *c)
     struct tsdb_slice body = {c->form.data, form ? c->form.len : 0};
     const char *query = http_query(c->x);
     struct tsdb_slice url = {(const uint8_t *)query, strlen(query)};
-    enum tsdb_status status = params_parse(&c->params, &c->arena, body, url, &err);
+    enum tsdb_status status = params_parse(&c->params, &c->arena, body, c->boundary, url, &err);
     if (status == TSDB_NOMEM) {
         call_fail(c, status, &err);
     } else if (status != TSDB_OK) {

@@ -1,6 +1,7 @@
 #include "tests/support/test.h"
 
 #include "base/random.h"
+#include "server/api/multipart.h"
 #include "server/api/params.h"
 #include "tests/support/guard.h"
 
@@ -30,7 +31,8 @@ static void params_parse__plain_pairs__are_found(void **state)
     struct tsdb_arena a;
     struct params p;
     arena_setup(&a);
-    assert_ok(params_parse(&p, &a, text(""), text("query=up&time=1.5&empty=&flag&=x&a=b=c"), NULL));
+    assert_ok(
+        params_parse(&p, &a, text(""), "", text("query=up&time=1.5&empty=&flag&=x&a=b=c"), NULL));
     assert_int_equal(p.count, 6);
     assert_slice(params_get(&p, "query"), "up");
     assert_slice(params_get(&p, "time"), "1.5");
@@ -49,7 +51,7 @@ static void params_parse__escapes_and_plus__are_decoded(void **state)
     struct tsdb_arena a;
     struct params p;
     arena_setup(&a);
-    assert_ok(params_parse(&p, &a, text("match%5B%5D=%7Ba%3D%22b+c%22%7D&n=%00%ff&&&plus=%2B"),
+    assert_ok(params_parse(&p, &a, text("match%5B%5D=%7Ba%3D%22b+c%22%7D&n=%00%ff&&&plus=%2B"), "",
                            text(""), NULL));
     assert_int_equal(p.count, 3);
     assert_slice(params_get(&p, "match[]"), "{a=\"b c\"}");
@@ -68,7 +70,7 @@ static void params_parse__body_and_query__body_comes_first(void **state)
     struct tsdb_slice v;
     uint32_t pos = 0;
     arena_setup(&a);
-    assert_ok(params_parse(&p, &a, text("m=1&m=2&time=7"), text("m=3&time=8&only=url"), NULL));
+    assert_ok(params_parse(&p, &a, text("m=1&m=2&time=7"), "", text("m=3&time=8&only=url"), NULL));
     assert_slice(params_get(&p, "time"), "7");
     assert_slice(params_get(&p, "only"), "url");
     for (int i = 1; i <= 3; i++) {
@@ -96,9 +98,11 @@ static void params_parse__bad_escape__is_invalid_and_names_it(void **state)
         struct params p = {NULL, 99};
         struct tsdb_error err = {0};
         arena_setup(&a);
-        assert_int_equal(params_parse(&p, &a, text(cases[i].input), text(""), &err), TSDB_INVALID);
+        assert_int_equal(params_parse(&p, &a, text(cases[i].input), "", text(""), &err),
+                         TSDB_INVALID);
         assert_string_equal(err.msg, cases[i].message);
-        assert_int_equal(params_parse(&p, &a, text(""), text(cases[i].input), &err), TSDB_INVALID);
+        assert_int_equal(params_parse(&p, &a, text(""), "", text(cases[i].input), &err),
+                         TSDB_INVALID);
         assert_int_equal(p.count, 99);
         tsdb_arena_deinit(&a);
     }
@@ -118,11 +122,12 @@ static void params_parse__too_much__is_a_limit(void **state)
         many[i] = i % 2 ? '&' : 'a';
     }
     many[len] = '\0';
-    assert_ok(params_parse(&p, &a, text(many), text(""), &err));
+    assert_ok(params_parse(&p, &a, text(many), "", text(""), &err));
     assert_int_equal(p.count, PARAMS_MAX);
-    assert_int_equal(params_parse(&p, &a, text(many), text("b"), &err), TSDB_LIMIT);
+    assert_int_equal(params_parse(&p, &a, text(many), "", text("b"), &err), TSDB_LIMIT);
     struct tsdb_slice large = {(const uint8_t *)many, PARAMS_FORM_BYTES_MAX + 1};
-    assert_int_equal(params_parse(&p, &a, large, text(""), &err), TSDB_LIMIT); /* not even read */
+    assert_int_equal(params_parse(&p, &a, large, "", text(""), &err),
+                     TSDB_LIMIT); /* not even read */
     free(many);
     tsdb_arena_deinit(&a);
 }
@@ -135,12 +140,12 @@ static void params_parse__memory_runs_out__says_why(void **state)
     struct params p;
     tsdb_account_init(&account, 1000, NULL);
     tsdb_arena_init(&a, TSDB_MEM_SERVER, 4096, &account);
-    assert_int_equal(params_parse(&p, &a, text("a=b"), text(""), NULL), TSDB_LIMIT);
+    assert_int_equal(params_parse(&p, &a, text("a=b"), "", text(""), NULL), TSDB_LIMIT);
     tsdb_arena_deinit(&a);
     for (uint64_t n = 1; n < 10; n++) {
         tsdb_arena_init(&a, TSDB_MEM_SERVER, 64, NULL);
         tsdb_alloc_fail_nth(n, 0);
-        enum tsdb_status status = params_parse(&p, &a, text("a=b&c=d&e=f"), text("g=h"), NULL);
+        enum tsdb_status status = params_parse(&p, &a, text("a=b&c=d&e=f"), "", text("g=h"), NULL);
         uint64_t seen = tsdb_alloc_fail_count();
         tsdb_alloc_ops_set(NULL);
         tsdb_arena_deinit(&a);
@@ -173,7 +178,7 @@ static void params_parse__random_bytes__stay_within_bounds(void **state)
         struct params p = {NULL, 0};
         arena_setup(&a);
         struct tsdb_slice s = {at, len};
-        enum tsdb_status status = params_parse(&p, &a, s, text("x=y"), NULL);
+        enum tsdb_status status = params_parse(&p, &a, s, "", text("x=y"), NULL);
         assert_true(status == TSDB_OK || status == TSDB_INVALID);
         size_t total = 0;
         for (uint32_t i = 0; i < p.count; i++) {
@@ -237,7 +242,47 @@ static void params_unescape_name__known_answers(void **state)
     }
 }
 
+static void params_parse__multipart__texts_but_no_files(void **state)
+{
+    (void)state;
+    struct tsdb_arena a;
+    struct params p;
+    struct tsdb_error err;
+    char boundary[MULTIPART_BOUNDARY_MAX + 1];
+    assert_true(multipart_boundary("multipart/form-data; charset=x; boundary=\"a b\"", boundary));
+    assert_string_equal(boundary, "a b");
+    assert_true(multipart_boundary("Multipart/Form-Data;boundary=B", boundary));
+    assert_false(multipart_boundary("multipart/form-data", boundary));
+    assert_false(multipart_boundary("multipart/form-data; boundary=", boundary));
+    assert_false(multipart_boundary("multipart/mixed; boundary=B", boundary));
+    assert_false(multipart_boundary(NULL, boundary));
+    static const char good[] =
+        "preamble\r\n--B\r\nContent-Disposition: form-data; name=\"query\"\r\n"
+        "\r\nup\r\n+ --B\r\n--B\r\nContent-Type: text/plain\r\n"
+        "content-disposition: form-data; name=\"a\\\"b\"\r\n\r\n\r\n--B\n"
+        "Content-Disposition: form-data; name=f; filename=x\n\nfile\n--B--";
+    tsdb_arena_init(&a, TSDB_MEM_QUERY, 4096, NULL);
+    assert_ok_err(params_parse(&p, &a, text(good), "B", text("query=second"), &err), &err);
+    assert_int_equal(p.count, 3);
+    assert_int_equal(params_get(&p, "query").len, 9);
+    assert_memory_equal(params_get(&p, "query").data, "up\r\n+ --B", 9);
+    assert_int_equal(p.items[1].name.len, 3);
+    assert_int_equal(p.items[1].value.len, 0);
+    for (size_t len = 0; len + 1 < sizeof good - 1;
+         len++) { /* cut anywhere: refused, never read on */
+        char *cut = malloc(len + 1);
+        assert_non_null(cut);
+        memcpy(cut, good, len);
+        struct tsdb_slice s = {(const uint8_t *)cut, len};
+        enum tsdb_status status = params_parse(&p, &a, s, "B", text(""), &err);
+        assert_int_equal(status, TSDB_INVALID);
+        free(cut);
+    }
+    tsdb_arena_deinit(&a);
+}
+
 static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(params_parse__multipart__texts_but_no_files),
     cmocka_unit_test(params_parse__plain_pairs__are_found),
     cmocka_unit_test(params_parse__escapes_and_plus__are_decoded),
     cmocka_unit_test(params_parse__body_and_query__body_comes_first),
