@@ -89,8 +89,8 @@ static void entry_free(struct cache_l1_entry *e)
 static void unlink_locked(const struct cache_l1 *c, struct shard *s, struct cache_l1_entry *e)
     TSDB_REQUIRES(s->lock)
 {
+    TSDB_ASSERT(s->table && e->pins == 0);
     struct cache_l1_entry **link = &s->table[mix(e->block_id, e->offset) & c->table_mask];
-    TSDB_ASSERT(e->pins == 0);
     TSDB_ASSERT(s->entries > 0 && s->bytes_used >= e->bytes);
     while (*link != e) {
         TSDB_ASSERT(*link); /* an entry is in its chain */
