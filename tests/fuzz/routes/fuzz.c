@@ -19,6 +19,7 @@
 #include "server/parts/workers.h"
 #include "tests/support/tsdb/harness.h"
 
+#include <stdlib.h>
 #include <strings.h>
 #include <zlib.h>
 
@@ -518,6 +519,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 
         tsdb_log_configure(TSDB_LOG_ERROR, TSDB_LOG_LOGFMT);
         server_begin();
+        (void)atexit(server_end);
         fresh = written();
         begun = true;
     }
