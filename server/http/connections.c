@@ -5,7 +5,10 @@
  *   | header_timeout |  body_timeout  |     none       | idle + header_timeout |
  *
  * The accept thread looks at them twice a second, and shuts down the socket of whoever is late:
- * then the daemon sees the end, and everything takes its usual way. */
+ * then the daemon sees the end, and everything takes its usual way. So it does with whoever ended
+ * in the middle of a request: where the end came together with the last bytes, libmicrohttpd 0.9.75
+ * does not look again (a short read counts as all there is, and epoll tells of an edge once), and
+ * what the request holds would stay until its deadline. */
 #include "server/http/http_private.h"
 
 #include "base/assert.h"
@@ -98,12 +101,25 @@ void http_connection_phase(struct http_server *s, struct MHD_Connection *connect
     }
 }
 
+/* All bytes are taken, and no more come. */
+static bool has_ended(int fd)
+{
+    char byte;
+    return recv(fd, &byte, sizeof byte, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
 void http_connections_check(struct http_server *s)
 {
     int64_t now = now_ns();
     tsdb_mutex_lock(&s->connections_lock);
     for (struct http_connection *c = s->connection_list; c; c = c->next) {
-        if (atomic_load_explicit(&c->deadline_ns, memory_order_relaxed) <= now) {
+        int64_t deadline = atomic_load_explicit(&c->deadline_ns, memory_order_relaxed);
+        if (deadline == NO_DEADLINE) {
+            continue; /* the daemon or a worker is at work for it; watch.c has those that wait */
+        }
+        if (deadline > now && has_ended(c->fd)) {
+            (void)shutdown(c->fd, SHUT_RD); /* an edge; what was whole is still answered */
+        } else if (deadline <= now) {
             (void)shutdown(c->fd, SHUT_RDWR);
             atomic_store_explicit(&c->deadline_ns, NO_DEADLINE, memory_order_relaxed);
             atomic_fetch_add_explicit(&s->connections_late, 1, memory_order_relaxed);
