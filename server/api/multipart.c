@@ -57,8 +57,11 @@ static const uint8_t *find_delimiter(struct tsdb_slice body, const uint8_t *from
                                      const char *boundary)
 {
     size_t len = strlen(boundary);
+    if (body.len == 0) {
+        return NULL; /* there may be no data to point into */
+    }
     const uint8_t *end = body.data + body.len;
-    for (const uint8_t *p = from; p && (size_t)(end - p) >= len + 2;) {
+    for (const uint8_t *p = from; (size_t)(end - p) >= len + 2;) {
         const uint8_t *dash = memchr(p, '-', (size_t)(end - p));
         if (!dash || (size_t)(end - dash) < len + 2) {
             return NULL;
@@ -123,9 +126,9 @@ enum tsdb_status multipart_parse(struct tsdb_slice body, const char *boundary,
                                  struct tsdb_error *err)
 {
     size_t len = strlen(boundary);
-    const uint8_t *end = body.data + body.len;
-    const uint8_t *at = body.len > 0 ? find_delimiter(body, body.data, boundary) : NULL;
+    const uint8_t *at = find_delimiter(body, body.data, boundary);
     while (at) {
+        const uint8_t *end = body.data + body.len;
         struct tsdb_slice rest = {at + 2 + len, (size_t)(end - at) - 2 - len};
         struct tsdb_slice line;
         char name[256];

@@ -508,6 +508,10 @@ static enum tsdb_status chunks_in(const struct live_block *l, tsdb_series_ref re
     if (status == TSDB_NOT_FOUND) {
         return TSDB_OK;
     }
+    if (status == TSDB_OK && id >= block_meta(l->block)->series) {
+        status = tsdb_error_set(err, TSDB_CORRUPT, "series references name series %u of %" PRIu64,
+                                id, block_meta(l->block)->series);
+    }
     return status == TSDB_OK ? block_chunks(l->block, id, range, arena, out, out_count, err)
                              : status;
 }
