@@ -1,26 +1,7 @@
 #include "ingest/metadata_wire.h"
 
+#include "ingest/arena_allocator.h"
 #include "ingest/proto/remote_write_v1.pb-c.h"
-
-struct arena_allocator {
-    struct tsdb_arena *arena;
-    bool failed;
-};
-
-static void *allocator_alloc(void *ctx, size_t bytes)
-{
-    struct arena_allocator *a = ctx;
-    /* Nothing is asked for after a failure, so that arena->failure keeps saying why. */
-    void *p = a->failed ? NULL : tsdb_arena_alloc(a->arena, bytes > 0 ? bytes : 1, 16);
-    a->failed |= !p;
-    return p;
-}
-
-static void allocator_free(void *ctx, void *p)
-{
-    (void)ctx;
-    (void)p; /* the arena is freed whole */
-}
 
 static struct tsdb_slice slice_of(ProtobufCBinaryData b)
 {
@@ -35,7 +16,7 @@ enum tsdb_status metadata_wire_decode(struct tsdb_slice message, struct tsdb_are
                               METADATA_WIRE_BYTES_MAX);
     }
     struct arena_allocator a = {arena, false};
-    ProtobufCAllocator allocator = {allocator_alloc, allocator_free, &a};
+    ProtobufCAllocator allocator = {arena_allocator_alloc, arena_allocator_free, &a};
     Rw1__MetricMetadata *m = rw1__metric_metadata__unpack(&allocator, message.len, message.data);
     if (!m && a.failed) {
         return tsdb_error_set(err, arena->failure, "metadata: no memory");

@@ -1,31 +1,12 @@
 #include "base/format.h"
 #include "base/limits.h"
+#include "ingest/arena_allocator.h"
 #include "ingest/otlp/names.h"
 #include "ingest/otlp/otlp_private.h"
 #include "model/sample.h"
 
 #include <assert.h>
 #include <string.h>
-
-struct arena_allocator {
-    struct tsdb_arena *arena;
-    bool failed;
-};
-
-static void *allocator_alloc(void *ctx, size_t bytes)
-{
-    struct arena_allocator *a = ctx;
-    /* Nothing is asked for after a failure, so that arena->failure keeps saying why. */
-    void *p = a->failed ? NULL : tsdb_arena_alloc(a->arena, bytes > 0 ? bytes : 1, 16);
-    a->failed |= !p;
-    return p;
-}
-
-static void allocator_free(void *ctx, void *p)
-{
-    (void)ctx;
-    (void)p; /* the arena is freed whole */
-}
 
 static struct tsdb_slice text_of(const char *s)
 {
@@ -542,7 +523,7 @@ enum tsdb_status otlp_translate(const uint8_t *body, size_t len, const struct ot
                                 struct tsdb_error *err)
 {
     struct arena_allocator a = {arena, false};
-    ProtobufCAllocator allocator = {allocator_alloc, allocator_free, &a};
+    ProtobufCAllocator allocator = {arena_allocator_alloc, arena_allocator_free, &a};
     Otlp__ExportMetricsServiceRequest *m =
         otlp__export_metrics_service_request__unpack(&allocator, len, body);
     *out_points = 0;

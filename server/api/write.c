@@ -1,5 +1,5 @@
-/* POST /api/v1/write, and what else stores: headers decide, the body goes straight into ingest/, engine threads only
- * wake.
+/* POST /api/v1/write, and what else stores: headers decide, the body goes straight into ingest/,
+ * engine threads only wake.
  *
  *   headers     ingest_begin
  *   body*       ingest_body
@@ -7,8 +7,8 @@
  *   wake        back in the daemon's thread: ingest_answer -> http_reply
  *
  * Large bodies are submitted (and once more, where a series had gone) by a decoder's thread: the
- * daemon goes on with its other connections. Nothing here waits, and nothing is allocated per request but the call itself (ingest/ pools its
- * requests). */
+ * daemon goes on with its other connections. Nothing here waits, and nothing is allocated per
+ * request but the call itself (ingest/ pools its requests). */
 #include "base/assert.h"
 #include "base/format.h"
 #include "base/latency.h"
