@@ -437,6 +437,38 @@ static void write__budget_used_up__is_503_and_nothing_stored(void **state)
     write_sample("later", T0, 1, 204, NULL);
 }
 
+/* The end comes together with the last bytes, in the middle of a body: what was held goes back long
+ * before the body's deadline, and the next sender finds room. */
+static void write__client_ends_with_its_last_bytes__budget_is_given_back(void **state)
+{
+    (void)state;
+    static uint8_t part[100u << 10];
+    struct ingest_stats stats = {0};
+    start();
+    for (int i = 0; i < 40; i++) {
+        struct http_client c;
+        assert_int_equal(http_client_open(&c, port), 0);
+        assert_true(http_client_send_text(&c, "POST /api/v1/write HTTP/1.1\r\nHost: t\r\n"
+                                              "Content-Length: 700000\r\n\r\n"));
+        assert_true(http_client_send(&c, part, sizeof part));
+        http_client_close(&c);
+    }
+    for (int i = 0; i < WAIT_TRIES; i++) {
+        struct http_stats http;
+        http_stats_read(server.http, &http);
+        if (http.connections_open == 0 && http.connections == 40) {
+            break;
+        }
+        nap();
+    }
+    struct http_stats http;
+    http_stats_read(server.http, &http);
+    assert_int_equal(http.connections_open, 0);
+    ingest_stats_read(server.ingest, &stats);
+    assert_true(stats.inflight_bytes <= server.options.inflight_bytes_max / 8); /* the pool's */
+    write_sample("next", T0, 1, 204, NULL);
+}
+
 static void expect_part(const char *path, int status, const char *part)
 {
     struct http_answer a;
@@ -715,6 +747,7 @@ static const struct CMUnitTest tests[] = {
     CASE(write__decoded_size_over_the_limit__is_400),
     CASE(write__chunked__is_stored),
     CASE(write__budget_used_up__is_503_and_nothing_stored),
+    CASE(write__client_ends_with_its_last_bytes__budget_is_given_back),
     CASE(write__disk_fails_for_a_while__is_503_and_heals),
     CASE(write__many_connections__all_acknowledged_samples_are_there),
     CASE(write__large_bodies_wait__other_connections_go_on),
