@@ -131,7 +131,7 @@ $(BUILD)/obj/%.o: %.cc
 $(BUILD)/gen/ingest/proto/%.pb-c.c $(BUILD)/gen/ingest/proto/%.pb-c.h: ingest/proto/%.proto
 	@mkdir -p $(BUILD)/gen
 	$(Q)protoc-c --c_out=$(BUILD)/gen $<
-$(BUILD)/gen/%.o: $(BUILD)/gen/%.c
+$(BUILD)/gen/%.o: $(BUILD)/gen/%.c | $(gen_h)
 	$(Q)$(CC) -I$(BUILD)/gen $(OPT) $(SAN) -fPIE -w -c $< -o $@
 .SECONDARY: $(gen_c) $(gen_h)
 

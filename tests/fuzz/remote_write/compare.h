@@ -46,63 +46,67 @@ static struct tsdb_label *labels_alloc(struct compare *c, size_t count)
     return TSDB_ARENA_ARRAY(&c->arena, struct tsdb_label, count + 1);
 }
 
-/* The same text for both versions, whose generated types differ by name only. */
-#define COMPARE_SPANS(c, got, got_count, want, want_count)                                         \
-    do {                                                                                           \
-        expect(c, (got_count) == (want_count), "number of spans");                                 \
-        for (size_t i_ = 0; (c)->fault == NULL && i_ < (want_count); i_++) {                       \
-            expect(c,                                                                              \
-                   (got)[i_].offset == (want)[i_]->offset &&                                       \
-                       (got)[i_].length == (want)[i_]->length,                                     \
-                   "a span");                                                                      \
-        }                                                                                          \
-    } while (0)
-
-#define DEFINE_COMPARE_HISTOGRAM(version, VERSION, type)                                           \
-    static void compare_histogram_##version(struct compare *c, const struct tsdb_histogram *h,     \
-                                            int64_t t_ms, const type *o)                           \
-    {                                                                                              \
-        bool is_float = o->count_case == VERSION##__HISTOGRAM__COUNT_COUNT_FLOAT;                  \
-        bool zero_float = o->zero_count_case == VERSION##__HISTOGRAM__ZERO_COUNT_ZERO_COUNT_FLOAT; \
-        bool zero_int = o->zero_count_case == VERSION##__HISTOGRAM__ZERO_COUNT_ZERO_COUNT_INT;     \
-        bool has_count = o->count_case == VERSION##__HISTOGRAM__COUNT_COUNT_INT;                   \
-        expect(c, h->is_float == is_float, "kind of histogram");                                   \
-        expect(c, t_ms == o->timestamp, "histogram timestamp");                                    \
-        expect(c, h->schema == o->schema, "schema");                                               \
-        expect(c, (uint32_t)h->reset_hint == (uint32_t)o->reset_hint, "reset hint");               \
-        expect(c, same_doubles(&h->sum, 1, &o->sum, 1), "sum");                                    \
-        expect(c, same_doubles(&h->zero_threshold, 1, &o->zero_threshold, 1), "zero threshold");   \
-        COMPARE_SPANS(c, h->positive_spans, h->positive_span_count, o->positive_spans,             \
-                      o->n_positive_spans);                                                        \
-        COMPARE_SPANS(c, h->negative_spans, h->negative_span_count, o->negative_spans,             \
-                      o->n_negative_spans);                                                        \
-        expect(                                                                                    \
-            c,                                                                                     \
-            same_doubles(h->custom_values, h->custom_count, o->custom_values, o->n_custom_values), \
-            "custom values");                                                                      \
-        if (is_float) {                                                                            \
-            double zero = zero_float ? o->zero_count_float : 0;                                    \
-            expect(c, same_doubles(&h->count_float, 1, &o->count_float, 1), "count");              \
-            expect(c, same_doubles(&h->zero_count_float, 1, &zero, 1), "zero count");              \
-            expect(c,                                                                              \
-                   same_doubles(h->positive_counts, h->positive_bucket_count, o->positive_counts,  \
-                                o->n_positive_counts) &&                                           \
-                       same_doubles(h->negative_counts, h->negative_bucket_count,                  \
-                                    o->negative_counts, o->n_negative_counts),                     \
-                   "float buckets");                                                               \
-        } else {                                                                                   \
-            expect(c, h->count_int == (has_count ? o->count_int : 0), "count");                    \
-            expect(c, h->zero_count_int == (zero_int ? o->zero_count_int : 0), "zero count");      \
-            expect(c,                                                                              \
-                   same_bytes(h->positive_deltas, h->positive_bucket_count *(size_t)8,             \
-                              o->positive_deltas, o->n_positive_deltas * 8) &&                     \
-                       same_bytes(h->negative_deltas, h->negative_bucket_count * (size_t)8,        \
-                                  o->negative_deltas, o->n_negative_deltas * 8),                   \
-                   "integer buckets");                                                             \
-        }                                                                                          \
+static void compare_spans(struct compare *c, const struct tsdb_span *got, size_t got_count,
+                          Prom__BucketSpan *const *want, size_t want_count)
+{
+    expect(c, got_count == want_count, "number of spans");
+    for (size_t i = 0; !c->fault && i < want_count; i++) {
+        expect(c, got[i].offset == want[i]->offset && got[i].length == want[i]->length, "a span");
     }
-DEFINE_COMPARE_HISTOGRAM(v1, RW1, Rw1__Histogram)
-DEFINE_COMPARE_HISTOGRAM(v2, RW2, Rw2__Histogram)
+}
+
+static void compare_counts(struct compare *c, const struct tsdb_histogram *h,
+                           const Prom__Histogram *o)
+{
+    bool has_count = o->count_case == PROM__HISTOGRAM__COUNT_COUNT_INT;
+    bool zero_int = o->zero_count_case == PROM__HISTOGRAM__ZERO_COUNT_ZERO_COUNT_INT;
+    expect(c, h->count_int == (has_count ? o->count_int : 0), "count");
+    expect(c, h->zero_count_int == (zero_int ? o->zero_count_int : 0), "zero count");
+    expect(c,
+           same_bytes(h->positive_deltas, h->positive_bucket_count * sizeof(int64_t),
+                      o->positive_deltas, o->n_positive_deltas * sizeof(int64_t)) &&
+               same_bytes(h->negative_deltas, h->negative_bucket_count * sizeof(int64_t),
+                          o->negative_deltas, o->n_negative_deltas * sizeof(int64_t)),
+           "integer buckets");
+}
+
+static void compare_float_counts(struct compare *c, const struct tsdb_histogram *h,
+                                 const Prom__Histogram *o)
+{
+    bool zero_float = o->zero_count_case == PROM__HISTOGRAM__ZERO_COUNT_ZERO_COUNT_FLOAT;
+    double zero = zero_float ? o->zero_count_float : 0;
+    expect(c, same_doubles(&h->count_float, 1, &o->count_float, 1), "count");
+    expect(c, same_doubles(&h->zero_count_float, 1, &zero, 1), "zero count");
+    expect(c,
+           same_doubles(h->positive_counts, h->positive_bucket_count, o->positive_counts,
+                        o->n_positive_counts) &&
+               same_doubles(h->negative_counts, h->negative_bucket_count, o->negative_counts,
+                            o->n_negative_counts),
+           "float buckets");
+}
+
+static void compare_histogram(struct compare *c, const struct tsdb_histogram *h, int64_t t_ms,
+                              const Prom__Histogram *o)
+{
+    expect(c, h->is_float == (o->count_case == PROM__HISTOGRAM__COUNT_COUNT_FLOAT),
+           "kind of histogram");
+    expect(c, t_ms == o->timestamp, "histogram timestamp");
+    expect(c, h->schema == o->schema, "schema");
+    expect(c, (uint32_t)h->reset_hint == (uint32_t)o->reset_hint, "reset hint");
+    expect(c, same_doubles(&h->sum, 1, &o->sum, 1), "sum");
+    expect(c, same_doubles(&h->zero_threshold, 1, &o->zero_threshold, 1), "zero threshold");
+    compare_spans(c, h->positive_spans, h->positive_span_count, o->positive_spans,
+                  o->n_positive_spans);
+    compare_spans(c, h->negative_spans, h->negative_span_count, o->negative_spans,
+                  o->n_negative_spans);
+    expect(c, same_doubles(h->custom_values, h->custom_count, o->custom_values, o->n_custom_values),
+           "custom values");
+    if (h->is_float) {
+        compare_float_counts(c, h, o);
+    } else {
+        compare_counts(c, h, o);
+    }
+}
 
 /* What comes after the wire must stand whatever it decodes: checks, reduction and the raw form. */
 static void exercise_histogram(struct compare *c, struct tsdb_histogram *h)
@@ -122,14 +126,63 @@ static void exercise_histogram(struct compare *c, struct tsdb_histogram *h)
     }
 }
 
+static void compare_samples(struct compare *c, const struct remote_write_walker *w,
+                            const struct remote_write_series *s, bool starts,
+                            Prom__Sample *const *want, size_t want_count)
+{
+    struct remote_write_cursor cursor = remote_write_samples(w, s);
+    int64_t t_ms = 0;
+    int64_t start_ms = 0;
+    uint64_t bits = 0;
+    size_t n = 0;
+    while (remote_write_next_sample(&cursor, &t_ms, &start_ms, &bits)) {
+        if (n < want_count) {
+            expect(c,
+                   t_ms == want[n]->timestamp && bits == tsdb_double_bits(want[n]->value) &&
+                       start_ms == (starts ? want[n]->start_timestamp : 0),
+                   "a sample");
+        }
+        n++;
+    }
+    expect(c, !cursor.failed, "samples fail");
+    expect(c, n == s->sample_count && n == want_count, "number of samples");
+}
+
+static void compare_histograms(struct compare *c, const struct remote_write_walker *w,
+                               const struct remote_write_series *s, bool starts,
+                               Prom__Histogram *const *want, size_t want_count)
+{
+    struct remote_write_cursor cursor = remote_write_histograms(w, s);
+    struct tsdb_slice message;
+    size_t n = 0;
+    while (remote_write_next_message(&cursor, &message)) {
+        struct tsdb_histogram h;
+        int64_t t_ms = 0;
+        int64_t start_ms = 0;
+        enum tsdb_status status =
+            histogram_wire_decode(message, starts, &c->arena, &h, &t_ms, &start_ms, NULL);
+        expect(c, status != TSDB_CORRUPT, "a histogram fails");
+        if (status == TSDB_OK && n < want_count) {
+            compare_histogram(c, &h, t_ms, want[n]);
+            expect(c, start_ms == (starts ? want[n]->start_timestamp : 0), "start of a histogram");
+        }
+        if (status == TSDB_OK) {
+            exercise_histogram(c, &h);
+        }
+        n++;
+    }
+    expect(c, !cursor.failed, "histograms fail");
+    expect(c, n == s->histogram_count && n == want_count, "number of histograms");
+}
+
 /* ---- 1.0 ---- */
 
 static void compare_labels_v1(struct compare *c, const struct tsdb_label *items, uint32_t count,
-                              Rw1__Label *const *want, size_t want_count)
+                              Prom__Label *const *want, size_t want_count)
 {
     expect(c, count == want_count, "number of labels");
     for (size_t i = 0; c->oracle && !c->fault && i < want_count; i++) {
-        const Rw1__Label *o = want[i];
+        const Prom__Label *o = want[i];
         expect(c,
                same_bytes(items[i].name, items[i].name_len, o->name.data, o->name.len) &&
                    same_bytes(items[i].value, items[i].value_len, o->value.data, o->value.len),
@@ -153,28 +206,6 @@ static void compare_label_bytes_v1(struct compare *c, const struct remote_write_
     if (alone != NULL) {
         rw1__time_series__free_unpacked(alone, NULL);
     }
-}
-
-static void compare_samples_v1(struct compare *c, const struct remote_write_walker *w,
-                               const struct remote_write_series *s, const Rw1__TimeSeries *o)
-{
-    struct remote_write_cursor cursor = remote_write_samples(w, s);
-    int64_t t_ms = 0;
-    int64_t start_ms = 0;
-    uint64_t bits = 0;
-    size_t n = 0;
-    while (remote_write_next_sample(&cursor, &t_ms, &start_ms, &bits)) {
-        if (o != NULL && n < o->n_samples) {
-            expect(c,
-                   t_ms == o->samples[n]->timestamp && start_ms == 0 &&
-                       bits == tsdb_double_bits(o->samples[n]->value),
-                   "a sample");
-        }
-        n++;
-    }
-    expect(c, !cursor.failed, "samples fail");
-    expect(c, n == s->sample_count, "samples are counted wrong");
-    expect(c, o != NULL && n == o->n_samples, "number of samples");
 }
 
 static void compare_exemplars_v1(struct compare *c, const struct remote_write_walker *w,
@@ -202,31 +233,6 @@ static void compare_exemplars_v1(struct compare *c, const struct remote_write_wa
     expect(c, n == s->exemplar_count && o != NULL && n == o->n_exemplars, "number of exemplars");
 }
 
-static void compare_histograms_v1(struct compare *c, const struct remote_write_walker *w,
-                                  const struct remote_write_series *s, const Rw1__TimeSeries *o)
-{
-    struct remote_write_cursor cursor = remote_write_histograms(w, s);
-    struct tsdb_slice message;
-    size_t n = 0;
-    while (remote_write_next_message(&cursor, &message)) {
-        struct tsdb_histogram h;
-        int64_t t_ms = 0;
-        int64_t start_ms = 0;
-        enum tsdb_status status =
-            histogram_wire_decode(message, false, &c->arena, &h, &t_ms, &start_ms, NULL);
-        expect(c, status != TSDB_CORRUPT, "a histogram fails");
-        if (status == TSDB_OK && o != NULL && n < o->n_histograms) {
-            compare_histogram_v1(c, &h, t_ms, o->histograms[n]);
-        }
-        if (status == TSDB_OK) {
-            exercise_histogram(c, &h);
-        }
-        n++;
-    }
-    expect(c, !cursor.failed, "histograms fail");
-    expect(c, n == s->histogram_count && o != NULL && n == o->n_histograms, "number of histograms");
-}
-
 static void compare_series_v1(struct compare *c, const struct remote_write_walker *w,
                               const struct remote_write_series *s, const Rw1__TimeSeries *o)
 {
@@ -238,9 +244,9 @@ static void compare_series_v1(struct compare *c, const struct remote_write_walke
         compare_labels_v1(c, items, count, o->labels, o->n_labels);
     }
     compare_label_bytes_v1(c, s);
-    compare_samples_v1(c, w, s, o);
+    compare_samples(c, w, s, false, o ? o->samples : NULL, o ? o->n_samples : 0);
     compare_exemplars_v1(c, w, s, o);
-    compare_histograms_v1(c, w, s, o);
+    compare_histograms(c, w, s, false, o ? o->histograms : NULL, o ? o->n_histograms : 0);
 }
 
 static void compare_metadata_v1(struct compare *c, struct tsdb_slice message,
@@ -328,51 +334,6 @@ static void compare_refs(struct compare *c, enum tsdb_status status, const struc
     }
 }
 
-static void compare_samples_v2(struct compare *c, const struct remote_write_v2_walker *w,
-                               const struct remote_write_series *s, const Rw2__TimeSeries *o)
-{
-    struct remote_write_cursor cursor = remote_write_samples(&w->at, s);
-    int64_t t_ms = 0;
-    int64_t start_ms = 0;
-    uint64_t bits = 0;
-    size_t n = 0;
-    while (remote_write_next_sample(&cursor, &t_ms, &start_ms, &bits)) {
-        if (o != NULL && n < o->n_samples) {
-            const Rw2__Sample *x = o->samples[n];
-            expect(c,
-                   t_ms == x->timestamp && start_ms == x->start_timestamp &&
-                       bits == tsdb_double_bits(x->value),
-                   "a sample");
-        }
-        n++;
-    }
-    expect(c, !cursor.failed, "samples fail");
-    expect(c, n == s->sample_count && o != NULL && n == o->n_samples, "number of samples");
-}
-
-static void compare_histograms_v2(struct compare *c, const struct remote_write_v2_walker *w,
-                                  const struct remote_write_series *s, const Rw2__TimeSeries *o)
-{
-    struct remote_write_cursor cursor = remote_write_histograms(&w->at, s);
-    struct tsdb_slice message;
-    size_t n = 0;
-    while (remote_write_next_message(&cursor, &message)) {
-        struct tsdb_histogram h;
-        int64_t t_ms = 0;
-        int64_t start_ms = 0;
-        enum tsdb_status status =
-            histogram_wire_decode(message, true, &c->arena, &h, &t_ms, &start_ms, NULL);
-        expect(c, status != TSDB_CORRUPT, "a histogram fails");
-        if (status == TSDB_OK && o != NULL && n < o->n_histograms) {
-            compare_histogram_v2(c, &h, t_ms, o->histograms[n]);
-            expect(c, start_ms == o->histograms[n]->start_timestamp, "start of a histogram");
-        }
-        n++;
-    }
-    expect(c, !cursor.failed, "histograms fail");
-    expect(c, n == s->histogram_count && o != NULL && n == o->n_histograms, "number of histograms");
-}
-
 static void compare_exemplars_v2(struct compare *c, const struct remote_write_v2_walker *w,
                                  const struct remote_write_series *s, const Rw2__Request *r,
                                  const Rw2__TimeSeries *o)
@@ -442,8 +403,8 @@ static void compare_series_v2(struct compare *c, const struct remote_write_v2_wa
     if (o != NULL) {
         compare_refs(c, status, items, count, r, o->labels_refs, o->n_labels_refs);
     }
-    compare_samples_v2(c, w, s, o);
-    compare_histograms_v2(c, w, s, o);
+    compare_samples(c, &w->at, s, true, o ? o->samples : NULL, o ? o->n_samples : 0);
+    compare_histograms(c, &w->at, s, true, o ? o->histograms : NULL, o ? o->n_histograms : 0);
     compare_exemplars_v2(c, w, s, r, o);
     expect(c, o == NULL || s->start_ms == o->created_timestamp, "created timestamp");
     compare_metadata_v2(c, w, s, r, o);

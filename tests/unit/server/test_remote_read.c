@@ -201,7 +201,7 @@ static struct tsdb_labels merged_labels(void)
     return out;
 }
 
-static void check_labels(Rr__Label **labels, size_t count)
+static void check_labels(Prom__Label **labels, size_t count)
 {
     static const char *const want[][2] = {
         {"__name__", "x"}, {"cluster", "c"}, {"job", "j"}, {"zone", "z"}};
@@ -214,13 +214,13 @@ static void check_labels(Rr__Label **labels, size_t count)
     }
 }
 
-static void check_histogram(const Rr__Histogram *got, const struct tsdb_histogram *want)
+static void check_histogram(const Prom__Histogram *got, const struct tsdb_histogram *want)
 {
-    assert_int_equal(got->count_case, want->is_float ? RR__HISTOGRAM__COUNT_COUNT_FLOAT
-                                                     : RR__HISTOGRAM__COUNT_COUNT_INT);
+    assert_int_equal(got->count_case, want->is_float ? PROM__HISTOGRAM__COUNT_COUNT_FLOAT
+                                                     : PROM__HISTOGRAM__COUNT_COUNT_INT);
     assert_int_equal(got->zero_count_case, want->is_float
-                                               ? RR__HISTOGRAM__ZERO_COUNT_ZERO_COUNT_FLOAT
-                                               : RR__HISTOGRAM__ZERO_COUNT_ZERO_COUNT_INT);
+                                               ? PROM__HISTOGRAM__ZERO_COUNT_ZERO_COUNT_FLOAT
+                                               : PROM__HISTOGRAM__ZERO_COUNT_ZERO_COUNT_INT);
     if (want->is_float) {
         assert_double_bits_equal(got->count_float, want->count_float);
         assert_int_equal(got->n_positive_counts, 2);
