@@ -48,9 +48,17 @@ else ifeq ($(VARIANT),fuzz)
   OPT := -O1 -g -DTSDB_DEBUG=1 -fno-omit-frame-pointer
   SAN := -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=all
   JEMALLOC ?= 0
+else ifeq ($(VARIANT),embed)
+  # What goes into libtidalite: code that may lie anywhere, and the allocator of the program that it becomes a part of.
+  CC := gcc
+  CXX := g++
+  OPT := -O2 -g
+  PIC := -fPIC
+  JEMALLOC ?= 0
 else
-  $(error unknown VARIANT '$(VARIANT)': release debug clang asan tsan fuzz)
+  $(error unknown VARIANT '$(VARIANT)': release debug clang asan tsan fuzz embed)
 endif
+PIC ?= -fPIE
 
 WARN := -Werror -Wall -Wextra -Wshadow -Wconversion -Wsign-conversion -Wdouble-promotion -Wformat=2 -Wundef -Wvla \
   -Wcast-qual -Wcast-align -Wpointer-arith -Wwrite-strings -Wstrict-prototypes -Wmissing-prototypes \
@@ -62,7 +70,7 @@ else
 endif
 # Value-changing floating point is never allowed: kernels and compilers must agree to the last bit.
 FLOAT := -ffp-contract=off -fno-fast-math
-HARDEN := -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE
+HARDEN := -fstack-protector-strong -D_FORTIFY_SOURCE=2 $(PIC)
 CPPFLAGS := -I. -I$(BUILD)/gen -D_GNU_SOURCE -DTSDB_PERF=$(PERF)
 CFLAGS := -std=c17 $(OPT) $(SAN) $(FLOAT) $(HARDEN) $(WARN) -pthread -MMD -MP
 CXXFLAGS := -std=c++17 $(OPT) $(SAN) -Wall -Wextra -Werror $(HARDEN) -fno-exceptions -fno-rtti -pthread -MMD -MP
@@ -99,14 +107,14 @@ BIN := $(BUILD)/tidalite
 
 # What people ask for comes one after the other and hands its building to a make below, so that packages are there before
 # anything is built, however many jobs are asked for.
-FRONT := all run demo test bench deps
+FRONT := all run demo test bench deps lib install deb test-deb
 ifneq ($(filter $(FRONT),$(or $(MAKECMDGOALS),all)),)
 .NOTPARALLEL:
 endif
 BELOW = --no-print-directory $(if $(findstring --jobserver,$(MAKEFLAGS)),,-j$(JOBS))
 
 .PHONY: $(FRONT) bin all-bin help test-bins unit asan tsan clang debug run-unit fuzz fuzz-bins bench-bins \
-  format format-check tidy layers headers clean deps-check deps-check-test
+  format format-check tidy layers headers clean deps-check deps-check-test deps-check-package
 all: deps-check
 	@$(MAKE) $(BELOW) bin
 bin: build/tidalite
@@ -161,6 +169,66 @@ endef
 $(BIN): $(BUILD)/obj/server/main.o $(call lib,$(FOLDERS))
 	$(link)
 
+# ---- the library --------------------------------------------------------------------------------------------------
+# tsdb/tidalite.h and all that it needs, in an archive and a shared library that show the names of that header and no other:
+# `make lib`. The number in the soname is that of the interface: names and values of a number never change.
+VERSION := $(shell sed -n 's/^.define TIDALITE_VERSION "\(.*\)"/\1/p' model/version.h)
+SONAME := libtidalite.so.0
+EMBEDDED := $(with_below_tsdb)
+EMBED_LIBS := $(call ldlibs,$(EMBEDDED))
+EMBED_LIBS_PRIVATE := $(filter-out -ljemalloc,$(EMBED_LIBS))
+LIBTIDALITE := $(BUILD)/libtidalite.a $(BUILD)/$(SONAME)
+ifeq ($(VARIANT),embed)
+$(BUILD)/libtidalite.o: $(call lib,$(EMBEDDED))
+	$(Q)ld -r --force-group-allocation --whole-archive $^ -o $@.all
+	$(Q)objcopy --wildcard --keep-global-symbol='tidalite_*' $@.all $@ && rm -f $@.all
+$(BUILD)/libtidalite.a: $(BUILD)/libtidalite.o
+	$(archive)
+$(BUILD)/$(SONAME): $(BUILD)/libtidalite.o
+	$(Q)$(CC) -shared -Wl,-soname,$(SONAME) -Wl,-z,relro,-z,now -Wl,-z,defs -pthread $^ $(EMBED_LIBS) -o $@
+endif
+.PHONY: lib lib-files
+lib-files: $(LIBTIDALITE)
+lib: deps-check
+	@$(MAKE) $(BELOW) VARIANT=embed lib-files
+
+# ---- installing ---------------------------------------------------------------------------------------------------
+PREFIX ?= /usr/local
+BINDIR ?= $(PREFIX)/bin
+LIBDIR ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+DATADIR ?= $(PREFIX)/share
+STATEDIR ?= /var/lib
+INTO = $(DESTDIR)$(1)
+install: deps-check
+	@$(MAKE) $(BELOW) bin
+	@$(MAKE) $(BELOW) lib
+	install -D -m 0755 build/tidalite '$(call INTO,$(BINDIR))/tidalite'
+	install -D -m 0644 tsdb/tidalite.h '$(call INTO,$(INCLUDEDIR))/tidalite.h'
+	install -D -m 0644 build/embed/libtidalite.a '$(call INTO,$(LIBDIR))/libtidalite.a'
+	install -D -m 0644 build/embed/$(SONAME) '$(call INTO,$(LIBDIR))/$(SONAME)'
+	ln -sf $(SONAME) '$(call INTO,$(LIBDIR))/libtidalite.so'
+	@install -d '$(call INTO,$(LIBDIR))/pkgconfig' '$(call INTO,$(DATADIR))/bash-completion/completions'
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' -e 's|@VERSION@|$(VERSION)|' \
+	  -e 's|@LIBS_PRIVATE@|$(strip $(EMBED_LIBS_PRIVATE))|' packaging/tidalite.pc.in > '$(call INTO,$(LIBDIR))/pkgconfig/tidalite.pc'
+	install -D -m 0644 docs/tidalite.1 '$(call INTO,$(DATADIR))/man/man1/tidalite.1'
+	build/tidalite help --completion > '$(call INTO,$(DATADIR))/bash-completion/completions/tidalite'
+	@# What is stored is for the server and its group, whatever the umask; a directory that is there stays as it is.
+	[ -d '$(call INTO,$(STATEDIR))/tidalite' ] || install -d -m 0750 '$(call INTO,$(STATEDIR))/tidalite'
+
+# Debian packages, built from a clean copy by Debian's own tools: build/deb/*.deb.
+DEB := build/deb
+.PHONY: install deb test-deb
+deb: deps-check-package
+	@grep -q '^tidalite ($(VERSION))' packaging/debian/changelog || { echo "packaging/debian/changelog does not begin with version $(VERSION)"; exit 1; }
+	@rm -rf $(DEB) && mkdir -p $(DEB)/tidalite
+	@git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -t $(DEB)/tidalite
+	@mv $(DEB)/tidalite/packaging/debian $(DEB)/tidalite/debian
+	@cd $(DEB)/tidalite && dpkg-buildpackage -b -us -uc -j$(JOBS) > ../build.log 2>&1 || { tail -n 60 ../build.log; exit 1; }
+	@rm -rf $(DEB)/tidalite && ls -l $(DEB)/*.deb
+test-deb: deb
+	@python3 tests/package/test_package.py
+
 # ---- tests ----------------------------------------------------------------------------------------------------
 # tests/unit/<folder>/test_*.c links <folder> and those below; tests/{model,fault,golden}/test_*.c and the fuzz targets link
 # everything. What tests share needs base/ only in tests/support/, and <folder> and those below in tests/support/<folder>/:
@@ -200,6 +268,8 @@ $(FUZZ_BINS): $(BUILD)/%/fuzz: $(BUILD)/obj/%/fuzz.o
 # Benchmarks use what tests use to make requests. The embedding example is what a developer copies: it must compile.
 BENCH_BINS := $(patsubst %.c,$(BUILD)/%,$(wildcard bench/*.c))
 EXAMPLE_BINS := $(patsubst %.c,$(BUILD)/%,$(wildcard examples/*.c))
+# They include the header as it is installed.
+$(foreach f,$(basename $(wildcard examples/*.c)),$(eval CFLAGS_$(subst /,_,$(f)) := -Itsdb))
 $(BENCH_BINS): $(call support,$(FOLDERS))
 $(BENCH_BINS) $(EXAMPLE_BINS): $(BUILD)/%: $(BUILD)/obj/%.o $(call lib,$(FOLDERS))
 	$(link)
@@ -238,6 +308,8 @@ deps-check:
 	@tools/deps.sh $(DEPS) build
 deps-check-test:
 	@tools/deps.sh $(DEPS) test
+deps-check-package:
+	@tools/deps.sh $(DEPS) package
 
 bench: deps-check-test
 	@$(MAKE) $(BELOW) bench-bins bin

@@ -1,11 +1,13 @@
-/* Tidalite inside another program: open, append, select, close. Build it against the libraries of a
- * build tree:
+/* Tidalite inside another program: open, append, select, close. With the library installed (`make
+ * install`, or the package libtidalite-dev):
  *
- *   cc -I. examples/embed.c build/release/lib/{tsdb,wal,index,compress,model,base}.a \
- *      -Wl,--start-group ... -Wl,--end-group -lre2 -lstdc++ -ljemalloc -lm -pthread -o embed
+ *   cc embed.c $(pkg-config --cflags --libs tidalite) -o embed
+ *
+ * or, for a program that needs no shared library of ours, with `--static` and
+ * -Wl,-Bstatic -ltidalite -Wl,-Bdynamic in place of -ltidalite.
  *
  * Usage: embed <directory>. Each run adds a few samples and prints what is there. */
-#include "tsdb/tidalite.h"
+#include <tidalite.h>
 
 #include <stdio.h>
 #include <string.h>

@@ -3,7 +3,7 @@
 #ifndef MODEL_VERSION_H
 #define MODEL_VERSION_H
 
-#define TIDALITE_VERSION "0.1.0"
+#define TIDALITE_VERSION "0.2.0"
 /* What /api/v1/status/buildinfo says as "version": plain semver >= 2.24.0, because Grafana and
  * Thanos read features off it. */
 #define TIDALITE_PROMETHEUS_VERSION "3.14.0"

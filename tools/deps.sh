@@ -1,6 +1,6 @@
 #!/bin/sh
 # Install the Debian packages that a build or a test run needs and that are missing.
-#   tools/deps.sh install|skip build|test|ci
+#   tools/deps.sh install|skip build|test|package|ci
 # `skip` leaves the machine alone. What each package is for: docs/dependencies.md.
 set -eu
 mode=$1
@@ -8,10 +8,12 @@ what=$2
 build="gcc g++ libc6-dev libmicrohttpd-dev libsnappy-dev libzstd-dev libprotobuf-c-dev protobuf-c-compiler libjemalloc-dev libre2-dev libxxhash-dev libyaml-dev zlib1g-dev"
 test="libcmocka-dev python3 curl"
 ci="clang-14 libclang-rt-14-dev clang-format-14 clang-tidy-14"
+package="debhelper dpkg-dev fakeroot lintian pkgconf debootstrap"
 case $what in
 build) packages=$build ;;
 test) packages="$build $test" ;;
-ci) packages="$build $test $ci" ;;
+package) packages="$build $test $package" ;;
+ci) packages="$build $test $package $ci" ;;
 *) echo "deps: unknown set '$what'" >&2; exit 2 ;;
 esac
 [ "$mode" = skip ] && exit 0

@@ -45,7 +45,7 @@ const char *tidalite_status_name(enum tidalite_status status);
 /* What the calling thread's last failed call had to say; "" before the first. Valid until the next
  * call of this thread. */
 const char *tidalite_last_error(void);
-const char *tidalite_version(void); /* "0.1.0" */
+const char *tidalite_version(void); /* "0.2.0" */
 
 /* When an append returns. In every mode the samples are visible to every select that starts later. */
 enum tidalite_durability {

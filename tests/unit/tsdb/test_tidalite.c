@@ -301,7 +301,7 @@ static void tidalite_status_name__every_value__has_a_name(void **state)
         assert_string_not_equal(tidalite_status_name((enum tidalite_status)i), "unknown");
     }
     assert_string_equal(tidalite_status_name((enum tidalite_status)99), "unknown");
-    assert_string_equal(tidalite_version(), "0.1.0");
+    assert_string_equal(tidalite_version(), "0.2.0");
 }
 
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
