@@ -55,6 +55,9 @@ struct tsdb_fs_ops {
                              struct tsdb_error *err);
     enum tsdb_status (*rename)(void *ctx, const char *from, const char *to,
                                struct tsdb_error *err); /* replaces */
+    /* A second name for a file, which then goes with its last one. INVALID if `to` is there or `from`
+     * is a directory. Nobody may change a file in place that has two names. */
+    enum tsdb_status (*link)(void *ctx, const char *from, const char *to, struct tsdb_error *err);
     enum tsdb_status (*unlink)(void *ctx, const char *path, struct tsdb_error *err);
     enum tsdb_status (*mkdir)(void *ctx, const char *path,
                               struct tsdb_error *err); /* OK if it exists */
@@ -98,7 +101,7 @@ enum tsdb_status tsdb_fs_sim_create(uint64_t seed, struct tsdb_fs_sim **out,
 void tsdb_fs_sim_destroy(struct tsdb_fs_sim *sim);
 void tsdb_fs_sim_crash(struct tsdb_fs_sim *sim);
 void tsdb_fs_sim_kill(struct tsdb_fs_sim *sim);
-/* Number of mutating operations (pwrite, sync, truncate, preallocate, rename, unlink, mkdir, rmdir,
+/* Number of mutating operations (pwrite, sync, truncate, preallocate, rename, link, unlink, mkdir, rmdir,
  * sync_dir, open that creates or truncates; only those that pass their checks) so far: "crash at
  * every write" runs N = 1.. over it. */
 uint64_t tsdb_fs_sim_op_count(const struct tsdb_fs_sim *sim);
@@ -133,5 +136,18 @@ enum tsdb_status tsdb_file_read_all(const struct tsdb_fs *fs, const char *path, 
  * before it the old is. */
 enum tsdb_status tsdb_file_replace(const struct tsdb_fs *fs, const char *path, const void *data,
                                    size_t len, struct tsdb_error *err) TSDB_WUR;
+/* The first `bytes` bytes of `from` as a new file `to`, synced; its name is not. INVALID if `to` is
+ * there; CORRUPT if `from` is shorter. */
+enum tsdb_status tsdb_file_copy(const struct tsdb_fs *fs, const char *from, const char *to,
+                                uint64_t bytes, struct tsdb_error *err) TSDB_WUR;
+/* Size and CRC-32C of a whole file. cancel (may be NULL) not 0: CANCELLED. */
+enum tsdb_status tsdb_file_checksum(const struct tsdb_fs *fs, const char *path,
+                                    const _Atomic(uint32_t) *cancel, uint64_t *out_bytes,
+                                    uint32_t *out_crc, struct tsdb_error *err) TSDB_WUR;
+/* Remove a file or a directory with all that is in it, TSDB_FILE_TREE_DEPTH levels at most (LIMIT).
+ * NOT_FOUND is fine. Syncs nothing. */
+#define TSDB_FILE_TREE_DEPTH 8
+enum tsdb_status tsdb_file_tree_remove(const struct tsdb_fs *fs, const char *path,
+                                       struct tsdb_error *err) TSDB_WUR;
 
 #endif

@@ -308,6 +308,23 @@ static enum tsdb_status real_rename(void *ctx, const char *from, const char *to,
     return TSDB_OK;
 }
 
+static enum tsdb_status real_link(void *ctx, const char *from, const char *to,
+                                  struct tsdb_error *err)
+{
+    const struct real_fs *fs = ctx;
+    enum tsdb_status status = tsdb_file_rename_check(from, to, err);
+    if (status != TSDB_OK) {
+        return status;
+    }
+    struct stat st;
+    bool dir = fstatat(fs->root_fd, from, &st, 0) == 0 && S_ISDIR(st.st_mode);
+    if (dir || linkat(fs->root_fd, from, fs->root_fd, to, 0) != 0) {
+        status = tsdb_file_fail(err, dir ? EISDIR : errno, "link to", to);
+        return tsdb_error_prefix(err, status, "%s", from);
+    }
+    return TSDB_OK;
+}
+
 static enum tsdb_status remove_at(void *ctx, const char *path, int flags, const char *verb,
                                   struct tsdb_error *err)
 {
@@ -470,6 +487,7 @@ static const struct tsdb_fs_ops real_ops = {
     .preallocate = real_preallocate,
     .stat = real_stat,
     .rename = real_rename,
+    .link = real_link,
     .unlink = real_unlink,
     .mkdir = real_mkdir,
     .rmdir = real_rmdir,

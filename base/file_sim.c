@@ -411,6 +411,33 @@ static enum tsdb_status sim_rename(void *ctx, const char *from, const char *to,
     return status == TSDB_OK ? status : tsdb_error_prefix(err, status, "%s", from);
 }
 
+static enum tsdb_status sim_link(void *ctx, const char *from, const char *to,
+                                 struct tsdb_error *err)
+{
+    enum tsdb_status status = tsdb_file_rename_check(from, to, err);
+    if (status != TSDB_OK) {
+        return status;
+    }
+    struct tsdb_fs_sim *sim = sim_lock(ctx);
+    struct tsdb_sim_found source;
+    struct tsdb_sim_found target;
+    int rc = sim->halted ? EIO : tsdb_sim_names_lookup(&sim->names, from, &source);
+    if (rc == 0) {
+        rc = tsdb_sim_names_lookup(&sim->names, to, &target);
+    }
+    if (rc == 0) {
+        rc = !source.node         ? ENOENT
+             : source.node->is_dir ? EISDIR
+             : target.node         ? EEXIST
+                                   : mutation_begin_errno(sim);
+    }
+    if (rc == 0) {
+        tsdb_sim_names_change(&sim->names, NULL, &target, source.node);
+    }
+    status = sim_done(sim, rc, "link to", to, err);
+    return status == TSDB_OK ? status : tsdb_error_prefix(err, status, "%s", from);
+}
+
 static enum tsdb_status remove_any(struct tsdb_fs_sim *sim, const char *path, bool dir,
                                    const char *verb, struct tsdb_error *err)
 {
@@ -563,6 +590,7 @@ static const struct tsdb_fs_ops sim_ops = {
     .preallocate = sim_preallocate,
     .stat = sim_stat,
     .rename = sim_rename,
+    .link = sim_link,
     .unlink = sim_unlink,
     .mkdir = sim_mkdir,
     .rmdir = sim_rmdir,

@@ -560,6 +560,16 @@ static enum tsdb_status overlay_rename(void *ctx, const char *from, const char *
     return status == TSDB_OK ? move_one(o, from, to, err) : status;
 }
 
+/* Two names of one file in memory would need what nobody asks of an overlay: snapshots are the
+ * server's. */
+static enum tsdb_status overlay_link(void *ctx, const char *from, const char *to,
+                                     struct tsdb_error *err)
+{
+    (void)ctx;
+    return tsdb_error_set(err, TSDB_UNSUPPORTED, "link %s to %s: changes are kept in memory only",
+                          from, to);
+}
+
 static enum tsdb_status overlay_unlink(void *ctx, const char *path, struct tsdb_error *err)
 {
     struct overlay_node *n = NULL;
@@ -629,6 +639,7 @@ static const struct tsdb_fs_ops overlay_ops = {
     .preallocate = overlay_preallocate,
     .stat = overlay_stat,
     .rename = overlay_rename,
+    .link = overlay_link,
     .unlink = overlay_unlink,
     .mkdir = overlay_mkdir,
     .rmdir = overlay_rmdir,

@@ -38,8 +38,4 @@ enum tsdb_status block_meta_parse(const uint8_t *src, size_t len, struct block_m
                                   struct tsdb_error *err) TSDB_WUR;
 #define BLOCK_META_BYTES_MAX 65536u
 
-/* Delete a directory and the files in it. NOT_FOUND is fine. */
-enum tsdb_status block_tree_remove(const struct tsdb_fs *fs, const char *path,
-                                   struct tsdb_error *err) TSDB_WUR;
-
 #endif

@@ -37,38 +37,11 @@ static enum tsdb_status name_seen(void *arg, const char *name, bool is_dir)
     return TSDB_OK;
 }
 
-static bool wanted_file(const char *name, bool is_dir)
-{
-    (void)name;
-    return !is_dir;
-}
-
 static bool wanted_tmp(const char *name, bool is_dir)
 {
     size_t len = strlen(name);
     size_t suffix = strlen(BLOCK_TMP_SUFFIX);
     return is_dir && len > suffix && strcmp(name + len - suffix, BLOCK_TMP_SUFFIX) == 0;
-}
-
-enum tsdb_status block_tree_remove(const struct tsdb_fs *fs, const char *path,
-                                   struct tsdb_error *err)
-{
-    for (;;) {
-        char file[BLOCK_PATH_BYTES + 256];
-        struct name_search s = {.wanted = wanted_file};
-        enum tsdb_status status = fs->ops->list(fs->ctx, path, name_seen, &s, err);
-        if (status != TSDB_OK) {
-            return status == TSDB_NOT_FOUND ? TSDB_OK : status;
-        }
-        if (!s.found) {
-            return fs->ops->rmdir(fs->ctx, path, err);
-        }
-        (void)snprintf(file, sizeof file, "%s/%s", path, s.name);
-        status = fs->ops->unlink(fs->ctx, file, err);
-        if (status != TSDB_OK) {
-            return status;
-        }
-    }
 }
 
 enum tsdb_status block_dir_clean(const struct tsdb_fs *fs, const char *dir, uint32_t *out_removed,
@@ -84,7 +57,7 @@ enum tsdb_status block_dir_clean(const struct tsdb_fs *fs, const char *dir, uint
             return TSDB_OK;
         }
         status = status == TSDB_OK ? block_path(path, dir, s.name, "", NULL, err) : status;
-        status = status == TSDB_OK ? block_tree_remove(fs, path, err) : status;
+        status = status == TSDB_OK ? tsdb_file_tree_remove(fs, path, err) : status;
         if (status != TSDB_OK) {
             return status;
         }
@@ -152,5 +125,5 @@ enum tsdb_status block_remove(const struct tsdb_fs *fs, const char *dir, const c
     status = status == TSDB_OK ? block_path(tmp, dir, ulid, BLOCK_TMP_SUFFIX, NULL, err) : status;
     status = status == TSDB_OK ? fs->ops->rename(fs->ctx, path, tmp, err) : status;
     status = status == TSDB_OK ? fs->ops->sync_dir(fs->ctx, dir, err) : status;
-    return status == TSDB_OK ? block_tree_remove(fs, tmp, err) : status;
+    return status == TSDB_OK ? tsdb_file_tree_remove(fs, tmp, err) : status;
 }

@@ -218,7 +218,7 @@ void block_writer_abort(struct block_writer *w)
     /* What cannot be removed now, block_dir_clean removes at the next start. */
     if (w->dir[0] != 0 &&
         block_path(path, w->dir, w->meta.ulid, BLOCK_TMP_SUFFIX, NULL, NULL) == TSDB_OK) {
-        (void)!block_tree_remove(w->o.fs, path, NULL);
+        (void)!tsdb_file_tree_remove(w->o.fs, path, NULL);
     }
     writer_free(w);
 }

@@ -2,6 +2,7 @@
  * simulated disk. What holds for both here is what the engine may rely on. */
 #include "tests/support/test.h"
 
+#include "base/crc32c.h"
 #include "base/file.h"
 #include "base/file_private.h"
 
@@ -378,6 +379,100 @@ static void rename__targets_of_all_kinds__as_rename_2(void **state)
     assert_int_equal(ops->rename(ctx, "f", "gone/f", NULL), TSDB_NOT_FOUND);
 }
 
+static void link__a_second_name__one_file_until_the_last_goes(void **state)
+{
+    const struct table *t = *state;
+    const struct tsdb_fs_ops *ops = t->fs.ops;
+    void *ctx = t->fs.ctx;
+    assert_int_equal(ops->link(ctx, "a", "b", NULL), TSDB_NOT_FOUND);
+    put(t, "a", "A");
+    put(t, "b", "B");
+    assert_ok(ops->mkdir(ctx, "d", NULL));
+    assert_int_equal(ops->link(ctx, "a", "b", NULL), TSDB_INVALID); /* replaces nothing */
+    assert_int_equal(ops->link(ctx, "d", "e", NULL), TSDB_INVALID);
+    assert_int_equal(ops->link(ctx, "a", "../a", NULL), TSDB_INVALID);
+    assert_int_equal(ops->link(ctx, "a", "gone/a", NULL), TSDB_NOT_FOUND);
+    assert_ok(ops->link(ctx, "a", "d/a", NULL));
+    assert_content(t, "d/a", "A");
+    struct tsdb_file *f = open_ok(t, "a", RW);
+    assert_ok(ops->pwrite(ctx, f, "A+", 2, 0, NULL));
+    ops->close(ctx, f);
+    assert_content(t, "d/a", "A+"); /* it is one file */
+    assert_ok(ops->unlink(ctx, "a", NULL));
+    assert_content(t, "d/a", "A+");
+    assert_ok(ops->rename(ctx, "b", "d/a", NULL));
+    assert_content(t, "d/a", "B");
+}
+
+static void file_copy__prefix_and_whole__new_file_or_refused(void **state)
+{
+    const struct table *t = *state;
+    struct tsdb_error err = {0};
+    put(t, "a", "0123456789");
+    assert_ok_err(tsdb_file_copy(&t->fs, "a", "b", 4, &err), &err);
+    assert_content(t, "b", "0123");
+    assert_ok_err(tsdb_file_copy(&t->fs, "a", "empty", 0, &err), &err);
+    assert_content(t, "empty", "");
+    assert_int_equal(tsdb_file_copy(&t->fs, "a", "b", 4, &err), TSDB_INVALID);
+    assert_int_equal(tsdb_file_copy(&t->fs, "a", "c", 11, &err), TSDB_CORRUPT);
+    assert_non_null(strstr(err.msg, "ends at byte 10"));
+    assert_int_equal(tsdb_file_copy(&t->fs, "none", "e", 1, &err), TSDB_NOT_FOUND);
+}
+
+static void file_checksum__several_slices__as_of_the_whole(void **state)
+{
+    const struct table *t = *state;
+    const size_t len = (600u << 10) + 7;
+    _Atomic(uint32_t) cancel;
+    atomic_init(&cancel, 0);
+    uint8_t *data = malloc(len);
+    for (size_t i = 0; i < len; i++) {
+        data[i] = (uint8_t)(i * 7 + i / 251);
+    }
+    struct tsdb_file *f = open_ok(t, "f", RW | TSDB_OPEN_CREATE);
+    assert_ok(t->fs.ops->pwrite(t->fs.ctx, f, data, len, 0, NULL));
+    t->fs.ops->close(t->fs.ctx, f);
+    uint64_t bytes = 0;
+    uint32_t crc = 0;
+    assert_ok(tsdb_file_checksum(&t->fs, "f", &cancel, &bytes, &crc, NULL));
+    assert_int_equal(bytes, len);
+    assert_int_equal(crc, tsdb_crc32c(0, data, len));
+    free(data);
+    atomic_store(&cancel, 1);
+    assert_int_equal(tsdb_file_checksum(&t->fs, "f", &cancel, &bytes, &crc, NULL), TSDB_CANCELLED);
+}
+
+static void file_tree_remove__files_and_directories__all_gone_or_too_deep(void **state)
+{
+    const struct table *t = *state;
+    const struct tsdb_fs_ops *ops = t->fs.ops;
+    void *ctx = t->fs.ctx;
+    struct tsdb_error err = {0};
+    assert_ok(ops->mkdir(ctx, "keep", NULL));
+    assert_ok(ops->mkdir(ctx, "keep/t", NULL));
+    assert_ok(ops->mkdir(ctx, "keep/t/a", NULL));
+    assert_ok(ops->mkdir(ctx, "keep/t/a/b", NULL));
+    put(t, "keep/x", "x");
+    put(t, "keep/t/1", "1");
+    put(t, "keep/t/a/2", "2");
+    put(t, "keep/t/a/b/3", "3");
+    assert_ok_err(tsdb_file_tree_remove(&t->fs, "keep/t", &err), &err);
+    assert_int_equal(try_stat(t, "keep/t"), TSDB_NOT_FOUND);
+    assert_ok_err(tsdb_file_tree_remove(&t->fs, "keep/t", &err), &err); /* again: nothing to do */
+    assert_content(t, "keep/x", "x");
+    assert_ok(tsdb_file_tree_remove(&t->fs, "keep/x", NULL)); /* a file */
+    assert_int_equal(try_stat(t, "keep/x"), TSDB_NOT_FOUND);
+    assert_ok(ops->mkdir(ctx, "top", NULL));
+    assert_ok(tsdb_file_tree_remove(&t->fs, "top", NULL)); /* in the root */
+    char path[64] = "deep";
+    for (int i = 0; i <= TSDB_FILE_TREE_DEPTH; i++) {
+        assert_ok(ops->mkdir(ctx, path, NULL));
+        strcat(path, "/d");
+    }
+    assert_int_equal(tsdb_file_tree_remove(&t->fs, "deep", &err), TSDB_LIMIT);
+    assert_int_equal(tsdb_file_tree_remove(&t->fs, "", &err), TSDB_INVALID);
+}
+
 static void directories__make_and_remove__as_documented(void **state)
 {
     const struct table *t = *state;
@@ -614,6 +709,10 @@ static const struct CMUnitTest tests[] = {
     BOTH(truncate__shrink_and_grow__zeroes_between),
     BOTH(preallocate__old_content__overwritten_with_zeroes),
     BOTH(rename__targets_of_all_kinds__as_rename_2),
+    BOTH(link__a_second_name__one_file_until_the_last_goes),
+    BOTH(file_copy__prefix_and_whole__new_file_or_refused),
+    BOTH(file_checksum__several_slices__as_of_the_whole),
+    BOTH(file_tree_remove__files_and_directories__all_gone_or_too_deep),
     BOTH(directories__make_and_remove__as_documented),
     BOTH(list__entries__each_once_and_stops_when_told),
     BOTH(lock__second_taker__busy_until_closed),

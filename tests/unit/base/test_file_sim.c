@@ -410,6 +410,34 @@ static void crash__renamed_twice__has_exactly_one_of_its_names(void **state)
     assert_true(at[0] > 10 && at[1] > 10 && at[2] > 10);
 }
 
+/* A second name that was not synced may be lost; the first one, and what is in the file, never. */
+static void crash__link_not_synced__the_first_name_stays(void **state)
+{
+    (void)state;
+    unsigned linked = 0;
+    for (uint64_t seed = 0; seed < SEEDS; seed++) {
+        struct disk d = disk_create(seed);
+        char got[16];
+        put_synced(&d, "f", "content", 7);
+        assert_ok(d.fs.ops->link(d.fs.ctx, "f", "g", NULL));
+        if (seed % 2) {
+            assert_ok(sync_dir(&d, ""));
+        }
+        tsdb_fs_sim_crash(d.sim);
+        slurp(&d, "f", got, sizeof got);
+        assert_string_equal(got, "content");
+        bool there = exists(&d, "g");
+        assert_true(there || seed % 2 == 0);
+        if (there) {
+            slurp(&d, "g", got, sizeof got);
+            assert_string_equal(got, "content");
+        }
+        linked += seed % 2 == 0 && there;
+        tsdb_fs_sim_destroy(d.sim);
+    }
+    assert_in_range(linked, 10, SEEDS / 2 - 10);
+}
+
 static void sync_dir__rename_of_new_file__brings_what_it_builds_upon(void **state)
 {
     (void)state;
@@ -875,6 +903,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(crash__rename_of_file_that_was_not_synced__name_new_content_not),
     cmocka_unit_test(crash__rename_between_directories__in_exactly_one),
     cmocka_unit_test(crash__renamed_twice__has_exactly_one_of_its_names),
+    cmocka_unit_test(crash__link_not_synced__the_first_name_stays),
     cmocka_unit_test(sync_dir__rename_of_new_file__brings_what_it_builds_upon),
     cmocka_unit_test(kill__written_not_synced__all_kept_then_still_not_synced),
     cmocka_unit_test(lock__kill_or_crash__free_again),
