@@ -234,8 +234,8 @@ enum tsdb_status tsdb_file_copy(const struct tsdb_fs *fs, const char *from, cons
                                 uint64_t bytes, struct tsdb_error *err)
 {
     struct copying c = {.fs = fs};
-    enum tsdb_status status = fs->ops->open(
-        fs->ctx, to, TSDB_OPEN_WRITE | TSDB_OPEN_CREATE | TSDB_OPEN_EXCL, &c.to, err);
+    enum tsdb_status status =
+        fs->ops->open(fs->ctx, to, TSDB_OPEN_WRITE | TSDB_OPEN_CREATE | TSDB_OPEN_EXCL, &c.to, err);
     if (status != TSDB_OK) {
         return status;
     }

@@ -426,7 +426,7 @@ static enum tsdb_status sim_link(void *ctx, const char *from, const char *to,
         rc = tsdb_sim_names_lookup(&sim->names, to, &target);
     }
     if (rc == 0) {
-        rc = !source.node         ? ENOENT
+        rc = !source.node          ? ENOENT
              : source.node->is_dir ? EISDIR
              : target.node         ? EEXIST
                                    : mutation_begin_errno(sim);

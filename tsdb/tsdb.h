@@ -257,6 +257,17 @@ enum tsdb_status tsdb_flush(struct tsdb *db, struct tsdb_error *err) TSDB_WUR;
  * needs. */
 enum tsdb_status tsdb_checkpoint(struct tsdb *db, struct tsdb_error *err) TSDB_WUR;
 
+/* ---- snapshots ---- */
+/* A data directory snapshots/<name>/ that holds every write answered before the call: of hard links,
+ * with copies of what still grows, and a MANIFEST (docs/format/snapshot.md). skip_head: blocks only.
+ * Made while everything goes on, but flushing, compaction and checkpoints wait until the links stand;
+ * then it reads all of it for the checksums. Durable when it returns; after a failure nothing of it is
+ * left, at worst until the next open. BUSY while storage is not ready; IO, NOMEM, CANCELLED. */
+#define TSDB_SNAPSHOT_NAME_BYTES 40
+enum tsdb_status tsdb_snapshot(struct tsdb *db, bool skip_head,
+                               char out_name[TSDB_SNAPSHOT_NAME_BYTES],
+                               struct tsdb_error *err) TSDB_WUR;
+
 /* ---- figures ---- */
 struct tsdb_stats {
     uint64_t series, series_created, chunks, label_pairs, symbols;

@@ -156,6 +156,22 @@ bool api_arg_duration(struct call *c, const char *name, bool required, int64_t *
     return false;
 }
 
+bool api_bool_parse(struct tsdb_slice text, bool *out)
+{
+    static const char *const words[2][6] = {{"0", "f", "F", "false", "FALSE", "False"},
+                                            {"1", "t", "T", "true", "TRUE", "True"}};
+    for (int b = 0; b < 2; b++) {
+        for (size_t i = 0; i < TSDB_ARRAY_LEN(words[b]); i++) {
+            size_t len = strlen(words[b][i]);
+            if (text.len == len && memcmp(text.data, words[b][i], len) == 0) {
+                *out = b != 0;
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 bool api_arg_limit(struct call *c, uint32_t *out)
 {
     struct tsdb_slice v = params_get(&c->params, "limit");

@@ -16,6 +16,9 @@ bool api_time_parse(struct tsdb_slice text, int64_t *out_ms);
 /* A duration: float seconds or Prometheus's "1h30m". 1: fine; 0: none; -1: overflows. Pure. */
 int api_duration_parse(struct tsdb_slice text, int64_t *out_ms);
 
+/* As Go's strconv.ParseBool. Pure; false when it is none. */
+bool api_bool_parse(struct tsdb_slice text, bool *out);
+
 /* `required`: an absent value is an error, as in query_range; else *out_ms keeps its default. */
 bool api_arg_time(struct call *c, const char *name, bool required, int64_t *out_ms);
 /* Absent: *out_ms keeps its default, unless required. */

@@ -34,6 +34,7 @@ enum route_flags {
     ROUTE_CHANGES = 32,   /* changes something: 403 for pages from elsewhere, no CORS */
     ROUTE_BODY = 64,      /* the body is kept as it is, in call->form; it is no form */
     ROUTE_READER = 128,   /* with ROUTE_WORKER: one of the threads of remote read */
+    ROUTE_ADMIN = 256,    /* an error without --web.enable-admin-api */
 };
 struct route {
     unsigned methods; /* bits 1u << enum http_method; GET brings HEAD */

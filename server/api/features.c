@@ -39,7 +39,7 @@ static void put_category(struct tsdb_buf *out, const char *name, const struct fe
 static void put_api(const struct server *s, struct tsdb_buf *out)
 {
     const struct feature list[] = {
-        {"admin", false}, /* there are no endpoints behind --web.enable-admin-api yet */
+        {"admin", s->options.admin_api},
         {"exclude_alerts", true},
         {"label_values_match", true},
         {"lifecycle", s->options.lifecycle},

@@ -43,6 +43,8 @@ void api_status_walreplay(struct call *c);
 void api_status_tsdb(struct call *c);
 void api_status_blocks(struct call *c);
 void page_version(struct call *c);
+/* admin.c */
+void api_admin_snapshot(struct call *c);
 /* active.c */
 void api_active_queries(struct call *c);
 void api_cancel_query(struct call *c);

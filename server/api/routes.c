@@ -16,6 +16,8 @@
 #define POST_PUT           (BIT(HTTP_POST) | BIT(HTTP_PUT))
 #define WRITE              (ROUTE_WRITE | ROUTE_CHANGES)
 #define LIFECYCLE          (ROUTE_ALWAYS | ROUTE_LIFECYCLE | ROUTE_CHANGES)
+#define ADMIN              (ROUTE_API | ROUTE_WORKER | ROUTE_CHANGES | ROUTE_ADMIN)
+#define ADMIN_PATH         "/api/v1/admin/tsdb/"
 #define API_PREFIX         "/api/v1/"
 #define ACTIVE_PATH        "/api/v1/status/active_queries"
 #define FOREIGN_TEXT       "pages from elsewhere may not change anything here\n"
@@ -60,6 +62,7 @@ static const struct route route_table[] = {
     {GET_ONLY, "/api/v1/status/config", api_status_config, ROUTE_API},
     {GET_ONLY, "/api/v1/status/runtimeinfo", api_status_runtimeinfo, ROUTE_API},
     {GET_ONLY, "/api/v1/status/walreplay", api_status_walreplay, ROUTE_API | ROUTE_ALWAYS},
+    {POST_PUT, ADMIN_PATH "snapshot", api_admin_snapshot, ADMIN},
     {GET_ONLY, "/-/healthy", page_healthy, ROUTE_ALWAYS},
     {GET_ONLY, "/-/ready", page_ready, ROUTE_ALWAYS},
     {POST_PUT, "/-/reload", page_reload, LIFECYCLE | ROUTE_WORKER},
@@ -294,6 +297,10 @@ static bool refuse(struct call *c, const struct route *route, const char *path)
     }
     if ((route->flags & ROUTE_LIFECYCLE) && !s->options.lifecycle) {
         call_text(c, 403, "Lifecycle API is not enabled.\n");
+        return true;
+    }
+    if ((route->flags & ROUTE_ADMIN) && !s->options.admin_api) {
+        call_error(c, ENVELOPE_UNAVAILABLE, "admin APIs disabled");
         return true;
     }
     bool stopping = false;

@@ -66,21 +66,10 @@ static bool arg_number(struct call *c, const char *name, int64_t min, int64_t ma
     return true;
 }
 
-/* As Go's strconv.ParseBool. */
 static bool arg_bool(struct call *c, const char *name, bool *out)
 {
-    static const char *const words[2][6] = {{"0", "f", "F", "false", "FALSE", "False"},
-                                            {"1", "t", "T", "true", "TRUE", "True"}};
     struct tsdb_slice v = params_get(&c->params, name);
-    for (int b = 0; b < 2 && v.len > 0; b++) {
-        for (size_t i = 0; i < TSDB_ARRAY_LEN(words[b]); i++) {
-            if (text_is(v, words[b][i])) {
-                *out = b != 0;
-                return true;
-            }
-        }
-    }
-    return v.len == 0 || bad_value(c, name, v, "boolean");
+    return v.len == 0 || api_bool_parse(v, out) || bad_value(c, name, v, "boolean");
 }
 
 static bool arg_terms(struct call *c, struct search *s)

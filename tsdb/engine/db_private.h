@@ -6,6 +6,7 @@
  *   checkpointing.c   when and how a checkpoint is written
  *   block_work.c      flush, compaction and retention of blocks
  *   retention.c       retention of the head
+ *   snapshot.c        a data directory of hard links, made while serving
  *   stats.c           figures
  */
 #ifndef TSDB_ENGINE_DB_PRIVATE_H

@@ -14,6 +14,7 @@
  *   checkpointing.c  tsdb_checkpoint, tsdb_checkpoint_step
  *   block_work.c     tsdb_flush, tsdb_flush_step, tsdb_compact_step
  *   retention.c      tsdb_retention_step
+ *   snapshot.c       tsdb_snapshot
  *   stats.c          tsdb_stats_read
  *
  * Zones: everything is immutable once `state` has left RECOVERING, except what says otherwise.

@@ -149,6 +149,7 @@ enum tsdb_status datadir_version_parse(const uint8_t *src, size_t len,
 struct sweep {
     const struct tsdb_fs *fs;
     const char *dir;
+    bool trees;     /* directories, not files */
     char path[512]; /* one found per listing: files do not vanish while they are listed */
 };
 
@@ -156,7 +157,7 @@ static enum tsdb_status sweep_found(void *arg, const char *name, bool is_dir)
 {
     struct sweep *s = arg;
     size_t len = strlen(name), suffix = strlen(DATADIR_TMP_SUFFIX);
-    if (is_dir || s->path[0] || len <= suffix ||
+    if (is_dir != s->trees || s->path[0] || len <= suffix ||
         strcmp(name + len - suffix, DATADIR_TMP_SUFFIX) != 0) {
         return TSDB_OK;
     }
@@ -168,10 +169,11 @@ static enum tsdb_status sweep_found(void *arg, const char *name, bool is_dir)
 }
 
 /* Remove *.tmp in dir. Their absence need not be durable: the next open removes them again. */
-static enum tsdb_status sweep_dir(const struct tsdb_fs *fs, const char *dir, struct tsdb_error *err)
+static enum tsdb_status sweep_dir(const struct tsdb_fs *fs, const char *dir, bool trees,
+                                  struct tsdb_error *err)
 {
     for (;;) {
-        struct sweep s = {.fs = fs, .dir = dir};
+        struct sweep s = {.fs = fs, .dir = dir, .trees = trees};
         enum tsdb_status status = fs->ops->list(fs->ctx, dir, sweep_found, &s, err);
         if (status == TSDB_NOT_FOUND) {
             return TSDB_OK;
@@ -179,7 +181,7 @@ static enum tsdb_status sweep_dir(const struct tsdb_fs *fs, const char *dir, str
         if (status != TSDB_OK || !s.path[0]) {
             return status;
         }
-        status = fs->ops->unlink(fs->ctx, s.path, err);
+        status = tsdb_file_tree_remove(fs, s.path, err);
         if (status != TSDB_OK) {
             return status;
         }
@@ -188,8 +190,11 @@ static enum tsdb_status sweep_dir(const struct tsdb_fs *fs, const char *dir, str
 
 enum tsdb_status datadir_sweep(const struct tsdb_fs *fs, struct tsdb_error *err)
 {
-    enum tsdb_status status = sweep_dir(fs, "", err);
-    return status == TSDB_OK ? sweep_dir(fs, DATADIR_CHECKPOINT, err) : status;
+    enum tsdb_status status = sweep_dir(fs, "", false, err);
+    if (status == TSDB_OK) {
+        status = sweep_dir(fs, DATADIR_CHECKPOINT, false, err);
+    }
+    return status == TSDB_OK ? sweep_dir(fs, DATADIR_SNAPSHOTS, true, err) : status;
 }
 
 /* ---- first start ---- */

@@ -8,6 +8,7 @@
  *   wal/        the log since the last checkpoint        wal/wal.h
  *   blocks/     blocks, one directory each               tsdb/block/block.h
  *   refs/       series refs -> series ids of a block     tsdb/block/refs.h
+ *   snapshots/  data directories of hard links           tsdb/recovery/manifest.h
  *   quarantine/ what was damaged or did not fit, for a person to look at
  *
  * VERSION is the last thing that the first start writes, so a directory either has it or holds no
@@ -29,6 +30,7 @@
 #define DATADIR_WAL         "wal"
 #define DATADIR_CHECKPOINT  "checkpoint"
 #define DATADIR_QUARANTINE  "quarantine"
+#define DATADIR_SNAPSHOTS   "snapshots"
 #define DATADIR_TMP_SUFFIX  ".tmp"
 #define DATADIR_VERSION_MAX 4096 /* bytes of VERSION; ours are under 200 */
 
@@ -45,7 +47,7 @@ struct datadir {
  * touched; IO, NOMEM. On failure nothing is held. */
 enum tsdb_status datadir_open(const struct tsdb_fs *fs, const struct tsdb_random *random,
                               struct datadir *out, struct tsdb_error *err) TSDB_WUR;
-/* Remove leftovers of interrupted writes (*.tmp). After it is known that no file is of a newer
+/* Remove leftovers of interrupted writes and snapshots (*.tmp). After it is known that no file is of a newer
  * version. */
 enum tsdb_status datadir_sweep(const struct tsdb_fs *fs, struct tsdb_error *err) TSDB_WUR;
 /* Release the lock. A zeroed or closed one is fine. Touches no file content. */
