@@ -5,44 +5,49 @@
 
 #include <string.h>
 
-/* The sample of the series at t_ms, wherever in memory it lies: an owner waits for no disk. */
-static struct head_tail *series_find(struct head_series *s, int64_t t_ms, uint32_t *out_at)
-{
-    uint64_t word = atomic_load_explicit(&s->tail, memory_order_relaxed);
-    *out_at = word ? head_tail_find(head_word_tail(word), head_word_count(word), t_ms) : UINT32_MAX;
-    if (*out_at != UINT32_MAX) {
-        return head_word_tail(word);
-    }
-    struct head_tail *late = atomic_load_explicit(&s->ooo, memory_order_relaxed);
-    *out_at = late ? head_tail_find(late, head_tail_count(late), t_ms) : UINT32_MAX;
-    if (*out_at != UINT32_MAX) {
-        return late;
-    }
-    struct head_list *l = atomic_load_explicit(&s->chunks, memory_order_relaxed);
-    uint32_t n = l ? atomic_load_explicit(&l->count, memory_order_relaxed) : 0;
-    for (uint32_t i = n; i-- > 0;) {
-        const struct head_sealed *c = head_list_at(l, i);
-        if (!c->file && c->min_ms <= t_ms && t_ms <= c->max_ms) {
-            *out_at = head_tail_find(c->tail, c->count, t_ms);
-            if (*out_at != UINT32_MAX) {
-                return c->tail;
-            }
-        }
-    }
-    return NULL;
-}
+struct stored {
+    uint64_t value;
+    uint8_t kind;
+};
 
-static bool same_value(struct head_tail *t, uint32_t at, enum tsdb_sample_kind kind, uint64_t value)
+static bool find_in(struct head_tail *t, uint32_t count, int64_t t_ms, struct stored *out)
 {
-    TSDB_ASSERT(at < t->cap);
-    if (t->kind != kind) {
+    uint32_t at = head_tail_find(t, count, t_ms);
+    if (at == UINT32_MAX) {
         return false;
     }
-    uint64_t have = head_tail_value(t)[at];
-    if (kind == TSDB_SAMPLE_FLOAT) {
-        return have == value;
+    *out = (struct stored){head_tail_value(t)[at], t->kind};
+    return true;
+}
+
+/* The sample of the series at t_ms, wherever in memory it lies: an owner waits for no disk, and looks
+ * at no more with many samples than with few. */
+static bool series_find(const struct head_partition *p, struct head_series *s, uint32_t local,
+                        int64_t t_ms, struct stored *out)
+{
+    uint64_t word = atomic_load_explicit(&s->tail, memory_order_relaxed);
+    if (word && find_in(head_word_tail(word), head_word_count(word), t_ms, out)) {
+        return true;
     }
-    const struct tsdb_raw_histogram *a = head_raw_of(have);
+    const struct head_late_entry *e = head_late_set_find(&p->late, local, t_ms);
+    if (e) {
+        *out = (struct stored){e->value, e->kind};
+        return true;
+    }
+    struct head_list *l = atomic_load_explicit(&s->chunks, memory_order_relaxed);
+    const struct head_sealed *c = l ? head_list_find_ordered(l, t_ms) : NULL;
+    return c && find_in(c->tail, c->count, t_ms, out);
+}
+
+static bool same_value(const struct stored *have, enum tsdb_sample_kind kind, uint64_t value)
+{
+    if (have->kind != kind) {
+        return false;
+    }
+    if (kind == TSDB_SAMPLE_FLOAT) {
+        return have->value == value;
+    }
+    const struct tsdb_raw_histogram *a = head_raw_of(have->value);
     const struct tsdb_raw_histogram *b = head_raw_of(value);
     return a->len == b->len && memcmp(a->data, b->data, a->len) == 0;
 }
@@ -52,10 +57,9 @@ append_slow(struct head_partition *p, struct head_series *s, uint32_t local, int
             int64_t start_ms, enum tsdb_sample_kind kind, uint64_t value)
 {
     bool late = (s->flags & HEAD_SERIES_HAS_SAMPLES) && t_ms <= s->last_t_ms;
-    uint32_t at;
-    struct head_tail *there = late ? series_find(s, t_ms, &at) : NULL;
-    if (there) {
-        if (!same_value(there, at, kind, value)) {
+    struct stored have;
+    if (late && series_find(p, s, local, t_ms, &have)) {
+        if (!same_value(&have, kind, value)) {
             return HEAD_DUPLICATE_CONFLICT;
         }
         head_count(&p->front.counters.duplicates, 1);

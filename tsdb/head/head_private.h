@@ -3,6 +3,7 @@
  *   series.c    partition and series: create, find, holes, destroy
  *   tail.c      blocks of samples; the open tail: begin, grow, seal
  *   late.c      out-of-order buffers: append, seal, split by window
+ *   late_set.c  which late samples are in memory
  *   append.c    a sample: newer, late, there already
  *   load.c      recovery: chunks from files
  *   sealed.c    lists of sealed chunks, to the sealer and back, sweep and drop
@@ -15,6 +16,7 @@
 #ifndef TSDB_HEAD_HEAD_PRIVATE_H
 #define TSDB_HEAD_HEAD_PRIVATE_H
 
+#include "base/hash.h"
 #include "base/mutex.h"
 #include "tsdb/head/head.h"
 #include "tsdb/head/owner_path.h"
@@ -74,6 +76,21 @@ struct head_windows {
     uint32_t cap TSDB_GUARDED, used TSDB_GUARDED;
 };
 
+/* The late samples of a partition that are in memory, by series and time: open addressing. The
+ * owner's. A histogram belongs to the block of samples that it lies in. */
+struct head_late_entry {
+    int64_t t_ms;
+    uint64_t value;
+    uint32_t local;
+    uint8_t kind;
+    bool used;
+};
+struct head_late_set {
+    struct tsdb_hash_key key;
+    struct head_late_entry *items;
+    uint32_t cap, used;
+};
+
 struct head_partition {
     struct head_front front;
     uint32_t id; /* immutable, as are epoch and index */
@@ -86,6 +103,7 @@ struct head_partition {
     _Atomic(struct head_sealed *) seal_queue; /* raw chunks, newest first: owner to sealer */
     _Atomic(uint32_t) raw_pending;
     struct head_windows windows;
+    struct head_late_set late;             /* owner */
     struct head_exemplar_store *exemplars; /* own_exemplars, or one that partitions share */
     struct head_exemplar_store *own_exemplars;
 };
@@ -173,6 +191,20 @@ uint32_t head_late_split(struct head_partition *p, uint32_t local, struct head_t
                          struct head_sealed *parts[TSDB_CHUNK_SAMPLES]);
 void head_parts_discard(struct head_partition *p, struct head_sealed **parts, uint32_t n);
 
+/* ---- late samples in memory (late_set.c): the owner ---- */
+
+void head_late_set_init(struct head_late_set *s);
+void head_late_set_deinit(struct head_late_set *s);
+/* NULL: there is none. Valid until the set changes. */
+const struct head_late_entry *head_late_set_find(const struct head_late_set *s, uint32_t local,
+                                                 int64_t t_ms);
+/* One that is there stays. False: no memory, nothing has changed. */
+bool head_late_set_add(struct head_late_set *s, uint32_t local, uint8_t kind,
+                       const struct head_row *x);
+void head_late_set_remove(struct head_late_set *s, uint32_t local, int64_t t_ms);
+/* The samples of a late block leave memory, or are in no list any more. */
+void head_late_set_leave(struct head_late_set *s, uint32_t local, struct head_tail *t);
+
 /* ---- lists of sealed chunks (sealed.c): the owner ---- */
 
 static inline struct head_sealed *head_list_at(struct head_list *l, uint32_t i)
@@ -191,6 +223,8 @@ void head_list_discard(struct head_list *l); /* a larger copy that was not publi
 void head_list_publish(struct head_partition *p, struct head_series *s, struct head_list *list,
                        bool copied, struct head_sealed *const *chunks, uint32_t n);
 void head_list_destroy(struct head_partition *p, struct head_list *l);
+/* The in-order chunk in memory in whose bounds t_ms lies, or NULL. */
+const struct head_sealed *head_list_find_ordered(struct head_list *l, int64_t t_ms);
 
 /* ---- what a reader saw of a series (read.c): invariant 3 of head.h ---- */
 

@@ -181,7 +181,11 @@ bool head_append_late(struct head_partition *p, struct head_series *s, uint32_t 
     struct head_tail *t = atomic_load_explicit(&s->ooo, memory_order_relaxed);
     bool fits = t && head_tail_has_form(t, kind, flags & HEAD_TAIL_STARTS) &&
                 head_tail_count(t) < TSDB_CHUNK_SAMPLES;
+    if (!head_late_set_add(&p->late, local, (uint8_t)kind, x)) {
+        return false;
+    }
     if (!head_window_count(p, x->t_ms)) {
+        head_late_set_remove(&p->late, local, x->t_ms);
         return false;
     }
     bool done =
@@ -189,6 +193,7 @@ bool head_append_late(struct head_partition *p, struct head_series *s, uint32_t 
              : late_begin(p, s, local, t, head_tail_create(HEAD_TAIL_CAP_FIRST, kind, flags), x);
     if (!done) {
         head_window_uncount(p, x->t_ms);
+        head_late_set_remove(&p->late, local, x->t_ms);
     }
     return done;
 }

@@ -84,6 +84,20 @@ static struct head_tail *tail_of_chunk(struct head_partition *p, const struct ch
     return t;
 }
 
+/* Late samples are in memory again. */
+static bool late_known(struct head_partition *p, uint32_t local, struct head_tail *t)
+{
+    bool ok = true;
+    for (uint32_t i = 0; ok && i < head_tail_count(t); i++) {
+        struct head_row x = {head_tail_t(t)[i], head_tail_value(t)[i], 0};
+        ok = head_late_set_add(&p->late, local, t->kind, &x);
+    }
+    if (!ok) {
+        head_late_set_leave(&p->late, local, t);
+    }
+    return ok;
+}
+
 enum tsdb_status head_sealed_load_split(struct head_partition *p, uint32_t local, bool late,
                                         const struct chunk_samples *c)
 {
@@ -104,6 +118,12 @@ enum tsdb_status head_sealed_load_split(struct head_partition *p, uint32_t local
             }
             list = NULL; /* the counts do not matter any more: recovery ends */
         }
+    }
+    if (list && late && !late_known(p, local, whole)) {
+        if (copied) {
+            head_list_discard(list);
+        }
+        list = NULL;
     }
     if (!list) {
         head_parts_discard(p, parts, n);

@@ -113,6 +113,9 @@ static void sealed_drop(struct head_partition *p, struct head_sealed *s)
                                                 memory_order_relaxed, memory_order_relaxed)) {
         head_windows_sub(&p->windows, sealed_window(s->min_ms, p->range_ms), 1);
     }
+    if (!s->file && s->late) {
+        head_late_set_leave(&p->late, s->local, s->tail);
+    }
     if (s->state == SEALED_QUEUED) {
         s->state = SEALED_ORPHAN;
     } else {
@@ -148,6 +151,46 @@ static struct head_list *list_create(uint32_t cap)
 static void list_put(struct head_list *l, uint32_t at, struct head_sealed *s)
 {
     atomic_store_explicit(&l->items[at], s, memory_order_relaxed);
+}
+
+/* The newest in-order chunk at or before a place, as far as raw chunks know. */
+static uint32_t ordered_at(struct head_list *l, uint32_t at)
+{
+    const struct head_sealed *s = head_list_at(l, at);
+    if (!s->late) {
+        return at;
+    }
+    return s->file ? SEALED_NOWHERE : s->place.ordered;
+}
+
+/* A chunk whose place in a list is new; what stands before it has its places. */
+static void place_set(struct head_list *l, uint32_t at, struct head_sealed *s)
+{
+    if (!s->file) {
+        s->place.at = at;
+        s->place.ordered = !s->late ? at : at > 0 ? ordered_at(l, at - 1) : SEALED_NOWHERE;
+    }
+}
+
+/* In-order chunks stand in the order of their times, those in files before those in memory, and late
+ * ones anywhere between: a search by halves for the first that reaches up to t_ms. */
+const struct head_sealed *head_list_find_ordered(struct head_list *l, int64_t t_ms)
+{
+    uint32_t low = 0;
+    uint32_t high = list_count(l);
+    const struct head_sealed *found = NULL;
+    while (low < high) {
+        uint32_t mid = low + (high - low) / 2;
+        uint32_t at = ordered_at(l, mid);
+        const struct head_sealed *s = at != SEALED_NOWHERE ? head_list_at(l, at) : NULL;
+        if (!s || s->file || s->max_ms < t_ms) {
+            low = mid + 1;
+        } else {
+            found = s;
+            high = at;
+        }
+    }
+    return found && found->min_ms <= t_ms ? found : NULL;
 }
 
 struct head_list *head_list_ensure(struct head_series *s, uint32_t more, bool *out_copied)
@@ -202,6 +245,7 @@ void head_list_publish(struct head_partition *p, struct head_series *s, struct h
     TSDB_ASSERT(n > 0 && n <= list->cap - have);
     for (uint32_t i = 0; i < n; i++) {
         list_put(list, have + i, chunks[i]);
+        place_set(list, have + i, chunks[i]);
     }
     /* Release, both: partners are the loads of chunks and count in head/read.c. */
     atomic_store_explicit(&list->count, have + n, memory_order_release);
@@ -261,16 +305,6 @@ uint32_t head_raw_pending(const struct head_partition *p)
     return atomic_load_explicit(&p->raw_pending, memory_order_acquire);
 }
 
-static uint32_t list_find(struct head_list *l, const struct head_sealed *s)
-{
-    for (uint32_t i = list_count(l); i-- > 0;) {
-        if (head_list_at(l, i) == s) {
-            return i;
-        }
-    }
-    return UINT32_MAX;
-}
-
 void head_sealed_swap(struct head_partition *p, struct head_sealed *item)
 {
     struct head_sealed *raw = item->raw;
@@ -283,8 +317,12 @@ void head_sealed_swap(struct head_partition *p, struct head_sealed *item)
     } else {
         struct head_list *l =
             atomic_load_explicit(&head_hot(p, raw->local)->chunks, memory_order_relaxed);
-        uint32_t at = list_find(l, raw);
-        TSDB_ASSERT(raw->state == SEALED_QUEUED && at != UINT32_MAX);
+        uint32_t at = raw->place.at;
+        TSDB_ASSERT(raw->state == SEALED_QUEUED && at < list_count(l) &&
+                    head_list_at(l, at) == raw);
+        if (raw->late) {
+            head_late_set_leave(&p->late, raw->local, raw->tail);
+        }
         /* Release: partner is head_list_at. */
         atomic_store_explicit(&l->items[at], item, memory_order_release);
     }
@@ -335,7 +373,8 @@ static uint32_t series_remove(struct head_partition *p, struct head_series *s, g
         if (kept_count == stay || (gone_count < n - stay && is_gone(c, value))) {
             list_put(gone, gone_count++, c);
         } else {
-            list_put(kept, kept_count++, c);
+            list_put(kept, kept_count, c);
+            place_set(kept, kept_count++, c);
         }
     }
     TSDB_ASSERT(kept_count == stay && gone_count == n - stay);

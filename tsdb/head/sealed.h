@@ -88,9 +88,17 @@ struct head_sealed {
         struct head_sealed *raw; /* in the mailbox: what this replaces */
     };
     struct head_file *file; /* holds a reference; NULL: raw */
-    uint64_t offset;        /* of the length field */
-    uint32_t len;           /* of the chunk bytes */
+    union {
+        uint64_t offset; /* of the length field */
+        struct {
+            uint32_t at;      /* its place in the list */
+            uint32_t ordered; /* that of the in-order chunk which it is, or which is the last one
+                                 before it; SEALED_NOWHERE: there is none */
+        } place;              /* raw: the owner's */
+    };
+    uint32_t len; /* of the chunk bytes */
 };
+#define SEALED_NOWHERE UINT32_MAX
 
 /* ---- windows ---- */
 

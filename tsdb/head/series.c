@@ -31,6 +31,7 @@ enum tsdb_status head_partition_create(uint32_t id, struct tsdb_epoch *epoch,
     atomic_init(&p->seal_queue, NULL);
     atomic_init(&p->raw_pending, 0);
     head_windows_init(&p->windows);
+    head_late_set_init(&p->late);
     atomic_init(&p->front.counters.min_time_ms, INT64_MAX);
     atomic_init(&p->front.counters.max_time_ms, INT64_MIN);
     enum tsdb_status status = head_exemplar_store_create(exemplars_max, &p->own_exemplars);
@@ -110,6 +111,7 @@ void head_partition_destroy(struct head_partition *p)
     tsdb_epoch_limbo_deinit(&p->limbo);
     head_exemplar_store_destroy(p->own_exemplars);
     head_windows_deinit(&p->windows);
+    head_late_set_deinit(&p->late);
     tsdb_mem_free(HEAD_CATEGORY, p, sizeof *p);
 }
 

@@ -645,9 +645,104 @@ static void head_series__many__slabs_and_directory_grow(void **state)
     assert_int_equal(index_mem_series_count(head_index(f->head)), n);
 }
 
+/* Times of few windows and of many, so that many are there already, in order and late, open and
+ * sealed; a value is of the time, or another. */
+static void head_append__late_in_any_order__tells_every_duplicate(void **state)
+{
+    enum {
+        SERIES = 3,
+        TIMES = 4000,
+        APPENDS = 30000
+    };
+    struct fixture *f = *state;
+    static uint8_t stored[SERIES][TIMES]; /* 0: no; else 1 + what was put there first */
+    static const char *const names[SERIES] = {"a", "b", "c"};
+    uint32_t locals[SERIES];
+    struct tsdb_prng prng;
+    tsdb_prng_init(&prng, 9);
+    memset(stored, 0, sizeof stored);
+    head_partition_configure(f->head, 97, false);
+    for (uint32_t i = 0; i < SERIES; i++) {
+        locals[i] = series(f, names[i]);
+    }
+    uint32_t same = 0, conflicts = 0;
+    for (uint32_t i = 0; i < APPENDS; i++) {
+        uint32_t s = (uint32_t)tsdb_prng_below(&prng, SERIES);
+        uint32_t t = (uint32_t)tsdb_prng_below(&prng, 1 + TSDB_MIN(i, TIMES - 1));
+        uint8_t value = (uint8_t)(tsdb_prng_below(&prng, 3) + 1);
+        enum head_append_outcome outcome = put(f, locals[s], t, value);
+        if (stored[s][t] == 0) {
+            assert_true(outcome == HEAD_APPENDED || outcome == HEAD_APPENDED_OUT_OF_ORDER);
+            stored[s][t] = value;
+        } else if (stored[s][t] == value) {
+            assert_int_equal(outcome, HEAD_DUPLICATE_SAME);
+            same++;
+        } else {
+            assert_int_equal(outcome, HEAD_DUPLICATE_CONFLICT);
+            conflicts++;
+        }
+    }
+    assert_true(same > 1000 && conflicts > 1000);
+    for (uint32_t i = 0; i < SERIES; i++) {
+        struct tsdb_columns c = read_all(f, locals[i]);
+        for (uint32_t k = 0; k < c.count; k++) {
+            assert_int_equal(c.bits[k], stored[i][c.t_ms[k]]);
+            stored[i][c.t_ms[k]] = 0;
+        }
+        for (uint32_t t = 0; t < TIMES; t++) {
+            assert_int_equal(stored[i][t], 0);
+        }
+    }
+    assert_valid(f);
+}
+
+static void head_late_set__random_work__agrees_with_an_array(void **state)
+{
+    enum {
+        TIMES = 3000,
+        STEPS = 60000
+    };
+    (void)state;
+    static bool there[TIMES];
+    struct head_late_set set;
+    struct tsdb_prng prng;
+    tsdb_prng_init(&prng, 5);
+    memset(there, 0, sizeof there);
+    head_late_set_init(&set);
+    uint32_t used = 0;
+    for (uint32_t i = 0; i < STEPS; i++) {
+        int64_t t = (int64_t)tsdb_prng_below(&prng, TIMES);
+        /* Grows for a while, then shrinks to nothing, again and again. */
+        bool add = tsdb_prng_below(&prng, 10) < (i / 10000 % 2 == 0 ? 8u : 1u);
+        struct head_row x = {t, (uint64_t)t * 3, 0};
+        if (add) {
+            assert_true(head_late_set_add(&set, 7, 0, &x));
+        } else {
+            head_late_set_remove(&set, 7, t);
+        }
+        used += add && !there[t];
+        used -= !add && there[t];
+        there[t] = add;
+        assert_int_equal(set.used, used);
+        assert_null(head_late_set_find(&set, 8, t));
+        int64_t other = (int64_t)tsdb_prng_below(&prng, TIMES);
+        const struct head_late_entry *e = head_late_set_find(&set, 7, other);
+        assert_int_equal(e != NULL, there[other]);
+        assert_true(!e || e->value == (uint64_t)other * 3);
+        assert_true(set.cap == 0 || set.cap <= 64 || set.used >= set.cap / 8);
+    }
+    for (int64_t t = 0; t < TIMES; t++) {
+        head_late_set_remove(&set, 7, t);
+    }
+    assert_int_equal(set.cap, 0); /* an empty one keeps nothing */
+    head_late_set_deinit(&set);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 static const struct CMUnitTest tests[] = {
+    T(head_append__late_in_any_order__tells_every_duplicate),
+    cmocka_unit_test(head_late_set__random_work__agrees_with_an_array),
     T(head_append__in_order_over_many_chunks__reads_back_bit_for_bit),
     T(head_read__range__is_closed_at_both_ends),
     T(head_append__extreme_times__are_kept),

@@ -125,6 +125,29 @@ static uint32_t samples(struct hx *h, uint32_t series, uint64_t view)
     return c.count;
 }
 
+/* What is in files is not looked for any more, and costs no memory. */
+static void seal__late_samples__leave_the_set_with_their_chunks(void **state)
+{
+    struct hx *h = *state;
+    put(h, 1, T0 + 10 * RANGE, 1);
+    for (uint32_t i = 0; i < 300; i++) {
+        put(h, 1, T0 + (i * 7919 % 300) * 1000, (double)i);
+    }
+    struct head_partition *p = head_of(h, 1);
+    assert_int_equal(p->late.used, 300);
+    seal_all(h);
+    assert_int_equal(p->late.used, 300 % TSDB_CHUNK_SAMPLES);
+    seal_open(h, INT64_MAX);
+    assert_int_equal(p->late.used, 300 % TSDB_CHUNK_SAMPLES);
+    head_drop_before(p, 0, UINT32_MAX, T0 + RANGE);
+    uint32_t left = p->late.used;
+    assert_true(left < 300 % TSDB_CHUNK_SAMPLES);
+    seal_all(h);
+    assert_int_equal(p->late.used, 0);
+    assert_int_equal(p->late.cap, 0);
+    assert_valid(h);
+}
+
 static void sealed_window__edges__floor_without_overflow(void **state)
 {
     (void)state;
@@ -647,6 +670,7 @@ static void sealer_step__one_chunk__golden_file(void **state)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 static const struct CMUnitTest tests[] = {
+    T(seal__late_samples__leave_the_set_with_their_chunks),
     cmocka_unit_test(sealed_window__edges__floor_without_overflow),
     T(append__boundary_crossed__chunks_lie_in_one_window),
     T(sealer_step__every_kind__reads_the_same_from_files),
