@@ -24,6 +24,7 @@ struct tsdb_metadata {
     struct tsdb_slice help;
     struct tsdb_slice unit;
     enum tsdb_metric_type type;
+    int64_t first_seen_ms; /* Unix ms when the metric was first told of; 0 on the way in */
 };
 
 #endif

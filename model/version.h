@@ -15,6 +15,7 @@
 #define TSDB_FORMAT_SERIES_LOG   2 /* series.log */
 #define TSDB_FORMAT_CHECKPOINT   3 /* checkpoint/ */
 #define TSDB_FORMAT_HEAD_CHUNKS  1 /* head/ */
+#define TSDB_FORMAT_METADATA     1 /* metadata */
 #define TSDB_FORMAT_HISTOGRAM    1 /* raw histograms */
 #define TSDB_FORMAT_BLOCK        1 /* blocks/: meta.json, chunks */
 #define TSDB_FORMAT_INDEX        1 /* blocks/<ULID>/index */

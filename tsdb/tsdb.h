@@ -122,9 +122,10 @@ size_t tsdb_batch_wal_bytes_max(const struct tsdb_write *w, const struct tsdb_ba
 enum tsdb_status tsdb_write_submit(struct tsdb *db, struct tsdb_write *w,
                                    struct tsdb_error *err) TSDB_WUR;
 
-/* Metadata of metrics, kept in memory; last one wins, but that an empty one (unknown type, no help, no
- * unit) replaces none. Cold path, takes a lock. LIMIT when the table
- * is full. */
+/* Metadata of metrics; last one wins, but that an empty one (unknown type, no help, no unit) is
+ * none. Kept in memory and, some seconds later, in a file. Where there are too many, those go
+ * that were told of longest ago. first_seen_ms: 0, or when that was. Cold path, takes a lock. LIMIT for
+ * one that is larger than all may be. */
 enum tsdb_status tsdb_metadata_put(struct tsdb *db, const struct tsdb_metadata *m) TSDB_WUR;
 typedef bool (*tsdb_metadata_fn)(void *arg, const struct tsdb_metadata *m);
 void tsdb_metadata_visit(struct tsdb *db, const char *metric /* NULL = all */, tsdb_metadata_fn fn,
@@ -238,6 +239,8 @@ size_t tsdb_wal_write_step(struct tsdb *db, int64_t now_ns);
 size_t tsdb_wal_sync_step(struct tsdb *db, int64_t now_ns);
 /* A whole checkpoint when one is due. */
 size_t tsdb_checkpoint_step(struct tsdb *db, int64_t now_ns);
+/* Write the metadata of metrics, if it changed some seconds ago. */
+size_t tsdb_metadata_step(struct tsdb *db, int64_t now_ns);
 /* Chunks of the head that are older than the retention go; returns how many. With manual_steps it
  * runs the owner steps that it needs. */
 size_t tsdb_retention_step(struct tsdb *db, int64_t now_ns);

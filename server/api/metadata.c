@@ -67,12 +67,17 @@ static void put_text(struct tsdb_buf *out, const char *key, struct tsdb_slice s)
     json_string(out, (const char *)s.data, s.len);
 }
 
-static void put_metadata(struct tsdb_buf *out, const struct tsdb_metadata *m)
+/* first_seen: not in Prometheus, so only for those who ask. */
+static void put_metadata(struct tsdb_buf *out, const struct tsdb_metadata *m, bool first_seen)
 {
     json_string(out, (const char *)m->metric.data, m->metric.len);
     tsdb_buf_printf(out, ":[{\"type\":\"%s\"", tsdb_metric_type_name(m->type));
     put_text(out, ",\"unit\":", m->unit);
     put_text(out, ",\"help\":", m->help);
+    if (first_seen) {
+        tsdb_buf_put_str(out, ",\"firstSeen\":");
+        json_timestamp(out, m->first_seen_ms);
+    }
     tsdb_buf_put_str(out, "}]");
 }
 
@@ -111,11 +116,13 @@ void api_metadata(struct call *c)
         qsort(e.items, e.count, sizeof e.items[0], by_metric);
     }
     uint32_t count = limit >= 0 && limit < e.count ? (uint32_t)limit : e.count; /* 0 is none */
+    struct tsdb_slice wanted = params_get(&c->params, "first_seen");
+    bool first_seen = wanted.len == 4 && memcmp(wanted.data, "true", 4) == 0;
     call_success(c);
     tsdb_buf_put_u8(&c->out, '{');
     for (uint32_t i = 0; i < count; i++) {
         envelope_comma(&c->out, i);
-        put_metadata(&c->out, &e.items[i]);
+        put_metadata(&c->out, &e.items[i], first_seen);
     }
     tsdb_buf_put_u8(&c->out, '}');
     envelope_success_end(&c->out, NULL, 0);

@@ -134,8 +134,8 @@ static enum tsdb_status parts_create(struct tsdb *db)
         status = alias_table_create(db->epoch, ALIASES_MAX, &db->aliases);
     }
     if (status == TSDB_OK) {
-        status = metadata_table_create(&db->hash_key, METADATA_ENTRIES_MAX, METADATA_BYTES_MAX,
-                                       &db->metadata);
+        status = metadata_table_create(&db->hash_key, &db->options.clock, METADATA_ENTRIES_MAX,
+                                       METADATA_BYTES_MAX, &db->metadata);
     }
     if (status == TSDB_OK) {
         status = head_exemplar_store_create(db->options.exemplars_max, &db->exemplars);
@@ -301,6 +301,9 @@ static enum tsdb_status load(struct tsdb *db, struct tsdb_error *err)
     }
     if (status == TSDB_OK) {
         status = db_blocks_open(db, err);
+    }
+    if (status == TSDB_OK) {
+        status = db_metadata_load(db, err);
     }
     if (status != TSDB_OK) {
         return status;
@@ -545,6 +548,7 @@ enum tsdb_status tsdb_stop(struct tsdb *db, struct tsdb_error *err)
         if (db_checkpoint_wanted(db)) {
             status = db_checkpoint_write(db, true, err);
         }
+        (void)db_metadata_save(db);
         wal_status = wal_close(db->wal, status == TSDB_OK ? err : NULL);
         db->wal = NULL;
         (void)blocks_collect(&db->blocks);

@@ -7,6 +7,7 @@
  *   block_work.c      flush, compaction and retention of blocks
  *   retention.c       retention of the head
  *   snapshot.c        a data directory of hard links, made while serving
+ *   metadata.c        what is known of metrics, and its file
  *   stats.c           figures
  */
 #ifndef TSDB_ENGINE_DB_PRIVATE_H
@@ -69,6 +70,8 @@ struct db_life {
     uint64_t wal_bytes_covered; /* of wal_stats.bytes_written, when `last` was written */
     int64_t retry_ns;           /* after a failure no earlier than this */
     struct retention_clock retention;
+    uint64_t metadata_saved;  /* changes of the table that its file has */
+    int64_t metadata_next_ns; /* it is not written before that */
     bool dirty; /* the log holds frames that `last` does not cover, from before this process */
 
     /* Flush, compaction and retention of blocks: one at a time. Guarded by block_work, or owned by
@@ -147,6 +150,14 @@ bool db_checkpoint_wanted(struct tsdb *db);
 
 /* Make every series known so far durable in series.log. Caller holds admin, or is alone. */
 enum tsdb_status db_series_commit(struct tsdb *db, struct tsdb_error *err) TSDB_WUR;
+
+/* ---- metadata.c ---- */
+/* Fill the table from its file. What is damaged is left out and logged: senders tell it again. NOMEM.
+ * Caller is alone. */
+enum tsdb_status db_metadata_load(struct tsdb *db, struct tsdb_error *err) TSDB_WUR;
+/* Write the file if it is behind the table. Caller holds admin, or is alone. False: it was not, or could
+ * not be written, which is logged. */
+bool db_metadata_save(struct tsdb *db);
 
 /* ---- block_work.c ---- */
 /* Open the blocks; recovery has loaded the heads, nobody else runs. */

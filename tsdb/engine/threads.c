@@ -103,6 +103,7 @@ static void *background_main(void *arg)
     while (!is_set(&db->life->stop_background)) {
         int64_t now_ns = tsdb_clock_mono_ns(&db->options.clock);
         tsdb_checkpoint_step(db, now_ns);
+        tsdb_metadata_step(db, now_ns);
         if (now_ns >= retention_ns) {
             tsdb_retention_step(db, now_ns);
             retention_ns = now_ns + RETENTION_EVERY_NS;

@@ -61,8 +61,10 @@ struct tsdb {
     struct db_life *life;
 };
 
-/* entries_max, bytes_max: beyond, put answers LIMIT. key outlives the table. */
-enum tsdb_status metadata_table_create(const struct tsdb_hash_key *key, uint32_t entries_max,
+/* entries_max, bytes_max: beyond, what was told of longest ago goes. key and clock outlive the
+ * table. */
+enum tsdb_status metadata_table_create(const struct tsdb_hash_key *key,
+                                       const struct tsdb_clock *clock, uint32_t entries_max,
                                        uint64_t bytes_max, struct metadata_table **out) TSDB_WUR;
 void metadata_table_destroy(struct metadata_table *t); /* NULL is fine */
 #define METADATA_ENTRIES_MAX 65536u /* metric families; a large fleet has some ten thousand */

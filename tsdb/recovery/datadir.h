@@ -3,6 +3,7 @@
  *   LOCK        held (advisory) by the one process that uses the directory
  *   VERSION     format, partition count, rule of placement, hash seed, CRC; text, written once
  *   series.log  labels of all series                     tsdb/recovery/series_log.h
+ *   metadata    type, help, unit of metrics              tsdb/recovery/metadata_file.h
  *   checkpoint/ snapshots of the head                    tsdb/recovery/checkpoint.h
  *   head/       sealed chunks of the head                tsdb/head/files.h
  *   wal/        the log since the last checkpoint        wal/wal.h

@@ -4,6 +4,7 @@
 #include "tsdb/head/files.h"
 #include "tsdb/recovery/checkpoint_private.h"
 #include "tsdb/recovery/datadir.h"
+#include "tsdb/recovery/metadata_file.h"
 #include "tsdb/recovery/recovery.h"
 #include "wal/wal.h"
 
@@ -11,7 +12,8 @@
 
 #define HEAD_BYTES 128u /* the largest header */
 static_assert(HEAD_BYTES >= CHECKPOINT_HEADER_BYTES && HEAD_BYTES >= HEAD_FILE_HEADER_BYTES &&
-                  HEAD_BYTES >= SERIES_LOG_HEADER_BYTES,
+                  HEAD_BYTES >= SERIES_LOG_HEADER_BYTES &&
+                  HEAD_BYTES >= METADATA_FILE_HEADER_BYTES,
               "every header fits");
 
 typedef enum tsdb_status (*check_fn)(const uint8_t *data, size_t len, struct tsdb_error *err);
@@ -57,7 +59,9 @@ enum tsdb_status recovery_versions_check(const struct tsdb_fs *fs, struct tsdb_e
     const struct look all[] = {{fs, DATADIR_CHECKPOINT, checkpoint_version_check, err},
                                {fs, HEAD_FILES_DIR, head_file_version_check, err}};
     const struct look series_log = {fs, "", series_log_header_check, err};
+    const struct look metadata = {fs, "", metadata_file_version_check, err};
     enum tsdb_status status = file_check(&series_log, DATADIR_SERIES_LOG);
+    status = status == TSDB_OK ? file_check(&metadata, METADATA_FILE_NAME) : status;
     for (size_t i = 0; status == TSDB_OK && i < TSDB_ARRAY_LEN(all); i++) {
         struct look l = all[i];
         status = fs->ops->list(fs->ctx, l.dir, found, &l, err);

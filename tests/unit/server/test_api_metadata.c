@@ -48,6 +48,26 @@ static void metadata__parameters__choose(void **state)
                BAD_DATA("limit_per_metric must be a number"));
 }
 
+static void metadata__first_seen__is_shown_to_who_asks(void **state)
+{
+    (void)state;
+    start();
+    struct tsdb_metadata m = {.metric = {(const uint8_t *)"m", 1},
+                              .type = TSDB_METRIC_GAUGE,
+                              .first_seen_ms = 1700000000500};
+    assert_ok(tsdb_metadata_put(server.db, &m));
+    static const char plain[] = "{\"m\":[{\"type\":\"gauge\",\"unit\":\"\",\"help\":\"\"";
+    char expected[160];
+    snprintf(expected, sizeof expected, "%s}]}", plain);
+    char body[200];
+    snprintf(body, sizeof body, OK_DATA("%s"), expected);
+    expect_get("/api/v1/metadata", 200, body);
+    expect_get("/api/v1/metadata?first_seen=false", 200, body);
+    snprintf(expected, sizeof expected, "%s,\"firstSeen\":1700000000.500}]}", plain);
+    snprintf(body, sizeof body, OK_DATA("%s"), expected);
+    expect_get("/api/v1/metadata?first_seen=true", 200, body);
+}
+
 static void metadata__more_than_one_page__is_sorted(void **state)
 {
     (void)state;
@@ -204,8 +224,11 @@ static void features__flags__are_followed(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-    CASE(metadata__parameters__choose),      CASE(metadata__more_than_one_page__is_sorted),
-    CASE(status_tsdb__after_writes__counts), CASE(discovery__nothing_there__lists_are_empty),
+    CASE(metadata__parameters__choose),
+    CASE(metadata__first_seen__is_shown_to_who_asks),
+    CASE(metadata__more_than_one_page__is_sorted),
+    CASE(status_tsdb__after_writes__counts),
+    CASE(discovery__nothing_there__lists_are_empty),
     CASE(features__flags__are_followed),
 };
 

@@ -38,7 +38,7 @@ static int setup(void **state)
     for (uint32_t i = 0; i < TSDB_PARTITIONS; i++) {
         assert_ok(head_partition_create(i, f->db.epoch, 8, &f->db.heads[i]));
     }
-    assert_ok(metadata_table_create(&f->db.hash_key, 3, 1000, &f->db.metadata));
+    assert_ok(metadata_table_create(&f->db.hash_key, &tsdb_clock_real, 3, 1000, &f->db.metadata));
     atomic_store(&f->db.state, TSDB_STATE_READY);
     f->clock = tsdb_clock_sim_table(&f->clock_sim);
     tsdb_request_init(&f->request, &f->clock, TSDB_SCOPE_READ);
@@ -538,17 +538,14 @@ static void tsdb_metadata_put__again__last_one_wins_within_the_limits(void **sta
     assert_int_equal(seen.count, 1);
     assert_int_equal(seen.last.type, TSDB_METRIC_COUNTER);
     assert_int_equal(seen.last.help.len, strlen("another help"));
-    m = metadata("b", "", TSDB_METRIC_UNKNOWN);
+    m = metadata("up", "", TSDB_METRIC_UNKNOWN); /* says nothing */
     assert_ok(tsdb_metadata_put(&f->db, &m));
-    m = metadata("c", "", TSDB_METRIC_UNKNOWN);
-    assert_ok(tsdb_metadata_put(&f->db, &m));
-    m = metadata("d", "", TSDB_METRIC_UNKNOWN);
-    assert_int_equal(tsdb_metadata_put(&f->db, &m), TSDB_LIMIT);
-    m = metadata("b", "a known one has room", TSDB_METRIC_INFO);
+    m = metadata("nothing", "", TSDB_METRIC_UNKNOWN);
     assert_ok(tsdb_metadata_put(&f->db, &m));
     seen.count = 0;
     tsdb_metadata_visit(&f->db, NULL, see_metadata, &seen);
-    assert_int_equal(seen.count, 3);
+    assert_int_equal(seen.count, 1);
+    assert_int_equal(seen.last.type, TSDB_METRIC_COUNTER);
     char *large = calloc(1, 2000);
     assert_non_null(large);
     memset(large, 'x', 1999);
@@ -557,11 +554,60 @@ static void tsdb_metadata_put__again__last_one_wins_within_the_limits(void **sta
     free(large);
 }
 
+static uint32_t seen_of(struct tsdb *db, const char *metric)
+{
+    struct seen_metadata seen = {0};
+    tsdb_metadata_visit(db, metric, see_metadata, &seen);
+    return seen.count;
+}
+
+/* Three fit: what was told of longest ago goes, and is not what was told again. */
+static void tsdb_metadata_put__full__the_one_told_longest_ago_goes(void **state)
+{
+    struct fixture *f = *state;
+    const char *const told[] = {"a", "b", "c", "a", "d"};
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(told); i++) {
+        struct tsdb_metadata m = metadata(told[i], "help", TSDB_METRIC_GAUGE);
+        assert_ok(tsdb_metadata_put(&f->db, &m));
+    }
+    assert_int_equal(seen_of(&f->db, NULL), 3);
+    assert_int_equal(seen_of(&f->db, "b"), 0);
+    assert_int_equal(seen_of(&f->db, "a") + seen_of(&f->db, "c") + seen_of(&f->db, "d"), 3);
+    char large[850]; /* and by bytes: with it one more fits */
+    memset(large, 'x', sizeof large);
+    large[sizeof large - 1] = '\0';
+    struct tsdb_metadata m = metadata("c", large, TSDB_METRIC_INFO);
+    assert_ok(tsdb_metadata_put(&f->db, &m));
+    assert_int_equal(seen_of(&f->db, "c"), 1);
+    assert_int_equal(seen_of(&f->db, NULL), 2); /* d is younger than a */
+    assert_int_equal(seen_of(&f->db, "d"), 1);
+}
+
+/* Tables of every fill, emptied through their probing runs. */
+static void tsdb_metadata_put__many_times_full__every_survivor_is_found(void **state)
+{
+    struct fixture *f = *state;
+    metadata_table_destroy(f->db.metadata);
+    assert_ok(
+        metadata_table_create(&f->db.hash_key, &tsdb_clock_real, 48, 1u << 20, &f->db.metadata));
+    for (uint32_t i = 0; i < 3000; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "m%u", i);
+        struct tsdb_metadata m = metadata(name, name, TSDB_METRIC_GAUGE);
+        assert_ok(tsdb_metadata_put(&f->db, &m));
+        for (uint32_t k = i < 60 ? 0 : i - 60; k <= i; k++) {
+            snprintf(name, sizeof name, "m%u", k);
+            assert_int_equal(seen_of(&f->db, name), k + 48 > i);
+        }
+    }
+}
+
 static void tsdb_metadata_put__many__table_grows(void **state)
 {
     struct fixture *f = *state;
     metadata_table_destroy(f->db.metadata);
-    assert_ok(metadata_table_create(&f->db.hash_key, 5000, 1u << 20, &f->db.metadata));
+    assert_ok(
+        metadata_table_create(&f->db.hash_key, &tsdb_clock_real, 5000, 1u << 20, &f->db.metadata));
     for (uint32_t i = 0; i < 3000; i++) {
         char name[16];
         snprintf(name, sizeof name, "m%u", i);
@@ -592,6 +638,8 @@ static const struct CMUnitTest tests[] = {
     T(tsdb_select__nth_allocation_fails__says_so_and_leaks_nothing),
     T(tsdb_exemplars__of_matching_series__grouped_oldest_first),
     T(tsdb_metadata_put__again__last_one_wins_within_the_limits),
+    T(tsdb_metadata_put__full__the_one_told_longest_ago_goes),
+    T(tsdb_metadata_put__many_times_full__every_survivor_is_found),
     T(tsdb_metadata_put__many__table_grows),
 };
 

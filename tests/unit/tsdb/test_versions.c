@@ -36,7 +36,7 @@ static void bump_checkpoint(struct bytes *b)
     bump_at(b, 8, 60);
 }
 
-static void bump_head(struct bytes *b)
+static void bump_head_or_metadata(struct bytes *b)
 {
     bump_at(b, 8, 28);
 }
@@ -103,11 +103,17 @@ static const struct row {
     const char *under, *name; /* the first file below `under` whose path ends in `name` */
     void (*bump)(struct bytes *b);
 } rows[] = {
-    {"VERSION", "", bump_version},        {"series.log", "", bump_series_log},
-    {"checkpoint/", "", bump_checkpoint}, {"head/", "", bump_head},
-    {"wal/0", "", bump_segment},          {"wal/POSITION", "", bump_position},
-    {"blocks/", "/meta.json", bump_meta}, {"blocks/", "/chunks", bump_paged},
-    {"blocks/", "/index", bump_paged},    {"refs/", "", bump_refs},
+    {"VERSION", "", bump_version},
+    {"series.log", "", bump_series_log},
+    {"checkpoint/", "", bump_checkpoint},
+    {"head/", "", bump_head_or_metadata},
+    {"wal/0", "", bump_segment},
+    {"wal/POSITION", "", bump_position},
+    {"blocks/", "/meta.json", bump_meta},
+    {"blocks/", "/chunks", bump_paged},
+    {"blocks/", "/index", bump_paged},
+    {"refs/", "", bump_refs},
+    {"metadata", "", bump_head_or_metadata},
 };
 
 /* ---- the whole directory ---- */
@@ -232,6 +238,9 @@ static void make_directory(struct scene *s)
     tsdb_seal_step(h->db, h->clock.mono_ns);
     hx_settle(h);
     assert_ok_err(tsdb_checkpoint(h->db, &err), &err);
+    struct tsdb_metadata m = {.metric = {(const uint8_t *)"m", 1}, .type = TSDB_METRIC_GAUGE};
+    assert_ok(tsdb_metadata_put(h->db, &m));
+    assert_int_equal(tsdb_metadata_step(h->db, h->clock.mono_ns), 1);
     put_some(h, 60);
     hx_die(h, false);
     const struct tsdb_fs *fs = &h->options.fs;
