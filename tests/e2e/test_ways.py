@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Every way in that a sender uses: paths, encodings, command lines of Prometheus, refusals that help."""
 import gzip
+import pathlib
 import sys
 
 import lib
@@ -72,6 +73,56 @@ def label_limits__as_wide_as_senders_need_and_flags():
                 a = server.client.write([series, wire.Series(wire.labels("good"), [(T + version, 1.0)])], version)
                 lib.expect_equal(a.status, 400, f"over a limit: {a}")
                 lib.expect(all(w in a.text for w in words), f"{words} not in {a}")
+
+
+def sender_2(t):
+    """What Prometheus 3 puts into one request of 2.0: exemplars in a TimeSeries of their own behind the samples, metadata that
+    says nothing for what has none, native histograms with exponential and with custom buckets, start timestamps."""
+    exponential = wire.Histogram(t, 6, 18.4, schema=2, zero_threshold=2**-128, zero_count=1, positive_spans=[(0, 2), (3, 1)],
+                                 positive=[1, 2, 2], negative_spans=[(1, 1)], negative=[0], start=t - 50_000)
+    custom = wire.Histogram(t, 5, 12.5, schema=-53, positive_spans=[(0, 3)], positive=[1, 3, 1], custom=[0.5, 1.0, 2.5])
+    counter = wire.labels("s2_requests_total", job="shop")
+    return [
+        wire.Series(counter, [(t, 41.0, t - 60_000)], metadata=(1, "requests so far", "")),
+        wire.Series(wire.labels("s2_up", job="shop"), [(t, 1.0)], metadata=(0, "", "")),
+        wire.Series(wire.labels("s2_latency", job="shop"), histograms=[exponential], metadata=(3, "of answers", "seconds")),
+        wire.Series(wire.labels("s2_sizes", job="shop"), histograms=[custom], metadata=(3, "of bodies", "bytes")),
+        *(wire.Series(counter, exemplars=[([("trace_id", f"{t}-{i}")], 1.0 + i, t)], metadata=(0, "", "")) for i in range(3)),
+    ]
+
+
+def check_sender_2(server, rounds, what):
+    names = {s["metric"]["__name__"]: s for s in server.client.query('{job="shop"}', T / 1000)}
+    lib.expect_equal(sorted(names), ["s2_latency", "s2_requests_total", "s2_sizes", "s2_up"], f"series {what}")
+    lib.expect_equal(names["s2_requests_total"]["value"][1], "41", f"the counter {what}")
+    lib.expect_equal((names["s2_latency"]["histogram"][1]["count"], names["s2_latency"]["histogram"][1]["sum"]), ("6", "18.4"), what)
+    lib.expect_equal([b[1:] for b in names["s2_sizes"]["histogram"][1]["buckets"]],
+                     [["-Inf", "0.5", "1"], ["0.5", "1", "3"], ["1", "2.5", "1"]], f"custom buckets {what}")
+    found = server.client.data("/api/v1/query_exemplars", {"query": "s2_requests_total"})
+    lib.expect_equal([len(f["exemplars"]) for f in found], [3 * rounds], f"exemplars {what}")
+    metadata = server.client.data("/api/v1/metadata")
+    lib.expect_equal({k: (v[0]["type"], v[0]["help"]) for k, v in metadata.items()},
+                     {"s2_requests_total": ("counter", "requests so far"), "s2_latency": ("histogram", "of answers"),
+                      "s2_sizes": ("histogram", "of bodies")}, f"metadata {what}")
+
+
+@suite.case
+def remote_write_2__as_prometheus_sends_it__all_there_after_kill_and_restart():
+    with lib.Tidalite(None).start() as server:
+        for i in range(100):
+            a = server.client.write(sender_2(T - (99 - i) * 500), 2)
+            lib.expect_equal((a.status, lib.written(a)), (204, (2, 2, 3)), f"round {i}: {a}")
+        check_sender_2(server, 100, "at first")
+        file = pathlib.Path(server.data) / "metadata"
+        lib.wait_for("metadata in its file", lambda: file.exists() and all(m in file.read_bytes() for m in (b"s2_requests", b"s2_lat", b"s2_sizes")))
+        first_seen = server.client.data("/api/v1/metadata", {"first_seen": "true"})
+        server.kill()
+        server.start()
+        check_sender_2(server, 100, "after kill -9")
+        lib.expect_equal(server.client.data("/api/v1/metadata", {"first_seen": "true"}), first_seen, "when metrics were first told of")
+        lib.expect_equal(server.terminate(), 0, "exit status")
+        server.start()
+        check_sender_2(server, 100, "after a restart, from the checkpoint")
 
 
 @suite.case

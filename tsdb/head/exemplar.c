@@ -2,6 +2,7 @@
 
 #include "base/assert.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* Names are not empty, so no valid exemplar has more labels. */
@@ -180,23 +181,10 @@ static enum tsdb_status check_order(const struct head_exemplar_store *s, uint64_
     return TSDB_OK;
 }
 
-static enum tsdb_status append_locked(struct head_exemplar_store *s, struct head_exemplar_slot *x)
+/* Behind all others; `head`: the place of its series. There is room. */
+static void push(struct head_exemplar_store *s, uint32_t head, const struct head_exemplar_slot *x)
     TSDB_REQUIRES(s->lock)
 {
-    if (!store_ensure(s)) {
-        return TSDB_NOMEM;
-    }
-    uint32_t head = head_find(s, x->series);
-    bool known = s->heads[head].series == x->series;
-    x->older = known ? s->heads[head].newest : UINT64_MAX;
-    enum tsdb_status status = check_order(s, x->older, x);
-    if (status != TSDB_OK) {
-        return status;
-    }
-    if (s->count == s->cap) {
-        drop_oldest(s);
-        head = head_find(s, x->series); /* places may have moved */
-    }
     uint32_t partition = tsdb_series_partition(x->series);
     if (s->partition_count[partition] > 0) {
         slot_of(s, s->last[partition])->next = s->end;
@@ -210,6 +198,32 @@ static enum tsdb_status append_locked(struct head_exemplar_store *s, struct head
     s->end++;
     s->count++;
     TSDB_ASSERT(s->count <= s->cap && is_kept(s, s->end - 1));
+}
+
+/* The newest of the series at its place; UINT64_MAX: none. */
+static uint64_t newest_of(const struct head_exemplar_store *s, uint32_t head,
+                          tsdb_series_ref series) TSDB_REQUIRES(s->lock)
+{
+    return s->heads[head].series == series ? s->heads[head].newest : UINT64_MAX;
+}
+
+static enum tsdb_status append_locked(struct head_exemplar_store *s, struct head_exemplar_slot *x)
+    TSDB_REQUIRES(s->lock)
+{
+    if (!store_ensure(s)) {
+        return TSDB_NOMEM;
+    }
+    uint32_t head = head_find(s, x->series);
+    x->older = newest_of(s, head, x->series);
+    enum tsdb_status status = check_order(s, x->older, x);
+    if (status != TSDB_OK) {
+        return status;
+    }
+    if (s->count == s->cap) {
+        drop_oldest(s);
+        head = head_find(s, x->series); /* places may have moved */
+    }
+    push(s, head, x);
     return TSDB_OK;
 }
 
@@ -243,6 +257,54 @@ enum tsdb_status head_exemplar_append(struct head_partition *p, uint32_t local,
     }
     tsdb_mem_free(HEAD_CATEGORY, slot.labels, slot.label_bytes);
     return status == TSDB_NOT_FOUND ? TSDB_OK : status;
+}
+
+/* ---- the order after loading ---- */
+
+/* `older` is the place before sorting. */
+static int by_time(const void *a, const void *b)
+{
+    const struct head_exemplar_slot *x = a;
+    const struct head_exemplar_slot *y = b;
+    if (x->t_ms != y->t_ms) {
+        return x->t_ms < y->t_ms ? -1 : 1;
+    }
+    return x->older < y->older ? -1 : 1;
+}
+
+static void settle_locked(struct head_exemplar_store *s, struct head_exemplar_slot *items)
+    TSDB_REQUIRES(s->lock)
+{
+    uint32_t n = s->count;
+    s->end -= n;
+    for (uint32_t i = 0; i < n; i++) {
+        items[i] = *slot_of(s, s->end + i);
+        items[i].older = i;
+    }
+    qsort(items, n, sizeof items[0], by_time);
+    s->count = 0;
+    memset(s->partition_count, 0, sizeof s->partition_count);
+    for (uint64_t i = 0; i <= s->head_mask; i++) {
+        s->heads[i].series = TSDB_SERIES_NEW;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t head = head_find(s, items[i].series);
+        items[i].older = newest_of(s, head, items[i].series);
+        push(s, head, &items[i]);
+    }
+}
+
+void head_exemplars_settle(struct head_partition *p)
+{
+    struct head_exemplar_store *s = p->exemplars;
+    tsdb_mutex_lock(&s->lock);
+    size_t bytes = s->count * sizeof(struct head_exemplar_slot);
+    struct head_exemplar_slot *items = bytes > 0 ? tsdb_mem_alloc(HEAD_CATEGORY, bytes) : NULL;
+    if (items) { /* else the order stays as it is: it decides only who goes first */
+        settle_locked(s, items);
+    }
+    tsdb_mutex_unlock(&s->lock);
+    tsdb_mem_free(HEAD_CATEGORY, items, bytes);
 }
 
 static const uint8_t *get_string(const uint8_t *p, const uint8_t *end, const char **out_s,

@@ -108,6 +108,10 @@ void head_labels_logged_set(struct head_partition *p, uint32_t local);
 #define HEAD_EXEMPLARS_AT_ONCE 64u
 enum tsdb_status head_exemplar_append(struct head_partition *p, uint32_t local,
                                       const struct tsdb_exemplar *x) TSDB_WUR;
+/* All exemplars of the store that p shares, in order of time from now on, as if they had come so: what a
+ * checkpoint loaded partition by partition, before the log adds to it. Then it is the oldest that go
+ * first. The opener. */
+void head_exemplars_settle(struct head_partition *p);
 /* Slices over the series [from, from + count); each returns the chunks that it sealed or dropped.
  *   seal    tails and out-of-order buffers with samples of windows that begin before before_ms;
  *           what finds no memory stays open

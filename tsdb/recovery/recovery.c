@@ -598,6 +598,7 @@ static enum tsdb_status run_phases(struct run *run, struct tsdb_error *err)
     }
     if (status == TSDB_OK && run->checkpoint) {
         status = run_all(run, load_partitions, err);
+        head_exemplars_settle(run->r->partitions[0].head);
         relieve(run);
     }
     if (status == TSDB_OK) {

@@ -438,6 +438,67 @@ static void head_exemplar_append__shared_store__one_bound_and_no_scan(void **sta
     head_exemplar_store_destroy(store);
 }
 
+struct times {
+    uint32_t count;
+    int64_t t_ms[16];
+};
+
+static bool keep_time(void *arg, uint32_t local, const struct tsdb_exemplar *x)
+{
+    struct times *t = arg;
+    (void)local;
+    t->t_ms[t->count++] = x->t_ms;
+    return true;
+}
+
+/* Loaded by partition, as from a checkpoint: of what comes then, the oldest makes room, whose ever it
+ * is; before settling it would be partition by partition. */
+static void head_exemplars_settle__loaded_by_partition__the_oldest_goes_first(void **state)
+{
+    struct fixture *f = *state;
+    enum {
+        MAX = 7
+    };
+    struct head_partition *own = f->head;
+    struct head_partition *other = NULL;
+    struct head_exemplar_store *store = NULL;
+    assert_ok(head_partition_create(9, f->epoch, 0, &other));
+    assert_ok(head_exemplar_store_create(MAX, &store));
+    head_exemplars_share(f->head, store);
+    head_exemplars_share(other, store);
+    head_exemplars_settle(f->head); /* nothing there */
+    uint32_t a = series(f, "a");
+    f->head = other;
+    uint32_t b = series(f, "b");
+    f->head = own;
+    for (int64_t t = 0; t <= 50; t += 10) { /* 30, 40, 50 stay, and the ring has turned */
+        assert_ok(put_exemplar(f, a, t, "a"));
+    }
+    f->head = other;
+    for (int64_t t = 15; t <= 45; t += 10) {
+        assert_ok(put_exemplar(f, b, t, "b"));
+    }
+    head_exemplars_settle(f->head);
+    assert_ok(put_exemplar(f, b, 45, "b")); /* still no news, nor is what is older taken */
+    assert_int_equal(put_exemplar(f, b, 44, "b"), TSDB_OUT_OF_ORDER);
+    for (int64_t t = 60; t < 64; t++) {
+        assert_ok(put_exemplar(f, b, t, "b")); /* instead of 15, 25, 30, 35 */
+    }
+    struct times of_b = {0}, of_a = {0};
+    head_exemplars(f->head, keep_time, &of_b);
+    f->head = own;
+    head_exemplars(f->head, keep_time, &of_a);
+    static const int64_t expected_a[] = {40, 50}, expected_b[] = {45, 60, 61, 62, 63};
+    assert_int_equal(of_a.count, TSDB_ARRAY_LEN(expected_a));
+    assert_memory_equal(of_a.t_ms, expected_a, sizeof expected_a);
+    assert_int_equal(of_b.count, TSDB_ARRAY_LEN(expected_b));
+    assert_memory_equal(of_b.t_ms, expected_b, sizeof expected_b);
+    head_partition_destroy(other);
+    head_partition_destroy(f->head);
+    f->head = NULL;
+    head_exemplar_store_destroy(store);
+}
+
 static bool see_bare(void *arg, uint32_t local, const struct tsdb_exemplar *x)
 {
     uint32_t *count = arg;
@@ -756,6 +817,7 @@ static const struct CMUnitTest tests[] = {
     T(head_exemplar_append__ring_full__oldest_is_overwritten),
     T(head_exemplar_append__one_time__all_that_differ_are_kept),
     T(head_exemplar_append__shared_store__one_bound_and_no_scan),
+    T(head_exemplars_settle__loaded_by_partition__the_oldest_goes_first),
     T(head_exemplar_append__no_labels__is_given_back_so),
     T(head_series__many__slabs_and_directory_grow),
     cmocka_unit_test(head_append__nth_allocation_fails__nothing_is_half_done),
