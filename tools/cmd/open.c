@@ -41,6 +41,18 @@ static void take_lock(struct tool_dir *d)
     }
 }
 
+static enum tsdb_status must_be_ours(const struct tsdb_fs *fs, const char *path,
+                                     struct tsdb_error *err)
+{
+    struct tsdb_file_info info;
+    enum tsdb_status status = fs->ops->stat(fs->ctx, DATADIR_VERSION, &info, err);
+    return status == TSDB_NOT_FOUND
+               ? tsdb_error_set(err, TSDB_NOT_FOUND,
+                                "%s: not a tidalite data directory (it has no " DATADIR_VERSION ")",
+                                path)
+               : status;
+}
+
 enum tsdb_status tool_dir_read(const char *path, struct tool_dir *out, struct tsdb_error *err)
 {
     struct tool_dir d = {.path = path};
@@ -51,13 +63,7 @@ enum tsdb_status tool_dir_read(const char *path, struct tool_dir *out, struct ts
     if (status != TSDB_OK) {
         return status;
     }
-    struct tsdb_file_info info;
-    status = d.fs.ops->stat(d.fs.ctx, DATADIR_VERSION, &info, err);
-    if (status == TSDB_NOT_FOUND) {
-        status = tsdb_error_set(err, TSDB_NOT_FOUND,
-                                "%s: not a tidalite data directory (it has no " DATADIR_VERSION ")",
-                                path);
-    }
+    status = must_be_ours(&d.fs, path, err);
     if (status != TSDB_OK) {
         tool_dir_close(&d);
         return status;
@@ -79,6 +85,21 @@ enum tsdb_status tool_dir_write(const char *path, struct tool_dir *out, struct t
         return tsdb_error_prefix(err, status, "%s", path);
     }
     return TSDB_OK;
+}
+
+enum tsdb_status tool_dir_edit(const char *path, struct tool_dir *out, struct tsdb_error *err)
+{
+    struct tsdb_fs fs;
+    *out = (struct tool_dir){.path = path};
+    enum tsdb_status status = tool_must_be_dir(path, err);
+    if (status == TSDB_OK) {
+        status = tsdb_fs_real_create(path, &fs, err);
+    }
+    if (status == TSDB_OK) {
+        status = must_be_ours(&fs, path, err);
+        tsdb_fs_real_destroy(&fs);
+    }
+    return status == TSDB_OK ? tool_dir_write(path, out, err) : status;
 }
 
 static void close_db(struct tool_dir *d)

@@ -37,6 +37,9 @@ enum tsdb_status tool_must_be_dir(const char *path, struct tsdb_error *err) TSDB
 /* Made if it is not there. BUSY, and what datadir_open says. */
 enum tsdb_status tool_dir_write(const char *path, struct tool_dir *out,
                                 struct tsdb_error *err) TSDB_WUR;
+/* Likewise, of a directory that is ours already. NOT_FOUND. */
+enum tsdb_status tool_dir_edit(const char *path, struct tool_dir *out,
+                               struct tsdb_error *err) TSDB_WUR;
 void tool_dir_close(struct tool_dir *d); /* a zeroed one is fine */
 
 /* Everything that the directory holds as one database, recovered without writing: checkpoint, log, head

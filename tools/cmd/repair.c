@@ -11,6 +11,7 @@
 #include "tools/cmd/commands.h"
 #include "tools/cmd/salvage.h"
 #include "tsdb/block/blocks.h"
+#include "tsdb/block/ulid.h"
 #include "tsdb/head/files.h"
 
 #include <inttypes.h>
@@ -403,6 +404,28 @@ static enum tsdb_status check_again(struct repair *r, struct tsdb_error *err)
     return status;
 }
 
+static enum tsdb_status repair_end(struct repair *r, enum tsdb_status status, bool whole,
+                                   struct tsdb_error *err)
+{
+    struct tool *t = r->t;
+    tool_progress_end(&r->progress);
+    if (status == TSDB_OK) {
+        status = tool_table_print(&r->table, t, err);
+        if (whole) {
+            tool_say("%s: nothing is damaged", r->dir.path);
+        } else if (t->options.dry_run) {
+            t->damaged = true;
+            tool_say("%s: nothing was done (--dry-run)", r->dir.path);
+        } else if (r->aside_made) {
+            tool_say("%s/%s has what was damaged", r->dir.path, r->aside);
+        }
+    }
+    tool_dir_close(&r->dir);
+    tool_table_deinit(&r->table);
+    tsdb_arena_deinit(&r->arena);
+    return status;
+}
+
 enum tsdb_status tool_repair(struct tool *t, struct tsdb_error *err)
 {
     struct repair r;
@@ -417,20 +440,49 @@ enum tsdb_status tool_repair(struct tool *t, struct tsdb_error *err)
     if (status == TSDB_OK && !whole && !t->options.dry_run) {
         status = check_again(&r, err);
     }
-    tool_progress_end(&r.progress);
+    return repair_end(&r, status, whole, err);
+}
+
+/* ---- one block ---- */
+static enum tsdb_status verify_block(struct repair *r, const char *ulid, struct tsdb_error *err)
+{
+    struct block *b = NULL;
+    struct cache_l2 *cache = NULL;
+    enum tsdb_status status = cache_l2_create(0, &cache, err);
     if (status == TSDB_OK) {
-        status = tool_table_print(&r.table, t, err);
-        if (whole) {
-            tool_say("%s: nothing is damaged", r.dir.path);
-        } else if (t->options.dry_run) {
-            t->damaged = true;
-            tool_say("%s: nothing was done (--dry-run)", r.dir.path);
-        } else if (r.aside_made) {
-            tool_say("%s/%s has what was damaged", r.dir.path, r.aside);
+        status = block_open(&r->dir.fs, BLOCKS_DIR, ulid, cache, &b, err);
+    }
+    if (status == TSDB_OK) {
+        status = block_verify(b, err);
+    }
+    block_close(b);
+    cache_l2_destroy(cache);
+    return status;
+}
+
+enum tsdb_status tool_block_repair(struct tool *t, struct tsdb_error *err)
+{
+    struct repair r;
+    struct tsdb_file_info info;
+    struct tsdb_error why = {0};
+    char path[128];
+    snprintf(path, sizeof path, BLOCKS_DIR "/%.64s", t->args[1]);
+    enum tsdb_status status = repair_begin(&r, t, err);
+    if (status == TSDB_OK && (!ulid_valid(t->args[1]) ||
+                              r.dir.fs.ops->stat(r.dir.fs.ctx, path, &info, NULL) != TSDB_OK)) {
+        status = tsdb_error_set(err, TSDB_NOT_FOUND, "%s has no block %s", t->args[0], t->args[1]);
+    }
+    bool whole = false;
+    if (status == TSDB_OK) {
+        enum tsdb_status found = verify_block(&r, t->args[1], &why);
+        whole = found == TSDB_OK;
+        if (found == TSDB_NOMEM) {
+            *err = why;
+            status = found;
         }
     }
-    tool_dir_close(&r.dir);
-    tool_table_deinit(&r.table);
-    tsdb_arena_deinit(&r.arena);
-    return status;
+    if (status == TSDB_OK && !whole) {
+        status = repair_block(&r, path, why.msg, err);
+    }
+    return repair_end(&r, status, whole, err);
 }
