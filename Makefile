@@ -99,7 +99,7 @@ proto := $(wildcard ingest/proto/*.proto)
 gen_c := $(patsubst ingest/proto/%.proto,$(BUILD)/gen/ingest/proto/%.pb-c.c,$(proto))
 gen_h := $(gen_c:.c=.h)
 obj = $(patsubst %,$(BUILD)/obj/%.o,$(basename $(1)))
-objs = $(call obj,$(call src_c,$(1)) $(call src_cc,$(1))) $(if $(filter ingest,$(1)),$(gen_c:.c=.o))
+objs = $(call obj,$(call src_c,$(1)) $(call src_cc,$(1))) $(if $(filter ingest,$(1)),$(gen_c:.c=.o)) $(if $(filter server,$(1)),$(UI_O))
 lib = $(patsubst %,$(BUILD)/lib/%.a,$(1))
 ldlibs = $(foreach f,$(1),$(LDLIBS_$(f)))
 
@@ -114,7 +114,7 @@ endif
 BELOW = --no-print-directory $(if $(findstring --jobserver,$(MAKEFLAGS)),,-j$(JOBS))
 
 .PHONY: $(FRONT) bin all-bin help test-bins unit asan tsan clang debug run-unit fuzz fuzz-bins bench-bins \
-  format format-check tidy layers headers clean deps-check deps-check-test deps-check-package
+  format format-check tidy layers headers clean deps-check deps-check-test deps-check-package FORCE test-ui
 all: deps-check
 	@$(MAKE) $(BELOW) bin
 bin: build/tidalite
@@ -142,6 +142,22 @@ $(BUILD)/gen/ingest/proto/%.pb-c.c $(BUILD)/gen/ingest/proto/%.pb-c.h: ingest/pr
 $(BUILD)/gen/%.o: $(BUILD)/gen/%.c | $(gen_h)
 	$(Q)$(CC) -I$(BUILD)/gen $(OPT) $(SAN) -fPIE -w -c $< -o $@
 .SECONDARY: $(gen_c) $(gen_h)
+
+# The page is a table of files in the program (ui/README.md). UI=0, or no npm: an empty table. What was asked for may have
+# changed since the last make, so that the table is compared each time.
+UI ?= 1
+UI_SRC := $(wildcard ui/*.* ui/src/*)
+UI_O := $(BUILD)/gen/ui_files.o
+build/ui/page.c: $(UI_SRC)
+	@ui/build.sh page $@
+build/ui/none.c: ui/build.sh
+	@ui/build.sh none $@
+$(UI_O:.o=.c): build/ui/$(if $(filter 0,$(UI)),none,page).c FORCE
+	@mkdir -p $(@D)
+	@cmp -s $< $@ || cp $< $@
+$(UI_O): $(UI_O:.o=.c) server/api/ui_files.h
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -c $< -o $@
+FORCE:
 
 # An archive is written anew: what is no longer built must not stay in it. `q`: two rooms may have files of one name.
 define archive
@@ -224,6 +240,8 @@ deb: deps-check-package
 	@rm -rf $(DEB) && mkdir -p $(DEB)/tidalite
 	@git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -t $(DEB)/tidalite
 	@mv $(DEB)/tidalite/packaging/debian $(DEB)/tidalite/debian
+	@# The page was made here: Debian's tools build without a network.
+	@$(MAKE) $(BELOW) build/ui/page.c && mkdir -p $(DEB)/tidalite/build/ui && cp build/ui/page.c $(DEB)/tidalite/build/ui/
 	@cd $(DEB)/tidalite && dpkg-buildpackage -b -us -uc -j$(JOBS) > ../build.log 2>&1 || { tail -n 60 ../build.log; exit 1; }
 	@rm -rf $(DEB)/tidalite && ls -l $(DEB)/*.deb
 test-deb: deb
@@ -284,6 +302,11 @@ test-bins: $(filter-out /,$(if $(T),$(foreach b,$(TEST_BINS) $(FUZZ_REPLAY),$(if
 unit: test-bins
 	@$(TEST_RUN)
 
+# The page in Debian's chromium, by playwright-core; skipped, with a word, where there is no npm or no chromium.
+test-ui:
+	@$(MAKE) $(BELOW) bin
+	@tests/ui/run.sh $(T)
+
 asan tsan clang debug:
 	@$(MAKE) $(BELOW) VARIANT=$@ test-bins $(if $(filter clang,$@),all-bin)
 	@$(MAKE) $(BELOW) VARIANT=$@ run-unit
@@ -306,10 +329,14 @@ DEPS ?= install
 deps: deps-check-test
 deps-check:
 	@tools/deps.sh $(DEPS) build
+	$(deps_page)
 deps-check-test:
 	@tools/deps.sh $(DEPS) test
+	$(deps_page)
 deps-check-package:
 	@tools/deps.sh $(DEPS) package
+# For the page alone; a build does without.
+deps_page = $(if $(filter 0,$(UI)),,@tools/deps.sh $(DEPS) page || echo "no npm: the page will be left out")
 
 bench: deps-check-test
 	@$(MAKE) $(BELOW) bench-bins bin

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Install the Debian packages that a build or a test run needs and that are missing.
-#   tools/deps.sh install|skip build|test|package|ci
+#   tools/deps.sh install|skip build|test|package|ci|page
 # `skip` leaves the machine alone. What each package is for: docs/dependencies.md.
 set -eu
 mode=$1
@@ -9,11 +9,15 @@ build="gcc g++ libc6-dev libmicrohttpd-dev libsnappy-dev libzstd-dev libprotobuf
 test="libcmocka-dev python3 curl"
 ci="clang-14 libclang-rt-14-dev clang-format-14 clang-tidy-14"
 package="debhelper dpkg-dev fakeroot lintian pkgconf debootstrap"
+# Node's own npm is as good as Debian's.
+page=
+command -v npm >/dev/null 2>&1 || page="nodejs npm"
 case $what in
+page) packages=$page ;;
 build) packages=$build ;;
 test) packages="$build $test" ;;
 package) packages="$build $test $package" ;;
-ci) packages="$build $test $package $ci" ;;
+ci) packages="$build $test $package $ci $page chromium" ;;
 *) echo "deps: unknown set '$what'" >&2; exit 2 ;;
 esac
 [ "$mode" = skip ] && exit 0

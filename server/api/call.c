@@ -130,6 +130,22 @@ static void add_cors(struct call *c, struct http_reply *r)
     }
 }
 
+static void add_page_headers(struct call *c, struct http_reply *r)
+{
+    if (c->page_policy) {
+        add_header(r, "Content-Security-Policy", c->page_policy);
+        add_header(r, "X-Content-Type-Options", "nosniff");
+        add_header(r, "Referrer-Policy", "no-referrer");
+    }
+    if (c->cache_control) {
+        add_header(r, "Cache-Control", c->cache_control);
+    }
+    if (c->etag) {
+        add_header(r, "ETag", c->etag);
+        add_header(r, "Vary", "Accept-Encoding");
+    }
+}
+
 /* The answer did not fit into memory: say so instead. */
 static void answer_too_large(struct call *c)
 {
@@ -167,6 +183,7 @@ void call_send(struct call *c)
     if (c->route && (c->route->flags & ROUTE_API)) {
         add_cors(c, &r);
     }
+    add_page_headers(c, &r);
     if (c->retry_after) {
         add_header(&r, "Retry-After", c->retry_after);
     }

@@ -69,6 +69,9 @@ struct call {
     const char *content_type;
     const char *content_encoding; /* the body has one of its own: it is not packed again */
     const char *retry_after;
+    const char *page_policy;   /* of a page: what a browser may do with it */
+    const char *cache_control; /* NULL: no such header; likewise etag */
+    const char *etag;
     char allow[48];       /* "": no such header */
     bool stopping_header; /* X-Prometheus-Stopping */
     /* writes */

@@ -56,7 +56,9 @@ void page_ready(struct call *c);
 void page_reload(struct call *c);
 void page_quit(struct call *c);
 void page_metrics(struct call *c);
+/* ui.c */
 void page_root(struct call *c);
+void page_file(struct call *c);
 /* write.c: the four steps of a write, each in the daemon's thread.
  * They answer by themselves. */
 void api_write_headers(struct call *c);

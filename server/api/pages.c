@@ -51,26 +51,3 @@ void page_metrics(struct call *c)
     call_ok(c, "text/plain; version=0.0.4; charset=utf-8");
     server_metrics_text(c->server, &c->out);
 }
-
-void page_root(struct call *c)
-{
-    static const char page[] =
-        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Tidalite</title>"
-        "</head><body>\n<h1>Tidalite</h1>\n"
-        "<p>A time-series database: Prometheus remote write in, PromQL over the Prometheus HTTP "
-        "API "
-        "out.</p>\n<ul>\n"
-        "<li>Write to it: <code>remote_write: [{url: http://<i>this host</i>/api/v1/write}]</code>"
-        "</li>\n"
-        "<li>Ask it: <a href=\"/api/v1/query?query=up\">/api/v1/query?query=up</a>, or add it to "
-        "Grafana as a Prometheus data source</li>\n"
-        "<li>Names: <a href=\"/api/v1/label/__name__/values\">/api/v1/label/__name__/values</a>"
-        "</li>\n"
-        "<li>State: <a href=\"/-/ready\">/-/ready</a>, <a href=\"/metrics\">/metrics</a>, "
-        "<a href=\"/api/v1/status/buildinfo\">build</a>, "
-        "<a href=\"/api/v1/status/flags\">flags</a>, "
-        "<a href=\"/api/v1/status/config\">configuration</a></li>\n"
-        "</ul>\n</body></html>\n";
-    call_ok(c, "text/html; charset=utf-8");
-    tsdb_buf_put_str(&c->out, page);
-}

@@ -71,6 +71,10 @@ static const struct route route_table[] = {
     {GET_ONLY, "/federate", page_federate, ROUTE_WORKER},
     {GET_ONLY, "/version", page_version, ROUTE_ALWAYS},
     {GET_ONLY, "/", page_root, ROUTE_ALWAYS},
+    {GET_ONLY, "/graph", page_root,
+     ROUTE_ALWAYS}, /* where links of Prometheus 2 and of alerts go */
+    {GET_ONLY, "/query", page_root, ROUTE_ALWAYS}, /* of Prometheus 3 */
+    {GET_ONLY, "/ui/*", page_file, ROUTE_ALWAYS},
 };
 
 /* ---- routing ---- */

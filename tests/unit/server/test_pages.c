@@ -12,7 +12,7 @@ static void pages__each__answers(void **state)
         {"/-/healthy", "text/plain; charset=utf-8", "Healthy"},
         {"/-/ready", "text/plain; charset=utf-8", "Ready"},
         {"/metrics", "text/plain; version=0.0.4; charset=utf-8", "# TYPE "},
-        {"/", "text/html; charset=utf-8", "<h1>Tidalite</h1>"},
+        {"/", "text/html; charset=utf-8", "<title>Tidalite</title>"},
         {"/version", "application/json", "{\"version\":\""},
         {"/api/v1/status/buildinfo", "application/json", "\"version\":\""},
         {"/api/v1/status/flags", "application/json", "\"storage.tsdb.path\":\""},

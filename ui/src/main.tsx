@@ -1,0 +1,143 @@
+import { render } from "preact";
+import { useEffect, useState } from "preact/hooks";
+import "uplot/dist/uPlot.min.css";
+import { setToken, whenUnauthorized } from "./api";
+import { Explore } from "./explore";
+import "./style.css";
+
+const VIEWS = [["", "Explore", Explore]] as const;
+
+// ---- light and dark ----
+
+const THEME_KEY = "tidalite.theme";
+type Theme = "auto" | "light" | "dark";
+const THEMES: Record<Theme, { next: Theme; text: string }> = {
+    auto: { next: "light", text: "Theme: as the system" },
+    light: { next: "dark", text: "Theme: light" },
+    dark: { next: "auto", text: "Theme: dark" },
+};
+
+function storedTheme(): Theme {
+    try {
+        const t = localStorage.getItem(THEME_KEY);
+        return t === "light" || t === "dark" ? t : "auto";
+    } catch {
+        return "auto";
+    }
+}
+
+function applyTheme(theme: Theme): void {
+    const dark = theme === "dark" || (theme === "auto" && matchMedia("(prefers-color-scheme: dark)").matches);
+    document.documentElement.dataset["theme"] = dark ? "dark" : "light";
+    dispatchEvent(new Event("themechange"));
+}
+
+function ThemeButton() {
+    const [theme, setTheme] = useState(storedTheme);
+    useEffect(() => {
+        applyTheme(theme);
+        const media = matchMedia("(prefers-color-scheme: dark)");
+        const follow = () => applyTheme(theme);
+        media.addEventListener("change", follow);
+        return () => media.removeEventListener("change", follow);
+    }, [theme]);
+    const next = () => {
+        const t = THEMES[theme].next;
+        try {
+            localStorage.setItem(THEME_KEY, t);
+        } catch {
+            // then it lasts as long as the page
+        }
+        setTheme(t);
+    };
+    return (
+        <button type="button" class="theme" title={THEMES[theme].text} aria-label={THEMES[theme].text} onClick={next}>
+            {theme === "auto" ? "◐" : theme === "light" ? "☀" : "☾"}
+        </button>
+    );
+}
+
+// ---- credentials: a browser asks for a password by itself, for a token the page does ----
+
+function TokenForm({ onDone }: { onDone: () => void }) {
+    const [text, setText] = useState("");
+    const take = (e: Event) => {
+        e.preventDefault();
+        setToken(text.trim());
+        onDone();
+    };
+    return (
+        <form class="card token" onSubmit={take}>
+            <label>
+                This server wants credentials. Bearer token:{" "}
+                <input type="password" autocomplete="off" value={text} onInput={(e) => setText(e.currentTarget.value)} />
+            </label>
+            <button type="submit" class="primary">
+                Use it
+            </button>
+        </form>
+    );
+}
+
+// ---- the frame ----
+
+function viewOf(hash: string): string {
+    const name = hash.replace(/^#/, "");
+    return VIEWS.some(([v]) => v === name) ? name : "";
+}
+
+function Page() {
+    const [view, setView] = useState(() => viewOf(location.hash));
+    const [wanted, setWanted] = useState(false);
+    const [fresh, setFresh] = useState(0);
+    useEffect(() => {
+        const follow = () => setView(viewOf(location.hash));
+        addEventListener("hashchange", follow);
+        addEventListener("popstate", follow);
+        whenUnauthorized(() => setWanted(true));
+        return () => {
+            removeEventListener("hashchange", follow);
+            removeEventListener("popstate", follow);
+        };
+    }, []);
+    const [, title, View] = VIEWS.find(([v]) => v === view)!;
+    useEffect(() => {
+        document.title = `${title} – Tidalite`;
+    }, [title]);
+    return (
+        <>
+            <a class="skip" href="#main" onClick={(e) => (e.preventDefault(), document.getElementById("main")!.focus())}>
+                Skip to the content
+            </a>
+            <header>
+                <span class="brand">
+                    <svg viewBox="0 0 32 32" aria-hidden="true">
+                        <path d="M5 10c4-5 7 5 11 0s7 5 11 0M5 17c4-5 7 5 11 0s7 5 11 0M5 24c4-5 7 5 11 0s7 5 11 0" />
+                    </svg>
+                    Tidalite
+                </span>
+                <nav aria-label="Views">
+                    {VIEWS.map(([v, text]) => (
+                        <a key={v} href={v === "" ? location.pathname + location.search : `#${v}`} aria-current={v === view ? "page" : undefined} onClick={v === "" ? (e) => (e.preventDefault(), toExplore(() => setView(""))) : undefined}>
+                            {text}
+                        </a>
+                    ))}
+                </nav>
+                <ThemeButton />
+            </header>
+            <main id="main" tabIndex={-1}>
+                {wanted && <TokenForm onDone={() => (setWanted(false), setFresh(fresh + 1))} />}
+                <View key={fresh} />
+            </main>
+        </>
+    );
+}
+
+// Back to where Explore was left; its state is in the address line all the time.
+function toExplore(done: () => void): void {
+    if (location.hash) history.pushState(null, "", location.pathname + location.search);
+    done();
+}
+
+applyTheme(storedTheme());
+render(<Page />, document.getElementById("page")!);
