@@ -12,8 +12,7 @@
 
 #define HEAD_BYTES 128u /* the largest header */
 static_assert(HEAD_BYTES >= CHECKPOINT_HEADER_BYTES && HEAD_BYTES >= HEAD_FILE_HEADER_BYTES &&
-                  HEAD_BYTES >= SERIES_LOG_HEADER_BYTES &&
-                  HEAD_BYTES >= METADATA_FILE_HEADER_BYTES,
+                  HEAD_BYTES >= SERIES_LOG_HEADER_BYTES && HEAD_BYTES >= METADATA_FILE_HEADER_BYTES,
               "every header fits");
 
 typedef enum tsdb_status (*check_fn)(const uint8_t *data, size_t len, struct tsdb_error *err);

@@ -286,8 +286,8 @@ static void check_text(const char *s)
 
 static void check_reply(const struct http_exchange *x, const struct http_reply *r)
 {
-    static const unsigned known[] = {200, 204, 302, 304, 400, 401, 403, 404, 405, 406,
-                                     413, 415, 422, 429, 499, 500, 503, 504};
+    static const unsigned known[] = {200, 204, 302, 304, 400, 401, 403, 404, 405,
+                                     406, 413, 415, 422, 429, 499, 500, 503, 504};
     bool found = false;
     bool packed = false;
     for (size_t i = 0; i < TSDB_ARRAY_LEN(known); i++) {
