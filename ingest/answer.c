@@ -130,10 +130,10 @@ static bool is_stale(const struct ingest_request *r, enum tsdb_status status,
     return status == TSDB_OK && sum->stale_refs > 0 && r->use_aliases;
 }
 
-/* Of an import: are there lines left? */
+/* Of an import: is there anything left of what came? */
 static bool has_more(const struct ingest_request *r)
 {
-    return ingest_is_import(r) && r->text.parser.pos < r->text.parser.end;
+    return ingest_is_import(r) && ingest_import_has_more(r);
 }
 
 bool ingest_goes_again(struct ingest_request *r)
@@ -141,6 +141,32 @@ bool ingest_goes_again(struct ingest_request *r)
     struct tsdb_write_result sum;
     enum tsdb_status status = outcome(r, &sum);
     return is_stale(r, status, &sum) || (status == TSDB_OK && has_more(r));
+}
+
+bool ingest_rests(struct ingest_request *r)
+{
+    struct tsdb_write_result sum;
+    enum tsdb_status status = outcome(r, &sum);
+    return ingest_is_import(r) && status == TSDB_OK && !r->text.last &&
+           !is_stale(r, status, &sum) && !has_more(r);
+}
+
+/* The piece is stored. True: it was the last one, and *out is the answer; false: another follows, or more of the body. */
+static bool import_goes_on(struct ingest_request *r, struct ingest_answer *out, const char *first)
+{
+    sum_import(r, out, first);
+    if (has_more(r)) {
+        ingest_resubmit(r, true);
+        return false;
+    }
+    if (!r->text.last) {
+        r->use_aliases = true;
+        r->body.len = r->text.taken = 0;
+        ingest_build_reset(r);
+        return false;
+    }
+    out->status = out->rejected > 0 ? TSDB_INVALID : TSDB_OK;
+    return true;
 }
 
 bool ingest_answer(struct ingest_request *r, struct ingest_answer *out)
@@ -167,13 +193,8 @@ bool ingest_answer(struct ingest_request *r, struct ingest_answer *out)
         out->status = TSDB_INVALID;
     }
     count_answer(r->in, r, out);
-    if (ingest_is_import(r)) {
-        sum_import(r, out, first);
-        if (has_more(r)) {
-            ingest_resubmit(r, true);
-            return false;
-        }
-        out->status = out->rejected > 0 ? TSDB_INVALID : TSDB_OK;
+    if (ingest_is_import(r) && !import_goes_on(r, out, first)) {
+        return false;
     }
     if (out->rejected > 0) {
         snprintf(out->text, sizeof out->text,

@@ -56,8 +56,7 @@ static void buffer_free(struct ingest_request *r, struct ingest_buffer *b)
     *b = (struct ingest_buffer){0};
 }
 
-/* Capacity for `need` bytes; contents up to len are kept. NOMEM, LIMIT. */
-static enum tsdb_status buffer_reserve(struct ingest_request *r, struct ingest_buffer *b,
+enum tsdb_status ingest_buffer_reserve(struct ingest_request *r, struct ingest_buffer *b,
                                        size_t need)
 {
     if (need <= b->cap) {
@@ -84,6 +83,7 @@ static enum tsdb_status buffer_reserve(struct ingest_request *r, struct ingest_b
 /* Everything that the request holds but itself. */
 static void request_strip(struct ingest_request *r)
 {
+    ingest_import_deinit(r);
     tsdb_arena_deinit(&r->arena);
     tsdb_arena_deinit(&r->scratch);
     buffer_free(r, &r->body);
@@ -226,7 +226,6 @@ enum tsdb_status ingest_begin(struct ingest *in, uint64_t body_bytes_hint,
     r->use_aliases = true;
     r->added = false;
     r->exemplars_left = 0;
-    memset(&r->text, 0, sizeof r->text);
     memset(&r->import_sum, 0, sizeof r->import_sum);
     r->import_first[0] = '\0';
     atomic_store_explicit(&r->account.refusals, 0, memory_order_relaxed);
@@ -252,7 +251,7 @@ enum tsdb_status ingest_body(struct ingest_request *r, const void *data, size_t 
                               " bytes (--web.max-body-size)",
                               r->in->options.body_bytes_max);
     }
-    enum tsdb_status status = buffer_reserve(r, &r->body, total);
+    enum tsdb_status status = ingest_buffer_reserve(r, &r->body, total);
     if (status != TSDB_OK) {
         return status == TSDB_LIMIT ? no_room(r, err)
                                     : tsdb_error_nomem(err, "the body of a write request");
@@ -269,7 +268,7 @@ enum tsdb_status ingest_body(struct ingest_request *r, const void *data, size_t 
 static enum tsdb_status grow_decoded(struct ingest_sink *s, size_t cap)
 {
     struct ingest_request *r = s->arg;
-    enum tsdb_status status = buffer_reserve(r, &r->decoded, cap);
+    enum tsdb_status status = ingest_buffer_reserve(r, &r->decoded, cap);
     s->data = r->decoded.data;
     s->cap = r->decoded.cap;
     return status;
@@ -301,7 +300,7 @@ static enum tsdb_status unpack_snappy(struct ingest_request *r, struct tsdb_erro
     enum tsdb_status status = ingest_snappy_decoded_bytes(
         r->body.data, r->body.len, r->in->options.decoded_bytes_max, &decoded, err);
     if (status == TSDB_OK) {
-        status = buffer_reserve(r, &r->decoded, TSDB_MAX(decoded, (size_t)1));
+        status = ingest_buffer_reserve(r, &r->decoded, TSDB_MAX(decoded, (size_t)1));
         if (status == TSDB_LIMIT) {
             status = no_room(r, err);
         }
@@ -398,23 +397,18 @@ static enum tsdb_status decode_body(struct ingest_request *r, struct tsdb_slice 
     return TSDB_INVALID;
 }
 
-/* The first piece, the next one, or the same once more by labels. */
+/* The next piece, or the same once more by labels. */
 static enum tsdb_status decode_import(struct ingest_request *r, struct tsdb_error *err)
 {
     enum tsdb_status status = TSDB_OK;
-    if (!r->text.begun) {
-        struct tsdb_slice body;
-        status = find_body(r, &body, err);
-        if (status != TSDB_OK) {
-            return status;
-        }
-        text_init(&r->text.parser, body.data, body.len, r->protocol == INGEST_OPENMETRICS);
-        r->text.now_ms = tsdb_clock_wall_ms(&r->in->options.clock);
-        r->text.begun = true;
-    } else if (!r->use_aliases) {
+    if (!r->use_aliases) {
         r->text.parser = r->text.piece;
+    } else if (r->text.parser.pos == r->text.parser.end) {
+        status = ingest_import_fill(r, err);
     }
-    status = ingest_decode_text(r, err);
+    if (status == TSDB_OK) {
+        status = ingest_decode_text(r, err);
+    }
     return status == TSDB_LIMIT ? no_room(r, err) : status;
 }
 
@@ -488,10 +482,11 @@ bool ingest_is_large(const struct ingest_request *r)
            decoded > o->large_bytes;
 }
 
-void ingest_submit(struct ingest_request *r, enum ingest_protocol protocol,
-                   enum ingest_encoding encoding, ingest_done_fn done, void *arg)
+static void submit(struct ingest_request *r, enum ingest_protocol protocol,
+                   enum ingest_encoding encoding, bool last, ingest_done_fn done, void *arg)
 {
     r->protocol = protocol;
+    r->text.last = last;
     r->encoding = encoding;
     r->done = done;
     r->done_arg = arg;
@@ -500,6 +495,27 @@ void ingest_submit(struct ingest_request *r, enum ingest_protocol protocol,
     r->status = decode(r, &r->error);
     tsdb_perf_end(TSDB_LAYER_DECODE, begin);
     hand_over(r);
+}
+
+void ingest_submit(struct ingest_request *r, enum ingest_protocol protocol,
+                   enum ingest_encoding encoding, ingest_done_fn done, void *arg)
+{
+    submit(r, protocol, encoding, true, done, arg);
+}
+
+void ingest_submit_stretch(struct ingest_request *r, enum ingest_protocol protocol,
+                           enum ingest_encoding encoding, ingest_done_fn done, void *arg)
+{
+    TSDB_ASSERT(protocol == INGEST_TEXT || protocol == INGEST_OPENMETRICS);
+    submit(r, protocol, encoding, false, done, arg);
+}
+
+/* Half of what a body of other requests may be, where that is little. */
+#define STRETCH_BYTES (1u << 20)
+
+bool ingest_is_stretch(const struct ingest_request *r)
+{
+    return r->body.len >= TSDB_MIN((uint64_t)STRETCH_BYTES, r->in->options.body_bytes_max / 2);
 }
 
 void ingest_resubmit(struct ingest_request *r, bool use_aliases)
@@ -552,6 +568,7 @@ void ingest_end(struct ingest_request *r)
         return;
     }
     struct ingest *in = r->in;
+    ingest_import_deinit(r);
     tsdb_arena_reset(&r->arena);
     tsdb_arena_reset(&r->scratch);
     if (r->body.cap > BUFFER_KEEP_BYTES) {

@@ -79,6 +79,16 @@ bool ingest_is_large(const struct ingest_request *r);
 void ingest_submit(struct ingest_request *r, enum ingest_protocol protocol,
                    enum ingest_encoding encoding, ingest_done_fn done, void *arg);
 
+/* Imports come in stretches, of which one is held: when ingest_is_stretch says that enough of the body is
+ * there it is submitted, and no more is added until ingest_rests says that it is stored. The end of the body
+ * goes by ingest_submit. */
+bool ingest_is_stretch(const struct ingest_request *r);
+void ingest_submit_stretch(struct ingest_request *r, enum ingest_protocol protocol,
+                           enum ingest_encoding encoding, ingest_done_fn done, void *arg);
+/* After `done`: is the stretch all stored, and more of the body to come? Then ingest_answer returns false
+ * and does nothing further; `done` does not come again. */
+bool ingest_rests(struct ingest_request *r);
+
 /* Instead of a body: samples from inside the process (self-scrape). labels in any order, copied.
  * Then ingest_submit_added. */
 enum tsdb_status ingest_add(struct ingest_request *r, const struct tsdb_labels *labels,

@@ -4,6 +4,7 @@
  *   decode_v1.c   bodies of remote write 1.0, into the batch builder
  *   decode_v2.c   bodies of remote write 2.0
  *   decode_otlp.c bodies of OTLP
+ *   import.c      the text of imports, from stretches of the body to lines
  *   decode_text.c imports of text, a piece at a time
  *   build.c       what all do with the parts of a series
  *   build_plain.c series whose parts stand in memory, not in a body
@@ -12,10 +13,12 @@
 #define INGEST_INGEST_PRIVATE_H
 
 #include "base/mutex.h"
+#include "ingest/import.h"
 #include "ingest/ingest.h"
 #include "ingest/otlp/otlp.h"
 #include "ingest/remote_write.h"
 #include "ingest/text/text.h"
+#include "ingest/unpack.h"
 #include "tsdb/batch_build.h"
 
 /* Series framed, hashed and prefetched ahead of being looked up: enough to hide a cache miss per
@@ -84,7 +87,12 @@ struct ingest_request {
         struct text_parser parser, piece; /* now, and where the piece began */
         struct tsdb_metadata family;      /* HELP, TYPE, UNIT that were read */
         int64_t now_ms;                   /* of lines without a time */
+        struct ingest_stream *stream;     /* unpacks; NULL: the body is plain */
+        size_t taken;                     /* bytes of the body that were unpacked */
+        size_t lines;                     /* bytes of `decoded` that the parser has */
         bool begun;
+        bool more; /* the stream has more to give without input */
+        bool last; /* no more body comes */
     } text;
     struct ingest_answer import_sum; /* of the pieces before */
     char import_first[INGEST_FIRST_BYTES];
@@ -113,6 +121,9 @@ static inline bool ingest_is_import(const struct ingest_request *r)
 {
     return r->protocol == INGEST_TEXT || r->protocol == INGEST_OPENMETRICS;
 }
+/* Capacity for `need` bytes; contents up to len are kept. NOMEM, LIMIT. */
+enum tsdb_status ingest_buffer_reserve(struct ingest_request *r, struct ingest_buffer *b,
+                                       size_t need) TSDB_WUR;
 /* Decode and submit anew; `done` comes again. */
 void ingest_resubmit(struct ingest_request *r, bool use_aliases);
 

@@ -1,5 +1,6 @@
 #include "ingest/unpack.h"
 
+#include "base/alloc.h"
 #include "base/compiler.h"
 
 #include <string.h>
@@ -183,4 +184,117 @@ enum tsdb_status ingest_gzip_decode(const void *src, size_t len, size_t bytes_ma
     enum tsdb_status status = gzip_members(&z, len, bytes_max, sink, err);
     inflateEnd(&z);
     return status;
+}
+
+/* ---- a stretch at a time ---- */
+
+struct ingest_stream {
+    enum ingest_stream_kind kind;
+    bool whole; /* nothing of a member or frame has been read, or all of it */
+    z_stream z;
+    ZSTD_DCtx *d;
+};
+
+enum tsdb_status ingest_stream_create(enum ingest_stream_kind kind, struct ingest_stream **out,
+                                      struct tsdb_error *err)
+{
+    struct ingest_stream *s = tsdb_mem_alloc_zero(TSDB_MEM_INGEST, sizeof *s);
+    if (!s) {
+        return tsdb_error_nomem(err, "a decoder");
+    }
+    s->kind = kind;
+    s->whole = true;
+    bool made = false;
+    if (kind == INGEST_STREAM_GZIP) {
+        made = inflateInit2(&s->z, GZIP_WINDOW_BITS) == Z_OK;
+    } else {
+        s->d = ZSTD_createDCtx();
+        made = s->d && !ZSTD_isError(ZSTD_DCtx_setParameter(s->d, ZSTD_d_windowLogMax,
+                                                            INGEST_ZSTD_WINDOW_LOG_MAX));
+    }
+    if (!made) {
+        ZSTD_freeDCtx(s->d);
+        tsdb_mem_free(TSDB_MEM_INGEST, s, sizeof *s);
+        return tsdb_error_nomem(err, "a decoder");
+    }
+    *out = s;
+    return TSDB_OK;
+}
+
+void ingest_stream_destroy(struct ingest_stream *s)
+{
+    if (!s) {
+        return;
+    }
+    if (s->kind == INGEST_STREAM_GZIP) {
+        inflateEnd(&s->z);
+    }
+    ZSTD_freeDCtx(s->d);
+    tsdb_mem_free(TSDB_MEM_INGEST, s, sizeof *s);
+}
+
+static enum tsdb_status step_gzip(struct ingest_stream *s, const void *src, size_t *len, void *out,
+                                  size_t *cap, struct tsdb_error *err)
+{
+    z_stream *z = &s->z;
+    size_t in = TSDB_MIN(*len, (size_t)UINT32_MAX), room = TSDB_MIN(*cap, (size_t)UINT32_MAX);
+    z->next_in = src;
+    z->avail_in = (uInt)in;
+    z->next_out = out;
+    z->avail_out = (uInt)room;
+    int r = Z_OK;
+    while (r == Z_OK && z->avail_out > 0 && (z->avail_in > 0 || !s->whole)) {
+        size_t before = z->avail_in + (size_t)z->avail_out;
+        s->whole = false;
+        r = inflate(z, Z_NO_FLUSH);
+        if (r == Z_STREAM_END) {
+            s->whole = true;
+            r = inflateReset(z);
+        }
+        if (r == Z_BUF_ERROR || z->avail_in + (size_t)z->avail_out == before) {
+            r = Z_OK; /* it wants more input */
+            break;
+        }
+    }
+    *len = in - z->avail_in;
+    *cap = room - z->avail_out;
+    if (r == Z_MEM_ERROR) {
+        return tsdb_error_nomem(err, "a gzip decoder");
+    }
+    return r == Z_OK ? TSDB_OK
+                     : tsdb_error_set(err, TSDB_INVALID, "gzip: the body is damaged: %s",
+                                      z->msg ? z->msg : "not gzip");
+}
+
+static enum tsdb_status step_zstd(struct ingest_stream *s, const void *src, size_t *len, void *out,
+                                  size_t *cap, struct tsdb_error *err)
+{
+    ZSTD_inBuffer from = {src, *len, 0};
+    ZSTD_outBuffer to = {out, *cap, 0};
+    bool moved = true;
+    while (moved && to.pos < to.size && (from.pos < from.size || !s->whole)) {
+        size_t before = from.pos + to.pos;
+        size_t more = ZSTD_decompressStream(s->d, &to, &from);
+        if (ZSTD_isError(more)) {
+            return tsdb_error_set(err, TSDB_INVALID, "zstd: the body is damaged: %s",
+                                  ZSTD_getErrorName(more));
+        }
+        s->whole = more == 0;
+        moved = from.pos + to.pos > before;
+    }
+    *len = from.pos;
+    *cap = to.pos;
+    return TSDB_OK;
+}
+
+enum tsdb_status ingest_stream_step(struct ingest_stream *s, const void *src, size_t *len,
+                                    void *out, size_t *cap, struct tsdb_error *err)
+{
+    return s->kind == INGEST_STREAM_GZIP ? step_gzip(s, src, len, out, cap, err)
+                                         : step_zstd(s, src, len, out, cap, err);
+}
+
+bool ingest_stream_is_whole(const struct ingest_stream *s)
+{
+    return s->whole;
 }

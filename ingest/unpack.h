@@ -42,4 +42,23 @@ enum tsdb_status ingest_zstd_decode(const void *src, size_t len, size_t bytes_ma
 enum tsdb_status ingest_gzip_decode(const void *src, size_t len, size_t bytes_max,
                                     struct ingest_sink *sink, struct tsdb_error *err) TSDB_WUR;
 
+/* The same a stretch at a time, for bodies of any length. */
+enum ingest_stream_kind {
+    INGEST_STREAM_GZIP,
+    INGEST_STREAM_ZSTD
+};
+/* What a stream holds at most beside what the caller gives: windows and tables. */
+#define INGEST_STREAM_BYTES_MAX (INGEST_ZSTD_WINDOW_BYTES_MAX + (1u << 20))
+struct ingest_stream;
+enum tsdb_status ingest_stream_create(enum ingest_stream_kind kind, struct ingest_stream **out,
+                                      struct tsdb_error *err) TSDB_WUR;
+void ingest_stream_destroy(struct ingest_stream *s); /* NULL is fine */
+/* Decodes from src[*len] into out[*cap]; *len and *cap become what was read and made. Where the room is
+ * filled there may be more to come without input. OK, INVALID (damaged, a window over the maximum),
+ * NOMEM. */
+enum tsdb_status ingest_stream_step(struct ingest_stream *s, const void *src, size_t *len,
+                                    void *out, size_t *cap, struct tsdb_error *err) TSDB_WUR;
+/* Between members or frames, where a body may end. */
+bool ingest_stream_is_whole(const struct ingest_stream *s);
+
 #endif

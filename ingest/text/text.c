@@ -314,10 +314,15 @@ static enum text_item read_comment(struct line *l, struct text_parser *p, struct
 
 void text_init(struct text_parser *p, const void *text, size_t len, bool openmetrics)
 {
+    *p = (struct text_parser){.openmetrics = openmetrics};
+    text_continue(p, text, len);
+}
+
+void text_continue(struct text_parser *p, const void *text, size_t len)
+{
     static const uint8_t none;
-    const uint8_t *begin = len > 0 ? text : &none;
-    *p = (struct text_parser){
-        .begin = begin, .pos = begin, .end = begin + len, .openmetrics = openmetrics};
+    p->begin = p->pos = len > 0 ? text : &none;
+    p->end = p->begin + len;
 }
 
 static enum text_item fault(const struct text_parser *p, const struct line *l,

@@ -56,6 +56,8 @@ struct text_out {
 };
 
 void text_init(struct text_parser *p, const void *text, size_t len, bool openmetrics);
+/* The text goes on elsewhere: lines are counted on, the end has been reached. */
+void text_continue(struct text_parser *p, const void *text, size_t len);
 /* The next line; one call reads one line, so that the caller may stop anywhere. After TEXT_FAULT err is
  * INVALID: "line 3, column 7: expected a value"; err may be NULL, which is cheaper. */
 enum text_item text_next(struct text_parser *p, struct text_out *out, struct tsdb_error *err);

@@ -78,6 +78,7 @@ struct call {
     struct ingest_request *ingest;
     enum ingest_protocol protocol;
     enum ingest_encoding encoding;
+    bool whole;        /* on_complete has come */
     bool stats_wanted; /* of an import: what was read, and how fast, in the answer */
 };
 

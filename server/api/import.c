@@ -31,6 +31,7 @@ bool api_import_negotiate(struct call *c, const char **out_text)
     c->protocol = open ? INGEST_OPENMETRICS : INGEST_TEXT;
     c->stats_wanted = wants_stats(http_query(c->x));
     c->begin_ns = tsdb_clock_mono_ns(&c->server->clock);
+    http_body_stream(c->x);
     *out_text = "unsupported Content-Encoding: expected gzip, zstd or none";
     return api_write_encoding(http_header(c->x, "Content-Encoding"), true, &c->encoding) &&
            c->encoding != INGEST_ENCODING_SNAPPY;

@@ -199,6 +199,11 @@ bool api_write_encoding(const char *header, bool gzip, enum ingest_encoding *out
     return false;
 }
 
+static bool is_import(const struct call *c)
+{
+    return (c->route->flags & ROUTE_IMPORT) != 0;
+}
+
 /* Which message comes, and how it is packed. False: the text says what is expected. */
 static bool negotiate(struct call *c, const char **out_text)
 {
@@ -206,7 +211,7 @@ static bool negotiate(struct call *c, const char **out_text)
     if (c->route->flags & ROUTE_OTLP) {
         return api_otlp_negotiate(c, out_text);
     }
-    if (c->route->flags & ROUTE_IMPORT) {
+    if (is_import(c)) {
         return api_import_negotiate(c, out_text);
     }
     if (!parse_content_type(http_header(c->x, "Content-Type"), &c->protocol)) {
@@ -234,7 +239,7 @@ void api_write_headers(struct call *c)
         refuse(c, TSDB_INVALID, "X-Tidalite-Durability: expected memory, buffered or strict");
         return;
     }
-    int64_t length = http_content_length(x);
+    int64_t length = is_import(c) ? 0 : http_content_length(x);
     struct tsdb_error err = {0};
     enum tsdb_status status =
         ingest_begin(c->server->ingest, length > 0 ? (uint64_t)length : 0, &c->ingest, &err);
@@ -244,15 +249,6 @@ void api_write_headers(struct call *c)
     }
     if (wanted) {
         ingest_context(c->ingest)->durability = durability;
-    }
-}
-
-void api_write_body(struct call *c, const void *data, size_t len)
-{
-    struct tsdb_error err = {0};
-    enum tsdb_status status = ingest_body(c->ingest, data, len, &err);
-    if (status != TSDB_OK) {
-        refuse(c, status, err.msg);
     }
 }
 
@@ -281,17 +277,45 @@ static void again_large(struct work *w)
     TSDB_ASSERT(!answered); /* ingest_goes_again said so */
 }
 
+/* Before the body is whole no more of it is read meanwhile. */
 static void to_decoder(struct call *c, void (*run)(struct work *w))
 {
     c->work.run = run;
-    if (!workers_submit(c->server->decoders, &c->work)) {
+    if (!c->whole && !http_hold(c->x)) {
+        refuse(c, TSDB_BUSY, "server is shutting down, try again later");
+    } else if (!workers_submit(c->server->decoders, &c->work)) {
         refuse(c, TSDB_BUSY, "too many large write requests wait to be decoded, try again later");
     }
 }
 
+/* An import of any length: what is there is stored before more of it is read. */
+static void submit_stretch(struct work *w)
+{
+    struct call *c = call_of(w);
+    ingest_submit_stretch(c->ingest, c->protocol, c->encoding, write_done, c->x);
+}
+
+void api_write_body(struct call *c, const void *data, size_t len)
+{
+    struct tsdb_error err = {0};
+    enum tsdb_status status = ingest_body(c->ingest, data, len, &err);
+    if (status != TSDB_OK) {
+        refuse(c, status, err.msg);
+    } else if (is_import(c) && ingest_is_stretch(c->ingest)) {
+        to_decoder(c, submit_stretch);
+    }
+}
+
+/* Packed or not, an import is nothing for the daemon's thread. */
+static bool is_large(const struct call *c)
+{
+    return is_import(c) || ingest_is_large(c->ingest);
+}
+
 void api_write_complete(struct call *c)
 {
-    if (ingest_is_large(c->ingest)) {
+    c->whole = true;
+    if (is_large(c)) {
         to_decoder(c, submit_large);
     } else {
         ingest_submit(c->ingest, c->protocol, c->encoding, write_done, c->x);
@@ -301,7 +325,7 @@ void api_write_complete(struct call *c)
 void api_write_wake(struct call *c)
 {
     struct ingest_answer a;
-    if (ingest_is_large(c->ingest) && ingest_goes_again(c->ingest)) {
+    if (is_large(c) && ingest_goes_again(c->ingest)) {
         to_decoder(c, again_large);
     } else if (ingest_answer(c->ingest, &a)) {
         reply(c, &a);

@@ -163,36 +163,54 @@ static void refuse(struct http_exchange *x, unsigned status, const char *text)
     http_reply(x, &reply);
 }
 
-/* A chunked body grew over the bound. libmicrohttpd cannot queue an answer in the middle of an
- * upload, so it is written to the socket directly: nothing else is under way on this connection,
- * and it is closed afterwards. Best effort. */
-static void refuse_upload(struct http_exchange *x)
+/* libmicrohttpd cannot queue an answer in the middle of an upload, so it is written to the socket
+ * directly: nothing else is under way on this connection, and it is closed afterwards. Best effort. */
+static void answer_upload(const struct http_exchange *x, const struct http_reply *reply,
+                          const char *text, size_t text_len)
 {
-    const struct http_handlers *h = &x->server->handlers;
-    struct http_reply reply = {.status = 413};
     char answer[1024];
-    if (h->on_refuse) {
-        h->on_refuse(h->arg, x, &reply);
-    }
     int len = snprintf(answer, sizeof answer,
-                       "HTTP/1.1 %s\r\n"
+                       "HTTP/1.1 %u %s\r\n"
                        "Content-Type: text/plain; charset=utf-8\r\n"
                        "Content-Length: %zu\r\nConnection: close\r\n",
-                       reply.status == 413 ? "413 Content Too Large" : "400 Bad Request",
-                       sizeof TOO_LARGE_TEXT - 1);
-    for (uint32_t i = 0; i < reply.header_count; i++) {
+                       reply->status, MHD_get_reason_phrase_for(reply->status), text_len);
+    for (uint32_t i = 0; i < reply->header_count; i++) {
         len += snprintf(answer + len, sizeof answer - (size_t)len, "%s: %s\r\n",
-                        reply.headers[i].name, reply.headers[i].value);
+                        reply->headers[i].name, reply->headers[i].value);
         TSDB_ASSERT((size_t)len < sizeof answer);
     }
-    len += snprintf(answer + len, sizeof answer - (size_t)len, "\r\n%s", TOO_LARGE_TEXT);
+    len += snprintf(answer + len, sizeof answer - (size_t)len, "\r\n");
     TSDB_ASSERT((size_t)len < sizeof answer);
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(x->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
     if (info) {
-        ssize_t n = send(info->connect_fd, answer, (size_t)len, MSG_NOSIGNAL | MSG_DONTWAIT);
+        ssize_t n = send(info->connect_fd, answer, (size_t)len,
+                         MSG_NOSIGNAL | MSG_DONTWAIT | (text_len > 0 ? MSG_MORE : 0));
+        n += send(info->connect_fd, text, text_len, MSG_NOSIGNAL | MSG_DONTWAIT);
         (void)n;
     }
+}
+
+/* A chunked body grew over the bound. */
+static void refuse_upload(struct http_exchange *x)
+{
+    const struct http_handlers *h = &x->server->handlers;
+    struct http_reply reply = {.status = MHD_HTTP_CONTENT_TOO_LARGE};
+    if (h->on_refuse) {
+        h->on_refuse(h->arg, x, &reply);
+    }
+    answer_upload(x, &reply, TOO_LARGE_TEXT, sizeof TOO_LARGE_TEXT - 1);
+}
+
+/* A body without a bound goes on long after it was answered. */
+static void cut_upload(const struct http_exchange *x)
+{
+    struct http_reply reply = {.status = x->status, .header_count = x->header_count};
+    for (uint32_t i = 0; i < x->header_count; i++) {
+        reply.headers[i].name = x->header_bytes + x->header_name[i];
+        reply.headers[i].value = x->header_bytes + x->header_value[i];
+    }
+    answer_upload(x, &reply, (const char *)x->body.data, x->has_body ? x->body.len : 0);
 }
 
 /* The headers are there. Returns MHD_YES to go on reading. */
@@ -211,12 +229,13 @@ static enum MHD_Result handle_headers(struct http_exchange *x, const char *metho
     if (x->content_length != 0) {
         http_connection_phase(s, x->connection, HTTP_PHASE_BODY);
     }
-    bool too_large = x->content_length > 0 && (uint64_t)x->content_length > s->body_bytes_max;
     if (atomic_load(&s->draining)) {
         refuse(x, MHD_HTTP_SERVICE_UNAVAILABLE, "server is shutting down\n");
         return queue_reply(x);
     }
     s->handlers.on_headers(s->handlers.arg, x);
+    bool too_large =
+        !x->streamed && x->content_length > 0 && (uint64_t)x->content_length > s->body_bytes_max;
     if (too_large && !replied(x)) {
         refuse(x, MHD_HTTP_CONTENT_TOO_LARGE, TOO_LARGE_TEXT);
     }
@@ -233,26 +252,6 @@ static enum MHD_Result handle_headers(struct http_exchange *x, const char *metho
     }
     x->sink = x->content_length != 0;
     return MHD_YES; /* without a body the next call comes at once, and queues */
-}
-
-static enum MHD_Result handle_body(struct http_exchange *x, const char *data, size_t *len)
-{
-    struct http_server *s = x->server;
-    size_t n = *len;
-    *len = 0;
-    x->body_bytes += n;
-    atomic_fetch_add_explicit(&s->bytes_in, n, memory_order_relaxed);
-    if (x->body_bytes > s->body_bytes_max) {
-        refuse_upload(x);
-        return MHD_NO;
-    }
-    if (!x->sink && !replied(x)) {
-        s->handlers.on_body(s->handlers.arg, x, data, n);
-        if (replied(x)) {
-            x->sink = true;
-        }
-    }
-    return MHD_YES;
 }
 
 static struct http_daemon *daemon_of(struct http_server *s, struct MHD_Connection *connection)
@@ -301,6 +300,19 @@ static void list_remove(struct http_exchange *x)
     tsdb_mutex_unlock(&d->lock);
 }
 
+/* Somebody else holds the exchange from now on. First count, then look: http_stop first halts, then
+ * waits for the count, so that one of us sees the other (both are seq_cst). False: the server has no
+ * time left for it. */
+static bool count_unanswered(struct http_server *s)
+{
+    atomic_fetch_add(&s->unanswered, 1);
+    if (atomic_load(&s->halted)) {
+        atomic_fetch_sub(&s->unanswered, 1);
+        return false;
+    }
+    return true;
+}
+
 /* The request is whole: hand it over once. False when the server has no time left for it. */
 static bool complete_once(struct http_exchange *x)
 {
@@ -308,11 +320,7 @@ static bool complete_once(struct http_exchange *x)
     if (x->completed || replied(x)) {
         return true;
     }
-    /* First count, then look: http_stop first halts, then waits for the count, so that one of us
-     * sees the other (both are seq_cst). */
-    atomic_fetch_add(&s->unanswered, 1);
-    if (atomic_load(&s->halted)) {
-        atomic_fetch_sub(&s->unanswered, 1);
+    if (!count_unanswered(s)) {
         return false;
     }
     x->completed = true;
@@ -322,9 +330,79 @@ static bool complete_once(struct http_exchange *x)
     return true;
 }
 
-static enum MHD_Result handle_complete(struct http_exchange *x)
+/* Nothing to do for this thread until somebody replies or wakes. Suspend first, then say so: whoever
+ * replies from now on resumes. If the answer came in between, resume ourselves: then we are called
+ * again. */
+static void suspend(struct http_exchange *x)
+{
+    MHD_suspend_connection(x->connection);
+    uint32_t running = HTTP_STATE_RUNNING;
+    if (!atomic_compare_exchange_strong(&x->state, &running, HTTP_STATE_SUSPENDED)) {
+        MHD_resume_connection(x->connection);
+    }
+}
+
+static void wake(struct http_exchange *x)
+{
+    atomic_store(&x->state, HTTP_STATE_RUNNING);
+    x->server->handlers.on_wake(x->server->handlers.arg, x);
+}
+
+/* Held: no more of the body is looked at until whoever holds it wakes or answers. False: go on. */
+static bool stands_still(struct http_exchange *x)
+{
+    while (x->held) {
+        /* Acquire: pairs with the exchange in publish. */
+        uint32_t state = atomic_load_explicit(&x->state, memory_order_acquire);
+        if (state == HTTP_STATE_RUNNING) {
+            suspend(x);
+        }
+        if (state <= HTTP_STATE_SUSPENDED) {
+            return true; /* libmicrohttpd may call once more, with what of the body it has read */
+        }
+        x->held = false; /* and counted no more: publish came before */
+        http_connection_phase(x->server, x->connection, HTTP_PHASE_BODY);
+        if (state == HTTP_STATE_WOKEN) {
+            wake(x);
+        }
+    }
+    return false;
+}
+
+static enum MHD_Result handle_body(struct http_exchange *x, const char *data, size_t *len)
 {
     struct http_server *s = x->server;
+    if (stands_still(x)) {
+        return MHD_YES;
+    }
+    if (!x->sink && replied(x)) {
+        x->sink = true;
+        x->body_bytes = 0; /* what is thrown away is bounded in any case */
+    }
+    size_t n = *len;
+    *len = 0;
+    x->body_bytes += n;
+    atomic_fetch_add_explicit(&s->bytes_in, n, memory_order_relaxed);
+    if (x->body_bytes > s->body_bytes_max && (x->sink || !x->streamed)) {
+        if (x->streamed) {
+            cut_upload(x);
+        } else {
+            refuse_upload(x);
+        }
+        return MHD_NO;
+    }
+    if (!x->sink) {
+        s->handlers.on_body(s->handlers.arg, x, data, n);
+    }
+    (void)stands_still(x);
+    return MHD_YES;
+}
+
+static enum MHD_Result handle_complete(struct http_exchange *x)
+{
+    if (stands_still(x)) {
+        return MHD_YES;
+    }
     if (!complete_once(x)) {
         return MHD_NO;
     }
@@ -335,17 +413,10 @@ static enum MHD_Result handle_complete(struct http_exchange *x)
             return queue_reply(x);
         }
         if (state == HTTP_STATE_WOKEN) {
-            atomic_store(&x->state, HTTP_STATE_RUNNING);
-            s->handlers.on_wake(s->handlers.arg, x);
+            wake(x);
             continue;
         }
-        /* Suspend first, then say so: whoever replies from now on resumes. If the answer came in
-         * between, resume ourselves: then we are called again. */
-        MHD_suspend_connection(x->connection);
-        uint32_t running = HTTP_STATE_RUNNING;
-        if (!atomic_compare_exchange_strong(&x->state, &running, HTTP_STATE_SUSPENDED)) {
-            MHD_resume_connection(x->connection);
-        }
+        suspend(x);
         return MHD_YES;
     }
 }
@@ -655,13 +726,33 @@ static void publish(struct http_exchange *x, enum http_state state)
 
 void http_wake(struct http_exchange *x)
 {
+    struct http_server *s = x->server;
+    bool counted = x->held;
     publish(x, HTTP_STATE_WOKEN);
+    if (counted) {
+        atomic_fetch_sub(&s->unanswered, 1); /* as in http_reply */
+    }
+}
+
+void http_body_stream(struct http_exchange *x)
+{
+    x->streamed = true;
+}
+
+bool http_hold(struct http_exchange *x)
+{
+    TSDB_ASSERT(x->streamed && !x->held && !x->completed);
+    x->held = count_unanswered(x->server);
+    if (x->held) {
+        http_connection_phase(x->server, x->connection, HTTP_PHASE_WORK);
+    }
+    return x->held;
 }
 
 void http_reply(struct http_exchange *x, const struct http_reply *reply)
 {
     struct http_server *s = x->server;
-    bool counted = x->completed;
+    bool counted = x->completed || x->held;
     x->status = reply->status;
     x->close = reply->close;
     if (reply->content_type) {

@@ -13,6 +13,7 @@
  *
  *   on_headers          method, path and headers are known; may answer early
  *   on_body*            pieces of the body
+ *   (http_hold, http_wake -> on_wake)*   no more of the body is read meanwhile
  *   on_complete         the body is whole
  *   (http_wake ->
  *      on_wake)*        back in the daemon's thread
@@ -104,8 +105,14 @@ void http_peer(const struct http_exchange *x, char *out, size_t cap);
 int64_t http_content_length(const struct http_exchange *x); /* -1: unknown (chunked) */
 void http_user_set(struct http_exchange *x, void *user);
 void *http_user(struct http_exchange *x);
-/* Have on_wake called in the daemon's thread. After on_complete was called and before http_reply;
- * not again before on_wake came. The cheap way to take a hand-over from an engine thread. */
+/* From on_headers: the body may be of any length, and body_timeout_ms is from one http_wake to the next
+ * http_hold. Whoever takes it bounds what is held of it. */
+void http_body_stream(struct http_exchange *x);
+/* From on_body or on_wake of such a body: no more of it is read until http_wake was called and on_wake has
+ * come. False: the server has no time left for it; answer. */
+bool http_hold(struct http_exchange *x) TSDB_WUR;
+/* Have on_wake called in the daemon's thread. After on_complete was called, or http_hold, and before
+ * http_reply; not again before on_wake came. The cheap way to take a hand-over from an engine thread. */
 void http_wake(struct http_exchange *x);
 /* Set *flag to 1 when the client goes away while the exchange is suspended (libmicrohttpd does not
  * see that itself: a watcher thread epolls for EPOLLRDHUP). Until on_end. */

@@ -56,6 +56,8 @@ struct http_exchange {
     bool headers_done;
     bool completed; /* on_complete was called: counted in server->unanswered until http_reply */
     bool sink;      /* answered early: the rest of the body is read and thrown away */
+    bool streamed;  /* the body has no bound */
+    bool held;      /* http_hold: counted in server->unanswered until http_wake or http_reply */
     bool queued;
     int32_t watch_slot;         /* -1: none */
     struct http_daemon *daemon; /* whose list it is in, from on_complete to on_end */

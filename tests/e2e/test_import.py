@@ -3,6 +3,7 @@
 import gzip
 import json
 import sys
+import zlib
 
 import lib
 
@@ -68,6 +69,55 @@ def stats__how_much_and_how_fast():
         lib.expect_equal(server.client.query("count(many)", T / 1000)[0]["value"][1], "1000", "series")
         lib.expect_equal(server.client.query("sum(count_over_time(many[5m]))", T / 1000)[0]["value"][1], "100000", "samples")
         lib.expect_equal(post(server, "").status, 204, "an empty import")
+
+
+def stretches(lines_each, count, name):
+    """Text in pieces, as chunked transfer sends them; line 3 of piece 2 is wrong."""
+    for k in range(count):
+        lines = [f'{name}{{i="{i % 100}",where="a folder with a longer name"}} {k}.{i} {T - 10_000_000 + (k * lines_each + i) // 100 * 1000}' for i in range(lines_each)]
+        if k == 2:
+            lines[2] = f'{name}{{i="2" 7 {T}'
+        yield ("\n".join(lines) + "\n").encode()
+
+
+@suite.case
+def any_length__memory_of_a_stretch_and_the_line_that_is_wrong():
+    each, count = 10_000, 60
+    flags = ("--web.max-body-size=1MiB", "--web.max-decoded-size=1MiB", "--web.max-inflight-bytes=64MiB")
+    with lib.Tidalite(None, *flags).start() as server:
+        size = sum(map(len, stretches(each, count, "plain")))
+        lib.expect(size > 40 << 20, f"{size} bytes are no long import")
+        for name, headers in (("plain", {}), ("packed", {"Content-Encoding": "gzip"})):
+            pack = zlib.compressobj(wbits=31) if headers else None
+            pieces = stretches(each, count, name)
+            body = (x for x in [*map(pack.compress, pieces), pack.flush()] if x) if pack else pieces
+            a = server.client.request("POST", PATH + "?stats=true", body, headers)
+            data = json.loads(a.data)
+            lib.expect_equal(a.status, 400, f"{name}: {a}")
+            lib.expect(f"line {2 * each + 3}, column " in data["error"], f"the text of {name}: {data}")
+            lib.expect_equal((data["data"]["lines"], data["data"]["samples"], data["data"]["refused"]), (each * count, each * count - 1, 1), name)
+            lib.expect_equal(server.client.query(f"sum(count_over_time({name}[4h]))", T / 1000)[0]["value"][1], str(each * count - 1), name)
+        with open(f"/proc/{server.pid}/status", encoding="utf-8") as f:
+            peak = int(next(line for line in f if line.startswith("VmHWM")).split()[1]) << 10
+        print(f"two imports of {size >> 20} MiB each: {peak >> 20} MiB resident at most")
+
+
+@suite.case
+def stops_in_the_middle__what_was_read_is_stored():
+    with lib.Tidalite(None, "--web.max-body-size=1MiB").start() as server:
+        for fault, words in (((b"x" * (5 << 20),), "is longer than"), ((b"\n# EOF\nmore 1\n",), "nothing may follow")):
+            kind = {"Content-Type": "application/openmetrics-text"} if fault[0][0] == 10 else {}
+            ok = "".join(f'early{{i="{i}"}} {i} {T // 1000 if kind else T}\n' for i in range(30_000)).encode()
+            a = server.client.request("POST", PATH, iter((ok, *fault)), kind)
+            lib.expect(a.status == 400 and words in a.text, f"{words}: {a}")
+            lib.expect_equal(server.client.query("count(early)", T / 1000)[0]["value"][1], "30000", f"before '{words}'")
+        cut = gzip.compress(b"cut 1\n" * 100_000)[:-9]
+        a = post(server, cut, **{"Content-Encoding": "gzip"})
+        lib.expect(a.status == 400 and "cut" in a.text, f"half a body: {a}")
+        a = post(server, b"\x1f\x8b\x08\0rubbish" * 300_000, **{"Content-Encoding": "gzip"})
+        lib.expect(a.status == 400 and "damaged" in a.text, f"rubbish, and much of it: {a}")
+        lib.expect_equal(post(server, f"after 1 {T}\n").status, 204, "the server goes on")
+        lib.expect_equal(server.terminate(), 0, "exit status")
 
 
 if __name__ == "__main__":

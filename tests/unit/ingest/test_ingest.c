@@ -619,6 +619,28 @@ static void ingest_submit__message_of_the_other_version__refused(void **state)
 
 /* ---- imports ---- */
 
+/* Submit `bytes` of text as a stretch, and go on until all of it is stored. False: *a is the answer. */
+static bool import_stretch(struct fixture *f, struct ingest_request *r, const uint8_t *text,
+                           size_t bytes, enum ingest_protocol protocol, struct ingest_answer *a)
+{
+    struct tsdb_error err = {0};
+    int done = 0;
+    assert_ok_err(ingest_body(r, text, bytes, &err), &err);
+    ingest_submit_stretch(r, protocol, INGEST_ENCODING_NONE, on_done, &done);
+    for (;; done = 0) {
+        run_steps(f, &done);
+        bool rests = ingest_rests(r);
+        if (ingest_answer(r, a)) {
+            return false;
+        }
+        if (rests) {
+            return true;
+        }
+    }
+}
+
+static size_t stretch_bytes; /* of import_text; 0: all at once */
+
 /* Send text and go on until the last piece is answered. */
 static struct ingest_answer import_text(struct fixture *f, const struct tsdb_buf *text,
                                         enum ingest_protocol protocol, int *out_pieces)
@@ -627,9 +649,16 @@ static struct ingest_answer import_text(struct fixture *f, const struct tsdb_buf
     struct ingest_request *r = NULL;
     struct ingest_answer a;
     int done = 0;
+    size_t at = 0;
     *out_pieces = 1;
-    assert_ok_err(ingest_begin(f->in, text->len, &r, &err), &err);
-    assert_ok_err(ingest_body(r, text->data, text->len, &err), &err);
+    assert_ok_err(ingest_begin(f->in, 0, &r, &err), &err);
+    for (; stretch_bytes > 0 && at + stretch_bytes < text->len; at += stretch_bytes) {
+        if (!import_stretch(f, r, text->data + at, stretch_bytes, protocol, &a)) {
+            ingest_end(r);
+            return a;
+        }
+    }
+    assert_ok_err(ingest_body(r, text->data + at, text->len - at, &err), &err);
     ingest_submit(r, protocol, INGEST_ENCODING_NONE, on_done, &done);
     run_steps(f, &done);
     for (done = 0; !ingest_answer(r, &a); done = 0) {
@@ -669,6 +698,31 @@ static void ingest_submit__import_of_many_pieces__all_stored_and_summed(void **s
     ingest_stats_read(f->in, &st);
     assert_int_equal(st.rejected_syntax, 4);
     assert_int_equal(st.samples, 2 * (LINES - 2));
+}
+
+/* However the body is cut, lines, columns and counts are the same, and a line is never read in halves. */
+static void ingest_submit_stretch__cut_anywhere__as_in_one_piece(void **state)
+{
+    struct fixture *f = *state;
+    static const size_t cuts[] = {1, 2, 3, 17, 64, 1000};
+    static const char text[] =
+        "# HELP m größe\nm{s=\"1\"} 1 1700000000000\n\r\n  \n"
+        "m{s=\"2\",w=\"a \\\"b\\\" c\"} 2e0 1700000000000\r\n"
+        "m{s=\"3\" 3\nm{s=\"4\"} 4 1700000000000\nm{s=\"5\"} 5 1700000000000";
+    struct tsdb_buf buf;
+    int pieces = 0;
+    tsdb_buf_init(&buf, TSDB_MEM_OTHER, 0);
+    tsdb_buf_put_str(&buf, text);
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(cuts); i++) {
+        stretch_bytes = cuts[i];
+        struct ingest_answer a = import_text(f, &buf, INGEST_TEXT, &pieces);
+        assert_int_equal(a.samples_written, 4);
+        assert_int_equal(a.rejected, 1);
+        assert_int_equal(a.lines, 8);
+        assert_non_null(strstr(a.text, "line 6, column 9: "));
+    }
+    stretch_bytes = 0;
+    tsdb_buf_deinit(&buf);
 }
 
 static void ingest_submit__import__metadata_time_exemplars_and_refused_series(void **state)
@@ -911,6 +965,7 @@ static const struct CMUnitTest tests[] = {
     CASE(ingest_submit__zero_threshold_that_is_none__refused),
     CASE(ingest_submit__message_of_the_other_version__refused),
     CASE(ingest_submit__import_of_many_pieces__all_stored_and_summed),
+    CASE(ingest_submit_stretch__cut_anywhere__as_in_one_piece),
     CASE(ingest_submit__import__metadata_time_exemplars_and_refused_series),
     CASE(ingest_begin__announced_and_not_sent__holds_nothing),
     CASE(ingest_submit__a_million_empty_parts__held_in_relation_to_the_body),

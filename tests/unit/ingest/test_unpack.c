@@ -121,6 +121,55 @@ static void decode__every_kind_and_length__the_same_bytes(void **state)
     }
 }
 
+/* Decode in steps of `in` bytes with room for `out`; the number of bytes made. */
+static size_t decode_steps(int kind, const uint8_t *packed, size_t n, size_t in, size_t out,
+                           uint8_t *to)
+{
+    struct ingest_stream *s = NULL;
+    struct tsdb_error err;
+    size_t made = 0;
+    assert_ok(ingest_stream_create(kind < 2 ? INGEST_STREAM_ZSTD : INGEST_STREAM_GZIP, &s, NULL));
+    assert_true(ingest_stream_is_whole(s));
+    for (size_t at = 0, got = out; at < n || (got == out && !ingest_stream_is_whole(s));) {
+        size_t len = TSDB_MIN(in, n - at);
+        got = out;
+        assert_ok_err(ingest_stream_step(s, packed + at, &len, to + made, &got, &err), &err);
+        assert_true(len > 0 || got > 0);
+        at += len;
+        made += got;
+    }
+    assert_true(ingest_stream_is_whole(s));
+    ingest_stream_destroy(s);
+    return made;
+}
+
+static void stream__any_steps__the_same_bytes(void **state)
+{
+    (void)state;
+    enum {
+        LEN = 300000,
+        PARTS = 2
+    };
+    const size_t ins[] = {1, 7, 4096, 1u << 20}, outs[] = {1, 13, 65536, 1u << 20};
+    uint8_t *raw = noise(LEN), *packed = malloc(PARTS * (LEN + 4096));
+    uint8_t *to = malloc(PARTS * LEN + (1u << 20));
+    assert_true(packed && to);
+    for (int kind = 0; kind < 3; kind++) {
+        size_t n = pack(kind, raw, LEN, packed, LEN + 4096);
+        memcpy(packed + n, packed, n); /* a second member, or frame */
+        for (size_t i = 0; i < TSDB_ARRAY_LEN(ins) * TSDB_ARRAY_LEN(outs); i++) {
+            size_t made = decode_steps(kind, packed, PARTS * n, ins[i % TSDB_ARRAY_LEN(ins)],
+                                       outs[i / TSDB_ARRAY_LEN(ins)], to);
+            assert_int_equal(made, PARTS * LEN);
+            assert_memory_equal(to, raw, LEN);
+            assert_memory_equal(to + LEN, raw, LEN);
+        }
+    }
+    free(to);
+    free(packed);
+    free(raw);
+}
+
 static void decode__two_parts_in_one_body__one_after_the_other(void **state)
 {
     (void)state;
@@ -239,6 +288,7 @@ static void zstd__window_over_the_maximum__invalid(void **state)
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(decode__every_kind_and_length__the_same_bytes),
+    cmocka_unit_test(stream__any_steps__the_same_bytes),
     cmocka_unit_test(decode__two_parts_in_one_body__one_after_the_other),
     cmocka_unit_test(decode__cut_anywhere_or_followed_by_rubbish__invalid),
     cmocka_unit_test(decode__more_than_the_limit__limit_and_no_more_memory),

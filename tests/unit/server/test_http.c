@@ -42,6 +42,8 @@ struct visit {
     struct tsdb_buf body;
     pthread_t daemon;
     uint32_t wakes;
+    size_t streamed; /* bytes of /stream and /stream-refused */
+    bool held;
     bool wake; /* the replier wakes instead of answering */
     _Atomic(uint32_t) gone;
     struct visit *next;
@@ -84,6 +86,12 @@ static bool path_is(struct visit *v, const char *path)
     return strcmp(http_path(v->x), path) == 0;
 }
 
+/* Bodies without a bound: each piece is held until another thread wakes. */
+static bool is_stream(struct visit *v)
+{
+    return path_is(v, "/stream") || path_is(v, "/stream-refused");
+}
+
 static void on_headers(void *arg, struct http_exchange *x)
 {
     struct rig *rig = arg;
@@ -100,23 +108,15 @@ static void on_headers(void *arg, struct http_exchange *x)
     if (path_is(v, "/early")) {
         reply_text(v, 415, "refused\n");
     }
+    if (is_stream(v)) {
+        http_body_stream(x);
+    }
 }
 
 static void check_thread(struct visit *v)
 {
     if (!pthread_equal(v->daemon, pthread_self())) {
         atomic_fetch_add(&v->rig->wrong_threads, 1);
-    }
-}
-
-static void on_body(void *arg, struct http_exchange *x, const void *data, size_t len)
-{
-    (void)arg;
-    struct visit *v = http_user(x);
-    check_thread(v);
-    tsdb_buf_put(&v->body, data, len);
-    if (path_is(v, "/refuse-body")) {
-        reply_text(v, 400, "bad body\n");
     }
 }
 
@@ -127,6 +127,48 @@ static void enqueue(struct visit *v)
     v->rig->queue = v;
     pthread_cond_signal(&v->rig->ready);
     pthread_mutex_unlock(&v->rig->lock);
+}
+
+static void stream_piece(struct visit *v, size_t len)
+{
+    if (v->held || !http_hold(v->x)) {
+        abort();
+    }
+    v->streamed += len;
+    v->held = v->wake = true;
+    v->wakes = 0;
+    enqueue(v);
+}
+
+/* Some are held once more before the body goes on. */
+static void stream_woken(struct visit *v)
+{
+    if (++v->wakes == 1 && v->streamed % 2 == 0) {
+        if (!http_hold(v->x)) {
+            abort();
+        }
+        enqueue(v);
+        return;
+    }
+    v->held = false;
+    if (path_is(v, "/stream-refused")) {
+        reply_text(v, 400, "not this\n");
+    }
+}
+
+static void on_body(void *arg, struct http_exchange *x, const void *data, size_t len)
+{
+    (void)arg;
+    struct visit *v = http_user(x);
+    check_thread(v);
+    if (is_stream(v)) {
+        stream_piece(v, len);
+        return;
+    }
+    tsdb_buf_put(&v->body, data, len);
+    if (path_is(v, "/refuse-body")) {
+        reply_text(v, 400, "bad body\n");
+    }
 }
 
 static void *replier_main(void *arg)
@@ -211,6 +253,13 @@ static void on_complete(void *arg, struct http_exchange *x)
         http_watch(x, &v->gone);
         atomic_fetch_add(&rig->holding, 1);
         in_a_thread(v, wake_gone_main);
+    } else if (is_stream(v)) {
+        char text[24];
+        if (v->held) {
+            abort();
+        }
+        snprintf(text, sizeof text, "%zu", v->streamed);
+        reply_text(v, 200, text);
     } else if (path_is(v, "/stuck")) {
         rig->stuck = x; /* nobody answers */
         atomic_fetch_add(&rig->holding, 1);
@@ -224,6 +273,10 @@ static void on_wake(void *arg, struct http_exchange *x)
     (void)arg;
     struct visit *v = http_user(x);
     check_thread(v);
+    if (is_stream(v)) {
+        stream_woken(v);
+        return;
+    }
     if (path_is(v, "/wake-gone")) { /* libmicrohttpd saw the request before it saw the end */
         reply_body(v, 200);
         return;
@@ -550,6 +603,109 @@ static void oversized__chunked__is_answered_and_closed(void **state)
     assert_true(http_client_closed(&c));
     http_client_close(&c);
     assert_int_equal(atomic_load(&rig.completes), 0);
+}
+
+#define STREAM_PIECES 60u
+#define STREAM_BYTES  20000u
+
+static bool send_stream(struct http_client *c, const char *path, bool chunked)
+{
+    static const char zeroes[STREAM_BYTES];
+    char text[160];
+    snprintf(text, sizeof text, "POST %s HTTP/1.1\r\nHost: t\r\n%s\r\n\r\n", path,
+             chunked ? "Transfer-Encoding: chunked" : "Content-Length: 1200000");
+    bool ok = http_client_send_text(c, text);
+    for (uint32_t i = 0; ok && i < STREAM_PIECES; i++) {
+        ok = (!chunked || http_client_send_text(c, "4e20\r\n")) &&
+             http_client_send(c, zeroes, sizeof zeroes) &&
+             (!chunked || http_client_send_text(c, "\r\n"));
+    }
+    return ok && (!chunked || http_client_send_text(c, "0\r\n\r\n"));
+}
+
+static void *stream_main(void *arg)
+{
+    uint32_t *wrong = arg;
+    struct http_client c;
+    if (http_client_open(&c, rig.port) != 0) {
+        ++*wrong;
+        return NULL;
+    }
+    for (uint32_t i = 0; i < 20;
+         i++) { /* twelve times what a body may be, and the connection lives on */
+        struct http_answer a;
+        *wrong += !send_stream(&c, "/stream", i % 2 != 0);
+        http_client_read(&c, false, &a);
+        *wrong += a.status != 200 || strcmp(a.body, "1200000") != 0;
+        http_answer_free(&a);
+    }
+    http_client_close(&c);
+    return NULL;
+}
+
+/* The body stands still while a piece of it is held, and comes whole. */
+static void stream__held_piece_by_piece__comes_whole_and_one_at_a_time(void **state)
+{
+    (void)state;
+    pthread_t threads[4];
+    uint32_t wrong[4] = {0};
+    rig_start(2, 64, 60000);
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, stream_main, &wrong[i]), 0);
+    }
+    for (int i = 0; i < 4; i++) {
+        pthread_join(threads[i], NULL);
+        assert_int_equal(wrong[i], 0);
+    }
+}
+
+/* Answered in the middle: what follows is read away, up to a bound; who goes on is cut, and told why. */
+static void stream__refused_in_the_middle__is_answered_and_cut(void **state)
+{
+    (void)state;
+    struct http_client c;
+    struct http_answer a;
+    static const char zeroes[STREAM_BYTES];
+    rig_start(1, 16, 60000);
+    assert_int_equal(http_client_open(&c, rig.port), 0);
+    assert_true(http_client_send_text(
+        &c, "POST /stream-refused HTTP/1.1\r\nHost: t\r\nContent-Length: 50000\r\n\r\n"));
+    assert_true(http_client_send(&c, zeroes, sizeof zeroes));
+    assert_true(http_client_send(&c, zeroes, sizeof zeroes));
+    assert_true(http_client_send(&c, zeroes, 10000));
+    http_client_read(&c, false, &a);
+    expect(&a, 400, "not this\n");
+    expect_alive(&c);
+    http_client_close(&c);
+    assert_int_equal(http_client_open(&c, rig.port), 0);
+    (void)send_stream(&c, "/stream-refused", false); /* the rest may meet a closed connection */
+    http_client_read(&c, false, &a);
+    assert_true(a.status == 400 || a.status == 0); /* or its reset took the answer with it */
+    http_answer_free(&a);
+    assert_true(http_client_closed(&c));
+    http_client_close(&c);
+}
+
+/* A client that is gone while its body is held, and one that is there when the server stops. */
+static void stream__client_gone_or_server_stops__nothing_hangs(void **state)
+{
+    (void)state;
+    struct http_client c[2];
+    static const char zeroes[STREAM_BYTES];
+    rig_start(1, 16, 60000);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(http_client_open(&c[i], rig.port), 0);
+        assert_true(http_client_send_text(
+            &c[i], "POST /stream HTTP/1.1\r\nHost: t\r\nContent-Length: 900000\r\n\r\n"));
+        assert_true(http_client_send(&c[i], zeroes, sizeof zeroes));
+    }
+    assert_true(wait_for(&rig.headers, 2));
+    http_client_close(&c[0]);
+    assert_true(wait_for(&rig.ends, 1));
+    assert_true(http_stop(rig.server, 50)); /* the other one does not go on */
+    rig.server = NULL;
+    http_client_close(&c[1]);
+    assert_int_equal(atomic_load(&rig.ends), 2);
 }
 
 static void hostile__heads_and_lengths__leave_the_server_well(void **state)
@@ -974,6 +1130,9 @@ static const struct CMUnitTest tests[] = {
     CASE(early__refusal__reads_the_body_away_and_keeps_the_connection),
     CASE(oversized__by_length__is_answered_and_closed),
     CASE(oversized__chunked__is_answered_and_closed),
+    CASE(stream__held_piece_by_piece__comes_whole_and_one_at_a_time),
+    CASE(stream__refused_in_the_middle__is_answered_and_cut),
+    CASE(stream__client_gone_or_server_stops__nothing_hangs),
     CASE(hostile__heads_and_lengths__leave_the_server_well),
     CASE(hostile__headers_larger_than_the_pool__are_refused),
     CASE(slow_client__half_a_request__is_closed_after_the_timeout),
