@@ -20,6 +20,8 @@
 #include "model/sample.h"
 #include "tsdb/tsdb.h"
 
+struct query_kernels; /* query/kernels/kernels.h */
+
 struct query_options {
     int64_t lookback_ms;     /* --query.lookback-delta, 5 min */
     uint64_t samples_max;    /* --query.max-samples, 50,000,000 */
@@ -30,6 +32,7 @@ struct query_options {
     bool fill_modifiers;
     bool delayed_name_removal;
     bool use_start_timestamps; /* by rate, increase, irate, resets; start_timestamp() knows them */
+    const struct query_kernels *kernels; /* NULL: those of the processor; tests compare others */
 };
 
 /* ---- parse ---- */

@@ -138,6 +138,17 @@ bool func_double_exponential_smoothing(struct range_call *c, const struct points
 
 /* ---- *_over_time ---- */
 
+/* What a kernel gives for the floats of a window, of which there are some. */
+static double one_window(kernel_window_fn *kernel, const struct points *w)
+{
+    const struct kernel_run run = {w->t, w->v, w->count, NULL};
+    const uint32_t lo = 0;
+    const struct kernel_windows one = {.lo = &lo, .hi = &w->count, .count = 1};
+    double out = 0;
+    kernel(&run, &one, &out);
+    return out;
+}
+
 /* The result of a sum over a window; INVALID: schemas that do not go together. */
 static bool put_sum(struct range_call *c, struct hist *h, const struct histogram_hints *hints,
                     const struct hist_effects *effects, enum tsdb_status status, struct point *out)
@@ -205,12 +216,7 @@ bool func_sum_over_time(struct range_call *c, const struct points *w, struct poi
     if (w->h_count > 0) {
         return sum_histograms(c, w, out);
     }
-    double sum = 0;
-    double comp = 0;
-    for (uint32_t i = 0; i < w->count; i++) {
-        num_kahan(w->v[i], &sum, &comp);
-    }
-    out->v = isinf(sum) ? sum : sum + comp;
+    out->v = one_window(query_kernels_scalar.sum, w);
     return true;
 }
 
@@ -222,11 +228,7 @@ bool func_avg_over_time(struct range_call *c, const struct points *w, struct poi
     if (w->h_count > 0) {
         return mean_of_histograms(c, w, out);
     }
-    struct num_mean m = {w->v[0], 0, 1, 0};
-    for (uint32_t i = 1; i < w->count; i++) {
-        num_mean_add(&m, w->v[i]);
-    }
-    out->v = num_mean_value(&m);
+    out->v = one_window(query_kernels_scalar.avg, w);
     return true;
 }
 
@@ -309,31 +311,24 @@ static bool extreme(struct range_call *c, const struct points *w, bool max, doub
     return true;
 }
 
-/* Like extreme, but an equal later value does not replace an earlier one: 0 and -0 are equal. */
-static bool extreme_value(struct range_call *c, const struct points *w, bool max, double *out)
+static bool extreme_value(struct range_call *c, const struct points *w, kernel_window_fn *kernel,
+                          double *out)
 {
     if (w->count == 0) {
         return false;
     }
     note_ignored(c, w);
-    double best = w->v[0];
-    for (uint32_t i = 1; i < w->count; i++) {
-        double v = w->v[i];
-        if (isnan(best) || (max ? v > best : v < best)) {
-            best = v;
-        }
-    }
-    *out = best;
+    *out = one_window(kernel, w);
     return true;
 }
 
 bool func_max_over_time(struct range_call *c, const struct points *w, struct point *out)
 {
-    return extreme_value(c, w, true, &out->v);
+    return extreme_value(c, w, query_kernels_scalar.max, &out->v);
 }
 bool func_min_over_time(struct range_call *c, const struct points *w, struct point *out)
 {
-    return extreme_value(c, w, false, &out->v);
+    return extreme_value(c, w, query_kernels_scalar.min, &out->v);
 }
 bool func_ts_of_max_over_time(struct range_call *c, const struct points *w, struct point *out)
 {

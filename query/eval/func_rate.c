@@ -17,7 +17,7 @@ static double interpolate(const struct points *w, uint32_t i, int64_t t, bool co
 }
 
 /* The values at the very ends of the range are taken from the samples around them. */
-static bool extended_rate(struct range_call *c, const struct points *w, struct rate_kind kind,
+static bool extended_rate(struct range_call *c, const struct points *w, struct kernel_rate kind,
                           struct point *out)
 {
     bool smoothed = rate_selector(c)->u.vector.smoothed;
@@ -54,7 +54,7 @@ static bool extended_rate(struct range_call *c, const struct points *w, struct r
 static double rise(struct range_call *c, const struct points *w, bool counter)
 {
     double result = w->v[w->count - 1] - w->v[0];
-    if (!counter || (w->rising && !w->start)) {
+    if (!counter) {
         return result;
     }
     rate_note_overlap(c, w->start, w->t, w->count);
@@ -70,7 +70,7 @@ static double rise(struct range_call *c, const struct points *w, bool counter)
  * series went on there, else by half the average distance of samples, and never below zero for a
  * counter. A counter that is known to have started from zero within the range is not extrapolated
  * to the left. */
-static bool extrapolated_rate(struct range_call *c, const struct points *w, struct rate_kind kind,
+static bool extrapolated_rate(struct range_call *c, const struct points *w, struct kernel_rate kind,
                               struct point *out)
 {
     if (range_mixed(c, w)) {
@@ -85,27 +85,27 @@ static bool extrapolated_rate(struct range_call *c, const struct points *w, stru
     if (extended) {
         return extended_rate(c, w, kind, out);
     }
-    struct rate_ends e = rate_ends_of(c, w->t, w->start, w->count, kind);
+    struct kernel_rate_ends e = rate_ends_of(c, w->t, w->start, w->count, kind);
     if (w->count < 2 && !e.from_start) {
         return false;
     }
     e.first = w->v[0];
     e.rise = rise(c, w, kind.counter) + (e.from_start ? w->v[0] : 0);
-    out->v = e.rise * rate_factor(c, &e, kind);
+    out->v = e.rise * kernel_rate_factor(&e, c->begin_ms, c->end_ms, kind, c->range_ms);
     return true;
 }
 
 bool func_rate(struct range_call *c, const struct points *w, struct point *out)
 {
-    return extrapolated_rate(c, w, (struct rate_kind){true, true}, out);
+    return extrapolated_rate(c, w, (struct kernel_rate){true, true}, out);
 }
 bool func_increase(struct range_call *c, const struct points *w, struct point *out)
 {
-    return extrapolated_rate(c, w, (struct rate_kind){true, false}, out);
+    return extrapolated_rate(c, w, (struct kernel_rate){true, false}, out);
 }
 bool func_delta(struct range_call *c, const struct points *w, struct point *out)
 {
-    return extrapolated_rate(c, w, (struct rate_kind){false, false}, out);
+    return extrapolated_rate(c, w, (struct kernel_rate){false, false}, out);
 }
 
 /* Between the last two samples, of whichever kind. */

@@ -144,10 +144,10 @@ static bool rise(struct range_call *c, const struct points *w, bool counter, str
     return status == TSDB_OK || fail(c, status);
 }
 
-bool rate_histograms(struct range_call *c, const struct points *w, struct rate_kind kind,
+bool rate_histograms(struct range_call *c, const struct points *w, struct kernel_rate kind,
                      struct point *out)
 {
-    struct rate_ends e = rate_ends_of(c, w->ht, w->h_start, w->h_count, kind);
+    struct kernel_rate_ends e = rate_ends_of(c, w->ht, w->h_start, w->h_count, kind);
     struct hist h;
     struct hist first;
     if (w->h_count < 2 && !e.from_start) {
@@ -166,7 +166,8 @@ bool rate_histograms(struct range_call *c, const struct points *w, struct rate_k
     }
     e.first = first.count;
     e.rise = h.count;
-    enum tsdb_status status = hist_mul(&h, rate_factor(c, &e, kind), c->results);
+    enum tsdb_status status =
+        hist_mul(&h, kernel_rate_factor(&e, c->begin_ms, c->end_ms, kind, c->range_ms), c->results);
     return status == TSDB_OK ? finish(c, &h, false, out) : fail(c, status);
 }
 
@@ -237,7 +238,7 @@ static bool make_up_between(struct range_call *c, const struct points *w, uint32
     return !hist_detect_reset(right, &before) || combine(c, h, &before, true);
 }
 
-bool rate_histograms_extended(struct range_call *c, const struct points *w, struct rate_kind kind,
+bool rate_histograms_extended(struct range_call *c, const struct points *w, struct kernel_rate kind,
                               bool smoothed, struct point *out)
 {
     uint32_t first;

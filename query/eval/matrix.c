@@ -8,10 +8,29 @@ int64_t matrix_window_end(const struct matrix *m, uint32_t i)
     return m->fixed ? m->fixed_end_ms : time_sub(grid_time(&m->grid, i), m->offset_ms);
 }
 
+/* Floats as they were read. The times are borrowed. */
+static enum tsdb_status float_points(struct matrix *m, const struct tsdb_columns *c,
+                                     struct points *out)
+{
+    double *v = TSDB_ARENA_ARRAY(m->scratch, double, TSDB_MAX(c->count, 1));
+    if (!v) {
+        return exec_nomem(m->x);
+    }
+    if (c->count > 0) {
+        memcpy(v, c->bits, c->count * sizeof *v);
+    }
+    *out = (struct points){.t = c->t_ms, .v = v, .count = c->count};
+    return TSDB_OK;
+}
+
 static enum tsdb_status selector_points(struct matrix *m, const struct tsdb_columns *c,
                                         struct points *out)
 {
     uint32_t floats = 0;
+    if (!c->kind && !c->start_ms &&
+        !m->x->kernels->has_bits(c->bits, c->count, TSDB_STALE_NAN_BITS)) {
+        return float_points(m, c, out);
+    }
     for (uint32_t i = 0; i < c->count; i++) {
         floats += sample_is_float(c, i);
     }

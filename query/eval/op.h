@@ -40,6 +40,7 @@
 #include "query/eval/labels.h"
 #include "query/eval/source.h"
 #include "query/eval/tally.h"
+#include "query/kernels/kernels.h"
 #include "query/lang/functions.h"
 
 struct grid {
@@ -51,12 +52,6 @@ static inline int64_t grid_time(const struct grid *g, uint32_t i)
 {
     return g->start_ms + (int64_t)i * g->step_ms;
 }
-
-enum point_kind {
-    POINT_NONE = 0,
-    POINT_FLOAT,
-    POINT_HISTOGRAM
-};
 
 /* One sample: a float, or a histogram that somebody else keeps. */
 struct point {
@@ -75,7 +70,6 @@ struct points {
     const int64_t *h_start;
     const struct tsdb_histogram *const *h;
     uint32_t h_count;
-    bool rising; /* known to hold no value below the one before it: a counter without resets */
 };
 
 /* One value per step. */
@@ -124,6 +118,7 @@ struct exec {
     op_build_fn *build; /* the roof; call exec_build */
     const struct query_options *options;
     const struct query_source *source;
+    const struct query_kernels *kernels;
     struct tsdb_request *request;
     struct tsdb_arena *arena;
     struct tsdb_error *err;

@@ -13,19 +13,6 @@ struct histograms {
     bool any, incompatible;
 };
 
-/* What a group has seen at one step. */
-struct cell {
-    double a, b; /* sum and compensation; mean and sum of squares; extreme value */
-    double count;
-    uint8_t seen;  /* 0 nothing yet */
-    uint8_t flags; /* CELL_* */
-};
-enum {
-    CELL_FLOAT = 1,
-    CELL_HISTOGRAM = 2,
-    CELL_INCREMENTAL = 4
-};
-
 /* quantile keeps the values themselves. */
 struct values {
     double *items;
@@ -36,7 +23,8 @@ struct op_aggregate {
     struct op op;
     struct op *child;
     uint32_t *group;                /* per child series */
-    struct cell *cells;             /* group by group, step by step */
+    struct kernel_cells cells;      /* group by group, step by step */
+    kernel_fold_fn *fold;           /* of floats; NULL: quantile */
     struct values *values;          /* the same, for quantile */
     struct histograms **histograms; /* the same, for sum and avg; NULL: no histogram yet */
     struct tsdb_arena *sums;        /* of the sums in them */
@@ -46,73 +34,34 @@ struct op_aggregate {
     bool done;
 };
 
-/* ---- one sample into a cell ---- */
+/* ---- one series into its group ---- */
 
-static void add_variance(struct cell *c, double v)
-{
-    c->count++;
-    if (!c->seen) {
-        c->seen = 1;
-        c->a = v;
-        c->b = isnan(v) || isinf(v) ? (double)NAN : 0;
-        return;
-    }
-    double delta = v - c->a;
-    c->a += delta / c->count;
-    c->b += delta * (v - c->a);
-}
-
-static void add_mean(struct cell *c, double v)
-{
-    if (!(c->flags & CELL_FLOAT)) {
-        *c = (struct cell){v, 0, 1, 1, c->flags | CELL_FLOAT};
-        return;
-    }
-    struct num_mean m = {c->a, c->b, c->count, c->flags & CELL_INCREMENTAL};
-    num_mean_add(&m, v);
-    c->a = m.sum;
-    c->b = m.c;
-    c->count = m.count;
-    c->flags |= CELL_FLOAT | (m.incremental ? CELL_INCREMENTAL : 0);
-}
-
-static void add_sum(struct cell *c, double v)
-{
-    if (!c->seen) {
-        c->seen = 1;
-        c->a = v;
-    } else {
-        num_kahan(v, &c->a, &c->b);
-    }
-    c->flags |= CELL_FLOAT;
-}
-
-static void add_float(enum token_type op, struct cell *c, double v)
+static kernel_fold_fn *fold_of(const struct query_kernels *k, enum token_type op)
 {
     switch ((int)op) {
     case TOKEN_SUM:
-        add_sum(c, v);
-        break;
+        return k->fold_sum;
     case TOKEN_AVG:
-        add_mean(c, v);
-        break;
+        return k->fold_avg;
     case TOKEN_MIN:
-        c->a = !c->seen || c->a > v || isnan(c->a) ? v : c->a;
-        c->seen = 1;
-        break;
+        return k->fold_min;
     case TOKEN_MAX:
-        c->a = !c->seen || c->a < v || isnan(c->a) ? v : c->a;
-        c->seen = 1;
-        break;
+        return k->fold_max;
     case TOKEN_STDDEV:
     case TOKEN_STDVAR:
-        add_variance(c, v);
-        break;
+        return k->fold_variance;
+    case TOKEN_QUANTILE:
+        return NULL;
     default: /* count, group */
-        c->seen = 1;
-        c->count++;
-        break;
+        return k->fold_count;
     }
+}
+
+/* The cells of a group. */
+static struct kernel_cells cells_at(const struct op_aggregate *o, size_t base)
+{
+    const struct kernel_cells *c = &o->cells;
+    return (struct kernel_cells){c->a + base, c->b + base, c->count + base, c->seen + base};
 }
 
 static enum tsdb_status start_histograms(struct op_aggregate *o, size_t at, struct histograms **out)
@@ -149,10 +98,9 @@ static enum tsdb_status sum_histogram(struct op_aggregate *o, size_t at, const s
     if (status != TSDB_OK || hs->incompatible) {
         return status;
     }
-    o->cells[at].flags |= CELL_HISTOGRAM;
-    o->cells[at].seen = 1;
+    o->cells.seen[at] |= CELL_HISTOGRAM;
     status = histogram_view(x, p->h, o->views, &h);
-    if (status != TSDB_OK || (!hs->any && o->cells[at].flags & CELL_FLOAT)) {
+    if (status != TSDB_OK || (!hs->any && o->cells.seen[at] & CELL_FLOAT)) {
         return status;
     }
     histogram_hints_add(&hs->hints, h.reset_hint);
@@ -173,15 +121,13 @@ static enum tsdb_status sum_histogram(struct op_aggregate *o, size_t at, const s
     return histogram_status(x, status);
 }
 
-/* A histogram: counted by some, summed by some, ignored with a note by others. */
+/* A histogram: counted by some (their kernel has done it), summed by some, ignored with a note by
+ * others. */
 static enum tsdb_status add_histogram(struct op_aggregate *o, size_t at, const struct point *p)
 {
     struct exec *x = o->op.x;
     enum token_type op = o->op.expr->u.aggregate.op;
-    struct cell *c = &o->cells[at];
     if (op == TOKEN_COUNT || op == TOKEN_GROUP) {
-        c->seen = 1;
-        c->count++;
         return TSDB_OK;
     }
     if (op == TOKEN_SUM || op == TOKEN_AVG) {
@@ -206,50 +152,62 @@ static enum tsdb_status add_value(struct op_aggregate *o, struct values *vs, dou
     return TSDB_OK;
 }
 
+/* The floats of a column that quantile keeps. */
+static enum tsdb_status add_values(struct op_aggregate *o, size_t base, const struct column *c)
+{
+    uint32_t steps = o->op.grid.count;
+    enum tsdb_status status = TSDB_OK;
+    for (uint32_t i = 0; i < steps && status == TSDB_OK; i++) {
+        if (c->kind[i] == POINT_FLOAT) {
+            status = add_value(o, &o->values[base + i], c->v[i]);
+        }
+    }
+    return status == TSDB_OK ? exec_hold(o->op.x, column_count(c, steps)) : status;
+}
+
 static enum tsdb_status add_column(struct op_aggregate *o, uint32_t group, const struct column *c)
 {
-    enum token_type op = o->op.expr->u.aggregate.op;
-    size_t base = (size_t)group * o->op.grid.count;
+    uint32_t steps = o->op.grid.count;
+    size_t base = (size_t)group * steps;
     enum tsdb_status status = TSDB_OK;
     tsdb_arena_reset(o->views);
-    for (uint32_t i = 0; i < o->op.grid.count && status == TSDB_OK; i++) {
-        struct cell *cell = &o->cells[base + i];
+    for (uint32_t i = 0; c->h && i < steps && status == TSDB_OK; i++) {
         if (c->kind[i] == POINT_HISTOGRAM) {
             const struct point p = column_point(c, i);
             status = add_histogram(o, base + i, &p);
-        } else if (c->kind[i] == POINT_FLOAT && op == TOKEN_QUANTILE) {
-            status = add_value(o, &o->values[base + i], c->v[i]);
-        } else if (c->kind[i] == POINT_FLOAT) {
-            add_float(op, cell, c->v[i]);
         }
     }
-    if (status == TSDB_OK && op == TOKEN_QUANTILE) {
-        status = exec_hold(o->op.x, column_count(c, o->op.grid.count));
+    if (status == TSDB_OK && !o->fold) {
+        return add_values(o, base, c);
+    }
+    if (status == TSDB_OK) {
+        const struct kernel_cells cells = cells_at(o, base);
+        o->fold(&cells, c->v, c->kind, steps);
     }
     return status;
 }
 
 /* ---- output ---- */
 
-static double cell_value(enum token_type op, const struct cell *c)
+static double cell_value(enum token_type op, const struct kernel_cells *c, size_t at)
 {
     switch ((int)op) {
     case TOKEN_SUM:
-        return c->a + c->b;
+        return c->a[at] + c->b[at];
     case TOKEN_AVG: {
-        struct num_mean m = {c->a, c->b, c->count, c->flags & CELL_INCREMENTAL};
+        struct num_mean m = {c->a[at], c->b[at], c->count[at], c->seen[at] & CELL_INCREMENTAL};
         return num_mean_value(&m);
     }
     case TOKEN_COUNT:
-        return c->count;
+        return c->count[at];
     case TOKEN_GROUP:
         return 1;
     case TOKEN_STDVAR:
-        return c->b / c->count;
+        return c->b[at] / c->count[at];
     case TOKEN_STDDEV:
-        return sqrt(c->b / c->count);
+        return sqrt(c->b[at] / c->count[at]);
     default:
-        return c->a;
+        return c->a[at];
     }
 }
 
@@ -276,7 +234,7 @@ static enum tsdb_status put_histograms(struct op_aggregate *o, struct column *ou
     if (hs->effects.bounds_reconciled) {
         histogram_note_bounds(x, pos, "aggregation");
     }
-    if (o->cells[base + i].flags & CELL_FLOAT) {
+    if (o->cells.seen[base + i] & CELL_FLOAT) {
         exec_note(x, false, pos, "encountered a mix of histograms and floats for aggregation");
         return TSDB_OK;
     }
@@ -317,11 +275,11 @@ static enum tsdb_status aggregate_next(struct op *op, struct column *out)
                 out->kind[i] = POINT_FLOAT;
                 out->v[i] = num_quantile(o->param[i], vs->items, vs->count);
             }
-        } else if (o->cells[base + i].flags & CELL_HISTOGRAM) {
+        } else if (o->cells.seen[base + i] & CELL_HISTOGRAM) {
             status = put_histograms(o, out, base, i);
-        } else if (o->cells[base + i].seen) {
+        } else if (o->cells.seen[base + i]) {
             out->kind[i] = POINT_FLOAT;
-            out->v[i] = cell_value(type, &o->cells[base + i]);
+            out->v[i] = cell_value(type, &o->cells, base + i);
         }
     }
     return status;
@@ -389,12 +347,16 @@ static enum tsdb_status alloc_cells(struct op_aggregate *o)
         return status;
     }
     size_t n = TSDB_MAX(count, 1);
-    o->cells = TSDB_ARENA_ARRAY(x->arena, struct cell, n);
-    if (!o->cells) {
+    o->cells = (struct kernel_cells){
+        TSDB_ARENA_ARRAY(x->arena, double, n), TSDB_ARENA_ARRAY(x->arena, double, n),
+        TSDB_ARENA_ARRAY(x->arena, double, n), TSDB_ARENA_ARRAY(x->arena, uint8_t, n)};
+    if (!o->cells.a || !o->cells.b || !o->cells.count || !o->cells.seen) {
         return exec_nomem(x);
     }
-    memset(o->cells, 0, n * sizeof *o->cells);
-    if (o->op.expr->u.aggregate.op == TOKEN_QUANTILE) {
+    enum token_type type = o->op.expr->u.aggregate.op;
+    o->fold = fold_of(x->kernels, type);
+    kernel_cells_start(&o->cells, n, type == TOKEN_MIN || type == TOKEN_MAX);
+    if (type == TOKEN_QUANTILE) {
         o->values = TSDB_ARENA_ARRAY(x->arena, struct values, n);
         if (!o->values) {
             return exec_nomem(x);

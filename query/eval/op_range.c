@@ -7,9 +7,19 @@
 
 #define WORK_PER_CHECK 65536u /* samples in windows; a fraction of a millisecond to a few */
 
+/* A function that has a kernel, which computes all windows of a series at once where there is nothing
+ * but floats. */
+struct range_kernel {
+    kernel_window_fn *window; /* NULL: a rate, if least > 0 */
+    struct kernel_rate rate;
+    uint32_t least; /* samples that it needs; 0: no kernel */
+};
+
 struct op_range {
     struct op op;
     struct matrix *matrix;
+    struct range_kernel kernel;
+    uint32_t *lo, *hi; /* with a kernel: of the windows */
     func_range_fn *range;
     const double *scalars[QUERY_FUNCTION_ARGS]; /* per scalar argument its values at all steps */
     uint32_t scalar_count;
@@ -75,7 +85,7 @@ static void cut_window(const struct matrix *m, const struct points *p, int64_t e
     c->h_fresh = c->h_hi - TSDB_MAX(c->h_lo, h_seen);
 }
 
-static struct points window_of(const struct points *p, const struct cut *c, bool rising)
+static struct points window_of(const struct points *p, const struct cut *c)
 {
     return (struct points){.t = p->t + c->lo,
                            .v = p->v + c->lo,
@@ -84,18 +94,7 @@ static struct points window_of(const struct points *p, const struct cut *c, bool
                            .ht = p->ht + c->h_lo,
                            .h_start = p->h_start ? p->h_start + c->h_lo : NULL,
                            .h = p->h + c->h_lo,
-                           .h_count = c->h_hi - c->h_lo,
-                           .rising = rising};
-}
-
-/* One look at the series spares a look at every sample of every window. */
-static bool is_rising(const struct points *p)
-{
-    uint32_t falls = 0;
-    for (uint32_t i = 1; i < p->count; i++) {
-        falls += p->v[i] < p->v[i - 1];
-    }
-    return falls == 0;
+                           .h_count = c->h_hi - c->h_lo};
 }
 
 /* Look at cancel and deadline by work done, not by windows: one may hold millions of samples. */
@@ -109,11 +108,126 @@ static enum tsdb_status poll_work(struct exec *x, const struct points *w, uint64
     return exec_check(x);
 }
 
-static enum tsdb_status range_next(struct op *op, struct column *out)
+/* ---- all windows at once ---- */
+
+static struct range_kernel range_kernel_of(const struct query_kernels *k, func_range_fn *range)
 {
-    struct op_range *r = (struct op_range *)op;
+    const struct {
+        func_range_fn *range;
+        struct range_kernel kernel;
+    } known[] = {
+        {func_rate, {NULL, {true, true}, 2}},
+        {func_increase, {NULL, {true, false}, 2}},
+        {func_delta, {NULL, {false, false}, 2}},
+        {func_sum_over_time, {.window = k->sum, .least = 1}},
+        {func_avg_over_time, {.window = k->avg, .least = 1}},
+        {func_min_over_time, {.window = k->min, .least = 1}},
+        {func_max_over_time, {.window = k->max, .least = 1}},
+        {func_count_over_time, {.window = kernel_count, .least = 1}},
+        {func_last_over_time, {.window = kernel_last, .least = 1}},
+        {func_first_over_time, {.window = kernel_first, .least = 1}},
+    };
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(known); i++) {
+        if (known[i].range == range) {
+            return known[i].kernel;
+        }
+    }
+    return (struct range_kernel){0};
+}
+
+/* Does the kernel have the windows of this series? Ends of time, where sums stop, are not for it. */
+static bool kernel_takes(const struct op_range *r, const struct points *p)
+{
     const struct matrix *m = r->matrix;
-    struct points p;
+    int64_t span;
+    int64_t last;
+    return r->kernel.least > 0 && p->h_count == 0 && !p->start &&
+           !__builtin_mul_overflow((int64_t)r->op.grid.count, m->fixed ? 0 : r->op.grid.step_ms,
+                                   &span) &&
+           !__builtin_add_overflow(matrix_window_end(m, 0), span, &last) &&
+           !__builtin_sub_overflow(matrix_window_end(m, 0), m->range_ms, &last);
+}
+
+/* Samples at each step, for statistics by step. */
+static void tally_steps(struct op_range *r, const struct kernel_windows *w)
+{
+    uint32_t seen = 0;
+    for (uint32_t i = 0; i < w->count; i++) {
+        uint32_t fresh = w->hi[i] - TSDB_MAX(w->lo[i], seen);
+        tally_add(&r->op.x->tally, &r->op.grid, i, r->inside, w->hi[i] - w->lo[i],
+                  r->matrix->body ? 0 : fresh);
+        seen = w->hi[i];
+    }
+}
+
+/* Windows [first, first + count) of w, which know no more whether they are alike in part only. */
+static struct kernel_windows windows_part(const struct kernel_windows *w, uint32_t first,
+                                          uint32_t count)
+{
+    struct kernel_windows part = *w;
+    part.lo += first;
+    part.hi += first;
+    part.count = count;
+    part.end_ms += (int64_t)first * w->step_ms;
+    part.even_first = TSDB_MIN(TSDB_MAX(w->even_first, first) - first, count);
+    part.even_end = TSDB_MIN(TSDB_MAX(w->even_end, first) - first, count);
+    return part;
+}
+
+/* The values of all windows, `samples` in all; between two parts of the work, cancel and deadline are
+ * looked at. */
+static enum tsdb_status kernel_run(struct op_range *r, const struct kernel_run *run,
+                                   const struct kernel_windows *w, uint64_t samples, double *out)
+{
+    uint64_t work = samples + UINT64_C(16) * w->count;
+    uint64_t parts = work / WORK_PER_CHECK + 1;
+    uint32_t each = TSDB_MAX((uint32_t)(w->count / parts), 1);
+    enum tsdb_status status = TSDB_OK;
+    for (uint32_t i = 0; i < w->count && status == TSDB_OK; i += each) {
+        const struct kernel_windows part = windows_part(w, i, TSDB_MIN(each, w->count - i));
+        if (r->kernel.window) {
+            r->kernel.window(run, &part, out + i);
+        } else {
+            r->op.x->kernels->rate(run, &part, r->kernel.rate, out + i);
+        }
+        status = parts > 1 ? exec_check(r->op.x) : TSDB_OK;
+    }
+    return status;
+}
+
+static enum tsdb_status range_floats(struct op_range *r, const struct points *p, struct column *out,
+                                     bool *out_any)
+{
+    struct exec *x = r->op.x;
+    const struct matrix *m = r->matrix;
+    struct kernel_windows w = {.end_ms = matrix_window_end(m, 0),
+                               .step_ms = m->fixed ? 0 : r->op.grid.step_ms,
+                               .range_ms = m->range_ms,
+                               .count = r->op.grid.count};
+    tsdb_arena_reset(r->scratch);
+    const struct kernel_run run = {p->t, p->v, p->count,
+                                   TSDB_ARENA_ARRAY(r->scratch, double, (size_t)p->count + 1)};
+    if (!run.scratch) {
+        return exec_nomem(x);
+    }
+    x->kernels->bounds(p->t, p->count, &w, r->lo, r->hi);
+    struct kernel_counts counts = x->kernels->kinds(&w, r->kernel.least, 0, out->kind);
+    if (x->tally.step_queryable) {
+        tally_steps(r, &w);
+    } else {
+        tally_add(&x->tally, &r->op.grid, 0, r->inside, counts.samples, m->body ? 0 : counts.fresh);
+    }
+    *out_any = memchr(out->kind, POINT_FLOAT, w.count) != NULL;
+    return *out_any ? kernel_run(r, &run, &w, counts.samples, out->v) : TSDB_OK;
+}
+
+/* ---- window by window ---- */
+
+static enum tsdb_status range_windows(struct op_range *r, const struct points *p,
+                                      struct column *out, bool *out_any)
+{
+    struct op *op = &r->op;
+    const struct matrix *m = r->matrix;
     struct range_call call = {.x = op->x,
                               .call = op->expr,
                               .arg = m->expr,
@@ -122,23 +236,19 @@ static enum tsdb_status range_next(struct op *op, struct column *out)
                               .scratch = r->scratch,
                               .turns = {r->turns[0], r->turns[1]},
                               .results = r->results};
-    enum tsdb_status status = matrix_next(r->matrix, &p);
+    enum tsdb_status status = TSDB_OK;
     struct cut cut = {0};
     const bool by_step = op->x->tally.step_queryable != NULL;
     uint64_t queryable = 0;
     uint64_t read = 0;
     uint64_t work = 0;
-    bool any_float = false;
-    bool rising = status == TSDB_OK && r->is_counter_rate && is_rising(&p);
-    column_clear(out, op->grid.count);
-    tsdb_arena_reset(r->results);
     for (uint32_t i = 0; i < op->grid.count && status == TSDB_OK; i++) {
         double args[QUERY_FUNCTION_ARGS] = {0};
         call.t_ms = grid_time(&op->grid, i);
         call.end_ms = matrix_window_end(m, i);
         call.begin_ms = call.end_ms - m->range_ms;
-        cut_window(m, &p, call.end_ms, &cut);
-        const struct points w = window_of(&p, &cut, rising);
+        cut_window(m, p, call.end_ms, &cut);
+        const struct points w = window_of(p, &cut);
         if (w.count + w.h_count == 0) {
             continue;
         }
@@ -157,7 +267,7 @@ static enum tsdb_status range_next(struct op *op, struct column *out)
         bool has = r->range(&call, &w, &result);
         status = call.status;
         if (status == TSDB_OK && has) {
-            any_float |= !result.h;
+            *out_any |= !result.h;
             status = column_put(op->x, out, op->grid.count, i, result);
         }
         if (status == TSDB_OK) {
@@ -165,8 +275,23 @@ static enum tsdb_status range_next(struct op *op, struct column *out)
         }
     }
     tally_add(&op->x->tally, &op->grid, 0, r->inside, queryable, m->body ? 0 : read);
+    return status;
+}
+
+static enum tsdb_status range_next(struct op *op, struct column *out)
+{
+    struct op_range *r = (struct op_range *)op;
+    struct points p;
+    bool any_float = false;
+    enum tsdb_status status = matrix_next(r->matrix, &p);
+    column_clear(out, op->grid.count);
+    tsdb_arena_reset(r->results);
+    if (status == TSDB_OK) {
+        status = kernel_takes(r, &p) ? range_floats(r, &p, out, &any_float)
+                                     : range_windows(r, &p, out, &any_float);
+    }
     if (any_float && r->is_counter_rate) {
-        note_non_counter(r, &m->series[op->pos]);
+        note_non_counter(r, &r->matrix->series[op->pos]);
     }
     return status;
 }
@@ -193,6 +318,23 @@ static enum tsdb_status range_args(struct op_range *r, const struct query_expr *
     return TSDB_OK;
 }
 
+/* Anchored and smoothed ranges reach beyond their windows. */
+static enum tsdb_status kernel_choose(struct op_range *r)
+{
+    struct exec *x = r->op.x;
+    if (r->matrix->before_ms != 0 || r->matrix->after_ms != 0) {
+        return TSDB_OK;
+    }
+    r->kernel = range_kernel_of(x->kernels, r->range);
+    if (r->kernel.least == 0) {
+        return TSDB_OK;
+    }
+    size_t steps = TSDB_MAX(r->op.grid.count, 1);
+    r->lo = TSDB_ARENA_ARRAY(x->arena, uint32_t, steps);
+    r->hi = TSDB_ARENA_ARRAY(x->arena, uint32_t, steps);
+    return r->lo && r->hi ? TSDB_OK : exec_nomem(x);
+}
+
 enum tsdb_status op_range_build(struct exec *x, const struct query_expr *e, const struct grid *grid,
                                 func_range_fn *range, struct op **out)
 {
@@ -214,6 +356,9 @@ enum tsdb_status op_range_build(struct exec *x, const struct query_expr *e, cons
     enum tsdb_status status = range_args(r, e, grid);
     if (status == TSDB_OK) {
         status = matrix_check_extension(r->matrix, f);
+    }
+    if (status == TSDB_OK) {
+        status = kernel_choose(r);
     }
     if (status != TSDB_OK) {
         return status;

@@ -60,38 +60,10 @@ bool rate_span(const struct range_call *c, const int64_t *t, uint32_t count, uin
 
 /* ---- extrapolation ---- */
 
-double rate_factor(const struct range_call *c, const struct rate_ends *e, struct rate_kind kind)
+struct kernel_rate_ends rate_ends_of(const struct range_call *c, const int64_t *t,
+                                     const int64_t *start, uint32_t count, struct kernel_rate kind)
 {
-    double to_start = (double)(e->first_ms - c->begin_ms) / 1000;
-    double to_end = (double)(c->end_ms - e->last_ms) / 1000;
-    double sampled = (double)(e->last_ms - e->first_ms) / 1000;
-    double average = e->count > 1 ? sampled / (double)(e->count - 1) : 0;
-    double threshold = average * 1.1;
-    if (e->from_start) {
-        to_start = 0;
-        sampled = (double)(e->last_ms - e->start_ms) / 1000;
-    } else {
-        if (to_start >= threshold) {
-            to_start = average / 2;
-        }
-        if (kind.counter && e->rise > 0 && e->first >= 0) {
-            double to_zero = sampled * (e->first / e->rise);
-            if (to_zero < to_start) {
-                to_start = to_zero;
-            }
-        }
-    }
-    if (to_end >= threshold) {
-        to_end = average / 2;
-    }
-    double factor = sampled != 0 ? (sampled + to_start + to_end) / sampled : 1;
-    return kind.per_second ? factor / ((double)c->range_ms / 1000) : factor;
-}
-
-struct rate_ends rate_ends_of(const struct range_call *c, const int64_t *t, const int64_t *start,
-                              uint32_t count, struct rate_kind kind)
-{
-    struct rate_ends e = {.first_ms = t[0], .last_ms = t[count - 1], .count = count};
+    struct kernel_rate_ends e = {.first_ms = t[0], .last_ms = t[count - 1], .count = count};
     e.start_ms = start ? start[0] : 0;
     e.from_start =
         kind.counter && e.start_ms != 0 && e.start_ms > c->begin_ms && e.start_ms < e.first_ms;

@@ -4,11 +4,6 @@
 
 #include "query/eval/window.h"
 
-struct rate_kind {
-    bool counter;    /* rate, increase; else delta */
-    bool per_second; /* rate */
-};
-
 /* Of the range's argument; NULL: a subquery. */
 static inline const struct query_expr *rate_selector(const struct range_call *c)
 {
@@ -28,24 +23,15 @@ void rate_note_overlap(struct range_call *c, const int64_t *start, const int64_t
 bool rate_span(const struct range_call *c, const int64_t *t, uint32_t count, uint32_t *first,
                uint32_t *last);
 
-/* What extrapolation goes by. */
-struct rate_ends {
-    int64_t first_ms, last_ms;
-    uint32_t count;
-    int64_t start_ms;
-    bool from_start;    /* the counter is known to have been zero at start_ms, within the range */
-    double first, rise; /* the value, of a histogram the count */
-};
-struct rate_ends rate_ends_of(const struct range_call *c, const int64_t *t, const int64_t *start,
-                              uint32_t count, struct rate_kind kind);
-/* What the rise is multiplied with. */
-double rate_factor(const struct range_call *c, const struct rate_ends *e, struct rate_kind kind);
+/* What extrapolation goes by; .first and .rise are the caller's. */
+struct kernel_rate_ends rate_ends_of(const struct range_call *c, const int64_t *t,
+                                     const int64_t *start, uint32_t count, struct kernel_rate kind);
 
 /* ---- func_rate_histogram.c: as the functions over ranges that they are part of ---- */
 
-bool rate_histograms(struct range_call *c, const struct points *w, struct rate_kind kind,
+bool rate_histograms(struct range_call *c, const struct points *w, struct kernel_rate kind,
                      struct point *out);
-bool rate_histograms_extended(struct range_call *c, const struct points *w, struct rate_kind kind,
+bool rate_histograms_extended(struct range_call *c, const struct points *w, struct kernel_rate kind,
                               bool smoothed, struct point *out);
 /* irate, idelta: of the last two. */
 bool rate_histograms_last(struct range_call *c, const struct points *w, bool rate,
