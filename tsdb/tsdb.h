@@ -44,9 +44,12 @@ struct tsdb_options {
     /* Checkpoint when the log has grown by this much, and by half of the last checkpoint;
      * 0 = 256 MiB. */
     uint64_t checkpoint_wal_bytes;
-    int64_t retention_ms;         /* older than now - this is refused and dropped; 0 = never */
-    uint64_t series_max;          /* new series beyond are refused; 0 = none */
-    uint32_t exemplars_max;       /* kept in memory; 0 = none kept */
+    int64_t retention_ms;   /* older than now - this is refused and dropped; 0 = never */
+    uint64_t series_max;    /* new series beyond are refused; 0 = none */
+    uint32_t exemplars_max; /* kept in memory; 0 = none kept */
+    /* Windows of old samples, and blocks of sparse ones, are at most so long; 0 = as long as blocks
+     * become, sparse ones longer; less than block_range_ms = all windows are as long. */
+    int64_t old_range_max_ms;
     int64_t block_range_ms;       /* windows of the head, length of the first blocks; 0 = 2 h */
     uint64_t cache_l1_bytes;      /* decoded chunks; 0 = 64 MiB */
     uint64_t cache_l2_bytes;      /* pages of files; 0 = 256 MiB */

@@ -270,6 +270,7 @@ static void round_begin(struct scene *s)
 {
     scene_begin(s, 44);
     s->h.options.block_range_ms = 6000;
+    s->h.options.old_range_max_ms = 1; /* all windows are as long */
     s->h.options.head_file_bytes_max = 1u << 10;
     s->h.options.checkpoint_wal_bytes = 1u << 11; /* one in the middle, too */
 }
@@ -305,6 +306,51 @@ static void round__stopped_at_every_file_operation__each_sample_once(void **stat
     scene_play_stopped(s, &play, ops);
 }
 
+/* ---- old samples, in long windows and in blocks of several, stopped everywhere ---- */
+
+static void wide_begin(struct scene *s)
+{
+    round_begin(s);
+    s->h.options.block_range_ms = 2000;
+    s->h.options.old_range_max_ms = 0;
+}
+
+static void wide_run(struct scene *s)
+{
+    round_run(s);
+    if (s->h.db) { /* and more of the same time, which a merge brings together */
+        scene_put(s, 24, 4, 50, TSDB_DURABILITY_STRICT);
+        (void)!tsdb_flush(s->h.db, NULL);
+        tsdb_compact_step(s->h.db, s->h.clock.mono_ns);
+    }
+}
+
+static int64_t longest_block(struct scene *s)
+{
+    int64_t longest = 0;
+    struct view *v = view_acquire(&s->h.db->blocks.views);
+    for (uint32_t i = 0; i < v->block_count; i++) {
+        const struct block_meta *m = block_meta(v->blocks[i]->block);
+        longest = TSDB_MAX(longest, m->max_ms - m->min_ms);
+    }
+    view_release(&s->h.db->blocks.views, v);
+    return longest;
+}
+
+static void wide__stopped_at_every_file_operation__each_sample_once(void **state)
+{
+    static const struct scene_play play = {wide_begin, wide_run, fixed_check};
+    struct scene *s = *state;
+    uint64_t ops = scene_play_whole(s, &play);
+    uint64_t written = atomic_load(&s->h.db->life->flushes);
+    int64_t longest = longest_block(s);
+    mx_check(&s->m, MX_RUNNING);
+    scene_end_checked(s, "not stopped");
+    assert_true(written > 0 && written < 12);
+    assert_true(longest >= 9 * 2000);
+    scene_play_stopped(s, &play, ops);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup_teardown(blocks__random_schedules_and_deaths__nothing_lost_nothing_twice,
                                     schedule_setup, scene_teardown),
@@ -312,6 +358,8 @@ static const struct CMUnitTest tests[] = {
         blocks__stopped_at_every_file_operation__opens_and_holds_everything, scene_setup,
         scene_teardown),
     cmocka_unit_test_setup_teardown(round__stopped_at_every_file_operation__each_sample_once,
+                                    scene_setup, scene_teardown),
+    cmocka_unit_test_setup_teardown(wide__stopped_at_every_file_operation__each_sample_once,
                                     scene_setup, scene_teardown),
 };
 

@@ -57,6 +57,8 @@ enum tsdb_status block_writer_chunk(struct block_writer *w, const struct chunk_s
 /* The samples as chunks of the series added last: as few and long as they may be, one kind each. */
 enum tsdb_status block_writer_pieces(struct block_writer *w, const struct piece_columns *c,
                                      struct tsdb_error *err) TSDB_WUR;
+/* The first and the last time of what has been added; false: no chunk yet. */
+bool block_writer_times(const struct block_writer *w, int64_t *out_min_ms, int64_t *out_max_ms);
 /* Range of the block, then make it durable and visible. A block without series is not written:
  * NOT_FOUND. INVALID when a chunk lies outside of the range (max_ms INT64_MAX has no end). The
  * writer is gone after. After an error there is no block, unless the machine stopped in the last

@@ -370,6 +370,15 @@ enum tsdb_status block_writer_chunk(struct block_writer *w, const struct chunk_s
     return fail(w, status, err);
 }
 
+bool block_writer_times(const struct block_writer *w, int64_t *out_min_ms, int64_t *out_max_ms)
+{
+    if (w->meta.chunks > 0) {
+        *out_min_ms = w->min_ms;
+        *out_max_ms = w->max_ms;
+    }
+    return w->meta.chunks > 0;
+}
+
 /* ---- finish ---- */
 
 static enum tsdb_status meta_file_write(struct block_writer *w, struct tsdb_error *err)

@@ -31,6 +31,12 @@
 #define DROP_SHARE    8
 #define DROP_EVERY_NS (INT64_C(10) * 60 * 1000 * 1000 * 1000)
 #define RANGE_MS_MAX  (INT64_C(31) * 24 * 60 * 60 * 1000)
+/* Samples are old when their window ended so many ranges ago. */
+#define OLD_RANGES 3
+/* Sparse blocks are at most this part of the retention long: so much longer are some samples kept. */
+#define JOIN_PART 8
+/* So many chunks make a block of some hundreds of KiB, which is cheap to write again. */
+#define SPARSE_CHUNKS 4096u
 
 /* ---- opening ---- */
 
@@ -166,6 +172,52 @@ static enum tsdb_status seal_before(struct tsdb *db, int64_t before_ms, struct t
     return status == TSDB_OK ? owners_seal(db, before_ms, err) : status;
 }
 
+/* ---- windows ---- */
+
+static int64_t range_max(const struct tsdb *db)
+{
+    int64_t keep_ms = db->options.retention_ms;
+    return keep_ms > 0 ? TSDB_MIN(RANGE_MS_MAX, keep_ms / 10) : RANGE_MS_MAX;
+}
+
+int64_t db_old_range_max(const struct tsdb *db)
+{
+    int64_t most = db->options.old_range_max_ms;
+    return most > 0 ? TSDB_MIN(most, range_max(db)) : range_max(db);
+}
+
+/* Sparse old windows share a block of up to so much time. */
+static int64_t join_max(const struct tsdb *db)
+{
+    int64_t keep_ms = db->options.retention_ms;
+    if (db->options.old_range_max_ms > 0) {
+        return db_old_range_max(db);
+    }
+    return keep_ms > 0 ? TSDB_MAX(db_old_range_max(db), keep_ms / JOIN_PART) : INT64_MAX;
+}
+
+/* What ends before is old. Later than due: a window that is flushed in time is not part of a longer
+ * one yet. A clock that has jumped ahead is not believed. */
+static int64_t old_before(const struct tsdb *db)
+{
+    int64_t believed_ms =
+        atomic_load_explicit(&db->life->retention.believed_ms, memory_order_relaxed);
+    int64_t now_ms = tsdb_clock_wall_ms(&db->options.clock);
+    now_ms = believed_ms > 0 ? TSDB_MIN(now_ms, believed_ms) : now_ms;
+    return now_ms - db->options.block_range_ms * OLD_RANGES;
+}
+
+enum tsdb_status db_windows_age(struct tsdb *db, struct tsdb_error *err)
+{
+    int64_t before_ms = old_before(db);
+    for (uint32_t i = 0; i < TSDB_PARTITIONS; i++) {
+        if (!head_windows_age(db->heads[i], before_ms)) {
+            return tsdb_error_nomem(err, "windows of the head");
+        }
+    }
+    return TSDB_OK;
+}
+
 /* ---- flush ---- */
 
 void db_flush_forget(struct tsdb *db)
@@ -194,7 +246,7 @@ static void note_block(struct tsdb *db, const struct flush_result *r, int64_t be
 static bool anything_in(const struct tsdb *db, int64_t from_ms, int64_t before_ms)
 {
     for (uint32_t i = 0; i < TSDB_PARTITIONS; i++) {
-        int64_t w = 0;
+        struct head_span w;
         if (head_window_next(db->heads[i], from_ms, before_ms, &w)) {
             return true;
         }
@@ -223,13 +275,19 @@ static enum tsdb_status round_begin(struct tsdb *db, int64_t before_ms, bool pat
     if (!anything_in(db, from_ms, before_ms)) {
         return TSDB_OK;
     }
-    enum tsdb_status status = seal_before(db, before_ms, err);
+    enum tsdb_status status = db_windows_age(db, err);
+    if (status == TSDB_OK) {
+        status = seal_before(db, before_ms, err);
+    }
     if (status == TSDB_OK) {
         life->flush_source = (struct flush_source){
             .blocks = &db->blocks,
             .heads = db->heads,
             .epoch = db->epoch,
             .range_ms = db->options.block_range_ms,
+            .join_before_ms = old_before(db),
+            .join_ms = join_max(db),
+            .sparse_chunks = SPARSE_CHUNKS,
             .clock = db->options.clock,
             .patient = patient,
             .cancel = &life->stop_background,
@@ -478,11 +536,7 @@ static enum tsdb_status drop_old(struct tsdb *db, int64_t now_ns, size_t *out_co
 
 static struct compact_limits limits_of(const struct tsdb *db, int64_t now_ns)
 {
-    int64_t most = RANGE_MS_MAX;
-    if (db->options.retention_ms > 0) {
-        most = TSDB_MIN(most, db->options.retention_ms / 10);
-    }
-    return (struct compact_limits){db->options.block_range_ms, most, now_ns};
+    return (struct compact_limits){db->options.block_range_ms, range_max(db), now_ns};
 }
 
 /* *out_source: it failed for a block that the next plan leaves out. */

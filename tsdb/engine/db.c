@@ -59,7 +59,7 @@ static enum tsdb_status options_fill(const struct tsdb_options *in, struct tsdb_
                               (unsigned)out->owner_count, TSDB_OWNERS_MAX);
     }
     if (!out->fs.ops || !out->clock.mono_ns || !out->random.next || out->retention_ms < 0 ||
-        out->block_range_ms < 0) {
+        out->block_range_ms < 0 || out->old_range_max_ms < 0) {
         return tsdb_error_set(
             err, TSDB_INVALID,
             "options need files, clock and randomness, and no negative retention or block range");
@@ -145,7 +145,8 @@ static enum tsdb_status parts_create(struct tsdb *db)
         if (status == TSDB_OK) {
             db->partitions[i].head = db->heads[i];
             head_exemplars_share(db->heads[i], db->exemplars);
-            head_partition_configure(db->heads[i], db->options.block_range_ms, true);
+            head_partition_configure(db->heads[i], db->options.block_range_ms, db_old_range_max(db),
+                                     true);
         }
     }
     if (status == TSDB_OK) {
@@ -287,7 +288,6 @@ static enum tsdb_status load(struct tsdb *db, struct tsdb_error *err)
         .partitions = db->partitions,
         .series_log = &life->series_log,
         .head_files = db->head_files,
-        .range_ms = db->options.block_range_ms,
         .stamp = (uint64_t)tsdb_clock_wall_ms(&db->options.clock),
         .worker_count = db->options.manual_steps ? 1 : db->owner_count,
         .cancel = &life->cancel,
@@ -296,6 +296,9 @@ static enum tsdb_status load(struct tsdb *db, struct tsdb_error *err)
         .relieve_arg = db,
     };
     enum tsdb_status status = look_first(db, err);
+    if (status == TSDB_OK) {
+        status = db_windows_age(db, err);
+    }
     if (status == TSDB_OK) {
         status = recovery_run(&r, &life->recovered, err);
     }

@@ -162,6 +162,11 @@ bool db_metadata_save(struct tsdb *db);
 /* ---- block_work.c ---- */
 /* Open the blocks; recovery has loaded the heads, nobody else runs. */
 enum tsdb_status db_blocks_open(struct tsdb *db, struct tsdb_error *err) TSDB_WUR;
+/* How long a window of old samples is at most: as blocks become, a month or a tenth of the retention,
+ * or as the options say. */
+int64_t db_old_range_max(const struct tsdb *db);
+/* What is old by now lies in longer windows of the heads. Caller holds block_work, or is alone. NOMEM. */
+enum tsdb_status db_windows_age(struct tsdb *db, struct tsdb_error *err) TSDB_WUR;
 /* Forget a round of flushing that is under way: what it has not written is found again. Caller holds
  * block_work, or is alone. */
 void db_flush_forget(struct tsdb *db);

@@ -29,7 +29,7 @@ static uint64_t key_of(const struct head_file *f, uint64_t offset)
 struct run {
     const struct flush_source *s;
     struct flush_round *round;
-    int64_t window_ms;
+    struct head_span window;
     const uint32_t *order; /* [series_count] entries of the window, by labels */
     uint32_t series_count;
     uint32_t *taken; /* [series_count] chunks that were read: so many of the keys are the series' */
@@ -81,7 +81,7 @@ static bool chunks_ensure(struct run *r, size_t count)
 
 static bool in_window(const struct run *r, const struct head_sealed *s)
 {
-    return sealed_window(s->min_ms, r->s->range_ms) == r->window_ms;
+    return flush_holds(&r->window, s);
 }
 
 static bool take_chunk(void *arg, struct head_sealed *s)
@@ -184,8 +184,7 @@ static enum tsdb_status series_write(struct run *r, tsdb_series_ref ref, struct 
     }
     uint32_t n = 0;
     struct piece_columns c = {0};
-    const struct tsdb_time_range range = {r->window_ms,
-                                          sealed_window_last(r->window_ms, r->s->range_ms)};
+    const struct tsdb_time_range range = {r->window.begin_ms, r->window.last_ms};
     enum tsdb_status status = chunks_read(r, pieces, &n, err);
     if (status == TSDB_OK) {
         status = pieces_merge(pieces, n, range, &r->arena, &c, err);
@@ -259,8 +258,14 @@ static enum tsdb_status block_make(struct run *r, struct flush_result *result,
         block_writer_abort(r->writer);
         return status;
     }
-    int64_t last = sealed_window_last(r->window_ms, r->s->range_ms);
-    status = block_writer_finish(r->writer, r->window_ms, last == INT64_MAX ? last : last + 1,
+    /* As long as its samples ask for: what it does not overlap, it is not merged with. */
+    int64_t begin = r->window.begin_ms;
+    int64_t last = r->window.last_ms;
+    if (block_writer_times(r->writer, &begin, &last)) {
+        begin = sealed_window(begin, r->s->range_ms);
+        last = sealed_window_last(last, r->s->range_ms);
+    }
+    status = block_writer_finish(r->writer, begin, last == INT64_MAX ? last : last + 1,
                                  &result->block, err);
     if (status == TSDB_OK) {
         status = blocks_adopt(blocks, result->block.ulid, r->pairs, r->pair_count, out, err);
@@ -309,7 +314,7 @@ static void report_damage(const struct run *r)
 {
     if (r->damaged > 0) {
         tsdb_log(TSDB_LOG_ERROR, "flush", "damaged chunks of the head are lost",
-                 TSDB_U("chunks", r->damaged), TSDB_I("window", r->window_ms),
+                 TSDB_U("chunks", r->damaged), TSDB_I("window", r->window.begin_ms),
                  TSDB_S("first", r->first_damage.msg));
     }
 }
@@ -369,7 +374,7 @@ enum tsdb_status flush_window(struct flush_round *round, uint32_t window, struct
     uint64_t begun = tsdb_perf_now();
     r->s = round->s;
     r->round = round;
-    r->window_ms = round->windows[window].begin_ms;
+    r->window = round->windows[window].span;
     r->order = round->order + begin;
     r->series_count = round->ends[window] - begin;
     tsdb_arena_init(&r->arena, CATEGORY, ARENA_BYTES, NULL);

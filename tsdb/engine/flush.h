@@ -5,6 +5,8 @@
  * becomes a further block in a later round.
  *
  *   once for many windows (flush_round.c)
+ *   0. which windows: those with few chunks that are old share a block with their neighbours, unless
+ *      that would lie across a large one on disk
  *   1. one pass over the heads: which series have how many unflushed chunks in which window, and
  *      where in their lists; the series are sorted by labels
  *   for each window (flush.c)
@@ -37,7 +39,10 @@ struct flush_source {
     struct blocks *blocks;
     struct head_partition *const *heads; /* [TSDB_PARTITIONS] */
     struct tsdb_epoch *epoch;
-    int64_t range_ms;
+    int64_t range_ms;       /* a block's ends are multiples of it */
+    int64_t join_before_ms; /* sparse windows that end before may share a block */
+    int64_t join_ms;        /* which is not longer than that, */
+    uint64_t sparse_chunks; /* and has no more chunks than that */
     struct tsdb_clock clock;
     bool patient; /* files that failed are left alone until their time; false: tried now */
     const _Atomic(uint32_t) *cancel; /* not 0: stop with CANCELLED */
@@ -57,7 +62,7 @@ struct flush_result {
 struct flush_round;
 #define FLUSH_ROUND_CHUNKS_MAX (UINT64_C(1) << 20) /* 20 bytes each at most, 32 while sorting */
 
-/* Windows that begin in [from_ms, before_ms), oldest first, as many as the bound lets in. *out NULL:
+/* Windows that end at from_ms or later and begin before before_ms, oldest first, as many as the bound lets in. *out NULL:
  * there are none. *s outlives the round. NOMEM, CANCELLED. */
 enum tsdb_status flush_round_begin(const struct flush_source *s, int64_t from_ms, int64_t before_ms,
                                    struct flush_round **out, struct tsdb_error *err) TSDB_WUR;
@@ -65,7 +70,7 @@ enum tsdb_status flush_round_begin(const struct flush_source *s, int64_t from_ms
  * nothing has changed, and the window is not tried again in this round. */
 enum tsdb_status flush_round_step(struct flush_round *r, struct flush_result *out,
                                   struct tsdb_error *err) TSDB_WUR;
-int64_t flush_round_last_ms(const struct flush_round *r);    /* begin of the last window */
+int64_t flush_round_last_ms(const struct flush_round *r);    /* end of the last window */
 uint64_t flush_round_looked_at(const struct flush_round *r); /* chunks, in step 1 */
 void flush_round_end(struct flush_round *r);                 /* NULL is fine */
 

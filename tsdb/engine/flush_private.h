@@ -15,7 +15,7 @@ struct flush_entry {
 };
 struct flush_round {
     const struct flush_source *s;
-    struct head_window_due *windows; /* oldest first */
+    struct head_window_due *windows; /* oldest first; a block each, sparse ones joined */
     uint32_t window_count, window_cap;
     uint32_t next;               /* window to be written */
     struct flush_entry *entries; /* by ref */
@@ -27,6 +27,11 @@ struct flush_round {
 
 /* Room for `count` items, growing by half at least. False: no memory. */
 bool flush_grow(void **items, size_t *cap, size_t count, size_t bytes_each);
+/* Does all of the chunk lie in the window? */
+static inline bool flush_holds(const struct head_span *window, const struct head_sealed *c)
+{
+    return window->begin_ms <= c->min_ms && c->max_ms <= window->last_ms;
+}
 bool flush_cancelled(const struct flush_source *s);
 enum tsdb_status flush_no_memory(struct tsdb_error *err);
 /* Strings live as long as the index; the array is the caller's. */

@@ -60,31 +60,86 @@ static int by_begin(const void *a, const void *b)
 {
     const struct head_window_due *x = a;
     const struct head_window_due *y = b;
-    return (x->begin_ms > y->begin_ms) - (x->begin_ms < y->begin_ms);
+    return (x->span.begin_ms > y->span.begin_ms) - (x->span.begin_ms < y->span.begin_ms);
 }
 
-/* Of all partitions, each window once, and no more of them than the bound lets in. */
-static void windows_settle(struct flush_round *r)
+/* Would a block of the time from a to b lie beside no block on disk that is large? What overlaps is
+ * merged some day, and a long block must not make one of many. */
+static bool only_small(const struct view *v, const struct head_span *a, const struct head_span *b,
+                       uint64_t sparse_chunks)
+{
+    for (uint32_t i = 0; i < v->block_count; i++) {
+        const struct block_meta *m = block_meta(v->blocks[i]->block);
+        if (m->min_ms <= b->last_ms && a->begin_ms < m->max_ms && m->chunks > sparse_chunks) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* May two windows, one behind the other, become one block? */
+static bool may_join(const struct flush_round *r, const struct view *v,
+                     const struct head_window_due *a, const struct head_window_due *b)
+{
+    uint64_t long_ms = (uint64_t)b->span.last_ms - (uint64_t)a->span.begin_ms;
+    return b->span.last_ms < r->s->join_before_ms && long_ms < (uint64_t)r->s->join_ms &&
+           a->count + b->count <= r->s->sparse_chunks &&
+           only_small(v, &a->span, &b->span, r->s->sparse_chunks);
+}
+
+/* Sparse old windows become one. */
+static void windows_join(struct flush_round *r)
 {
     uint32_t n = 0;
-    uint64_t chunks = 0;
-    if (r->window_count > 1) {
-        qsort(r->windows, r->window_count, sizeof *r->windows, by_begin);
-    }
+    struct view *v = view_acquire(&r->s->blocks->views);
     for (uint32_t i = 0; i < r->window_count; i++) {
-        if (n > 0 && r->windows[n - 1].begin_ms == r->windows[i].begin_ms) {
+        if (n > 0 && may_join(r, v, &r->windows[n - 1], &r->windows[i])) {
+            r->windows[n - 1].span.last_ms = r->windows[i].span.last_ms;
             r->windows[n - 1].count += r->windows[i].count;
         } else {
             r->windows[n++] = r->windows[i];
         }
     }
-    r->window_count = 0;
-    while (r->window_count < TSDB_MIN(n, WINDOWS_MAX)) {
-        chunks += r->windows[r->window_count].count;
-        if (r->window_count > 0 && chunks > FLUSH_ROUND_CHUNKS_MAX) {
+    view_release(&r->s->blocks->views, v);
+    r->window_count = n;
+}
+
+/* Of all partitions, each window once: one may have it as a part of a longer one already. */
+static void windows_unite(struct flush_round *r)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < r->window_count; i++) {
+        const struct head_window_due *w = &r->windows[i];
+        if (n > 0 && w->span.begin_ms <= r->windows[n - 1].span.last_ms) {
+            struct head_span *span = &r->windows[n - 1].span;
+            span->last_ms = TSDB_MAX(span->last_ms, w->span.last_ms);
+            r->windows[n - 1].count += w->count;
+        } else {
+            r->windows[n++] = *w;
+        }
+    }
+    r->window_count = n;
+}
+
+/* And no more of them than the bound lets in. */
+static void windows_settle(struct flush_round *r)
+{
+    uint64_t chunks = 0;
+    if (r->window_count > 1) {
+        qsort(r->windows, r->window_count, sizeof *r->windows, by_begin);
+    }
+    windows_unite(r);
+    uint32_t n = 0;
+    while (n < TSDB_MIN(r->window_count, WINDOWS_MAX)) {
+        chunks += r->windows[n].count;
+        if (n > 0 && chunks > FLUSH_ROUND_CHUNKS_MAX) {
             break;
         }
-        r->window_count++;
+        n++;
+    }
+    r->window_count = n;
+    if (n > 1) {
+        windows_join(r);
     }
 }
 
@@ -109,20 +164,20 @@ static enum tsdb_status windows_find(struct flush_round *r, int64_t from_ms, int
     return TSDB_OK;
 }
 
-/* UINT32_MAX: not of this round. */
-static uint32_t window_index(const struct flush_round *r, int64_t begin_ms)
+/* The window that a chunk lies in; UINT32_MAX: none of this round. */
+static uint32_t window_index(const struct flush_round *r, const struct head_sealed *c)
 {
     uint32_t low = 0;
     uint32_t high = r->window_count;
     while (low < high) {
         uint32_t mid = low + (high - low) / 2;
-        if (r->windows[mid].begin_ms < begin_ms) {
+        if (r->windows[mid].span.last_ms < c->min_ms) {
             low = mid + 1;
         } else {
             high = mid;
         }
     }
-    return low < r->window_count && r->windows[low].begin_ms == begin_ms ? low : UINT32_MAX;
+    return low < r->window_count && flush_holds(&r->windows[low].span, c) ? low : UINT32_MAX;
 }
 
 /* ---- the entries ---- */
@@ -139,7 +194,7 @@ static void note_chunk(void *arg, uint32_t at, struct head_sealed *s)
     struct gather *g = arg;
     struct flush_round *r = g->r;
     tsdb_series_ref ref = tsdb_series_make(s->partition, s->local);
-    uint32_t window = window_index(r, sealed_window(s->min_ms, r->s->range_ms));
+    uint32_t window = window_index(r, s);
     g->looked_at++;
     if (window == UINT32_MAX) {
         return;
@@ -207,7 +262,7 @@ static enum tsdb_status gather_partition(struct gather *g, uint32_t partition,
 
 static enum tsdb_status gather(struct flush_round *r, struct tsdb_error *err)
 {
-    int64_t first = r->windows[0].begin_ms;
+    int64_t first = r->windows[0].span.begin_ms;
     int64_t last = flush_round_last_ms(r);
     struct gather g = {.r = r};
     g.slots = tsdb_mem_alloc_zero(FLUSH_CATEGORY, r->window_count * sizeof *g.slots);
@@ -216,8 +271,9 @@ static enum tsdb_status gather(struct flush_round *r, struct tsdb_error *err)
     }
     enum tsdb_status status = TSDB_OK;
     for (uint32_t p = 0; status == TSDB_OK && p < TSDB_PARTITIONS; p++) {
-        int64_t window;
-        if (head_window_next(r->s->heads[p], first, INT64_MAX, &window) && window <= last) {
+        struct head_span window;
+        if (head_window_next(r->s->heads[p], first, INT64_MAX, &window) &&
+            window.begin_ms <= last) {
             status = gather_partition(&g, p, err);
         }
     }
@@ -341,7 +397,7 @@ enum tsdb_status flush_round_step(struct flush_round *r, struct flush_result *ou
 int64_t flush_round_last_ms(const struct flush_round *r)
 {
     TSDB_ASSERT(r->window_count > 0);
-    return r->windows[r->window_count - 1].begin_ms;
+    return r->windows[r->window_count - 1].span.last_ms;
 }
 
 uint64_t flush_round_looked_at(const struct flush_round *r)

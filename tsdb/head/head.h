@@ -6,7 +6,7 @@
  * reference into a head file (tsdb/head/sealed.h). Samples older than the series' newest go to its
  * out-of-order buffer: append-only, unsorted, sealed (sorted, split by window) at
  * TSDB_CHUNK_SAMPLES. A tail or chunk holds one sample kind; a change of kind, or of "has start
- * timestamps", seals early, and so does a sample of another window of range_ms.
+ * timestamps", seals early, and so does a sample of another window (tsdb/head/sealed.h).
  *
  * Invariants:
  *  1. Only the owner changes anything. Readers hold an epoch guard.
@@ -52,9 +52,11 @@ enum tsdb_status head_exemplar_store_create(uint32_t max,
                                             struct head_exemplar_store **out) TSDB_WUR;
 void head_exemplar_store_destroy(struct head_exemplar_store *s); /* NULL is fine */
 void head_exemplars_share(struct head_partition *p, struct head_exemplar_store *s);
-/* Before the first sample. range_ms: length of the windows (0: one window for all time). seal:
+/* Before the first sample. range_ms: length of the windows (0: one window for all time);
+ * range_max_ms: of those of old samples, at most (0: all are range_ms long). seal:
  * somebody takes sealed chunks to files (tsdb/engine/sealer.h); else they stay as they are. */
-void head_partition_configure(struct head_partition *p, int64_t range_ms, bool seal);
+void head_partition_configure(struct head_partition *p, int64_t range_ms, int64_t range_max_ms,
+                              bool seal);
 void head_partition_destroy(struct head_partition *p);
 
 struct index_mem *head_index(struct head_partition *p);

@@ -71,6 +71,10 @@ struct head_window {
     bool used;
 };
 struct head_windows {
+    int64_t range_ms, most_ms; /* the shortest and the longest; immutable after configure */
+    /* What ends before is old. Relaxed: it rises under the lock, and what lay in one window before
+     * still does after. */
+    _Atomic(int64_t) old_before_ms;
     struct tsdb_mutex lock; /* rank TSDB_WINDOWS; the owner, the flusher; guards the rest */
     struct head_window *items TSDB_GUARDED;
     uint32_t cap TSDB_GUARDED, used TSDB_GUARDED;
@@ -98,8 +102,7 @@ struct head_partition {
     struct index_mem *index;
     struct tsdb_epoch_limbo limbo; /* owner */
     _Atomic(uint32_t) holes;
-    int64_t range_ms; /* immutable after configure, as is seal */
-    bool seal;
+    bool seal;                                /* immutable after configure */
     _Atomic(struct head_sealed *) seal_queue; /* raw chunks, newest first: owner to sealer */
     _Atomic(uint32_t) raw_pending;
     struct head_windows windows;
@@ -240,17 +243,17 @@ void head_snapshot_take(const struct head_series *s, struct head_snapshot *sn);
 
 void head_windows_init(struct head_windows *w);
 void head_windows_deinit(struct head_windows *w);
-/* n more in the window. NOMEM changes nothing. */
-enum tsdb_status head_windows_add(struct head_windows *w, int64_t begin_ms, uint32_t n) TSDB_WUR;
-void head_windows_sub(struct head_windows *w, int64_t begin_ms, uint32_t n);
+/* n more in the window of t_ms. NOMEM changes nothing. */
+enum tsdb_status head_windows_add(struct head_windows *w, int64_t t_ms, uint32_t n) TSDB_WUR;
+void head_windows_sub(struct head_windows *w, int64_t t_ms, uint32_t n);
 /* The window of a sample gets one more, one less, of what keeps it from being empty. */
 static inline bool head_window_count(struct head_partition *p, int64_t t_ms)
 {
-    return head_windows_add(&p->windows, sealed_window(t_ms, p->range_ms), 1) == TSDB_OK;
+    return head_windows_add(&p->windows, t_ms, 1) == TSDB_OK;
 }
 static inline void head_window_uncount(struct head_partition *p, int64_t t_ms)
 {
-    head_windows_sub(&p->windows, sealed_window(t_ms, p->range_ms), 1);
+    head_windows_sub(&p->windows, t_ms, 1);
 }
 
 #endif

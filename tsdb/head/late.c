@@ -80,7 +80,7 @@ uint32_t head_late_split(struct head_partition *p, uint32_t local, struct head_t
     uint32_t made = 0;
     TSDB_ASSERT(n > 0 && n <= TSDB_CHUNK_SAMPLES);
     for (uint32_t begin = 0, end = 1; begin < n; begin = end++) {
-        int64_t last_ms = sealed_window_last(head_tail_t(sorted)[begin], p->range_ms);
+        int64_t last_ms = head_window_of(p, head_tail_t(sorted)[begin]).last_ms;
         while (end < n && head_tail_t(sorted)[end] <= last_ms) {
             end++;
         }
@@ -111,8 +111,7 @@ static bool late_to_list(struct head_partition *p, struct head_series *s, uint32
         return false;
     }
     for (uint32_t i = 0; i < n; i++) { /* counted by sample until now, by chunk from now on */
-        head_windows_sub(&p->windows, sealed_window(parts[i]->min_ms, p->range_ms),
-                         parts[i]->count - 1);
+        head_windows_sub(&p->windows, parts[i]->min_ms, parts[i]->count - 1);
     }
     head_list_publish(p, s, list, copied, parts, n);
     return true;

@@ -31,12 +31,11 @@ enum tsdb_status head_sealed_load(struct head_partition *p, const struct head_se
     if (!series_end_open(p, s, chunk->local)) {
         return TSDB_NOMEM;
     }
-    TSDB_ASSERT(chunk->max_ms <= sealed_window_last(chunk->min_ms, p->range_ms));
-    int64_t window = sealed_window(chunk->min_ms, p->range_ms);
+    TSDB_ASSERT(head_window_holds(p, chunk->min_ms, chunk->max_ms));
     bool copied = false;
     struct head_sealed *own = tsdb_mem_alloc_zero(HEAD_CATEGORY, sizeof *own);
     struct head_list *list = own ? head_list_ensure(s, 1, &copied) : NULL;
-    if (!list || head_windows_add(&p->windows, window, 1) != TSDB_OK) {
+    if (!list || !head_window_count(p, chunk->min_ms)) {
         if (list && copied) {
             head_list_discard(list);
         }

@@ -35,7 +35,7 @@ struct head_sealed *head_sealed_create(struct head_partition *p, uint32_t local,
     TSDB_ASSERT(count > 0 && count <= tail->cap);
     s->min_ms = head_tail_t(tail)[0];
     s->max_ms = head_tail_t(tail)[count - 1];
-    TSDB_ASSERT(s->max_ms <= sealed_window_last(s->min_ms, p->range_ms));
+    TSDB_ASSERT(head_window_holds(p, s->min_ms, s->max_ms));
     s->count = count;
     s->local = local;
     s->seq = tail->seq;
@@ -111,7 +111,7 @@ static void sealed_drop(struct head_partition *p, struct head_sealed *s)
     TSDB_ASSERT(s->state != SEALED_ORPHAN);
     if (atomic_compare_exchange_strong_explicit(&s->flushed_in, &expected, SEALED_GONE,
                                                 memory_order_relaxed, memory_order_relaxed)) {
-        head_windows_sub(&p->windows, sealed_window(s->min_ms, p->range_ms), 1);
+        head_windows_sub(&p->windows, s->min_ms, 1);
     }
     if (!s->file && s->late) {
         head_late_set_leave(&p->late, s->local, s->tail);
@@ -131,7 +131,7 @@ bool head_sealed_flushed(struct head_partition *p, struct head_sealed *s, uint64
                                                  memory_order_relaxed, memory_order_relaxed)) {
         return false;
     }
-    head_windows_sub(&p->windows, sealed_window(s->min_ms, p->range_ms), 1);
+    head_windows_sub(&p->windows, s->min_ms, 1);
     return true;
 }
 
@@ -416,7 +416,7 @@ static bool reaches_before(const struct head_partition *p, struct head_tail *t, 
                            int64_t before_ms)
 {
     for (uint32_t i = 0; i < n; i++) {
-        if (sealed_window(head_tail_t(t)[i], p->range_ms) < before_ms) {
+        if (head_window_of(p, head_tail_t(t)[i]).begin_ms < before_ms) {
             return true;
         }
     }

@@ -5,8 +5,11 @@
  *     ─▶ flushed_in = view ─ sweep, when no older view is open ─▶ gone from the head
  *
  * Invariants:
- *  1. A sealed chunk lies in one window of block_range_ms (floor division of time): tails are
- *     sealed when a sample crosses a boundary, out-of-order buffers are split when they are sealed.
+ *  1. A sealed chunk lies in one window: tails are sealed when a sample crosses a boundary,
+ *     out-of-order buffers are split when they are sealed. A window is block_range_ms long (floor
+ *     division of time); what is old lies in the longest one of the ladder of ranges (three times as
+ *     long each, as compaction has them) that is old as a whole. So windows only ever become parts
+ *     of longer ones, and what lay in one still does.
  *  2. Only the owner changes a series' list of sealed chunks. The sealer and the flusher ask
  *     through the owner's mailbox and jobs.
  *  3. A head_sealed is immutable but for flushed_in; what is replaced or dropped goes to the
@@ -121,6 +124,20 @@ static inline int64_t sealed_window_last(int64_t t_ms, int64_t range_ms)
     return t_ms > INT64_MAX - room ? INT64_MAX : t_ms + room;
 }
 
+/* The window of a time, as windows are now. */
+struct head_span {
+    int64_t begin_ms, last_ms;
+};
+struct head_span head_window_of(const struct head_partition *p, int64_t t_ms);
+/* Do both times lie in one window? */
+static inline bool head_window_holds(const struct head_partition *p, int64_t min_ms, int64_t max_ms)
+{
+    return max_ms <= head_window_of(p, min_ms).last_ms;
+}
+/* What ends before before_ms is old from now on; earlier calls may have said more. Any thread, one at
+ * a time. False: no memory, nothing has changed. */
+bool head_windows_age(struct head_partition *p, int64_t before_ms);
+
 /* ---- the sealer: any one thread ---- */
 
 /* Take all that is queued, oldest first. */
@@ -173,14 +190,15 @@ void head_file_give_up(struct head_file *f, const struct tsdb_error *why);
 /* The chunk's samples are in the blocks of view `view` (> 0). False: retention has dropped it
  * meanwhile, or it was marked before. Under the guard of a visit. */
 bool head_sealed_flushed(struct head_partition *p, struct head_sealed *s, uint64_t view);
-/* The smallest window with a begin in [from_ms, before_ms) that has an unflushed sealed chunk, tail
- * or out-of-order sample; false: none. From counts per window, so that it touches no series. */
+/* Windows that end at from_ms or later, begin before before_ms, and have an unflushed sealed chunk, tail
+ * or out-of-order sample: the first of them; false: none. From counts per window, so that it touches
+ * no series. */
 bool head_window_next(struct head_partition *p, int64_t from_ms, int64_t before_ms,
-                      int64_t *out_window_ms);
+                      struct head_span *out);
 /* All windows of that kind, in no order, each with how much of it there is. Returns how many there
  * are, which may exceed cap: then cap of them are in out. */
 struct head_window_due {
-    int64_t begin_ms;
+    struct head_span span;
     uint64_t count;
 };
 uint32_t head_windows_due(struct head_partition *p, int64_t from_ms, int64_t before_ms,

@@ -27,7 +27,6 @@ enum tsdb_status head_partition_create(uint32_t id, struct tsdb_epoch *epoch,
     tsdb_epoch_limbo_init(&p->limbo);
     atomic_init(&p->front.directory, NULL);
     atomic_init(&p->holes, 0);
-    p->range_ms = INT64_MAX;
     atomic_init(&p->seal_queue, NULL);
     atomic_init(&p->raw_pending, 0);
     head_windows_init(&p->windows);
@@ -50,11 +49,13 @@ enum tsdb_status head_partition_create(uint32_t id, struct tsdb_epoch *epoch,
     return TSDB_OK;
 }
 
-void head_partition_configure(struct head_partition *p, int64_t range_ms, bool seal)
+void head_partition_configure(struct head_partition *p, int64_t range_ms, int64_t range_max_ms,
+                              bool seal)
 {
-    TSDB_ASSERT(range_ms >= 0);
+    TSDB_ASSERT(range_ms >= 0 && range_max_ms >= 0);
     TSDB_ASSERT(p->front.series_count == 0);
-    p->range_ms = range_ms > 0 ? range_ms : INT64_MAX;
+    p->windows.range_ms = range_ms > 0 ? range_ms : INT64_MAX;
+    p->windows.most_ms = TSDB_MAX(range_max_ms, p->windows.range_ms);
     p->seal = seal;
 }
 

@@ -246,7 +246,7 @@ bool head_append_in_order(struct head_partition *p, struct head_series *s, uint3
             return false;
         }
     } else if (!head_tail_has_form(t, kind, starts) || n == TSDB_CHUNK_SAMPLES ||
-               x->t_ms > sealed_window_last(head_tail_t(t)[0], p->range_ms)) {
+               !head_window_holds(p, head_tail_t(t)[0], x->t_ms)) {
         if (!tail_seal(p, s, local, t, n, kind, starts, x)) {
             return false;
         }
@@ -263,7 +263,7 @@ bool head_append_in_order(struct head_partition *p, struct head_series *s, uint3
         tail_publish(s, t, n + 1);
     }
     /* The difference in unsigned arithmetic: a window may be longer than INT64_MAX. */
-    uint64_t left = (uint64_t)sealed_window_last(x->t_ms, p->range_ms) - (uint64_t)x->t_ms;
+    uint64_t left = (uint64_t)head_window_of(p, x->t_ms).last_ms - (uint64_t)x->t_ms;
     s->window_left_ms = (uint32_t)TSDB_MIN(left, (uint64_t)UINT32_MAX);
     s->last_t_ms = x->t_ms;
     s->flags |= HEAD_SERIES_HAS_SAMPLES;

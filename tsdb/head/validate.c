@@ -25,7 +25,7 @@ static enum tsdb_status sealed_validate(const struct head_partition *p, const st
          c->count != head_tail_count(c->tail))) {
         status = tsdb_error_set(err, TSDB_CORRUPT, "chunk %u: bounds are not its samples'", at);
     }
-    if (status == TSDB_OK && c->max_ms > sealed_window_last(c->min_ms, p->range_ms)) {
+    if (status == TSDB_OK && !head_window_holds(p, c->min_ms, c->max_ms)) {
         status = tsdb_error_set(err, TSDB_CORRUPT, "chunk %u lies in two windows", at);
     }
     return status;

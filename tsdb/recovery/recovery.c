@@ -231,7 +231,7 @@ static enum tsdb_status sink_chunk(void *arg, const struct checkpoint_chunk *c,
         return TSDB_OK;
     }
     atomic_store_explicit(&file->in_checkpoint, true, memory_order_relaxed);
-    if (p->range_ms > 0 && c->max_ms > sealed_window_last(c->min_ms, p->range_ms)) {
+    if (!head_window_holds(p->partition->head, c->min_ms, c->max_ms)) {
         return split_chunk(p, c, file, err);
     }
     struct head_sealed s = {.min_ms = c->min_ms,
@@ -568,7 +568,6 @@ static void partitions_init(struct run *run)
         replay_partition_init(&run->partitions[i], i, &run->r->partitions[i], run->r->hash_key,
                               &run->result->base);
         run->partitions[i].head_files = run->r->head_files;
-        run->partitions[i].range_ms = run->r->range_ms;
     }
 }
 

@@ -33,7 +33,6 @@ struct replay_partition {
     struct partition *partition;
     const struct tsdb_hash_key *hash_key;
     struct head_files *head_files;
-    int64_t range_ms;
     uint64_t log_seq;      /* last seen */
     uint64_t write_seq;    /* highest seen */
     uint64_t frame_epoch;  /* of the last frame */

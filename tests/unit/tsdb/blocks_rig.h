@@ -23,6 +23,7 @@ static inline int rig_setup(void **state)
     tsdb_log_configure(TSDB_LOG_ERROR + 1, TSDB_LOG_LOGFMT);
     hx_init(h, 11);
     h->options.block_range_ms = RANGE;
+    h->options.old_range_max_ms = 1; /* all windows are as long */
     h->options.cache_l1_bytes = 1u << 20;
     rig_open(h);
     *state = h;

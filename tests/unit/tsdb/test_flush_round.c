@@ -1,6 +1,8 @@
 /* A round of flushing: many windows, one look at the heads, one checkpoint. */
 #include "tests/unit/tsdb/blocks_rig.h"
 
+#include "tsdb/engine/flush_private.h"
+
 #define T0      (HX_WALL_MS / RANGE * RANGE - 100 * RANGE)
 #define WINDOWS 60u
 #define SERIES  20u
@@ -136,6 +138,121 @@ static void tsdb_flush_step__retention_in_the_middle__the_rest_is_written(void *
     assert_int_equal(hx_count(h), kept);
 }
 
+/* ---- old samples ---- */
+
+#define OLD (HX_WALL_MS / RANGE * RANGE - 3000 * RANGE)
+
+static void wide_open(struct hx *h)
+{
+    assert_ok(hx_close(h, NULL));
+    h->options.old_range_max_ms = 0;
+    rig_open(h);
+}
+
+static int64_t block_length(struct hx *h, uint32_t at)
+{
+    struct view *v = view_acquire(&h->db->blocks.views);
+    assert_true(at < v->block_count);
+    const struct block_meta *m = block_meta(v->blocks[at]->block);
+    int64_t length = m->max_ms - m->min_ms;
+    view_release(&h->db->blocks.views, v);
+    return length;
+}
+
+static uint64_t flushes(struct hx *h)
+{
+    return atomic_load(&h->db->life->flushes);
+}
+
+/* Full chunks whatever the distance of samples, and blocks as long as merging would make them. */
+static void tsdb_flush_step__old_samples__long_windows(void **state)
+{
+    struct hx *h = *state;
+    wide_open(h);
+    for (uint32_t i = 0; i < SERIES; i++) {
+        put_many(h, i, OLD, 12 * RANGE, 240); /* one in 12 of the short windows, 2880 in all */
+    }
+    uint64_t before = hash_all(h);
+    assert_ok(tsdb_checkpoint(h->db, NULL));
+    hx_die(h, false); /* chunks of long windows come back as they are */
+    rig_open(h);
+    assert_int_equal(hash_all(h), before);
+    run_steps(h);
+    assert_true(flushes(h) <= 8);
+    assert_true(atomic_load(&h->db->life->flush_looked_at) <= SERIES * 10);
+    assert_true(block_length(h, 0) > 500 * RANGE);
+    assert_int_equal(hash_all(h), before);
+    while (tsdb_compact_step(h->db, h->clock.mono_ns) > 0) {
+    }
+    assert_int_equal(hash_all(h), before);
+    assert_ok(hx_close(h, NULL));
+    rig_open(h);
+    assert_int_equal(h->db->life->recovered.samples, 0);
+    assert_int_equal(hash_all(h), before);
+}
+
+/* In whatever order they come. */
+static void tsdb_flush_step__few_samples_of_many_years__few_blocks(void **state)
+{
+    enum {
+        SAMPLES = 2000
+    };
+    static struct hx_sample s[HX_SAMPLES_MAX];
+    struct hx *h = *state;
+    wide_open(h);
+    put_many(h, 1, HX_WALL_MS, 1000, 1);
+    for (uint32_t from = 0; from < SAMPLES; from += HX_SAMPLES_MAX) {
+        for (uint32_t i = 0; i < HX_SAMPLES_MAX; i++) {
+            int64_t t = HX_WALL_MS / 4 * 3 / SAMPLES * ((from + i) * 7919 % SAMPLES) - 1000;
+            s[i] = hx_float(1, t, (double)t);
+        }
+        assert_ok(hx_put(h, s, HX_SAMPLES_MAX, TSDB_DURABILITY_BUFFERED, NULL));
+    }
+    uint64_t before = hash_all(h);
+    run_steps(h);
+    assert_true(blocks(h) <= 4);
+    assert_int_equal(hash_all(h), before);
+    for (uint32_t round = 0; round < 3; round++) { /* a second time of them lies beside the first */
+        put_many(h, 2, 1000000 + round, HX_WALL_MS / 200, 100);
+        tsdb_clock_sim_advance(&h->clock, RANGE / 8);
+        before = hash_all(h);
+        run_steps(h);
+        while (tsdb_compact_step(h->db, h->clock.mono_ns) > 0) {
+        }
+        assert_int_equal(hash_all(h), before);
+    }
+    assert_true(blocks(h) <= 4);
+    assert_ok(hx_close(h, NULL));
+    rig_open(h);
+    assert_int_equal(hash_all(h), before);
+}
+
+/* Blocks of several windows end where a large block of the disk lies between. */
+static void flush_round_begin__large_block_between__two_blocks(void **state)
+{
+    struct hx *h = *state;
+    wide_open(h);
+    for (uint32_t i = 0; i < SERIES; i++) {
+        put_many(h, i, OLD + 1000 * RANGE, 1000, 100);
+    }
+    flush(h);
+    assert_int_equal(blocks(h), 1);
+    put_many(h, SERIES, OLD, 100, 100);
+    put_many(h, SERIES, OLD + 2000 * RANGE, 100, 100);
+    struct flush_source source = h->db->life->flush_source;
+    uint32_t windows[2];
+    for (uint32_t k = 0; k < 2; k++) {
+        struct flush_round *r = NULL;
+        source.sparse_chunks = k == 0 ? SERIES : SERIES - 1;
+        assert_ok(flush_round_begin(&source, INT64_MIN, INT64_MAX, &r, NULL));
+        assert_non_null(r);
+        windows[k] = r->window_count;
+        flush_round_end(r);
+    }
+    assert_int_equal(windows[0], 1);
+    assert_int_equal(windows[1], 2);
+}
+
 #define T(name) RIG_CASE(name)
 
 static const struct CMUnitTest tests[] = {
@@ -143,6 +260,9 @@ static const struct CMUnitTest tests[] = {
     T(tsdb_flush_step__few_bytes_in_blocks__no_checkpoint),
     T(tsdb_flush_step__many_bytes_in_blocks__checkpoint_in_the_middle),
     T(tsdb_flush_step__retention_in_the_middle__the_rest_is_written),
+    T(tsdb_flush_step__old_samples__long_windows),
+    T(tsdb_flush_step__few_samples_of_many_years__few_blocks),
+    T(flush_round_begin__large_block_between__two_blocks),
 };
 
 TEST_MAIN(tests)

@@ -722,7 +722,7 @@ static void head_append__late_in_any_order__tells_every_duplicate(void **state)
     struct tsdb_prng prng;
     tsdb_prng_init(&prng, 9);
     memset(stored, 0, sizeof stored);
-    head_partition_configure(f->head, 97, false);
+    head_partition_configure(f->head, 97, 0, false);
     for (uint32_t i = 0; i < SERIES; i++) {
         locals[i] = series(f, names[i]);
     }

@@ -12,6 +12,7 @@ static void open_with(struct hx *h, int64_t range_ms)
 {
     struct tsdb_error err = {0};
     h->options.block_range_ms = range_ms;
+    h->options.old_range_max_ms = 1; /* all windows are as long */
     assert_ok_err(hx_open(h, &err), &err);
 }
 
@@ -274,9 +275,9 @@ static bool oldest(struct hx *h, int64_t before_ms, int64_t *out)
 {
     bool found = false;
     for (uint32_t i = 0; i < TSDB_PARTITIONS; i++) {
-        int64_t w;
+        struct head_span w;
         if (head_window_next(h->db->heads[i], INT64_MIN, before_ms, &w)) {
-            *out = found ? TSDB_MIN(*out, w) : w;
+            *out = found ? TSDB_MIN(*out, w.begin_ms) : w.begin_ms;
             found = true;
         }
     }
@@ -321,8 +322,10 @@ static void head_window_next__through_the_life_of_samples__follows(void **state)
     put(h, 1, T0 + 4 * RANGE, 1);
     assert_true(oldest(h, INT64_MAX, &w));
     assert_int_equal(w, T0 + RANGE);
-    assert_true(head_window_next(head_of(h, 1), w + 1, INT64_MAX, &w));
-    assert_int_equal(w, T0 + 3 * RANGE);
+    struct head_span next;
+    assert_true(head_window_next(head_of(h, 1), w + RANGE, INT64_MAX, &next));
+    assert_int_equal(next.begin_ms, T0 + 3 * RANGE);
+    assert_int_equal(next.last_ms, T0 + 4 * RANGE - 1);
     seal_open(h, INT64_MAX);
     seal_all(h);
     assert_int_equal(flush_window(h, T0 + RANGE, 2), 1);
@@ -334,6 +337,47 @@ static void head_window_next__through_the_life_of_samples__follows(void **state)
     assert_int_equal(w, T0 + 4 * RANGE);
     assert_int_equal(flush_window(h, T0 + 4 * RANGE, 3), 1);
     assert_false(oldest(h, INT64_MAX, &w));
+}
+
+/* What is old lies in the longest window that is old as a whole, counts go with it, and a tail goes on
+ * across the borders of before. */
+static void head_windows_age__samples_in_short_windows__become_part_of_long_ones(void **state)
+{
+    struct hx *h = *state;
+    assert_ok(hx_close(h, NULL));
+    h->options.old_range_max_ms = 9 * RANGE;
+    int64_t now = (HX_WALL_MS / (27 * RANGE) + 1) * 27 * RANGE;
+    tsdb_clock_sim_advance(&h->clock, now - HX_WALL_MS); /* nothing from here on is old */
+    assert_ok(hx_open(h, NULL));
+    put(h, 1, now + RANGE, 1);
+    put(h, 1, now + 7 * RANGE, 1);
+    put(h, 1, now + 2 * RANGE, 2); /* late */
+    struct head_partition *p = head_of(h, 1);
+    assert_int_equal(head_window_of(p, now + 4 * RANGE).begin_ms, now + 4 * RANGE);
+    assert_int_equal(head_windows_due(p, INT64_MIN, INT64_MAX, NULL, 0), 3);
+    assert_true(head_windows_age(p, now + 4 * RANGE));
+    assert_int_equal(head_window_of(p, now + 2 * RANGE).begin_ms, now);
+    assert_int_equal(head_window_of(p, now + 2 * RANGE).last_ms, now + 3 * RANGE - 1);
+    assert_int_equal(head_window_of(p, now + 3 * RANGE).last_ms, now + 4 * RANGE - 1);
+    assert_int_equal(head_window_of(p, now + 4 * RANGE).begin_ms, now + 4 * RANGE);
+    struct head_window_due due[3];
+    assert_int_equal(head_windows_due(p, INT64_MIN, now + 3 * RANGE, due, 3), 1);
+    assert_int_equal(due[0].count, 2);
+    assert_true(head_windows_age(p, now + 2 * RANGE)); /* never back */
+    assert_int_equal(head_window_of(p, now + 2 * RANGE).begin_ms, now);
+    assert_true(head_windows_age(p, now + 27 * RANGE));
+    assert_int_equal(head_window_of(p, now + 8 * RANGE).begin_ms, now);
+    assert_int_equal(head_windows_due(p, INT64_MIN, INT64_MAX, due, 3), 1);
+    assert_int_equal(due[0].count, 3);
+    put(h, 1, now + 8 * RANGE, 3); /* goes on where now + 7 * RANGE was */
+    put(h, 1, now + 8 * RANGE + 1, 3);
+    seal_open(h, INT64_MAX);
+    seal_all(h);
+    assert_int_equal(count(h, 1, HEAD_VIEW_NONE).all, 3); /* of before, of now, late */
+    assert_int_equal(head_windows_due(p, INT64_MIN, INT64_MAX, due, 3), 1);
+    assert_int_equal(due[0].count, 3);
+    assert_int_equal(due[0].span.last_ms, now + 9 * RANGE - 1);
+    assert_valid(h);
 }
 
 static void owner_job_sweep__flushed_chunks__go_when_no_view_needs_them(void **state)
@@ -676,6 +720,7 @@ static const struct CMUnitTest tests[] = {
     T(sealer_step__every_kind__reads_the_same_from_files),
     T(owner_job_seal__before__leaves_later_windows_open),
     T(head_window_next__through_the_life_of_samples__follows),
+    T(head_windows_age__samples_in_short_windows__become_part_of_long_ones),
     T(owner_job_sweep__flushed_chunks__go_when_no_view_needs_them),
     T(head_drop_before__sealer_has_the_chunk__freed_when_it_comes_back),
     T(sealer_step__disk_fails__chunks_stay_and_go_to_the_next_file),

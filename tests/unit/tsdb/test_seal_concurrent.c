@@ -157,7 +157,7 @@ static void begin(struct shared *sh, bool drops)
     assert_ok(tsdb_ring_init(&sh->owner->ring, 4));
     for (uint32_t i = 0; i < TSDB_PARTITIONS; i++) {
         assert_ok(head_partition_create(i, sh->epoch, 0, &sh->heads[i]));
-        head_partition_configure(sh->heads[i], RANGE, true);
+        head_partition_configure(sh->heads[i], RANGE, 0, true);
         sh->partitions[i].head = sh->heads[i];
     }
     sh->owner->partitions = sh->partitions;
