@@ -5,9 +5,11 @@
 
 #include <assert.h>
 
-#define TSDB_PARTITIONS            64 /* fixed for the life of a data directory (VERSION) */
-#define TSDB_PARTITION_SHIFT       26 /* a series ref is partition << 26 | local id */
-#define TSDB_SERIES_LOCAL_MAX      (1u << TSDB_PARTITION_SHIFT)
+#define TSDB_PARTITIONS       64 /* fixed for the life of a data directory (VERSION) */
+#define TSDB_PARTITION_SHIFT  26 /* a series ref is partition << 26 | local id */
+#define TSDB_SERIES_LOCAL_MAX (1u << TSDB_PARTITION_SHIFT)
+/* Ids of a partition's head stop short of it; above, a querier numbers series that only blocks have. */
+#define TSDB_SERIES_IDS_MAX        (TSDB_SERIES_LOCAL_MAX / 2)
 #define TSDB_OWNERS_MAX            16
 #define TSDB_LABELS_MAX            1024       /* of one series; a flag may allow fewer */
 #define TSDB_LABEL_NAME_BYTES_MAX  65536      /* likewise */

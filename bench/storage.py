@@ -69,7 +69,7 @@ def measure_folder(kind, data):
         index = bytes_of(snapshots, lambda f: f.count("/") >= 2) - samples
     else:
         samples = bytes_of(data, lambda f: f.startswith("blocks/") and "chunks" in f.rsplit("/", 1)[1])
-        index = bytes_of(data, lambda f: f.startswith(("blocks/", "refs/"))) - samples
+        index = bytes_of(data, lambda f: f.startswith("blocks/")) - samples
     return {"samples": samples, "index": index, "rest": bytes_of(data, lambda f: True) - samples - index}
 
 

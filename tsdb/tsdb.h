@@ -144,21 +144,26 @@ void tsdb_querier_close(struct tsdb_querier *q); /* NULL is fine; frees every se
 
 struct tsdb_series_set {
     struct tsdb_querier *querier;
-    /* Ordered by (partition, local id): the order in which aggregations accumulate. */
+    /* Ordered by partition, then by the hash of the labels rotated left by 6 bits (those may have
+     * chosen the partition), then by labels: the order in which aggregations accumulate. It follows
+     * from labels and the directory's secret alone, so that a sum is the same to the last bit wherever
+     * the samples are, and after a series has left memory and come back. */
     const tsdb_series_ref *refs;
     uint32_t count;
 };
-/* Matchers: at least one, any kind. The set may hold series without samples in the range. Lives
+/* Series of the head and of the blocks that the querier's range touches; one that both know is one.
+ * Matchers: at least one, any kind. The set may hold series without samples in the range. Lives
  * until the querier closes. INVALID for a bad regex; LIMIT, CANCELLED, TIMEOUT, NOMEM. */
 enum tsdb_status tsdb_select(struct tsdb_querier *q, const struct tsdb_matcher *matchers,
                              uint32_t matcher_count, struct tsdb_series_set *out,
                              struct tsdb_error *err) TSDB_WUR;
-/* Labels of a series, canonical; array from the arena, strings borrowed for the life of the db. */
+/* Labels of a series of one of the querier's sets, canonical; array from the arena, strings borrowed
+ * until the querier closes. */
 enum tsdb_status tsdb_series_labels(struct tsdb_querier *q, tsdb_series_ref ref,
                                     struct tsdb_arena *arena, struct tsdb_labels *out,
                                     struct tsdb_error *err) TSDB_WUR;
 /* Samples with range.min_ms <= t <= range.max_ms, strictly rising; columns from the arena (copies:
- * valid as long as it). range must lie within the querier's. Stale markers are included, bit for
+ * valid as long as it). ref: of one of the querier's sets. range must lie within the querier's. Stale markers are included, bit for
  * bit. */
 enum tsdb_status tsdb_series_read(struct tsdb_querier *q, tsdb_series_ref ref,
                                   struct tsdb_time_range range, struct tsdb_arena *arena,
@@ -166,10 +171,11 @@ enum tsdb_status tsdb_series_read(struct tsdb_querier *q, tsdb_series_ref ref,
 
 /* Distinct label names / values / label sets, sorted bytewise, of series that match ANY of the
  * selectors (each a conjunction of matchers; no selectors = all series). The time range may be
- * taken coarsely (a superset is allowed). limit 0 = none; *out_truncated says whether there was
+ * taken coarsely (a superset is allowed: names and values without selectors are all that the blocks
+ * have). limit 0 = none; *out_truncated says whether there was
  * more. With selectors, and for series, the search ends one beyond the limit: some of the strings
  * (series), sorted; names and values without selectors are the first ones. Strings from the arena
- * or borrowed for the life of the db. */
+ * or borrowed until the querier closes. */
 struct tsdb_selector {
     const struct tsdb_matcher *matchers;
     uint32_t count;

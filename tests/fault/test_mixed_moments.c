@@ -9,11 +9,11 @@
 #define MOMENTS 3u
 #define SERIES  24u /* new ones at every moment */
 #define RANGE   INT64_C(60000)
-#define DIRS    6u
+#define DIRS    5u
 #define FILES   256u
 
 /* What is of one moment together: a copy goes folder by folder. */
-static const char *const dirs[DIRS] = {"series.log", "checkpoint", "head", "wal", "refs", "blocks"};
+static const char *const dirs[DIRS] = {"series.log", "checkpoint", "head", "wal", "blocks"};
 
 struct kept {
     char path[96];

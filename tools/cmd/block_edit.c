@@ -7,7 +7,6 @@
 #include "tools/cmd/out.h"
 #include "tools/cmd/rewrite.h"
 #include "tsdb/block/blocks.h"
-#include "tsdb/block/refs.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -153,7 +152,6 @@ static enum tsdb_status remove_picked(struct edit *e, const char *action, struct
         put_row(e, m, action);
         if (!e->t->options.dry_run) {
             status = block_remove(&e->dir.fs, BLOCKS_DIR, m->ulid, err);
-            status = status == TSDB_OK ? block_refs_remove(&e->dir.fs, m->ulid, err) : status;
         }
     }
     return status;

@@ -17,7 +17,6 @@ enum check_part {
     CHECK_HEAD_FILE,
     CHECK_WAL,
     CHECK_BLOCK,
-    CHECK_REFS,
 };
 enum check_state {
     CHECK_OK = 0,

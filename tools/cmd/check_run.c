@@ -30,8 +30,8 @@ struct check {
 
 const char *check_part_name(enum check_part part)
 {
-    static const char *const names[] = {"version", "checkpoint", "series.log", "head file",
-                                        "log",     "block",      "refs"};
+    static const char *const names[] = {"version",   "checkpoint", "series.log",
+                                        "head file", "log",        "block"};
     return names[part];
 }
 
@@ -54,7 +54,7 @@ static bool moved_on(const struct check *c, enum check_part part, const char *pa
     if (c->fs->ops->stat(c->fs->ctx, path, &info, NULL) == TSDB_NOT_FOUND) {
         return true;
     }
-    return part != CHECK_BLOCK && part != CHECK_REFS &&
+    return part != CHECK_BLOCK &&
            (checkpoint_newest(c->fs, UINT64_MAX, &number, NULL) != TSDB_OK || number != c->newest);
 }
 
@@ -398,31 +398,6 @@ static enum tsdb_status check_wal(struct check *c, struct tsdb_error *err)
 }
 
 /* ---- blocks ---- */
-static enum tsdb_status check_refs(struct check *c, const char *ulid, struct tsdb_error *err)
-{
-    struct tsdb_hash128 id = tsdb_hash128(&c->key, "identity", 8);
-    uint8_t identity[BLOCK_REFS_IDENTITY_BYTES];
-    struct block_refs *refs = NULL;
-    char path[64];
-    memcpy(identity, &id, sizeof identity);
-    snprintf(path, sizeof path, BLOCK_REFS_DIR "/%s", ulid);
-    enum tsdb_status status = block_refs_open(c->fs, ulid, identity, c->cache, &refs, err);
-    if (status == TSDB_OK) {
-        uint32_t count = block_refs_count(refs);
-        struct block_ref_pair *pairs =
-            TSDB_ARENA_ARRAY(&c->arena, struct block_ref_pair, TSDB_MAX(count, 1u));
-        status = pairs ? block_refs_read(refs, pairs, err) : tsdb_error_nomem(err, "refs");
-        tsdb_arena_reset(&c->arena);
-    }
-    block_refs_close(refs);
-    if (status == TSDB_CORRUPT) {
-        struct tsdb_error why = *err;
-        return report(c, CHECK_REFS, CHECK_NOTE, path, err,
-                      "%s; it is made again from the block at the next start", why.msg);
-    }
-    return status == TSDB_NOT_FOUND ? TSDB_OK : outcome(c, CHECK_REFS, path, status, err);
-}
-
 static enum tsdb_status check_blocks(struct check *c, struct tsdb_error *err)
 {
     struct block_name *names = NULL;
@@ -440,9 +415,6 @@ static enum tsdb_status check_blocks(struct check *c, struct tsdb_error *err)
         }
         block_close(b);
         status = outcome(c, CHECK_BLOCK, path, status, err);
-        if (status == TSDB_OK) {
-            status = check_refs(c, names[i].ulid, err);
-        }
     }
     tsdb_arena_deinit(&list);
     return status;

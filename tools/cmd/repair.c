@@ -26,7 +26,7 @@ struct repair {
     struct tsdb_arena arena;
     struct check_finding *findings; /* damaged ones */
     uint32_t count, cap;
-    bool damaged[CHECK_REFS + 1]; /* by part */
+    bool damaged[CHECK_BLOCK + 1]; /* by part */
     struct tool_table table;
     struct tool_progress progress;
 };
@@ -208,8 +208,7 @@ static const char *detail_of(const struct repair *r, enum check_part part)
  * samples are nobody's. */
 static enum tsdb_status head_aside(struct repair *r, struct tsdb_error *err)
 {
-    static const char *const parts[] = {DATADIR_CHECKPOINT, HEAD_FILES_DIR, DATADIR_WAL,
-                                        BLOCK_REFS_DIR};
+    static const char *const parts[] = {DATADIR_CHECKPOINT, HEAD_FILES_DIR, DATADIR_WAL};
     enum tsdb_status status =
         move_aside(r, DATADIR_SERIES_LOG, detail_of(r, CHECK_SERIES_LOG), err);
     for (size_t i = 0; i < TSDB_ARRAY_LEN(parts) && status == TSDB_OK; i++) {

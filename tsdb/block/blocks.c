@@ -1,7 +1,6 @@
 #include "tsdb/block/blocks.h"
 
 #include "base/assert.h"
-#include "base/hash.h"
 #include "base/log.h"
 
 #include <inttypes.h>
@@ -13,125 +12,33 @@
 
 /* ---- opening ---- */
 
-static int compare_pairs(const void *a, const void *b)
-{
-    const struct block_ref_pair *x = a;
-    const struct block_ref_pair *y = b;
-    return (x->ref > y->ref) - (x->ref < y->ref);
-}
-
-/* One pair per series of the block, by labels. */
-static enum tsdb_status resolve_all(const struct blocks_options *o, const struct block *block,
-                                    struct block_ref_pair *pairs, uint32_t count,
-                                    struct tsdb_error *err)
-{
-    struct tsdb_arena arena;
-    tsdb_arena_init(&arena, TSDB_MEM_OTHER, ARENA_FIRST_BYTES, NULL);
-    enum tsdb_status status = TSDB_OK;
-    for (uint32_t id = 0; id < count && status == TSDB_OK; id++) {
-        struct tsdb_labels labels;
-        tsdb_arena_reset(&arena);
-        status = block_labels(block, id, &arena, &labels, err);
-        if (status == TSDB_OK) {
-            pairs[id].id = id;
-            status = o->resolve(o->resolve_arg, &labels, tsdb_labels_hash(o->hash_key, &labels),
-                                &pairs[id].ref, err);
-        }
-    }
-    tsdb_arena_deinit(&arena);
-    return status;
-}
-
-static enum tsdb_status refs_write(struct blocks *b, const char *ulid, struct block_ref_pair *pairs,
-                                   uint32_t count, struct tsdb_error *err)
-{
-    struct block_refs_basis basis = {0};
-    qsort(pairs, count, sizeof *pairs, compare_pairs);
-    enum tsdb_status status = b->commit ? b->commit(b->commit_arg, &basis, err) : TSDB_OK;
-    return status == TSDB_OK ? block_refs_write(b->fs, ulid, b->identity, &basis, pairs, count, err)
-                             : status;
-}
-
-static enum tsdb_status rebuild_refs(struct blocks *b, const struct blocks_options *o,
-                                     const struct block *block, struct tsdb_error *err)
-{
-    const struct block_meta *m = block_meta(block);
-    if (m->series == 0 || m->series > UINT32_MAX) {
-        return tsdb_error_set(err, TSDB_CORRUPT, "block %s: %" PRIu64 " series", m->ulid,
-                              m->series);
-    }
-    uint32_t count = (uint32_t)m->series;
-    struct block_ref_pair *pairs = tsdb_mem_alloc(TSDB_MEM_OTHER, count * sizeof *pairs);
-    if (!pairs) {
-        return tsdb_error_set(err, TSDB_NOMEM, "block %s: no memory for %u series references",
-                              m->ulid, count);
-    }
-    enum tsdb_status status = resolve_all(o, block, pairs, count, err);
-    if (status == TSDB_OK) {
-        status = refs_write(b, m->ulid, pairs, count, err);
-    }
-    tsdb_mem_free(TSDB_MEM_OTHER, pairs, count * sizeof *pairs);
-    return status;
-}
-
-/* Open refs/<ulid> if it is good for this block here and now; NOT_FOUND or CORRUPT if not. */
-static enum tsdb_status take_refs(struct blocks *b, const struct block *block,
-                                  struct block_refs **out, struct tsdb_error *err)
-{
-    const struct block_meta *m = block_meta(block);
-    struct block_refs *refs = NULL;
-    enum tsdb_status status = block_refs_open(b->fs, m->ulid, b->identity, b->l2, &refs, err);
-    if (status == TSDB_OK && block_refs_count(refs) != m->series) {
-        status = tsdb_error_set(err, TSDB_CORRUPT, "%u series, the block has %" PRIu64,
-                                block_refs_count(refs), m->series);
-    }
-    if (status == TSDB_OK && b->fits) {
-        status = b->fits(b->commit_arg, block_refs_basis(refs), err);
-    }
-    if (status != TSDB_OK) {
-        block_refs_close(refs);
-        return status;
-    }
-    *out = refs;
-    return TSDB_OK;
-}
-
-static enum tsdb_status open_refs(struct blocks *b, const struct blocks_options *o,
-                                  const struct block *block, struct block_refs **out,
+/* Takes the block over; after a failure it is closed. */
+static enum tsdb_status live_make(struct blocks *b, struct block *block, struct live_block **out,
                                   struct tsdb_error *err)
 {
-    const char *ulid = block_meta(block)->ulid;
-    struct tsdb_error why = {0};
-    enum tsdb_status status = take_refs(b, block, out, &why);
-    if (status == TSDB_OK) {
-        return TSDB_OK;
-    }
-    if (status != TSDB_NOT_FOUND && status != TSDB_CORRUPT) {
-        return tsdb_error_set(err, status, "%s", why.msg);
-    }
-    tsdb_log(TSDB_LOG_WARN, "tsdb", "series references of a block are made anew, by labels",
-             TSDB_S("block", ulid), TSDB_S("why", why.msg));
-    status = rebuild_refs(b, o, block, err);
-    return status == TSDB_OK ? block_refs_open(b->fs, ulid, b->identity, b->l2, out, err) : status;
-}
-
-static enum tsdb_status open_one(struct blocks *b, const struct blocks_options *o, const char *ulid,
-                                 struct live_block **out, struct tsdb_error *err)
-{
-    struct block *block = NULL;
+    const struct block_meta *m = block_meta(block);
     struct block_refs *refs = NULL;
-    enum tsdb_status status = block_open(b->fs, BLOCKS_DIR, ulid, b->l2, &block, err);
-    if (status == TSDB_OK) {
-        status = open_refs(b, o, block, &refs, err);
-    }
-    if (status == TSDB_OK) {
-        status = live_block_make(block, refs, out);
+    enum tsdb_status status = TSDB_OK;
+    if (m->series > UINT32_MAX) {
+        status =
+            tsdb_error_set(err, TSDB_CORRUPT, "block %s: %" PRIu64 " series", m->ulid, m->series);
+    } else if (block_refs_create((uint32_t)m->series, &b->refs_budget, &refs) != TSDB_OK ||
+               live_block_make(block, refs, out) != TSDB_OK) {
+        status = tsdb_error_set(err, TSDB_NOMEM, "no memory for block %s", m->ulid);
     }
     if (status != TSDB_OK) {
-        block_refs_close(refs);
+        block_refs_destroy(refs);
         block_close(block);
     }
     return status;
+}
+
+static enum tsdb_status open_one(struct blocks *b, const char *ulid, struct live_block **out,
+                                 struct tsdb_error *err)
+{
+    struct block *block = NULL;
+    enum tsdb_status status = block_open(b->fs, BLOCKS_DIR, ulid, b->l2, &block, err);
+    return status == TSDB_OK ? live_make(b, block, out, err) : status;
 }
 
 /* Out of the way, but kept for a person to look at. */
@@ -161,15 +68,14 @@ static enum tsdb_status quarantine(struct blocks *b, const char *ulid, const str
     return status;
 }
 
-static enum tsdb_status open_all(struct blocks *b, const struct blocks_options *o,
-                                 const struct block_name *names, uint32_t name_count,
-                                 struct live_block **live, uint32_t *out_count,
+static enum tsdb_status open_all(struct blocks *b, const struct block_name *names,
+                                 uint32_t name_count, struct live_block **live, uint32_t *out_count,
                                  struct tsdb_error *err)
 {
     for (uint32_t i = 0; i < name_count; i++) {
         struct tsdb_error why = {0};
         const char *ulid = names[i].ulid;
-        enum tsdb_status status = open_one(b, o, ulid, &live[*out_count], &why);
+        enum tsdb_status status = open_one(b, ulid, &live[*out_count], &why);
         if (status == TSDB_CORRUPT || status == TSDB_NOT_FOUND) {
             status = quarantine(b, ulid, &why, err);
             if (status != TSDB_OK) {
@@ -218,8 +124,7 @@ static enum tsdb_status dir_prepare(struct blocks *b, struct tsdb_error *err)
     return status == TSDB_OK ? b->fs->ops->sync_dir(b->fs->ctx, BLOCKS_DIR, err) : status;
 }
 
-static enum tsdb_status load(struct blocks *b, const struct blocks_options *o,
-                             struct tsdb_error *err)
+static enum tsdb_status load(struct blocks *b, struct tsdb_error *err)
 {
     struct block_name *names = NULL;
     struct live_block **live = NULL;
@@ -233,7 +138,7 @@ static enum tsdb_status load(struct blocks *b, const struct blocks_options *o,
     }
     if (status == TSDB_OK && name_count > 0) {
         live = TSDB_ARENA_ARRAY(&arena, struct live_block *, name_count);
-        status = live ? open_all(b, o, names, name_count, live, &count, err)
+        status = live ? open_all(b, names, name_count, live, &count, err)
                       : tsdb_error_set(err, TSDB_NOMEM, "no memory for %u blocks", name_count);
     }
     if (status == TSDB_OK && count > 0) {
@@ -255,14 +160,8 @@ enum tsdb_status blocks_open(struct blocks *b, const struct blocks_options *o,
     b->random = o->random;
     b->clock = o->clock;
     b->l2 = o->l2;
-    b->commit = o->commit;
-    b->fits = o->fits;
-    b->commit_arg = o->commit_arg;
+    b->refs_budget.bytes_max = BLOCK_REFS_BYTES_MAX;
     b->next_sequence = 1;
-    /* One way: the seed stays secret, and another directory has another identity. */
-    struct tsdb_hash128 id = tsdb_hash128(o->hash_key, "identity", 8);
-    memcpy(b->identity, &id, sizeof b->identity);
-    static_assert(sizeof id == BLOCK_REFS_IDENTITY_BYTES, "an identity is a 128-bit hash");
     enum tsdb_status status = cache_l1_create(o->l1_bytes, &b->l1);
     if (status == TSDB_OK) {
         status = view_set_init(&b->views);
@@ -271,7 +170,7 @@ enum tsdb_status blocks_open(struct blocks *b, const struct blocks_options *o,
         status = tsdb_error_set(err, status, "no memory to open the blocks");
     }
     if (status == TSDB_OK) {
-        status = load(b, o, err);
+        status = load(b, err);
     }
     if (status != TSDB_OK) {
         blocks_close(b);
@@ -308,36 +207,20 @@ struct block_writer_options blocks_writer_options(struct blocks *b, uint32_t lev
     };
 }
 
-static enum tsdb_status delete_block(struct blocks *b, const char *ulid, struct tsdb_error *err)
+static enum tsdb_status adopt(struct blocks *b, const char *ulid,
+                              const struct block_ref_pair *pairs, uint32_t pair_count,
+                              struct live_block **out, struct tsdb_error *err)
 {
-    enum tsdb_status status = block_remove(b->fs, BLOCKS_DIR, ulid, err);
-    return status == TSDB_OK ? block_refs_remove(b->fs, ulid, err) : status;
-}
-
-static enum tsdb_status adopt(struct blocks *b, const char *ulid, struct block_ref_pair *pairs,
-                              uint32_t pair_count, struct live_block **out, struct tsdb_error *err)
-{
-    struct block *block = NULL;
-    struct block_refs *refs = NULL;
-    enum tsdb_status status = refs_write(b, ulid, pairs, pair_count, err);
-    if (status == TSDB_OK) {
-        status = block_open(b->fs, BLOCKS_DIR, ulid, b->l2, &block, err);
-    }
-    if (status == TSDB_OK) {
-        status = block_refs_open(b->fs, ulid, b->identity, b->l2, &refs, err);
-    }
-    if (status == TSDB_OK && live_block_make(block, refs, out) != TSDB_OK) {
-        status = tsdb_error_set(err, TSDB_NOMEM, "no memory for block %s", ulid);
-    }
-    if (status != TSDB_OK) {
-        block_refs_close(refs);
-        block_close(block);
+    enum tsdb_status status = open_one(b, ulid, out, err);
+    for (uint32_t i = 0; status == TSDB_OK && i < pair_count; i++) {
+        block_refs_note((*out)->refs, pairs[i].id, pairs[i].ref);
     }
     return status;
 }
 
-enum tsdb_status blocks_adopt(struct blocks *b, const char *ulid, struct block_ref_pair *pairs,
-                              uint32_t pair_count, struct live_block **out, struct tsdb_error *err)
+enum tsdb_status blocks_adopt(struct blocks *b, const char *ulid,
+                              const struct block_ref_pair *pairs, uint32_t pair_count,
+                              struct live_block **out, struct tsdb_error *err)
 {
     enum tsdb_status status = adopt(b, ulid, pairs, pair_count, out, err);
     if (status != TSDB_OK) {
@@ -349,7 +232,7 @@ enum tsdb_status blocks_adopt(struct blocks *b, const char *ulid, struct block_r
 void blocks_disown(struct blocks *b, const char *ulid)
 {
     struct tsdb_error err = {0};
-    if (delete_block(b, ulid, &err) != TSDB_OK) {
+    if (block_remove(b->fs, BLOCKS_DIR, ulid, &err) != TSDB_OK) {
         /* It is read again at the next start, and its samples are merged by time: nothing is
          * wrong but the space. */
         tsdb_log(TSDB_LOG_WARN, "tsdb", "block could not be deleted", TSDB_S("block", ulid),
@@ -478,7 +361,7 @@ static enum tsdb_status read_chunk(struct blocks *b, const struct block *block,
     return TSDB_OK;
 }
 
-static bool overlaps(const struct live_block *l, struct tsdb_time_range range)
+bool blocks_overlaps(const struct live_block *l, struct tsdb_time_range range)
 {
     const struct block_meta *m = block_meta(l->block);
     return m->min_ms <= range.max_ms && (range.min_ms < m->max_ms || m->max_ms == INT64_MAX);
@@ -487,68 +370,45 @@ static bool overlaps(const struct live_block *l, struct tsdb_time_range range)
 bool blocks_overlap(const struct view *v, struct tsdb_time_range range)
 {
     for (uint32_t i = 0; i < v->block_count; i++) {
-        if (overlaps(v->blocks[i], range)) {
+        if (blocks_overlaps(v->blocks[i], range)) {
             return true;
         }
     }
     return false;
 }
 
-/* Headers of the chunks that a series has in a block within the range; none if it has no series of
- * that name. */
-static enum tsdb_status chunks_in(const struct live_block *l, tsdb_series_ref ref,
-                                  struct tsdb_time_range range, struct tsdb_arena *arena,
-                                  struct block_chunk **out, uint32_t *out_count,
-                                  struct tsdb_error *err)
-{
-    uint32_t id = 0;
-    *out_count = 0;
-    enum tsdb_status status =
-        overlaps(l, range) ? block_refs_find(l->refs, ref, &id, err) : TSDB_NOT_FOUND;
-    if (status == TSDB_NOT_FOUND) {
-        return TSDB_OK;
-    }
-    if (status == TSDB_OK && id >= block_meta(l->block)->series) {
-        status = tsdb_error_set(err, TSDB_CORRUPT, "series references name series %u of %" PRIu64,
-                                id, block_meta(l->block)->series);
-    }
-    return status == TSDB_OK ? block_chunks(l->block, id, range, arena, out, out_count, err)
-                             : status;
-}
-
-enum tsdb_status blocks_may_have(const struct view *v, tsdb_series_ref ref,
+enum tsdb_status blocks_may_have(const struct live_block *l, uint32_t id,
                                  struct tsdb_time_range range, struct tsdb_arena *scratch,
                                  bool *out, struct tsdb_error *err)
 {
+    struct block_chunk *chunks = NULL;
+    uint32_t n = 0;
     *out = false;
-    for (uint32_t i = v->block_count; i-- > 0 && !*out;) {
-        struct block_chunk *chunks = NULL;
-        uint32_t n = 0;
-        enum tsdb_status status = chunks_in(v->blocks[i], ref, range, scratch, &chunks, &n, err);
-        if (status != TSDB_OK) {
-            return tsdb_error_prefix(err, status, "block %s",
-                                     block_meta(v->blocks[i]->block)->ulid);
-        }
-        *out = n > 0;
+    if (!blocks_overlaps(l, range)) {
+        return TSDB_OK;
     }
+    enum tsdb_status status = block_chunks(l->block, id, range, scratch, &chunks, &n, err);
+    if (status != TSDB_OK) {
+        return tsdb_error_prefix(err, status, "block %s", block_meta(l->block)->ulid);
+    }
+    *out = n > 0;
     return TSDB_OK;
 }
 
-enum tsdb_status blocks_read(struct blocks *b, const struct view *v, tsdb_series_ref ref,
+enum tsdb_status blocks_read(struct blocks *b, const struct live_block *l, uint32_t id,
                              struct tsdb_time_range range, struct piece_list *out,
                              struct tsdb_error *err)
 {
-    for (uint32_t i = 0; i < v->block_count; i++) {
-        struct live_block *l = v->blocks[i];
-        struct block_chunk *chunks = NULL;
-        uint32_t n = 0;
-        enum tsdb_status status = chunks_in(l, ref, range, out->arena, &chunks, &n, err);
-        for (uint32_t k = 0; k < n && status == TSDB_OK; k++) {
-            status = read_chunk(b, l->block, &chunks[k], out, err);
-        }
-        if (status != TSDB_OK) {
-            return tsdb_error_prefix(err, status, "block %s", block_meta(l->block)->ulid);
-        }
+    struct block_chunk *chunks = NULL;
+    uint32_t n = 0;
+    if (!blocks_overlaps(l, range)) {
+        return TSDB_OK;
     }
-    return TSDB_OK;
+    enum tsdb_status status = block_chunks(l->block, id, range, out->arena, &chunks, &n, err);
+    for (uint32_t k = 0; k < n && status == TSDB_OK; k++) {
+        status = read_chunk(b, l->block, &chunks[k], out, err);
+    }
+    return status == TSDB_OK
+               ? status
+               : tsdb_error_prefix(err, status, "block %s", block_meta(l->block)->ulid);
 }

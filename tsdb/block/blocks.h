@@ -2,9 +2,8 @@
  * deleting.
  *
  * On the read path: tsdb_series_read -> blocks_read (pieces of the view's blocks, then of the head)
- * -> pieces_merge. Opening also maps every series of a block to a ref of this directory: from
- * refs/<ULID>, or by labels when that is missing, foreign, or of another moment than what gives refs
- * their meaning.
+ * -> pieces_merge. A block answers for itself: its series are found by its own index, and joined with
+ * those of the head by labels (tsdb/engine/join.c).
  *
  * Threads: blocks_open, _publish, _collect: one at a time (the opener, then the block thread).
  * blocks_read: any, with a pinned view. Counters atomic.
@@ -20,50 +19,28 @@
 #define BLOCKS_DIR            "blocks"
 #define BLOCKS_DIR_QUARANTINE "quarantine"
 
-/* Make the refs that were handed out durable, and say where they stand: called before a file with
- * refs is written, so that no ref on the disk ever comes to mean another series. */
-typedef enum tsdb_status (*blocks_commit_fn)(void *arg, struct block_refs_basis *out,
-                                             struct tsdb_error *err);
-/* Do refs that were written upon this basis mean the same today? OK; NOT_FOUND if not; IO. */
-typedef enum tsdb_status (*blocks_fits_fn)(void *arg, const struct block_refs_basis *basis,
-                                           struct tsdb_error *err);
-
 struct blocks {
     const struct tsdb_fs *fs; /* immutable, as is all above views */
     struct tsdb_random random;
     struct tsdb_clock clock;
     struct cache_l1 *l1;
     struct cache_l2 *l2; /* borrowed */
-    blocks_commit_fn commit;
-    blocks_fits_fn fits;
-    void *commit_arg;
-    uint8_t identity[BLOCK_REFS_IDENTITY_BYTES];
+    struct block_refs_budget refs_budget;
     struct view_set views;
     uint64_t next_sequence; /* block thread */
     _Atomic(uint64_t) count, bytes, quarantined, deleted;
     _Atomic(uint64_t) damaged; /* found by compactions, in this life */
 };
 
-/* Find the series with these labels, or make it known: called while opening, before anybody else
- * looks. */
-typedef enum tsdb_status (*blocks_resolve_fn)(void *arg, const struct tsdb_labels *labels,
-                                              uint64_t hash, tsdb_series_ref *out_ref,
-                                              struct tsdb_error *err);
 struct blocks_options {
     const struct tsdb_fs *fs;
     struct tsdb_random random;
     struct tsdb_clock clock;
-    const struct tsdb_hash_key *hash_key;
     struct cache_l2 *l2; /* outlives the blocks */
     uint64_t l1_bytes;
-    blocks_resolve_fn resolve;
-    void *resolve_arg;
-    blocks_commit_fn commit; /* NULL: refs are good for ever (tests) */
-    blocks_fits_fn fits;     /* NULL only together with commit */
-    void *commit_arg;        /* of both */
 };
-/* Before anything else is done to the directory: is every file of blocks/ and refs/ of a version that
- * this one knows, as far as it can be read? UNSUPPORTED names one that is not; IO, NOMEM. */
+/* Before anything else is done to the directory: is every file of blocks/ of a version that this
+ * one knows, as far as it can be read? UNSUPPORTED names one that is not; IO, NOMEM. */
 enum tsdb_status blocks_versions_check(const struct tsdb_fs *fs, struct tsdb_error *err) TSDB_WUR;
 /* Removes what was left unfinished and opens every block. A damaged one is moved to quarantine/,
  * with a line in the log, and the rest serves. NOMEM, IO. */
@@ -75,11 +52,11 @@ void blocks_close(struct blocks *b); /* no view may be pinned; a zeroed struct i
 struct block_writer_options blocks_writer_options(struct blocks *b, uint32_t level,
                                                   uint64_t sequence);
 uint64_t blocks_sequence(struct blocks *b); /* a fresh one, later than all */
-/* Write the refs of a block that was just finished (pairs are sorted here) and open it. After a
+/* Open a block that was just finished; pairs: whose series its series are, as far as known. After a
  * failure the block is gone again. */
-enum tsdb_status blocks_adopt(struct blocks *b, const char *ulid, struct block_ref_pair *pairs,
-                              uint32_t pair_count, struct live_block **out,
-                              struct tsdb_error *err) TSDB_WUR;
+enum tsdb_status blocks_adopt(struct blocks *b, const char *ulid,
+                              const struct block_ref_pair *pairs, uint32_t pair_count,
+                              struct live_block **out, struct tsdb_error *err) TSDB_WUR;
 /* Delete the files of a block that no view lists; a failure is logged. */
 void blocks_disown(struct blocks *b, const char *ulid);
 /* Swap in a view with `added` and without `removed`. on_publish (may be NULL) runs with the number
@@ -105,17 +82,17 @@ void piece_list_release(struct piece_list *l,
                         struct blocks *b); /* unpins; the pieces are then not to be touched */
 enum tsdb_status piece_list_add(struct piece_list *l, const struct piece *p,
                                 struct cache_l1_entry *pin) TSDB_WUR;
-/* Add the pieces of a series in the view's blocks that overlap the range, in block order. CORRUPT,
- * IO, NOMEM, LIMIT. */
-enum tsdb_status blocks_read(struct blocks *b, const struct view *v, tsdb_series_ref ref,
+/* Add the pieces of a block's series that overlap the range. CORRUPT, IO, NOMEM, LIMIT. */
+enum tsdb_status blocks_read(struct blocks *b, const struct live_block *l, uint32_t id,
                              struct tsdb_time_range range, struct piece_list *out,
                              struct tsdb_error *err) TSDB_WUR;
-/* Has the series a chunk in the view's blocks that overlaps the range? scratch: for chunk headers.
- * CORRUPT, IO, NOMEM, LIMIT. */
-enum tsdb_status blocks_may_have(const struct view *v, tsdb_series_ref ref,
+/* Has the series a chunk that overlaps the range? scratch: for chunk headers. CORRUPT, IO, NOMEM,
+ * LIMIT. */
+enum tsdb_status blocks_may_have(const struct live_block *l, uint32_t id,
                                  struct tsdb_time_range range, struct tsdb_arena *scratch,
                                  bool *out, struct tsdb_error *err) TSDB_WUR;
-/* Does any block of the view overlap the range? */
+/* Does the block, does any block of the view overlap the range? */
+bool blocks_overlaps(const struct live_block *l, struct tsdb_time_range range);
 bool blocks_overlap(const struct view *v, struct tsdb_time_range range);
 
 #endif

@@ -255,7 +255,6 @@ enum tsdb_status compact_plan(const struct view *v, const struct compact_limits 
 struct cursor {
     struct live_block *live;
     uint32_t id, count; /* the series at hand, how many there are */
-    uint32_t *refs;     /* [count] */
     struct tsdb_labels labels;
     struct tsdb_arena arena; /* of the labels */
 };
@@ -266,9 +265,9 @@ struct run {
     struct block_writer *writer;
     struct block_ref_pair *pairs;
     uint64_t pair_cap;
-    uint32_t pair_count;
-    struct tsdb_arena arena;   /* of the series at hand */
-    struct live_block *failed; /* NULL: no source's fault */
+    uint32_t pair_count, series_count; /* written */
+    struct tsdb_arena arena;           /* of the series at hand */
+    struct live_block *failed;         /* NULL: no source's fault */
 };
 
 static enum tsdb_status no_memory(struct tsdb_error *err)
@@ -282,27 +281,6 @@ static enum tsdb_status of_source(struct run *r, struct live_block *live, enum t
     if (status == TSDB_CORRUPT || status == TSDB_IO) {
         r->failed = live;
     }
-    return status;
-}
-
-/* The ref of every series of the block, by id. */
-static enum tsdb_status refs_invert(struct cursor *c, struct tsdb_error *err)
-{
-    uint32_t n = block_refs_count(c->live->refs);
-    struct block_ref_pair *pairs = tsdb_mem_alloc(CATEGORY, n * sizeof *pairs);
-    if (!pairs) {
-        return no_memory(err);
-    }
-    enum tsdb_status status = block_refs_read(c->live->refs, pairs, err);
-    for (uint32_t i = 0; status == TSDB_OK && i < n; i++) {
-        if (pairs[i].id >= c->count) {
-            status = tsdb_error_set(err, TSDB_CORRUPT, "reference to series %u of %u", pairs[i].id,
-                                    c->count);
-        } else {
-            c->refs[pairs[i].id] = pairs[i].ref;
-        }
-    }
-    tsdb_mem_free(CATEGORY, pairs, n * sizeof *pairs);
     return status;
 }
 
@@ -322,18 +300,12 @@ static enum tsdb_status cursor_open(struct run *r, struct cursor *c, struct live
     tsdb_arena_init(&c->arena, CATEGORY, LABELS_BYTES, NULL);
     c->count = block_refs_count(live->refs);
     r->pair_cap += c->count;
-    c->refs = tsdb_mem_alloc_zero(CATEGORY, c->count * sizeof *c->refs);
-    if (!c->refs) {
-        return no_memory(err);
-    }
-    enum tsdb_status status = of_source(r, live, refs_invert(c, err));
-    return status == TSDB_OK ? cursor_load(r, c, err) : status;
+    return cursor_load(r, c, err);
 }
 
 static void cursor_close(struct cursor *c)
 {
     if (c->live) {
-        tsdb_mem_free(CATEGORY, c->refs, c->count * sizeof *c->refs);
         tsdb_arena_deinit(&c->arena);
     }
 }
@@ -388,9 +360,11 @@ static enum tsdb_status series_write(struct run *r, const struct tsdb_labels *la
         status = block_writer_pieces(r->writer, &c, err);
     }
     if (status == TSDB_OK) {
-        TSDB_ASSERT(r->pair_count < r->pair_cap);
-        r->pairs[r->pair_count] = (struct block_ref_pair){ref, r->pair_count};
-        r->pair_count++;
+        TSDB_ASSERT(r->series_count < r->pair_cap);
+        if (ref != TSDB_SERIES_NEW) {
+            r->pairs[r->pair_count++] = (struct block_ref_pair){ref, r->series_count};
+        }
+        r->series_count++;
     }
     return status;
 }
@@ -404,15 +378,18 @@ static enum tsdb_status series_merge(struct run *r, const struct cursor *first,
     tsdb_arena_reset(&r->arena);
     piece_list_init(&l, &r->arena);
     enum tsdb_status status = TSDB_OK;
+    tsdb_series_ref ref = TSDB_SERIES_NEW; /* as the latest block knows it */
     for (uint32_t i = 0; status == TSDB_OK && i < r->plan->count; i++) {
         const struct cursor *c = &r->cursors[i];
         at[i] = c->id < c->count && tsdb_labels_compare(&c->labels, &first->labels) == 0;
         if (at[i]) {
+            tsdb_series_ref known = block_refs_at(c->live->refs, c->id);
+            ref = known != TSDB_SERIES_NEW ? known : ref;
             status = cursor_read(r, c, &l, err);
         }
     }
     if (status == TSDB_OK) {
-        status = series_write(r, &first->labels, first->refs[first->id], &l, err);
+        status = series_write(r, &first->labels, ref, &l, err);
     }
     for (uint32_t i = 0; status == TSDB_OK && i < r->plan->count; i++) {
         if (at[i]) {

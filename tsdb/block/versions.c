@@ -7,8 +7,6 @@
 #include "tsdb/block/block_private.h"
 #include "tsdb/block/blocks.h"
 
-#include <stdio.h>
-
 /* From the file's beginning, whole if it is shorter than a page. */
 typedef enum tsdb_status (*check_fn)(const uint8_t *data, size_t len, struct tsdb_error *err);
 
@@ -94,17 +92,6 @@ static enum tsdb_status block_found(void *arg, const char *name, bool is_dir)
     return status;
 }
 
-static enum tsdb_status refs_found(void *arg, const char *name, bool is_dir)
-{
-    const struct look *l = arg;
-    char path[BLOCK_PATH_BYTES];
-    int n = snprintf(path, sizeof path, BLOCK_REFS_DIR "/%s", name);
-    if (is_dir || n < 0 || (size_t)n >= sizeof path) {
-        return TSDB_OK;
-    }
-    return file_check(l, path, block_refs_version_check);
-}
-
 enum tsdb_status blocks_versions_check(const struct tsdb_fs *fs, struct tsdb_error *err)
 {
     struct look l = {fs, tsdb_mem_alloc(TSDB_MEM_OTHER, PAGED_PAGE_BYTES), err};
@@ -112,9 +99,6 @@ enum tsdb_status blocks_versions_check(const struct tsdb_fs *fs, struct tsdb_err
         return tsdb_error_nomem(err, "a page of a block");
     }
     enum tsdb_status status = fs->ops->list(fs->ctx, BLOCKS_DIR, block_found, &l, err);
-    if (status == TSDB_OK || status == TSDB_NOT_FOUND) {
-        status = fs->ops->list(fs->ctx, BLOCK_REFS_DIR, refs_found, &l, err);
-    }
     tsdb_mem_free(TSDB_MEM_OTHER, l.page, PAGED_PAGE_BYTES);
     return status == TSDB_NOT_FOUND ? TSDB_OK : status;
 }

@@ -209,7 +209,7 @@ enum tsdb_status live_block_make(struct block *block, struct block_refs *refs,
 void live_block_free(struct live_block *b)
 {
     TSDB_ASSERT(b->views == 0);
-    block_refs_close(b->refs);
+    block_refs_destroy(b->refs);
     block_close(b->block);
     tsdb_mem_free(TSDB_MEM_OTHER, b, sizeof *b);
 }

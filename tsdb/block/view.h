@@ -17,9 +17,9 @@
 
 struct live_block {
     struct block *block;
-    struct block_refs *refs;
-    uint32_t views; /* guarded by the set's lock */
-    bool doomed;    /* guarded: delete the files when the last view goes */
+    struct block_refs *refs; /* of as many series as the block has */
+    uint32_t views;          /* guarded by the set's lock */
+    bool doomed;             /* guarded: delete the files when the last view goes */
     /* block thread: how compactions fared that read it; damaged: no other is to try */
     struct error_budget budget;
     bool damaged;

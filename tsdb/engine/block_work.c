@@ -12,7 +12,6 @@
 #include "base/assert.h"
 #include "base/bytes.h"
 #include "base/log.h"
-#include "model/placement.h"
 #include "tsdb/block/compact.h"
 #include "tsdb/engine/db_private.h"
 
@@ -40,83 +39,14 @@
 
 /* ---- opening ---- */
 
-static enum tsdb_status resolve(void *arg, const struct tsdb_labels *labels, uint64_t hash,
-                                tsdb_series_ref *out_ref, struct tsdb_error *err)
-{
-    struct tsdb *db = arg;
-    uint32_t partition = tsdb_labels_partition(&db->hash_key, labels, hash);
-    uint32_t local = 0;
-    bool created = false;
-    enum tsdb_status status =
-        head_series_find_or_create(db->heads[partition], labels, hash, &local, &created, err);
-    if (status == TSDB_OK) {
-        *out_ref = tsdb_series_make(partition, local);
-        /* Before the log names the next new series, a checkpoint has to know this one. */
-        db->life->recovered.ids_moved = db->life->recovered.ids_moved || created;
-    }
-    return status;
-}
-
-static void basis_put(const struct series_log_mark *m, struct block_refs_basis *out)
-{
-    static_assert(sizeof out->bytes >= SERIES_LOG_IDENTITY_BYTES + 20, "a mark fits");
-    memset(out, 0, sizeof *out);
-    memcpy(out->bytes, m->identity, SERIES_LOG_IDENTITY_BYTES);
-    tsdb_store_le64(out->bytes + 16, m->bytes);
-    tsdb_store_le64(out->bytes + 24, m->last_at);
-    tsdb_store_le32(out->bytes + 32, m->last_crc);
-}
-
-static struct series_log_mark basis_get(const struct block_refs_basis *basis)
-{
-    struct series_log_mark m = {.bytes = tsdb_load_le64(basis->bytes + 16),
-                                .last_at = tsdb_load_le64(basis->bytes + 24),
-                                .last_crc = tsdb_load_le32(basis->bytes + 32)};
-    memcpy(m.identity, basis->bytes, SERIES_LOG_IDENTITY_BYTES);
-    return m;
-}
-
-static enum tsdb_status commit(void *arg, struct block_refs_basis *out, struct tsdb_error *err)
-{
-    struct tsdb *db = arg;
-    tsdb_mutex_lock(&db->life->admin);
-    enum tsdb_status status = db_series_commit(db, err);
-    if (status == TSDB_OK) {
-        basis_put(&db->life->series_log.durable_mark, out);
-    }
-    tsdb_mutex_unlock(&db->life->admin);
-    return status;
-}
-
-/* A block has series, so its refs rely on something. */
-static enum tsdb_status fits(void *arg, const struct block_refs_basis *basis,
-                             struct tsdb_error *err)
-{
-    struct tsdb *db = arg;
-    struct series_log_mark m = basis_get(basis);
-    if (m.bytes == 0) {
-        return tsdb_error_set(err, TSDB_NOT_FOUND, "relies on nothing");
-    }
-    tsdb_mutex_lock(&db->life->admin);
-    enum tsdb_status status = series_log_fits(&db->life->series_log, &m, err);
-    tsdb_mutex_unlock(&db->life->admin);
-    return status;
-}
-
 enum tsdb_status db_blocks_open(struct tsdb *db, struct tsdb_error *err)
 {
     struct blocks_options o = {
         .fs = &db->options.fs,
         .random = db->options.random,
         .clock = db->options.clock,
-        .hash_key = &db->hash_key,
         .l2 = db->cache_l2,
         .l1_bytes = db->options.cache_l1_bytes,
-        .resolve = resolve,
-        .resolve_arg = db,
-        .commit = commit,
-        .fits = fits,
-        .commit_arg = db,
     };
     return blocks_open(&db->blocks, &o, err);
 }

@@ -52,24 +52,6 @@ static struct found_exemplar *exemplar_slot(struct exemplar_query *eq)
     return &eq->items[eq->count];
 }
 
-/* Copies strings too: the ring's memory is overwritten. */
-static bool exemplar_labels_copy(const struct tsdb_labels *from, struct tsdb_arena *arena,
-                                 struct tsdb_labels *out)
-{
-    struct tsdb_label *items =
-        TSDB_ARENA_ARRAY(arena, struct tsdb_label, TSDB_MAX(from->count, 1u));
-    for (uint32_t i = 0; items && i < from->count; i++) {
-        items[i] = from->items[i];
-        items[i].name = tsdb_arena_strndup(arena, from->items[i].name, from->items[i].name_len);
-        items[i].value = tsdb_arena_strndup(arena, from->items[i].value, from->items[i].value_len);
-        if (!items[i].name || !items[i].value) {
-            return false;
-        }
-    }
-    *out = (struct tsdb_labels){items, from->count};
-    return items != NULL;
-}
-
 static bool exemplar_visit(void *arg, uint32_t local, const struct tsdb_exemplar *x)
 {
     struct exemplar_query *eq = arg;
@@ -85,7 +67,8 @@ static bool exemplar_visit(void *arg, uint32_t local, const struct tsdb_exemplar
     f->exemplar = *x;
     f->local = local;
     f->order = eq->count;
-    if (!exemplar_labels_copy(&x->labels, eq->arena, &f->exemplar.labels)) {
+    /* Strings too: the ring's memory is overwritten. */
+    if (querier_labels_copy(&x->labels, eq->arena, &f->exemplar.labels) != TSDB_OK) {
         eq->failed = eq->arena;
         return false;
     }
@@ -104,7 +87,7 @@ static int exemplar_order(const void *a, const void *b)
 }
 
 /* Group what was found in a partition by series, and append it to the result. */
-static enum tsdb_status exemplars_group(const struct tsdb_querier *q, uint32_t partition,
+static enum tsdb_status exemplars_group(struct tsdb_querier *q, uint32_t partition,
                                         const struct exemplar_query *eq,
                                         struct tsdb_exemplar_series *series, uint32_t *count,
                                         struct tsdb_error *err)
@@ -140,7 +123,7 @@ static enum tsdb_status exemplars_partition(struct selection *sel, uint32_t part
                                             struct tsdb_error *err)
 {
     struct head_partition *p = sel->q->db->heads[partition];
-    enum tsdb_status status = selection_locals(sel, p, &eq->locals, err);
+    enum tsdb_status status = selection_locals(sel, partition, &eq->locals, err);
     if (status != TSDB_OK || eq->locals.count == 0) {
         return status;
     }

@@ -5,23 +5,26 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define STRINGS_CAP_FIRST 64u
+#define STRINGS_CAP_FIRST  64u
+#define LABELS_ARENA_BYTES 4096u /* of one series */
 
 /* ---- distinct strings ---- */
 
 struct strings {
     const struct tsdb_hash_key *key; /* senders choose the strings */
-    struct tsdb_arena *arena;
-    struct tsdb_slice *items; /* [cap / 2] */
-    uint32_t *table;          /* [cap]: index + 1, 0 = free */
+    struct tsdb_arena *arena;        /* of the table */
+    struct tsdb_arena *keep;         /* of copies */
+    struct tsdb_slice *items;        /* [cap / 2] */
+    uint32_t *table;                 /* [cap]: index + 1, 0 = free */
     uint32_t cap, count;
     uint32_t stop_at; /* 0: never */
     bool failed;
 };
 
-static void strings_init(struct strings *s, const struct tsdb_querier *q, struct tsdb_arena *arena)
+static void strings_init(struct strings *s, const struct tsdb_querier *q, struct tsdb_arena *arena,
+                         struct tsdb_arena *keep)
 {
-    *s = (struct strings){.key = &q->db->hash_key, .arena = arena};
+    *s = (struct strings){.key = &q->db->hash_key, .arena = arena, .keep = keep};
 }
 
 static uint32_t *strings_slot(const struct strings *s, const char *str, uint32_t len)
@@ -58,6 +61,11 @@ static bool strings_grow(struct strings *s)
         *strings_slot(s, (const char *)items[i].data, (uint32_t)items[i].len) = i + 1;
     }
     return true;
+}
+
+static bool strings_has(const struct strings *s, const char *str, uint32_t len)
+{
+    return s->cap > 0 && *strings_slot(s, str, len) != 0;
 }
 
 /* False: stop, enough or no memory. */
@@ -119,6 +127,18 @@ struct label_query {
     struct living living;
 };
 
+/* A string that is gone after the call. */
+static bool add_borrowed(void *arg, const char *s, uint32_t len)
+{
+    struct strings *strings = arg;
+    if (strings_has(strings, s, len)) {
+        return true;
+    }
+    char *copy = tsdb_arena_strndup(strings->keep, s, len);
+    strings->failed = strings->failed || !copy;
+    return copy && strings_add(strings, copy, len);
+}
+
 static bool add_string(void *arg, const char *s, uint32_t len)
 {
     return strings_add(arg, s, len);
@@ -129,50 +149,72 @@ static bool add_name(void *arg, const char *s, uint32_t len)
     return head_name_is_hole(s, len) || strings_add(arg, s, len);
 }
 
-/* Without selectors: ask the index for its strings; no series is looked at. */
-static enum tsdb_status collect_all(struct label_query *lq, struct tsdb_error *err)
+/* Without selectors: ask the indexes for their strings; of series only the head's are looked at. */
+static enum tsdb_status collect_head(struct label_query *lq, uint32_t partition,
+                                     struct tsdb_error *err)
 {
     struct tsdb *db = lq->q->db;
-    if (lq->name && head_name_is_hole(lq->name, lq->name_len)) {
-        return TSDB_OK;
-    }
-    const struct index_wanted living = {living_has, &lq->living};
+    const struct index_wanted living = {living_in_head, &lq->living};
     const struct index_wanted *wanted = lq->living.everything ? NULL : &living;
-    for (uint32_t p = 0; p < TSDB_PARTITIONS && !lq->strings.failed; p++) {
-        enum tsdb_status status = querier_check(lq->q, 0, err);
-        if (status != TSDB_OK) {
-            return status;
-        }
-        lq->living.partition = p;
-        struct tsdb_epoch_guard guard;
-        tsdb_epoch_enter(db->epoch, &guard);
-        const struct index_mem *ix = head_index(db->heads[p]);
-        if (lq->name) {
-            index_mem_values(ix, lq->name, lq->name_len, wanted, add_string, &lq->strings);
-        } else {
-            index_mem_names(ix, wanted, add_name, &lq->strings);
-        }
-        tsdb_epoch_exit(db->epoch, &guard);
-        if (lq->living.status != TSDB_OK) {
-            *err = lq->living.err;
-            return lq->living.status;
-        }
+    lq->living.partition = partition;
+    struct tsdb_epoch_guard guard;
+    tsdb_epoch_enter(db->epoch, &guard);
+    const struct index_mem *ix = querier_index(lq->q, partition)->index;
+    if (lq->name) {
+        index_mem_values(ix, lq->name, lq->name_len, wanted, add_string, &lq->strings);
+    } else {
+        index_mem_names(ix, wanted, add_name, &lq->strings);
+    }
+    tsdb_epoch_exit(db->epoch, &guard);
+    if (lq->living.status != TSDB_OK) {
+        *err = lq->living.err;
+        return lq->living.status;
     }
     return TSDB_OK;
 }
 
-/* False: stop. */
-static bool collect_series(struct label_query *lq, struct head_partition *p, uint32_t local)
+/* All that a block has: who asks for a part of its range gets a superset. */
+static enum tsdb_status collect_block(struct label_query *lq, const struct live_block *l,
+                                      struct tsdb_error *err)
 {
-    struct tsdb_label items[TSDB_LABELS_MAX];
-    struct tsdb_labels labels = {items,
-                                 index_mem_labels(head_index(p), local, items, TSDB_LABELS_MAX)};
+    enum tsdb_status status =
+        lq->name ? block_values(l->block, lq->name, lq->name_len, add_borrowed, &lq->strings, err)
+                 : block_names(l->block, add_borrowed, &lq->strings, err);
+    return status == TSDB_OK
+               ? status
+               : tsdb_error_prefix(err, status, "block %s", block_meta(l->block)->ulid);
+}
+
+static enum tsdb_status collect_all(struct label_query *lq, struct tsdb_error *err)
+{
+    const struct view *v = lq->q->view;
+    enum tsdb_status status = TSDB_OK;
+    if (lq->name && head_name_is_hole(lq->name, lq->name_len)) {
+        return TSDB_OK;
+    }
+    for (uint32_t p = 0; status == TSDB_OK && p < TSDB_PARTITIONS && !lq->strings.failed; p++) {
+        status = querier_check(lq->q, 0, err);
+        status = status == TSDB_OK ? collect_head(lq, p, err) : status;
+    }
+    for (uint32_t i = 0; status == TSDB_OK && i < v->block_count && !lq->strings.failed; i++) {
+        if (blocks_overlaps(v->blocks[i], lq->q->range)) {
+            status = querier_check(lq->q, 0, err);
+            status = status == TSDB_OK ? collect_block(lq, v->blocks[i], err) : status;
+        }
+    }
+    return status;
+}
+
+/* False: stop. */
+static bool collect_labels(struct label_query *lq, const struct tsdb_labels *labels)
+{
     if (lq->name) {
-        const struct tsdb_label *l = tsdb_labels_find(&labels, lq->name, lq->name_len);
+        const struct tsdb_label *l = tsdb_labels_find(labels, lq->name, lq->name_len);
         return !l || strings_add(&lq->strings, l->value, l->value_len);
     }
-    for (uint32_t i = 0; i < labels.count; i++) {
-        if (!strings_add(&lq->strings, items[i].name, items[i].name_len)) {
+    for (uint32_t i = 0; i < labels->count; i++) {
+        const struct tsdb_label *l = &labels->items[i];
+        if (!strings_add(&lq->strings, l->name, l->name_len)) {
             return false;
         }
     }
@@ -183,26 +225,26 @@ static bool collect_series(struct label_query *lq, struct head_partition *p, uin
 static enum tsdb_status collect_matching(struct label_query *lq, struct selection *sel,
                                          struct tsdb_error *err)
 {
-    struct tsdb *db = lq->q->db;
+    struct tsdb_series_set set;
+    struct tsdb_arena labels_arena;
     bool go_on = true;
-    for (uint32_t p = 0; go_on && p < TSDB_PARTITIONS; p++) {
-        struct locals l;
-        struct tsdb_epoch_guard guard;
-        tsdb_epoch_enter(db->epoch, &guard);
-        enum tsdb_status status = selection_locals(sel, db->heads[p], &l, err);
-        if (status == TSDB_OK) {
-            status = locals_living(&l, &lq->living, p, err);
+    enum tsdb_status status = selection_series(sel, &set, err);
+    tsdb_arena_init(&labels_arena, TSDB_MEM_QUERY, LABELS_ARENA_BYTES,
+                    querier_account(lq->q->request));
+    for (uint32_t i = 0; status == TSDB_OK && go_on && i < set.count; i++) {
+        struct tsdb_labels labels;
+        if (living_has(&lq->living, set.refs[i])) {
+            tsdb_arena_reset(&labels_arena);
+            status = tsdb_series_labels(lq->q, set.refs[i], &labels_arena, &labels, err);
+            go_on = status == TSDB_OK && collect_labels(lq, &labels);
+        } else if (lq->living.status != TSDB_OK) {
+            *err = lq->living.err;
+            status = lq->living.status;
         }
-        for (uint32_t i = 0; status == TSDB_OK && go_on && i < l.count; i++) {
-            go_on = collect_series(lq, db->heads[p], l.ids[i]);
-            status = querier_check(lq->q, i, err);
-        }
-        tsdb_epoch_exit(db->epoch, &guard);
-        if (status != TSDB_OK) {
-            return status;
-        }
+        status = status == TSDB_OK ? querier_check(lq->q, i, err) : status;
     }
-    return TSDB_OK;
+    tsdb_arena_deinit(&labels_arena);
+    return status;
 }
 
 /* With selectors and a limit the search ends as soon as there is one string too many: the answer is
@@ -218,7 +260,7 @@ static enum tsdb_status label_strings(struct label_query *lq, const struct tsdb_
     if (status != TSDB_OK) {
         return status;
     }
-    strings_init(&lq->strings, lq->q, &sel.scratch);
+    strings_init(&lq->strings, lq->q, &sel.scratch, arena);
     living_init(&lq->living, lq->q);
     if (selector_count == 0) {
         status = collect_all(lq, err);

@@ -61,6 +61,8 @@ enum tsdb_status tsdb_querier_open(struct tsdb *db, struct tsdb_request *request
     q->range = range;
     q->regexes = (struct index_regexes){request, NULL};
     q->view = view_acquire(&db->blocks.views);
+    memset(q->indexes, 0, sizeof q->indexes);
+    join_init(&q->join, querier_account(request));
     tsdb_arena_init(&q->arena, TSDB_MEM_QUERY, QUERIER_ARENA_BYTES, querier_account(request));
     *out = q;
     return TSDB_OK;
@@ -73,6 +75,7 @@ void tsdb_querier_close(struct tsdb_querier *q)
     }
     view_release(&q->db->blocks.views, q->view);
     index_regexes_deinit(&q->regexes);
+    join_deinit(&q->join);
     tsdb_arena_deinit(&q->arena);
     tsdb_mem_free(TSDB_MEM_QUERY, q, sizeof *q);
 }
@@ -84,19 +87,52 @@ struct head_partition *querier_head(const struct tsdb_querier *q, tsdb_series_re
     return q->db->heads[tsdb_series_partition(ref)];
 }
 
-enum tsdb_status querier_labels(const struct tsdb_querier *q, tsdb_series_ref ref,
+const struct querier_index *querier_index(struct tsdb_querier *q, uint32_t partition)
+{
+    struct querier_index *x = &q->indexes[partition];
+    if (!x->index) {
+        x->index = head_index(q->db->heads[partition]);
+        x->bound = index_mem_series_count(x->index);
+    }
+    return x;
+}
+
+enum tsdb_status querier_labels_copy(const struct tsdb_labels *from, struct tsdb_arena *arena,
+                                     struct tsdb_labels *out)
+{
+    struct tsdb_label *items =
+        TSDB_ARENA_ARRAY(arena, struct tsdb_label, TSDB_MAX(from->count, 1u));
+    for (uint32_t i = 0; items && i < from->count; i++) {
+        items[i] = from->items[i];
+        items[i].name = tsdb_arena_strndup(arena, from->items[i].name, from->items[i].name_len);
+        items[i].value = tsdb_arena_strndup(arena, from->items[i].value, from->items[i].value_len);
+        if (!items[i].name || !items[i].value) {
+            return tsdb_arena_status(arena);
+        }
+    }
+    *out = (struct tsdb_labels){items, from->count};
+    return items ? TSDB_OK : tsdb_arena_status(arena);
+}
+
+enum tsdb_status querier_labels(struct tsdb_querier *q, tsdb_series_ref ref,
                                 struct tsdb_arena *arena, struct tsdb_labels *out,
                                 struct tsdb_error *err)
 {
+    const struct stray *stray = join_stray(&q->join, ref);
     struct tsdb_label items[TSDB_LABELS_MAX];
-    uint32_t n = index_mem_labels(head_index(querier_head(q, ref)), tsdb_series_local(ref), items,
-                                  TSDB_LABELS_MAX);
-    struct tsdb_label *copy = TSDB_ARENA_ARRAY(arena, struct tsdb_label, TSDB_MAX(n, 1u));
+    struct tsdb_labels found = {items, 0};
+    if (stray) {
+        found = stray->labels;
+    } else {
+        const struct querier_index *x = querier_index(q, tsdb_series_partition(ref));
+        found.count = index_mem_labels(x->index, tsdb_series_local(ref), items, TSDB_LABELS_MAX);
+    }
+    struct tsdb_label *copy = TSDB_ARENA_ARRAY(arena, struct tsdb_label, TSDB_MAX(found.count, 1u));
     if (!copy) {
         return querier_exhausted(arena, err);
     }
-    memcpy(copy, items, n * sizeof items[0]);
-    *out = (struct tsdb_labels){copy, n};
+    memcpy(copy, found.items, found.count * sizeof copy[0]);
+    *out = (struct tsdb_labels){copy, found.count};
     return TSDB_OK;
 }
 
@@ -111,19 +147,14 @@ enum tsdb_status tsdb_series_labels(struct tsdb_querier *q, tsdb_series_ref ref,
     return status;
 }
 
-/* Pieces of the view's blocks, then of the head: in the order in which they were written. */
-static enum tsdb_status pieces_gather(struct tsdb_querier *q, tsdb_series_ref ref,
-                                      struct tsdb_time_range range, struct piece_list *l,
-                                      struct tsdb_error *err)
+static enum tsdb_status pieces_of_head(struct tsdb_querier *q, tsdb_series_ref ref,
+                                       struct tsdb_time_range range, struct piece_list *l,
+                                       struct tsdb_error *err)
 {
-    enum tsdb_status status = blocks_read(&q->db->blocks, q->view, ref, range, l, err);
-    if (status != TSDB_OK) {
-        return status;
-    }
     struct piece *pieces = NULL;
     uint32_t n = 0;
-    status = head_collect(querier_head(q, ref), tsdb_series_local(ref), range, q->view->number,
-                          l->arena, &pieces, &n, err);
+    enum tsdb_status status = head_collect(querier_head(q, ref), tsdb_series_local(ref), range,
+                                           q->view->number, l->arena, &pieces, &n, err);
     for (uint32_t i = 0; status == TSDB_OK && i < n; i++) {
         status = piece_list_add(l, &pieces[i], NULL);
         if (status != TSDB_OK) {
@@ -131,6 +162,21 @@ static enum tsdb_status pieces_gather(struct tsdb_querier *q, tsdb_series_ref re
         }
     }
     return status;
+}
+
+/* Pieces of the view's blocks, then of the head: in the order in which they were written. */
+static enum tsdb_status pieces_gather(struct tsdb_querier *q, tsdb_series_ref ref,
+                                      struct tsdb_time_range range, struct piece_list *l,
+                                      struct tsdb_error *err)
+{
+    for (const struct join_pair *p = join_first(&q->join, ref); p; p = join_next(&q->join, p)) {
+        enum tsdb_status status =
+            blocks_read(&q->db->blocks, q->view->blocks[p->block], p->id, range, l, err);
+        if (status != TSDB_OK) {
+            return status;
+        }
+    }
+    return join_stray(&q->join, ref) ? TSDB_OK : pieces_of_head(q, ref, range, l, err);
 }
 
 /* Pieces live in an arena of their own: what stays with the caller is the merged columns. */
@@ -161,7 +207,7 @@ enum tsdb_status tsdb_series_read(struct tsdb_querier *q, tsdb_series_ref ref,
 {
     TSDB_ASSERT(q->range.min_ms <= range.min_ms);
     TSDB_ASSERT(range.max_ms <= q->range.max_ms);
-    if (blocks_overlap(q->view, range)) {
+    if (join_first(&q->join, ref)) {
         return series_read_blocks(q, ref, range, arena, out, err);
     }
     return head_read(querier_head(q, ref), tsdb_series_local(ref), range, q->view->number, arena,

@@ -2,12 +2,13 @@
  *
  *   querier.c        open and close; a series' labels and samples, blocks and head merged
  *   select.c         selectors to series: sets of refs, lists of label sets
+ *   join.c           the series of blocks, and which of the head's they are
  *   living.c         which series have samples in a range, for lists of labels
  *   label_strings.c  distinct names and values
  *   exemplars.c      exemplars of matching series
  *
  * Epoch guards are taken inside each call and for one partition at a time, because an open guard
- * holds back all reclamation. Strings of labels borrow from the index, which never frees them;
+ * holds back all reclamation. Strings of labels borrow from the index;
  * everything else is copied into arenas. Threads: a querier belongs to one request.
  */
 #ifndef TSDB_ENGINE_QUERIER_PRIVATE_H
@@ -16,6 +17,49 @@
 #include "index/match/regex.h"
 #include "tsdb/engine/tsdb_private.h"
 
+/* What the querier sees of a partition's head index: series below `bound`, always the same ones. */
+struct querier_index {
+    struct index_mem *index; /* NULL: not asked yet */
+    uint32_t bound;
+};
+
+/* ---- series in blocks (join.c) ----
+ *
+ *   row  a series that blocks have: the head's ref, or a stray's
+ *   pair its place in one of the view's blocks; a row's pairs are linked in the order of the blocks
+ *   stray  a series that the head does not have (any more): labels from a block. Its ref has a number
+ *          of this querier in place of an id: tsdb_series_local is TSDB_SERIES_IDS_MAX or more.
+ *
+ * All in the querier's arena. A row has all its pairs once the selection that made it is over. */
+#define JOIN_END UINT32_MAX
+struct join_pair {
+    uint32_t next;  /* or JOIN_END */
+    uint32_t block; /* of the view */
+    uint32_t id;
+};
+struct join_row {
+    tsdb_series_ref ref;
+    uint32_t turn; /* of the selection that made it */
+    uint32_t first;
+};
+struct stray {
+    struct tsdb_labels labels;
+    uint64_t hash;
+    uint32_t partition;
+    uint32_t turn; /* of the last selection that had it */
+};
+struct join_array {
+    void *items;
+    uint32_t count, cap;
+};
+struct join {
+    struct join_array rows, pairs, strays;
+    struct join_array row_slots,
+        stray_slots;          /* uint32_t: number + 1, 0 = free; cap a power of two */
+    struct tsdb_arena labels; /* of the series at hand */
+    uint32_t turn;
+};
+
 struct tsdb_querier {
     struct tsdb *db;
     struct tsdb_request *request;
@@ -23,6 +67,8 @@ struct tsdb_querier {
     struct tsdb_arena arena; /* refs of the sets */
     struct view *view;       /* pinned */
     struct index_regexes regexes;
+    struct querier_index indexes[TSDB_PARTITIONS];
+    struct join join;
 };
 
 struct tsdb_account *querier_account(struct tsdb_request *r); /* NULL without a request */
@@ -32,8 +78,13 @@ enum tsdb_status querier_exhausted(const struct tsdb_arena *arena, struct tsdb_e
 enum tsdb_status querier_check(const struct tsdb_querier *q, uint32_t turn,
                                struct tsdb_error *err) TSDB_WUR;
 struct head_partition *querier_head(const struct tsdb_querier *q, tsdb_series_ref ref);
-/* Labels, the array in `arena`. Under a guard. */
-enum tsdb_status querier_labels(const struct tsdb_querier *q, tsdb_series_ref ref,
+/* The partition's index; the first call decides which series the querier sees. */
+const struct querier_index *querier_index(struct tsdb_querier *q, uint32_t partition);
+/* A copy of labels and strings. */
+enum tsdb_status querier_labels_copy(const struct tsdb_labels *from, struct tsdb_arena *arena,
+                                     struct tsdb_labels *out) TSDB_WUR;
+/* Labels, the array in `arena`. */
+enum tsdb_status querier_labels(struct tsdb_querier *q, tsdb_series_ref ref,
                                 struct tsdb_arena *arena, struct tsdb_labels *out,
                                 struct tsdb_error *err) TSDB_WUR;
 
@@ -52,14 +103,15 @@ struct living {
     uint32_t partition;        /* that is being looked at */
     uint32_t turns;
     bool everything;         /* the range is all time: each series counts */
-    bool in_blocks;          /* blocks overlap the range */
     enum tsdb_status status; /* of the first look-up that failed; then none counts */
     struct tsdb_error err;
 };
 void living_init(struct living *l, struct tsdb_querier *q);
 void living_deinit(struct living *l);
-/* Does series `local` of l->partition count? Under a guard. */
-bool living_has(void *l, uint32_t local);
+/* Does the head have samples of series `local` of l->partition? */
+bool living_in_head(void *l, uint32_t local);
+/* Does a series of a selection have samples, in the head or in blocks? */
+bool living_has(struct living *l, tsdb_series_ref ref);
 
 struct selection {
     struct tsdb_querier *q;
@@ -79,13 +131,28 @@ enum tsdb_status selection_init(struct selection *sel, struct tsdb_querier *q,
                                 const struct tsdb_selector *selectors, uint32_t count,
                                 struct tsdb_error *err) TSDB_WUR;
 void selection_deinit(struct selection *sel);
-/* The partition's series that the selection wants: under a guard, or with one of its own. */
-enum tsdb_status selection_locals(struct selection *sel, struct head_partition *p,
-                                  struct locals *out, struct tsdb_error *err) TSDB_WUR;
-enum tsdb_status selection_partition(struct selection *sel, uint32_t partition, struct locals *out,
-                                     struct tsdb_error *err) TSDB_WUR;
-/* Of these series the living. Under a guard. */
-enum tsdb_status locals_living(struct locals *locals, struct living *l, uint32_t partition,
-                               struct tsdb_error *err) TSDB_WUR;
+/* The series of the partition's head that the selection wants. */
+enum tsdb_status selection_locals(struct selection *sel, uint32_t partition, struct locals *out,
+                                  struct tsdb_error *err) TSDB_WUR;
+enum tsdb_status locals_union(struct tsdb_arena *arena, const struct locals *a,
+                              const struct locals *b, struct locals *out,
+                              struct tsdb_error *err) TSDB_WUR;
+/* All series that it wants, head and blocks, in the order of tsdb_series_set. */
+enum tsdb_status selection_series(struct selection *sel, struct tsdb_series_set *out,
+                                  struct tsdb_error *err) TSDB_WUR;
+
+/* ---- join.c ---- */
+void join_init(struct join *j, struct tsdb_account *account);
+void join_deinit(struct join *j);
+/* Find the selection's series in the blocks of the querier's range. `strays`: numbers of those that the
+ * head does not have, each once; scratch memory of the selection. */
+enum tsdb_status join_select(struct selection *sel, struct locals *strays,
+                             struct tsdb_error *err) TSDB_WUR;
+/* NULL: the ref is the head's. */
+const struct stray *join_stray(const struct join *j, tsdb_series_ref ref);
+tsdb_series_ref join_stray_ref(uint32_t number);
+/* The first of the series' pairs; NULL: no block has it. */
+const struct join_pair *join_first(const struct join *j, tsdb_series_ref ref);
+const struct join_pair *join_next(const struct join *j, const struct join_pair *pair);
 
 #endif

@@ -1,4 +1,5 @@
-/* Selectors to series: local ids of each partition, sets of refs, lists of label sets. */
+/* Selectors to series: ids of each partition's head, joined with what blocks have, in an order that
+ * follows from labels alone. */
 #include "base/assert.h"
 #include "base/latency.h"
 #include "index/match/matcher.h"
@@ -70,13 +71,12 @@ enum tsdb_status selection_init(struct selection *sel, struct tsdb_querier *q,
     return status;
 }
 
-static enum tsdb_status locals_union(struct selection *sel, const struct locals *a,
-                                     const struct locals *b, struct locals *out,
-                                     struct tsdb_error *err)
+enum tsdb_status locals_union(struct tsdb_arena *arena, const struct locals *a,
+                              const struct locals *b, struct locals *out, struct tsdb_error *err)
 {
-    uint32_t *ids = TSDB_ARENA_ARRAY(&sel->scratch, uint32_t, (size_t)a->count + b->count + 1);
+    uint32_t *ids = TSDB_ARENA_ARRAY(arena, uint32_t, (size_t)a->count + b->count + 1);
     if (!ids) {
-        return querier_exhausted(&sel->scratch, err);
+        return querier_exhausted(arena, err);
     }
     uint32_t n = 0;
     uint32_t i = 0;
@@ -106,8 +106,16 @@ static void holes_remove(const struct head_partition *p, struct locals *l)
     l->count = n;
 }
 
-enum tsdb_status selection_locals(struct selection *sel, struct head_partition *p,
-                                  struct locals *out, struct tsdb_error *err)
+/* Of rising ids, those below the bound. */
+static void locals_cut(struct locals *l, uint32_t bound)
+{
+    while (l->count > 0 && l->ids[l->count - 1] >= bound) {
+        l->count--;
+    }
+}
+
+static enum tsdb_status locals_of_index(struct selection *sel, const struct index_mem *index,
+                                        struct locals *out, struct tsdb_error *err)
 {
     struct locals all = {NULL, 0};
     enum tsdb_status status = TSDB_OK;
@@ -116,62 +124,231 @@ enum tsdb_status selection_locals(struct selection *sel, struct head_partition *
         struct conjunction none = {NULL, NULL, 0};
         const struct conjunction *c = sel->count > 0 ? &sel->any[i] : &none;
         struct locals some = {NULL, 0};
-        status = index_mem_select(head_index(p), c->matchers, c->count, sel->q->request,
-                                  &sel->scratch, &some.ids, &some.count, err);
+        status = index_mem_select(index, c->matchers, c->count, sel->q->request, &sel->scratch,
+                                  &some.ids, &some.count, err);
         if (status == TSDB_OK && i == 0) {
             all = some;
         } else if (status == TSDB_OK && some.count > 0) {
-            status = locals_union(sel, &all, &some, &all, err);
+            status = locals_union(&sel->scratch, &all, &some, &all, err);
         }
     }
-    if (status == TSDB_OK) {
-        holes_remove(p, &all);
-        *out = all;
-    }
+    *out = all;
     return status;
 }
 
-enum tsdb_status selection_partition(struct selection *sel, uint32_t partition, struct locals *out,
-                                     struct tsdb_error *err)
+enum tsdb_status selection_locals(struct selection *sel, uint32_t partition, struct locals *out,
+                                  struct tsdb_error *err)
 {
     struct tsdb *db = sel->q->db;
     struct tsdb_epoch_guard guard;
     tsdb_epoch_enter(db->epoch, &guard);
-    enum tsdb_status status = selection_locals(sel, db->heads[partition], out, err);
+    const struct querier_index *x = querier_index(sel->q, partition);
+    enum tsdb_status status = locals_of_index(sel, x->index, out, err);
+    if (status == TSDB_OK) {
+        locals_cut(out, x->bound);
+        holes_remove(db->heads[partition], out);
+    }
     tsdb_epoch_exit(db->epoch, &guard);
     return status;
 }
 
+/* ---- their order ---- */
+
+/* A series of a partition. The key is its hash with the bits that may have chosen the partition moved
+ * to the end, so that keys of a partition spread over all numbers. */
+struct place {
+    uint64_t key;
+    tsdb_series_ref ref;
+};
+
+static uint64_t place_key(uint64_t hash)
+{
+    return hash << 6 | hash >> 58;
+}
+
+/* By labels, where two hashes are the same. */
+static enum tsdb_status place_before(struct selection *sel, const struct place *a,
+                                     const struct place *b, bool *out, struct tsdb_error *err)
+{
+    struct tsdb_labels x;
+    struct tsdb_labels y;
+    *out = a->key < b->key;
+    if (a->key != b->key) {
+        return TSDB_OK;
+    }
+    enum tsdb_status status = querier_labels(sel->q, a->ref, &sel->scratch, &x, err);
+    if (status == TSDB_OK) {
+        status = querier_labels(sel->q, b->ref, &sel->scratch, &y, err);
+    }
+    if (status == TSDB_OK) {
+        *out = tsdb_labels_compare(&x, &y) < 0;
+    }
+    return status;
+}
+
+static enum tsdb_status places_settle(struct selection *sel, struct place *items, uint32_t count,
+                                      struct tsdb_error *err)
+{
+    for (uint32_t i = 1; i < count; i++) {
+        struct place moved = items[i];
+        uint32_t at = i;
+        for (bool before = true; at > 0; at--) {
+            enum tsdb_status status = place_before(sel, &moved, &items[at - 1], &before, err);
+            if (status != TSDB_OK) {
+                return status;
+            }
+            if (!before) {
+                break;
+            }
+            items[at] = items[at - 1];
+        }
+        items[at] = moved;
+    }
+    return TSDB_OK;
+}
+
+/* Keys are hashes: thrown into as many buckets as there are, by their top bits, they are in order but
+ * for neighbours. `to` and `ends` have room for as many. */
+static void places_scatter(const struct place *from, uint32_t count, uint32_t bits,
+                           struct place *to, uint32_t *ends)
+{
+    uint32_t begin = 0;
+    memset(ends, 0, ((size_t)1 << bits) * sizeof *ends);
+    for (uint32_t i = 0; i < count; i++) {
+        ends[from[i].key >> (64 - bits)]++;
+    }
+    for (uint32_t b = 0; b < 1u << bits; b++) {
+        uint32_t n = ends[b];
+        ends[b] = begin;
+        begin += n;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        to[ends[from[i].key >> (64 - bits)]++] = from[i];
+    }
+}
+
+/* The largest power of two that is not above n, as an exponent. */
+static uint32_t log2_floor(uint32_t n)
+{
+    return 31u - (uint32_t)__builtin_clz(n);
+}
+
+/* The places of a partition, those of the head already there, in order. */
+static enum tsdb_status places_order(struct selection *sel, struct place *items, uint32_t count,
+                                     struct tsdb_error *err)
+{
+    if (count > 1) {
+        uint32_t bits = TSDB_MAX(log2_floor(count), 1u);
+        struct place *to = TSDB_ARENA_ARRAY(&sel->scratch, struct place, count);
+        uint32_t *ends = TSDB_ARENA_ARRAY(&sel->scratch, uint32_t, (size_t)1 << bits);
+        if (!to || !ends) {
+            return querier_exhausted(&sel->scratch, err);
+        }
+        places_scatter(items, count, bits, to, ends);
+        memcpy(items, to, count * sizeof *items);
+    }
+    return places_settle(sel, items, count, err);
+}
+
 /* ---- select ---- */
 
-static enum tsdb_status select_refs(struct selection *sel, struct tsdb_series_set *out,
-                                    struct tsdb_error *err)
+/* A selection's series, partition by partition, before they are in order. */
+struct found {
+    struct locals heads[TSDB_PARTITIONS];
+    struct locals strays;
+    uint32_t counts[TSDB_PARTITIONS];
+    uint64_t total;
+};
+
+static enum tsdb_status found_gather(struct selection *sel, struct found *f, struct tsdb_error *err)
 {
-    struct locals parts[TSDB_PARTITIONS];
-    uint64_t total = 0;
     for (uint32_t p = 0; p < TSDB_PARTITIONS; p++) {
-        enum tsdb_status status = selection_partition(sel, p, &parts[p], err);
+        enum tsdb_status status = selection_locals(sel, p, &f->heads[p], err);
         if (status != TSDB_OK) {
             return status;
         }
-        total += parts[p].count;
     }
-    TSDB_ASSERT(total <= UINT32_MAX);
-    tsdb_series_ref *refs = NULL;
-    if (total > 0) {
-        refs = TSDB_ARENA_ARRAY(&sel->q->arena, tsdb_series_ref, total);
-        if (!refs) {
-            return querier_exhausted(&sel->q->arena, err);
-        }
+    enum tsdb_status status = join_select(sel, &f->strays, err);
+    if (status != TSDB_OK) {
+        return status;
     }
-    uint32_t n = 0;
+    f->total = f->strays.count;
     for (uint32_t p = 0; p < TSDB_PARTITIONS; p++) {
-        for (uint32_t i = 0; i < parts[p].count; i++) {
-            refs[n++] = tsdb_series_make(p, parts[p].ids[i]);
+        f->counts[p] = f->heads[p].count;
+        f->total += f->counts[p];
+    }
+    const struct join *j = &sel->q->join;
+    for (uint32_t i = 0; i < f->strays.count; i++) {
+        f->counts[join_stray(j, join_stray_ref(f->strays.ids[i]))->partition]++;
+    }
+    return f->total <= UINT32_MAX
+               ? TSDB_OK
+               : tsdb_error_set(err, TSDB_LIMIT, "a selection holds at most %u series", UINT32_MAX);
+}
+
+/* Each to its partition's stretch of `items`. */
+static void found_place(struct selection *sel, const struct found *f, struct place *items)
+{
+    const struct join *j = &sel->q->join;
+    uint32_t at[TSDB_PARTITIONS];
+    uint32_t begin = 0;
+    for (uint32_t p = 0; p < TSDB_PARTITIONS; p++) {
+        const struct index_mem *index = sel->q->indexes[p].index;
+        at[p] = begin;
+        begin += f->counts[p];
+        for (uint32_t i = 0; i < f->heads[p].count; i++) {
+            uint32_t local = f->heads[p].ids[i];
+            items[at[p]++] =
+                (struct place){place_key(index_mem_hash(index, local)), tsdb_series_make(p, local)};
         }
     }
-    *out = (struct tsdb_series_set){sel->q, refs, n};
-    return TSDB_OK;
+    for (uint32_t i = 0; i < f->strays.count; i++) {
+        tsdb_series_ref ref = join_stray_ref(f->strays.ids[i]);
+        const struct stray *s = join_stray(j, ref);
+        items[at[s->partition]++] = (struct place){place_key(s->hash), ref};
+    }
+}
+
+static enum tsdb_status found_order(struct selection *sel, const struct found *f,
+                                    tsdb_series_ref *refs, struct tsdb_error *err)
+{
+    struct place *items = TSDB_ARENA_ARRAY(&sel->scratch, struct place, f->total);
+    if (!items) {
+        return querier_exhausted(&sel->scratch, err);
+    }
+    struct tsdb_epoch_guard guard;
+    tsdb_epoch_enter(sel->q->db->epoch, &guard);
+    found_place(sel, f, items);
+    enum tsdb_status status = TSDB_OK;
+    uint32_t begin = 0;
+    for (uint32_t p = 0; status == TSDB_OK && p < TSDB_PARTITIONS; p++) {
+        status = places_order(sel, items + begin, f->counts[p], err);
+        begin += f->counts[p];
+    }
+    tsdb_epoch_exit(sel->q->db->epoch, &guard);
+    for (uint32_t i = 0; i < f->total; i++) {
+        refs[i] = items[i].ref;
+    }
+    return status;
+}
+
+enum tsdb_status selection_series(struct selection *sel, struct tsdb_series_set *out,
+                                  struct tsdb_error *err)
+{
+    tsdb_series_ref *refs = NULL;
+    struct found *f = TSDB_ARENA_ARRAY(&sel->scratch, struct found, 1);
+    if (!f) {
+        return querier_exhausted(&sel->scratch, err);
+    }
+    enum tsdb_status status = found_gather(sel, f, err);
+    if (status == TSDB_OK && f->total > 0) {
+        refs = TSDB_ARENA_ARRAY(&sel->q->arena, tsdb_series_ref, f->total);
+        status = refs ? found_order(sel, f, refs, err) : querier_exhausted(&sel->q->arena, err);
+    }
+    if (status == TSDB_OK) {
+        *out = (struct tsdb_series_set){sel->q, refs, (uint32_t)f->total};
+    }
+    return status;
 }
 
 enum tsdb_status tsdb_select(struct tsdb_querier *q, const struct tsdb_matcher *matchers,
@@ -186,7 +363,7 @@ enum tsdb_status tsdb_select(struct tsdb_querier *q, const struct tsdb_matcher *
     struct selection sel;
     enum tsdb_status status = selection_init(&sel, q, &selector, 1, err);
     if (status == TSDB_OK) {
-        status = select_refs(&sel, out, err);
+        status = selection_series(&sel, out, err);
         selection_deinit(&sel);
     }
     tsdb_perf_end(TSDB_LAYER_SELECT, begin);
@@ -195,62 +372,36 @@ enum tsdb_status tsdb_select(struct tsdb_querier *q, const struct tsdb_matcher *
 
 /* ---- label sets ---- */
 
-/* Label sets of matching series, in a growing array of scratch memory. */
-struct label_sets {
-    struct tsdb_labels *items;
-    uint32_t count, cap;
-};
-
-static enum tsdb_status label_sets_reserve(struct label_sets *s, uint32_t extra,
-                                           struct tsdb_arena *scratch, struct tsdb_error *err)
-{
-    if (s->count + extra <= s->cap) {
-        return TSDB_OK;
-    }
-    uint32_t cap = TSDB_MAX(s->cap * 2, s->count + extra);
-    struct tsdb_labels *items = TSDB_ARENA_ARRAY(scratch, struct tsdb_labels, cap);
-    if (!items) {
-        return querier_exhausted(scratch, err);
-    }
-    if (s->items) {
-        memcpy(items, s->items, s->count * sizeof items[0]);
-    }
-    s->items = items;
-    s->cap = cap;
-    return TSDB_OK;
-}
-
-static enum tsdb_status label_sets_collect(struct label_sets *s, struct selection *sel,
-                                           struct living *living, uint32_t stop_at,
-                                           struct tsdb_arena *arena, struct tsdb_error *err)
+/* Label sets of matching series that have samples; stop_at bounds their number. */
+static enum tsdb_status label_sets_collect(struct selection *sel, struct living *living,
+                                           uint32_t stop_at, struct tsdb_arena *arena,
+                                           struct tsdb_labels **out, uint32_t *out_count,
+                                           struct tsdb_error *err)
 {
     struct tsdb_querier *q = sel->q;
-    for (uint32_t p = 0; p < TSDB_PARTITIONS && s->count < stop_at; p++) {
-        struct locals l;
-        enum tsdb_status status = selection_partition(sel, p, &l, err);
-        struct tsdb_epoch_guard guard;
-        tsdb_epoch_enter(q->db->epoch, &guard);
-        if (status == TSDB_OK) {
-            status = locals_living(&l, living, p, err);
-        }
-        if (status == TSDB_OK) {
-            l.count = TSDB_MIN(l.count, stop_at - s->count);
-            status = label_sets_reserve(s, l.count, &sel->scratch, err);
-        }
-        for (uint32_t i = 0; status == TSDB_OK && i < l.count; i++) {
-            TSDB_ASSERT(s->items);
-            status =
-                querier_labels(q, tsdb_series_make(p, l.ids[i]), arena, &s->items[s->count++], err);
-            if (status == TSDB_OK) {
-                status = querier_check(q, i, err);
-            }
-        }
-        tsdb_epoch_exit(q->db->epoch, &guard);
-        if (status != TSDB_OK) {
-            return status;
-        }
+    struct tsdb_series_set set;
+    uint32_t n = 0;
+    enum tsdb_status status = selection_series(sel, &set, err);
+    if (status != TSDB_OK) {
+        return status;
     }
-    return TSDB_OK;
+    uint32_t room = TSDB_MAX(TSDB_MIN(set.count, stop_at), 1u);
+    struct tsdb_labels *items = TSDB_ARENA_ARRAY(&sel->scratch, struct tsdb_labels, room);
+    if (!items) {
+        return querier_exhausted(&sel->scratch, err);
+    }
+    for (uint32_t i = 0; status == TSDB_OK && n < stop_at && i < set.count; i++) {
+        if (living_has(living, set.refs[i])) {
+            status = tsdb_series_labels(q, set.refs[i], arena, &items[n++], err);
+        } else if (living->status != TSDB_OK) {
+            *err = living->err;
+            status = living->status;
+        }
+        status = status == TSDB_OK ? querier_check(q, i, err) : status;
+    }
+    *out = items;
+    *out_count = n;
+    return status;
 }
 
 static int labels_order(const void *a, const void *b)
@@ -270,28 +421,29 @@ enum tsdb_status tsdb_series_list(struct tsdb_querier *q, const struct tsdb_sele
     }
     /* With a limit the search ends one series beyond it: some of the series, sorted. */
     uint32_t stop_at = limit > 0 && limit < UINT32_MAX ? limit + 1 : UINT32_MAX;
-    struct label_sets sets = {NULL, 0, 0};
+    struct tsdb_labels *items = NULL;
+    uint32_t count = 0;
     struct tsdb_labels *copy = NULL;
     bool cut = false;
     struct living living;
     living_init(&living, q);
-    status = label_sets_collect(&sets, &sel, &living, stop_at, arena, err);
+    status = label_sets_collect(&sel, &living, stop_at, arena, &items, &count, err);
     living_deinit(&living);
     if (status == TSDB_OK) {
-        cut = limit > 0 && sets.count > limit;
-        if (sets.count > 1) {
-            qsort(sets.items, sets.count, sizeof sets.items[0], labels_order);
+        cut = limit > 0 && count > limit;
+        if (count > 1) {
+            qsort(items, count, sizeof items[0], labels_order);
         }
-        sets.count = cut ? limit : sets.count;
-        copy = TSDB_ARENA_ARRAY(arena, struct tsdb_labels, TSDB_MAX(sets.count, 1u));
+        count = cut ? limit : count;
+        copy = TSDB_ARENA_ARRAY(arena, struct tsdb_labels, TSDB_MAX(count, 1u));
         status = copy ? TSDB_OK : querier_exhausted(arena, err);
     }
     if (status == TSDB_OK) {
-        if (sets.count > 0) {
-            memcpy(copy, sets.items, sets.count * sizeof copy[0]);
+        if (count > 0) {
+            memcpy(copy, items, count * sizeof copy[0]);
         }
         *out = copy;
-        *out_count = sets.count;
+        *out_count = count;
         *out_truncated = cut;
     }
     selection_deinit(&sel);

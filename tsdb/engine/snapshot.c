@@ -108,33 +108,15 @@ static enum tsdb_status take_block(struct snapshot *s, const char *ulid, struct 
     return status == TSDB_OK ? sync_dir(s, path, err) : status;
 }
 
-/* Derived: what is missing is made anew by labels. */
-static enum tsdb_status take_refs(struct snapshot *s, const char *ulid, struct tsdb_error *err)
-{
-    char path[64];
-    (void)snprintf(path, sizeof path, BLOCK_REFS_DIR "/%s", ulid);
-    enum tsdb_status status = take_file(s, path, LINKED, err);
-    return status == TSDB_NOT_FOUND ? TSDB_OK : status;
-}
-
 static enum tsdb_status take_blocks(struct snapshot *s, struct tsdb_error *err)
 {
     struct view *v = view_acquire(&s->db->blocks.views);
     enum tsdb_status status = make_dir(s, BLOCKS_DIR, err);
-    if (status == TSDB_OK && s->manifest.head) {
-        status = make_dir(s, BLOCK_REFS_DIR, err);
-    }
     for (uint32_t i = 0; status == TSDB_OK && i < v->block_count; i++) {
         const char *ulid = block_meta(v->blocks[i]->block)->ulid;
         status = take_block(s, ulid, err);
-        if (status == TSDB_OK && s->manifest.head) {
-            status = take_refs(s, ulid, err);
-        }
     }
     view_release(&s->db->blocks.views, v);
-    if (status == TSDB_OK && s->manifest.head) {
-        status = sync_dir(s, BLOCK_REFS_DIR, err);
-    }
     return status == TSDB_OK ? sync_dir(s, BLOCKS_DIR, err) : status;
 }
 

@@ -8,7 +8,6 @@
  *   head/       sealed chunks of the head                tsdb/head/files.h
  *   wal/        the log since the last checkpoint        wal/wal.h
  *   blocks/     blocks, one directory each               tsdb/block/block.h
- *   refs/       series refs -> series ids of a block     tsdb/block/refs.h
  *   snapshots/  data directories of hard links           tsdb/recovery/manifest.h
  *   quarantine/ what was damaged or did not fit, for a person to look at
  *

@@ -48,6 +48,7 @@ struct http_exchange {
     size_t body_len;
     void *user;
     bool woken;
+    bool streams, held; /* a body of any length, of which no more is read just now */
     uint32_t replies;
     unsigned status;
 };
@@ -111,6 +112,18 @@ void http_wake(struct http_exchange *x)
 {
     TSDB_ASSERT(!x->woken && x->replies == 0);
     x->woken = true;
+}
+
+void http_body_stream(struct http_exchange *x)
+{
+    x->streams = true;
+}
+
+bool http_hold(struct http_exchange *x)
+{
+    TSDB_ASSERT(x->streams && !x->held && x->replies == 0);
+    x->held = true;
+    return true;
 }
 
 void http_watch(struct http_exchange *x, _Atomic(uint32_t) *flag)
@@ -411,6 +424,20 @@ static uint64_t written(void)
     return s.samples_appended + s.histograms_appended + s.exemplars_appended;
 }
 
+/* Until it was answered, or more of a held body may come. */
+static void wait_for_it(struct http_exchange *x, bool whole)
+{
+    for (int round = 0; x->replies == 0 && (whole || x->held); round++) {
+        TSDB_ASSERT(round < ROUNDS_MAX); /* a request without an answer */
+        hx_settle(&h);
+        if (x->woken) {
+            x->woken = false;
+            x->held = false;
+            handlers->on_wake(&server, x);
+        }
+    }
+}
+
 static void play(struct http_exchange *x)
 {
     uint64_t before = written();
@@ -418,20 +445,15 @@ static void play(struct http_exchange *x)
     size_t half = x->body_len / 2;
     if (x->replies == 0 && half > 0) {
         handlers->on_body(&server, x, x->body, half);
+        wait_for_it(x, false);
     }
     if (x->replies == 0 && x->body_len > half) {
         handlers->on_body(&server, x, x->body + half, x->body_len - half);
+        wait_for_it(x, false);
     }
     if (x->replies == 0) {
         handlers->on_complete(&server, x);
-    }
-    for (int round = 0; x->replies == 0; round++) {
-        TSDB_ASSERT(round < ROUNDS_MAX); /* a request without an answer */
-        hx_settle(&h);
-        if (x->woken) {
-            x->woken = false;
-            handlers->on_wake(&server, x);
-        }
+        wait_for_it(x, true);
     }
     handlers->on_end(&server, x);
     TSDB_ASSERT(x->replies == 1);

@@ -202,6 +202,21 @@ static uint32_t hx_series_of(const struct tsdb_labels *labels)
     return (uint32_t)strtoul(text, NULL, 10);
 }
 
+tsdb_series_ref hx_select(struct tsdb_querier *q, uint32_t series)
+{
+    char text[16];
+    struct tsdb_series_set set;
+    snprintf(text, sizeof text, "%u", (unsigned)series);
+    struct tsdb_matcher m = {.op = TSDB_MATCH_EQ,
+                             .name = "i",
+                             .name_len = 1,
+                             .value = text,
+                             .value_len = (uint32_t)strlen(text)};
+    TSDB_ASSERT(tsdb_select(q, &m, 1, &set, NULL) == TSDB_OK);
+    TSDB_ASSERT(set.count == 1);
+    return set.refs[0];
+}
+
 static enum tsdb_status hx_visit_series(struct tsdb_querier *q, tsdb_series_ref ref,
                                         struct tsdb_arena *arena, hx_found_fn fn, void *arg,
                                         struct tsdb_error *err)

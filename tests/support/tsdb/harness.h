@@ -81,6 +81,8 @@ void hx_settle(struct hx *h);
 enum tsdb_status hx_put(struct hx *h, const struct hx_sample *samples, uint32_t count,
                         enum tsdb_durability durability, struct tsdb_write_result *out_result);
 
+/* The series as the querier knows it; it has to be there. */
+tsdb_series_ref hx_select(struct tsdb_querier *q, uint32_t series);
 /* histogram: of the sample, decoded; NULL for floats. */
 typedef void (*hx_found_fn)(void *arg, uint32_t series, int64_t t_ms, int64_t start_ms,
                             enum tsdb_sample_kind kind, uint64_t bits,

@@ -123,13 +123,13 @@ static void tsdb_series_read__ranges__exactly_their_samples(void **state)
     struct tsdb_querier *q = NULL;
     assert_ok(tsdb_querier_open(h->db, NULL, TSDB_TIME_ALL, &q, NULL));
     struct tsdb_columns all;
-    assert_ok(tsdb_series_read(q, h->refs[1], TSDB_TIME_ALL, &arena, &all, NULL));
+    assert_ok(tsdb_series_read(q, hx_select(q, 1), TSDB_TIME_ALL, &arena, &all, NULL));
     assert_int_equal(all.count, 240);
     for (uint32_t i = 0; i < all.count; i += 7) {
         for (uint32_t k = i; k < all.count; k += 31) {
             struct tsdb_columns c;
             struct tsdb_time_range range = {all.t_ms[i], all.t_ms[k]};
-            assert_ok(tsdb_series_read(q, h->refs[1], range, &arena, &c, NULL));
+            assert_ok(tsdb_series_read(q, hx_select(q, 1), range, &arena, &c, NULL));
             assert_int_equal(c.count, k - i + 1);
             assert_memory_equal(c.t_ms, all.t_ms + i, c.count * sizeof c.t_ms[0]);
             assert_memory_equal(c.bits, all.bits + i, c.count * sizeof c.bits[0]);
@@ -149,7 +149,7 @@ static void tsdb_querier__across_a_flush__sees_each_sample_once(void **state)
     tsdb_arena_init(&arena, TSDB_MEM_OTHER, 4096, NULL);
     assert_ok(tsdb_querier_open(h->db, NULL, TSDB_TIME_ALL, &q, NULL));
     flush(h);
-    assert_ok(tsdb_series_read(q, h->refs[1], TSDB_TIME_ALL, &arena, &c, NULL));
+    assert_ok(tsdb_series_read(q, hx_select(q, 1), TSDB_TIME_ALL, &arena, &c, NULL));
     assert_int_equal(c.count, 190);
     assert_int_equal(in_head(h, 1), 190); /* held back by the reader */
     tsdb_querier_close(q);
@@ -459,30 +459,6 @@ static void tsdb_open__series_log_damaged_and_no_checkpoint__blocks_serve_rest_i
     assert_int_equal(sum_all(h), in_blocks);
 }
 
-/* refs/ is derived: missing, damaged, or of another directory, it is made again by labels. */
-static void blocks_open__refs_gone_or_damaged__made_again(void **state)
-{
-    struct hx *h = *state;
-    fill(h);
-    flush(h);
-    uint64_t before = hash_all(h);
-    char ulid[BLOCK_ULID_CHARS + 1];
-    char path[128];
-    first_block(h, ulid);
-    snprintf(path, sizeof path, "refs/%s", ulid);
-    for (int i = 0; i < 3; i++) {
-        assert_ok(hx_close(h, NULL));
-        if (i == 0) {
-            assert_ok(h->options.fs.ops->unlink(h->options.fs.ctx, path, NULL));
-        } else {
-            tsdb_fs_sim_flip(h->sim, path, i == 1 ? 0 : 65536, i == 1 ? 65536 : 131072, 1);
-        }
-        rig_open(h);
-        assert_int_equal(blocks(h), 3);
-        assert_int_equal(hash_all(h), before);
-    }
-}
-
 /* Copy a directory's files, as somebody does who brings a block from elsewhere. */
 struct copy {
     struct hx *from, *to;
@@ -529,7 +505,7 @@ static void blocks_open__block_from_elsewhere__its_series_become_known(void **st
     struct hx_sample s = hx_float(200, T0 + 10 * RANGE, 5); /* new after the foreign ones */
     assert_ok(hx_put(other, &s, 1, TSDB_DURABILITY_STRICT, NULL));
     uint64_t before = hash_all(other);
-    hx_die(other, true); /* refs on the disk still mean the same series */
+    hx_die(other, true);
     rig_open(other);
     assert_int_equal(hash_all(other), before);
     hx_deinit(other);
@@ -747,7 +723,6 @@ static const struct CMUnitTest tests[] = {
     T(blocks_open__newer_version__refuses_and_moves_nothing),
     T(tsdb_open__checkpoint_taken_away__head_files_are_kept),
     T(tsdb_open__series_log_damaged_and_no_checkpoint__blocks_serve_rest_is_kept),
-    T(blocks_open__refs_gone_or_damaged__made_again),
     T(blocks_open__block_from_elsewhere__its_series_become_known),
     T(tsdb_compact_step__blocks_older_than_retention__deleted),
     T(tsdb_compact_step__clock_jumps_ahead__deletes_nothing),

@@ -65,15 +65,6 @@ static void bump_paged(struct bytes *b)
     tsdb_store_le32(b->data + b->len - 4, crc);
 }
 
-static void bump_refs(struct bytes *b)
-{
-    uint8_t number[4] = {0};
-    b->data[4]++;
-    size_t end = TSDB_MIN(b->len, (size_t)PAGE_BYTES) - 4; /* of page 0 */
-    uint32_t crc = tsdb_crc32c(tsdb_crc32c(0, number, sizeof number), b->data, end);
-    tsdb_store_le32(b->data + end, crc);
-}
-
 /* `"crc32c": "<hex>"` at the end, over what stands in front of the key's quote. */
 static void bump_meta(struct bytes *b)
 {
@@ -103,17 +94,11 @@ static const struct row {
     const char *under, *name; /* the first file below `under` whose path ends in `name` */
     void (*bump)(struct bytes *b);
 } rows[] = {
-    {"VERSION", "", bump_version},
-    {"series.log", "", bump_series_log},
-    {"checkpoint/", "", bump_checkpoint},
-    {"head/", "", bump_head_or_metadata},
-    {"wal/0", "", bump_segment},
-    {"wal/POSITION", "", bump_position},
-    {"blocks/", "/meta.json", bump_meta},
-    {"blocks/", "/chunks", bump_paged},
-    {"blocks/", "/index", bump_paged},
-    {"refs/", "", bump_refs},
-    {"metadata", "", bump_head_or_metadata},
+    {"VERSION", "", bump_version},        {"series.log", "", bump_series_log},
+    {"checkpoint/", "", bump_checkpoint}, {"head/", "", bump_head_or_metadata},
+    {"wal/0", "", bump_segment},          {"wal/POSITION", "", bump_position},
+    {"blocks/", "/meta.json", bump_meta}, {"blocks/", "/chunks", bump_paged},
+    {"blocks/", "/index", bump_paged},    {"metadata", "", bump_head_or_metadata},
 };
 
 /* ---- the whole directory ---- */
