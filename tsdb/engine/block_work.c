@@ -1,6 +1,6 @@
 /* Flush, compaction and retention of blocks as steps: when, and what stands around them.
  *
- * A round of flushing asks the owners to seal what they have of the due windows, waits until the
+ * A round of flushing begins every quarter of an hour, or at once when much is overdue (a backfill). It asks the owners to seal what they have of the due windows, waits until the
  * sealer has written that, and makes a block of each window, one a step. Chunks that are in blocks
  * leave the head once a round, when no reader of an older view is left; then a checkpoint lets head
  * files and log go. Both pass over everything that the head holds, so they come
@@ -30,6 +30,11 @@
 #define DROP_SHARE    8
 #define DROP_EVERY_NS (INT64_C(10) * 60 * 1000 * 1000 * 1000)
 #define RANGE_MS_MAX  (INT64_C(31) * 24 * 60 * 60 * 1000)
+/* So many chunks (tails, late samples) of windows that are due begin a round at once: some megabytes of
+ * memory. So many times as many do while samples still come to them. */
+#define OVERDUE_CHUNKS 65536u
+#define OVERDUE_ALL    4u
+#define LOOK_EVERY_NS  (INT64_C(1000) * 1000 * 1000)
 /* Samples are old when their window ended so many ranges ago. */
 #define OLD_RANGES 3
 /* Sparse blocks are at most this part of the retention long: so much longer are some samples kept. */
@@ -173,6 +178,12 @@ static void note_block(struct tsdb *db, const struct flush_result *r, int64_t be
              TSDB_I("duration_ms", (tsdb_clock_mono_ns(&db->options.clock) - begin_ns) / 1000000));
 }
 
+/* Windows that end before are about to be dropped. */
+static int64_t kept_from(struct tsdb *db)
+{
+    return sealed_window(db_retention_min(db), db->options.block_range_ms);
+}
+
 static bool anything_in(const struct tsdb *db, int64_t from_ms, int64_t before_ms)
 {
     for (uint32_t i = 0; i < TSDB_PARTITIONS; i++) {
@@ -195,13 +206,17 @@ static void note_held(struct db_life *life, const struct flush_result *r)
     }
 }
 
+struct round_kind {
+    bool patient, quiet; /* as in struct flush_source */
+};
+
 /* Begin a round for the windows that begin before before_ms: all that the head has of them by now
  * is sealed. Stays off if there is nothing. */
-static enum tsdb_status round_begin(struct tsdb *db, int64_t before_ms, bool patient,
+static enum tsdb_status round_begin(struct tsdb *db, int64_t before_ms, struct round_kind kind,
                                     struct tsdb_error *err)
 {
     struct db_life *life = db->life;
-    int64_t from_ms = sealed_window(db_retention_min(db), db->options.block_range_ms);
+    int64_t from_ms = kept_from(db);
     if (!anything_in(db, from_ms, before_ms)) {
         return TSDB_OK;
     }
@@ -219,7 +234,8 @@ static enum tsdb_status round_begin(struct tsdb *db, int64_t before_ms, bool pat
             .join_ms = join_max(db),
             .sparse_chunks = SPARSE_CHUNKS,
             .clock = db->options.clock,
-            .patient = patient,
+            .quiet = kind.quiet,
+            .patient = kind.patient,
             .cancel = &life->stop_background,
         };
         life->flush_held = 0;
@@ -338,6 +354,27 @@ static int64_t round_next_ns(const struct tsdb *db, int64_t now_ns)
     return now_ns + TSDB_MIN(db->options.block_range_ms / 8, ROUND_MS_MAX) * 1000000;
 }
 
+/* A backfill, say: is so much due that it is not to wait for the next round? What still gets samples
+ * is left until it has them all, within bounds. */
+static bool much_overdue(struct tsdb *db, int64_t now_ns, bool *out_quiet)
+{
+    struct head_overdue sum = {0};
+    if (now_ns < db->life->flush_look_ns) {
+        return false;
+    }
+    db->life->flush_look_ns = now_ns + LOOK_EVERY_NS;
+    int64_t from_ms = kept_from(db);
+    int64_t before_ms = due_before(db);
+    for (uint32_t i = 0; i < TSDB_PARTITIONS; i++) {
+        struct head_overdue x = head_windows_overdue(db->heads[i], from_ms, before_ms);
+        sum.all += x.all;
+        sum.quiet += x.quiet;
+    }
+    uint64_t most = db->options.overdue_chunks ? db->options.overdue_chunks : OVERDUE_CHUNKS;
+    *out_quiet = sum.quiet >= most;
+    return *out_quiet || sum.all >= most * OVERDUE_ALL;
+}
+
 /* At the end of a round: what waits for a file is tried again when that is. */
 static void round_report_held(struct tsdb *db)
 {
@@ -346,6 +383,7 @@ static void round_report_held(struct tsdb *db)
         return;
     }
     life->flush_next_ns = TSDB_MIN(life->flush_next_ns, life->flush_held_ns);
+    life->flush_look_ns = life->flush_next_ns;   /* what is held would always be too much */
     if (life->flush_held_by.status != TSDB_OK) { /* else it was said when the wait began */
         atomic_fetch_add_explicit(&life->flush_failures, 1, memory_order_relaxed);
         tsdb_log(TSDB_LOG_ERROR, "flush", "series stay in the head until their file can be read",
@@ -363,9 +401,11 @@ size_t tsdb_flush_step(struct tsdb *db, int64_t now_ns)
     }
     tsdb_mutex_lock(&life->block_work);
     enum tsdb_status status = TSDB_OK;
-    if (!life->flush_round_on && now_ns >= life->flush_next_ns) {
-        status = round_begin(db, due_before(db), true, &err);
-        life->flush_next_ns = round_next_ns(db, now_ns);
+    bool due = now_ns >= life->flush_next_ns;
+    bool quiet = false;
+    if (!life->flush_round_on && (due || much_overdue(db, now_ns, &quiet))) {
+        status = round_begin(db, due_before(db), (struct round_kind){true, quiet}, &err);
+        life->flush_next_ns = due ? round_next_ns(db, now_ns) : life->flush_next_ns;
     }
     if (status == TSDB_OK && life->flush_round_on) {
         status = round_step(db, &count, &err);
@@ -377,6 +417,7 @@ size_t tsdb_flush_step(struct tsdb *db, int64_t now_ns)
     if (status != TSDB_OK) {
         db_flush_forget(db);
         failed(db, "flush", &err, &life->flush_failures, &life->flush_next_ns);
+        life->flush_look_ns = life->flush_next_ns;
     }
     tsdb_mutex_unlock(&life->block_work);
     return count;
@@ -390,7 +431,7 @@ enum tsdb_status tsdb_flush(struct tsdb *db, struct tsdb_error *err)
     }
     tsdb_mutex_lock(&db->life->block_work);
     db_flush_forget(db);
-    enum tsdb_status status = round_begin(db, INT64_MAX, false, err);
+    enum tsdb_status status = round_begin(db, INT64_MAX, (struct round_kind){false, false}, err);
     while (status == TSDB_OK && db->life->flush_round_on) {
         status = round_step(db, &count, err);
     }

@@ -78,6 +78,7 @@ struct db_life {
      * whoever opens or closes. */
     struct tsdb_mutex block_work;
     int64_t flush_next_ns, compact_next_ns; /* not before that: a round, or a failure */
+    int64_t flush_look_ns;                  /* the next look whether much is overdue */
     struct flush_source flush_source;       /* of the round */
     struct flush_round *flush_round;        /* windows found and not written yet; NULL: none */
     bool flush_round_on;                    /* what is due has been sealed */

@@ -44,6 +44,7 @@ struct flush_source {
     int64_t join_ms;        /* which is not longer than that, */
     uint64_t sparse_chunks; /* and has no more chunks than that */
     struct tsdb_clock clock;
+    bool quiet;   /* only windows that get no more just now */
     bool patient; /* files that failed are left alone until their time; false: tried now */
     const _Atomic(uint32_t) *cancel; /* not 0: stop with CANCELLED */
 };

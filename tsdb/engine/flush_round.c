@@ -148,15 +148,15 @@ static enum tsdb_status windows_find(struct flush_round *r, int64_t from_ms, int
 {
     for (uint32_t p = 0; p < TSDB_PARTITIONS; p++) {
         uint32_t room = r->window_cap - r->window_count;
-        uint32_t n = head_windows_due(r->s->heads[p], from_ms, before_ms,
+        uint32_t n = head_windows_due(r->s->heads[p], from_ms, before_ms, r->s->quiet,
                                       r->windows ? r->windows + r->window_count : NULL, room);
         while (n > room) { /* and again: there may be more of them by now */
             if (!windows_ensure(r, (size_t)r->window_count + n)) {
                 return flush_no_memory(err);
             }
             room = r->window_cap - r->window_count;
-            n = head_windows_due(r->s->heads[p], from_ms, before_ms, r->windows + r->window_count,
-                                 room);
+            n = head_windows_due(r->s->heads[p], from_ms, before_ms, r->s->quiet,
+                                 r->windows + r->window_count, room);
         }
         r->window_count += n;
     }

@@ -69,6 +69,8 @@ struct head_window {
     int64_t begin_ms;
     uint32_t count;
     bool used;
+    bool fresh; /* more came since head_windows_overdue looked, */
+    bool quiet; /* and neither between its last two looks nor since */
 };
 struct head_windows {
     int64_t range_ms, most_ms; /* the shortest and the longest; immutable after configure */

@@ -195,13 +195,21 @@ bool head_sealed_flushed(struct head_partition *p, struct head_sealed *s, uint64
  * no series. */
 bool head_window_next(struct head_partition *p, int64_t from_ms, int64_t before_ms,
                       struct head_span *out);
-/* All windows of that kind, in no order, each with how much of it there is. Returns how many there
- * are, which may exceed cap: then cap of them are in out. */
+/* All windows of that kind (quiet: those that got nothing since the look before the last one), in no
+ * order, each with how much of it there is. Returns how many there are, which may exceed cap: then
+ * cap of them are in out. */
 struct head_window_due {
     struct head_span span;
     uint64_t count;
 };
-uint32_t head_windows_due(struct head_partition *p, int64_t from_ms, int64_t before_ms,
+uint32_t head_windows_due(struct head_partition *p, int64_t from_ms, int64_t before_ms, bool quiet,
                           struct head_window_due *out, uint32_t cap);
+/* How much there is in such windows, and how much of that in those which got nothing since the last
+ * look. One thread looks. */
+struct head_overdue {
+    uint64_t all, quiet;
+};
+struct head_overdue head_windows_overdue(struct head_partition *p, int64_t from_ms,
+                                         int64_t before_ms);
 
 #endif

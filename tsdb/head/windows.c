@@ -108,6 +108,8 @@ enum tsdb_status head_windows_add(struct head_windows *w, int64_t t_ms, uint32_t
         x->used = true;
         x->begin_ms = begin_ms;
         x->count += n;
+        x->fresh = true;
+        x->quiet = false;
         TSDB_ASSERT(w->used < w->cap);
     }
     tsdb_mutex_unlock(&w->lock);
@@ -147,7 +149,9 @@ bool head_windows_age(struct head_partition *p, int64_t before_ms)
             int64_t begin_ms = span_of(w, w->items[i].begin_ms).begin_ms;
             struct head_window *x = place(items, w->cap, begin_ms);
             w->used += !x->used;
-            *x = (struct head_window){begin_ms, x->count + w->items[i].count, true};
+            *x = (struct head_window){begin_ms, x->count + w->items[i].count, true,
+                                      x->fresh || w->items[i].fresh,
+                                      (!x->used || x->quiet) && w->items[i].quiet};
         }
     }
     if (items) {
@@ -192,7 +196,7 @@ bool head_window_next(struct head_partition *p, int64_t from_ms, int64_t before_
     return found;
 }
 
-uint32_t head_windows_due(struct head_partition *p, int64_t from_ms, int64_t before_ms,
+uint32_t head_windows_due(struct head_partition *p, int64_t from_ms, int64_t before_ms, bool quiet,
                           struct head_window_due *out, uint32_t cap)
 {
     struct head_windows *w = &p->windows;
@@ -200,7 +204,7 @@ uint32_t head_windows_due(struct head_partition *p, int64_t from_ms, int64_t bef
     tsdb_mutex_lock(&w->lock);
     for (uint32_t i = 0; i < w->cap; i++) {
         struct head_span span;
-        if (!is_due(w, &w->items[i], from_ms, before_ms, &span)) {
+        if (!is_due(w, &w->items[i], from_ms, before_ms, &span) || (quiet && !w->items[i].quiet)) {
             continue;
         }
         if (n < cap) {
@@ -210,4 +214,23 @@ uint32_t head_windows_due(struct head_partition *p, int64_t from_ms, int64_t bef
     }
     tsdb_mutex_unlock(&w->lock);
     return n;
+}
+
+struct head_overdue head_windows_overdue(struct head_partition *p, int64_t from_ms,
+                                         int64_t before_ms)
+{
+    struct head_windows *w = &p->windows;
+    struct head_overdue sum = {0};
+    tsdb_mutex_lock(&w->lock);
+    for (uint32_t i = 0; i < w->cap; i++) {
+        struct head_span span;
+        if (is_due(w, &w->items[i], from_ms, before_ms, &span)) {
+            sum.all += w->items[i].count;
+            w->items[i].quiet = !w->items[i].fresh;
+            w->items[i].fresh = false;
+            sum.quiet += w->items[i].quiet ? w->items[i].count : 0;
+        }
+    }
+    tsdb_mutex_unlock(&w->lock);
+    return sum;
 }

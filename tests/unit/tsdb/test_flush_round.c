@@ -138,6 +138,43 @@ static void tsdb_flush_step__retention_in_the_middle__the_rest_is_written(void *
     assert_int_equal(hx_count(h), kept);
 }
 
+/* A round a quarter of an hour is for what trickles in; a backfill does not gather that long. */
+static void tsdb_flush_step__much_is_overdue__a_round_at_once(void **state)
+{
+    enum {
+        AT_ONCE = 5,
+        OVER = 50
+    };
+    struct hx *h = *state;
+    h->options.overdue_chunks = AT_ONCE;
+    assert_ok(hx_close(h, NULL));
+    rig_open(h);
+    for (uint32_t i = 0; i < AT_ONCE; i++) {
+        put_many(h, i, HX_WALL_MS, 1000, 1);
+    }
+    run_steps(h); /* the round of this quarter is over */
+    for (uint32_t i = 0; i < AT_ONCE; i++) {
+        assert_int_equal(blocks(h), 0);
+        put_many(h, i, T0 + i % 2 * RANGE, 1, 1);
+        run_steps(h);
+        tsdb_clock_sim_advance(&h->clock, 1001); /* as often as it is looked at */
+        run_steps(h);
+    }
+    assert_int_equal(blocks(h), 0); /* samples come */
+    put_many(h, 1, T0 + OVER * RANGE, 1, 1);
+    tsdb_clock_sim_advance(&h->clock, 1001);
+    run_steps(h);
+    assert_int_equal(blocks(h), 2);
+    uint64_t before = hash_all(h);
+    struct head_span span;
+    assert_true(head_window_next(h->db->heads[tsdb_series_partition(h->refs[1])], INT64_MIN,
+                                 INT64_MAX, &span));
+    assert_int_equal(span.begin_ms, T0 + OVER * RANGE); /* what was not quiet waits */
+    assert_ok(hx_close(h, NULL));
+    rig_open(h);
+    assert_int_equal(hash_all(h), before);
+}
+
 /* ---- old samples ---- */
 
 #define OLD (HX_WALL_MS / RANGE * RANGE - 3000 * RANGE)
@@ -260,6 +297,7 @@ static const struct CMUnitTest tests[] = {
     T(tsdb_flush_step__few_bytes_in_blocks__no_checkpoint),
     T(tsdb_flush_step__many_bytes_in_blocks__checkpoint_in_the_middle),
     T(tsdb_flush_step__retention_in_the_middle__the_rest_is_written),
+    T(tsdb_flush_step__much_is_overdue__a_round_at_once),
     T(tsdb_flush_step__old_samples__long_windows),
     T(tsdb_flush_step__few_samples_of_many_years__few_blocks),
     T(flush_round_begin__large_block_between__two_blocks),

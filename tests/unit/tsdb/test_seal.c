@@ -354,27 +354,27 @@ static void head_windows_age__samples_in_short_windows__become_part_of_long_ones
     put(h, 1, now + 2 * RANGE, 2); /* late */
     struct head_partition *p = head_of(h, 1);
     assert_int_equal(head_window_of(p, now + 4 * RANGE).begin_ms, now + 4 * RANGE);
-    assert_int_equal(head_windows_due(p, INT64_MIN, INT64_MAX, NULL, 0), 3);
+    assert_int_equal(head_windows_due(p, INT64_MIN, INT64_MAX, false, NULL, 0), 3);
     assert_true(head_windows_age(p, now + 4 * RANGE));
     assert_int_equal(head_window_of(p, now + 2 * RANGE).begin_ms, now);
     assert_int_equal(head_window_of(p, now + 2 * RANGE).last_ms, now + 3 * RANGE - 1);
     assert_int_equal(head_window_of(p, now + 3 * RANGE).last_ms, now + 4 * RANGE - 1);
     assert_int_equal(head_window_of(p, now + 4 * RANGE).begin_ms, now + 4 * RANGE);
     struct head_window_due due[3];
-    assert_int_equal(head_windows_due(p, INT64_MIN, now + 3 * RANGE, due, 3), 1);
+    assert_int_equal(head_windows_due(p, INT64_MIN, now + 3 * RANGE, false, due, 3), 1);
     assert_int_equal(due[0].count, 2);
     assert_true(head_windows_age(p, now + 2 * RANGE)); /* never back */
     assert_int_equal(head_window_of(p, now + 2 * RANGE).begin_ms, now);
     assert_true(head_windows_age(p, now + 27 * RANGE));
     assert_int_equal(head_window_of(p, now + 8 * RANGE).begin_ms, now);
-    assert_int_equal(head_windows_due(p, INT64_MIN, INT64_MAX, due, 3), 1);
+    assert_int_equal(head_windows_due(p, INT64_MIN, INT64_MAX, false, due, 3), 1);
     assert_int_equal(due[0].count, 3);
     put(h, 1, now + 8 * RANGE, 3); /* goes on where now + 7 * RANGE was */
     put(h, 1, now + 8 * RANGE + 1, 3);
     seal_open(h, INT64_MAX);
     seal_all(h);
     assert_int_equal(count(h, 1, HEAD_VIEW_NONE).all, 3); /* of before, of now, late */
-    assert_int_equal(head_windows_due(p, INT64_MIN, INT64_MAX, due, 3), 1);
+    assert_int_equal(head_windows_due(p, INT64_MIN, INT64_MAX, false, due, 3), 1);
     assert_int_equal(due[0].count, 3);
     assert_int_equal(due[0].span.last_ms, now + 9 * RANGE - 1);
     assert_valid(h);
