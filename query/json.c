@@ -2,6 +2,8 @@
 
 #include "base/format.h"
 #include "query/hist/walk.h"
+#include "query/lang/ast.h"
+#include "query/lang/functions.h"
 #include "query/lang/text.h"
 #include "query/query.h"
 
@@ -252,4 +254,57 @@ enum tsdb_status query_result_json(const struct query_result *r, const struct ts
     }
     tsdb_buf_put_u8(out, '}');
     return w.status;
+}
+
+/* ---- plans ---- */
+
+/* As much as is said of an expression: all of it at every level would be quadratic in the query. */
+#define PLAN_EXPR_BYTES_MAX 256u
+
+static const char *operator_name(const struct query_expr *e)
+{
+    switch (e->kind) {
+    case EXPR_NUMBER:
+    case EXPR_STRING:
+    case EXPR_DURATION:
+        return "literal";
+    case EXPR_VECTOR:
+        return "selector";
+    case EXPR_MATRIX:
+        return "range selector";
+    case EXPR_SUBQUERY:
+        return "subquery";
+    case EXPR_PAREN:
+        return operator_name(query_expr_unwrap(e));
+    case EXPR_UNARY:
+        return token_type_text(e->u.unary.op);
+    case EXPR_BINARY:
+        return token_type_text(e->u.binary.op);
+    case EXPR_AGGREGATE:
+        return token_type_text(e->u.aggregate.op);
+    case EXPR_CALL:
+        return e->u.call.function->name;
+    }
+    return "";
+}
+
+void query_plan_json(const struct query_plan *plan, struct tsdb_buf *out)
+{
+    const struct query_expr *e = plan->expr;
+    char seconds[TSDB_FORMAT_FLOAT_MAX];
+    const char *name = operator_name(e);
+    size_t len = TSDB_MIN(e->end - e->start, PLAN_EXPR_BYTES_MAX);
+    tsdb_buf_put_str(out, "{\"operator\":");
+    json_string(out, name, strlen(name));
+    tsdb_buf_put_str(out, ",\"expr\":");
+    json_string(out, e->text->data + e->start, len);
+    tsdb_buf_printf(out, ",\"series\":%llu,\"samples\":%llu,\"seconds\":",
+                    (unsigned long long)plan->series, (unsigned long long)plan->samples);
+    tsdb_buf_put(out, seconds, tsdb_format_float_json(seconds, (double)plan->ns / 1e9));
+    tsdb_buf_put_str(out, ",\"children\":[");
+    for (const struct query_plan *p = plan->first; p; p = p->next) {
+        query_plan_json(p, out);
+        tsdb_buf_put_str(out, p->next ? "," : "");
+    }
+    tsdb_buf_put_str(out, "]}");
 }

@@ -96,6 +96,15 @@ struct query_stats {
     uint32_t step_count;
     int64_t prepare_ns, eval_ns, total_ns;
 };
+/* What one operator of an evaluation did, what is below it included (`explain`). */
+struct query_plan {
+    const struct query_expr *expr;
+    uint64_t series;  /* that it gave */
+    uint64_t samples; /* read from storage */
+    int64_t ns;       /* wall time */
+    struct query_plan *parent, *next;
+    struct query_plan *first, *last; /* children, in the order of their building */
+};
 struct query_result {
     enum query_type type;
     /* vector: one point each; matrix: rising points. Sorted by labels, unless the query sorts. */
@@ -111,12 +120,14 @@ struct query_result {
     uint32_t note_count;
     bool truncated; /* cut by `limit` */
     struct query_stats stats;
+    const struct query_plan *plan; /* NULL: not asked for */
 };
 struct query_params {
     int64_t start_ms, end_ms, step_ms; /* instant: start == end, step 0 */
     int64_t lookback_ms;               /* 0 = that of the options */
     uint32_t limit;                    /* most series, 0 = all */
     bool per_step_stats;               /* count samples by step too */
+    bool explain;                      /* measure every operator */
 };
 /* Evaluate at one time (step_ms 0) or over steps. *out lives in the arena.
  * UNSUPPORTED ("... not supported yet", naming the function or feature), INVALID (evaluation errors
@@ -136,5 +147,8 @@ enum tsdb_status query_eval(struct tsdb *db, const struct query_options *options
  * Returns OK, CANCELLED, TIMEOUT; errors of memory are the buffer's `failed`. */
 enum tsdb_status query_result_json(const struct query_result *r, const struct tsdb_request *request,
                                    struct tsdb_buf *out) TSDB_WUR;
+/* As it was written, cut after 256 bytes:
+ * {"operator":"sum","expr":"sum(up)","series":1,"samples":3,"seconds":0.001,"children":[...]} */
+void query_plan_json(const struct query_plan *plan, struct tsdb_buf *out);
 
 #endif

@@ -95,6 +95,47 @@ void exec_release(struct exec *x, uint64_t samples)
     x->samples_now -= samples;
 }
 
+/* ---- explain ---- */
+
+struct query_plan *exec_plan_new(struct exec *x, const struct query_expr *e,
+                                 enum tsdb_status *status)
+{
+    if (!x->plan) {
+        return NULL;
+    }
+    struct query_plan *plan = TSDB_ARENA_NEW(x->arena, struct query_plan);
+    if (!plan) {
+        *status = exec_nomem(x);
+        return NULL;
+    }
+    *plan = (struct query_plan){.expr = e, .parent = x->plan};
+    if (x->plan->last) {
+        x->plan->last->next = plan;
+    } else {
+        x->plan->first = plan;
+    }
+    x->plan->last = plan;
+    return plan;
+}
+
+struct exec_work exec_work_begin(struct exec *x, struct query_plan *plan)
+{
+    struct exec_work w = {.outer = x->plan};
+    if (plan) {
+        x->plan = plan;
+        w.begin_ns = tsdb_clock_mono_ns(x->request->clock);
+    }
+    return w;
+}
+
+void exec_work_end(struct exec *x, struct query_plan *plan, const struct exec_work *w)
+{
+    if (plan) {
+        plan->ns += tsdb_clock_mono_ns(x->request->clock) - w->begin_ns;
+        x->plan = w->outer;
+    }
+}
+
 /* ---- memory ---- */
 
 struct tsdb_arena *exec_scratch(struct exec *x)

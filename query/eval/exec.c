@@ -332,6 +332,8 @@ enum tsdb_status query_eval_source(const struct query_source *source,
         .lookback_ms = params->lookback_ms > 0 ? params->lookback_ms : options->lookback_ms,
     };
     struct query_result r = {0};
+    struct query_plan whole = {.expr = expr}; /* its child is the root */
+    x.plan = params->explain ? &whole : NULL;
     int64_t begin = tsdb_clock_mono_ns(request->clock);
     enum tsdb_status status = check_params(&x, expr, params);
     if (status == TSDB_OK) {
@@ -351,6 +353,7 @@ enum tsdb_status query_eval_source(const struct query_source *source,
     }
     int64_t end = tsdb_clock_mono_ns(request->clock);
     if (status == TSDB_OK) {
+        r.plan = whole.first;
         r.stats = (struct query_stats){.samples_loaded = x.samples_read,
                                        .samples_peak = x.samples_peak,
                                        .samples_queryable = x.tally.queryable,

@@ -92,17 +92,8 @@ static enum tsdb_status subquery_points(struct matrix *m, struct points *out)
     return status;
 }
 
-enum tsdb_status matrix_next(struct matrix *m, struct points *out)
+static enum tsdb_status read_points(struct matrix *m, uint32_t pos, struct points *out)
 {
-    TSDB_ASSERT(m->pos < m->series_count);
-    uint32_t pos = m->pos++;
-    enum tsdb_status status = exec_poll(m->x);
-    if (status != TSDB_OK) {
-        return status;
-    }
-    if (m->body) {
-        return subquery_points(m, out);
-    }
     *out = (struct points){0};
     if (m->grid.count == 0) {
         return TSDB_OK;
@@ -111,7 +102,7 @@ enum tsdb_status matrix_next(struct matrix *m, struct points *out)
     int64_t max_ms = time_add(matrix_window_end(m, m->grid.count - 1), m->after_ms);
     struct tsdb_columns c;
     min_ms = time_add(min_ms, 1);
-    status = m->read(m->x, m->set.refs[pos], min_ms, max_ms, m->scratch, &c);
+    enum tsdb_status status = m->read(m->x, m->set.refs[pos], min_ms, max_ms, m->scratch, &c);
     if (status == TSDB_OK) {
         status = exec_hold(m->x, c.count);
     }
@@ -121,6 +112,20 @@ enum tsdb_status matrix_next(struct matrix *m, struct points *out)
     if (status == TSDB_OK) {
         exec_release(m->x, c.count); /* held while this series is worked on */
     }
+    return status;
+}
+
+enum tsdb_status matrix_next(struct matrix *m, struct points *out)
+{
+    TSDB_ASSERT(m->pos < m->series_count);
+    uint32_t pos = m->pos++;
+    enum tsdb_status status = exec_poll(m->x);
+    if (status != TSDB_OK) {
+        return status;
+    }
+    const struct exec_work work = exec_work_begin(m->x, m->plan);
+    status = m->body ? subquery_points(m, out) : read_points(m, pos, out);
+    exec_work_end(m->x, m->plan, &work);
     return status;
 }
 
@@ -336,5 +341,16 @@ enum tsdb_status matrix_build(struct exec *x, const struct query_expr *e, const 
     *m = (struct matrix){.x = x, .expr = e, .grid = *grid};
     *out = m;
     TSDB_ASSERT(e->kind == EXPR_MATRIX || e->kind == EXPR_SUBQUERY);
-    return e->kind == EXPR_MATRIX ? selector_matrix(m, e) : subquery_matrix(m, e);
+    enum tsdb_status status = TSDB_OK;
+    m->plan = exec_plan_new(x, e, &status);
+    if (status != TSDB_OK) {
+        return status;
+    }
+    const struct exec_work work = exec_work_begin(x, m->plan);
+    status = e->kind == EXPR_MATRIX ? selector_matrix(m, e) : subquery_matrix(m, e);
+    exec_work_end(x, m->plan, &work);
+    if (m->plan) {
+        m->plan->series = m->series_count;
+    }
+    return status;
 }

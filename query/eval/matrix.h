@@ -8,6 +8,7 @@
 struct matrix {
     struct exec *x;
     const struct query_expr *expr;
+    struct query_plan *plan; /* with explain */
     struct op_series *series;
     uint32_t series_count;
     uint32_t pos;

@@ -104,6 +104,27 @@ enum tsdb_status column_keep(struct exec *x, struct column *dst, const struct co
 
 /* ---- operators in general ---- */
 
+enum tsdb_status exec_build(struct exec *x, const struct query_expr *e, const struct grid *grid,
+                            struct op **out)
+{
+    enum tsdb_status status = TSDB_OK;
+    struct query_plan *plan = exec_plan_new(x, query_expr_unwrap(e), &status);
+    if (status != TSDB_OK) {
+        return status;
+    }
+    struct exec_work work = exec_work_begin(x, plan);
+    status = x->build(x, e, grid, out);
+    exec_work_end(x, plan, &work);
+    if (status == TSDB_OK) {
+        (*out)->turn = ++x->turns;
+        (*out)->plan = plan;
+        if (plan) {
+            plan->series = (*out)->series_count;
+        }
+    }
+    return status;
+}
+
 struct op *op_new(struct exec *x, size_t bytes, const struct query_expr *e, const struct grid *grid,
                   enum tsdb_status (*next)(struct op *, struct column *))
 {
@@ -126,7 +147,9 @@ enum tsdb_status op_next(struct op *op, struct column *out)
     enum tsdb_status status = exec_poll(op->x);
     if (status == TSDB_OK) {
         op->x->turn = op->turn > 0 ? op->turn : outer; /* 0: part of the one around it */
+        const struct exec_work work = exec_work_begin(op->x, op->plan);
         status = op->next(op, out);
+        exec_work_end(op->x, op->plan, &work);
         op->x->turn = outer;
     }
     op->pos++;

@@ -93,6 +93,7 @@ struct op {
     uint32_t series_count;
     uint32_t pos;  /* series handed out */
     uint32_t turn; /* when Prometheus would evaluate it: after what it is made of, left to right */
+    struct query_plan *plan; /* with explain: what it did; NULL: part of the one around it */
 };
 
 struct exec_scratch {
@@ -135,8 +136,9 @@ struct exec {
     struct index_regexes regexes; /* of label_replace and info; selectors have those of storage */
     struct exec_note *notes;      /* newest first */
     uint32_t note_count;
-    uint32_t turns; /* operators built so far */
-    uint32_t turn;  /* of the operator that computes; 0 while building */
+    uint32_t turns;          /* operators built so far */
+    uint32_t turn;           /* of the operator that computes; 0 while building */
+    struct query_plan *plan; /* with explain: of the operator that works; else NULL */
 };
 
 /* ---- context.c: limits ---- */
@@ -199,6 +201,21 @@ struct number_text number_text(double v);
 /* "quantile value should be between 0 and 1, got 2", if q is not. */
 void exec_note_quantile(struct exec *x, double q, uint32_t pos);
 
+/* ---- context.c: explain ---- */
+
+/* Work for an operator begins and ends; in between, what is read is counted for it. */
+struct exec_work {
+    struct query_plan *outer;
+    int64_t begin_ns;
+};
+/* A new operator of expression e below the one that works. NULL: nobody asks, or out of memory, which
+ * *status says. */
+struct query_plan *exec_plan_new(struct exec *x, const struct query_expr *e,
+                                 enum tsdb_status *status);
+/* plan NULL: nothing happens. */
+struct exec_work exec_work_begin(struct exec *x, struct query_plan *plan);
+void exec_work_end(struct exec *x, struct query_plan *plan, const struct exec_work *w);
+
 /* ---- op.c: columns ---- */
 
 enum tsdb_status column_init(struct exec *x, struct column *c, uint32_t steps) TSDB_WUR;
@@ -227,15 +244,8 @@ enum tsdb_status column_keep(struct exec *x, struct column *dst, const struct co
 /* ---- op.c: operators in general ---- */
 
 /* The operator of a subexpression. */
-static inline enum tsdb_status exec_build(struct exec *x, const struct query_expr *e,
-                                          const struct grid *grid, struct op **out)
-{
-    enum tsdb_status status = x->build(x, e, grid, out);
-    if (status == TSDB_OK) {
-        (*out)->turn = ++x->turns;
-    }
-    return status;
-}
+enum tsdb_status exec_build(struct exec *x, const struct query_expr *e, const struct grid *grid,
+                            struct op **out) TSDB_WUR;
 /* Allocate an operator of `bytes` (struct op first). NULL: out of memory. */
 struct op *op_new(struct exec *x, size_t bytes, const struct query_expr *e, const struct grid *grid,
                   enum tsdb_status (*next)(struct op *, struct column *));

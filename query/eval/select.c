@@ -271,6 +271,9 @@ enum tsdb_status select_read(struct exec *x, uint32_t ref, int64_t min_ms, int64
         x->source->ops->read(x->source->ctx, ref, range, scratch, out, x->err);
     if (status == TSDB_OK) {
         x->samples_read += out->count;
+        for (struct query_plan *p = x->plan; p; p = p->parent) {
+            p->samples += out->count;
+        }
     }
     return exec_stopped(x, status);
 }

@@ -53,6 +53,14 @@ static void put_per_step(struct tsdb_buf *out, const char *key, const uint64_t *
     tsdb_buf_put_str(out, "],");
 }
 
+/* Something more into the data object that was put last: `"key":`, whose value and `}` follow. */
+static void reopen_data(struct tsdb_buf *out, const char *key)
+{
+    TSDB_ASSERT(out->len > 0 && out->data[out->len - 1] == '}');
+    out->len--;
+    tsdb_buf_printf(out, ",\"%s\":", key);
+}
+
 /* `stats` of the data object, behind the result. */
 static void put_stats(struct call *c, const struct query_stats *s, int64_t queue_ns,
                       const struct query_params *p)
@@ -61,9 +69,8 @@ static void put_stats(struct call *c, const struct query_stats *s, int64_t queue
     if (out->failed) {
         return;
     }
-    TSDB_ASSERT(out->len > 0 && out->data[out->len - 1] == '}');
-    out->len--;
-    tsdb_buf_put_str(out, ",\"stats\":{\"timings\":{");
+    reopen_data(out, "stats");
+    tsdb_buf_put_str(out, "{\"timings\":{");
     put_seconds(out, "evalTotalTime", s->prepare_ns + s->eval_ns);
     tsdb_buf_put_u8(out, ',');
     put_seconds(out, "resultSortTime", 0);
@@ -190,6 +197,11 @@ static void evaluate(struct call *c, const struct query_expr *expr,
     if (params_get(&c->params, "stats").len > 0) {
         put_stats(c, &result.stats, queue_ns, params);
     }
+    if (result.plan && !c->out.failed) {
+        reopen_data(&c->out, "explain");
+        query_plan_json(result.plan, &c->out);
+        tsdb_buf_put_u8(&c->out, '}');
+    }
     truncated_note(c, &result);
 }
 
@@ -216,6 +228,7 @@ static bool common_args(struct call *c, struct query_params *p)
     p->per_step_stats =
         c->server->options.feature_per_step_stats && v.len == 3 && memcmp(v.data, "all", 3) == 0;
     p->lookback_ms = TSDB_MAX(p->lookback_ms, 0); /* 0 or less: the engine's */
+    p->explain = params_get(&c->params, "explain").len > 0;
     return true;
 }
 

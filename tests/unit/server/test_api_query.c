@@ -206,6 +206,55 @@ static void query__stats__are_added(void **state)
     http_answer_free(&a);
 }
 
+/* Whether the answer's plan has this part, times left out. */
+static void assert_plan_has(const char *body, const char *part)
+{
+    char plain[4096];
+    size_t n = 0;
+    const char *p = strstr(body, "\"explain\":");
+    assert_non_null(p);
+    while (*p && n + 1 < sizeof plain) {
+        if (strncmp(p, "\"seconds\":", 10) == 0) {
+            p += strcspn(p, ",") + 1;
+            continue;
+        }
+        plain[n++] = *p++;
+    }
+    plain[n] = '\0';
+    if (!strstr(plain, part)) {
+        fail_msg("%s lacks %s", plain, part);
+    }
+}
+
+static void query__explain__tree_of_operators(void **state)
+{
+    (void)state;
+    struct http_answer a;
+    start();
+    write_some();
+    http_client_once(port, "GET",
+                     "/api/v1/query_range?start=1700000000&end=1700000060&step=30&explain=1&stats=1"
+                     "&query=sum(a)%2Bmax_over_time(sum(a)%5B1m:30s%5D)",
+                     NULL, NULL, 0, &a);
+    assert_int_equal(a.status, 200);
+    assert_non_null(strstr(a.body, ",\"stats\":{"));
+    assert_plan_has(a.body, "\"explain\":{\"operator\":\"+\",\"expr\":\"sum(a)+max_over_time("
+                            "sum(a)[1m:30s])\",\"series\":1,\"samples\":4,\"children\":["
+                            "{\"operator\":\"sum\",\"expr\":\"sum(a)\",\"series\":1,\"samples\":2,"
+                            "\"children\":[{\"operator\":\"selector\",\"expr\":\"a\",\"series\":1,"
+                            "\"samples\":2,\"children\":[]}]}");
+    assert_plan_has(a.body, "{\"operator\":\"subquery\",\"expr\":\"sum(a)[1m:30s]\",");
+    http_answer_free(&a);
+    http_client_once(port, "GET", "/api/v1/query?query=rate(a%5B1m%5D)&time=1700000000&explain=1",
+                     NULL, NULL, 0, &a);
+    assert_plan_has(a.body, "{\"operator\":\"rate\",\"expr\":\"rate(a[1m])\",");
+    assert_plan_has(a.body, "\"operator\":\"range selector\",\"expr\":\"a[1m]\",");
+    http_answer_free(&a);
+    http_client_once(port, "GET", "/api/v1/query?query=a", NULL, NULL, 0, &a);
+    assert_null(strstr(a.body, "explain"));
+    http_answer_free(&a);
+}
+
 /* What `samples` of the answer's stats says. */
 static void expect_samples(const char *path, const char *want)
 {
@@ -476,6 +525,7 @@ static const struct CMUnitTest tests[] = {
     CASE(query__lookback_delta__is_taken),
     CASE(query__stats__are_added),
     CASE(query__stats_all__samples_by_step),
+    CASE(query__explain__tree_of_operators),
     CASE(query__memory_limit__is_an_error_and_gives_all_back),
     CASE(query__queue_full__is_503_and_health_goes_on),
     CASE(query__time_runs_out_in_the_queue__is_a_timeout),
