@@ -19,28 +19,63 @@ static const double powers_of_ten[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6, 
 
 /* ---- integers ---- */
 
+/* The eight digits of v < 10^8 as text in a register, the first one in the lowest byte. Text that goes
+ * through memory in pieces and back as a whole would wait for it: this is what a query's answer is
+ * made of. */
+static uint64_t eight_digits(uint32_t v)
+{
+    uint64_t fours = v / 10000 | (uint64_t)(v % 10000) << 32;
+    uint64_t hundreds = (fours * 10486) >> 20 & UINT64_C(0x0000007f0000007f);
+    uint64_t twos = hundreds | (fours - 100 * hundreds) << 16;
+    uint64_t tens = (twos * 103) >> 10 & UINT64_C(0x000f000f000f000f);
+    return (tens | (twos - 10 * tens) << 8) + UINT64_C(0x3030303030303030);
+}
+
+/* The number of digits of v < 10^8, 1 for 0. */
+static unsigned digit_count(uint32_t v)
+{
+    static const uint32_t first_of[] = {0,      10,      100,      1000,     10000,
+                                        100000, 1000000, 10000000, 100000000};
+    unsigned guess = (unsigned)((32 - __builtin_clz(v | 1)) * 1233) >> 12; /* log10(2) */
+    return guess + (guess == 0 || v >= first_of[guess]);
+}
+
+static char *put_eight(char *p, uint32_t v)
+{
+    tsdb_store_le64((uint8_t *)p, eight_digits(v));
+    return p + 8;
+}
+
+/* v < 10^8 without zeroes in front; writes 8 bytes whatever it returns. */
+static char *put_up_to_eight(char *p, uint32_t v)
+{
+    unsigned n = digit_count(v);
+    tsdb_store_le64((uint8_t *)p, eight_digits(v) >> 8 * (8 - n));
+    return p + n;
+}
+
+#define TEN_TO_8 UINT64_C(100000000)
+
+/* Writes up to 8 bytes beyond what it returns. */
+static char *put_u64(char *p, uint64_t v)
+{
+    if (v < TEN_TO_8) {
+        return put_up_to_eight(p, (uint32_t)v);
+    }
+    if (v < TEN_TO_8 * TEN_TO_8) {
+        p = put_up_to_eight(p, (uint32_t)(v / TEN_TO_8));
+    } else {
+        p = put_up_to_eight(p, (uint32_t)(v / (TEN_TO_8 * TEN_TO_8)));
+        p = put_eight(p, (uint32_t)(v / TEN_TO_8 % TEN_TO_8));
+    }
+    return put_eight(p, (uint32_t)(v % TEN_TO_8));
+}
+
 size_t tsdb_format_u64(char *out, uint64_t v)
 {
-    /* Two digits for each division: this is what a query's answer is made of. */
-    static const char pairs[] = "00010203040506070809101112131415161718192021222324"
-                                "25262728293031323334353637383940414243444546474849"
-                                "50515253545556575859606162636465666768697071727374"
-                                "75767778798081828384858687888990919293949596979899";
-    char digits[20];
-    size_t i = sizeof digits;
-    for (; v >= 100; v /= 100) {
-        i -= 2;
-        memcpy(digits + i, pairs + 2 * (v % 100), 2);
-    }
-    if (v >= 10) {
-        i -= 2;
-        memcpy(digits + i, pairs + 2 * v, 2);
-    } else {
-        digits[--i] = (char)('0' + v);
-    }
-    memcpy(out, digits + i, sizeof digits - i);
-    out[sizeof digits - i] = '\0';
-    return sizeof digits - i;
+    char *p = put_u64(out, v);
+    *p = '\0';
+    return (size_t)(p - out);
 }
 
 size_t tsdb_format_i64(char *out, int64_t v)
@@ -99,33 +134,51 @@ bool tsdb_parse_i64(const char *s, size_t len, int64_t *out)
 
 /* |v| = 0.d1 d2 .. dn * 10^point, no zero at either end; count 0 is zero. */
 struct digits {
-    char d[20];
+    char d[32];
     int count;
     int point;
 };
 
 static void digits_from_u64(struct digits *out, uint64_t v, int exponent)
 {
-    char text[24];
-    int n = (int)tsdb_format_u64(text, v);
+    int n = (int)tsdb_format_u64(out->d, v);
     int count = n;
-    while (count > 0 && text[count - 1] == '0') {
+    while (count > 0 && out->d[count - 1] == '0') {
         count--;
     }
-    memcpy(out->d, text, (size_t)count);
     out->count = count;
     out->point = count > 0 ? n + exponent : 0;
 }
 
-static void digits_shortest(struct digits *out, double v)
+/* Values with up to three decimals, as people and programs round them. At most 15 digits: of those
+ * no two decimals read back as the same double, so the one that does is the shortest. */
+#define DECIMALS     3
+#define DECIMALS_TEN 1000.0
+static bool few_decimals(double v, struct tsdb_decimal *out)
 {
+    if (!(v < 1e12)) {
+        return false;
+    }
+    uint64_t scaled = (uint64_t)(v * DECIMALS_TEN + 0.5);
+    *out = (struct tsdb_decimal){scaled, -DECIMALS};
+    return (double)scaled / DECIMALS_TEN == v;
+}
+
+/* v >= 0, finite. */
+static struct tsdb_decimal decimal_of(double v)
+{
+    struct tsdb_decimal d;
     /* Counters and sizes: below 2^53 no other integer reads back as v, so its own digits are the
      * shortest. */
     if (v < 0x1p53 && (double)(uint64_t)v == v) {
-        digits_from_u64(out, (uint64_t)v, 0);
-        return;
+        return (struct tsdb_decimal){(uint64_t)v, 0};
     }
-    struct tsdb_decimal decimal = tsdb_shortest_decimal(v);
+    return few_decimals(v, &d) ? d : tsdb_shortest_decimal(v);
+}
+
+static void digits_shortest(struct digits *out, double v)
+{
+    struct tsdb_decimal decimal = decimal_of(v);
     digits_from_u64(out, decimal.digits, decimal.exponent);
 }
 
@@ -208,14 +261,64 @@ static size_t put_shortest(char *out, double v, put_fn put)
     if (special > 0) {
         return special;
     }
-    struct digits g;
+    struct digits g = {0};
     digits_shortest(&g, __builtin_fabs(v));
     return put(out, &g, __builtin_signbit(v) != 0);
 }
 
+/* digits * 10^-places, places up to 16, no zeroes at the end. */
+static char *put_decimal(char *p, uint64_t digits, unsigned places)
+{
+    static const uint64_t powers[] = {
+        1,
+        10,
+        100,
+        1000,
+        10000,
+        100000,
+        1000000,
+        10000000,
+        100000000,
+        1000000000,
+        10000000000,
+        100000000000,
+        1000000000000,
+        10000000000000,
+        100000000000000,
+        1000000000000000,
+        10000000000000000,
+    };
+    uint64_t fraction = digits % powers[places] * powers[16 - places];
+    p = put_u64(p, digits / powers[places]);
+    if (fraction == 0) {
+        return p;
+    }
+    *p++ = '.';
+    p = put_eight(p, (uint32_t)(fraction / TEN_TO_8));
+    p = put_eight(p, (uint32_t)(fraction % TEN_TO_8));
+    while (p[-1] == '0') {
+        p--;
+    }
+    return p;
+}
+
 size_t tsdb_format_float_fixed(char *out, double v)
 {
-    return put_shortest(out, v, put_fixed);
+    double abs = __builtin_fabs(v);
+    if (!(abs < 1e15 && abs >= 1e-3)) {
+        return put_shortest(out, v, put_fixed);
+    }
+    struct tsdb_decimal d = decimal_of(abs);
+    if (d.exponent < -16 || d.exponent > 0) {
+        return put_shortest(out, v, put_fixed);
+    }
+    char *p = out;
+    if (v < 0) {
+        *p++ = '-';
+    }
+    p = put_decimal(p, d.digits, (unsigned)-d.exponent);
+    *p = '\0';
+    return (size_t)(p - out);
 }
 
 size_t tsdb_format_float_go_e(char *out, double v)
@@ -241,7 +344,7 @@ size_t tsdb_format_float_go_g(char *out, double v)
     if (special > 0) {
         return special;
     }
-    struct digits g;
+    struct digits g = {0};
     digits_shortest(&g, __builtin_fabs(v));
     int exponent = g.count > 0 ? g.point - 1 : 0;
     if (exponent < -4 || exponent >= 6) {

@@ -11,9 +11,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define TSDB_FORMAT_FLOAT_MAX 352 /* enough for any double in fixed notation, with NUL */
+#define TSDB_FORMAT_FLOAT_MAX     352 /* enough for any double in fixed notation, with NUL */
+#define TSDB_FORMAT_JSON_MAX      64  /* for tsdb_format_float_json */
+#define TSDB_FORMAT_TIMESTAMP_MAX 32  /* for tsdb_format_timestamp_ms */
 
-/* All return the length written (without NUL); out has room for TSDB_FORMAT_FLOAT_MAX.
+/* All return the length written (without NUL); out has room for TSDB_FORMAT_FLOAT_MAX, unless there
+ * is a smaller bound above, of which more than is returned may be written.
  * NaN, +Inf, -Inf, -0 as in Go. */
 size_t tsdb_format_float_json(char *out, double v);  /* sample values in API answers */
 size_t tsdb_format_float_fixed(char *out, double v); /* 'f', -1: scalar results */

@@ -12,6 +12,32 @@ static bool is_plain(uint8_t c)
     return c >= 0x20 && c < 0x80 && c != '"' && c != '\\';
 }
 
+/* Are all eight bytes plain? Each test leaves its answer in the top bit of each byte. */
+static bool is_plain_eight(const char *s)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101);
+    const uint64_t tops = UINT64_C(0x8080808080808080);
+    uint64_t x;
+    memcpy(&x, s, sizeof x);
+    uint64_t quote = x ^ ('"' * ones);
+    uint64_t slash = x ^ ('\\' * ones);
+    uint64_t odd = x | (x - 0x20 * ones) | (quote - ones) | (slash - ones);
+    return (odd & tops) == 0;
+}
+
+/* How many bytes from s[0] on are plain. */
+static size_t plain_run(const char *s, size_t len)
+{
+    size_t n = 0;
+    while (n + 8 <= len && is_plain_eight(s + n)) {
+        n += 8;
+    }
+    while (n < len && is_plain((uint8_t)s[n])) {
+        n++;
+    }
+    return n;
+}
+
 static void put_escape(struct tsdb_buf *out, uint8_t c)
 {
     switch (c) {
@@ -40,13 +66,10 @@ void json_string(struct tsdb_buf *out, const char *s, size_t len)
 {
     tsdb_buf_put_u8(out, '"');
     for (size_t i = 0; i < len;) {
-        size_t run = i;
-        while (run < len && is_plain((uint8_t)s[run])) {
-            run++;
-        }
-        if (run > i) {
-            tsdb_buf_put(out, s + i, run - i);
-            i = run;
+        size_t run = plain_run(s + i, len - i);
+        if (run > 0) {
+            tsdb_buf_put(out, s + i, run);
+            i += run;
             continue;
         }
         if ((uint8_t)s[i] < 0x80) {
@@ -148,22 +171,63 @@ void json_histogram(struct tsdb_buf *out, const struct tsdb_histogram *m)
 
 /* ---- results ---- */
 
-static void put_point(struct tsdb_buf *out, const struct query_point *p)
+/* What a point with a float may take, with brackets, comma and quotes. */
+#define POINT_BYTES_MAX (8u + TSDB_FORMAT_TIMESTAMP_MAX + TSDB_FORMAT_JSON_MAX)
+
+/* Texts of times, by the place of a point in its series: those of all series are mostly the same. */
+#define TIMES_MAX  1024u
+#define TIMES_FROM 4u /* series, before that is worth its memory */
+struct times {
+    struct {
+        int64_t t_ms;
+        uint32_t len; /* 0: none yet */
+        char text[TSDB_FORMAT_TIMESTAMP_MAX];
+    } items[TIMES_MAX];
+};
+
+static char *put_time(char *p, struct times *times, uint32_t place, int64_t t_ms)
 {
-    tsdb_buf_put_u8(out, '[');
-    json_timestamp(out, p->t_ms);
-    tsdb_buf_put_u8(out, ',');
-    if (p->histogram) {
-        json_histogram(out, p->histogram);
-    } else {
-        json_float(out, p->value);
+    if (!times) {
+        return p + tsdb_format_timestamp_ms(p, t_ms);
     }
-    tsdb_buf_put_u8(out, ']');
+    uint32_t i = place % TIMES_MAX;
+    if (times->items[i].len == 0 || times->items[i].t_ms != t_ms) {
+        times->items[i].t_ms = t_ms;
+        times->items[i].len = (uint32_t)tsdb_format_timestamp_ms(times->items[i].text, t_ms);
+    }
+    memcpy(p, times->items[i].text, TSDB_FORMAT_TIMESTAMP_MAX);
+    return p + times->items[i].len;
+}
+
+/* The point at this place of its series. times: may be NULL. */
+static void put_point(struct tsdb_buf *out, const struct query_point *point, struct times *times,
+                      uint32_t place)
+{
+    char *begin = (char *)tsdb_buf_reserve(out, POINT_BYTES_MAX);
+    if (!begin) {
+        return;
+    }
+    char *p = begin;
+    *p++ = '[';
+    p = put_time(p, times, place, point->t_ms);
+    *p++ = ',';
+    if (point->histogram) {
+        out->len += (size_t)(p - begin);
+        json_histogram(out, point->histogram);
+        tsdb_buf_put_u8(out, ']');
+        return;
+    }
+    *p++ = '"';
+    p += tsdb_format_float_json(p, point->value);
+    *p++ = '"';
+    *p++ = ']';
+    out->len += (size_t)(p - begin);
 }
 
 /* Looks at the request every so many points and series. */
 struct watch {
     const struct tsdb_request *request;
+    struct times *times; /* NULL: no memory for it, or not worth it */
     uint32_t turns;
     enum tsdb_status status;
 };
@@ -186,9 +250,13 @@ static void put_points(struct tsdb_buf *out, const struct query_series *s, bool 
         if ((s->points[i].histogram != NULL) != histograms) {
             continue;
         }
-        tsdb_buf_put_str(out, any ? "," : histograms ? ",\"histograms\":[" : ",\"values\":[");
+        if (any) {
+            tsdb_buf_put_u8(out, ',');
+        } else {
+            tsdb_buf_put_str(out, histograms ? ",\"histograms\":[" : ",\"values\":[");
+        }
         any = true;
-        put_point(out, &s->points[i]);
+        put_point(out, &s->points[i], w->times, i);
     }
     if (any) {
         tsdb_buf_put_u8(out, ']');
@@ -204,7 +272,7 @@ static void put_series(struct tsdb_buf *out, const struct query_result *r, struc
         json_labels(out, &s->labels);
         if (r->type == QUERY_TYPE_VECTOR) {
             tsdb_buf_put_str(out, s->points[0].histogram ? ",\"histogram\":" : ",\"value\":");
-            put_point(out, &s->points[0]);
+            put_point(out, &s->points[0], w->times, 0);
         } else {
             put_points(out, s, false, w);
             put_points(out, s, true, w);
@@ -231,10 +299,26 @@ static void put_scalar(struct tsdb_buf *out, const struct query_point *p)
     tsdb_buf_put_str(out, "\"]");
 }
 
+/* Room for a large answer at once: growing by doubling would move and touch it several times over. */
+#define POINT_BYTES_USUAL 36u
+static void reserve_usual(const struct query_result *r, struct tsdb_buf *out)
+{
+    uint64_t points = 0;
+    for (uint32_t i = 0; i < r->series_count; i++) {
+        points += r->series[i].point_count;
+    }
+    size_t most = out->len_max == 0 ? SIZE_MAX : out->len_max - TSDB_MIN(out->len, out->len_max);
+    (void)tsdb_buf_reserve(out, (size_t)TSDB_MIN(points * POINT_BYTES_USUAL, (uint64_t)most));
+}
+
 enum tsdb_status query_result_json(const struct query_result *r, const struct tsdb_request *request,
                                    struct tsdb_buf *out)
 {
     struct watch w = {.request = request, .status = TSDB_OK};
+    if (r->series_count >= TIMES_FROM) {
+        w.times = tsdb_mem_alloc_zero(TSDB_MEM_QUERY, sizeof *w.times);
+    }
+    reserve_usual(r, out);
     tsdb_buf_printf(out, "{\"resultType\":\"%s\",\"result\":", query_type_name(r->type));
     switch (r->type) {
     case QUERY_TYPE_SCALAR:
@@ -253,6 +337,7 @@ enum tsdb_status query_result_json(const struct query_result *r, const struct ts
         break;
     }
     tsdb_buf_put_u8(out, '}');
+    tsdb_mem_free(TSDB_MEM_QUERY, w.times, sizeof *w.times);
     return w.status;
 }
 

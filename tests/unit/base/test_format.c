@@ -124,6 +124,34 @@ static void format_float_fixed__extremes__all_digits_fit(void **state)
     assert_true(longest > 320 && longest < TSDB_FORMAT_FLOAT_MAX);
 }
 
+static void format_float__few_decimals__as_they_were_written(void **state)
+{
+    (void)state;
+    struct tsdb_prng prng;
+    tsdb_prng_init(&prng, 11);
+    for (int round = 0; round < 200000; round++) {
+        char want[64];
+        char out[TSDB_FORMAT_JSON_MAX];
+        int places = (int)tsdb_prng_below(&prng, 6);
+        uint64_t below = 1;
+        for (uint64_t n = tsdb_prng_below(&prng, 16); n > 0; n--) {
+            below *= 10;
+        }
+        double v =
+            (double)tsdb_prng_below(&prng, below) / (double[]){1, 10, 100, 1e3, 1e4, 1e5}[places];
+        if (v != 0 && v < 1e-3) {
+            continue;
+        }
+        int len = snprintf(want, sizeof want, "-%.*f", places, v);
+        while (places > 0 && (want[len - 1] == '0' || want[len - 1] == '.')) {
+            places = want[len - 1] == '.' ? 0 : places;
+            want[--len] = '\0';
+        }
+        assert_int_equal(tsdb_format_float_json(out, -v), len);
+        assert_string_equal(out, want);
+    }
+}
+
 /* Reads back to the same bits, and no decimal of one digit less does: neither of the two that
  * enclose v. */
 static void check_shortest(double v)
@@ -603,6 +631,7 @@ static void parse__random_bytes__never_reads_outside(void **state)
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(format_float__go_cases__same_text),
     cmocka_unit_test(format_float_fixed__extremes__all_digits_fit),
+    cmocka_unit_test(format_float__few_decimals__as_they_were_written),
     cmocka_unit_test(format_float__every_binade__shortest_and_exact),
     cmocka_unit_test(format_float__random_bits__shortest_and_exact),
     cmocka_unit_test(format_integers__edges__round_trip),

@@ -224,6 +224,56 @@ static void query_result_json__every_type__as_the_api_gives_it(void **state)
     }
 }
 
+static void query_result_json__many_series__each_with_its_times(void **state)
+{
+    struct rig *r = *state;
+    enum {
+        SERIES = 6,
+        POINTS = 1500
+    };
+    static struct query_point points[SERIES][POINTS];
+    struct query_series series[SERIES] = {{.point_count = 0}};
+    struct tsdb_buf want;
+    tsdb_buf_init(&want, TSDB_MEM_OTHER, 0);
+    tsdb_buf_put_str(&want, "{\"resultType\":\"matrix\",\"result\":[");
+    for (int i = 0; i < SERIES; i++) {
+        tsdb_buf_printf(&want, "%s{\"metric\":{},\"values\":[", i > 0 ? "," : "");
+        for (int k = 0; k < POINTS; k++) {
+            int64_t t = (i % 3 == 2 ? -7 : 1700000000) + k * (i % 2 + 1);
+            points[i][k] = (struct query_point){t * 1000, i * k, NULL};
+            tsdb_buf_printf(&want, "%s[%lld,\"%d\"]", k > 0 ? "," : "", (long long)t, i * k);
+        }
+        tsdb_buf_put_str(&want, "]}");
+        series[i] = (struct query_series){.points = points[i], .point_count = POINTS};
+    }
+    tsdb_buf_put_str(&want, "]}");
+    tsdb_buf_put_u8(&want, 0);
+    const struct query_result result = {
+        .type = QUERY_TYPE_MATRIX, .series = series, .series_count = SERIES};
+    assert_ok(query_result_json(&result, NULL, &r->out));
+    assert_string_equal(rig_text(r), (const char *)want.data);
+    tsdb_buf_deinit(&want);
+}
+
+/* Every byte at every place among plain ones. */
+static void json_string__one_odd_byte__escaped_wherever_it_is(void **state)
+{
+    struct rig *r = *state;
+    for (int c = 0; c < 128; c++) {
+        bool plain = c >= 0x20 && c != '"' && c != '\\';
+        for (size_t at = 0; at < 20; at++) {
+            char s[21] = "abcdefghijklmnopqrst";
+            s[at] = (char)c;
+            json_string(&r->out, s, 20);
+            const char *text = rig_text(r);
+            assert_int_equal(strlen(text) == 22, plain);
+            assert_memory_equal(text + 1, s, at);
+            assert_string_equal(text + strlen(text) - (20 - at),
+                                (char[]){"bcdefghijklmnopqrst\""} + at);
+        }
+    }
+}
+
 static void query_result_json__cancelled__stops(void **state)
 {
     struct rig *r = *state;
@@ -243,6 +293,8 @@ static void query_result_json__cancelled__stops(void **state)
 
 static const struct CMUnitTest tests[] = {
     RIG_TEST(query_result_json__cancelled__stops),
+    RIG_TEST(query_result_json__many_series__each_with_its_times),
+    RIG_TEST(json_string__one_odd_byte__escaped_wherever_it_is),
     RIG_TEST(json_string__any_bytes__valid_json),
     RIG_TEST(json_float__extremes__as_prometheus),
     RIG_TEST(json_timestamp__fractions__three_digits),
