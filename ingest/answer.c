@@ -11,6 +11,7 @@ static void describe_reject(struct ingest_request *r, const struct tsdb_write_re
                             char *out, size_t cap)
 {
     const char *phrase = tsdb_reject_text(sum->first_reason);
+    char limit[512];
     if (sum->first_rejected >= r->write.entry_count) {
         snprintf(out, cap, "%s", phrase);
         return;
@@ -20,6 +21,10 @@ static void describe_reject(struct ingest_request *r, const struct tsdb_write_re
     struct tsdb_querier *q = NULL;
     if (e->series == TSDB_SERIES_NEW) {
         view = r->write.new_series[e->aux].labels;
+        if (sum->first_reason == TSDB_REJECT_SERIES_LIMIT) {
+            (void)tsdb_series_limit_text(r->in->db, &view, limit, sizeof limit);
+            phrase = limit;
+        }
     } else if (tsdb_querier_open(r->in->db, &r->context, TSDB_TIME_ALL, &q, NULL) == TSDB_OK) {
         if (tsdb_series_labels(q, e->series, &r->scratch, &view, NULL) != TSDB_OK) {
             view.count = 0;
@@ -27,7 +32,8 @@ static void describe_reject(struct ingest_request *r, const struct tsdb_write_re
     }
     char series[sizeof r->first_series];
     ingest_series_text(view.items, view.count, series, sizeof series);
-    snprintf(out, cap, "%s %" PRId64 " (series %s)", phrase, e->t_ms, series);
+    snprintf(out, cap, "%s%s %" PRId64 " (series %s)", phrase, phrase == limit ? ", sample at" : "",
+             e->t_ms, series);
     tsdb_querier_close(q);
 }
 

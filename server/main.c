@@ -2,6 +2,7 @@
  * the commands for a directory without a server are tools/cmd's. */
 #include "base/cpu.h"
 #include "base/log.h"
+#include "base/memory_limit.h"
 #include "model/version.h"
 #include "server/api/routes.h"
 #include "server/config/config_file.h"
@@ -121,6 +122,8 @@ static void fill_tsdb_options(const struct server *s, struct tsdb_options *o)
     o->cache_l1_bytes = s->options.cache_l1_bytes;
     o->cache_l2_bytes = s->options.cache_l2_bytes;
     o->series_max = s->options.series_max;
+    o->head_bytes_max = s->options.head_bytes_max;
+    o->metric_series_max = s->options.metric_series_max;
     o->exemplars_max = s->options.exemplars_max;
 }
 
@@ -196,6 +199,27 @@ static enum tsdb_status open_http(struct server *s, struct tsdb_error *err)
     return status == TSDB_OK ? status : tsdb_error_prefix(err, status, "--web.listen-address");
 }
 
+/* "0" is no limit. */
+static const char *limit_text(char out[32], uint64_t n, const char *unit)
+{
+    snprintf(out, 32, n > 0 ? "%llu%s" : "any", (unsigned long long)n, n > 0 ? unit : "");
+    return out;
+}
+
+/* What new series meet, and where the figures come from. */
+static void print_limits(const struct server_options *o)
+{
+    struct tsdb_memory_limit m = tsdb_memory_limit("");
+    char series[32];
+    char metric[32];
+    char head[32];
+    char memory[32];
+    printf("  limits  %s series, %s of a metric, %s for series; memory %s: %s\n",
+           limit_text(series, o->series_max, ""), limit_text(metric, o->metric_series_max, ""),
+           limit_text(head, o->head_bytes_max >> 20, " MiB"),
+           tsdb_memory_limit_source_name(m.source), limit_text(memory, m.bytes >> 20, " MiB"));
+}
+
 static void print_summary(const struct server *s)
 {
     const char *a = s->options.listen_address;
@@ -207,6 +231,7 @@ static void print_summary(const struct server *s)
            "  more    http://%s%s/metrics  /api/v1/status/flags  `tidalite serve --help`\n",
            TIDALITE_VERSION, host, a, tsdb_durability_name(s->options.durability),
            s->options.data_path, host, a, host, a, host, a, host, a);
+    print_limits(&s->options);
     fflush(stdout);
 }
 
@@ -372,6 +397,7 @@ static int cmd_serve(int argc, char **argv)
     if (help) {
         return print_serve_help();
     }
+    server_options_settle(&server.options, tsdb_memory_limit("").bytes);
     tsdb_log_configure(server.options.log_level, server.options.log_format);
     return run_server(&server);
 }

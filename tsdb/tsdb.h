@@ -45,7 +45,9 @@ struct tsdb_options {
      * 0 = 256 MiB. */
     uint64_t checkpoint_wal_bytes;
     int64_t retention_ms;   /* older than now - this is refused and dropped; 0 = never */
-    uint64_t series_max;    /* new series beyond are refused; 0 = none */
+    /* Beyond them new series are refused and known ones go on; 0 = none: series in all, bytes of heads,
+     * index and aliases (of the process), series of one metric. */
+    uint64_t series_max, head_bytes_max, metric_series_max;
     uint32_t exemplars_max; /* kept in memory; 0 = none kept */
     /* Windows of old samples, and blocks of sparse ones, are at most so long; 0 = as long as blocks
      * become, sparse ones longer; less than block_range_ms = all windows are as long. */
@@ -230,6 +232,28 @@ enum tsdb_status tsdb_cardinality_read(struct tsdb *db, struct tsdb_request *req
                                        struct tsdb_cardinality *out,
                                        struct tsdb_error *err) TSDB_WUR;
 
+/* Why new series were refused. */
+enum tsdb_series_limit {
+    TSDB_SERIES_LIMIT_ALL = 0,
+    TSDB_SERIES_LIMIT_MEMORY,
+    TSDB_SERIES_LIMIT_METRIC,
+    TSDB_SERIES_LIMIT_COUNT
+};
+/* Refusals of samples of new series since the start, by metric and by the label whose values were new
+ * (len 0: none was); at most `limit`, most first; the heavy ones are all there, and a count is too high by
+ * `error` at most. From the arena. NOMEM, LIMIT. */
+struct tsdb_refused_series {
+    struct tsdb_slice metric, label; /* cut to 128 bytes each */
+    uint64_t count, error;
+};
+enum tsdb_status tsdb_refused_series_list(struct tsdb *db, uint32_t limit, struct tsdb_arena *arena,
+                                          struct tsdb_refused_series **out,
+                                          uint32_t *out_count) TSDB_WUR;
+/* "limit of 1000 series (--storage.head.max-series) reached, metric m has most of its refused series for
+ * new values of label l": why a series with these labels is refused now, into out[cap]. Its length. */
+size_t tsdb_series_limit_text(struct tsdb *db, const struct tsdb_labels *labels, char *out,
+                              size_t cap);
+
 /* The blocks that a query would see now, oldest first. From the arena. BUSY while storage is not
  * ready; NOMEM, LIMIT. */
 struct tsdb_block_info {
@@ -286,6 +310,8 @@ struct tsdb_stats {
     uint64_t series, series_created, chunks, label_pairs, symbols;
     uint64_t samples_appended, histograms_appended, exemplars_appended, duplicates, out_of_order;
     uint64_t rejected[TSDB_REJECT_COUNT];
+    uint64_t series_refused[TSDB_SERIES_LIMIT_COUNT]; /* times that a new one was */
+    uint64_t series_max, head_bytes_max, metric_series_max, head_bytes; /* limits; held now */
     uint64_t aliases, alias_misses;
     int64_t min_time_ms, max_time_ms; /* INT64_MAX, INT64_MIN when empty */
     uint64_t ring_depth, ring_full;

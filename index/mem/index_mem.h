@@ -78,6 +78,9 @@ void index_mem_names(const struct index_mem *ix, const struct index_wanted *want
                      index_string_fn fn, void *arg);
 void index_mem_values(const struct index_mem *ix, const char *name, uint32_t name_len,
                       const struct index_wanted *wanted, index_string_fn fn, void *arg);
+/* Series that have the pair; also the owner, without a guard. Cost: two look-ups. */
+uint32_t index_mem_pair_series(const struct index_mem *ix, const char *name, uint32_t name_len,
+                               const char *value, uint32_t value_len);
 /* As above with the number of series, for cardinality statistics. */
 typedef bool (*index_pair_fn)(void *arg, const char *name, uint32_t name_len, const char *value,
                               uint32_t value_len, uint64_t series);

@@ -101,6 +101,19 @@ void index_mem_values(const struct index_mem *ix, const char *name, uint32_t nam
     }
 }
 
+uint32_t index_mem_pair_series(const struct index_mem *ix, const char *name, uint32_t name_len,
+                               const char *value, uint32_t value_len)
+{
+    uint32_t bound = index_mem_series_count(ix);
+    uint32_t scratch[INDEX_POSTINGS_INLINE_MAX];
+    uint32_t handle = index_name_find(ix, name, name_len);
+    uint32_t pair =
+        handle == INDEX_NONE ? INDEX_NONE : index_pair_find(ix, handle, value, value_len);
+    return pair == INDEX_NONE
+               ? 0
+               : index_postings_get(&index_pair_at(ix, pair)->postings, bound, scratch).count;
+}
+
 void index_mem_pairs(const struct index_mem *ix, index_pair_fn fn, void *arg)
 {
     uint32_t bound = index_mem_series_count(ix);

@@ -187,7 +187,28 @@ static bool put_list(struct call *c, const char *key, const struct tsdb_cardinal
     return ok;
 }
 
-static void put_cardinality(struct call *c, const struct tsdb_cardinality *k)
+/* [{"metric":"m","label":"l","value":3,"error":0}]; only where there are some. */
+static bool put_refused(struct call *c, uint32_t limit)
+{
+    struct tsdb_refused_series *list = NULL;
+    uint32_t count = 0;
+    if (tsdb_refused_series_list(c->server->db, limit, &c->arena, &list, &count) != TSDB_OK) {
+        return false;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        const struct tsdb_refused_series *r = &list[i];
+        tsdb_buf_put_str(&c->out, i > 0 ? ",{\"metric\":" : ",\"refusedSeries\":[{\"metric\":");
+        json_string(&c->out, (const char *)r->metric.data, r->metric.len);
+        tsdb_buf_put_str(&c->out, ",\"label\":");
+        json_string(&c->out, (const char *)r->label.data, r->label.len);
+        tsdb_buf_printf(&c->out, ",\"value\":%" PRIu64 ",\"error\":%" PRIu64 "}", r->count,
+                        r->error);
+    }
+    tsdb_buf_put_str(&c->out, count > 0 ? "]" : "");
+    return true;
+}
+
+static void put_cardinality(struct call *c, const struct tsdb_cardinality *k, uint32_t limit)
 {
     struct tsdb_stats st;
     tsdb_stats_read(c->server->db, &st);
@@ -199,7 +220,7 @@ static void put_cardinality(struct call *c, const struct tsdb_cardinality *k)
     bool ok = put_list(c, "seriesCountByMetricName", &k->metric_series) &&
               put_list(c, "labelValueCountByLabelName", &k->name_values) &&
               put_list(c, "memoryInBytesByLabelName", &k->name_bytes) &&
-              put_list(c, "seriesCountByLabelValuePair", &k->pair_series);
+              put_list(c, "seriesCountByLabelValuePair", &k->pair_series) && put_refused(c, limit);
     tsdb_buf_put_u8(&c->out, '}');
     envelope_success_end(&c->out, NULL, 0);
     if (!ok) {
@@ -225,7 +246,7 @@ void api_status_tsdb(struct call *c)
     if (status != TSDB_OK) {
         call_fail(c, status, &err);
     } else {
-        put_cardinality(c, &k);
+        put_cardinality(c, &k, (uint32_t)limit);
     }
 }
 

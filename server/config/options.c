@@ -166,11 +166,20 @@ static enum tsdb_status out_of_bounds(const struct flag *f, const char *value,
                                 value, lo, hi);
 }
 
+static bool is_auto(const char *value)
+{
+    return strcmp(value, "auto") == 0;
+}
+
 static enum tsdb_status set_number(struct server_options *o, const struct flag *f,
                                    const char *value, struct tsdb_error *err)
 {
     uint64_t v = 0;
     int64_t ms = 0;
+    if (is_auto(f->initial) && is_auto(value)) {
+        *(uint64_t *)field_of(o, f) = SERVER_AUTO;
+        return TSDB_OK;
+    }
     bool ok = f->kind == FLAG_BYTES      ? parse_bytes(value, &v)
               : f->kind == FLAG_DURATION ? tsdb_parse_duration_ms(value, strlen(value), &ms)
                                          : tsdb_parse_u64(value, strlen(value), &v);
@@ -438,6 +447,23 @@ enum tsdb_status server_options_parse(struct server_options *o, int argc, char *
     return check_together(o, err);
 }
 
+/* Of a series with labels, tails and aliases, as long as it is not in blocks: about. */
+#define SERIES_BYTES 1024u
+
+void server_options_settle(struct server_options *o, uint64_t memory_bytes)
+{
+    if (o->head_bytes_max == SERVER_AUTO) {
+        o->head_bytes_max = memory_bytes / 2;
+    }
+    bool derived = o->series_max == SERVER_AUTO;
+    if (derived) {
+        o->series_max = o->head_bytes_max / SERIES_BYTES;
+    }
+    if (o->metric_series_max == SERVER_AUTO) {
+        o->metric_series_max = derived ? o->series_max / 2 : 0;
+    }
+}
+
 static void put_wrapped(struct tsdb_buf *out, const char *text, size_t indent, size_t width)
 {
     size_t column = indent;
@@ -521,10 +547,14 @@ static void format_value(const struct server_options *o, const struct flag *f, c
         snprintf(out, cap, "%" PRIu32, *(const uint32_t *)p);
         return;
     case FLAG_U64:
-        snprintf(out, cap, "%" PRIu64, *(const uint64_t *)p);
-        return;
     case FLAG_BYTES:
-        format_bytes(out, cap, *(const uint64_t *)p);
+        if (is_auto(f->initial) && *(const uint64_t *)p == SERVER_AUTO) {
+            snprintf(out, cap, "auto");
+        } else if (f->kind == FLAG_BYTES) {
+            format_bytes(out, cap, *(const uint64_t *)p);
+        } else {
+            snprintf(out, cap, "%" PRIu64, *(const uint64_t *)p);
+        }
         return;
     case FLAG_DURATION:
         tsdb_format_duration_ms(out, *(const int64_t *)p);

@@ -21,6 +21,9 @@
 #define FLAG_TYPE_LOG_LEVEL  enum tsdb_log_level
 #define FLAG_TYPE_LOG_FORMAT enum tsdb_log_format
 
+/* "auto" of a flag that has it: the value is derived in server_options_settle. */
+#define SERVER_AUTO UINT64_MAX
+
 struct server_options {
 #define FLAG(group, kind, field, name, min, max, initial, help) FLAG_TYPE_##kind field;
 #define FLAG_TEXT(group, kind, field, cap, name, initial, help) char field[cap];
@@ -35,6 +38,9 @@ void server_options_default(struct server_options *o);
  * --help was asked for. */
 enum tsdb_status server_options_parse(struct server_options *o, int argc, char **argv,
                                       bool *out_help, struct tsdb_error *err) TSDB_WUR;
+/* Derive what is "auto". memory_bytes: what the process may use; 0: not known, and no limit derived. Once,
+ * before the options are used. */
+void server_options_settle(struct server_options *o, uint64_t memory_bytes);
 void server_options_help(struct tsdb_buf *out);     /* --help, wrapped at 100 columns */
 void server_options_markdown(struct tsdb_buf *out); /* docs/config.md */
 /* Every flag as (name, value as Prometheus would print it). */

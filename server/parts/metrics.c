@@ -166,6 +166,15 @@ static void visit_rejected(const struct metric *m, const struct visit *v)
     }
 }
 
+static void visit_refused(const struct metric *m, const struct visit *v)
+{
+    static const char *const names[] = {"max_series", "memory", "series_per_metric"};
+    static_assert(TSDB_ARRAY_LEN(names) == TSDB_SERIES_LIMIT_COUNT, "every limit has a name");
+    for (uint32_t i = 0; i < TSDB_SERIES_LIMIT_COUNT; i++) {
+        emit(m, v, names[i], (double)v->now->tsdb.series_refused[i]);
+    }
+}
+
 static void visit_cache_used(const struct metric *m, const struct visit *v)
 {
     emit(m, v, "l1", (double)v->now->tsdb.l1_bytes_used);
@@ -244,6 +253,15 @@ static const struct metric metrics[] = {
      "Heap memory of the engine by category.", .visit = visit_memory, .label = "category"},
 
     {"tidalite_head_series", GAUGE, "Series in memory.", FIELD(tsdb.series)},
+    {"tidalite_head_series_limit", GAUGE, "Most series; 0 = no limit.", FIELD(tsdb.series_max)},
+    {"tidalite_head_memory_bytes", GAUGE,
+     "Memory of series, their labels and what is not in blocks yet.", FIELD(tsdb.head_bytes)},
+    {"tidalite_head_memory_limit_bytes", GAUGE,
+     "From there on new series are refused; 0 = no limit.", FIELD(tsdb.head_bytes_max)},
+    {"tidalite_metric_series_limit", GAUGE,
+     "Most series of one metric; 0 = no limit.", FIELD(tsdb.metric_series_max)},
+    {"tidalite_series_refused_total", COUNTER,
+     "Times that a new series was refused, by limit.", .visit = visit_refused, .label = "limit"},
     {"tidalite_head_series_created_total", COUNTER,
      "Series created since start.", FIELD(tsdb.series_created)},
     {"tidalite_head_chunks", GAUGE,

@@ -126,6 +126,46 @@ def remote_write_2__as_prometheus_sends_it__all_there_after_kill_and_restart():
 
 
 @suite.case
+def one_bad_label__met_by_the_ceiling_and_named__the_others_lose_nothing():
+    good = [wire.Series(wire.labels("good", i=str(i), job="shop"), [(T, 1.0)]) for i in range(500)]
+    with lib.Tidalite(None, "--storage.limit.series-per-metric=2000", "--storage.head.max-series=20000").start() as server:
+        lib.expect_equal(server.client.write(good).status, 204, "before")
+        for k in range(20):
+            bad = [wire.Series(wire.labels("requests", job="shop", user_id=f"u{k}-{i}"), [(T + k, 1.0)]) for i in range(2500)]
+            mixed = bad[:1250] + [wire.Series(s.labels, [(T + 1 + k, float(k))]) for s in good] + bad[1250:]
+            a = server.client.write(mixed, 1 + k % 2)
+            written = lib.written(a)[0]
+            lib.expect(a.status == 400 and written >= 500, f"round {k}: {a}")
+            lib.expect(all(w in a.text for w in ("limit of 2000 series of a metric", "requests", "label user_id")), f"whom to blame: {a}")
+        lib.expect_equal(value_of(server, "count(requests)"), ["2000"], "series of the bad label")
+        lib.expect_equal(server.client.query("sum(count_over_time(good[1m]))", (T + 30_000) / 1000)[0]["value"][1], str(500 * 21), "samples of the good ones")
+        new = [wire.Series(wire.labels("other", i=str(i)), [(T, 1.0)]) for i in range(100)]
+        lib.expect_equal(server.client.write(new).status, 204, "new series of another metric")
+        worst = server.client.data("/api/v1/status/tsdb")["refusedSeries"][0]
+        lib.expect_equal((worst["metric"], worst["label"], worst["value"] > 40_000), ("requests", "user_id", True), f"status/tsdb: {worst}")
+        refused = lib.find_text(server.client.get("/metrics").text, 'tidalite_series_refused_total{limit="series_per_metric"}')
+        lib.expect(refused > 40_000, f"the counter: {refused}")
+        server.kill()
+        server.start()
+        lib.expect_equal(server.client.query("sum(count_over_time(good[1m]))", (T + 30_000) / 1000)[0]["value"][1], str(500 * 21), "after kill -9")
+
+
+@suite.case
+def limits__by_default_from_memory_and_printed():
+    with lib.Tidalite(None).start() as server:
+        flags = server.client.data("/api/v1/status/flags")
+        numbers = [int(flags[f]) for f in ("storage.head.max-series", "storage.limit.series-per-metric")]
+        lib.expect(numbers[0] > 10_000 and numbers[0] // 2 == numbers[1], f"limits: {numbers}")
+        lib.wait_for("the line of the limits", lambda: f"limits  {numbers[0]} series, {numbers[1]} of a metric" in server.log_tail())
+    with lib.Tidalite(None, "--storage.head.memory=1MiB").start() as server:
+        series = [wire.Series(wire.labels("m", i=str(i)), [(T, 1.0)]) for i in range(9000)]
+        answers = [server.client.write(series[k:k + 1000]) for k in range(0, 9000, 1000)]
+        lib.expect("--storage.head.memory" in answers[-1].text or "--storage.head.max-series" in answers[-1].text, f"over 1 MiB: {answers[-1]}")
+        known = sorted(server.client.query("m", T / 1000)[0]["metric"].items())
+        lib.expect_equal(server.client.write([wire.Series(known, [(T + 1, 2.0)])]).status, 204, "a known series")
+
+
+@suite.case
 def refusals__one_line_in_the_log_for_reason_and_sender():
     with lib.Tidalite(None).start() as server:
         twice = wire.Series((("__name__", "twice"), ("a", "1"), ("a", "2")), [(T, 1.0)])

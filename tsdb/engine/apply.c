@@ -74,7 +74,14 @@ static enum tsdb_status series_create(struct apply *a, const struct tsdb_new_ser
     /* Relaxed, both: a count, nothing hangs on it but itself. */
     uint64_t before = atomic_fetch_add_explicit(a->owner->series_total, 1, memory_order_relaxed);
     enum tsdb_status status = TSDB_LIMIT;
-    if (max == 0 || before < max) {
+    struct series_limits *limits = a->owner->limits;
+    if (max > 0 && before >= max) {
+        series_limits_refused(limits, TSDB_SERIES_LIMIT_ALL, a->head, &ns->labels);
+    } else if (a->memory_full) {
+        series_limits_refused(limits, TSDB_SERIES_LIMIT_MEMORY, a->head, &ns->labels);
+    } else if (!series_limits_metric_admit(limits, &ns->labels)) {
+        series_limits_refused(limits, TSDB_SERIES_LIMIT_METRIC, a->head, &ns->labels);
+    } else {
         bool created = false;
         status =
             head_series_find_or_create(a->head, &ns->labels, ns->hash, out_local, &created, NULL);
@@ -414,6 +421,7 @@ void apply_init(struct apply *a, struct owner *o, struct tsdb_batch *b)
     a->owner = o;
     a->batch = b;
     a->write = b->write;
+    a->memory_full = b->write->new_series_count > 0 && series_limits_memory_full(o->limits);
     a->result = &b->result;
     a->log = b->durability > TSDB_DURABILITY_MEMORY;
     a->log_duplicates = a->log && o->options->durability == TSDB_DURABILITY_MEMORY;

@@ -22,6 +22,7 @@ struct apply {
     bool log;
     bool log_duplicates; /* memory mode: what is there already may never have been logged */
     bool duplicates;     /* the batch had exact duplicates */
+    bool memory_full;    /* no new series */
     enum tsdb_status failure;
     int64_t min_ms, max_ms; /* bounds for samples */
     struct wal_encoder encoder;

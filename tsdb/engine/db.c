@@ -93,6 +93,7 @@ static enum tsdb_status owners_create(struct tsdb *db)
         o->options = &db->options;
         o->clock = db->options.clock;
         o->series_total = &db->series_total;
+        o->limits = db->series_limits;
         for (uint32_t p = o->partition_begin; p < o->partition_end; p++) {
             TSDB_ASSERT(p * n / TSDB_PARTITIONS == i);
             db->owner_of[p] = (uint8_t)i;
@@ -150,6 +151,10 @@ static enum tsdb_status parts_create(struct tsdb *db)
         }
     }
     if (status == TSDB_OK) {
+        status = series_limits_create(&db->options, &db->hash_key, db->heads, db->epoch,
+                                      &db->series_limits);
+    }
+    if (status == TSDB_OK) {
         status = owners_create(db);
     }
     return status == TSDB_OK ? sealing_create(db) : status;
@@ -194,6 +199,7 @@ static void db_destroy(struct tsdb *db)
     blocks_close(&db->blocks);
     cache_l2_destroy(db->cache_l2);
     metadata_table_destroy(db->metadata);
+    series_limits_destroy(db->series_limits);
     alias_table_destroy(db->aliases);
     tsdb_epoch_destroy(db->epoch);
     series_log_deinit(&life->series_log);

@@ -19,6 +19,7 @@
 
 #include "base/ring.h"
 #include "tsdb/engine/alias.h"
+#include "tsdb/engine/series_limits.h"
 #include "tsdb/head/head.h"
 #include "tsdb/head/partition.h"
 #include "wal/wal.h"
@@ -55,6 +56,7 @@ struct owner {
     const struct tsdb_options *options;
     struct tsdb_clock clock;
     _Atomic(uint64_t) *series_total; /* over all partitions, for series_max */
+    struct series_limits *limits;    /* NULL: none but series_max */
     void *backlog[64];
     uint32_t backlog_begin, backlog_count;
     _Atomic(struct head_sealed *) mailbox; /* chunks that are in files now: from the sealer */

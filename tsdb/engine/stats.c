@@ -123,6 +123,7 @@ void tsdb_stats_read(struct tsdb *db, struct tsdb_stats *out)
         add_partition(db, i, out);
     }
     add_sealing(db, out);
+    series_limits_stats(db->series_limits, out);
     out->aliases = alias_count(db->aliases);
     out->alias_misses = relaxed(&db->alias_misses);
     out->ring_full = relaxed(&db->ring_full);

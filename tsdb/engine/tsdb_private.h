@@ -11,6 +11,7 @@
  *   label_strings.c  tsdb_label_names, tsdb_label_values
  *   exemplars.c      tsdb_exemplars
  *   cardinality.c    tsdb_cardinality_read
+ *   series_limits.c  tsdb_refused_series_list, tsdb_series_limit_text
  *   checkpointing.c  tsdb_checkpoint, tsdb_checkpoint_step
  *   block_work.c     tsdb_flush, tsdb_flush_step, tsdb_compact_step
  *   retention.c      tsdb_retention_step
@@ -35,6 +36,7 @@
 #include "wal/wal.h"
 
 struct metadata_table;
+struct series_limits;
 struct db_life; /* db_private.h: threads, lock file, recovery, checkpoint and flush state */
 
 struct tsdb {
@@ -48,6 +50,7 @@ struct tsdb {
     uint8_t owner_of[TSDB_PARTITIONS];
     struct alias_table *aliases;
     struct metadata_table *metadata;       /* has its own lock */
+    struct series_limits *series_limits;   /* likewise */
     struct head_exemplar_store *exemplars; /* of all heads; has its own lock */
     struct cache_l2 *cache_l2;
     struct head_files *head_files;

@@ -118,6 +118,31 @@ static void server_options_parse__bad_input__named_in_the_error(void **state)
     }
 }
 
+static void server_options_settle__auto__derived_from_memory(void **state)
+{
+    (void)state;
+    static struct server_options o;
+    struct tsdb_error err;
+    const char *const none[] = {NULL};
+    assert_ok_err(parse(&o, none, &err), &err);
+    server_options_settle(&o, UINT64_C(8) << 30);
+    assert_int_equal(o.head_bytes_max, UINT64_C(4) << 30);
+    assert_int_equal(o.series_max, 4u << 20);
+    assert_int_equal(o.metric_series_max, 2u << 20);
+    assert_ok_err(parse(&o, none, &err), &err);
+    server_options_settle(&o, 0); /* not known */
+    assert_int_equal(o.head_bytes_max + o.series_max + o.metric_series_max, 0);
+    const char *const some[] = {"--storage.head.max-series=1000", "--storage.head.memory=1MiB",
+                                NULL};
+    assert_ok_err(parse(&o, some, &err), &err);
+    server_options_settle(&o, UINT64_C(8) << 30);
+    assert_int_equal(o.head_bytes_max, 1u << 20);
+    assert_int_equal(o.series_max, 1000);
+    assert_int_equal(o.metric_series_max, 0); /* half of what a person chose is nobody's wish */
+    const char *const wrong[] = {"--storage.exemplars.max=auto", NULL};
+    assert_int_equal(parse(&o, wrong, &err), TSDB_INVALID);
+}
+
 static void server_options_parse__what_is_always_on__taken(void **state)
 {
     (void)state;
@@ -244,6 +269,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(server_options_default__nothing_given__documented_values),
     cmocka_unit_test(server_options_parse__both_syntaxes_and_each_type__set),
     cmocka_unit_test(server_options_parse__bad_input__named_in_the_error),
+    cmocka_unit_test(server_options_settle__auto__derived_from_memory),
     cmocka_unit_test(server_options_parse__what_is_always_on__taken),
     cmocka_unit_test(server_options_parse__too_long_path__refused),
     cmocka_unit_test(server_options_visit__defaults__printed_in_the_flags_own_syntax),
