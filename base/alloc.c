@@ -261,3 +261,17 @@ void tsdb_account_release(struct tsdb_account *a, uint64_t bytes)
         account_release_one(a, bytes);
     }
 }
+
+enum tsdb_status tsdb_account_move(struct tsdb_account *a, struct tsdb_account *parent)
+{
+    uint64_t held = atomic_load_explicit(&a->used_bytes, memory_order_relaxed);
+    if (a->parent == parent) {
+        return TSDB_OK;
+    }
+    enum tsdb_status status = tsdb_account_charge(parent, held);
+    if (status == TSDB_OK) {
+        tsdb_account_release(a->parent, held);
+        a->parent = parent;
+    }
+    return status;
+}

@@ -65,7 +65,7 @@ void tsdb_alloc_fail_nth(uint64_t nth, int sticky);
 uint64_t tsdb_alloc_fail_count(void);
 
 /* A memory account with a limit: what one request, or all queries together, may hold.
- * Zones: limit_bytes, parent immutable after init; the rest atomic. */
+ * Zones: limit_bytes immutable after init, parent too but for tsdb_account_move; the rest atomic. */
 struct tsdb_account {
     _Atomic(uint64_t) used_bytes;
     _Atomic(uint64_t) peak_bytes;
@@ -78,5 +78,8 @@ void tsdb_account_init(struct tsdb_account *a, uint64_t limit_bytes, struct tsdb
  * be NULL (no limit). */
 enum tsdb_status tsdb_account_charge(struct tsdb_account *a, uint64_t bytes) TSDB_WUR;
 void tsdb_account_release(struct tsdb_account *a, uint64_t bytes);
+/* Charge what a holds to `parent` from now on, instead of to the one before. TSDB_LIMIT: it has no room, and
+ * all is as it was. Nobody charges a meanwhile. */
+enum tsdb_status tsdb_account_move(struct tsdb_account *a, struct tsdb_account *parent) TSDB_WUR;
 
 #endif

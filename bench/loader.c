@@ -24,6 +24,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #define ANSWER_BYTES_MAX  65536u
@@ -39,6 +40,7 @@ struct options {
     uint32_t connections;
     uint32_t first_scrape;
     uint32_t scrapes; /* 0 = all from first_scrape */
+    bool retry;       /* what is answered 503 goes again after a pause, as senders do it */
 };
 
 struct request {
@@ -65,7 +67,8 @@ struct worker {
     uint32_t sent;
     uint64_t samples; /* of requests answered 2xx */
     uint64_t bytes;
-    uint32_t refused; /* answers other than 2xx */
+    uint32_t refused; /* answers other than 2xx; with retry: of the last try */
+    uint32_t retried;
     char first_error[FIRST_ERROR_BYTES];
     char answer[ANSWER_BYTES_MAX + 1];
 };
@@ -223,6 +226,23 @@ static int read_answer(struct worker *w)
     return status;
 }
 
+#define RETRY_PAUSE_NS (20 * 1000 * 1000)
+#define RETRIES_MAX    5000u
+
+/* Send and read the answer; the status of the last try. */
+static int exchange(struct worker *w, const struct request *r)
+{
+    for (uint32_t tries = 1;; tries++) {
+        send_request(w, r);
+        int status = read_answer(w);
+        if (status != 503 || !w->o->retry || tries == RETRIES_MAX) {
+            return status;
+        }
+        w->retried++;
+        nanosleep(&(struct timespec){.tv_nsec = RETRY_PAUSE_NS}, NULL);
+    }
+}
+
 static void *worker_main(void *arg)
 {
     struct worker *w = arg;
@@ -233,8 +253,7 @@ static void *worker_main(void *arg)
             const struct request *r =
                 &c->requests[(size_t)(w->o->first_scrape + s) * c->per_scrape + j];
             int64_t begin = tsdb_clock_mono_ns(&tsdb_clock_real);
-            send_request(w, r);
-            int status = read_answer(w);
+            int status = exchange(w, r);
             w->latencies_ns[w->sent++] = tsdb_clock_mono_ns(&tsdb_clock_real) - begin;
             if (status / 100 == 2) {
                 w->samples += r->samples;
@@ -275,12 +294,14 @@ static void report(const struct worker *workers, uint32_t count, double seconds)
     uint64_t bytes = 0;
     uint32_t requests = 0;
     uint32_t refused = 0;
+    uint32_t retried = 0;
     const char *error = "";
     for (uint32_t i = 0; i < count; i++) {
         samples += workers[i].samples;
         bytes += workers[i].bytes;
         requests += workers[i].sent;
         refused += workers[i].refused;
+        retried += workers[i].retried;
         error = error[0] ? error : workers[i].first_error;
     }
     int64_t *all = calloc(requests ? requests : 1, sizeof *all);
@@ -293,12 +314,13 @@ static void report(const struct worker *workers, uint32_t count, double seconds)
         n += workers[i].sent;
     }
     qsort(all, n, sizeof *all, compare_latency);
-    printf("{\"samples\": %" PRIu64 ", \"requests\": %u, \"bytes\": %" PRIu64
-           ", \"seconds\": %.6f, \"samples_per_second\": %.0f, \"p50_ms\": %.3f, "
-           "\"p99_ms\": %.3f, \"max_ms\": %.3f, \"not_2xx\": %u, \"first_error\": ",
-           samples, requests, bytes, seconds, (double)samples / seconds,
-           n ? (double)all[n / 2] / 1e6 : 0, n ? (double)all[(uint64_t)n * 99 / 100] / 1e6 : 0,
-           n ? (double)all[n - 1] / 1e6 : 0, refused);
+    printf(
+        "{\"samples\": %" PRIu64 ", \"requests\": %u, \"bytes\": %" PRIu64
+        ", \"seconds\": %.6f, \"samples_per_second\": %.0f, \"p50_ms\": %.3f, "
+        "\"p99_ms\": %.3f, \"max_ms\": %.3f, \"retried\": %u, \"not_2xx\": %u, \"first_error\": ",
+        samples, requests, bytes, seconds, (double)samples / seconds,
+        n ? (double)all[n / 2] / 1e6 : 0, n ? (double)all[(uint64_t)n * 99 / 100] / 1e6 : 0,
+        n ? (double)all[n - 1] / 1e6 : 0, retried, refused);
     print_json_text(error);
     printf("}\n");
     free(all);
@@ -353,7 +375,7 @@ static uint32_t number(const char *flag, const char *text, uint32_t min, uint32_
 
 static const char usage[] =
     "usage: loader --file CORPUS --port PORT [--path /api/v1/write] [--connections 4]\n"
-    "              [--first-scrape 0] [--scrapes N] [--header 'Name: value']\n";
+    "              [--first-scrape 0] [--scrapes N] [--header 'Name: value'] [--retry]\n";
 
 static void parse(int argc, char **argv, struct options *o)
 {
@@ -364,6 +386,7 @@ static void parse(int argc, char **argv, struct options *o)
                                           {"first-scrape", required_argument, NULL, 'a'},
                                           {"scrapes", required_argument, NULL, 'k'},
                                           {"header", required_argument, NULL, 'h'},
+                                          {"retry", no_argument, NULL, 'r'},
                                           {NULL, 0, NULL, 0}};
     int c = 0;
     while ((c = getopt_long(argc, argv, "", names, NULL)) != -1) {
@@ -379,6 +402,8 @@ static void parse(int argc, char **argv, struct options *o)
             o->first_scrape = number("first-scrape", optarg, 0, UINT32_MAX);
         } else if (c == 'k') {
             o->scrapes = number("scrapes", optarg, 1, UINT32_MAX);
+        } else if (c == 'r') {
+            o->retry = true;
         } else if (c == 'h') {
             o->header = optarg;
         } else {

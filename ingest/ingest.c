@@ -44,6 +44,9 @@ enum tsdb_status ingest_create(const struct ingest_options *options, struct tsdb
     in->key = tsdb_hash_key(db);
     in->owner_of = tsdb_owner_map(db);
     tsdb_account_init(&in->account, options->inflight_bytes_max, NULL);
+    for (uint32_t i = 0; i < INGEST_SENDERS; i++) {
+        tsdb_account_init(&in->senders[i], options->inflight_bytes_max / 2, &in->account);
+    }
     tsdb_mutex_init(&in->lock, TSDB_RANK_INGEST_POOL, "ingest-pool");
     *out = in;
     return TSDB_OK;
@@ -147,7 +150,7 @@ static enum tsdb_status no_room(struct ingest_request *r, struct tsdb_error *err
     atomic_fetch_add_explicit(&in->busy, 1, memory_order_relaxed);
     return tsdb_error_set(err, TSDB_BUSY,
                           "too many bytes of write requests in flight (%" PRIu64 " of %" PRIu64
-                          "), try again later",
+                          ", of which a sender may hold half), try again later",
                           atomic_load_explicit(&in->account.used_bytes, memory_order_relaxed),
                           in->options.inflight_bytes_max);
 }
@@ -234,6 +237,18 @@ enum tsdb_status ingest_begin(struct ingest *in, uint64_t body_bytes_hint,
     r->context.durability = TSDB_DURABILITY_MEMORY; /* "at least": the server's mode is the floor */
     *out = r;
     return TSDB_OK;
+}
+
+void ingest_sender_set(struct ingest_request *r, const char *sender)
+{
+    uint64_t hash = tsdb_hash64(r->in->key, sender, strlen(sender));
+    struct tsdb_account *of = &r->in->senders[hash % INGEST_SENDERS];
+    if (tsdb_account_move(&r->account, of) != TSDB_OK) { /* buffers from the pool: without them */
+        request_strip(r);
+        TSDB_ASSERT(atomic_load(&r->account.used_bytes) == 0);
+        enum tsdb_status status = tsdb_account_move(&r->account, of);
+        TSDB_ASSERT(status == TSDB_OK);
+    }
 }
 
 struct tsdb_request *ingest_context(struct ingest_request *r)
@@ -577,7 +592,7 @@ void ingest_end(struct ingest_request *r)
     if (r->decoded.cap > BUFFER_KEEP_BYTES) {
         buffer_free(r, &r->decoded);
     }
-    if (!pool_put(in, r)) {
+    if (tsdb_account_move(&r->account, &in->account) != TSDB_OK || !pool_put(in, r)) {
         request_destroy(r);
     }
 }
@@ -590,6 +605,7 @@ void ingest_stats_read(struct ingest *in, struct ingest_stats *out)
     /* The two are not read at one moment. */
     uint64_t used = atomic_load_explicit(&in->account.used_bytes, memory_order_relaxed);
     out->inflight_bytes = used > out->pool_bytes ? used - out->pool_bytes : 0;
+    out->peak_bytes = atomic_load_explicit(&in->account.peak_bytes, memory_order_relaxed);
     out->requests = atomic_load_explicit(&in->requests, memory_order_relaxed);
     out->requests_failed = atomic_load_explicit(&in->requests_failed, memory_order_relaxed);
     out->body_bytes = atomic_load_explicit(&in->body_bytes, memory_order_relaxed);

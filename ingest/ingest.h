@@ -5,8 +5,9 @@
  *
  * A request object comes from a pool and keeps its buffers, so that the steady state allocates
  * nothing. Memory is charged when it is held and for what is held: bodies as they arrive, decoded
- * bodies, arenas, what the pool keeps. All requests together are bounded by inflight_bytes_max:
- * beyond it BUSY; one alone by half of that: beyond it LIMIT. What a client announces is checked
+ * bodies, arenas, what the pool keeps. All requests together are bounded by inflight_bytes_max, and all of
+ * one sender by half of that, so that who sends too much, or too slowly, leaves room for the others: beyond
+ * them BUSY; one alone by half of it, too: beyond it LIMIT. What a client announces is checked
  * against body_bytes_max and holds nothing.
  *
  * What an answer means (remote write 1.0 and 2.0 alike): good samples of a request are stored even
@@ -67,6 +68,9 @@ typedef void (*ingest_done_fn)(void *arg);
  * large), NOMEM. */
 enum tsdb_status ingest_begin(struct ingest *in, uint64_t body_bytes_hint,
                               struct ingest_request **out, struct tsdb_error *err) TSDB_WUR;
+/* Whose it is: what it holds counts for the sender (its address, say; few senders share a place by chance).
+ * Right after ingest_begin; without it only the bound of all counts. */
+void ingest_sender_set(struct ingest_request *r, const char *sender);
 /* To set durability, client, scopes before submit. */
 struct tsdb_request *ingest_context(struct ingest_request *r);
 /* Add bytes of the body. LIMIT, BUSY, NOMEM; the request must then be ended. */
@@ -117,6 +121,7 @@ void ingest_end(struct ingest_request *r); /* back to the pool; NULL is fine */
 struct ingest_stats {
     uint64_t requests, requests_failed, body_bytes, decoded_bytes, busy;
     uint64_t inflight_bytes; /* held by requests now */
+    uint64_t peak_bytes;     /* held by requests and pool at the most so far */
     uint64_t pool_bytes;     /* held by idle ones */
     uint64_t samples, histograms, exemplars, rejected, metadata;
     /* Of those: refused while decoding. */

@@ -39,6 +39,9 @@
 /* The first refusal in the text of an answer. */
 #define INGEST_FIRST_BYTES 1200u
 
+/* Senders that have an account of their own; beyond, some share one. */
+#define INGEST_SENDERS 256u
+
 struct ingest {
     /* immutable */
     struct ingest_options options;
@@ -52,7 +55,8 @@ struct ingest {
     uint32_t pool_count TSDB_GUARDED;
     uint64_t pool_bytes TSDB_GUARDED;
     /* atomic */
-    struct tsdb_account account; /* of all requests, idle ones too */
+    struct tsdb_account account;                 /* of all requests, idle ones too */
+    struct tsdb_account senders[INGEST_SENDERS]; /* within it: half of it each */
     _Atomic(uint64_t) requests, requests_failed, body_bytes, decoded_bytes, busy;
     _Atomic(uint64_t) samples, histograms, exemplars, rejected, metadata, hits, misses;
     _Atomic(uint64_t) rejected_labels, rejected_histograms, rejected_unsupported, rejected_syntax;

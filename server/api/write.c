@@ -247,6 +247,9 @@ void api_write_headers(struct call *c)
         refuse(c, status, err.msg);
         return;
     }
+    char sender[64];
+    http_peer(x, sender, sizeof sender);
+    ingest_sender_set(c->ingest, sender);
     if (wanted) {
         ingest_context(c->ingest)->durability = durability;
     }

@@ -392,6 +392,8 @@ static const struct metric metrics[] = {
      "Bytes of write bodies, as sent.", FIELD(ingest.body_bytes)},
     {"tidalite_ingest_decoded_bytes_total", COUNTER,
      "Bytes of write bodies, decompressed.", FIELD(ingest.decoded_bytes)},
+    {"tidalite_ingest_inflight_peak_bytes", GAUGE,
+     "The most of it that was in use so far, kept buffers included.", FIELD(ingest.peak_bytes)},
     {"tidalite_ingest_inflight_bytes", GAUGE,
      "Memory budget in use by write requests.", FIELD(ingest.inflight_bytes)},
     {"tidalite_ingest_samples_total", COUNTER,

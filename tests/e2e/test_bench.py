@@ -5,6 +5,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import time
 
 import lib
 
@@ -16,6 +17,41 @@ def run(*command):
     done = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, timeout=300,
                           env=os.environ | {"TIDALITE_BUILD": str(BUILD), "PYTHONDONTWRITEBYTECODE": "1"})
     return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+@suite.case
+def overload__memory_within_its_budget_and_every_acknowledged_sample_there():
+    """Ten times the connections of the benchmark through a budget that holds a few requests, and rings of two places: what is not
+    taken gets 503 and comes again, and what was answered 2xx is there, also after kill -9."""
+    work = pathlib.Path(lib.folder())
+    start = lib.now_ms() // 1000 * 1000 - 600_000
+    code, out, err = run(BUILD / "bench/gen", "--out", work / "corpus", "--targets", 800, "--scrapes", 10, "--numbered", "--start-ms", start, "--interval-ms", 15_000)
+    lib.expect_equal(code, 0, f"exit status of gen ({err})")
+    budget = 8 << 20
+    flags = (f"--web.max-inflight-bytes={budget}B", "--web.max-body-size=4MiB", "--storage.ring-slots=2")
+    with lib.Tidalite(str(work / "data"), *flags).start() as server:
+        load = lib.Process("loader", [str(BUILD / "bench/loader"), "--file", str(work / "corpus"), "--port", str(server.port), "--connections", "40", "--retry"])
+        load.start()
+        most = 0
+        while load.alive():
+            with open(f"/proc/{server.pid}/status", encoding="utf-8") as f:
+                most = max(most, next(int(line.split()[1]) for line in f if line.startswith("VmHWM")) << 10)
+            time.sleep(0.02)
+        lib.expect_equal(load.wait(), 0, f"the loader: {load.log_tail()}")
+        told = json.loads(load.log_tail(1))
+        held = lib.find_text(server.client.get("/metrics").text, "tidalite_ingest_inflight_peak_bytes")
+        lib.expect(0 < held <= budget, f"{held} bytes of requests at the peak, {budget} allowed")
+        lib.expect_equal((told["samples"], told["not_2xx"]), (800_000, 0), f"what senders that repeat bring in: {told}")
+        lib.expect(told["retried"] > 0, f"this was no overload: {told}")
+        def stored():
+            found = server.client.query('sum(count_over_time({namespace=~".+"}[20m]))', (start + 600_000) / 1000)
+            return int(found[0]["value"][1])
+        there = stored()
+        lib.expect_equal(there, told["samples"], "samples that are there")
+        print(f"{told['samples']} samples taken, {told['retried']} times 503, {held / 2**20:.1f} MiB of requests at the peak, {most >> 20} MiB resident")
+        server.kill()
+        server.start()
+        lib.expect_equal(stored(), told["samples"], "samples after kill -9")
 
 
 @suite.case

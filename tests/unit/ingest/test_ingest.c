@@ -864,6 +864,43 @@ static void ingest_submit__more_memory_than_a_request_may_hold__too_large(void *
     assert_int_equal(send_one(f, labels, 1, T0, 1).status, TSDB_OK);
 }
 
+/* A sender whose bodies come slowly, and do not end, holds its half and no more: others are served. */
+static void ingest_body__slow_sender_holds_its_share__others_go_on(void **state)
+{
+    struct fixture *f = *state;
+    struct tsdb_error err = {0};
+    struct ingest_request *slow[64];
+    static const uint8_t half_a_body[1u << 19];
+    uint32_t held = 0;
+    uint32_t busy = 0;
+    for (uint32_t i = 0; i < TSDB_ARRAY_LEN(slow); i++) { /* 32 MiB: all that there is */
+        assert_ok_err(ingest_begin(f->in, 0, &slow[i], &err), &err);
+        ingest_sender_set(slow[i], "192.0.2.1");
+        enum tsdb_status status = ingest_body(slow[i], half_a_body, sizeof half_a_body, &err);
+        held += status == TSDB_OK;
+        busy += status == TSDB_BUSY;
+    }
+    assert_int_equal(held, INFLIGHT_BYTES / 2 / sizeof half_a_body);
+    assert_int_equal(held + busy, TSDB_ARRAY_LEN(slow));
+    struct ingest_request *r = NULL;
+    assert_ok_err(ingest_begin(f->in, 0, &r, &err), &err);
+    ingest_sender_set(r, "192.0.2.2");
+    assert_ok_err(ingest_body(r, half_a_body, sizeof half_a_body, &err), &err);
+    ingest_end(r);
+    struct tsdb_label labels[] = {tsdb_label_make("__name__", "m")};
+    assert_int_equal(send_one(f, labels, 1, T0, 1).status, TSDB_OK);
+    for (uint32_t i = 0; i < TSDB_ARRAY_LEN(slow); i++) {
+        ingest_end(slow[i]);
+    }
+    struct ingest_stats st;
+    ingest_stats_read(f->in, &st);
+    assert_int_equal(st.inflight_bytes, 0);
+    assert_ok_err(ingest_begin(f->in, 0, &r, &err), &err); /* and has it again when they are over */
+    ingest_sender_set(r, "192.0.2.1");
+    assert_ok_err(ingest_body(r, half_a_body, sizeof half_a_body, &err), &err);
+    ingest_end(r);
+}
+
 /* Others hold the budget: the same request is refused for now, not for good. */
 static void ingest_submit__budget_held_by_others__busy(void **state)
 {
@@ -970,6 +1007,7 @@ static const struct CMUnitTest tests[] = {
     CASE(ingest_begin__announced_and_not_sent__holds_nothing),
     CASE(ingest_submit__a_million_empty_parts__held_in_relation_to_the_body),
     CASE(ingest_submit__more_memory_than_a_request_may_hold__too_large),
+    CASE(ingest_body__slow_sender_holds_its_share__others_go_on),
     CASE(ingest_submit__budget_held_by_others__busy),
     CASE(ingest_add__self_scrape__stored),
     CASE(ingest_submit__many_series__survive_a_kill),
