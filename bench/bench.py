@@ -5,7 +5,7 @@ Each server is pinned to one core, whoever loads or asks it to another.  What is
 storage.py and queries.py.
 
     bench.py                          all parts, about ten minutes
-    bench.py --parts ingest,memory    some of: ingest, memory, disk (which includes the queries), real, skew
+    bench.py --parts ingest,memory    some of: ingest, memory, disk (which includes the queries), real, skew, backfill
     bench.py --quick                  a smoke run of seconds, as `make test` does it
 """
 import argparse
@@ -13,6 +13,7 @@ import json
 import pathlib
 import sys
 
+import backfill
 import common
 import ingest
 import lib
@@ -21,7 +22,7 @@ import queries
 import skew
 import storage
 
-PARTS = ("ingest", "memory", "disk", "real", "skew")
+PARTS = ("ingest", "memory", "disk", "real", "skew", "backfill")
 
 
 def parse_args():
@@ -39,6 +40,9 @@ def parse_args():
     p.add_argument("--store-scrapes", type=int, default=480, help="disk and queries; 480 are two hours")
     p.add_argument("--skew-targets", type=int, default=10000, help="of 100 series each (10000), skew")
     p.add_argument("--skew-rounds", type=int, default=4, help="scrapes, skew")
+    p.add_argument("--backfill-targets", type=int, default=1, help="of 100 series each (1), backfill")
+    p.add_argument("--backfill-shapes", default="ordered,random", help="in what order the times come, backfill")
+    p.add_argument("--backfill-scrapes", type=int, default=52560, help="ten minutes apart, backfill; 52560 are a year")
     p.add_argument("--pipelines", default="", help="skew: other builds of bench/pipeline to measure beside this one, comma-separated")
     p.add_argument("--query-seconds", type=float, default=1.0, help="how long each question is repeated")
     p.add_argument("--real-limit", type=int, default=None, help="only so many series of the recorded data")
@@ -53,13 +57,15 @@ def parse_args():
         args.rounds, args.targets, args.scrapes, args.prometheus_scrapes, args.settle = 1, 40, 10, 5, 0.0
         args.memory_targets, args.store_targets, args.store_scrapes, args.query_seconds, args.real_limit = 20, 20, 300, 0.0, 100
         args.skew_targets, args.skew_rounds = 40, 2
+        args.backfill_scrapes = 2000
         args.servers = args.servers or "tidalite,tidalite-strict"
     args.kinds = (args.servers or ",".join(common.KINDS)).split(",")
     # Durability makes no difference to what lies on disk or in memory afterwards.
     args.store_kinds = [k for k in args.kinds if k != "tidalite-strict"]
     args.parts = args.parts.split(",")
+    args.backfill_shapes = args.backfill_shapes.split(",")
     args.pipelines = [f for f in args.pipelines.split(",") if f]
-    for word, known in [(k, common.KINDS) for k in args.kinds] + [(k, PARTS) for k in args.parts]:
+    for word, known in [(k, common.KINDS) for k in args.kinds] + [(k, PARTS) for k in args.parts] + [(k, backfill.SHAPES) for k in args.backfill_shapes]:
         if word not in known:
             p.error(f"unknown: {word}")
     return args
@@ -87,6 +93,9 @@ def measure(args, work, result):
     if "skew" in args.parts:
         result["skew"] = skew.run(args)
         tables.append(skew.table(result["skew"]))
+    if "backfill" in args.parts:
+        result["backfill"] = backfill.run(args, work)
+        tables.append(backfill.table(result["backfill"]))
     return tables
 
 

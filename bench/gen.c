@@ -1,4 +1,6 @@
-/* Makes the request bodies of the ingest benchmark: remote write 1.0, one sample per series.
+/* Makes the request bodies of the ingest benchmark: remote write 1.0, one sample per series; for a
+ * backfill, --batch samples per series, and with --random-times the intervals in random order (the
+ * same for all series of a target).
  *
  * A target is a process with 100 series: 35 constant gauges, 35 integer counters (12 of them the
  * buckets of one histogram), 15 gauges with two decimals, 15 full-mantissa floats. 8 to 11 labels
@@ -30,9 +32,11 @@ struct options {
     uint32_t targets;
     uint32_t targets_per_request;
     uint32_t scrapes;
+    uint32_t batch; /* scrapes in a request */
     int64_t start_ms;
     int64_t interval_ms;
     uint64_t seed;
+    bool random_times;
     bool numbered; /* a label `series`, so that rate() may take all names at once */
     const char *out;
 };
@@ -57,7 +61,9 @@ struct generator {
     struct tsdb_prng random;
     struct tsdb_arena arena; /* label texts */
     struct bench_series *series;
-    uint32_t *offsets_ms; /* per target: when in the interval it is scraped */
+    uint32_t *offsets_ms;          /* per target: when in the interval it is scraped */
+    int64_t *slots;                /* per scrape: its interval */
+    struct encode_sample *samples; /* [TARGET_SERIES][batch] of a target */
     struct tsdb_buf raw;
     struct tsdb_buf body;
     struct tsdb_buf head;
@@ -167,7 +173,8 @@ static void make_series(struct generator *g)
     size_t count = (size_t)g->o.targets * TARGET_SERIES;
     g->series = calloc(count, sizeof *g->series);
     g->offsets_ms = calloc(g->o.targets, sizeof *g->offsets_ms);
-    if (!g->series || !g->offsets_ms) {
+    g->samples = calloc((size_t)TARGET_SERIES * g->o.batch, sizeof *g->samples);
+    if (!g->series || !g->offsets_ms || !g->samples) {
         die("series", "out of memory");
     }
     for (uint32_t t = 0; t < g->o.targets; t++) {
@@ -214,18 +221,44 @@ static double next_value(struct generator *g, struct bench_series *s, bool bucke
     return (double)s->whole;
 }
 
-static void add_target(struct generator *g, uint32_t target, uint32_t scrape)
+static int64_t time_of(struct generator *g, uint32_t target, uint32_t scrape)
 {
-    int64_t t_ms = g->o.start_ms + scrape * g->o.interval_ms + g->offsets_ms[target] +
-                   (int64_t)tsdb_prng_below(&g->random, JITTER_MS);
-    int64_t carry = 0;
+    return g->o.start_ms + g->slots[scrape] * g->o.interval_ms + g->offsets_ms[target] +
+           (int64_t)tsdb_prng_below(&g->random, JITTER_MS);
+}
+
+/* In which interval each scrape lies: no two in one. */
+static void make_slots(struct generator *g)
+{
+    g->slots = calloc(g->o.scrapes, sizeof *g->slots);
+    if (!g->slots) {
+        die("scrapes", "out of memory");
+    }
+    for (uint32_t i = 0; i < g->o.scrapes; i++) {
+        uint32_t other = g->o.random_times ? (uint32_t)tsdb_prng_below(&g->random, i + 1) : i;
+        g->slots[i] = g->slots[other];
+        g->slots[other] = i;
+    }
+}
+
+/* Scrapes [from, from + count) of a target. */
+static void add_target(struct generator *g, uint32_t target, uint32_t from, uint32_t count)
+{
+    struct bench_series *series = &g->series[(size_t)target * TARGET_SERIES];
+    for (uint32_t k = 0; k < count; k++) {
+        int64_t t_ms = time_of(g, target, from + k);
+        int64_t carry = 0;
+        for (uint32_t i = 0; i < TARGET_SERIES; i++) {
+            double value = next_value(g, &series[i], is_bucket(i), &carry);
+            g->samples[(size_t)i * g->o.batch + k] =
+                (struct encode_sample){.t_ms = t_ms, .bits = tsdb_double_bits(value)};
+        }
+    }
     for (uint32_t i = 0; i < TARGET_SERIES; i++) {
-        struct bench_series *s = &g->series[(size_t)target * TARGET_SERIES + i];
-        struct encode_sample sample = {
-            .t_ms = t_ms, .bits = tsdb_double_bits(next_value(g, s, is_bucket(i), &carry))};
-        struct encode_series series = {
-            .labels = {s->labels, s->label_count}, .samples = &sample, .sample_count = 1};
-        encode_v1_series(&series, &g->raw);
+        struct encode_series s = {.labels = {series[i].labels, series[i].label_count},
+                                  .samples = g->samples + (size_t)i * g->o.batch,
+                                  .sample_count = count};
+        encode_v1_series(&s, &g->raw);
     }
 }
 
@@ -253,14 +286,14 @@ static void write_request(struct generator *g, uint32_t samples)
     tsdb_buf_clear(&g->raw);
 }
 
-static void write_scrape(struct generator *g, uint32_t scrape)
+static void write_scrapes(struct generator *g, uint32_t from, uint32_t count)
 {
     uint32_t in_request = 0;
     for (uint32_t t = 0; t < g->o.targets; t++) {
-        add_target(g, t, scrape);
+        add_target(g, t, from, count);
         in_request++;
         if (in_request == g->o.targets_per_request || t + 1 == g->o.targets) {
-            write_request(g, in_request * TARGET_SERIES);
+            write_request(g, in_request * TARGET_SERIES * count);
             in_request = 0;
         }
     }
@@ -276,12 +309,12 @@ static void write_corpus(struct generator *g)
     tsdb_buf_put(&g->head, CORPUS_MAGIC, 8);
     tsdb_buf_put_le32(&g->head,
                       (g->o.targets + g->o.targets_per_request - 1) / g->o.targets_per_request);
-    tsdb_buf_put_le32(&g->head, g->o.scrapes);
+    tsdb_buf_put_le32(&g->head, (g->o.scrapes + g->o.batch - 1) / g->o.batch);
     tsdb_buf_put_le64(&g->head, series);
     tsdb_buf_put_le64(&g->head, series * g->o.scrapes);
     put(g, g->head.data, g->head.len);
-    for (uint32_t i = 0; i < g->o.scrapes; i++) {
-        write_scrape(g, i);
+    for (uint32_t i = 0; i < g->o.scrapes; i += g->o.batch) {
+        write_scrapes(g, i, TSDB_MIN(g->o.batch, g->o.scrapes - i));
     }
     if (fclose(g->file) != 0) {
         die(g->o.out, strerror(errno));
@@ -309,7 +342,7 @@ static int64_t number(const char *flag, const char *text, int64_t min, int64_t m
 
 static const char usage[] =
     "usage: gen --out FILE [--targets 1000] [--scrapes 60] [--start-ms 0] [--interval-ms 15000]\n"
-    "           [--targets-per-request 20] [--seed 1] [--numbered]\n";
+    "           [--targets-per-request 20] [--batch 1] [--random-times] [--seed 1] [--numbered]\n";
 
 static void parse(int argc, char **argv, struct options *o)
 {
@@ -320,6 +353,8 @@ static void parse(int argc, char **argv, struct options *o)
                                           {"interval-ms", required_argument, NULL, 'i'},
                                           {"targets-per-request", required_argument, NULL, 'r'},
                                           {"seed", required_argument, NULL, 'e'},
+                                          {"batch", required_argument, NULL, 'b'},
+                                          {"random-times", no_argument, NULL, 'x'},
                                           {"numbered", no_argument, NULL, 'n'},
                                           {NULL, 0, NULL, 0}};
     int c = 0;
@@ -328,6 +363,10 @@ static void parse(int argc, char **argv, struct options *o)
             o->out = optarg;
         } else if (c == 'n') {
             o->numbered = true;
+        } else if (c == 'x') {
+            o->random_times = true;
+        } else if (c == 'b') {
+            o->batch = (uint32_t)number("batch", optarg, 1, 10000);
         } else if (c == 't') {
             o->targets = (uint32_t)number("targets", optarg, 1, 1000000);
         } else if (c == 'k') {
@@ -356,6 +395,7 @@ int main(int argc, char **argv)
     static struct generator g = {.o = {.targets = 1000,
                                        .targets_per_request = 20,
                                        .scrapes = 60,
+                                       .batch = 1,
                                        .interval_ms = 15000,
                                        .seed = 1}};
     parse(argc, argv, &g.o);
@@ -365,6 +405,7 @@ int main(int argc, char **argv)
     tsdb_buf_init(&g.body, TSDB_MEM_OTHER, 0);
     tsdb_buf_init(&g.head, TSDB_MEM_OTHER, 0);
     make_series(&g);
+    make_slots(&g);
     write_corpus(&g);
     tsdb_buf_deinit(&g.raw);
     tsdb_buf_deinit(&g.body);
@@ -372,5 +413,7 @@ int main(int argc, char **argv)
     tsdb_arena_deinit(&g.arena);
     free(g.series);
     free(g.offsets_ms);
+    free(g.samples);
+    free(g.slots);
     return 0;
 }

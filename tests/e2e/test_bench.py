@@ -92,6 +92,18 @@ def bench__quick_skew__every_shape_has_its_series():
 
 
 @suite.case
+def bench__quick_backfill__every_sample_in_blocks():
+    out = pathlib.Path(lib.folder()) / "quick.json"
+    code, text, err = run(sys.executable, lib.ROOT / "bench/bench.py", "--quick", "--parts", "backfill", "--out", out)
+    lib.expect_equal(code, 0, f"exit status of bench.py --quick --parts backfill ({text}{err})")
+    shapes = json.loads(out.read_text())["backfill"]["shapes"]
+    lib.expect_equal(sorted(shapes), ["ordered", "random"], "shapes")
+    for shape, rows in shapes.items():
+        lib.expect_equal(rows["tidalite"]["samples"], 200_000, f"{shape}: samples")
+        lib.expect(rows["tidalite"]["written"] > rows["tidalite"]["kept"] > 0, f"{shape}: no bytes in {rows}")
+
+
+@suite.case
 def bench__quick_beside_peers__same_answers_and_every_sample_on_disk():
     out = pathlib.Path(lib.folder()) / "quick.json"
     code, text, err = run(sys.executable, lib.ROOT / "bench/bench.py", "--quick", "--parts", "disk,real",

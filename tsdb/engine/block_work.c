@@ -1,6 +1,7 @@
 /* Flush, compaction and retention of blocks as steps: when, and what stands around them.
  *
- * A round of flushing begins every quarter of an hour, or at once when much is overdue (a backfill). It asks the owners to seal what they have of the due windows, waits until the
+ * A round of flushing begins every quarter of an hour, or at once when much is overdue (a
+ * backfill). It asks the owners to seal what they have of the due windows, waits until the
  * sealer has written that, and makes a block of each window, one a step. Chunks that are in blocks
  * leave the head once a round, when no reader of an older view is left; then a checkpoint lets head
  * files and log go. Both pass over everything that the head holds, so they come
