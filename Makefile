@@ -79,6 +79,7 @@ LDLIBS_base := -lm -lzstd
 LDLIBS_index := -lre2 -lstdc++
 LDLIBS_ingest := -lsnappy -lz -lprotobuf-c -lstdc++
 LDLIBS_server := -lmicrohttpd -lyaml -lz
+LDLIBS_tools := -lcurl
 ifeq ($(JEMALLOC),1)
   CPPFLAGS += -DTSDB_JEMALLOC=1
   LDLIBS_base += -ljemalloc

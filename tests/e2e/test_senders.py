@@ -4,39 +4,17 @@
 Skipped where there is no npm, or nothing to install from.
 """
 import json
-import pathlib
-import shutil
 import subprocess
 import sys
 
 import lib
+import npm
 
 suite = lib.Suite()
-SOURCE = pathlib.Path(__file__).resolve().with_name("senders")
-FOLDER = lib.ROOT / "build/senders"
-
-
-def installed():
-    """The senders with their packages, installed once for each lock file."""
-    if not shutil.which("npm") or not shutil.which("node"):
-        raise lib.Skip("no npm here")
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    stamp, lock = FOLDER / "installed", (SOURCE / "package-lock.json").read_text()
-    for path in SOURCE.iterdir():
-        shutil.copy(path, FOLDER)
-    if not stamp.exists() or stamp.read_text() != lock:
-        try:
-            done = subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=FOLDER, capture_output=True, text=True,
-                                  timeout=lib.WAIT_SECONDS)
-        except subprocess.TimeoutExpired as e:
-            raise lib.Skip("npm ci does not end") from e
-        if done.returncode != 0:
-            raise lib.Skip(f"npm ci: {lib.short(done.stderr.strip(), 200)}")
-        stamp.write_text(lock)
 
 
 def send(script, *args):
-    done = subprocess.run(["node", script, *map(str, args)], cwd=FOLDER, capture_output=True, text=True, timeout=lib.WAIT_SECONDS)
+    done = subprocess.run(["node", script, *map(str, args)], cwd=npm.installed("senders"), capture_output=True, text=True, timeout=lib.WAIT_SECONDS)
     lib.expect_equal(done.returncode, 0, f"exit status of {script}: {lib.short(done.stderr)}")
     result = json.loads(done.stdout.splitlines()[-1])
     lib.expect(result["ok"], f"{script} was refused: {done.stdout} {lib.short(done.stderr)}")
@@ -51,7 +29,6 @@ OTLP = {
 
 @suite.case
 def opentelemetry__both_exporters__every_instrument():
-    installed()
     with lib.Tidalite(None).start() as server:
         for kind, compression in (("proto", "none"), ("proto", "gzip"), ("http", "none"), ("http", "gzip")):
             send("otlp.mjs", f"http://127.0.0.1:{server.port}/api/v1/otlp/v1/metrics", kind, compression)
@@ -67,7 +44,6 @@ def opentelemetry__both_exporters__every_instrument():
 
 @suite.case
 def prometheus_remote_write__gauge_and_timeseries():
-    installed()
     t = lib.now_ms() // 1000 * 1000 - 10_000
     with lib.Tidalite(None).start() as server:
         send("remote_write.mjs", f"http://127.0.0.1:{server.port}/api/v1/write", t)

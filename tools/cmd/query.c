@@ -7,7 +7,7 @@
 #include "base/mutex.h"
 #include "query/json.h"
 #include "tools/cmd/commands.h"
-#include "tools/cmd/http_get.h"
+#include "tools/cmd/http_call.h"
 #include "tools/cmd/jread.h"
 #include "tools/cmd/open.h"
 #include "tools/cmd/render.h"
@@ -190,8 +190,9 @@ static enum tsdb_status ask(struct query_tool *q, struct tsdb_buf *path, struct 
     unsigned code = 0;
     tsdb_buf_put_u8(path, 0);
     enum tsdb_status status =
-        path->failed ? tsdb_error_nomem(err, "a request")
-                     : http_get(q->t->args[0], (const char *)path->data, &code, &q->body, err);
+        path->failed
+            ? tsdb_error_nomem(err, "a request")
+            : http_call(q->t->args[0], "GET", (const char *)path->data, &code, &q->body, err);
     return status == TSDB_OK ? take_envelope(q, code, err) : status;
 }
 

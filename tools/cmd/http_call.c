@@ -1,4 +1,4 @@
-#include "tools/cmd/http_get.h"
+#include "tools/cmd/http_call.h"
 
 #include "base/format.h"
 
@@ -155,8 +155,8 @@ static enum tsdb_status take_apart(struct tsdb_buf *in, unsigned *out_code, stru
 }
 
 /* HTTP/1.0: the answer ends where the connection does, never in chunks. */
-enum tsdb_status http_get(const char *url, const char *path, unsigned *out_code,
-                          struct tsdb_buf *body, struct tsdb_error *err)
+enum tsdb_status http_call(const char *url, const char *method, const char *path,
+                           unsigned *out_code, struct tsdb_buf *body, struct tsdb_error *err)
 {
     struct url u;
     int fd = -1;
@@ -170,11 +170,12 @@ enum tsdb_status http_get(const char *url, const char *path, unsigned *out_code,
     struct tsdb_buf request;
     tsdb_buf_init(&request, TSDB_MEM_OTHER, 0);
     tsdb_buf_printf(&request,
-                    "GET %.*s%s HTTP/1.0\r\nHost: %s\r\nAccept: application/json\r\n"
-                    "User-Agent: tidalite\r\nConnection: close\r\n\r\n",
-                    (int)u.prefix_len, u.prefix, path, u.host);
+                    "%s %.*s%s HTTP/1.0\r\nHost: %s\r\nAccept: application/json\r\n"
+                    "User-Agent: tidalite\r\nConnection: close\r\n%s\r\n",
+                    method, (int)u.prefix_len, u.prefix, path, u.host,
+                    strcmp(method, "POST") == 0 ? "Content-Length: 0\r\n" : "");
     tsdb_buf_clear(body);
-    body->len_max = HTTP_GET_BYTES_MAX;
+    body->len_max = HTTP_CALL_BYTES_MAX;
     status = request.failed ? tsdb_error_nomem(err, "a request") : send_all(fd, &request, err);
     if (status == TSDB_OK) {
         status = receive(fd, body, err);
