@@ -522,6 +522,32 @@ def query__table_and_csv__lines_as_expected():
 
 
 @suite.case
+def query_range__plot__a_mark_for_each_series_where_its_values_are():
+    data = made("stopped")
+    env = os.environ | {"COLUMNS": "60"}
+    args = ["query", "range", data, "tools_float{job='b'} * 2", *BETWEEN, "--step=7s", "--format=plot"]
+    done = subprocess.run([lib.BINARY, *args], capture_output=True, timeout=lib.WAIT_SECONDS, env=env)
+    lib.expect_equal(done.returncode, OK, done.stderr.decode())
+    lines = done.stdout.decode().splitlines()
+    values = {s["metric"]["s"]: [(t, float(v)) for t, v in s["values"]]
+              for s in json.loads(tool("query", "range", data, "tools_float{job='b'} * 2", *BETWEEN, "--step=7s", "--json")[0])["result"]}
+    finite = {s: [(t, v) for t, v in points if v - v == 0] for s, points in values.items()}
+    least, most = min(v for p in finite.values() for _, v in p), max(v for p in finite.values() for _, v in p)
+    first, last = min(t for p in finite.values() for t, _ in p), max(t for p in finite.values() for t, _ in p)
+    field = [" " * 45 for _ in range(20)]
+    for mark, s in zip("*+x", sorted(finite)):
+        for t, v in finite[s]:
+            row, column = 19 - int((v - least) / (most - least) * 19 + 0.5), int((t - first) / (last - first) * 44 + 0.5)
+            field[row] = field[row][:column] + mark + field[row][column + 1:]
+    lib.expect_equal([line[13:] for line in lines[:20]], [f"|{row}|" for row in field], "the field")
+    lib.expect_equal([float(lines[i].split("|")[0]) for i in (0, 19)], [most, least], "the scale")
+    lib.expect_equal([line.split()[0] for line in lines[21:]], ["*", "+", "x"], "the legend")
+    lib.expect(f"last {finite['4'][-1][1]:.6g}" in lines[23], lines[23])
+    lib.expect("no number to draw" in tool("query", "range", data, "nothing", "--format=plot")[1], "nothing")
+    lib.expect("`query range` alone" in tool("query", "instant", data, "1", "--format=plot", code=USAGE)[1], "an instant")
+
+
+@suite.case
 def query__wrong_or_unreachable__said():
     data = made("stopped")
     lib.expect("parse error" in tool("query", "instant", data, "sum(", code=USAGE)[1], "a bad expression")

@@ -122,6 +122,9 @@ static enum tsdb_status edit_begin(struct edit *e, struct tool *t, struct tsdb_e
     if (status == TSDB_OK) {
         qsort(e->picked, e->picked_count, sizeof(struct block *), by_sequence);
     }
+    for (uint32_t i = 0; i < e->picked_count && status == TSDB_OK; i++) {
+        e->progress.total += block_meta(e->picked[i])->samples;
+    }
     return status;
 }
 

@@ -12,7 +12,8 @@ enum tsdb_status tool_emit_begin(struct tool_emit *e, const struct tool *t, stru
     if (e->format == TOOL_FORMAT_TABLE) {
         e->format = TOOL_FORMAT_JSONL;
     }
-    if (e->format == TOOL_FORMAT_JSON || (e->bits && e->format == TOOL_FORMAT_OPENMETRICS)) {
+    if (e->format == TOOL_FORMAT_JSON || e->format == TOOL_FORMAT_PLOT ||
+        (e->bits && e->format == TOOL_FORMAT_OPENMETRICS)) {
         return tsdb_error_set(err, TSDB_INVALID,
                               e->bits ? "--bits goes with jsonl and csv"
                                       : "--format: expected openmetrics, csv or jsonl");

@@ -8,6 +8,7 @@
 #include <ctype.h>
 #include <unistd.h>
 
+#define BAR_CHARS     30
 #define SHOW_EVERY_NS INT64_C(200000000)
 
 void tool_table_init(struct tool_table *t, const struct tool_column *columns, uint32_t count)
@@ -268,9 +269,14 @@ static void show(const struct tool_progress *p, int64_t now_ns, const char *end)
 {
     double seconds = (double)(now_ns - p->begin_ns) / 1e9;
     double rate = seconds > 0 ? (double)p->done / seconds : 0;
-    fprintf(stderr, "\r%llu %s, %.0f/s", (unsigned long long)p->done, p->what, rate);
+    double share = p->total > 0 ? TSDB_MIN(1.0, (double)p->done / (double)p->total) : 0;
+    fprintf(stderr, "\r");
     if (p->total > 0) {
-        double share = TSDB_MIN(1.0, (double)p->done / (double)p->total);
+        int full = (int)(share * BAR_CHARS);
+        fprintf(stderr, "[%.*s%*s] ", full, "##############################", BAR_CHARS - full, "");
+    }
+    fprintf(stderr, "%llu %s, %.0f/s", (unsigned long long)p->done, p->what, rate);
+    if (p->total > 0) {
         fprintf(stderr, ", %.0f %%", 100 * share);
         if (share < 1 && rate > 0) {
             fprintf(stderr, ", %.0f s left", (double)(p->total - p->done) / rate);

@@ -113,7 +113,8 @@ static void query_end(struct query_tool *q)
     tsdb_arena_deinit(&q->arena);
 }
 
-static enum tsdb_status show(struct query_tool *q, const char *heading, struct tsdb_error *err)
+static enum tsdb_status show(struct query_tool *q, const char *heading, bool plots,
+                             struct tsdb_error *err)
 {
     if (!q->remote) {
         if (q->data.failed) {
@@ -121,7 +122,7 @@ static enum tsdb_status show(struct query_tool *q, const char *heading, struct t
         }
         q->answer = (struct tsdb_slice){q->data.data, q->data.len};
     }
-    return tool_render(q->t, q->answer, heading, err);
+    return tool_render(q->t, q->answer, heading, plots, err);
 }
 
 /* ---- a server ---- */
@@ -294,7 +295,7 @@ static enum tsdb_status run_expression(struct tool *t, bool range, struct tsdb_e
         status = evaluate(&q, t->args[1], &params, err);
     }
     if (status == TSDB_OK) {
-        status = show(&q, NULL, err);
+        status = show(&q, NULL, range, err);
     }
     query_end(&q);
     return status;
@@ -444,7 +445,7 @@ static enum tsdb_status run_list(struct tool *t, enum list_kind kind, const char
         status = q.remote ? list_there(&q, kind, err) : list_here(&q, kind, err);
     }
     if (status == TSDB_OK) {
-        status = show(&q, heading, err);
+        status = show(&q, heading, false, err);
     }
     query_end(&q);
     return status;

@@ -4,13 +4,18 @@
 #include "model/labels.h"
 #include "tools/cmd/jread.h"
 #include "tools/cmd/out.h"
+#include "tools/cmd/plot.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
 struct render {
     const struct tool *t;
     struct jread r;
     bool csv;
+    struct plot *plot; /* NULL: none is drawn */
     struct tool_table table;
     struct tsdb_buf csv_out, key, text, metric;
 };
@@ -45,6 +50,10 @@ static void csv_field(struct tsdb_buf *out, const uint8_t *s, size_t len)
 
 static void put_point(struct render *x, int64_t t_ms, const uint8_t *value, size_t len)
 {
+    if (x->plot) {
+        plot_point(x->plot, t_ms, value, len);
+        return;
+    }
     if (!x->csv) {
         tool_table_text(&x->table, (const char *)x->metric.data, x->metric.len);
         tool_table_number(&x->table, t_ms);
@@ -156,6 +165,9 @@ static void read_series(struct render *x)
         jread_key(&x->r, &x->key);
         if (key_is(&x->key, "metric")) {
             read_metric(x);
+            if (x->plot) {
+                plot_series(x->plot, x->metric.data, x->metric.len);
+            }
         } else if (key_is(&x->key, "value") || key_is(&x->key, "histogram")) {
             read_point(x);
         } else if (key_is(&x->key, "values") || key_is(&x->key, "histograms")) {
@@ -210,6 +222,40 @@ static void read_list(struct render *x)
     }
 }
 
+/* As wide as the terminal; as COLUMNS says, or 100, where it is none. */
+static uint32_t width_of_terminal(void)
+{
+    struct winsize size = {0};
+    uint64_t columns = 0;
+    const char *text = getenv("COLUMNS");
+    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) {
+        return size.ws_col;
+    }
+    return text && tsdb_parse_u64(text, strlen(text), &columns) && columns <= PLOT_WIDTH_MAX
+               ? (uint32_t)columns
+               : 100;
+}
+
+static enum tsdb_status print_plot(const struct plot *p, struct tsdb_error *err)
+{
+    struct tsdb_buf out;
+    tsdb_buf_init(&out, TSDB_MEM_OTHER, 0);
+    plot_print(p, width_of_terminal(), &out);
+    enum tsdb_status status = tool_put(&out, err);
+    tsdb_buf_deinit(&out);
+    if (p->count == 0) {
+        tool_say("there is no number to draw");
+    }
+    if (p->series > PLOT_SERIES_MAX) {
+        tool_say("the first %u of %u series are drawn", PLOT_SERIES_MAX, p->series);
+    }
+    if (p->left_out > 0) {
+        tool_say("not drawn: %" PRIu64 " points (NaN, infinite, histograms, or beyond %u)",
+                 p->left_out, PLOT_POINTS_MAX);
+    }
+    return status;
+}
+
 static enum tsdb_status finish(struct render *x, struct tsdb_error *err)
 {
     if (!jread_end(&x->r)) {
@@ -217,6 +263,9 @@ static enum tsdb_status finish(struct render *x, struct tsdb_error *err)
     }
     if (x->key.failed || x->text.failed || x->metric.failed) {
         return tsdb_error_nomem(err, "an answer");
+    }
+    if (x->plot) {
+        return print_plot(x->plot, err);
     }
     return x->csv ? tool_put(&x->csv_out, err) : tool_table_print(&x->table, x->t, err);
 }
@@ -234,16 +283,22 @@ static enum tsdb_status render_json(struct tsdb_slice data, struct tsdb_error *e
 }
 
 enum tsdb_status tool_render(const struct tool *t, struct tsdb_slice data, const char *heading,
-                             struct tsdb_error *err)
+                             bool plots, struct tsdb_error *err)
 {
     enum tool_format format = t->options.json ? TOOL_FORMAT_JSON : t->options.format;
     if (format == TOOL_FORMAT_OPENMETRICS || format == TOOL_FORMAT_JSONL) {
         return tsdb_error_set(err, TSDB_INVALID, "--format: expected table, json or csv");
     }
+    if (format == TOOL_FORMAT_PLOT && !plots) {
+        return tsdb_error_set(err, TSDB_INVALID, "--format=plot: `query range` alone has it");
+    }
     if (format == TOOL_FORMAT_JSON) {
         return render_json(data, err);
     }
+    struct plot plot;
     struct render x = {.t = t, .csv = format == TOOL_FORMAT_CSV};
+    x.plot = format == TOOL_FORMAT_PLOT ? &plot : NULL;
+    plot_init(&plot);
     struct tool_column list_column = {heading, TOOL_CELL_TEXT};
     struct tsdb_buf *bufs[] = {&x.csv_out, &x.key, &x.text, &x.metric};
     for (size_t i = 0; i < TSDB_ARRAY_LEN(bufs); i++) {
@@ -262,6 +317,7 @@ enum tsdb_status tool_render(const struct tool *t, struct tsdb_slice data, const
     }
     enum tsdb_status status = finish(&x, err);
     tool_table_deinit(&x.table);
+    plot_deinit(&plot);
     for (size_t i = 0; i < TSDB_ARRAY_LEN(bufs); i++) {
         tsdb_buf_deinit(bufs[i]);
     }

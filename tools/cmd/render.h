@@ -10,8 +10,9 @@
 
 #include "tools/cmd/tool.h"
 
-/* format: TABLE, JSON or CSV. heading: of a list of strings. CORRUPT: not of that shape. */
+/* format: TABLE, JSON or CSV; PLOT (plot.h) where `plots`. heading: of a list of strings. CORRUPT: not of
+ * that shape. */
 enum tsdb_status tool_render(const struct tool *t, struct tsdb_slice data, const char *heading,
-                             struct tsdb_error *err) TSDB_WUR;
+                             bool plots, struct tsdb_error *err) TSDB_WUR;
 
 #endif

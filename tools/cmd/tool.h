@@ -38,7 +38,8 @@ enum tool_format {
     TOOL_FORMAT_JSON,
     TOOL_FORMAT_CSV,
     TOOL_FORMAT_OPENMETRICS,
-    TOOL_FORMAT_JSONL
+    TOOL_FORMAT_JSONL,
+    TOOL_FORMAT_PLOT
 };
 enum tool_when {
     TOOL_WHEN_AUTO = 0,
