@@ -176,16 +176,31 @@ static void wait_for_epoch(struct tsdb_epoch *e, uint64_t epoch)
     }
 }
 
+uint64_t tsdb_epoch_stamp(struct tsdb_epoch *e)
+{
+    /* Reads the epoch by changing nothing, as a read-modify-write: what the caller unlinked comes
+     * before it in every thread's eyes. A plain load could be done while the unlinking still waits
+     * in this core's store buffer, and a guard of a later epoch would load the old piece. */
+    return atomic_fetch_add(&e->global, 0);
+}
+
+bool tsdb_epoch_passed(struct tsdb_epoch *e, uint64_t stamp)
+{
+    uint64_t now = atomic_load(&e->global);
+    /* Two steps at most: with no guard open, what was unlinked a moment ago is free now. */
+    while (now < stamp + 2 && advance(e)) {
+        now = atomic_load(&e->global);
+    }
+    return now >= stamp + 2;
+}
+
 void tsdb_epoch_retire(struct tsdb_epoch *e, struct tsdb_epoch_limbo *l,
                        enum tsdb_mem_category category, void *p, size_t bytes)
 {
     if (!p) {
         return;
     }
-    /* Reads the epoch by changing nothing, as a read-modify-write: what the caller unlinked comes
-     * before it in every thread's eyes. A plain load could be done while the unlinking still waits
-     * in this core's store buffer, and a guard of a later epoch would load the old piece. */
-    uint64_t now = atomic_fetch_add(&e->global, 0);
+    uint64_t now = tsdb_epoch_stamp(e);
     if (l->count == l->cap && !limbo_grow(l)) {
         tsdb_epoch_reclaim(e, l); /* may make room */
     }
@@ -205,12 +220,8 @@ uint64_t tsdb_epoch_reclaim(struct tsdb_epoch *e, struct tsdb_epoch_limbo *l)
     if (l->count == 0) {
         return 0;
     }
-    uint64_t oldest = l->items[l->head].epoch;
+    (void)tsdb_epoch_passed(e, l->items[l->head].epoch);
     uint64_t now = atomic_load(&e->global);
-    /* Two steps at most: with no guard open, what was retired a moment ago is freed now. */
-    while (now < oldest + 2 && advance(e)) {
-        now = atomic_load(&e->global);
-    }
     uint64_t bytes_before = l->bytes;
     while (l->count > 0 && l->items[l->head].epoch + 2 <= now) {
         free_oldest(l);

@@ -49,6 +49,10 @@ void tsdb_epoch_limbo_deinit(struct tsdb_epoch_limbo *l);
  * unlinked p, and holds no guard (it might wait for itself). */
 void tsdb_epoch_retire(struct tsdb_epoch *e, struct tsdb_epoch_limbo *l,
                        enum tsdb_mem_category category, void *p, size_t bytes);
+/* For what is freed by other means than a limbo list: after unlinking it take a stamp; once that has
+ * passed, no guard can be open that has seen it. */
+uint64_t tsdb_epoch_stamp(struct tsdb_epoch *e);
+bool tsdb_epoch_passed(struct tsdb_epoch *e, uint64_t stamp);
 /* Try to advance the epoch and free what is safe. Returns the bytes freed. Cheap when nothing is
  * retired. */
 uint64_t tsdb_epoch_reclaim(struct tsdb_epoch *e, struct tsdb_epoch_limbo *l);

@@ -520,6 +520,23 @@ static bool label_is_metric_name(const struct tsdb_label *l)
 }
 
 /* The braces are left out when nothing but the metric name would stand before them. */
+enum tsdb_status tsdb_labels_dup(const struct tsdb_labels *from, struct tsdb_arena *arena,
+                                 struct tsdb_labels *out)
+{
+    struct tsdb_label *items =
+        TSDB_ARENA_ARRAY(arena, struct tsdb_label, TSDB_MAX(from->count, 1u));
+    for (uint32_t i = 0; items && i < from->count; i++) {
+        items[i] = from->items[i];
+        items[i].name = tsdb_arena_strndup(arena, from->items[i].name, from->items[i].name_len);
+        items[i].value = tsdb_arena_strndup(arena, from->items[i].value, from->items[i].value_len);
+        if (!items[i].name || !items[i].value) {
+            return tsdb_arena_status(arena);
+        }
+    }
+    *out = (struct tsdb_labels){items, from->count};
+    return items ? TSDB_OK : tsdb_arena_status(arena);
+}
+
 void tsdb_labels_print(const struct tsdb_labels *labels, struct tsdb_buf *out)
 {
     const struct tsdb_label *metric =

@@ -73,6 +73,10 @@ enum tsdb_status tsdb_labels_decode(const uint8_t *src, size_t len, struct tsdb_
  * is tsdb_hash64 of them; longer ones are hashed in chained pieces, so always come here. */
 uint64_t tsdb_labels_hash(const struct tsdb_hash_key *key, const struct tsdb_labels *labels);
 
+/* A copy of array and strings in arena memory; out may be `from`. NOMEM, LIMIT. */
+enum tsdb_status tsdb_labels_dup(const struct tsdb_labels *from, struct tsdb_arena *arena,
+                                 struct tsdb_labels *out) TSDB_WUR;
+
 /* `{a="b", c="d"}` / `name{a="b"}` as Prometheus prints a metric; strings escaped as Go's %q. */
 void tsdb_labels_print(const struct tsdb_labels *labels, struct tsdb_buf *out);
 

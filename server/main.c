@@ -124,6 +124,7 @@ static void fill_tsdb_options(const struct server *s, struct tsdb_options *o)
     o->series_max = s->options.series_max;
     o->head_bytes_max = s->options.head_bytes_max;
     o->metric_series_max = s->options.metric_series_max;
+    o->series_idle_ms = s->options.series_idle_ms;
     o->exemplars_max = s->options.exemplars_max;
 }
 

@@ -48,6 +48,9 @@ struct tsdb_options {
     /* Beyond them new series are refused and known ones go on; 0 = none: series in all, bytes of heads,
      * index and aliases (of the process), series of one metric. */
     uint64_t series_max, head_bytes_max, metric_series_max;
+    /* A series whose samples are all in blocks leaves memory when its last one is a stale marker or so
+     * old; 0 = at once. */
+    int64_t series_idle_ms;
     uint32_t exemplars_max; /* kept in memory; 0 = none kept */
     /* Windows of old samples, and blocks of sparse ones, are at most so long; 0 = as long as blocks
      * become, sparse ones longer; less than block_range_ms = all windows are as long. */
@@ -210,7 +213,7 @@ enum tsdb_status tsdb_exemplars(struct tsdb_querier *q, const struct tsdb_select
 
 /* What there is much of: for each question the `limit` (> 0) greatest, greatest first, equal ones
  * by name. Of the series that the head knows. Walks every label pair there is; memory and time are
- * the request's (may be NULL). Strings are borrowed for the life of the db. BUSY while storage is
+ * the request's (may be NULL). BUSY while storage is
  * not ready; NOMEM, LIMIT, CANCELLED, TIMEOUT. */
 struct tsdb_cardinality_item {
     struct tsdb_slice name, value; /* value: of pairs only */
@@ -282,7 +285,7 @@ size_t tsdb_retention_step(struct tsdb *db, int64_t now_ns);
  * their next step. */
 size_t tsdb_seal_step(struct tsdb *db, int64_t now_ns);
 /* Write the block of the oldest window that is due (it ended half a block range ago), or, when the
- * round is over, let what is in blocks leave the head. Returns the number of blocks written, 0 or 1.
+ * round is over, let what is in blocks leave the head, and then series that have nothing left there. Returns the number of blocks written, 0 or 1.
  * With manual_steps it runs the owner and seal steps that it needs. */
 size_t tsdb_flush_step(struct tsdb *db, int64_t now_ns);
 /* Delete blocks older than the retention, merge blocks (one merge), delete files that no reader

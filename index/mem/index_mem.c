@@ -76,6 +76,7 @@ void index_mem_destroy(struct index_mem *ix)
     index_pages_deinit(&ix->pairs);
     index_pages_deinit(&ix->names);
     index_symbols_deinit(&ix->symbols);
+    tsdb_mem_free(TSDB_MEM_INDEX, ix->kept, ix->kept_cap * sizeof *ix->kept);
     tsdb_mem_free(TSDB_MEM_INDEX, ix, sizeof *ix);
 }
 
@@ -357,7 +358,7 @@ uint32_t index_mem_find(const struct index_mem *ix, const struct tsdb_labels *la
     while ((handle = index_slots_next(&c)) != INDEX_NONE) {
         const struct index_series *s = index_series_at(ix, handle - 1);
         if (s->hash == hash && labels_are(ix, s, labels)) {
-            return handle - 1;
+            return index_row_local(ix, handle - 1);
         }
     }
     return UINT32_MAX;
@@ -370,19 +371,19 @@ static enum tsdb_status series_grow(struct index_mem *ix)
         return TSDB_NOMEM;
     }
     uint32_t count = atomic_load_explicit(&ix->series_count, memory_order_relaxed);
-    for (uint32_t local = 0; local < count; local++) {
-        index_slots_table_put(table, (uint32_t)index_series_at(ix, local)->hash, local + 1);
+    for (uint32_t row = 0; row < count; row++) {
+        index_slots_table_put(table, (uint32_t)index_series_at(ix, row)->hash, row + 1);
     }
     index_slots_grow_end(&ix->series_slots, table);
     return TSDB_OK;
 }
 
 /* Everything that can fail, before anything of the series is visible. */
-static enum tsdb_status series_reserve(struct index_mem *ix, uint32_t local, const uint32_t *pairs,
+static enum tsdb_status series_reserve(struct index_mem *ix, uint32_t row, const uint32_t *pairs,
                                        uint32_t count, struct index_series **out_series)
 {
     for (uint32_t i = 0; i < count; i++) {
-        if (index_postings_reserve(&index_pair_at(ix, pairs[i])->postings, &ix->owner, local) !=
+        if (index_postings_reserve(&index_pair_at(ix, pairs[i])->postings, &ix->owner, row) !=
             TSDB_OK) {
             return TSDB_NOMEM;
         }
@@ -411,42 +412,144 @@ static enum tsdb_status series_reserve(struct index_mem *ix, uint32_t local, con
         return status;
     }
     *out_series = piece;
-    TSDB_ASSERT(*out_series == index_series_at(ix, local));
+    TSDB_ASSERT(*out_series == index_series_at(ix, row));
     (*out_series)->labels = list_handle;
     (*out_series)->label_count = count;
     return TSDB_OK;
 }
 
-enum tsdb_status index_mem_add(struct index_mem *ix, const struct tsdb_labels *labels,
-                               uint64_t hash, uint32_t *out_local, struct tsdb_error *err)
+static enum tsdb_status series_add(struct index_mem *ix, const struct tsdb_labels *labels,
+                                   uint64_t hash, uint32_t row, struct tsdb_error *err)
 {
     TSDB_ASSERT(labels->count <= TSDB_LABELS_MAX);
     TSDB_DASSERT(index_mem_find(ix, labels, hash) == UINT32_MAX);
     uint32_t pairs[TSDB_LABELS_MAX];
     struct index_series *series = NULL;
-    uint32_t local = atomic_load_explicit(&ix->series_count, memory_order_relaxed);
-    if (local >= TSDB_SERIES_LOCAL_MAX - 1) {
-        return tsdb_error_set(err, TSDB_LIMIT, "index: a partition holds at most %u series",
-                              TSDB_SERIES_LOCAL_MAX - 1);
-    }
     enum tsdb_status status = pairs_intern(ix, labels, pairs);
     if (status == TSDB_OK) {
-        status = series_reserve(ix, local, pairs, labels->count, &series);
+        status = series_reserve(ix, row, pairs, labels->count, &series);
     }
     if (status == TSDB_LIMIT) {
         return tsdb_error_set(err, status,
                               "index: the label strings of a partition exceed their address space");
     }
     if (status != TSDB_OK) {
-        return tsdb_error_set(err, status, "index: out of memory for series %u", local);
+        return tsdb_error_set(err, status, "index: out of memory for series %u", row);
     }
     series->hash = hash;
     for (uint32_t i = 0; i < labels->count; i++) {
-        index_postings_append(&index_pair_at(ix, pairs[i])->postings, local);
+        index_postings_append(&index_pair_at(ix, pairs[i])->postings, row);
     }
-    index_slots_put(&ix->series_slots, (uint32_t)hash, local + 1);
+    index_slots_put(&ix->series_slots, (uint32_t)hash, row + 1);
     /* Release: whoever sees the count sees all of the above. */
-    atomic_store_explicit(&ix->series_count, local + 1, memory_order_release);
-    *out_local = local;
+    atomic_store_explicit(&ix->series_count, row + 1, memory_order_release);
     return TSDB_OK;
+}
+
+static enum tsdb_status ids_used_up(struct tsdb_error *err)
+{
+    return tsdb_error_set(err, TSDB_LIMIT, "index: a partition has at most %u ids for series",
+                          TSDB_SERIES_IDS_MAX - 1);
+}
+
+enum tsdb_status index_mem_add(struct index_mem *ix, const struct tsdb_labels *labels,
+                               uint64_t hash, uint32_t *out_local, struct tsdb_error *err)
+{
+    uint32_t row = atomic_load_explicit(&ix->series_count, memory_order_relaxed);
+    uint32_t local = row + ix->shift;
+    TSDB_ASSERT(row >= ix->kept_count);
+    if (local >= TSDB_SERIES_IDS_MAX - 1) {
+        return ids_used_up(err);
+    }
+    enum tsdb_status status = series_add(ix, labels, hash, row, err);
+    if (status == TSDB_OK) {
+        *out_local = local;
+    }
+    return status;
+}
+
+/* ---- ids that are not rows ---- */
+
+enum tsdb_status index_mem_ids_skip(struct index_mem *ix, uint32_t end)
+{
+    uint32_t rows = atomic_load_explicit(&ix->series_count, memory_order_relaxed);
+    TSDB_ASSERT(end >= rows + ix->shift);
+    if (end == rows + ix->shift) {
+        return TSDB_OK;
+    }
+    if (rows > ix->kept_cap) {
+        uint32_t cap = TSDB_MAX(rows, TSDB_MAX(ix->kept_cap * 2, 16u));
+        uint32_t *kept = tsdb_mem_realloc(TSDB_MEM_INDEX, ix->kept, ix->kept_cap * sizeof *kept,
+                                          cap * sizeof *kept);
+        if (!kept) {
+            return TSDB_NOMEM;
+        }
+        ix->kept = kept;
+        ix->kept_cap = cap;
+    }
+    for (; ix->kept_count < rows; ix->kept_count++) {
+        ix->kept[ix->kept_count] = ix->kept_count + ix->shift;
+    }
+    ix->shift = end - rows;
+    return TSDB_OK;
+}
+
+enum tsdb_status index_mem_add_at(struct index_mem *ix, const struct tsdb_labels *labels,
+                                  uint64_t hash, uint32_t local, struct tsdb_error *err)
+{
+    if (local >= TSDB_SERIES_IDS_MAX - 1) {
+        return ids_used_up(err);
+    }
+    if (index_mem_ids_skip(ix, local) != TSDB_OK) {
+        return tsdb_error_nomem(err, "ids of series");
+    }
+    uint32_t got = 0;
+    return index_mem_add(ix, labels, hash, &got, err);
+}
+
+/* ---- pins ---- */
+
+void index_mem_pin(struct index_mem *ix)
+{
+    /* Relaxed: the guard keeps the index until then; reap looks after the guard. */
+    atomic_fetch_add_explicit(&ix->pins, 1, memory_order_relaxed);
+}
+
+void index_mem_unpin(struct index_mem *ix)
+{
+    if (ix) {
+        /* Release: partner is index_mem_reap. */
+        uint32_t before = atomic_fetch_sub_explicit(&ix->pins, 1, memory_order_release);
+        TSDB_ASSERT(before > 0);
+    }
+}
+
+void index_mem_retire(struct index_mem *ix, struct index_mem **list)
+{
+    ix->retired_at = tsdb_epoch_stamp(ix->owner.epoch);
+    ix->next_retired = *list;
+    *list = ix;
+}
+
+void index_mem_reap(struct index_mem **list)
+{
+    while (*list) {
+        struct index_mem *ix = *list;
+        ix->unseen = ix->unseen || tsdb_epoch_passed(ix->owner.epoch, ix->retired_at);
+        if (ix->unseen && atomic_load_explicit(&ix->pins, memory_order_acquire) == 0) {
+            *list = ix->next_retired;
+            index_mem_destroy(ix);
+        } else {
+            list = &ix->next_retired;
+        }
+    }
+}
+
+void index_mem_retired_destroy(struct index_mem **list)
+{
+    while (*list) {
+        struct index_mem *ix = *list;
+        *list = ix->next_retired;
+        index_mem_destroy(ix);
+    }
 }

@@ -8,9 +8,16 @@
  * owner's limbo list (base/epoch.h). Readers hold an epoch guard for the whole of their call
  * sequence, because results borrow.
  *
+ * Nothing is ever taken out of an index. To leave series behind, the owner makes another one of those
+ * that stay (index_mem_add_at), under the ids that they have, publishes it in place of the old one,
+ * and retires that: who pinned it goes on with it, and it is freed after the last pin.
+ *
+ * Inside, series have rows 0, 1, 2, ... in the order of creation, of which postings are made; without
+ * a series left behind a row is the local id.
+ *
  * Invariants:
- *  1. Local ids are 0, 1, 2, ... in the order of creation, so that every postings list is sorted by
- *     being appended to.
+ *  1. Local ids rise in the order of creation, so that every postings list is sorted by being appended
+ *     to.
  *  2. A series is in the postings of exactly its labels, and in "all", before
  *     index_mem_series_count shows it. Readers bound every list by the series count that they
  *     loaded first, so that one read sees one prefix of the series.
@@ -43,18 +50,38 @@ void index_mem_destroy(struct index_mem *ix);
 uint32_t index_mem_find(const struct index_mem *ix, const struct tsdb_labels *labels,
                         uint64_t hash);
 /* Add a series that is not there yet (asserted in debug). labels canonical. All or nothing.
- * Returns OK with its local id; NOMEM; LIMIT at TSDB_SERIES_LOCAL_MAX - 1 ids. */
+ * Returns OK with its local id; NOMEM; LIMIT at TSDB_SERIES_IDS_MAX - 1 ids. */
 enum tsdb_status index_mem_add(struct index_mem *ix, const struct tsdb_labels *labels,
                                uint64_t hash, uint32_t *out_local, struct tsdb_error *err) TSDB_WUR;
+/* The same under an id of the caller's, index_mem_ids_end or more; ids in between are nobody's. No
+ * reader may exist. */
+enum tsdb_status index_mem_add_at(struct index_mem *ix, const struct tsdb_labels *labels,
+                                  uint64_t hash, uint32_t local, struct tsdb_error *err) TSDB_WUR;
+/* Ids below `end` are given out, or nobody's. No reader may exist. NOMEM. */
+enum tsdb_status index_mem_ids_skip(struct index_mem *ix, uint32_t end) TSDB_WUR;
+/* Put an index that is not published any more on the list; free those of the list that no guard can
+ * see and nobody has pinned. */
+void index_mem_retire(struct index_mem *ix, struct index_mem **list);
+void index_mem_reap(struct index_mem **list);
+void index_mem_retired_destroy(struct index_mem **list); /* no reader may exist */
 
-/* ---- readers, under a guard ---- */
+/* ---- pins: any thread ---- */
+/* Keeps the index, and what was borrowed from it, until unpin. Under a guard that saw it published. */
+void index_mem_pin(struct index_mem *ix);
+void index_mem_unpin(struct index_mem *ix); /* NULL is fine */
+
+/* ---- readers, under a guard or a pin ---- */
 uint32_t index_mem_series_count(const struct index_mem *ix);
+/* The id that the next series gets. */
+uint32_t index_mem_ids_end(const struct index_mem *ix);
+bool index_mem_has(const struct index_mem *ix, uint32_t local);
+/* The first series whose id is `local` or more; UINT32_MAX: none. */
+uint32_t index_mem_next(const struct index_mem *ix, uint32_t local);
 /* Labels of a series: the first `cap` of them into items (TSDB_LABELS_MAX is always enough);
- * strings borrow from the index (valid while the index lives: symbols are never freed). Returns how
- * many were written. */
+ * strings borrow from the index. Returns how many were written; 0 of a series that is not there. */
 uint32_t index_mem_labels(const struct index_mem *ix, uint32_t local, struct tsdb_label *items,
                           uint32_t cap);
-uint64_t index_mem_hash(const struct index_mem *ix, uint32_t local);
+uint64_t index_mem_hash(const struct index_mem *ix, uint32_t local); /* it is there */
 
 /* Local ids of the series that match all matchers, rising, into arena memory. No matcher: all
  * series. Cost: distinct values of the named labels, and the postings. NOMEM, LIMIT (arena),

@@ -6,8 +6,8 @@
  *   pairs ── next ──► pair ──► ...        pair_slots: hash of (name, value) -> pair
  *     │ postings: rising series ids       a pair is one (label name, value)
  *     ▼
- *   series (dense, by id) ── labels ──► list of pairs, in order of the names
- *                                         series_slots: hash of the labels -> id + 1
+ *   series (dense, by row) ── labels ──► list of pairs, in order of the names
+ *                                         series_slots: hash of the labels -> row + 1
  *
  * A label of a series costs 4 bytes, its pair. Lists of names and of a name's pairs are linked,
  * newest first, so that readers walk them without a lock and without an array to replace.
@@ -54,6 +54,14 @@ struct index_mem {
     _Atomic(uint32_t) names_newest;
     _Atomic(uint32_t) series_count; /* stored with release, last of all steps of an add */
     _Atomic(uint64_t) pair_count;
+    /* Rows to ids. Immutable once the index is published. */
+    uint32_t *kept; /* [kept_count] the ids of the first rows; those after are row + shift */
+    uint32_t kept_count, kept_cap;
+    uint32_t shift;
+    _Atomic(uint32_t) pins;
+    struct index_mem *next_retired; /* the owner's, as is what follows */
+    uint64_t retired_at;
+    bool unseen; /* no guard can be open that saw it published */
     /* The writer's: the name at each position of the last series' labels. The next series mostly
      * has the same. */
     uint32_t name_hints[INDEX_NAME_HINTS];
@@ -67,11 +75,17 @@ static inline struct index_pair *index_pair_at(const struct index_mem *ix, uint3
 {
     return index_pages_at(&ix->pairs, handle);
 }
-static inline struct index_series *index_series_at(const struct index_mem *ix, uint32_t local)
+static inline struct index_series *index_series_at(const struct index_mem *ix, uint32_t row)
 {
     return index_pages_at(&ix->series,
-                          local * (uint32_t)(sizeof(struct index_series) >> INDEX_UNIT_SHIFT));
+                          row * (uint32_t)(sizeof(struct index_series) >> INDEX_UNIT_SHIFT));
 }
+static inline uint32_t index_row_local(const struct index_mem *ix, uint32_t row)
+{
+    return row < ix->kept_count ? ix->kept[row] : row + ix->shift;
+}
+/* The first row whose id is `local` or more; index_mem_series_count if there is none. */
+uint32_t index_row_seek(const struct index_mem *ix, uint32_t local);
 static inline const uint32_t *index_series_pairs(const struct index_mem *ix,
                                                  const struct index_series *s)
 {

@@ -8,6 +8,39 @@ uint32_t index_mem_series_count(const struct index_mem *ix)
     return atomic_load_explicit(&ix->series_count, memory_order_acquire);
 }
 
+uint32_t index_mem_ids_end(const struct index_mem *ix)
+{
+    return index_mem_series_count(ix) + ix->shift;
+}
+
+uint32_t index_row_seek(const struct index_mem *ix, uint32_t local)
+{
+    uint32_t count = index_mem_series_count(ix);
+    if (ix->kept_count == 0 || local > ix->kept[ix->kept_count - 1]) {
+        uint32_t row = local > ix->shift ? local - ix->shift : 0;
+        return TSDB_MIN(TSDB_MAX(row, ix->kept_count), count);
+    }
+    return index_ids_seek(ix->kept, ix->kept_count, 0, local);
+}
+
+/* UINT32_MAX: not there. */
+static uint32_t row_of(const struct index_mem *ix, uint32_t local)
+{
+    uint32_t row = index_row_seek(ix, local);
+    return row < index_mem_series_count(ix) && index_row_local(ix, row) == local ? row : UINT32_MAX;
+}
+
+bool index_mem_has(const struct index_mem *ix, uint32_t local)
+{
+    return row_of(ix, local) != UINT32_MAX;
+}
+
+uint32_t index_mem_next(const struct index_mem *ix, uint32_t local)
+{
+    uint32_t row = index_row_seek(ix, local);
+    return row < index_mem_series_count(ix) ? index_row_local(ix, row) : UINT32_MAX;
+}
+
 static struct tsdb_label label_view(const struct index_mem *ix, const struct index_pair *p)
 {
     const struct index_symbol *name =
@@ -19,8 +52,11 @@ static struct tsdb_label label_view(const struct index_mem *ix, const struct ind
 uint32_t index_mem_labels(const struct index_mem *ix, uint32_t local, struct tsdb_label *items,
                           uint32_t cap)
 {
-    TSDB_ASSERT(local < index_mem_series_count(ix));
-    const struct index_series *s = index_series_at(ix, local);
+    uint32_t row = row_of(ix, local);
+    if (row == UINT32_MAX) {
+        return 0;
+    }
+    const struct index_series *s = index_series_at(ix, row);
     uint32_t n = TSDB_MIN(s->label_count, cap);
     const uint32_t *pairs = n > 0 ? index_series_pairs(ix, s) : NULL;
     for (uint32_t i = 0; i < n; i++) {
@@ -31,13 +67,14 @@ uint32_t index_mem_labels(const struct index_mem *ix, uint32_t local, struct tsd
 
 uint64_t index_mem_hash(const struct index_mem *ix, uint32_t local)
 {
-    TSDB_ASSERT(local < index_mem_series_count(ix));
-    return index_series_at(ix, local)->hash;
+    uint32_t row = row_of(ix, local);
+    TSDB_ASSERT(row != UINT32_MAX);
+    return index_series_at(ix, row)->hash;
 }
 
 /* ---- names and values ---- */
 
-static bool pair_is_used(const struct index_pair *p, uint32_t bound,
+static bool pair_is_used(const struct index_mem *ix, const struct index_pair *p, uint32_t bound,
                          const struct index_wanted *wanted)
 {
     uint32_t scratch[INDEX_POSTINGS_INLINE_MAX];
@@ -46,7 +83,7 @@ static bool pair_is_used(const struct index_pair *p, uint32_t bound,
     }
     struct index_postings_view v = index_postings_get(&p->postings, bound, scratch);
     for (uint32_t i = v.count; i-- > 0;) {
-        if (wanted->fn(wanted->arg, v.ids[i])) {
+        if (wanted->fn(wanted->arg, index_row_local(ix, v.ids[i]))) {
             return true;
         }
     }
@@ -59,7 +96,7 @@ static bool name_is_used(const struct index_mem *ix, const struct index_name *n,
     uint32_t pair = atomic_load_explicit(&n->newest, memory_order_acquire);
     while (pair != INDEX_NONE) {
         const struct index_pair *p = index_pair_at(ix, pair);
-        if (pair_is_used(p, bound, wanted)) {
+        if (pair_is_used(ix, p, bound, wanted)) {
             return true;
         }
         pair = p->next;
@@ -94,7 +131,7 @@ void index_mem_values(const struct index_mem *ix, const char *name, uint32_t nam
     while (pair != INDEX_NONE) {
         const struct index_pair *p = index_pair_at(ix, pair);
         const struct index_symbol *s = index_symbols_at(&ix->symbols, p->value);
-        if (pair_is_used(p, bound, wanted) && !fn(arg, s->bytes, s->len)) {
+        if (pair_is_used(ix, p, bound, wanted) && !fn(arg, s->bytes, s->len)) {
             return;
         }
         pair = p->next;
@@ -147,21 +184,23 @@ void index_mem_stats(const struct index_mem *ix, struct index_mem_stats *out)
                           index_counter_get(&ix->pairs.bytes) +
                           index_counter_get(&ix->owner.postings_bytes);
     out->labels_bytes = index_counter_get(&ix->labels.bytes) + index_counter_get(&ix->series.bytes);
-    out->table_bytes =
-        index_counter_get(&ix->symbols.slots.bytes) + index_counter_get(&ix->name_slots.bytes) +
-        index_counter_get(&ix->pair_slots.bytes) + index_counter_get(&ix->series_slots.bytes);
+    out->table_bytes = index_counter_get(&ix->symbols.slots.bytes) +
+                       index_counter_get(&ix->name_slots.bytes) +
+                       index_counter_get(&ix->pair_slots.bytes) +
+                       index_counter_get(&ix->series_slots.bytes) + ix->kept_cap * sizeof *ix->kept;
 }
 
 /* ---- check ---- */
 
-static enum tsdb_status series_validate(const struct index_mem *ix, uint32_t local, uint32_t bound,
+static enum tsdb_status series_validate(const struct index_mem *ix, uint32_t row, uint32_t bound,
                                         struct tsdb_error *err)
 {
+    uint32_t local = index_row_local(ix, row);
     struct tsdb_label items[TSDB_LABELS_MAX];
     uint32_t scratch[INDEX_POSTINGS_INLINE_MAX];
     struct tsdb_labels labels = {items, index_mem_labels(ix, local, items, TSDB_LABELS_MAX)};
     const uint32_t *pairs =
-        labels.count > 0 ? index_series_pairs(ix, index_series_at(ix, local)) : NULL;
+        labels.count > 0 ? index_series_pairs(ix, index_series_at(ix, row)) : NULL;
     for (uint32_t i = 0; i < labels.count; i++) {
         const struct tsdb_label *l = &items[i];
         if (l->name_len == 0 || l->value_len == 0) {
@@ -174,8 +213,8 @@ static enum tsdb_status series_validate(const struct index_mem *ix, uint32_t loc
         }
         struct index_postings_view v =
             index_postings_get(&index_pair_at(ix, pairs[i])->postings, bound, scratch);
-        uint32_t pos = index_ids_seek(v.ids, v.count, 0, local);
-        if (pos == v.count || v.ids[pos] != local) {
+        uint32_t pos = index_ids_seek(v.ids, v.count, 0, row);
+        if (pos == v.count || v.ids[pos] != row) {
             return tsdb_error_set(err, TSDB_CORRUPT,
                                   "index: series %u is not in the postings of label %u", local, i);
         }
@@ -215,12 +254,12 @@ enum tsdb_status index_mem_validate(const struct index_mem *ix, struct tsdb_erro
 {
     uint32_t bound = index_mem_series_count(ix);
     uint64_t labels = 0;
-    for (uint32_t local = 0; local < bound; local++) {
-        enum tsdb_status status = series_validate(ix, local, bound, err);
+    for (uint32_t row = 0; row < bound; row++) {
+        enum tsdb_status status = series_validate(ix, row, bound, err);
         if (status != TSDB_OK) {
             return status;
         }
-        labels += index_series_at(ix, local)->label_count;
+        labels += index_series_at(ix, row)->label_count;
     }
     struct pairs_check check = {.ix = ix, .err = err};
     uint32_t name = atomic_load_explicit(&ix->names_newest, memory_order_acquire);

@@ -203,6 +203,10 @@ enum tsdb_status index_mem_select(const struct index_mem *ix,
     /* The count before all else: see invariant 2 in index_mem.h. */
     struct source src = {.ix = ix, .bound = index_mem_series_count(ix)};
     struct index_select_source source = {&ops, &src, src.bound};
-    return index_select(&source, matchers, matcher_count, request, arena, out_locals, out_count,
-                        err);
+    enum tsdb_status status =
+        index_select(&source, matchers, matcher_count, request, arena, out_locals, out_count, err);
+    for (uint32_t i = 0; status == TSDB_OK && ix->shift > 0 && i < *out_count; i++) {
+        (*out_locals)[i] = index_row_local(ix, (*out_locals)[i]);
+    }
+    return status;
 }

@@ -309,6 +309,18 @@ static enum tsdb_status check_params(struct exec *x, const struct query_expr *e,
     return exec_check(x);
 }
 
+/* Labels borrow strings from the source, which is about to be closed. */
+static enum tsdb_status result_own(struct exec *x, struct query_result *r)
+{
+    for (uint32_t i = 0; i < r->series_count; i++) {
+        struct tsdb_labels *labels = &r->series[i].labels;
+        if (tsdb_labels_dup(labels, x->arena, labels) != TSDB_OK) {
+            return exec_nomem(x);
+        }
+    }
+    return TSDB_OK;
+}
+
 enum tsdb_status query_eval_source(const struct query_source *source,
                                    const struct query_options *options,
                                    struct tsdb_request *request, const struct query_expr *expr,
@@ -345,6 +357,9 @@ enum tsdb_status query_eval_source(const struct query_source *source,
     }
     if (status == TSDB_OK) {
         status = notes_finish(&x, &r);
+    }
+    if (status == TSDB_OK) {
+        status = result_own(&x, &r);
     }
     source->ops->close(source->ctx);
     index_regexes_deinit(&x.regexes);

@@ -213,7 +213,8 @@ struct append {
     enum tsdb_durability durability;
     struct tidalite_append_result result;
     struct tsdb_error err;
-    bool done; /* guarded by t->lock */
+    bool stale; /* a series of the last write had left memory */
+    bool done;  /* guarded by t->lock */
 };
 
 static enum tsdb_status no_memory(struct append *a)
@@ -276,7 +277,7 @@ static enum tsdb_status add_piece(struct append *a, struct position *p, size_t m
     enum tsdb_status status = TSDB_OK;
     if (take > 0) {
         struct tsdb_alias_hit hit = tsdb_alias_find(a->t->db, c->alias);
-        if (hit.ref != TSDB_SERIES_NEW) {
+        if (hit.ref != TSDB_SERIES_NEW && !a->stale) {
             target = tsdb_build_known(hit);
         } else {
             status = tsdb_build_new(&a->build, c->labels, c->alias, &target);
@@ -325,7 +326,10 @@ static enum tsdb_status submit_and_wait(struct append *a, struct tsdb_write *w)
     }
     struct tsdb_write_result r;
     tsdb_write_result_sum(w, &r);
-    TSDB_ASSERT(r.stale_refs == 0); /* ids are not reused */
+    a->stale = r.stale_refs > 0;
+    if (a->stale) {
+        return TSDB_OK; /* nothing counts yet: the caller sends it again, by labels */
+    }
     a->result.written += r.samples_written;
     a->result.conflict += r.rejected[TSDB_REJECT_DUPLICATE];
     a->result.bounds += r.rejected[TSDB_REJECT_TOO_OLD] + r.rejected[TSDB_REJECT_TOO_NEW];
@@ -374,7 +378,12 @@ static enum tsdb_status append_all(struct append *a)
     }
     struct position p = {0, 0};
     while (status == TSDB_OK && p.series < a->series_count) {
+        struct position begin = p;
         status = append_part(a, &p);
+        if (status == TSDB_OK && a->stale) {
+            p = begin; /* what was written counts as written when it comes again */
+            status = append_part(a, &p);
+        }
     }
     return status;
 }

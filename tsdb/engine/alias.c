@@ -170,6 +170,23 @@ static struct alias_entry *entry_find(struct alias_slots *slots, uint64_t want, 
     }
 }
 
+/* Copy what is wanted (NULL: everything) to other slots, and publish those. */
+static void slots_replace(struct alias_table *t, struct alias_stripe *s, struct alias_slots *to,
+                          alias_wanted_fn wanted, void *arg) TSDB_REQUIRES(s->lock)
+{
+    struct alias_slots *old = atomic_load_explicit(&s->slots, memory_order_relaxed);
+    for (uint64_t i = 0; i <= old->mask; i++) {
+        const struct alias_entry *e = &old->entries[i];
+        uint64_t lo = atomic_load_explicit(&e->lo, memory_order_relaxed);
+        uint64_t hit = atomic_load_explicit(&e->hit, memory_order_relaxed);
+        if (lo != 0 && (!wanted || wanted(arg, (tsdb_series_ref)hit))) {
+            entry_write(to, lo, atomic_load_explicit(&e->hi, memory_order_relaxed), hit);
+        }
+    }
+    atomic_store_explicit(&s->slots, to, memory_order_release); /* partner: alias_find */
+    tsdb_epoch_retire(t->epoch, &s->limbo, ALIAS_CATEGORY, old, slots_bytes(old->mask + 1));
+}
+
 /* The stripe's slots, grown if they are too full for one more; NULL without memory. */
 static struct alias_slots *slots_ensure(struct alias_table *t, struct alias_stripe *s)
     TSDB_REQUIRES(s->lock)
@@ -180,19 +197,9 @@ static struct alias_slots *slots_ensure(struct alias_table *t, struct alias_stri
         return old;
     }
     struct alias_slots *grown = slots_create(cap * 2);
-    if (!grown) {
-        return NULL;
+    if (grown) {
+        slots_replace(t, s, grown, NULL, NULL);
     }
-    for (uint64_t i = 0; i < cap; i++) {
-        const struct alias_entry *e = &old->entries[i];
-        uint64_t lo = atomic_load_explicit(&e->lo, memory_order_relaxed);
-        if (lo != 0) {
-            entry_write(grown, lo, atomic_load_explicit(&e->hi, memory_order_relaxed),
-                        atomic_load_explicit(&e->hit, memory_order_relaxed));
-        }
-    }
-    atomic_store_explicit(&s->slots, grown, memory_order_release); /* partner: alias_find */
-    tsdb_epoch_retire(t->epoch, &s->limbo, ALIAS_CATEGORY, old, slots_bytes(cap));
     return grown;
 }
 
@@ -227,6 +234,43 @@ void alias_put(struct alias_table *t, struct tsdb_hash128 h, tsdb_series_ref ref
     tsdb_mutex_lock(&s->lock);
     put_locked(t, s, h, (uint64_t)ref | (uint64_t)generation << 32);
     tsdb_mutex_unlock(&s->lock);
+}
+
+static void sweep_locked(struct alias_table *t, struct alias_stripe *s, alias_wanted_fn wanted,
+                         void *arg) TSDB_REQUIRES(s->lock)
+{
+    const struct alias_slots *old = atomic_load_explicit(&s->slots, memory_order_relaxed);
+    uint64_t stay = 0;
+    for (uint64_t i = 0; i <= old->mask; i++) {
+        const struct alias_entry *e = &old->entries[i];
+        uint64_t hit = atomic_load_explicit(&e->hit, memory_order_relaxed);
+        stay += atomic_load_explicit(&e->lo, memory_order_relaxed) != 0 &&
+                wanted(arg, (tsdb_series_ref)hit);
+    }
+    tsdb_epoch_reclaim(t->epoch, &s->limbo);
+    if (stay == s->used) {
+        return;
+    }
+    uint64_t cap = SLOTS_CAP_FIRST;
+    while ((stay + 1) * LOAD_DENOMINATOR > cap * LOAD_NUMERATOR) {
+        cap *= 2;
+    }
+    struct alias_slots *to = slots_create(cap);
+    if (to) {
+        slots_replace(t, s, to, wanted, arg);
+        atomic_fetch_sub_explicit(&t->count, s->used - stay, memory_order_relaxed);
+        s->used = stay;
+    }
+}
+
+void alias_sweep(struct alias_table *t, alias_wanted_fn wanted, void *arg)
+{
+    for (uint32_t i = 0; i < STRIPE_COUNT; i++) {
+        struct alias_stripe *s = &t->stripes[i];
+        tsdb_mutex_lock(&s->lock);
+        sweep_locked(t, s, wanted, arg);
+        tsdb_mutex_unlock(&s->lock);
+    }
 }
 
 uint64_t alias_count(const struct alias_table *t)

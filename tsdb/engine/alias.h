@@ -5,8 +5,9 @@
  *   stripe[hash >> 120] ─ slots ─ entries, open addressing: { ref | generation << 32 | hi | lo }
  *
  * 256 stripes; an entry is 24 bytes, three atomic words, lo written last with release (0 = free; a
- * hash with lo 0 is stored as 1). Entries are never moved or removed within a table; growing builds
- * a new one, publishes it and retires the old (epoch). An alias whose generation is out of date is
+ * hash with lo 0 is stored as 1). Entries are never moved or removed within a table; growing, and
+ * sweeping out those of series that have left, builds a new one, publishes it and retires the old
+ * (epoch). An alias whose generation is out of date is
  * overwritten in place.
  *
  * Threads: find and prefetch any, under a guard; put any, under the stripe's lock (ALIAS_STRIPE).
@@ -28,6 +29,9 @@ struct tsdb_alias_hit alias_find(const struct alias_table *t, struct tsdb_hash12
 /* Enter or overwrite. Failing for lack of memory is harmless and silent: the slow path remains. */
 void alias_put(struct alias_table *t, struct tsdb_hash128 h, tsdb_series_ref ref,
                uint32_t generation);
+/* Take out aliases whose series is not `wanted`. Without memory they stay. Any thread, no guard. */
+typedef bool (*alias_wanted_fn)(void *arg, tsdb_series_ref ref);
+void alias_sweep(struct alias_table *t, alias_wanted_fn wanted, void *arg);
 uint64_t alias_count(const struct alias_table *t);
 
 #endif

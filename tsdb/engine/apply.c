@@ -104,6 +104,8 @@ static enum tsdb_status series_resolve(struct apply *a, struct tsdb_new_series *
         if (status != TSDB_OK) {
             return status;
         }
+    } else {
+        head_series_wanted(a->head, local);
     }
     if (a->log && !head_labels_logged(a->head, local)) {
         apply_group_ensure(a, WAL_RECORD_SERIES, 0);
@@ -289,6 +291,10 @@ static void exemplar_apply(struct apply *a, const struct tsdb_write_exemplar *we
     enum tsdb_status status = TSDB_NOT_FOUND;
     struct tsdb_exemplar x = we->exemplar;
     uint32_t local = tsdb_series_local(we->series);
+    if (we->series != TSDB_SERIES_NEW && head_generation(a->head, local) == HEAD_GENERATION_GONE) {
+        a->result->stale_refs++; /* it has left: the sender's labels are asked for */
+        return;
+    }
     if (we->series != TSDB_SERIES_NEW) {
         if (x.t_ms == 0) {
             (void)head_last_time(a->head, local, &x.t_ms);

@@ -17,8 +17,10 @@ static void label_write_done(struct tsdb_write *w)
 
 static bool labels_missing(const struct owner *o, const struct tsdb_entry *e)
 {
-    return e->series != TSDB_SERIES_NEW &&
-           !head_labels_logged(o->partitions[e->partition].head, tsdb_series_local(e->series));
+    const struct head_partition *head = o->partitions[e->partition].head;
+    uint32_t local = tsdb_series_local(e->series);
+    return e->series != TSDB_SERIES_NEW && head_generation(head, local) == e->generation &&
+           !head_labels_logged(head, local);
 }
 
 static uint32_t labels_load(const struct owner *o, const struct tsdb_entry *e,

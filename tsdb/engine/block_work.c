@@ -306,6 +306,7 @@ static enum tsdb_status sweep(struct tsdb *db, struct tsdb_error *err)
         db_owners_ask(db, OWNER_JOB_SWEEP, oldest, db->options.manual_steps, NULL, err);
     if (status == TSDB_OK) {
         life->swept_view = oldest;
+        atomic_store_explicit(&life->leave_wanted, 1, memory_order_relaxed);
         if (oldest >= flushed) {
             uint64_t covered =
                 atomic_load_explicit(&life->checkpoint_flushed_bytes, memory_order_relaxed);
@@ -415,6 +416,9 @@ size_t tsdb_flush_step(struct tsdb *db, int64_t now_ns)
     if (status == TSDB_OK && (!life->flush_round_on || much_flushed(db))) {
         status = sweep(db, &err);
     }
+    if (status == TSDB_OK && !life->flush_round_on) {
+        status = db_leave_step(db, now_ns, &err);
+    }
     if (status != TSDB_OK) {
         db_flush_forget(db);
         failed(db, "flush", &err, &life->flush_failures, &life->flush_next_ns);
@@ -438,6 +442,9 @@ enum tsdb_status tsdb_flush(struct tsdb *db, struct tsdb_error *err)
     }
     if (status == TSDB_OK) {
         status = sweep(db, err);
+    }
+    if (status == TSDB_OK) {
+        status = db_leave_step(db, tsdb_clock_mono_ns(&db->options.clock), err);
     }
     if (status == TSDB_OK && db->life->flush_held > 0) {
         status = tsdb_error_set(err, TSDB_IO, "flush: some series stay in the head: %s",

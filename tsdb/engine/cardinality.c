@@ -2,8 +2,7 @@
  *
  * A pair of one name and value stands in up to 64 partitions, so counting needs a table of all
  * pairs. That table is kept small by walking the partitions several times, each time for the pairs
- * of one share of the hashes. Epoch guards are held for one partition at a time. Strings borrow
- * from the index, which never frees them. */
+ * of one share of the hashes. The indexes are pinned meanwhile; what is answered is copied. */
 #include "base/assert.h"
 #include "tsdb/engine/tsdb_private.h"
 
@@ -38,6 +37,7 @@ struct top {
 };
 struct walk {
     struct tsdb *db;
+    struct index_mem *indexes[TSDB_PARTITIONS]; /* pinned */
     struct tsdb_request *request;
     struct tsdb_arena pass_arena, name_arena;
     struct table pairs, names;
@@ -238,11 +238,8 @@ static enum tsdb_status pass_run(struct walk *w)
     tsdb_arena_reset(&w->pass_arena);
     w->pairs = (struct table){.arena = &w->pass_arena};
     for (uint32_t p = 0; p < TSDB_PARTITIONS && w->status == TSDB_OK; p++) {
-        struct tsdb_epoch_guard guard;
         w->name = NULL;
-        tsdb_epoch_enter(w->db->epoch, &guard);
-        index_mem_pairs(head_index(w->db->heads[p]), on_pair, w);
-        tsdb_epoch_exit(w->db->epoch, &guard);
+        index_mem_pairs(w->indexes[p], on_pair, w);
     }
     return w->status == TSDB_OK ? pass_finish(w) : w->status;
 }
@@ -261,18 +258,38 @@ static void names_finish(struct walk *w)
 }
 
 /* Pairs of all partitions, those that stand in several counted several times. */
-static uint64_t pairs_total(const struct tsdb *db)
+static uint64_t pairs_total(const struct walk *w)
 {
     uint64_t total = 0;
     for (uint32_t p = 0; p < TSDB_PARTITIONS; p++) {
         struct index_mem_stats s;
-        struct tsdb_epoch_guard guard;
-        tsdb_epoch_enter(db->epoch, &guard);
-        index_mem_stats(head_index(db->heads[p]), &s);
-        tsdb_epoch_exit(db->epoch, &guard);
+        index_mem_stats(w->indexes[p], &s);
         total += s.label_pairs;
     }
     return total;
+}
+
+static bool slice_own(struct tsdb_slice *s, struct tsdb_arena *arena)
+{
+    const char *copy = tsdb_arena_strndup(arena, (const char *)s->data, s->len);
+    *s = slice(copy, (uint32_t)s->len);
+    return copy != NULL;
+}
+
+/* The answer outlives the indexes. */
+static enum tsdb_status answer_own(struct walk *w, struct tsdb_arena *arena)
+{
+    struct top *const tops[] = {&w->metrics, &w->values, &w->memory, &w->series};
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(tops); i++) {
+        for (uint32_t k = 0; k < tops[i]->count; k++) {
+            struct tsdb_cardinality_item *item = &tops[i]->items[k];
+            if (!slice_own(&item->name, arena) ||
+                (item->value.data && !slice_own(&item->value, arena))) {
+                return tsdb_arena_status(arena);
+            }
+        }
+    }
+    return TSDB_OK;
 }
 
 static bool top_init(struct top *t, uint32_t limit, struct tsdb_arena *arena)
@@ -296,11 +313,14 @@ enum tsdb_status tsdb_cardinality_read(struct tsdb *db, struct tsdb_request *req
     tsdb_arena_init(&w.pass_arena, TSDB_MEM_QUERY, ARENA_BYTES, account);
     tsdb_arena_init(&w.name_arena, TSDB_MEM_QUERY, ARENA_BYTES, account);
     w.names.arena = &w.name_arena;
+    for (uint32_t p = 0; p < TSDB_PARTITIONS; p++) {
+        w.indexes[p] = head_index_pin(db->heads[p]);
+    }
     if (!top_init(&w.metrics, limit, arena) || !top_init(&w.values, limit, arena) ||
         !top_init(&w.memory, limit, arena) || !top_init(&w.series, limit, arena)) {
         w.status = arena->failure;
     }
-    w.passes = (uint32_t)TSDB_MIN(pairs_total(db) / PAIRS_PER_PASS + 1, UINT32_MAX);
+    w.passes = (uint32_t)TSDB_MIN(pairs_total(&w) / PAIRS_PER_PASS + 1, UINT32_MAX);
     for (; w.pass < w.passes && w.status == TSDB_OK; w.pass++) {
         w.status = pass_run(&w);
     }
@@ -309,7 +329,12 @@ enum tsdb_status tsdb_cardinality_read(struct tsdb *db, struct tsdb_request *req
         *out =
             (struct tsdb_cardinality){w.label_pairs, top_finish(&w.metrics), top_finish(&w.values),
                                       top_finish(&w.memory), top_finish(&w.series)};
-    } else {
+        w.status = answer_own(&w, arena);
+    }
+    for (uint32_t p = 0; p < TSDB_PARTITIONS; p++) {
+        index_mem_unpin(w.indexes[p]);
+    }
+    if (w.status != TSDB_OK) {
         (void)tsdb_error_set(err, w.status, "cardinality: %s", tsdb_status_name(w.status));
     }
     tsdb_arena_deinit(&w.pass_arena);

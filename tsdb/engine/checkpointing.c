@@ -32,35 +32,33 @@ static enum tsdb_status take_marks(struct tsdb *db, bool inline_owners,
 }
 
 /* ---- 3. ---- */
-static uint32_t series_count(struct tsdb *db, uint32_t partition)
+static uint32_t ids_end(struct tsdb *db, uint32_t partition)
 {
     struct tsdb_epoch_guard guard;
     tsdb_epoch_enter(db->epoch, &guard);
-    uint32_t count = index_mem_series_count(head_index(db->heads[partition]));
+    uint32_t end = index_mem_ids_end(head_index(db->heads[partition]));
     tsdb_epoch_exit(db->epoch, &guard);
-    return count;
+    return end;
 }
 
+/* One that has come and gone since the last checkpoint has no labels any more: a hole. */
 static TSDB_NOINLINE enum tsdb_status log_partition_series(struct tsdb *db, uint32_t partition,
                                                            struct tsdb_error *err)
 {
     struct series_log *log = &db->life->series_log;
     struct tsdb_label items[TSDB_LABELS_MAX];
-    struct index_mem *index = head_index(db->heads[partition]);
-    uint32_t count = series_count(db, partition);
+    struct index_mem *index = head_index_pin(db->heads[partition]);
+    uint32_t end = index_mem_ids_end(index);
     enum tsdb_status status = TSDB_OK;
-    while (status == TSDB_OK && log->appended[partition] < count) {
-        struct tsdb_epoch_guard guard;
-        tsdb_epoch_enter(db->epoch, &guard);
-        uint32_t n = index_mem_labels(index, log->appended[partition], items, TSDB_LABELS_MAX);
-        tsdb_epoch_exit(db->epoch, &guard);
-        /* The strings live as long as the index: only the array is copied. */
-        struct tsdb_labels labels = {items, n};
-        if (head_series_is_hole(db->heads[partition], log->appended[partition])) {
+    while (status == TSDB_OK && log->appended[partition] < end) {
+        uint32_t local = log->appended[partition];
+        struct tsdb_labels labels = {items, index_mem_labels(index, local, items, TSDB_LABELS_MAX)};
+        if (labels.count > 0 && head_name_is_hole(items[0].name, items[0].name_len)) {
             labels.count = 0;
         }
         status = series_log_append(log, partition, &labels, err);
     }
+    index_mem_unpin(index);
     return status;
 }
 
@@ -181,8 +179,7 @@ bool db_checkpoint_wanted(struct tsdb *db)
     for (uint32_t i = 0; i < TSDB_PARTITIONS; i++) {
         uint64_t write_seq =
             atomic_load_explicit(&db->partitions[i].write_seq, memory_order_relaxed);
-        if (write_seq != life->last.marks[i].write_seq ||
-            series_count(db, i) != life->last.series[i]) {
+        if (write_seq != life->last.marks[i].write_seq || ids_end(db, i) != life->last.series[i]) {
             return true;
         }
     }

@@ -8,6 +8,7 @@
  *   retention.c       retention of the head
  *   snapshot.c        a data directory of hard links, made while serving
  *   metadata.c        what is known of metrics, and its file
+ *   leaving.c         series without samples in the head leave it
  *   stats.c           figures
  */
 #ifndef TSDB_ENGINE_DB_PRIVATE_H
@@ -88,6 +89,8 @@ struct db_life {
     struct tsdb_error flush_held_by;
     uint64_t swept_bytes;              /* flushed_bytes, when the last sweep was over */
     int64_t drop_next_ns;              /* the next round of retention */
+    int64_t leave_next_ns;             /* series that are idle leave no earlier than this */
+    _Atomic(uint32_t) leave_wanted;    /* chunks have left the head: some may be idle now */
     uint64_t swept_view;               /* chunks in blocks of views up to this have left the head */
     _Atomic(uint64_t) flushed_view;    /* the last one that has a block from the head */
     _Atomic(uint64_t) checkpoint_view; /* flushed_view, when the last checkpoint was written */
@@ -119,7 +122,7 @@ bool db_stopping(const struct tsdb *db); /* long work is to end with CANCELLED *
 void db_owners_step(struct tsdb *db);
 /* Ask all owners and wait until they are done. out_work: the sum of theirs; may be NULL.
  * inline_owners: run their steps here (no owner threads); else CANCELLED when the database stops.
- * One asker at a time for each kind: mark and drop under admin, seal and sweep under block_work, or
+ * One asker at a time for each kind: mark and drop under admin, all others under block_work, or
  * alone. */
 enum tsdb_status db_owners_ask(struct tsdb *db, enum owner_job_kind kind, uint64_t argument,
                                bool inline_owners, uint64_t *out_work,
@@ -159,6 +162,10 @@ enum tsdb_status db_metadata_load(struct tsdb *db, struct tsdb_error *err) TSDB_
 /* Write the file if it is behind the table. Caller holds admin, or is alone. False: it was not, or could
  * not be written, which is logged. */
 bool db_metadata_save(struct tsdb *db);
+
+/* ---- leaving.c ---- */
+/* Idle series leave the head, if it is time. Caller holds block_work: a flush borrows labels. */
+enum tsdb_status db_leave_step(struct tsdb *db, int64_t now_ns, struct tsdb_error *err) TSDB_WUR;
 
 /* ---- block_work.c ---- */
 /* Open the blocks; recovery has loaded the heads, nobody else runs. */

@@ -68,7 +68,7 @@ static bool exemplar_visit(void *arg, uint32_t local, const struct tsdb_exemplar
     f->local = local;
     f->order = eq->count;
     /* Strings too: the ring's memory is overwritten. */
-    if (querier_labels_copy(&x->labels, eq->arena, &f->exemplar.labels) != TSDB_OK) {
+    if (tsdb_labels_dup(&x->labels, eq->arena, &f->exemplar.labels) != TSDB_OK) {
         eq->failed = eq->arena;
         return false;
     }

@@ -247,7 +247,7 @@ static enum tsdb_status gather_partition(struct gather *g, uint32_t partition,
     const struct flush_source *s = g->r->s;
     struct tsdb_epoch_guard guard;
     tsdb_epoch_enter(s->epoch, &guard);
-    uint32_t count = index_mem_series_count(head_index(s->heads[partition]));
+    uint32_t count = index_mem_ids_end(head_index(s->heads[partition]));
     tsdb_epoch_exit(s->epoch, &guard);
     for (uint32_t from = 0; from < count; from += SLICE) {
         if (!gather_slice(g, s->heads[partition], from)) {

@@ -167,7 +167,7 @@ static uint32_t stray_ensure(struct tsdb_querier *q, const struct tsdb_labels *l
         }
     }
     struct stray made = {.hash = hash, .partition = partition};
-    struct stray *s = querier_labels_copy(labels, &q->arena, &made.labels) == TSDB_OK
+    struct stray *s = tsdb_labels_dup(labels, &q->arena, &made.labels) == TSDB_OK
                           ? array_push(q, &j->strays, sizeof *s)
                           : NULL;
     if (!s) {
@@ -188,7 +188,8 @@ static tsdb_series_ref known_ref(struct tsdb_querier *q, const struct live_block
         return ref;
     }
     const struct querier_index *x = querier_index(q, tsdb_series_partition(ref));
-    return tsdb_series_local(ref) < x->bound ? ref : TSDB_SERIES_NEW;
+    uint32_t local = tsdb_series_local(ref);
+    return local < x->bound && index_mem_has(x->index, local) ? ref : TSDB_SERIES_NEW;
 }
 
 static enum tsdb_status resolve(struct tsdb_querier *q, const struct live_block *l, uint32_t id,

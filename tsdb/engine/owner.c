@@ -88,14 +88,41 @@ static uint64_t slice_drop(struct owner *o, uint32_t partition, uint32_t from, u
     return head_drop_before(o->partitions[partition].head, from, count, (int64_t)argument);
 }
 
+static uint64_t slice_leave_count(struct owner *o, uint32_t partition, uint32_t from,
+                                  uint32_t count, uint64_t argument)
+{
+    head_leave_count(o->partitions[partition].head, from, count, (int64_t)argument);
+    return 0;
+}
+
+static uint64_t slice_leave_copy(struct owner *o, uint32_t partition, uint32_t from, uint32_t count,
+                                 uint64_t argument)
+{
+    head_leave_copy(o->partitions[partition].head, from, count, (int64_t)argument,
+                    tsdb_clock_mono_ns(&o->clock));
+    return 0;
+}
+
+static uint64_t slice_leave_settle(struct owner *o, uint32_t partition, uint32_t from,
+                                   uint32_t count, uint64_t argument)
+{
+    (void)argument;
+    uint64_t gone = head_leave_settle(o->partitions[partition].head, from, count);
+    atomic_fetch_sub_explicit(o->series_total, gone, memory_order_relaxed);
+    return gone;
+}
+
 static const struct job_row {
     job_slice_fn slice;
-    bool by_series; /* false: a partition at a time */
+    uint32_t series; /* looked at in one step; 0: a partition at a time */
 } job_rows[OWNER_JOB_COUNT] = {
-    [OWNER_JOB_MARK] = {slice_mark, false},
-    [OWNER_JOB_SEAL] = {slice_seal, true},
-    [OWNER_JOB_SWEEP] = {slice_sweep, true},
-    [OWNER_JOB_DROP] = {slice_drop, true},
+    [OWNER_JOB_MARK] = {slice_mark, 0},
+    [OWNER_JOB_SEAL] = {slice_seal, JOB_SLICE},
+    [OWNER_JOB_SWEEP] = {slice_sweep, JOB_SLICE},
+    [OWNER_JOB_DROP] = {slice_drop, JOB_SLICE},
+    [OWNER_JOB_LEAVE_COUNT] = {slice_leave_count, JOB_SLICE},
+    [OWNER_JOB_LEAVE_COPY] = {slice_leave_copy, JOB_SLICE / 16}, /* labels, 2 us each */
+    [OWNER_JOB_LEAVE_SETTLE] = {slice_leave_settle, JOB_SLICE},
 };
 
 void owner_job_request(struct owner *o, enum owner_job_kind kind, uint64_t argument)
@@ -153,15 +180,15 @@ static bool job_step(struct owner *o, struct owner_job *job, const struct job_ro
     if (!job->active && !job_begin(o, job)) {
         return false;
     }
-    uint32_t left = JOB_SLICE;
+    uint32_t left = row->series > 0 ? row->series : JOB_SLICE;
     while (left > 0 && job->partition < o->partition_end) {
         uint32_t series = head_series_count(o->partitions[job->partition].head);
-        uint32_t n = row->by_series ? TSDB_MIN(left, series - job->local) : 0;
+        uint32_t n = row->series > 0 ? TSDB_MIN(left, series - job->local) : 0;
         TSDB_ASSERT(job->local <= series);
         job->work += row->slice(o, job->partition, job->local, n, job->value);
         left -= n;
         job->local += n;
-        if (!row->by_series || job->local == series) {
+        if (row->series == 0 || job->local == series) {
             job->partition++;
             job->local = 0;
         }

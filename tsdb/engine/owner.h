@@ -1,7 +1,7 @@
 /* Owners: the one thread that changes a partition.
  *
  *   ring ──▶ backlog ──▶ owner_step: mailbox ─ a slice of each job ─ batches ──▶ wal ring, or done
- *   sealer ──▶ mailbox      others ──▶ jobs: mark, seal, sweep, drop
+ *   sealer ──▶ mailbox      others ──▶ jobs: mark, seal, sweep, drop, leave
  *
  * For each batch: per run of one partition it prefetches, finds or creates new series, checks
  * bounds and duplicates, appends, encodes WAL frames of what was accepted (SERIES frame first),
@@ -31,6 +31,10 @@ enum owner_job_kind {
     OWNER_JOB_SEAL,  /* int64_t before_ms: what is open of windows that begin before it; chunks */
     OWNER_JOB_SWEEP, /* uint64_t view: chunks in the blocks of every view up to it; chunks */
     OWNER_JOB_DROP,  /* int64_t min_ms: chunks that are older; chunks */
+    /* Idle series leave (head.h), one job after the other: int64_t silent_ms; series that have left. */
+    OWNER_JOB_LEAVE_COUNT,
+    OWNER_JOB_LEAVE_COPY,
+    OWNER_JOB_LEAVE_SETTLE,
     OWNER_JOB_COUNT
 };
 struct owner_job {

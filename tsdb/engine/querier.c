@@ -76,6 +76,9 @@ void tsdb_querier_close(struct tsdb_querier *q)
     view_release(&q->db->blocks.views, q->view);
     index_regexes_deinit(&q->regexes);
     join_deinit(&q->join);
+    for (uint32_t i = 0; i < TSDB_PARTITIONS; i++) {
+        index_mem_unpin(q->indexes[i].index);
+    }
     tsdb_arena_deinit(&q->arena);
     tsdb_mem_free(TSDB_MEM_QUERY, q, sizeof *q);
 }
@@ -91,27 +94,10 @@ const struct querier_index *querier_index(struct tsdb_querier *q, uint32_t parti
 {
     struct querier_index *x = &q->indexes[partition];
     if (!x->index) {
-        x->index = head_index(q->db->heads[partition]);
-        x->bound = index_mem_series_count(x->index);
+        x->index = head_index_pin(q->db->heads[partition]);
+        x->bound = index_mem_ids_end(x->index);
     }
     return x;
-}
-
-enum tsdb_status querier_labels_copy(const struct tsdb_labels *from, struct tsdb_arena *arena,
-                                     struct tsdb_labels *out)
-{
-    struct tsdb_label *items =
-        TSDB_ARENA_ARRAY(arena, struct tsdb_label, TSDB_MAX(from->count, 1u));
-    for (uint32_t i = 0; items && i < from->count; i++) {
-        items[i] = from->items[i];
-        items[i].name = tsdb_arena_strndup(arena, from->items[i].name, from->items[i].name_len);
-        items[i].value = tsdb_arena_strndup(arena, from->items[i].value, from->items[i].value_len);
-        if (!items[i].name || !items[i].value) {
-            return tsdb_arena_status(arena);
-        }
-    }
-    *out = (struct tsdb_labels){items, from->count};
-    return items ? TSDB_OK : tsdb_arena_status(arena);
 }
 
 enum tsdb_status querier_labels(struct tsdb_querier *q, tsdb_series_ref ref,

@@ -8,8 +8,8 @@
  *   exemplars.c      exemplars of matching series
  *
  * Epoch guards are taken inside each call and for one partition at a time, because an open guard
- * holds back all reclamation. Strings of labels borrow from the index;
- * everything else is copied into arenas. Threads: a querier belongs to one request.
+ * holds back all reclamation. Strings of labels borrow from indexes of the head, which the querier
+ * pins; everything else is copied into arenas. Threads: a querier belongs to one request.
  */
 #ifndef TSDB_ENGINE_QUERIER_PRIVATE_H
 #define TSDB_ENGINE_QUERIER_PRIVATE_H
@@ -17,9 +17,10 @@
 #include "index/match/regex.h"
 #include "tsdb/engine/tsdb_private.h"
 
-/* What the querier sees of a partition's head index: series below `bound`, always the same ones. */
+/* What the querier sees of a partition's head index: series below `bound`, always the same ones, also
+ * when they leave meanwhile; then blocks of its view have their samples. */
 struct querier_index {
-    struct index_mem *index; /* NULL: not asked yet */
+    struct index_mem *index; /* pinned; NULL: not asked yet */
     uint32_t bound;
 };
 
@@ -80,9 +81,6 @@ enum tsdb_status querier_check(const struct tsdb_querier *q, uint32_t turn,
 struct head_partition *querier_head(const struct tsdb_querier *q, tsdb_series_ref ref);
 /* The partition's index; the first call decides which series the querier sees. */
 const struct querier_index *querier_index(struct tsdb_querier *q, uint32_t partition);
-/* A copy of labels and strings. */
-enum tsdb_status querier_labels_copy(const struct tsdb_labels *from, struct tsdb_arena *arena,
-                                     struct tsdb_labels *out) TSDB_WUR;
 /* Labels, the array in `arena`. */
 enum tsdb_status querier_labels(struct tsdb_querier *q, tsdb_series_ref ref,
                                 struct tsdb_arena *arena, struct tsdb_labels *out,

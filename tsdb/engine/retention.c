@@ -97,5 +97,8 @@ size_t tsdb_retention_step(struct tsdb *db, int64_t now_ns)
     enum tsdb_status status = db_owners_ask(db, OWNER_JOB_DROP, (uint64_t)db_retention_min(db),
                                             db->options.manual_steps, &dropped, &err);
     tsdb_mutex_unlock(&db->life->admin);
+    if (dropped > 0) {
+        atomic_store_explicit(&db->life->leave_wanted, 1, memory_order_relaxed);
+    }
     return status == TSDB_OK ? (size_t)dropped : 0; /* cancelled: the process ends */
 }

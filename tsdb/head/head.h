@@ -59,7 +59,10 @@ void head_partition_configure(struct head_partition *p, int64_t range_ms, int64_
                               bool seal);
 void head_partition_destroy(struct head_partition *p);
 
-struct index_mem *head_index(struct head_partition *p);
+/* As it is published now: under a guard, or the owner. */
+struct index_mem *head_index(const struct head_partition *p);
+/* The same, pinned: index_mem_unpin. Takes a guard. */
+struct index_mem *head_index_pin(const struct head_partition *p);
 const struct head_counters *head_counters(const struct head_partition *p);
 /* Free what readers have let go of, if more than bytes_min wait for it; returns the bytes freed.
  * Owner. */
@@ -78,7 +81,8 @@ enum tsdb_status head_series_hole(struct head_partition *p, uint32_t *out_local)
 bool head_series_is_hole(const struct head_partition *p, uint32_t local);
 bool head_has_holes(const struct head_partition *p);
 bool head_name_is_hole(const char *name, uint32_t len);
-/* 0 for every series so far: ids are not reused. */
+/* Which entries with the series' id are to be applied: those with this number. HEAD_GENERATION_GONE of
+ * a series that has left. Ids are not reused. */
 uint32_t head_generation(const struct head_partition *p, uint32_t local);
 void head_prefetch(const struct head_partition *p, uint32_t local);
 /* Time of the newest sample; false without one. */
@@ -123,7 +127,29 @@ uint64_t head_seal_before(struct head_partition *p, uint32_t from, uint32_t coun
                           int64_t before_ms);
 uint64_t head_sweep(struct head_partition *p, uint32_t from, uint32_t count, uint64_t view);
 uint64_t head_drop_before(struct head_partition *p, uint32_t from, uint32_t count, int64_t min_ms);
+/* Ids given out: those of series that have left are among them. */
 uint32_t head_series_count(const struct head_partition *p);
+
+/* ---- leaving (leave.c): the owner ----
+ *
+ * A series is idle when it has no samples here, open or sealed (they are in blocks of every open view,
+ * or were dropped), and its last one was a stale marker or is older than silent_ms. Idle series leave
+ * when the partition's index is made anew, in slices over the ids, without them:
+ *
+ *   count   how many are idle; at the end: is it worth it?
+ *   copy    those that are not, to the next index; idle ones are marked, and get another generation, so
+ *           that who knows them by an alias asks by labels. At the end the next index is published,
+ *           unless one of the marked was asked for meanwhile: then nobody leaves.
+ *   settle  hot structs of those who have left are cleared, slabs without others freed; returns how
+ *           many they are
+ *
+ * Each of the three over all ids before the next; [from, from + count) as below. */
+void head_leave_count(struct head_partition *p, uint32_t from, uint32_t count, int64_t silent_ms);
+void head_leave_copy(struct head_partition *p, uint32_t from, uint32_t count, int64_t silent_ms,
+                     int64_t now_ns);
+uint64_t head_leave_settle(struct head_partition *p, uint32_t from, uint32_t count);
+/* Somebody asked for the series by its labels: it stays. */
+void head_series_wanted(struct head_partition *p, uint32_t local);
 
 /* ---- readers, under a guard ---- */
 /* What a series has, sealed first, in the order of writing. */

@@ -1,6 +1,7 @@
 /* What the files of tsdb/head share beside owner_path.h (which draws a series), and their tests.
  *
  *   series.c    partition and series: create, find, holes, destroy
+ *   leave.c     series that leave: idle ones, the index of the others, slabs
  *   tail.c      blocks of samples; the open tail: begin, grow, seal
  *   late.c      out-of-order buffers: append, seal, split by window
  *   late_set.c  which late samples are in memory
@@ -97,12 +98,23 @@ struct head_late_set {
     uint32_t cap, used;
 };
 
+/* Series on their way out (leave.c): the index of those that stay is made slice by slice. */
+struct head_leaving {
+    struct index_mem *next;    /* being made; NULL: none is */
+    struct index_mem *retired; /* those that were replaced and may still be read */
+    uint32_t idle;             /* found by the last count */
+    bool failed;               /* no memory, or one that was left out is wanted again */
+    int64_t begin_ns;
+    int64_t end_ns, cost_ns; /* of the last time */
+};
+
 struct head_partition {
     struct head_front front;
-    uint32_t id; /* immutable, as are epoch and index */
+    uint32_t id; /* immutable, as is epoch */
     struct tsdb_epoch *epoch;
-    struct index_mem *index;
-    struct tsdb_epoch_limbo limbo; /* owner */
+    _Atomic(struct index_mem *) index; /* replaced by the owner (leave.c) */
+    struct head_leaving leaving;       /* owner */
+    struct tsdb_epoch_limbo limbo;     /* owner */
     _Atomic(uint32_t) holes;
     bool seal;                                /* immutable after configure */
     _Atomic(struct head_sealed *) seal_queue; /* raw chunks, newest first: owner to sealer */
@@ -112,6 +124,14 @@ struct head_partition {
     struct head_exemplar_store *exemplars; /* own_exemplars, or one that partitions share */
     struct head_exemplar_store *own_exemplars;
 };
+
+/* The owner's view of the index. */
+static inline struct index_mem *head_own_index(const struct head_partition *p)
+{
+    return atomic_load_explicit(&p->index, memory_order_relaxed); /* own store */
+}
+/* The first id from `local` on whose slab is there; may be the series count. */
+uint32_t head_there(const struct head_partition *p, uint32_t local);
 
 static inline struct head_series *head_hot(const struct head_partition *p, uint32_t local)
 {
@@ -230,6 +250,8 @@ void head_list_publish(struct head_partition *p, struct head_series *s, struct h
 void head_list_destroy(struct head_partition *p, struct head_list *l);
 /* The in-order chunk in memory in whose bounds t_ms lies, or NULL. */
 const struct head_sealed *head_list_find_ordered(struct head_list *l, int64_t t_ms);
+/* Take away the list of a series that has no chunks. */
+void head_list_drop(struct head_partition *p, struct head_series *s);
 
 /* ---- what a reader saw of a series (read.c): invariant 3 of head.h ---- */
 

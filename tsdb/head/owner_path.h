@@ -74,18 +74,31 @@ struct head_series {
 #define HEAD_SERIES_HOLE          4u
 /* Chunks were loaded: samples may share a time, the first counts. */
 #define HEAD_SERIES_FROM_FILES 8u
+/* Left out of the index that is being made; a sender that asks for it by its labels keeps it. */
+#define HEAD_SERIES_LEAVING 16u
+/* Of a series that has left: no entry has it, so none is applied. */
+#define HEAD_GENERATION_GONE  0u
+#define HEAD_GENERATION_FIRST 1u
+#define HEAD_SLAB_BYTES       (HEAD_SLAB_SERIES * sizeof(struct head_series))
 static_assert(sizeof(struct head_series) == 64, "one cache line a series");
 static_assert(TSDB_CHUNK_SAMPLES <= UINT8_MAX, "tail_cap and fast_left are bytes");
 
+/* A slab whose series have all left is head_slab_gone: all zero, never written. Relaxed: a series is
+ * published with its index, and of a slab that is gone nothing is read but zeros. */
 struct head_directory {
     uint32_t cap;
-    struct head_series *slabs[];
+    _Atomic(struct head_series *) slabs[];
 };
+extern struct head_series head_slab_gone[HEAD_SLAB_SERIES];
+static inline struct head_series *head_directory_slab(struct head_directory *d, uint32_t slab)
+{
+    return atomic_load_explicit(&d->slabs[slab], memory_order_relaxed);
+}
 
 /* What the fast path needs of a partition: its front part. */
 struct head_front {
     _Atomic(struct head_directory *) directory; /* grows; published by the index's series count */
-    uint32_t series_count;                      /* owner */
+    uint32_t series_count;                      /* owner; ids given out */
     _Alignas(TSDB_CACHELINE) struct head_counters counters;
 };
 struct head_front *head_front(struct head_partition *p);
@@ -96,7 +109,7 @@ static inline struct head_series *head_front_series(const struct head_front *f, 
 {
     /* Acquire: partner is the release when the directory grows. */
     struct head_directory *d = atomic_load_explicit(&f->directory, memory_order_acquire);
-    return &d->slabs[local >> HEAD_SLAB_SHIFT][local & (HEAD_SLAB_SERIES - 1)];
+    return &head_directory_slab(d, local >> HEAD_SLAB_SHIFT)[local & (HEAD_SLAB_SERIES - 1)];
 }
 
 static inline struct head_tail *head_word_tail(uint64_t word)

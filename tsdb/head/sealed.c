@@ -238,6 +238,12 @@ static void list_replace(struct head_partition *p, struct head_series *s, struct
     }
 }
 
+void head_list_drop(struct head_partition *p, struct head_series *s)
+{
+    TSDB_ASSERT(list_count(atomic_load_explicit(&s->chunks, memory_order_relaxed)) == 0);
+    list_replace(p, s, NULL);
+}
+
 void head_list_publish(struct head_partition *p, struct head_series *s, struct head_list *list,
                        bool copied, struct head_sealed *const *chunks, uint32_t n)
 {
@@ -391,7 +397,7 @@ static uint64_t remove_slice(struct head_partition *p, uint32_t from, uint32_t c
                              gone_fn is_gone, uint64_t value)
 {
     uint64_t gone = 0;
-    for (uint32_t i = from; i < p->front.series_count && i - from < count; i++) {
+    for (uint32_t i = head_there(p, from); i < p->front.series_count && i - from < count; i++) {
         gone += series_remove(p, head_hot(p, i), is_gone, value);
     }
     /* Subtraction in the counter's own arithmetic. */
@@ -442,7 +448,7 @@ uint64_t head_seal_before(struct head_partition *p, uint32_t from, uint32_t coun
                           int64_t before_ms)
 {
     uint64_t sealed = 0;
-    for (uint32_t i = from; i < p->front.series_count && i - from < count; i++) {
+    for (uint32_t i = head_there(p, from); i < p->front.series_count && i - from < count; i++) {
         sealed += series_seal_before(p, i, before_ms);
     }
     return sealed;
@@ -469,8 +475,8 @@ void head_sealed_visit(struct head_partition *p, struct tsdb_epoch *epoch, uint3
 {
     struct tsdb_epoch_guard guard;
     tsdb_epoch_enter(epoch, &guard);
-    uint32_t count = index_mem_series_count(p->index);
-    for (uint32_t local = from; local < to && local < count; local++) {
+    uint32_t count = index_mem_ids_end(head_index(p));
+    for (uint32_t local = head_there(p, from); local < to && local < count; local++) {
         uint32_t n = 0;
         struct head_list *l = list_seen(p, local, &n);
         for (uint32_t i = 0; i < n; i++) {

@@ -35,7 +35,9 @@ enum tsdb_status head_partition_create(uint32_t id, struct tsdb_epoch *epoch,
     atomic_init(&p->front.counters.max_time_ms, INT64_MIN);
     enum tsdb_status status = head_exemplar_store_create(exemplars_max, &p->own_exemplars);
     if (status == TSDB_OK) {
-        status = index_mem_create(epoch, &p->limbo, &p->index);
+        struct index_mem *index = NULL;
+        status = index_mem_create(epoch, &p->limbo, &index);
+        atomic_init(&p->index, index);
     }
     if (status != TSDB_OK) {
         head_exemplar_store_destroy(p->own_exemplars);
@@ -67,6 +69,13 @@ uint32_t head_series_count(const struct head_partition *p)
 static size_t directory_bytes(uint32_t cap)
 {
     return sizeof(struct head_directory) + cap * sizeof(struct head_series *);
+}
+
+static void slab_free(struct head_series *slab)
+{
+    if (slab != head_slab_gone) {
+        tsdb_mem_free(HEAD_CATEGORY, slab, HEAD_SLAB_BYTES);
+    }
 }
 
 static void series_destroy(struct head_partition *p, struct head_series *s)
@@ -103,12 +112,14 @@ void head_partition_destroy(struct head_partition *p)
     }
     struct head_directory *d = atomic_load_explicit(&p->front.directory, memory_order_relaxed);
     for (uint32_t i = 0; d && i < d->cap; i++) {
-        tsdb_mem_free(HEAD_CATEGORY, d->slabs[i], HEAD_SLAB_SERIES * sizeof *d->slabs[i]);
+        slab_free(head_directory_slab(d, i));
     }
     if (d) {
         tsdb_mem_free(HEAD_CATEGORY, d, directory_bytes(d->cap));
     }
-    index_mem_destroy(p->index);
+    index_mem_destroy(p->leaving.next);
+    index_mem_retired_destroy(&p->leaving.retired);
+    index_mem_destroy(head_own_index(p));
     tsdb_epoch_limbo_deinit(&p->limbo);
     head_exemplar_store_destroy(p->own_exemplars);
     head_windows_deinit(&p->windows);
@@ -116,9 +127,20 @@ void head_partition_destroy(struct head_partition *p)
     tsdb_mem_free(HEAD_CATEGORY, p, sizeof *p);
 }
 
-struct index_mem *head_index(struct head_partition *p)
+struct index_mem *head_index(const struct head_partition *p)
 {
-    return p->index;
+    /* Acquire: partner is the owner's release in leave.c. */
+    return atomic_load_explicit(&p->index, memory_order_acquire);
+}
+
+struct index_mem *head_index_pin(const struct head_partition *p)
+{
+    struct tsdb_epoch_guard guard;
+    tsdb_epoch_enter(p->epoch, &guard);
+    struct index_mem *index = head_index(p);
+    index_mem_pin(index);
+    tsdb_epoch_exit(p->epoch, &guard);
+    return index;
 }
 
 struct head_front *head_front(struct head_partition *p)
@@ -133,6 +155,9 @@ const struct head_counters *head_counters(const struct head_partition *p)
 
 uint64_t head_reclaim(struct head_partition *p, uint64_t bytes_min)
 {
+    if (p->leaving.retired) {
+        index_mem_reap(&p->leaving.retired);
+    }
     return p->limbo.bytes > bytes_min ? tsdb_epoch_reclaim(p->epoch, &p->limbo) : 0;
 }
 
@@ -142,7 +167,7 @@ uint64_t head_reclaim(struct head_partition *p, uint64_t bytes_min)
 static enum tsdb_status slot_ensure(struct head_partition *p)
 {
     uint32_t slab = p->front.series_count >> HEAD_SLAB_SHIFT;
-    TSDB_ASSERT(p->front.series_count < TSDB_SERIES_LOCAL_MAX);
+    TSDB_ASSERT(p->front.series_count < TSDB_SERIES_IDS_MAX);
     struct head_directory *d = atomic_load_explicit(&p->front.directory, memory_order_relaxed);
     uint32_t cap = d ? d->cap : 0;
     if (slab >= cap) {
@@ -152,8 +177,8 @@ static enum tsdb_status slot_ensure(struct head_partition *p)
             return TSDB_NOMEM;
         }
         grown->cap = cap_new;
-        if (d) {
-            memcpy(grown->slabs, d->slabs, directory_bytes(cap) - directory_bytes(0));
+        for (uint32_t i = 0; i < cap; i++) {
+            atomic_init(&grown->slabs[i], head_directory_slab(d, i));
         }
         /* Release: partner is the load in head_hot. */
         atomic_store_explicit(&p->front.directory, grown, memory_order_release);
@@ -162,12 +187,13 @@ static enum tsdb_status slot_ensure(struct head_partition *p)
         }
         d = grown;
     }
-    if (!d->slabs[slab]) {
+    if (!head_directory_slab(d, slab)) {
         /* Not zeroed: pages are touched as series come. */
-        d->slabs[slab] = tsdb_mem_alloc_aligned(HEAD_CATEGORY, TSDB_CACHELINE,
-                                                HEAD_SLAB_SERIES * sizeof(struct head_series));
+        atomic_store_explicit(
+            &d->slabs[slab], tsdb_mem_alloc_aligned(HEAD_CATEGORY, TSDB_CACHELINE, HEAD_SLAB_BYTES),
+            memory_order_relaxed);
     }
-    return d->slabs[slab] ? TSDB_OK : TSDB_NOMEM;
+    return head_directory_slab(d, slab) ? TSDB_OK : TSDB_NOMEM;
 }
 
 static void series_init(struct head_series *s)
@@ -178,6 +204,7 @@ static void series_init(struct head_series *s)
     atomic_init(&s->chunks, NULL);
     s->last_t_ms = INT64_MIN;
     s->wal_epoch = HEAD_EPOCH_NONE;
+    s->generation = HEAD_GENERATION_FIRST;
 }
 
 static enum tsdb_status series_add(struct head_partition *p, const struct tsdb_labels *labels,
@@ -192,7 +219,7 @@ static enum tsdb_status series_add(struct head_partition *p, const struct tsdb_l
     series_init(s);
     s->flags = flags;
     uint32_t local = 0;
-    status = index_mem_add(p->index, labels, hash, &local, err);
+    status = index_mem_add(head_own_index(p), labels, hash, &local, err);
     if (status != TSDB_OK) {
         return status;
     }
@@ -208,7 +235,7 @@ enum tsdb_status head_series_find_or_create(struct head_partition *p,
                                             uint32_t *out_local, bool *out_created,
                                             struct tsdb_error *err)
 {
-    uint32_t local = index_mem_find(p->index, labels, hash);
+    uint32_t local = index_mem_find(head_own_index(p), labels, hash);
     if (local != UINT32_MAX) {
         *out_local = local;
         *out_created = false;
@@ -248,7 +275,7 @@ bool head_series_is_hole(const struct head_partition *p, uint32_t local)
         return false;
     }
     struct tsdb_label first;
-    uint32_t n = index_mem_labels(p->index, local, &first, 1);
+    uint32_t n = index_mem_labels(head_index(p), local, &first, 1);
     return n > 0 && head_name_is_hole(first.name, first.name_len);
 }
 

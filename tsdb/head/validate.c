@@ -74,10 +74,10 @@ static enum tsdb_status series_validate(const struct head_partition *p, uint32_t
 
 enum tsdb_status head_validate(const struct head_partition *p, struct tsdb_error *err)
 {
-    enum tsdb_status status = index_mem_validate(p->index, err);
-    if (status == TSDB_OK && index_mem_series_count(p->index) != p->front.series_count) {
-        status = tsdb_error_set(err, TSDB_CORRUPT, "index has %u series, head %u",
-                                index_mem_series_count(p->index), p->front.series_count);
+    enum tsdb_status status = index_mem_validate(head_own_index(p), err);
+    if (status == TSDB_OK && index_mem_ids_end(head_own_index(p)) != p->front.series_count) {
+        status = tsdb_error_set(err, TSDB_CORRUPT, "index has %u ids, head %u",
+                                index_mem_ids_end(head_own_index(p)), p->front.series_count);
     }
     struct tsdb_arena arena;
     tsdb_arena_init(&arena, TSDB_MEM_OTHER, 1u << 16, NULL);

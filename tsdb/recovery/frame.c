@@ -112,8 +112,7 @@ static void apply_series(struct replay_partition *p, struct wal_decoder *d)
     }
 }
 
-/* The head's id of a series of the log, or UINT32_MAX. */
-static uint32_t local_find(const struct replay_partition *p, uint32_t local)
+uint32_t replay_local(const struct replay_partition *p, uint32_t local)
 {
     uint32_t mapped = replay_map_find(&p->map, local);
     return mapped != MAP_FREE || local >= p->identity ? mapped : local;
@@ -123,7 +122,7 @@ static uint32_t local_find(const struct replay_partition *p, uint32_t local)
 static void apply_sample(struct replay_partition *p, const struct wal_sample *s)
 {
     struct head_partition *head = p->partition->head;
-    uint32_t local = local_find(p, s->local);
+    uint32_t local = replay_local(p, s->local);
     uint64_t base = 0, bits = s->bits;
     if (local == MAP_FREE ||
         (s->needs_base && !head_wal_base(head, local, p->decode_epoch, &base))) {
@@ -166,7 +165,7 @@ static void apply_exemplars(struct replay_partition *p, struct wal_decoder *d)
     struct tsdb_exemplar x;
     uint32_t local;
     while (p->status == TSDB_OK && wal_decode_exemplar(d, &local, items, TSDB_LABELS_MAX, &x)) {
-        uint32_t mine = local_find(p, local);
+        uint32_t mine = replay_local(p, local);
         if (mine != MAP_FREE && head_exemplar_append(p->partition->head, mine, &x) == TSDB_NOMEM) {
             p->status = tsdb_error_set(&p->err, TSDB_NOMEM, "recovery: no memory for exemplars");
         }
@@ -251,6 +250,7 @@ void replay_partition_init(struct replay_partition *p, uint32_t id, struct parti
 {
     *p = (struct replay_partition){
         .id = id,
+        .map = p->map,
         .partition = partition,
         .hash_key = hash_key,
         .log_seq = base->marks[id].log_seq,

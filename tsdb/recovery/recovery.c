@@ -177,11 +177,11 @@ static enum tsdb_status set_newer_aside(struct run *run, struct tsdb_error *err)
 static enum tsdb_status sink_run(void *arg, const struct checkpoint_run *c, struct tsdb_error *err)
 {
     struct replay_partition *p = arg;
+    uint32_t local = replay_local(p, c->local);
     head_reclaim(p->partition->head, RECLAIM_BYTES_MIN);
     for (uint32_t i = 0; i < c->count; i++) {
         int64_t start = c->start_ms ? c->start_ms[i] : 0;
-        switch (
-            head_append(p->partition->head, c->local, c->t_ms[i], start, c->kind, c->value[i])) {
+        switch (head_append(p->partition->head, local, c->t_ms[i], start, c->kind, c->value[i])) {
         case HEAD_APPENDED:
         case HEAD_APPENDED_OUT_OF_ORDER:
         case HEAD_DUPLICATE_SAME:
@@ -208,7 +208,7 @@ static enum tsdb_status split_chunk(struct replay_partition *p, const struct che
         status = tsdb_error_set(err, TSDB_CORRUPT, "%u samples, expected %u", s.count, c->count);
     }
     if (status == TSDB_OK) {
-        status = head_sealed_load_split(p->partition->head, c->local, c->late, &s);
+        status = head_sealed_load_split(p->partition->head, replay_local(p, c->local), c->late, &s);
     } else if (status == TSDB_CORRUPT) {
         tsdb_log(TSDB_LOG_ERROR, "recovery", "a chunk is damaged and was left out",
                  TSDB_U("partition", p->id), TSDB_U("series", c->local), TSDB_I("from", c->min_ms),
@@ -237,7 +237,7 @@ static enum tsdb_status sink_chunk(void *arg, const struct checkpoint_chunk *c,
     struct head_sealed s = {.min_ms = c->min_ms,
                             .max_ms = c->max_ms,
                             .count = c->count,
-                            .local = c->local,
+                            .local = replay_local(p, c->local),
                             .kind = (uint8_t)c->kind,
                             .late = c->late,
                             .file = file,
@@ -252,7 +252,7 @@ static enum tsdb_status sink_exemplar(void *arg, uint32_t local, const struct ts
                                       struct tsdb_error *err)
 {
     struct replay_partition *p = arg;
-    return head_exemplar_append(p->partition->head, local, x) == TSDB_NOMEM
+    return head_exemplar_append(p->partition->head, replay_local(p, local), x) == TSDB_NOMEM
                ? tsdb_error_set(err, TSDB_NOMEM, "recovery: no memory for exemplars")
                : TSDB_OK;
 }
@@ -279,17 +279,25 @@ static enum tsdb_status load_head_files(struct run *run, struct tsdb_error *err)
 }
 
 /* ---- series.log ---- */
-static enum tsdb_status apply_record(const struct run *run, const struct series_log_record *record,
+static enum tsdb_status apply_record(struct run *run, const struct series_log_record *record,
                                      struct tsdb_error *err)
 {
-    struct head_partition *head = run->r->partitions[record->partition].head;
-    uint32_t local = UINT32_MAX;
-    enum tsdb_status status = record->labels.len > 0
-                                  ? recovery_series(head, record->partition, run->r->hash_key,
-                                                    record->labels, &local, err)
-                                  : head_series_hole(head, &local);
+    struct replay_partition *p = &run->partitions[record->partition];
+    struct head_partition *head = p->partition->head;
+    uint32_t local = record->local;
+    enum tsdb_status status = TSDB_OK;
+    if (record->labels.len > 0) {
+        status =
+            recovery_series(head, record->partition, run->r->hash_key, record->labels, &local, err);
+    }
     if (status == TSDB_OK && local != record->local) {
-        status = tsdb_error_set(err, TSDB_CORRUPT, "the same labels twice");
+        /* It left memory and came back: what is stored under either id is the same series. */
+        status = replay_map_put(&p->map, record->local, local) == TSDB_OK
+                     ? TSDB_OK
+                     : tsdb_error_nomem(err, "ids of series");
+    }
+    if (status == TSDB_OK && (record->labels.len == 0 || local != record->local)) {
+        status = head_series_hole(head, &local);
     }
     return status == TSDB_OK
                ? TSDB_OK
@@ -592,7 +600,7 @@ static enum tsdb_status run_phases(struct run *run, struct tsdb_error *err)
 {
     enum tsdb_status status = run_base(run, err);
     if (status == TSDB_OK) {
-        partitions_init(run); /* the checkpoint may be another one */
+        partitions_init(run); /* the checkpoint may be another one; maps stay */
         status = load_head_files(run, err);
     }
     if (status == TSDB_OK && run->checkpoint) {

@@ -13,7 +13,7 @@
  *     been lost are dropped and counted, never decoded wrongly.
  *  3. Local ids of the log below `identity` are those of the heads. Ids beyond it are mapped: a
  *     series whose record was lost, or that was never logged (memory mode), leaves a gap that the
- *     heads do not have. Then result.ids_moved is set, and a checkpoint must be durable before a
+ *     heads do not have; one that left memory and came back has two ids and goes on with the first. Then result.ids_moved is set, and a checkpoint must be durable before a
  *     frame with the new ids is written.
  *  4. What was read was synced before recovery ends: after a kill it may have been in the page
  *     cache only, and what is written from now on builds upon it.

@@ -44,10 +44,13 @@ struct replay_partition {
     enum tsdb_status status; /* first failure; nothing is applied after it */
     struct tsdb_error err;
 };
+/* *p zeroed, or initialised before: then it keeps its map. */
 void replay_partition_init(struct replay_partition *p, uint32_t id, struct partition *partition,
                            const struct tsdb_hash_key *hash_key,
                            const struct checkpoint_info *base);
 void replay_partition_deinit(struct replay_partition *p);
+/* The head's id of a series of the log or the checkpoint, or UINT32_MAX. */
+uint32_t replay_local(const struct replay_partition *p, uint32_t local);
 void replay_frame(struct replay_partition *p, uint64_t segment, const struct wal_frame *frame);
 
 /* Labels from a file into a head: decode, check that they belong to the partition, find or create.

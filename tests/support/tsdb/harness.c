@@ -165,23 +165,47 @@ void hx_settle(struct hx *h)
 }
 
 /* Write and wait. The status of submit, else of the write. */
-enum tsdb_status hx_put(struct hx *h, const struct hx_sample *samples, uint32_t count,
-                        enum tsdb_durability durability, struct tsdb_write_result *out_result)
+void hx_forget(struct hx *h, const struct hx_write *x)
+{
+    for (uint32_t i = 0; i < x->count; i++) {
+        h->refs[x->samples[i].series] = TSDB_SERIES_NEW;
+    }
+}
+
+static enum tsdb_status put_once(struct hx *h, const struct hx_sample *samples, uint32_t count,
+                                 enum tsdb_durability durability, bool *out_stale,
+                                 struct tsdb_write_result *out)
 {
     struct hx_write *x = hx_write_create(h, samples, count, durability);
     enum tsdb_status status = tsdb_write_submit(h->db, &x->w, NULL);
+    *out_stale = false;
     if (status == TSDB_OK) {
         hx_settle(h);
         TSDB_ASSERT(x->done);
         status = (enum tsdb_status)atomic_load(&x->w.status);
-        if (out_result) {
-            tsdb_write_result_sum(&x->w, out_result);
-        }
-        if (status == TSDB_OK) {
-            hx_learn(h, x);
-        }
+        tsdb_write_result_sum(&x->w, out);
+        *out_stale = out->stale_refs > 0;
+    }
+    if (*out_stale) {
+        hx_forget(h, x);
+    } else if (status == TSDB_OK) {
+        hx_learn(h, x);
     }
     hx_write_destroy(x);
+    return status;
+}
+
+enum tsdb_status hx_put(struct hx *h, const struct hx_sample *samples, uint32_t count,
+                        enum tsdb_durability durability, struct tsdb_write_result *out_result)
+{
+    bool stale = false;
+    struct tsdb_write_result own = {0};
+    struct tsdb_write_result *result = out_result ? out_result : &own;
+    enum tsdb_status status = put_once(h, samples, count, durability, &stale, result);
+    if (status == TSDB_OK && stale) {
+        status = put_once(h, samples, count, durability, &stale, result);
+        TSDB_ASSERT(!stale);
+    }
     return status;
 }
 

@@ -75,9 +75,12 @@ struct hx_write *hx_write_create(struct hx *h, const struct hx_sample *samples, 
 void hx_write_destroy(struct hx_write *x);
 /* Remember the refs that the write found, so that later writes use them. */
 void hx_learn(struct hx *h, const struct hx_write *x);
+/* Series of the write have left memory: later writes name them by their labels. */
+void hx_forget(struct hx *h, const struct hx_write *x);
 /* Every actor until nothing is left to do. */
 void hx_settle(struct hx *h);
-/* Write and wait. The status of submit, else of the write. */
+/* Write and wait; once more by labels when a series has left memory. The status of submit, else of the
+ * write. */
 enum tsdb_status hx_put(struct hx *h, const struct hx_sample *samples, uint32_t count,
                         enum tsdb_durability durability, struct tsdb_write_result *out_result);
 
