@@ -252,7 +252,7 @@ void api_status_tsdb(struct call *c)
 
 /* ---- status/tsdb/blocks ---- */
 
-/* As Prometheus's meta.json. Which blocks a compacted one was made of is not kept: a block is its
+/* As Prometheus's meta.json, and the size on disk. Which blocks a compacted one was made of is not kept: a block is its
  * own source. */
 static void put_block(struct tsdb_buf *out, const struct tsdb_block_info *b)
 {
@@ -261,8 +261,9 @@ static void put_block(struct tsdb_buf *out, const struct tsdb_block_info *b)
     tsdb_buf_printf(out,
                     ",\"stats\":{\"numSamples\":%" PRIu64 ",\"numFloatSamples\":%" PRIu64
                     ",\"numHistogramSamples\":%" PRIu64 ",\"numSeries\":%" PRIu64
-                    ",\"numChunks\":%" PRIu64 "}",
-                    b->samples, b->float_samples, b->histogram_samples, b->series, b->chunks);
+                    ",\"numChunks\":%" PRIu64 ",\"numBytes\":%" PRIu64 "}",
+                    b->samples, b->float_samples, b->histogram_samples, b->series, b->chunks,
+                    b->bytes);
     tsdb_buf_printf(out, ",\"compaction\":{\"level\":%u,\"sources\":[\"%s\"]},\"version\":1}",
                     b->level, b->ulid);
 }

@@ -87,6 +87,17 @@ function textOf(begin) {
     return `${lines.join("\n")}\n`;
 }
 
+// A hundred lines of something like noise, one sample a minute: asked for by the second they are ten thousand points each.
+export const MANY = { series: 100, seconds: 9999 };
+
+function manyOf(end) {
+    const lines = [];
+    for (let t = end - MANY.seconds - 60; t <= end; t += 60) {
+        for (let s = 0; s < MANY.series; s++) lines.push(`shop_many{n="${s}"} ${s + ((t * (s + 7)) % 97) / 30} ${t * 1000}`);
+    }
+    return `${lines.join("\n")}\n`;
+}
+
 // Native histograms come by OTLP: exponential ones.
 function otlpOf(begin) {
     const nano = (s) => `${s}000000000`;
@@ -97,14 +108,14 @@ function otlpOf(begin) {
         const count = bucketCounts.reduce((a, n) => a + Number(n), 0);
         dataPoints.push({ startTimeUnixNano: nano(begin), timeUnixNano: nano(begin + i * STEP_S), count: String(count), sum: count * 3, scale: 1, zeroCount: "0", positive: { offset: -6, bucketCounts }, negative: { offset: 0, bucketCounts: [] } });
     }
-    const metric = { name: "shop_native", unit: "s", description: "Time that orders take", exponentialHistogram: { aggregationTemporality: 2, dataPoints } };
+    const metric = { name: "shop_orders", unit: "s", description: "Time that orders take", exponentialHistogram: { aggregationTemporality: 2, dataPoints } };
     const attributes = [{ key: "service.name", value: { stringValue: "shop" } }];
     return JSON.stringify({ resourceMetrics: [{ resource: { attributes }, scopeMetrics: [{ metrics: [metric] }] }] });
 }
 
 export async function fill(server) {
     const begin = Math.floor(Date.now() / 1000 / STEP_S) * STEP_S - SAMPLES * STEP_S;
-    await server.post("api/v1/import/prometheus", "text/plain", textOf(begin));
+    await server.post("api/v1/import/prometheus", "text/plain", textOf(begin) + manyOf(begin + SAMPLES * STEP_S));
     await server.post("api/v1/otlp/v1/metrics", "application/json", otlpOf(begin));
     // Own metrics, at least two scrapes, so that rates are there.
     await waitFor("own metrics", async () => (await server.query('count_over_time(up{job="tidalite"}[1h])'))[0]?.value?.[1] > 2);
@@ -159,7 +170,7 @@ export function colourPixels(page, selector = ".chart canvas") {
         let n = 0;
         for (let i = 0; i < data.length; i += 4) {
             const [r, g, b, a] = [data[i], data[i + 1], data[i + 2], data[i + 3]];
-            if (a < 200 || Math.max(r, g, b) - Math.min(r, g, b) < 60) continue;
+            if (a < 90 || Math.max(r, g, b) - Math.min(r, g, b) < 60) continue; // stacks are half transparent
             n++;
             seen.add((r >> 5) * 64 + (g >> 5) * 8 + (b >> 5));
         }

@@ -54,11 +54,24 @@ function place(box: HTMLElement, u: uPlot, left: number, top: number): void {
     box.style.top = `${Math.max(Math.min(top - 10, u.over.clientHeight - box.offsetHeight), 0)}px`;
 }
 
+// Hours and minutes; the day where it changes, seconds where they differ.
+function timeTexts(_u: uPlot, ticks: number[], _axis: number, _space: number, step: number): string[] {
+    let day = "";
+    return ticks.map((t) => {
+        const text = localTime(t * 1000);
+        const isNewDay = text.slice(0, 10) !== day;
+        day = text.slice(0, 10);
+        if (step >= 86_400) return day;
+        const clock = step < 1 ? localTimeMs(Math.round(t * 1000)).slice(11) : step < 60 ? text.slice(11) : text.slice(11, 16);
+        return isNewDay ? `${clock}\n${day}` : clock;
+    });
+}
+
 function axes(values?: uPlot.Axis.DynamicValues): uPlot.Axis[] {
     const common = { stroke: css("--muted"), grid: { stroke: css("--grid"), width: 1 }, ticks: { stroke: css("--grid"), width: 1 } };
     const font = `12px ${css("--sans")}`;
     return [
-        { ...common, font },
+        { ...common, font, values: timeTexts },
         { ...common, font, size: 62, values: values ?? ((_u, ticks) => ticks.map((v) => (v === null ? "" : shortNumber(v)))) },
     ];
 }
@@ -234,10 +247,18 @@ function edgeText(v: number): string {
     return Number.isFinite(v) ? String(Number(v.toPrecision(5))) : v > 0 ? "+Inf" : "-Inf";
 }
 
+// From what is hardly there to what is most, in each theme away from its background.
+const SHADES: Record<string, [number, number, number][]> = {
+    light: [[226, 240, 244], [127, 190, 208], [31, 120, 160], [40, 50, 120], [60, 10, 70]],
+    dark: [[24, 48, 58], [20, 96, 118], [40, 160, 160], [170, 215, 130], [255, 245, 170]],
+};
+
 function shade(share: number): string {
-    // Few are seen, too: by the square root.
-    const s = Math.sqrt(share);
-    return `hsl(${Math.round(210 - 175 * s)} 85% ${Math.round(css("--heat") === "dark" ? 22 + 45 * s : 88 - 45 * s)}%)`;
+    const stops = SHADES[css("--heat")] ?? SHADES["light"]!;
+    const at = Math.sqrt(share) * (stops.length - 1); // by the square root: few are seen, too
+    const low = Math.min(Math.floor(at), stops.length - 2);
+    const mixed = stops[low]!.map((c, i) => Math.round(c + (stops[low + 1]![i]! - c) * (at - low)));
+    return `rgb(${mixed.join(" ")})`;
 }
 
 function drawHeat(u: uPlot, heat: Heat): void {

@@ -58,12 +58,12 @@ export function gridOf(result: RangeSeries[], w: Window): Grid {
     return { times, lines: result.filter((s) => s.values).map((s) => line(s, w, times.length)) };
 }
 
-// Each column on top of those before it; hidden ones have no height.
+// Each column on top of those before it; hidden ones have no height. Where there is nothing below either, there is a gap.
 export function stack(columns: Column[], hidden: boolean[]): Column[] {
     const below = new Array<number>(columns[0]?.length ?? 0).fill(0);
     return columns.map((column, i) => {
         if (hidden[i]) return column.map(() => null);
-        return column.map((v, at) => (v === null ? (below[at] ?? 0) : (below[at] = (below[at] ?? 0) + v)));
+        return column.map((v, at) => (v === null ? below[at] || null : (below[at] = (below[at] ?? 0) + v)));
     });
 }
 

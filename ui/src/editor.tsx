@@ -86,7 +86,7 @@ export function CodeEditor(props: EditorProps) {
         const promql = completion();
         const run = () => (latest.current.onRun(), true);
         const state = EditorState.create({
-            doc: latest.current.value,
+            doc: latest.current.draft.current,
             extensions: [
                 history(),
                 bracketMatching(),
@@ -110,7 +110,7 @@ export function CodeEditor(props: EditorProps) {
                     ...completionKeymap,
                     ...defaultKeymap,
                 ]),
-                EditorView.updateListener.of((u) => u.docChanged && latest.current.onChange(u.state.doc.toString())),
+                EditorView.updateListener.of((u) => u.docChanged && (latest.current.draft.current = u.state.doc.toString())),
             ],
         });
         const holder = document.createElement("div");
@@ -124,10 +124,9 @@ export function CodeEditor(props: EditorProps) {
 
     useEffect(() => {
         const v = view.current!;
-        if (v.state.doc.toString() !== props.value) {
-            v.dispatch({ changes: { from: 0, to: v.state.doc.length, insert: props.value } });
-        }
-    }, [props.value]);
+        const text = latest.current.draft.current;
+        if (v.state.doc.toString() !== text) v.dispatch({ changes: { from: 0, to: v.state.doc.length, insert: text } });
+    }, [props.version]);
     useEffect(() => {
         if (view.current) forceLinting(view.current);
     }, [props.notes]);

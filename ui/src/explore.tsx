@@ -259,9 +259,14 @@ interface PanelProps {
 }
 
 function PanelView({ panel, number, tick, onChange, onRemove, onCopy }: PanelProps) {
-    const [expr, setExpr] = useState(panel.expr); // as it is being written
+    const draft = useRef(panel.expr); // as it is being written: no state, so that typing draws nothing anew
+    const [version, setVersion] = useState(0);
     const [run, setRun] = useState({ n: 0, now: Date.now() });
-    useEffect(() => setExpr(panel.expr), [panel.expr]);
+    const write = (text: string) => {
+        draft.current = text;
+        setVersion((v) => v + 1);
+    };
+    useEffect(() => write(panel.expr), [panel.expr]);
     const again = () => setRun((r) => ({ n: r.n + 1, now: Date.now() }));
     useEffect(() => {
         if (tick > 0 && panel.end === null) again();
@@ -277,7 +282,7 @@ function PanelView({ panel, number, tick, onChange, onRemove, onCopy }: PanelPro
         return got;
     });
     const notes = useMemo(() => notesOf(error, answer), [error, answer]);
-    const execute = (text = expr) => {
+    const execute = (text = draft.current) => {
         remember(text);
         if (text !== panel.expr) onChange({ expr: text, hidden: [] }, true);
         again();
@@ -286,11 +291,11 @@ function PanelView({ panel, number, tick, onChange, onRemove, onCopy }: PanelPro
         if (asks) setRun((r) => ({ ...r, now: Date.now() }));
         onChange(some, asks);
     };
-    const format = () => void post<string>("format_query", { query: expr }).then((a) => setExpr(a.data), () => undefined);
+    const format = () => void post<string>("format_query", { query: draft.current }).then((a) => write(a.data), () => undefined);
     return (
         <section class="panel card" aria-label={`Panel ${number}`}>
             <div class="query">
-                <Editor value={expr} label={`Query ${number}`} notes={notes} onChange={setExpr} onRun={() => execute()} />
+                <Editor draft={draft} version={version} label={`Query ${number}`} notes={notes} onRun={() => execute()} />
                 <button type="button" class="primary" onClick={() => execute()}>
                     Run
                 </button>
@@ -302,7 +307,7 @@ function PanelView({ panel, number, tick, onChange, onRemove, onCopy }: PanelPro
                 <div class="controls">
                     <History
                         onPick={(text) => {
-                            setExpr(text);
+                            write(text);
                             execute(text);
                         }}
                     />

@@ -50,7 +50,7 @@ export function Legend({ grid, at, hidden, onHidden, onFocus }: Props) {
     };
     const shown = all ? rows : rows.slice(0, ROWS_FIRST);
     return (
-        <div class="scroll legend">
+        <div class="scroll legend" role="region" aria-label="Legend" tabIndex={0}>
             <table>
                 <thead>
                     <tr>

@@ -2,10 +2,20 @@ import { render } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import "uplot/dist/uPlot.min.css";
 import { setToken, whenUnauthorized } from "./api";
+import { Cardinality } from "./cardinality";
 import { Explore } from "./explore";
+import { Metrics } from "./metrics";
+import { Status } from "./status";
+import { Storage } from "./storage";
 import "./style.css";
 
-const VIEWS = [["", "Explore", Explore]] as const;
+const VIEWS = [
+    ["", "Explore", Explore],
+    ["metrics", "Metrics", Metrics],
+    ["cardinality", "Cardinality", Cardinality],
+    ["storage", "Storage", Storage],
+    ["status", "Status", Status],
+] as const;
 
 // ---- light and dark ----
 

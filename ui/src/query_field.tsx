@@ -7,10 +7,10 @@ export interface Note {
     text: string;
 }
 export interface EditorProps {
-    value: string;
+    draft: { current: string }; // the text; the editor writes it, and reads it anew when `version` changes
+    version: number;
     label: string;
     notes: Note[];
-    onChange: (value: string) => void;
     onRun: () => void;
 }
 
@@ -31,5 +31,5 @@ export function Editor(props: EditorProps) {
         e.preventDefault();
         props.onRun();
     };
-    return <textarea class="editor" rows={1} aria-label={props.label} value={props.value} onInput={(e) => props.onChange(e.currentTarget.value)} onKeyDown={onKeyDown} />;
+    return <textarea class="editor" rows={1} aria-label={props.label} value={props.draft.current} onInput={(e) => (props.draft.current = e.currentTarget.value)} onKeyDown={onKeyDown} />;
 }

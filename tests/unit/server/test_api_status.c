@@ -16,8 +16,9 @@ static void status_blocks__before_and_after_a_flush__as_meta_json(void **state)
     const char *ulid = strstr(a.body, "{\"blocks\":[{\"ulid\":\"");
     assert_non_null(ulid);
     assert_non_null(strstr(a.body, "\"stats\":{\"numSamples\":3,\"numFloatSamples\":3,"
-                                   "\"numHistogramSamples\":0,\"numSeries\":2,\"numChunks\":2},"
-                                   "\"compaction\":{\"level\":1,\"sources\":[\""));
+                                   "\"numHistogramSamples\":0,\"numSeries\":2,\"numChunks\":2,"
+                                   "\"numBytes\":"));
+    assert_non_null(strstr(a.body, "},\"compaction\":{\"level\":1,\"sources\":[\""));
     assert_non_null(strstr(a.body, "\"minTime\":1699999200000,\"maxTime\":1700006400000"));
     assert_non_null(strstr(a.body, "\"]},\"version\":1}]}}"));
     http_answer_free(&a);
