@@ -78,7 +78,7 @@ LDFLAGS := $(SAN) -pthread -pie -Wl,-z,relro,-z,now
 LDLIBS_base := -lm -lzstd
 LDLIBS_index := -lre2 -lstdc++
 LDLIBS_ingest := -lsnappy -lz -lprotobuf-c -lstdc++
-LDLIBS_server := -lmicrohttpd -lyaml -lz
+LDLIBS_server := -lmicrohttpd -lgnutls -lcrypt -lyaml -lz
 LDLIBS_tools := -lcurl
 ifeq ($(JEMALLOC),1)
   CPPFLAGS += -DTSDB_JEMALLOC=1

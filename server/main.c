@@ -6,6 +6,7 @@
 #include "model/version.h"
 #include "server/api/routes.h"
 #include "server/config/config_file.h"
+#include "server/door/token_command.h"
 #include "server/parts/server.h"
 #include "server/parts/workers.h"
 #include "server/self_scrape.h"
@@ -20,6 +21,7 @@
 #include <unistd.h>
 
 #define DEFAULT_THREADS_MAX 4u
+#define DOOR_TURNS          10u /* of the main loop, a tenth of a second each */
 
 static uint32_t default_threads(void)
 {
@@ -47,6 +49,7 @@ static void print_commands(FILE *to)
           "usage: tidalite <command> [flags]\n"
           "\n"
           "  serve      run the server; `tidalite serve --help` lists its flags\n"
+          "  token      make a bearer token for --web.token.file; `tidalite token --help`\n"
           "  version    print the version\n"
           "  help       this text; `tidalite help serve` as `tidalite serve --help`, `help "
           "--markdown` makes docs/config.md,\n"
@@ -195,6 +198,7 @@ static enum tsdb_status open_http(struct server *s, struct tsdb_error *err)
         .header_timeout_ms = s->options.header_timeout_ms,
         .body_timeout_ms = s->options.body_timeout_ms,
         .body_bytes_max = s->options.body_bytes_max,
+        .tls = door_tls(s->door),
     };
     status = http_start(&o, &handlers, &s->http, err);
     return status == TSDB_OK ? status : tsdb_error_prefix(err, status, "--web.listen-address");
@@ -221,17 +225,61 @@ static void print_limits(const struct server_options *o)
            tsdb_memory_limit_source_name(m.source), limit_text(memory, m.bytes >> 20, " MiB"));
 }
 
+/* The path of all paths, without a slash at its end. */
+static enum tsdb_status set_prefix(struct server *s, struct tsdb_error *err)
+{
+    const struct server_options *o = &s->options;
+    struct tsdb_slice host;
+    const char *path = "";
+    if (o->external_url[0] && !door_url_split(o->external_url, &host, &path)) {
+        return tsdb_error_set(err, TSDB_INVALID,
+                              "--web.external-url \"%s\": expected http(s)://host[:port][/path]",
+                              o->external_url);
+    }
+    path = o->route_prefix[0] ? o->route_prefix : path;
+    size_t len = strlen(path);
+    while (len > 0 && path[len - 1] == '/') {
+        len--;
+    }
+    if ((len > 0 && path[0] != '/') || strpbrk(path, "?#% ") || strstr(path, "//")) {
+        return tsdb_error_set(
+            err, TSDB_INVALID,
+            "--web.route-prefix \"%s\": expected a plain path such as /metrics-store", path);
+    }
+    snprintf(s->prefix, sizeof s->prefix, "%.*s", (int)len, path);
+    return TSDB_OK;
+}
+
+static enum tsdb_status open_door(struct server *s, struct tsdb_error *err)
+{
+    const struct server_options *o = &s->options;
+    struct door_options d = {.web_config_file = o->web_config_file,
+                             .token_file = o->token_file,
+                             .listen_address = o->listen_address,
+                             .external_url = o->external_url,
+                             .allowed_hosts = o->allowed_hosts,
+                             .limits = {.requests = o->client_requests,
+                                        .bytes = o->client_bytes,
+                                        .samples = o->client_samples,
+                                        .queries = o->client_queries},
+                             .clock = s->clock};
+    enum tsdb_status status = set_prefix(s, err);
+    return status == TSDB_OK ? door_create(&d, &s->door, err) : status;
+}
+
 static void print_summary(const struct server *s)
 {
     const char *a = s->options.listen_address;
-    const char *host = a[0] == ':' ? "127.0.0.1" : "";
-    printf("Tidalite %s listens on http://%s%s (durability %s, data in %s)\n"
-           "  write   remote_write: [{url: http://%s%s/api/v1/write}]    in prometheus.yml\n"
-           "  read    curl 'http://%s%s/api/v1/query?query=up'\n"
-           "  Grafana data source of type Prometheus, URL http://%s%s\n"
-           "  more    http://%s%s/metrics  /api/v1/status/flags  `tidalite serve --help`\n",
-           TIDALITE_VERSION, host, a, tsdb_durability_name(s->options.durability),
-           s->options.data_path, host, a, host, a, host, a, host, a);
+    char url[800];
+    snprintf(url, sizeof url, "%s://%s%s%s", door_tls(s->door) ? "https" : "http",
+             a[0] == ':' ? "127.0.0.1" : "", a, s->prefix);
+    printf("Tidalite %s listens on %s (durability %s, data in %s)\n"
+           "  write   remote_write: [{url: %s/api/v1/write}]    in prometheus.yml\n"
+           "  read    curl '%s/api/v1/query?query=up'\n"
+           "  Grafana data source of type Prometheus, URL %s\n"
+           "  more    %s/metrics  /api/v1/status/flags  `tidalite serve --help`\n",
+           TIDALITE_VERSION, url, tsdb_durability_name(s->options.durability), s->options.data_path,
+           url, url, url, url);
     print_limits(&s->options);
     fflush(stdout);
 }
@@ -273,7 +321,10 @@ static void reload(struct server *s)
 static void wait_for_stop(struct server *s, const sigset_t *signals)
 {
     bool recovering = true;
-    while (atomic_load(&s->stopping) == 0) {
+    for (uint32_t turn = 0; atomic_load(&s->stopping) == 0; turn++) {
+        if (turn % DOOR_TURNS == 0) {
+            door_refresh(s->door);
+        }
         struct tsdb_error err = {0};
         if (recovering && tsdb_state(s->db, &err) != TSDB_STATE_RECOVERING) {
             recovering = false;
@@ -304,6 +355,9 @@ static enum tsdb_status start_all(struct server *s, struct self_scrape **scrape,
         status = server_reload(s, err);
     }
     atomic_store(&s->config_ok, 1);
+    if (status == TSDB_OK) {
+        status = open_door(s, err);
+    }
     if (status == TSDB_OK) {
         status = open_engine(s, err);
     }
@@ -408,6 +462,9 @@ int main(int argc, char **argv)
     const char *command = argc > 1 ? argv[1] : "help";
     if (strcmp(command, "serve") == 0) {
         return cmd_serve(argc - 2, argv + 2);
+    }
+    if (strcmp(command, "token") == 0) {
+        return token_command(argc - 2, argv + 2);
     }
     if (strcmp(command, "version") == 0 || strcmp(command, "--version") == 0) {
         return cmd_version();

@@ -74,6 +74,7 @@ static enum tsdb_status free_all(struct server *s, struct watch *w,
     watch_stage(w, "storage: sync and checkpoint");
     enum tsdb_status status = tsdb_close(s->db, err);
     config_file_destroy(s->config);
+    door_destroy(s->door);
     if (s->fs.ops) {
         tsdb_fs_real_destroy(&s->fs);
     }

@@ -5,7 +5,7 @@
 set -eu
 mode=$1
 what=$2
-build="gcc g++ libc6-dev libmicrohttpd-dev libsnappy-dev libzstd-dev libprotobuf-c-dev protobuf-c-compiler libjemalloc-dev libre2-dev libxxhash-dev libyaml-dev zlib1g-dev libcurl4-openssl-dev"
+build="gcc g++ libc6-dev libmicrohttpd-dev libgnutls28-dev libcrypt-dev libsnappy-dev libzstd-dev libprotobuf-c-dev protobuf-c-compiler libjemalloc-dev libre2-dev libxxhash-dev libyaml-dev zlib1g-dev libcurl4-openssl-dev"
 test="libcmocka-dev python3 curl"
 ci="clang-14 libclang-rt-14-dev clang-format-14 clang-tidy-14"
 package="debhelper dpkg-dev fakeroot lintian pkgconf debootstrap"

@@ -134,11 +134,13 @@ static void add_page_headers(struct call *c, struct http_reply *r)
 {
     if (c->page_policy) {
         add_header(r, "Content-Security-Policy", c->page_policy);
-        add_header(r, "X-Content-Type-Options", "nosniff");
         add_header(r, "Referrer-Policy", "no-referrer");
     }
     if (c->cache_control) {
         add_header(r, "Cache-Control", c->cache_control);
+    }
+    if (c->location) {
+        add_header(r, "Location", c->location);
     }
     if (c->etag) {
         add_header(r, "ETag", c->etag);

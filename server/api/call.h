@@ -35,6 +35,7 @@ enum route_flags {
     ROUTE_BODY = 64,      /* the body is kept as it is, in call->form; it is no form */
     ROUTE_READER = 128,   /* with ROUTE_WORKER: one of the threads of remote read */
     ROUTE_ADMIN = 256,    /* an error without --web.enable-admin-api */
+    ROUTE_OPEN = 512,     /* for everybody, without credentials */
 };
 struct route {
     unsigned methods; /* bits 1u << enum http_method; GET brings HEAD */
@@ -48,7 +49,9 @@ struct call {
     struct http_exchange *x;
     const struct route *route;
     struct work work;
-    int64_t begin_ns; /* monotonic, at the headers */
+    char client[DOOR_CLIENT_BYTES]; /* who the door took it for */
+    bool query_counted;             /* among the client's queries */
+    int64_t begin_ns;               /* monotonic, at the headers */
     uint64_t perf_begin;
     bool armed;                                /* request, arena, form and out are initialised */
     bool form_wanted;                          /* the body is a form */
@@ -72,6 +75,7 @@ struct call {
     const char *page_policy;   /* of a page: what a browser may do with it */
     const char *cache_control; /* NULL: no such header; likewise etag */
     const char *etag;
+    const char *location; /* of a redirection */
     char allow[48];       /* "": no such header */
     bool stopping_header; /* X-Prometheus-Stopping */
     /* writes */

@@ -53,6 +53,8 @@ void api_self_metrics(struct call *c);
 /* pages.c */
 void page_healthy(struct call *c);
 void page_ready(struct call *c);
+/* "/" of a server that has a prefix: where it is. */
+void page_to_prefix(struct call *c);
 void page_reload(struct call *c);
 void page_quit(struct call *c);
 void page_metrics(struct call *c);

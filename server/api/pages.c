@@ -3,6 +3,9 @@
 #include "server/api/handlers.h"
 #include "server/parts/metrics.h"
 
+#include <stdio.h>
+#include <string.h>
+
 void page_healthy(struct call *c)
 {
     call_text(c, 200, "Tidalite is Healthy.\n");
@@ -26,6 +29,19 @@ void page_ready(struct call *c)
     }
     c->stopping_header = true;
     c->retry_after = "1";
+}
+
+void page_to_prefix(struct call *c)
+{
+    size_t len = strlen(c->server->prefix);
+    char *to = tsdb_arena_alloc(&c->arena, len + 2, 1);
+    if (!to) {
+        call_text(c, 500, "out of memory\n");
+        return;
+    }
+    snprintf(to, len + 2, "%s/", c->server->prefix);
+    call_text(c, 302, "%s\n", to);
+    c->location = to;
 }
 
 void page_reload(struct call *c)

@@ -63,8 +63,8 @@ static const struct route route_table[] = {
     {GET_ONLY, "/api/v1/status/runtimeinfo", api_status_runtimeinfo, ROUTE_API},
     {GET_ONLY, "/api/v1/status/walreplay", api_status_walreplay, ROUTE_API | ROUTE_ALWAYS},
     {POST_PUT, ADMIN_PATH "snapshot", api_admin_snapshot, ADMIN},
-    {GET_ONLY, "/-/healthy", page_healthy, ROUTE_ALWAYS},
-    {GET_ONLY, "/-/ready", page_ready, ROUTE_ALWAYS},
+    {GET_ONLY, "/-/healthy", page_healthy, ROUTE_ALWAYS | ROUTE_OPEN},
+    {GET_ONLY, "/-/ready", page_ready, ROUTE_ALWAYS | ROUTE_OPEN},
     {POST_PUT, "/-/reload", page_reload, LIFECYCLE | ROUTE_WORKER},
     {POST_PUT, "/-/quit", page_quit, LIFECYCLE},
     {GET_ONLY, "/metrics", page_metrics, ROUTE_ALWAYS},
@@ -245,21 +245,71 @@ static void keep_headers(struct call *c)
                                            is_form(c, http_header(c->x, "Content-Type")));
 }
 
-static bool is_foreign(struct http_exchange *x)
+static bool is_foreign(const struct server *s, const struct http_exchange *x)
 {
-    return origin_is_foreign(http_header(x, "Origin"), http_header(x, "Sec-Fetch-Site"),
+    return !door_origin_is_ours(s->door, http_header(x, "Origin")) &&
+           origin_is_foreign(http_header(x, "Origin"), http_header(x, "Sec-Fetch-Site"),
                              http_header(x, "Host"));
 }
 
-static void refuse_foreign_write(struct http_exchange *x)
+/* Without an envelope, and before anything was begun for it. */
+static void refuse_plainly(const struct call *c, unsigned status, const char *text,
+                           const char *challenge, const char *retry_after)
 {
-    struct http_reply r = {.status = 403, .content_type = "text/plain; charset=utf-8"};
+    struct http_reply r = {.status = status, .content_type = "text/plain; charset=utf-8"};
     struct tsdb_buf body;
     tsdb_buf_init(&body, TSDB_MEM_SERVER, 0);
-    tsdb_buf_put_str(&body, FOREIGN_TEXT);
+    tsdb_buf_put_str(&body, text);
     r.body = &body;
-    api_write_counts_zero(&r);
-    http_reply(x, &r);
+    if (c->route && (c->route->flags & ROUTE_WRITE)) {
+        api_write_counts_zero(&r);
+    }
+    if (challenge) {
+        r.headers[r.header_count].name = "WWW-Authenticate";
+        r.headers[r.header_count++].value = challenge;
+    }
+    if (retry_after) {
+        r.headers[r.header_count].name = "Retry-After";
+        r.headers[r.header_count++].value = retry_after;
+    }
+    http_reply(c->x, &r);
+}
+
+/* What a client must be allowed to do; 0: nothing. */
+static unsigned scope_of(const struct route *route, enum http_method method)
+{
+    if (route && (route->flags & ROUTE_OPEN) && (method == HTTP_GET || method == HTTP_HEAD)) {
+        return 0;
+    }
+    if (route && (route->flags & ROUTE_WRITE)) {
+        return TSDB_SCOPE_WRITE;
+    }
+    return route && (route->flags & ROUTE_CHANGES) ? TSDB_SCOPE_ADMIN : TSDB_SCOPE_READ;
+}
+
+/* False: it was turned away at the door. */
+static bool admitted(struct call *c)
+{
+    struct door_verdict v;
+    char retry_after[16];
+    door_admit(c->server->door, c->x, scope_of(c->route, http_method(c->x)), &v);
+    memcpy(c->client, v.client, sizeof c->client);
+    if (v.status == 0) {
+        return true;
+    }
+    snprintf(retry_after, sizeof retry_after, "%u", v.retry_after_s);
+    refuse_plainly(c, v.status, v.text, v.challenge, v.retry_after_s ? retry_after : NULL);
+    return false;
+}
+
+/* The path below --web.route-prefix, or NULL. */
+static const char *path_inside(const struct server *s, const char *path)
+{
+    size_t len = strlen(s->prefix);
+    if (strncmp(path, s->prefix, len) != 0 || (path[len] != '/' && path[len] != '\0')) {
+        return NULL;
+    }
+    return path[len] ? path + len : "/";
 }
 
 static void refuse_body(struct call *c)
@@ -295,7 +345,7 @@ static bool refuse(struct call *c, const struct route *route, const char *path)
         put_allow(route, c->allow, sizeof c->allow);
         return true;
     }
-    if ((route->flags & ROUTE_CHANGES) && is_foreign(c->x)) {
+    if ((route->flags & ROUTE_CHANGES) && is_foreign(s, c->x)) {
         call_text(c, 403, FOREIGN_TEXT);
         return true;
     }
@@ -329,9 +379,9 @@ static bool is_write(const struct http_exchange *x, const struct route *route)
 /* http.c answers by itself, without a call. */
 static void on_refuse(void *arg, struct http_exchange *x, struct http_reply *reply)
 {
-    (void)arg;
     struct tsdb_slice segment;
-    if (is_write(x, find_route(http_path(x), http_method(x), &segment))) {
+    const char *path = path_inside(arg, http_path(x));
+    if (path && is_write(x, find_route(path, http_method(x), &segment))) {
         api_write_counts_zero(reply);
         reply->status = reply->status == 413 ? api_write_status_of(TSDB_LIMIT) : reply->status;
     }
@@ -350,11 +400,14 @@ static void on_headers(void *arg, struct http_exchange *x)
     c->x = x;
     c->perf_begin = tsdb_perf_now();
     http_user_set(x, c);
-    const char *path = http_path(x);
-    c->route = find_route(path, http_method(x), &c->segment);
+    const char *path = path_inside(c->server, http_path(x));
+    c->route = path ? find_route(path, http_method(x), &c->segment) : NULL;
+    if (!admitted(c)) {
+        return;
+    }
     if (is_write(x, c->route)) {
-        if (is_foreign(x)) {
-            refuse_foreign_write(x);
+        if (is_foreign(c->server, x)) {
+            refuse_plainly(c, 403, FOREIGN_TEXT, NULL, NULL);
         } else {
             api_write_headers(c);
         }
@@ -363,7 +416,10 @@ static void on_headers(void *arg, struct http_exchange *x)
     c->begin_ns = tsdb_clock_mono_ns(&c->server->clock);
     call_arm(c);
     keep_headers(c);
-    if (refuse(c, c->route, path)) {
+    if (!path && strcmp(http_path(x), "/") == 0) {
+        page_to_prefix(c);
+        call_send(c);
+    } else if (refuse(c, c->route, path ? path : "")) {
         call_send(c);
     }
 }
@@ -428,6 +484,16 @@ static void on_complete(void *arg, struct http_exchange *x)
         run_call(c);
         return;
     }
+    c->query_counted = limits_query_begin(door_limits(c->server->door), c->client);
+    if (!c->query_counted) {
+        call_error(
+            c, ENVELOPE_UNAVAILABLE,
+            "this client has as many queries as it may have (--web.client.max-concurrent-queries)");
+        c->status = 429;
+        c->retry_after = "1";
+        call_send(c);
+        return;
+    }
     c->work.run = worker_run;
     http_watch(x, &c->request.cancelled);
     struct server *s = c->server;
@@ -446,12 +512,21 @@ static void on_wake(void *arg, struct http_exchange *x)
     api_write_wake(http_user(x));
 }
 
+static void on_answer(void *arg, struct http_exchange *x)
+{
+    struct server *s = arg;
+    door_answer_headers(s->door, x, http_add_header);
+}
+
 static void on_end(void *arg, struct http_exchange *x)
 {
     (void)arg;
     struct call *c = http_user(x);
     if (!c) {
         return;
+    }
+    if (c->query_counted) {
+        limits_query_end(door_limits(c->server->door), c->client);
     }
     ingest_end(c->ingest);
     call_disarm(c);
@@ -463,4 +538,5 @@ const struct http_handlers server_handlers_template = {.on_headers = on_headers,
                                                        .on_complete = on_complete,
                                                        .on_wake = on_wake,
                                                        .on_refuse = on_refuse,
+                                                       .on_answer = on_answer,
                                                        .on_end = on_end};

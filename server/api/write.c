@@ -73,9 +73,7 @@ void api_write_counts_zero(struct http_reply *r)
 /* Refused for good: nobody looks into a sender's log. */
 static void log_refusal(struct call *c, const struct ingest_answer *a)
 {
-    char sender[64];
-    http_peer(c->x, sender, sizeof sender);
-    refusals_log(&c->server->refusals, tsdb_clock_mono_ns(&c->server->clock), sender,
+    refusals_log(&c->server->refusals, tsdb_clock_mono_ns(&c->server->clock), c->client,
                  tsdb_reject_name(a->reason), a->rejected, a->text);
 }
 
@@ -85,6 +83,8 @@ static void reply(struct call *c, const struct ingest_answer *a)
     if (api_write_status_of(a->status) / 100 == 4) {
         log_refusal(c, a);
     }
+    limits_charge(door_limits(c->server->door), c->client,
+                  (uint64_t)a->samples_written + a->histograms_written);
     if (c->route->flags & ROUTE_OTLP) {
         api_otlp_reply(c, a);
         return;

@@ -49,6 +49,7 @@ void http_connection_open(struct http_server *s, struct MHD_Connection *connecti
         return; /* without a deadline of its own, as without memory for it */
     }
     c->fd = info->connect_fd;
+    c->tls = s->tls ? http_tls_begin(s->tls, connection) : NULL;
     expect(c, s->header_timeout_ns, 0);
     tsdb_mutex_lock(&s->connections_lock);
     c->next = s->connection_list;
@@ -78,6 +79,7 @@ void http_connection_close(struct http_server *s, void **context)
         s->connection_list = c->next;
     }
     tsdb_mutex_unlock(&s->connections_lock);
+    http_tls_end(c->tls); /* its session was closed before */
     tsdb_mem_free(TSDB_MEM_SERVER, c, sizeof *c);
 }
 

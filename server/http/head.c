@@ -1,6 +1,7 @@
 /* Is the head of a request such as HTTP has it? libmicrohttpd is lenient, and a proxy in front of us
  * may understand a request otherwise than it does. */
 #include "base/format.h"
+#include "base/log.h"
 #include "server/http/http_private.h"
 
 #include <string.h>
@@ -13,7 +14,8 @@ struct framing {
     bool ambiguous; /* two lengths, or a length beside Transfer-Encoding */
     bool unknown;   /* a Transfer-Encoding that is not "chunked": its end cannot be found */
     uint32_t hosts;
-    bool malformed;       /* a name that is no token, control bytes, a fold, CR or LF alone */
+    bool malformed; /* a name that is no token, control bytes, a fold, CR or LF alone */
+    bool knows_layout;
     const char *line_end; /* of the line before: its NUL; NULL: not known */
 };
 
@@ -84,7 +86,7 @@ static enum MHD_Result look_at_header(void *cls, enum MHD_ValueKind kind, const 
     value = value ? value : "";
     f->malformed = f->malformed || !is_token(name, name_len) || !is_field_value(value, value_len) ||
                    ends_badly(f->line_end, name);
-    f->line_end = value_len > 0 ? value + value_len : NULL;
+    f->line_end = f->knows_layout && value_len > 0 ? value + value_len : NULL;
     f->hosts += strcasecmp(name, "Host") == 0;
     if (strcasecmp(name, "Content-Length") == 0) {
         f->ambiguous = f->ambiguous || f->length || f->chunked;
@@ -108,11 +110,29 @@ static void body_length(struct http_exchange *x, const struct framing *f)
     }
 }
 
+bool http_head_knows(const char *library_version)
+{
+    bool known = strcmp(library_version, "0.9.75") == 0;
+    if (!known) {
+        tsdb_log(TSDB_LOG_WARN, "http",
+                 "the ends of header lines are not looked at: another libmicrohttpd",
+                 TSDB_S("version", library_version), TSDB_S("known", "0.9.75"));
+    }
+    return known;
+}
+
+/* Where parts of the request line lie beside each other. */
+static bool line_is_whole(const struct http_exchange *x, const char *method, const char *version)
+{
+    return !x->server->knows_layout || (adjacent((uintptr_t)method, strlen(method), x->target_at) &&
+                                        adjacent(x->target_at, x->target_len, (uintptr_t)version));
+}
+
 const char *http_head_check(struct http_exchange *x, const char *method, const char *version)
 {
-    struct framing f = {0};
+    struct framing f = {.knows_layout = x->server->knows_layout};
     bool elsewhere = (uintptr_t)version - x->target_at > HTTP_CONNECTION_BYTES; /* none was sent */
-    f.line_end = elsewhere ? NULL : version + strlen(version);
+    f.line_end = elsewhere || !f.knows_layout ? NULL : version + strlen(version);
     (void)MHD_get_connection_values_n(x->connection, MHD_HEADER_KIND, look_at_header, &f);
     body_length(x, &f);
     bool old = strcmp(version, "HTTP/1.0") == 0; /* has no chunks */
@@ -122,9 +142,7 @@ const char *http_head_check(struct http_exchange *x, const char *method, const c
     if (f.unknown) {
         return "unsupported Transfer-Encoding: expected chunked\n";
     }
-    if (!adjacent((uintptr_t)method, strlen(method), x->target_at) ||
-        !adjacent(x->target_at, x->target_len, (uintptr_t)version) || !is_target(x->uri) ||
-        !is_target(x->query)) {
+    if (!line_is_whole(x, method, version) || !is_target(x->uri) || !is_target(x->query)) {
         return "malformed request line\n";
     }
     if (f.malformed || last_ends_badly(f.line_end)) {

@@ -163,12 +163,27 @@ static void refuse(struct http_exchange *x, unsigned status, const char *text)
     http_reply(x, &reply);
 }
 
+/* Past libmicrohttpd. */
+static void send_beside(const struct http_exchange *x, const void *data, size_t len, bool more)
+{
+    if (x->server->tls) {
+        (void)http_tls_send(x->connection, data, len);
+        return;
+    }
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(x->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    if (info) {
+        (void)!send(info->connect_fd, data, len,
+                    MSG_NOSIGNAL | MSG_DONTWAIT | (more ? MSG_MORE : 0));
+    }
+}
+
 /* libmicrohttpd cannot queue an answer in the middle of an upload, so it is written to the socket
  * directly: nothing else is under way on this connection, and it is closed afterwards. Best effort. */
 static void answer_upload(const struct http_exchange *x, const struct http_reply *reply,
                           const char *text, size_t text_len)
 {
-    char answer[1024];
+    char answer[HTTP_REPLY_HEADER_BYTES + 512];
     int len = snprintf(answer, sizeof answer,
                        "HTTP/1.1 %u %s\r\n"
                        "Content-Type: text/plain; charset=utf-8\r\n"
@@ -181,14 +196,8 @@ static void answer_upload(const struct http_exchange *x, const struct http_reply
     }
     len += snprintf(answer + len, sizeof answer - (size_t)len, "\r\n");
     TSDB_ASSERT((size_t)len < sizeof answer);
-    const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(x->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-    if (info) {
-        ssize_t n = send(info->connect_fd, answer, (size_t)len,
-                         MSG_NOSIGNAL | MSG_DONTWAIT | (text_len > 0 ? MSG_MORE : 0));
-        n += send(info->connect_fd, text, text_len, MSG_NOSIGNAL | MSG_DONTWAIT);
-        (void)n;
-    }
+    send_beside(x, answer, (size_t)len, text_len > 0);
+    send_beside(x, text, text_len, false);
 }
 
 /* A chunked body grew over the bound. */
@@ -496,16 +505,19 @@ static enum tsdb_status daemon_start(struct http_server *s, const struct http_op
 {
     unsigned timeout_s = (unsigned)TSDB_MAX(o->read_timeout_ms / 1000, 1);
     unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME |
-                     MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ITC;
+                     MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ITC | (s->tls ? MHD_USE_TLS : 0);
+    struct MHD_OptionItem tls[] = {
+        {MHD_OPTION_HTTPS_CERT_CALLBACK, 0, (void *)(uintptr_t)http_tls_no_certificate},
+        {MHD_OPTION_END, 0, NULL}};
     /* The accept thread enforces the limit over all daemons; a closing connection is counted here a
      * little longer than there. */
-    d->mhd = MHD_start_daemon(flags, 0, NULL, NULL, on_access, s,
-                              MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HTTP_CONNECTION_BYTES,
-                              MHD_OPTION_CONNECTION_LIMIT, (unsigned)s->connections_max + 64,
-                              MHD_OPTION_CONNECTION_TIMEOUT, timeout_s, MHD_OPTION_NOTIFY_COMPLETED,
-                              on_completed, s, MHD_OPTION_NOTIFY_CONNECTION, on_connection, s,
-                              MHD_OPTION_URI_LOG_CALLBACK, on_uri, s, MHD_OPTION_UNESCAPE_CALLBACK,
-                              keep_escaped, NULL, MHD_OPTION_END);
+    d->mhd = MHD_start_daemon(
+        flags, 0, NULL, NULL, on_access, s, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        (size_t)HTTP_CONNECTION_BYTES, MHD_OPTION_CONNECTION_LIMIT,
+        (unsigned)s->connections_max + 64, MHD_OPTION_CONNECTION_TIMEOUT, timeout_s,
+        MHD_OPTION_NOTIFY_COMPLETED, on_completed, s, MHD_OPTION_NOTIFY_CONNECTION, on_connection,
+        s, MHD_OPTION_URI_LOG_CALLBACK, on_uri, s, MHD_OPTION_UNESCAPE_CALLBACK, keep_escaped, NULL,
+        MHD_OPTION_ARRAY, s->tls ? tls : &tls[1], MHD_OPTION_END);
     return d->mhd ? TSDB_OK
                   : tsdb_error_set(err, TSDB_IO, "libmicrohttpd could not start a daemon");
 }
@@ -519,6 +531,8 @@ enum tsdb_status http_start(const struct http_options *o, const struct http_hand
         return tsdb_error_nomem(err, "the HTTP server");
     }
     s->handlers = *h;
+    s->tls = o->tls;
+    s->knows_layout = http_head_knows(MHD_get_version());
     s->connections_max = http_connections_fit(o->connections_max);
     s->body_bytes_max = o->body_bytes_max;
     s->idle_timeout_ns = o->read_timeout_ms * 1000000;
@@ -696,19 +710,32 @@ void http_watch(struct http_exchange *x, _Atomic(uint32_t) *flag)
     }
 }
 
+void http_add_header(struct http_exchange *x, const char *name, const char *value)
+{
+    size_t name_bytes = strlen(name) + 1;
+    size_t value_bytes = strlen(value) + 1;
+    uint32_t i = x->header_count;
+    if (i == HTTP_REPLY_HEADERS_MAX ||
+        name_bytes + value_bytes > sizeof x->header_bytes - x->header_used) {
+        return;
+    }
+    x->header_name[i] = x->header_used;
+    x->header_value[i] = (uint16_t)(x->header_used + name_bytes);
+    memcpy(x->header_bytes + x->header_name[i], name, name_bytes);
+    memcpy(x->header_bytes + x->header_value[i], value, value_bytes);
+    x->header_used = (uint16_t)(x->header_used + name_bytes + value_bytes);
+    x->header_count = i + 1;
+}
+
 static void copy_headers(struct http_exchange *x, const struct http_reply *reply)
 {
-    size_t used = 0;
-    for (uint32_t i = 0; i < reply->header_count && i < HTTP_REPLY_HEADERS_MAX; i++) {
-        size_t name = strlen(reply->headers[i].name) + 1;
-        size_t value = strlen(reply->headers[i].value) + 1;
-        TSDB_ASSERT(used + name + value <= sizeof x->header_bytes);
-        memcpy(x->header_bytes + used, reply->headers[i].name, name);
-        x->header_name[i] = (uint16_t)used;
-        memcpy(x->header_bytes + used + name, reply->headers[i].value, value);
-        x->header_value[i] = (uint16_t)(used + name);
-        used += name + value;
-        x->header_count = i + 1;
+    const struct http_handlers *h = &x->server->handlers;
+    for (uint32_t i = 0; i < reply->header_count; i++) {
+        http_add_header(x, reply->headers[i].name, reply->headers[i].value);
+    }
+    TSDB_ASSERT(x->header_count == reply->header_count);
+    if (h->on_answer) {
+        h->on_answer(h->arg, x);
     }
 }
 

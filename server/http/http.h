@@ -33,10 +33,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define HTTP_REPLY_HEADERS_MAX  12
-#define HTTP_REPLY_HEADER_BYTES 640 /* all added headers of one answer, with their NULs */
+#define HTTP_REPLY_HEADERS_MAX  18
+#define HTTP_REPLY_HEADER_BYTES 2048 /* all added headers of one answer, with their NULs */
 
 struct http_server;
+struct http_tls;      /* tls.h */
 struct http_exchange; /* one request and its answer */
 struct http_reply;
 
@@ -67,6 +68,9 @@ struct http_handlers {
      * its length is ambiguous). May add headers to the answer, whose strings live until the call
      * returns or longer, and turn 413 into 400; nothing else. Method, path and headers are known. */
     void (*on_refuse)(void *arg, struct http_exchange *x, struct http_reply *reply);
+    /* May be NULL: before any answer, to add headers of its own by http_add_header, which copies. In
+     * the thread that answers. */
+    void (*on_answer)(void *arg, struct http_exchange *x);
     /* May be NULL: in http_start, when the port is known and before any other callback. */
     void (*on_listen)(void *arg, uint16_t port);
     void *arg;
@@ -79,6 +83,7 @@ struct http_options {
     int64_t header_timeout_ms; /* from accept to the end of the headers; 0: as read_timeout_ms */
     int64_t body_timeout_ms;   /* from there to the end of the body; 0: as read_timeout_ms */
     uint64_t body_bytes_max;   /* hard bound of any body */
+    struct http_tls *tls;      /* outlives the server; NULL: plain */
 };
 /* *out is set before the first connection is accepted, for handlers that look there. INVALID
  * (listen address), IO, NOMEM. */
@@ -129,6 +134,8 @@ struct http_reply {
     bool close; /* close the connection afterwards */
 };
 void http_reply(struct http_exchange *x, const struct http_reply *reply);
+/* In on_answer only; what has no room is left out. */
+void http_add_header(struct http_exchange *x, const char *name, const char *value);
 
 struct http_stats {
     uint64_t connections, connections_refused, connections_late, requests, bytes_in, bytes_out;

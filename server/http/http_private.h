@@ -6,7 +6,9 @@
 #include "base/limits.h"
 #include "base/mutex.h"
 #include "server/http/http.h"
+#include "server/http/tls.h"
 
+#include <gnutls/abstract.h>
 #include <microhttpd.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -71,6 +73,7 @@ struct http_exchange {
     bool has_body;
     bool close;
     uint32_t header_count;
+    uint16_t header_used; /* of header_bytes */
     uint16_t header_name[HTTP_REPLY_HEADERS_MAX];
     uint16_t header_value[HTTP_REPLY_HEADERS_MAX];
     char content_type_text[96];
@@ -89,8 +92,10 @@ struct http_daemon {
 struct http_watcher;
 
 /* A connection and what is expected of it next; connections.c. */
+struct http_tls_state;
 struct http_connection {
-    int fd; /* open until http_connection_close came back */
+    struct http_tls_state *tls; /* NULL: plain */
+    int fd;                     /* open until http_connection_close came back */
     bool listed;
     struct http_connection *prev, *next; /* guarded by connections_lock */
     _Atomic(int64_t) deadline_ns;        /* monotonic */
@@ -100,10 +105,12 @@ struct http_connection {
 struct http_server {
     struct http_handlers handlers; /* immutable after start */
     uint32_t connections_max;
+    bool knows_layout; /* of libmicrohttpd's buffer: head.c */
     uint64_t body_bytes_max;
     int64_t header_timeout_ns, body_timeout_ns, idle_timeout_ns;
     struct http_daemon daemons[HTTP_DAEMONS_MAX];
     uint32_t daemon_count;
+    struct http_tls *tls; /* the caller's; NULL: plain */
     int listen_fd;
     int stop_fd; /* eventfd: wakes the accept thread */
     uint16_t port;
@@ -124,6 +131,8 @@ struct http_server {
 /* head.c: the text of what is wrong with the head of a request; NULL: nothing. Sets content_length.
  * Where the next request begins must not be a matter of opinion. */
 const char *http_head_check(struct http_exchange *x, const char *method, const char *version);
+/* Is this the libmicrohttpd whose buffer it knows? Else it looks at names and values alone. */
+bool http_head_knows(const char *library_version);
 
 /* accept.c */
 /* As many connections as asked for, or as the descriptors of the process allow. */
@@ -147,6 +156,17 @@ void http_connection_phase(struct http_server *s, struct MHD_Connection *connect
 void http_connections_check(struct http_server *s);
 /* Shut down the one that has been idle for longest. False: none is. */
 bool http_connections_make_room(struct http_server *s);
+
+/* tls.c. A new connection, before its handshake: gets the newest state, which is to be given back when
+ * it has ended. NULL: it is not one of TLS. */
+struct http_tls_state *http_tls_begin(struct http_tls *t, struct MHD_Connection *connection);
+void http_tls_end(struct http_tls_state *s); /* NULL is fine */
+/* In the daemon's thread, beside libmicrohttpd; what fits is sent. */
+ssize_t http_tls_send(struct MHD_Connection *connection, const void *data, size_t len);
+/* What libmicrohttpd is told to ask for certificates. */
+int http_tls_no_certificate(gnutls_session_t session, const gnutls_datum_t *names, int name_count,
+                            const gnutls_pk_algorithm_t *algorithms, int algorithm_count,
+                            gnutls_pcert_st **out, unsigned *out_count, gnutls_privkey_t *out_key);
 
 /* watch.c. One thread; slots guarded by its lock (rank SERVER_WATCH). */
 enum tsdb_status http_watcher_create(uint32_t slots, struct http_watcher **out,

@@ -25,6 +25,7 @@ struct snapshot {
     struct tsdb_stats tsdb;
     struct ingest_stats ingest;
     struct http_stats http;
+    struct door_stats door;
     struct workers_stats workers, readers, decoders;
     struct rusage usage;
 };
@@ -422,6 +423,13 @@ static const struct metric metrics[] = {
     {"tidalite_http_connections_late_total", COUNTER,
      "HTTP connections closed because their request took too long to arrive.",
      FIELD(http.connections_late)},
+    {"tidalite_http_unauthorized_total", COUNTER,
+     "Requests without valid credentials, or for more than they allow.",
+     FIELD(door.unauthorized)},
+    {"tidalite_http_host_refused_total", COUNTER,
+     "Requests for a Host that is not ours.", FIELD(door.wrong_host)},
+    {"tidalite_http_client_limited_total", COUNTER,
+     "Requests of clients over their limit.", FIELD(door.limited)},
     {"tidalite_http_connections_open", GAUGE,
      "HTTP connections open.", FIELD(http.connections_open)},
     {"tidalite_http_received_bytes_total", COUNTER,
@@ -462,6 +470,7 @@ static void take_snapshot(struct server *s, struct snapshot *out)
     out->tsdb.rejected[TSDB_REJECT_UNSUPPORTED] += out->ingest.rejected_unsupported;
     if (s->http) {
         http_stats_read(s->http, &out->http);
+        door_stats_read(s->door, &out->door);
     }
     if (s->workers) {
         workers_stats_read(s->workers, &out->workers);

@@ -11,6 +11,7 @@
 #include "ingest/ingest.h"
 #include "query/query.h"
 #include "server/config/options.h"
+#include "server/door/door.h"
 #include "server/http/http.h"
 #include "server/parts/active.h"
 #include "server/parts/refusals.h"
@@ -32,7 +33,9 @@ struct server {
     struct workers *readers;   /* of remote read; NULL: the query workers do it */
     struct active_list active; /* queries being evaluated */
     struct workers *decoders;  /* large write requests */
+    struct door *door;
     struct http_server *http;
+    char prefix[256];              /* of all paths: "" or "/..." without a slash at its end */
     struct tsdb_mutex config_lock; /* rank SERVER_CONFIG */
     struct config_file *config TSDB_GUARDED;
     struct refusals refusals;

@@ -82,6 +82,13 @@ static inline void open_http(uint32_t workers, uint32_t queue_max)
                              .connections_max = 64,
                              .read_timeout_ms = 60000,
                              .body_bytes_max = server.options.body_bytes_max};
+    struct door_options door = {.web_config_file = "",
+                                .token_file = "",
+                                .listen_address = "127.0.0.1:0",
+                                .external_url = "",
+                                .allowed_hosts = "*",
+                                .clock = server.clock};
+    assert_ok_err(door_create(&door, &server.door, &err), &err);
     assert_ok_err(workers_create("test-worker", workers, queue_max, &server.workers, &err), &err);
     assert_ok_err(workers_create("test-reader", 2, queue_max, &server.readers, &err), &err);
     assert_ok_err(workers_create("test-decoder", 2, 8, &server.decoders, &err), &err);
@@ -130,6 +137,7 @@ static inline int teardown(void **state) TSDB_NO_TSA
     workers_destroy(server.decoders);
     assert_int_equal(atomic_load(&server.queries.used_bytes), 0); /* queries gave it all back */
     ingest_destroy(server.ingest);
+    door_destroy(server.door);
     if (server.db) {
         active_deinit(&server.active);
         (void)tsdb_close(server.db, NULL); /* not OK after the test's disk fault */

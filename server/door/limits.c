@@ -1,0 +1,154 @@
+#include "server/door/limits.h"
+
+#include "base/assert.h"
+#include "base/random.h"
+
+#include <string.h>
+
+#define SECOND_NS INT64_C(1000000000)
+
+enum rate {
+    RATE_REQUESTS,
+    RATE_BYTES,
+    RATE_SAMPLES
+};
+
+void limits_init(struct limits *l, const struct limits_options *o,
+                 struct tsdb_clock clock) TSDB_NO_TSA
+{
+    uint8_t seed[TSDB_HASH_SEED_BYTES];
+    memset(l, 0, sizeof *l);
+    l->options = *o;
+    l->clock = clock;
+    tsdb_random_fill(&tsdb_random_system, seed, sizeof seed);
+    tsdb_hash_key_init(&l->key, seed);
+    tsdb_mutex_init(&l->lock, TSDB_RANK_SERVER_EXCHANGES, "door-limits");
+}
+
+void limits_deinit(struct limits *l)
+{
+    tsdb_mutex_deinit(&l->lock);
+}
+
+static uint64_t rate_of(const struct limits *l, enum rate r)
+{
+    const struct limits_options *o = &l->options;
+    return r == RATE_REQUESTS ? o->requests : r == RATE_BYTES ? o->bytes : o->samples;
+}
+
+static bool has_rates(const struct limits *l)
+{
+    return (l->options.requests | l->options.bytes | l->options.samples) != 0;
+}
+
+static bool is_idle(const struct limits_client *c, int64_t now)
+{
+    bool idle = c->queries == 0;
+    for (int r = 0; r < LIMITS_RATES; r++) {
+        idle = idle && c->busy_ns[r] <= now;
+    }
+    return idle;
+}
+
+/* The client's place, a new one if need be; NULL: there is none. Under the lock. */
+static struct limits_client *place_of(struct limits *l, const char *client, int64_t now) TSDB_NO_TSA
+{
+    uint64_t name = tsdb_hash128(&l->key, client, strlen(client)).lo | 1;
+    struct limits_client *free_place = NULL;
+    for (uint32_t i = 0; i < LIMITS_PROBES; i++) {
+        struct limits_client *c = &l->clients[((name >> 1) + i) & (LIMITS_CLIENTS - 1)];
+        if (c->name == name) {
+            return c;
+        }
+        if (!free_place && (c->name == 0 || is_idle(c, now))) {
+            free_place = c;
+        }
+    }
+    if (free_place) {
+        *free_place = (struct limits_client){.name = name};
+    }
+    return free_place;
+}
+
+static void take(struct limits *l, struct limits_client *c, enum rate r, uint64_t n, int64_t now)
+{
+    uint64_t rate = rate_of(l, r);
+    if (rate > 0) {
+        double ns = (double)n / (double)rate * (double)SECOND_NS;
+        int64_t most = INT64_C(3600) * SECOND_NS; /* a debt of an hour is enough */
+        int64_t busy = TSDB_MAX(c->busy_ns[r], now);
+        c->busy_ns[r] = TSDB_MIN(busy + (ns < (double)most ? (int64_t)ns : most), now + most);
+    }
+}
+
+/* How long until the bucket takes more; 0: now. */
+static int64_t wait_ns(const struct limits *l, const struct limits_client *c, enum rate r,
+                       int64_t now)
+{
+    return rate_of(l, r) == 0 ? 0 : TSDB_MAX(c->busy_ns[r] - now - SECOND_NS, 0);
+}
+
+bool limits_take(struct limits *l, const char *client, uint64_t bytes, uint32_t *out_wait_s)
+{
+    if (!has_rates(l)) {
+        return true;
+    }
+    int64_t wait = 0;
+    tsdb_mutex_lock(&l->lock);
+    int64_t now = tsdb_clock_mono_ns(&l->clock);
+    struct limits_client *c = place_of(l, client, now);
+    if (c) {
+        for (int r = 0; r < LIMITS_RATES; r++) {
+            wait = TSDB_MAX(wait, wait_ns(l, c, (enum rate)r, now));
+        }
+        if (wait == 0) {
+            take(l, c, RATE_REQUESTS, 1, now);
+            take(l, c, RATE_BYTES, bytes, now);
+        }
+    }
+    tsdb_mutex_unlock(&l->lock);
+    *out_wait_s = (uint32_t)((wait + SECOND_NS - 1) / SECOND_NS);
+    return wait == 0;
+}
+
+void limits_charge(struct limits *l, const char *client, uint64_t samples)
+{
+    if (l->options.samples == 0 || samples == 0) {
+        return;
+    }
+    tsdb_mutex_lock(&l->lock);
+    int64_t now = tsdb_clock_mono_ns(&l->clock);
+    struct limits_client *c = place_of(l, client, now);
+    if (c) {
+        take(l, c, RATE_SAMPLES, samples, now);
+    }
+    tsdb_mutex_unlock(&l->lock);
+}
+
+bool limits_query_begin(struct limits *l, const char *client)
+{
+    if (l->options.queries == 0) {
+        return true;
+    }
+    tsdb_mutex_lock(&l->lock);
+    struct limits_client *c = place_of(l, client, tsdb_clock_mono_ns(&l->clock));
+    bool ok = !c || c->queries < l->options.queries;
+    if (c && ok) {
+        c->queries++;
+    }
+    tsdb_mutex_unlock(&l->lock);
+    return ok;
+}
+
+void limits_query_end(struct limits *l, const char *client)
+{
+    if (l->options.queries == 0) {
+        return;
+    }
+    tsdb_mutex_lock(&l->lock);
+    struct limits_client *c = place_of(l, client, tsdb_clock_mono_ns(&l->clock));
+    if (c && c->queries > 0) { /* one without a place was not counted */
+        c->queries--;
+    }
+    tsdb_mutex_unlock(&l->lock);
+}

@@ -1,0 +1,55 @@
+/* What one client may take a second: requests, bytes of bodies, samples; and how many of its queries
+ * run at once. A client is a token, a user, or an address.
+ *
+ * Each rate is a bucket that holds a second of it. What is known before the work (a request, its
+ * announced bytes) is asked for; what is known after it (samples) is charged, and the next request
+ * waits until it is paid off. The table is bounded: an idle client's place is taken by the next one,
+ * and where none is idle the newcomer is not limited.
+ *
+ * Threads: any; one lock (rank SERVER_EXCHANGES), held shortly, and not at all without a limit. */
+#ifndef SERVER_DOOR_LIMITS_H
+#define SERVER_DOOR_LIMITS_H
+
+#include "base/clock.h"
+#include "base/hash.h"
+#include "base/mutex.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define LIMITS_CLIENTS 1024u /* a power of two */
+#define LIMITS_PROBES  8u
+
+/* 0: no limit. */
+struct limits_options {
+    uint64_t requests, bytes, samples; /* a second */
+    uint32_t queries;                  /* at once */
+};
+enum {
+    LIMITS_RATES = 3
+};
+struct limits_client {
+    uint64_t name; /* keyed hash; 0: free */
+    /* Until when what was taken keeps each bucket busy, monotonic. */
+    int64_t busy_ns[LIMITS_RATES];
+    uint32_t queries;
+};
+struct limits {
+    struct limits_options options; /* immutable */
+    struct tsdb_clock clock;
+    struct tsdb_hash_key key;
+    struct tsdb_mutex lock;
+    struct limits_client clients[LIMITS_CLIENTS] TSDB_GUARDED;
+};
+
+void limits_init(struct limits *l, const struct limits_options *o, struct tsdb_clock clock);
+void limits_deinit(struct limits *l);
+/* A request with a body of so many bytes. False: not yet; *out_wait_s (at least 1) is when. */
+bool limits_take(struct limits *l, const char *client, uint64_t bytes, uint32_t *out_wait_s);
+/* Samples of an answered write. */
+void limits_charge(struct limits *l, const char *client, uint64_t samples);
+/* A query begins; false: the client has as many as it may. Each true is ended once. */
+bool limits_query_begin(struct limits *l, const char *client);
+void limits_query_end(struct limits *l, const char *client);
+
+#endif
