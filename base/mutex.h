@@ -29,6 +29,7 @@ enum tsdb_lock_rank {
     TSDB_RANK_INDEX_REGEX_CACHE,
     TSDB_RANK_WAL_CONTROL,
     TSDB_RANK_CACHE_SHARD,
+    TSDB_RANK_FILE_POOL, /* which files are open: base/file_pool.h */
     TSDB_RANK_FS_SIM,
     TSDB_RANK_REGISTRY,
     TSDB_RANK_LOG, /* innermost: anybody may log */

@@ -122,6 +122,8 @@ static void fill_tsdb_options(const struct server *s, struct tsdb_options *o)
     o->checkpoint_wal_bytes = s->options.checkpoint_wal_bytes;
     o->retention_ms = s->options.retention_ms;
     o->block_range_ms = s->options.block_range_ms;
+    o->overdue_chunks = s->options.overdue_chunks;
+    o->block_files_max = s->options.block_files_max;
     o->cache_l1_bytes = s->options.cache_l1_bytes;
     o->cache_l2_bytes = s->options.cache_l2_bytes;
     o->series_max = s->options.series_max;

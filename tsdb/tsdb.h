@@ -55,10 +55,12 @@ struct tsdb_options {
     /* Windows of old samples, and blocks of sparse ones, are at most so long; 0 = as long as blocks
      * become, sparse ones longer; less than block_range_ms = all windows are as long. */
     int64_t old_range_max_ms;
-    uint32_t overdue_chunks; /* of windows that are over: so many are flushed at once; 0 = 65536 */
-    int64_t block_range_ms;  /* windows of the head, length of the first blocks; 0 = 2 h */
-    uint64_t cache_l1_bytes; /* decoded chunks; 0 = 64 MiB */
-    uint64_t cache_l2_bytes; /* pages of files; 0 = 256 MiB */
+    /* Chunks, tails and late samples of windows that are over: so many are flushed at once; 0 = 65536. */
+    uint32_t overdue_chunks;
+    uint32_t block_files_max;     /* files of blocks that are open at once; 0 = 128 */
+    int64_t block_range_ms;       /* windows of the head, length of the first blocks; 0 = 2 h */
+    uint64_t cache_l1_bytes;      /* decoded chunks; 0 = 64 MiB */
+    uint64_t cache_l2_bytes;      /* pages of files; 0 = 256 MiB */
     uint64_t head_file_bytes_max; /* a head file that is larger gets a successor; 0 = 128 MiB */
     uint32_t replay_seal_chunks;  /* full ones that recovery gathers before it seals; 0 = 4096 */
     bool manual_steps;

@@ -37,7 +37,7 @@ static enum tsdb_status open_one(struct blocks *b, const char *ulid, struct live
                                  struct tsdb_error *err)
 {
     struct block *block = NULL;
-    enum tsdb_status status = block_open(b->fs, BLOCKS_DIR, ulid, b->l2, &block, err);
+    enum tsdb_status status = block_open(&b->files, BLOCKS_DIR, ulid, b->l2, &block, err);
     return status == TSDB_OK ? live_make(b, block, out, err) : status;
 }
 
@@ -164,6 +164,9 @@ enum tsdb_status blocks_open(struct blocks *b, const struct blocks_options *o,
     b->next_sequence = 1;
     enum tsdb_status status = cache_l1_create(o->l1_bytes, &b->l1);
     if (status == TSDB_OK) {
+        status = tsdb_file_pool_create(b->fs, o->open_files_max, &b->pool, &b->files);
+    }
+    if (status == TSDB_OK) {
         status = view_set_init(&b->views);
     }
     if (status != TSDB_OK) {
@@ -184,6 +187,7 @@ void blocks_close(struct blocks *b)
     if (b->l1) {
         cache_l1_destroy(b->l1);
     }
+    tsdb_file_pool_destroy(b->pool);
     memset(b, 0, sizeof *b);
 }
 

@@ -11,6 +11,7 @@
 #ifndef TSDB_BLOCK_BLOCKS_H
 #define TSDB_BLOCK_BLOCKS_H
 
+#include "base/file_pool.h"
 #include "base/random.h"
 #include "tsdb/block/view.h"
 #include "tsdb/chunk/cache_l1.h"
@@ -21,6 +22,8 @@
 
 struct blocks {
     const struct tsdb_fs *fs; /* immutable, as is all above views */
+    struct tsdb_fs files;     /* for readers: so many open at most */
+    struct tsdb_file_pool *pool;
     struct tsdb_random random;
     struct tsdb_clock clock;
     struct cache_l1 *l1;
@@ -38,6 +41,7 @@ struct blocks_options {
     struct tsdb_clock clock;
     struct cache_l2 *l2; /* outlives the blocks */
     uint64_t l1_bytes;
+    uint32_t open_files_max; /* > 0: what is opened again when it is read */
 };
 /* Before anything else is done to the directory: is every file of blocks/ of a version that this
  * one knows, as far as it can be read? UNSUPPORTED names one that is not; IO, NOMEM. */

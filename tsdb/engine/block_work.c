@@ -31,11 +31,10 @@
 #define DROP_SHARE    8
 #define DROP_EVERY_NS (INT64_C(10) * 60 * 1000 * 1000 * 1000)
 #define RANGE_MS_MAX  (INT64_C(31) * 24 * 60 * 60 * 1000)
-/* So many chunks (tails, late samples) of windows that are due begin a round at once: some megabytes of
- * memory. So many times as many do while samples still come to them. */
-#define OVERDUE_CHUNKS 65536u
-#define OVERDUE_ALL    4u
-#define LOOK_EVERY_NS  (INT64_C(1000) * 1000 * 1000)
+/* Overdue chunks begin a round at once when no more come to their windows, so many times as many also while
+ * they do. */
+#define OVERDUE_ALL   4u
+#define LOOK_EVERY_NS (INT64_C(1000) * 1000 * 1000)
 /* Samples are old when their window ended so many ranges ago. */
 #define OLD_RANGES 3
 /* Sparse blocks are at most this part of the retention long: so much longer are some samples kept. */
@@ -53,6 +52,7 @@ enum tsdb_status db_blocks_open(struct tsdb *db, struct tsdb_error *err)
         .clock = db->options.clock,
         .l2 = db->cache_l2,
         .l1_bytes = db->options.cache_l1_bytes,
+        .open_files_max = db->options.block_files_max,
     };
     return blocks_open(&db->blocks, &o, err);
 }
@@ -372,7 +372,7 @@ static bool much_overdue(struct tsdb *db, int64_t now_ns, bool *out_quiet)
         sum.all += x.all;
         sum.quiet += x.quiet;
     }
-    uint64_t most = db->options.overdue_chunks ? db->options.overdue_chunks : OVERDUE_CHUNKS;
+    uint64_t most = db->options.overdue_chunks;
     *out_quiet = sum.quiet >= most;
     return *out_quiet || sum.all >= most * OVERDUE_ALL;
 }

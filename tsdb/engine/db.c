@@ -15,6 +15,8 @@
 #define CACHE_L1_BYTES       (UINT64_C(64) << 20)
 #define CACHE_L2_BYTES       (UINT64_C(256) << 20)
 #define HEAD_FILE_BYTES_MAX  (UINT64_C(128) << 20)
+#define OVERDUE_CHUNKS       65536u
+#define BLOCK_FILES_MAX      128u
 #define REPLAY_SEAL_CHUNKS   4096u /* some 8 MB in memory; a sync for so many */
 /* Copies kept in memory while a slow disk syncs. */
 #define WAL_UNSYNCED_BYTES_MAX (UINT64_C(64) << 20)
@@ -51,6 +53,8 @@ static enum tsdb_status options_fill(const struct tsdb_options *in, struct tsdb_
     out->block_range_ms = in->block_range_ms ? in->block_range_ms : BLOCK_RANGE_MS;
     out->cache_l1_bytes = in->cache_l1_bytes ? in->cache_l1_bytes : CACHE_L1_BYTES;
     out->cache_l2_bytes = in->cache_l2_bytes ? in->cache_l2_bytes : CACHE_L2_BYTES;
+    out->overdue_chunks = in->overdue_chunks ? in->overdue_chunks : OVERDUE_CHUNKS;
+    out->block_files_max = in->block_files_max ? in->block_files_max : BLOCK_FILES_MAX;
     out->head_file_bytes_max =
         in->head_file_bytes_max ? in->head_file_bytes_max : HEAD_FILE_BYTES_MAX;
     out->replay_seal_chunks = in->replay_seal_chunks ? in->replay_seal_chunks : REPLAY_SEAL_CHUNKS;

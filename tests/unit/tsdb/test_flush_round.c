@@ -175,6 +175,26 @@ static void tsdb_flush_step__much_is_overdue__a_round_at_once(void **state)
     assert_int_equal(hash_all(h), before);
 }
 
+/* However many blocks there are. */
+static void blocks__more_files_than_may_be_open__few_are(void **state)
+{
+    struct hx *h = *state;
+    h->options.block_files_max = 3;
+    put_history(h);
+    flush(h);
+    uint64_t before = hash_all(h);
+    assert_true(blocks(h) >= WINDOWS);
+    for (uint32_t life = 0; life < 2; life++) {
+        assert_ok(hx_close(h, NULL));
+        rig_open(h);
+        struct tsdb_file_pool_stats s;
+        assert_int_equal(hash_all(h), before);
+        tsdb_file_pool_stats(h->db->blocks.pool, &s);
+        assert_true(s.known >= 2 * WINDOWS);
+        assert_true(s.open <= 3);
+    }
+}
+
 /* ---- old samples ---- */
 
 #define OLD (HX_WALL_MS / RANGE * RANGE - 3000 * RANGE)
@@ -298,6 +318,7 @@ static const struct CMUnitTest tests[] = {
     T(tsdb_flush_step__many_bytes_in_blocks__checkpoint_in_the_middle),
     T(tsdb_flush_step__retention_in_the_middle__the_rest_is_written),
     T(tsdb_flush_step__much_is_overdue__a_round_at_once),
+    T(blocks__more_files_than_may_be_open__few_are),
     T(tsdb_flush_step__old_samples__long_windows),
     T(tsdb_flush_step__few_samples_of_many_years__few_blocks),
     T(flush_round_begin__large_block_between__two_blocks),
