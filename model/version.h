@@ -12,7 +12,7 @@
 #define TSDB_PLACEMENT_RULE      1 /* model/placement.h */
 #define TSDB_FORMAT_WAL          2 /* wal/ segments */
 #define TSDB_FORMAT_WAL_POSITION 1 /* wal/POSITION */
-#define TSDB_FORMAT_SERIES_LOG   2 /* series.log */
+#define TSDB_FORMAT_SERIES_LOG   3 /* series.log */
 #define TSDB_FORMAT_CHECKPOINT   3 /* checkpoint/ */
 #define TSDB_FORMAT_HEAD_CHUNKS  1 /* head/ */
 #define TSDB_FORMAT_METADATA     1 /* metadata */

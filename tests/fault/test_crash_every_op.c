@@ -6,7 +6,7 @@
 #include "tests/support/test.h"
 
 #include "tests/support/tsdb/scene.h"
-#include "tsdb/engine/tsdb_private.h"
+#include "tsdb/engine/db_private.h"
 
 /* Stops early where the disk does; the database stays open, to be abandoned. False: could not even
  * open. */
@@ -109,6 +109,48 @@ static void recovery__stopped_while_it_seals__opens_and_holds_what_was_acknowled
     scene_play_stopped(s, &play, ops);
 }
 
+/* ---- series leave and come back, series.log is made anew, stopped everywhere ---- */
+
+static void leaving_begin(struct scene *s)
+{
+    begin(s);
+    s->h.options.old_range_max_ms = 1; /* all windows are short */
+}
+
+static void leaving_run(struct scene *s)
+{
+    if (hx_open(&s->h, NULL) != TSDB_OK) {
+        return;
+    }
+    for (uint32_t i = 0; i < 4; i++) {
+        /* Others than the last time but for some, then the first ones again. */
+        scene_put(s, 12, 4 + 8 * (i % 3), 30, (enum tsdb_durability)(1 + i % 2));
+        tsdb_clock_sim_advance(&s->h.clock, 1500);
+        if (tsdb_checkpoint(s->h.db, NULL) == TSDB_OK) {
+            mx_durable(&s->m, true);
+        }
+        (void)!tsdb_flush(s->h.db, NULL); /* then they leave */
+        if (tsdb_checkpoint(s->h.db, NULL) == TSDB_OK) {
+            mx_durable(&s->m, true);
+        }
+    }
+    scene_put(s, 12, 20, 30, TSDB_DURABILITY_BUFFERED);
+}
+
+static void leaving__stopped_at_every_file_operation__nothing_is_lost_or_mislabelled(void **state)
+{
+    static const struct scene_play play = {leaving_begin, leaving_run, check};
+    struct scene *s = *state;
+    uint64_t ops = scene_play_whole(s, &play);
+    struct tsdb_stats stats;
+    tsdb_stats_read(s->h.db, &stats);
+    assert_true(stats.series < stats.series_created / 2);
+    uint64_t records = s->h.db->life->series_log.records_durable;
+    assert_true(records < stats.series_created / 2); /* it was made anew */
+    scene_end(s);
+    scene_play_stopped(s, &play, ops);
+}
+
 /* One operation fails with EIO or ENOSPC and the machine goes on: writes go on too, or are refused
  * with READ_ONLY and a text; reads go on; nothing acknowledged is lost. */
 static void engine__each_file_operation_fails_once__goes_on_or_read_only(void **state)
@@ -177,6 +219,7 @@ static void engine__disk_full_then_freed__refuses_reads_on_and_heals(void **stat
 static const struct CMUnitTest tests[] = {
     TEST(engine__stopped_at_every_file_operation__opens_and_holds_what_was_acknowledged),
     TEST(recovery__stopped_while_it_seals__opens_and_holds_what_was_acknowledged),
+    TEST(leaving__stopped_at_every_file_operation__nothing_is_lost_or_mislabelled),
     TEST(engine__each_file_operation_fails_once__goes_on_or_read_only),
     TEST(engine__disk_full_then_freed__refuses_reads_on_and_heals),
 };

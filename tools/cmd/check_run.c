@@ -176,7 +176,10 @@ static enum tsdb_status check_series_log(struct check *c, struct tsdb_error *err
     struct series_log log;
     uint64_t cut = 0;
     series_log_init(&log, &overlay, tsdb_random_system);
-    status = series_log_load(&log, c->series_log.bytes, 0, series_records, NULL, &cut, err);
+    status = series_log_choose(&overlay, &c->series_log, false, 0, err);
+    status = status != TSDB_OK
+                 ? status
+                 : series_log_load(&log, c->series_log.bytes, 0, series_records, NULL, &cut, err);
     if (status == TSDB_OK && c->series_log.bytes > 0) {
         status = series_log_fits(&log, &c->series_log, err);
         status = status == TSDB_NOT_FOUND ? TSDB_CORRUPT : status;

@@ -3,7 +3,8 @@
  *   1. rotate the log: what is submitted from now on lands in segment S or later
  *   2. owners note their sequences (marks) and begin a new packing epoch: a frame after the mark
  *      was encoded, and so submitted, after 1., and needs nothing from before
- *   3. append new series to series.log, sync
+ *   3. append new series to series.log, sync; or write a successor, when a quarter of its series have
+ *      left, which takes its place after 4.
  *   4. write the heads (possibly newer than the marks: replaying those frames is a no-op), sync,
  *      rename, sync the directory
  *   5. remove older checkpoints, then segments below S: an older checkpoint never outlives the log
@@ -41,47 +42,66 @@ static uint32_t ids_end(struct tsdb *db, uint32_t partition)
     return end;
 }
 
-/* One that has come and gone since the last checkpoint has no labels any more: a hole. */
-static TSDB_NOINLINE enum tsdb_status log_partition_series(struct tsdb *db, uint32_t partition,
+/* The partition's series that the log lacks. At the end a hole, if the last ids are of series that have
+ * left: so that they are not given out again. */
+static TSDB_NOINLINE enum tsdb_status log_partition_series(struct tsdb *db, struct series_log *log,
+                                                           uint32_t partition,
                                                            struct tsdb_error *err)
 {
-    struct series_log *log = &db->life->series_log;
     struct tsdb_label items[TSDB_LABELS_MAX];
     struct index_mem *index = head_index_pin(db->heads[partition]);
     uint32_t end = index_mem_ids_end(index);
     enum tsdb_status status = TSDB_OK;
     while (status == TSDB_OK && log->appended[partition] < end) {
-        uint32_t local = log->appended[partition];
+        uint32_t local = index_mem_next(index, log->appended[partition]);
+        local = TSDB_MIN(local, end - 1);
         struct tsdb_labels labels = {items, index_mem_labels(index, local, items, TSDB_LABELS_MAX)};
         if (labels.count > 0 && head_name_is_hole(items[0].name, items[0].name_len)) {
             labels.count = 0;
         }
+        series_log_skip(log, partition, local);
         status = series_log_append(log, partition, &labels, err);
     }
     index_mem_unpin(index);
     return status;
 }
 
-enum tsdb_status db_series_commit(struct tsdb *db, struct tsdb_error *err)
+static enum tsdb_status log_new_series(struct tsdb *db, struct series_log *log,
+                                       struct checkpoint_info *info, struct tsdb_error *err)
 {
-    struct series_log *log = &db->life->series_log;
     enum tsdb_status status = TSDB_OK;
     for (uint32_t i = 0; status == TSDB_OK && i < TSDB_PARTITIONS; i++) {
-        status = log_partition_series(db, i, err);
+        status = log_partition_series(db, log, i, err);
     }
-    return status == TSDB_OK ? series_log_commit(log, err) : status;
-}
-
-static enum tsdb_status log_new_series(struct tsdb *db, struct checkpoint_info *info,
-                                       struct tsdb_error *err)
-{
-    const struct series_log *log = &db->life->series_log;
-    enum tsdb_status status = db_series_commit(db, err);
+    if (status == TSDB_OK) {
+        status = series_log_commit(log, err);
+    }
     if (status == TSDB_OK) {
         info->series_log = log->durable_mark;
         memcpy(info->series, log->durable, sizeof info->series);
     }
     return status;
+}
+
+/* Is so much of series.log of series that have left that it is worth a successor? One that still waits
+ * to take its place comes first. */
+static bool series_log_is_old(struct tsdb *db)
+{
+    const struct series_log *log = &db->life->series_log;
+    uint64_t living = atomic_load_explicit(&db->series_total, memory_order_relaxed);
+    uint64_t left = log->records_durable > living ? log->records_durable - living : 0;
+    return left > 0 && strcmp(log->name, DATADIR_SERIES_LOG) == 0 &&
+           (left >= log->records_durable / 4 || db->life->recovered.ids_moved);
+}
+
+/* Best effort: where it is now, the next start finds it, too. */
+static void series_log_move(struct series_log *log)
+{
+    struct tsdb_error err;
+    if (series_log_settle(log, &err) != TSDB_OK) {
+        tsdb_log(TSDB_LOG_WARN, "checkpoint", "the new series.log could not be renamed yet",
+                 TSDB_S("err", err.msg));
+    }
 }
 
 /* ---- 5. ---- */
@@ -106,7 +126,7 @@ static void collect_head_files(struct tsdb *db)
 }
 
 /* ---- the whole ---- */
-static enum tsdb_status write_steps(struct tsdb *db, bool inline_owners,
+static enum tsdb_status write_steps(struct tsdb *db, struct series_log *log, bool inline_owners,
                                     struct checkpoint_info *info, uint64_t *out_bytes,
                                     struct tsdb_error *err)
 {
@@ -114,7 +134,7 @@ static enum tsdb_status write_steps(struct tsdb *db, bool inline_owners,
     info->wal_segment = wal_rotate(db->wal);
     enum tsdb_status status = take_marks(db, inline_owners, info, err);
     if (status == TSDB_OK) {
-        status = log_new_series(db, info, err);
+        status = log_new_series(db, log, info, err);
     }
     if (status != TSDB_OK) {
         return status;
@@ -125,6 +145,31 @@ static enum tsdb_status write_steps(struct tsdb *db, bool inline_owners,
     info->number = life->next_number++; /* a failed number is not used again */
     struct checkpoint_source source = {&db->options.fs, db->epoch, db->heads, &life->cancel};
     return checkpoint_write(&source, info, out_bytes, err);
+}
+
+/* With series.log as it is, or with a successor that has the living alone. */
+static enum tsdb_status write_with_log(struct tsdb *db, bool inline_owners,
+                                       struct checkpoint_info *info, uint64_t *out_bytes,
+                                       struct tsdb_error *err)
+{
+    struct series_log *log = &db->life->series_log;
+    struct series_log next;
+    series_log_move(log);
+    if (!series_log_is_old(db)) {
+        return write_steps(db, log, inline_owners, info, out_bytes, err);
+    }
+    series_log_init_next(&next, log);
+    enum tsdb_status status = write_steps(db, &next, inline_owners, info, out_bytes, err);
+    if (status != TSDB_OK) {
+        series_log_deinit(&next); /* the next one begins anew, a start removes it */
+        return status;
+    }
+    tsdb_log(TSDB_LOG_INFO, "checkpoint", "series.log is made anew without series that have left",
+             TSDB_U("records", next.records_durable), TSDB_U("before", log->records_durable));
+    series_log_deinit(log);
+    *log = next;
+    series_log_move(log);
+    return TSDB_OK;
 }
 
 enum tsdb_status db_checkpoint_write(struct tsdb *db, bool inline_owners, struct tsdb_error *err)
@@ -144,7 +189,7 @@ enum tsdb_status db_checkpoint_write(struct tsdb *db, bool inline_owners, struct
     uint64_t flushed = atomic_load_explicit(&life->flushed_view, memory_order_acquire);
     uint64_t flushed_bytes = atomic_load_explicit(&life->flushed_bytes, memory_order_relaxed);
     atomic_store_explicit(&life->checkpoint_wanted, 0, memory_order_relaxed);
-    enum tsdb_status status = write_steps(db, inline_owners, &info, &bytes, err);
+    enum tsdb_status status = write_with_log(db, inline_owners, &info, &bytes, err);
     if (status != TSDB_OK) {
         atomic_fetch_add_explicit(&life->checkpoint_failures, 1, memory_order_relaxed);
         life->retry_ns = tsdb_clock_mono_ns(&db->options.clock) + RETRY_NS;

@@ -152,9 +152,6 @@ void db_checkpoint_remove_old(struct tsdb *db);
 /* Is there anything that the last checkpoint lacks? Caller is alone. */
 bool db_checkpoint_wanted(struct tsdb *db);
 
-/* Make every series known so far durable in series.log. Caller holds admin, or is alone. */
-enum tsdb_status db_series_commit(struct tsdb *db, struct tsdb_error *err) TSDB_WUR;
-
 /* ---- metadata.c ---- */
 /* Fill the table from its file. What is damaged is left out and logged: senders tell it again. NOMEM.
  * Caller is alone. */

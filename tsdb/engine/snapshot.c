@@ -156,6 +156,9 @@ static enum tsdb_status take_head(struct snapshot *s, struct tsdb_error *err)
     if (status == TSDB_OK) {
         status = sync_dir(s, DATADIR_CHECKPOINT, err);
     }
+    if (status == TSDB_OK) {
+        status = series_log_settle(&s->db->life->series_log, err);
+    }
     if (status == TSDB_OK && life->series_log.bytes_durable > 0) {
         status = take_file(s, DATADIR_SERIES_LOG, life->series_log.bytes_durable, err);
     }

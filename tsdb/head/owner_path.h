@@ -76,9 +76,6 @@ struct head_series {
 #define HEAD_SERIES_FROM_FILES 8u
 /* Left out of the index that is being made; a sender that asks for it by its labels keeps it. */
 #define HEAD_SERIES_LEAVING 16u
-/* Of a series that has left: no entry has it, so none is applied. */
-#define HEAD_GENERATION_GONE  0u
-#define HEAD_GENERATION_FIRST 1u
 #define HEAD_SLAB_BYTES       (HEAD_SLAB_SERIES * sizeof(struct head_series))
 static_assert(sizeof(struct head_series) == 64, "one cache line a series");
 static_assert(TSDB_CHUNK_SAMPLES <= UINT8_MAX, "tail_cap and fast_left are bytes");

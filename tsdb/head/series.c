@@ -163,37 +163,65 @@ uint64_t head_reclaim(struct head_partition *p, uint64_t bytes_min)
 
 /* ---- series ---- */
 
+/* Room for the slab in the directory. */
+static struct head_directory *directory_ensure(struct head_partition *p, uint32_t slab)
+{
+    struct head_directory *d = atomic_load_explicit(&p->front.directory, memory_order_relaxed);
+    uint32_t cap = d ? d->cap : 0;
+    if (slab < cap) {
+        return d;
+    }
+    uint32_t cap_new = cap ? cap * 2 : DIRECTORY_CAP_FIRST;
+    cap_new = TSDB_MAX(cap_new, slab + 1);
+    struct head_directory *grown = tsdb_mem_alloc_zero(HEAD_CATEGORY, directory_bytes(cap_new));
+    if (!grown) {
+        return NULL;
+    }
+    grown->cap = cap_new;
+    for (uint32_t i = 0; i < cap; i++) {
+        atomic_init(&grown->slabs[i], head_directory_slab(d, i));
+    }
+    /* Release: partner is the load in head_hot. */
+    atomic_store_explicit(&p->front.directory, grown, memory_order_release);
+    if (d) {
+        tsdb_epoch_retire(p->epoch, &p->limbo, HEAD_CATEGORY, d, directory_bytes(cap));
+    }
+    return grown;
+}
+
 /* Room for the next hot struct. It is there before the index shows the series. */
 static enum tsdb_status slot_ensure(struct head_partition *p)
 {
     uint32_t slab = p->front.series_count >> HEAD_SLAB_SHIFT;
     TSDB_ASSERT(p->front.series_count < TSDB_SERIES_IDS_MAX);
-    struct head_directory *d = atomic_load_explicit(&p->front.directory, memory_order_relaxed);
-    uint32_t cap = d ? d->cap : 0;
-    if (slab >= cap) {
-        uint32_t cap_new = cap ? cap * 2 : DIRECTORY_CAP_FIRST;
-        struct head_directory *grown = tsdb_mem_alloc_zero(HEAD_CATEGORY, directory_bytes(cap_new));
-        if (!grown) {
-            return TSDB_NOMEM;
-        }
-        grown->cap = cap_new;
-        for (uint32_t i = 0; i < cap; i++) {
-            atomic_init(&grown->slabs[i], head_directory_slab(d, i));
-        }
-        /* Release: partner is the load in head_hot. */
-        atomic_store_explicit(&p->front.directory, grown, memory_order_release);
-        if (d) {
-            tsdb_epoch_retire(p->epoch, &p->limbo, HEAD_CATEGORY, d, directory_bytes(cap));
-        }
-        d = grown;
-    }
-    if (!head_directory_slab(d, slab)) {
+    struct head_directory *d = directory_ensure(p, slab);
+    if (d && !head_directory_slab(d, slab)) {
         /* Not zeroed: pages are touched as series come. */
         atomic_store_explicit(
             &d->slabs[slab], tsdb_mem_alloc_aligned(HEAD_CATEGORY, TSDB_CACHELINE, HEAD_SLAB_BYTES),
             memory_order_relaxed);
     }
-    return head_directory_slab(d, slab) ? TSDB_OK : TSDB_NOMEM;
+    return d && head_directory_slab(d, slab) ? TSDB_OK : TSDB_NOMEM;
+}
+
+enum tsdb_status head_ids_skip(struct head_partition *p, uint32_t end)
+{
+    uint32_t *count = &p->front.series_count;
+    while (*count < end) {
+        uint32_t slab = *count >> HEAD_SLAB_SHIFT;
+        uint32_t to = TSDB_MIN(end, (slab + 1) << HEAD_SLAB_SHIFT);
+        struct head_directory *d = directory_ensure(p, slab);
+        if (d && to - *count == HEAD_SLAB_SERIES) {
+            atomic_store_explicit(&d->slabs[slab], head_slab_gone, memory_order_relaxed);
+        } else if (!d || slot_ensure(p) != TSDB_OK) {
+            return TSDB_NOMEM;
+        } else {
+            memset(head_hot(p, *count), 0, (to - *count) * sizeof(struct head_series));
+        }
+        *count = to;
+    }
+    struct index_mem *index = head_own_index(p);
+    return end > index_mem_ids_end(index) ? index_mem_ids_skip(index, end) : TSDB_OK;
 }
 
 static void series_init(struct head_series *s)

@@ -115,7 +115,13 @@ static void apply_series(struct replay_partition *p, struct wal_decoder *d)
 uint32_t replay_local(const struct replay_partition *p, uint32_t local)
 {
     uint32_t mapped = replay_map_find(&p->map, local);
-    return mapped != MAP_FREE || local >= p->identity ? mapped : local;
+    if (mapped != MAP_FREE || local >= p->identity) {
+        return mapped;
+    }
+    const struct head_partition *head = p->partition->head;
+    return local < head_series_count(head) && head_generation(head, local) != HEAD_GENERATION_GONE
+               ? local
+               : MAP_FREE;
 }
 
 /* ---- samples ---- */
@@ -124,6 +130,9 @@ static void apply_sample(struct replay_partition *p, const struct wal_sample *s)
     struct head_partition *head = p->partition->head;
     uint32_t local = replay_local(p, s->local);
     uint64_t base = 0, bits = s->bits;
+    if (local == MAP_FREE && s->local < p->identity) {
+        return; /* its series has left: blocks have the sample, or it was dropped */
+    }
     if (local == MAP_FREE ||
         (s->needs_base && !head_wal_base(head, local, p->decode_epoch, &base))) {
         p->dropped_samples++;

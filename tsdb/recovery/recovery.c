@@ -178,6 +178,10 @@ static enum tsdb_status sink_run(void *arg, const struct checkpoint_run *c, stru
 {
     struct replay_partition *p = arg;
     uint32_t local = replay_local(p, c->local);
+    if (local == UINT32_MAX) {
+        p->dropped_samples += c->count;
+        return TSDB_OK;
+    }
     head_reclaim(p->partition->head, RECLAIM_BYTES_MIN);
     for (uint32_t i = 0; i < c->count; i++) {
         int64_t start = c->start_ms ? c->start_ms[i] : 0;
@@ -197,8 +201,9 @@ static enum tsdb_status sink_run(void *arg, const struct checkpoint_run *c, stru
 }
 
 /* A chunk that lies in two windows of today's range: read, and cut anew. */
-static enum tsdb_status split_chunk(struct replay_partition *p, const struct checkpoint_chunk *c,
-                                    struct head_file *file, struct tsdb_error *err)
+static enum tsdb_status split_chunk(struct replay_partition *p, uint32_t local,
+                                    const struct checkpoint_chunk *c, struct head_file *file,
+                                    struct tsdb_error *err)
 {
     struct chunk_samples s;
     struct tsdb_arena arena;
@@ -208,7 +213,7 @@ static enum tsdb_status split_chunk(struct replay_partition *p, const struct che
         status = tsdb_error_set(err, TSDB_CORRUPT, "%u samples, expected %u", s.count, c->count);
     }
     if (status == TSDB_OK) {
-        status = head_sealed_load_split(p->partition->head, replay_local(p, c->local), c->late, &s);
+        status = head_sealed_load_split(p->partition->head, local, c->late, &s);
     } else if (status == TSDB_CORRUPT) {
         tsdb_log(TSDB_LOG_ERROR, "recovery", "a chunk is damaged and was left out",
                  TSDB_U("partition", p->id), TSDB_U("series", c->local), TSDB_I("from", c->min_ms),
@@ -224,6 +229,11 @@ static enum tsdb_status sink_chunk(void *arg, const struct checkpoint_chunk *c,
                                    struct tsdb_error *err)
 {
     struct replay_partition *p = arg;
+    uint32_t local = replay_local(p, c->local);
+    if (local == UINT32_MAX) {
+        p->dropped_samples += c->count;
+        return TSDB_OK;
+    }
     struct head_file *file = p->head_files ? head_files_find(p->head_files, c->file) : NULL;
     if (!file || c->offset + c->len + HEAD_FILE_FRAME_BYTES >
                      atomic_load_explicit(&file->bytes, memory_order_relaxed)) {
@@ -232,12 +242,12 @@ static enum tsdb_status sink_chunk(void *arg, const struct checkpoint_chunk *c,
     }
     atomic_store_explicit(&file->in_checkpoint, true, memory_order_relaxed);
     if (!head_window_holds(p->partition->head, c->min_ms, c->max_ms)) {
-        return split_chunk(p, c, file, err);
+        return split_chunk(p, local, c, file, err);
     }
     struct head_sealed s = {.min_ms = c->min_ms,
                             .max_ms = c->max_ms,
                             .count = c->count,
-                            .local = replay_local(p, c->local),
+                            .local = local,
                             .kind = (uint8_t)c->kind,
                             .late = c->late,
                             .file = file,
@@ -252,7 +262,11 @@ static enum tsdb_status sink_exemplar(void *arg, uint32_t local, const struct ts
                                       struct tsdb_error *err)
 {
     struct replay_partition *p = arg;
-    return head_exemplar_append(p->partition->head, replay_local(p, local), x) == TSDB_NOMEM
+    uint32_t mine = replay_local(p, local);
+    if (mine == UINT32_MAX) {
+        return TSDB_OK; /* its series has left */
+    }
+    return head_exemplar_append(p->partition->head, mine, x) == TSDB_NOMEM
                ? tsdb_error_set(err, TSDB_NOMEM, "recovery: no memory for exemplars")
                : TSDB_OK;
 }
@@ -285,8 +299,8 @@ static enum tsdb_status apply_record(struct run *run, const struct series_log_re
     struct replay_partition *p = &run->partitions[record->partition];
     struct head_partition *head = p->partition->head;
     uint32_t local = record->local;
-    enum tsdb_status status = TSDB_OK;
-    if (record->labels.len > 0) {
+    enum tsdb_status status = head_ids_skip(head, record->local);
+    if (status == TSDB_OK && record->labels.len > 0) {
         status =
             recovery_series(head, record->partition, run->r->hash_key, record->labels, &local, err);
     }
@@ -296,8 +310,8 @@ static enum tsdb_status apply_record(struct run *run, const struct series_log_re
                      ? TSDB_OK
                      : tsdb_error_nomem(err, "ids of series");
     }
-    if (status == TSDB_OK && (record->labels.len == 0 || local != record->local)) {
-        status = head_series_hole(head, &local);
+    if (status == TSDB_OK) {
+        status = head_ids_skip(head, record->local + 1);
     }
     return status == TSDB_OK
                ? TSDB_OK
@@ -357,8 +371,11 @@ static enum tsdb_status note_relied(const struct run *run, struct tsdb_error *er
                                   ": partition %u has %u series, the checkpoint relies on %u",
                                   (unsigned)i, (unsigned)log->appended[i], (unsigned)relied);
         }
-        for (uint32_t local = 0; local < relied; local++) {
-            head_labels_logged_set(run->r->partitions[i].head, local);
+        struct head_partition *head = run->r->partitions[i].head;
+        const struct index_mem *index = head_index(head);
+        for (uint32_t local = index_mem_next(index, 0); local < relied;
+             local = index_mem_next(index, local + 1)) {
+            head_labels_logged_set(head, local);
         }
     }
     return TSDB_OK;
@@ -585,6 +602,10 @@ static enum tsdb_status run_base(struct run *run, struct tsdb_error *err)
     enum tsdb_status status = choose_checkpoint(run, UINT64_MAX, err);
     if (status == TSDB_OK) {
         partitions_init(run);
+        status = series_log_choose(run->r->fs, &run->result->base.series_log,
+                                   run->result->damage > 0, run->r->stamp, err);
+    }
+    if (status == TSDB_OK) {
         status = load_series_log(run, err);
     }
     if (status == TSDB_OK) {

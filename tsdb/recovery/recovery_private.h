@@ -49,7 +49,7 @@ void replay_partition_init(struct replay_partition *p, uint32_t id, struct parti
                            const struct tsdb_hash_key *hash_key,
                            const struct checkpoint_info *base);
 void replay_partition_deinit(struct replay_partition *p);
-/* The head's id of a series of the log or the checkpoint, or UINT32_MAX. */
+/* The head's id of a series of the log or the checkpoint; UINT32_MAX: not known, or it has left. */
 uint32_t replay_local(const struct replay_partition *p, uint32_t local);
 void replay_frame(struct replay_partition *p, uint64_t segment, const struct wal_frame *frame);
 

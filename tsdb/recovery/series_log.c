@@ -25,7 +25,7 @@ static const uint8_t magic[8] = {'T', 'D', 'L', 'S', 'E', 'R', 'L', 'G'};
 
 void series_log_init(struct series_log *s, const struct tsdb_fs *fs, struct tsdb_random random)
 {
-    *s = (struct series_log){.fs = fs, .random = random};
+    *s = (struct series_log){.fs = fs, .random = random, .name = DATADIR_SERIES_LOG};
     tsdb_buf_init(&s->buf, TSDB_MEM_OTHER, 0);
 }
 
@@ -152,14 +152,15 @@ static enum tsdb_status parse_record(struct load *l, size_t *inout_pos, struct t
     tsdb_reader_init(&r, p + SERIES_LOG_RECORD_BYTES, len);
     uint32_t partition = tsdb_reader_u8(&r);
     uint64_t local = tsdb_reader_uvarint(&r);
-    if (r.failed || partition >= TSDB_PARTITIONS || local != l->s->appended[partition] ||
-        local >= TSDB_SERIES_LOCAL_MAX - 1) {
-        return bad_at(l, offset, err, "not the next series of its partition");
+    if (r.failed || partition >= TSDB_PARTITIONS || local < l->s->appended[partition] ||
+        local >= TSDB_SERIES_IDS_MAX - 1) {
+        return bad_at(l, offset, err, "not a later series of its partition");
     }
     size_t labels_len = tsdb_reader_left(&r);
     l->records[l->count++] =
         (struct series_log_record){partition, (uint32_t)local, tsdb_reader_bytes(&r, labels_len)};
-    l->s->appended[partition]++;
+    l->s->appended[partition] = (uint32_t)local + 1;
+    l->s->records_appended += labels_len > 0;
     *inout_pos = pos + SERIES_LOG_RECORD_BYTES + len;
     l->at.bytes = l->offset + *inout_pos;
     l->at.last_at = offset;
@@ -334,12 +335,14 @@ enum tsdb_status series_log_load(struct series_log *s, uint64_t bytes_relied, ui
     fs->ops->close(fs->ctx, l.file);
     if (status != TSDB_OK) {
         memset(s->appended, 0, sizeof s->appended);
+        s->records_appended = 0;
         return status;
     }
     TSDB_ASSERT(l.at.bytes == l.offset);
     s->bytes_durable = s->bytes_appended = l.offset;
     s->durable_mark = s->appended_mark = l.at;
     memcpy(s->durable, s->appended, sizeof s->durable);
+    s->records_durable = s->records_appended;
     *out_cut_bytes = l.file_bytes - l.offset;
     return TSDB_OK;
 }
@@ -358,8 +361,7 @@ static enum tsdb_status record_fits(const struct series_log *s, const struct ser
     uint8_t head[SERIES_LOG_RECORD_BYTES];
     struct tsdb_file *f = NULL;
     size_t got = 0;
-    enum tsdb_status status =
-        s->fs->ops->open(s->fs->ctx, DATADIR_SERIES_LOG, TSDB_OPEN_READ, &f, err);
+    enum tsdb_status status = s->fs->ops->open(s->fs->ctx, s->name, TSDB_OPEN_READ, &f, err);
     if (status != TSDB_OK) {
         return status;
     }
@@ -401,6 +403,7 @@ static enum tsdb_status roll_back(struct series_log *s, enum tsdb_status status)
     s->bytes_appended = s->bytes_durable;
     s->appended_mark = s->durable_mark;
     memcpy(s->appended, s->durable, sizeof s->appended);
+    s->records_appended = s->records_durable;
     return status;
 }
 
@@ -408,9 +411,8 @@ static enum tsdb_status roll_back(struct series_log *s, enum tsdb_status status)
 static enum tsdb_status open_file(struct series_log *s, struct tsdb_error *err)
 {
     const struct tsdb_fs *fs = s->fs;
-    enum tsdb_status status =
-        fs->ops->open(fs->ctx, DATADIR_SERIES_LOG,
-                      TSDB_OPEN_READ | TSDB_OPEN_WRITE | TSDB_OPEN_CREATE, &s->file, err);
+    enum tsdb_status status = fs->ops->open(
+        fs->ctx, s->name, TSDB_OPEN_READ | TSDB_OPEN_WRITE | TSDB_OPEN_CREATE, &s->file, err);
     if (status != TSDB_OK) {
         return status;
     }
@@ -459,6 +461,12 @@ static void put_header(struct series_log *s)
     }
 }
 
+void series_log_skip(struct series_log *s, uint32_t partition, uint32_t local)
+{
+    TSDB_ASSERT(partition < TSDB_PARTITIONS && local >= s->appended[partition]);
+    s->appended[partition] = local;
+}
+
 enum tsdb_status series_log_append(struct series_log *s, uint32_t partition,
                                    const struct tsdb_labels *labels, struct tsdb_error *err)
 {
@@ -485,6 +493,7 @@ enum tsdb_status series_log_append(struct series_log *s, uint32_t partition,
         s->bytes_appended += SERIES_LOG_RECORD_BYTES + len;
         mark->bytes = s->bytes_appended;
         s->appended[partition]++;
+        s->records_appended += labels->count > 0;
     }
     if (s->buf.failed || s->buf.len >= FLUSH_BYTES) {
         enum tsdb_status status = flush(s, err);
@@ -505,5 +514,89 @@ enum tsdb_status series_log_commit(struct series_log *s, struct tsdb_error *err)
     s->bytes_durable = s->bytes_appended;
     s->durable_mark = s->appended_mark;
     memcpy(s->durable, s->appended, sizeof s->durable);
+    s->records_durable = s->records_appended;
     return TSDB_OK;
+}
+
+/* ---- a successor ---- */
+void series_log_init_next(struct series_log *next, const struct series_log *s)
+{
+    series_log_init(next, s->fs, s->random);
+    next->name = DATADIR_SERIES_NEXT;
+}
+
+static enum tsdb_status take_place(const struct tsdb_fs *fs, struct tsdb_error *err)
+{
+    enum tsdb_status status =
+        fs->ops->rename(fs->ctx, DATADIR_SERIES_NEXT, DATADIR_SERIES_LOG, err);
+    return status == TSDB_OK ? fs->ops->sync_dir(fs->ctx, "", err) : status;
+}
+
+enum tsdb_status series_log_settle(struct series_log *s, struct tsdb_error *err)
+{
+    if (strcmp(s->name, DATADIR_SERIES_LOG) == 0) {
+        return TSDB_OK;
+    }
+    struct tsdb_file_info info;
+    enum tsdb_status status = s->fs->ops->stat(s->fs->ctx, DATADIR_SERIES_NEXT, &info, err);
+    /* Not there: an earlier try renamed it, and the directory could not be synced. */
+    status = status == TSDB_OK          ? take_place(s->fs, err)
+             : status == TSDB_NOT_FOUND ? s->fs->ops->sync_dir(s->fs->ctx, "", err)
+                                        : status;
+    if (status == TSDB_OK) {
+        s->name = DATADIR_SERIES_LOG;
+    }
+    return status;
+}
+
+/* Is the mark one of the successor's? */
+static enum tsdb_status next_has(const struct tsdb_fs *fs, const struct series_log_mark *mark,
+                                 bool *out, struct tsdb_error *err)
+{
+    uint8_t header[SERIES_LOG_HEADER_BYTES];
+    struct tsdb_file *f = NULL;
+    size_t got = 0;
+    enum tsdb_status status = fs->ops->open(fs->ctx, DATADIR_SERIES_NEXT, TSDB_OPEN_READ, &f, err);
+    if (status != TSDB_OK) {
+        return status;
+    }
+    status = fs->ops->pread(fs->ctx, f, header, sizeof header, 0, &got, err);
+    fs->ops->close(fs->ctx, f);
+    *out = status == TSDB_OK && mark->bytes > 0 &&
+           series_log_header_check(header, got, NULL) == TSDB_OK &&
+           memcmp(header + AT_IDENTITY, mark->identity, sizeof mark->identity) == 0;
+    return status;
+}
+
+static enum tsdb_status next_remove(const struct tsdb_fs *fs, bool keep, uint64_t stamp,
+                                    struct tsdb_error *err)
+{
+    char path[64];
+    if (!keep) {
+        return fs->ops->unlink(fs->ctx, DATADIR_SERIES_NEXT, err);
+    }
+    snprintf(path, sizeof path, DATADIR_QUARANTINE "/series.log-%" PRIu64 "-next", stamp);
+    enum tsdb_status status = datadir_quarantine_make(fs, err);
+    if (status == TSDB_OK) {
+        status = fs->ops->rename(fs->ctx, DATADIR_SERIES_NEXT, path, err);
+    }
+    return status == TSDB_OK ? fs->ops->sync_dir(fs->ctx, DATADIR_QUARANTINE, err) : status;
+}
+
+enum tsdb_status series_log_choose(const struct tsdb_fs *fs, const struct series_log_mark *mark,
+                                   bool keep, uint64_t stamp, struct tsdb_error *err)
+{
+    bool has = false;
+    struct tsdb_file_info info;
+    enum tsdb_status status = fs->ops->stat(fs->ctx, DATADIR_SERIES_NEXT, &info, err);
+    if (status == TSDB_NOT_FOUND) {
+        return TSDB_OK;
+    }
+    if (status == TSDB_OK) {
+        status = next_has(fs, mark, &has, err);
+    }
+    if (status == TSDB_OK) {
+        status = has ? take_place(fs, err) : next_remove(fs, keep, stamp, err);
+    }
+    return status;
 }

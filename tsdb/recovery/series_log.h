@@ -12,8 +12,14 @@
  * whose mark this one does not have at that place comes from another moment or another life, as a
  * copy of a running server's directory does, and its ids are not to be believed.
  *
+ * Series that have left memory stay in the file until it is made anew: a successor with another
+ * identity is written beside it (series_log_init_next), the checkpoint that relies on the successor
+ * gets its name, and then the successor takes the file's place (series_log_settle). Which of the two
+ * counts after a crash in between, the checkpoint's mark says (series_log_choose).
+ *
  * Invariants:
- *  1. Per partition, ids are 0, 1, 2, ... without gaps. Records are never changed or removed.
+ *  1. Per partition, ids rise; those that are left out are of series that have left. Records are never
+ *     changed or removed.
  *  2. Bytes that a checkpoint relies on were synced before it was renamed into place: damage there
  *     is an error. What follows is an interrupted append: its good records are kept, the rest is
  *     cut off; into quarantine/ first, where no checkpoint vouches for what is in front of it.
@@ -49,12 +55,14 @@ struct series_log_mark {
 struct series_log {
     const struct tsdb_fs *fs;
     struct tsdb_random random;
+    const char *name; /* of the file: DATADIR_SERIES_LOG, or _NEXT until it takes its place */
     struct tsdb_file *file;                             /* open for appending, or NULL */
     struct series_log_mark durable_mark, appended_mark; /* bytes: as bytes_durable, _appended */
     uint64_t bytes_durable;                             /* synced; 0: the file need not exist */
     uint64_t bytes_appended;                            /* buffered bytes included */
-    uint32_t durable[TSDB_PARTITIONS];  /* series per partition within bytes_durable */
+    uint32_t durable[TSDB_PARTITIONS];  /* next id of each partition within bytes_durable */
     uint32_t appended[TSDB_PARTITIONS]; /* within bytes_appended */
+    uint64_t records_durable, records_appended; /* of series, holes left out */
     struct tsdb_buf buf;
 };
 
@@ -90,8 +98,10 @@ enum tsdb_status series_log_load(struct series_log *s, uint64_t bytes_relied, ui
 enum tsdb_status series_log_fits(const struct series_log *s, const struct series_log_mark *mark,
                                  struct tsdb_error *err) TSDB_WUR;
 
+/* Ids below `local` that have no record yet get none: their series have left. */
+void series_log_skip(struct series_log *s, uint32_t partition, uint32_t local);
 /* Append the next series of the partition (its local id is s->appended[partition]); labels->count 0
- * records a hole. Buffered. On failure everything since the last commit is forgotten, here and, by
+ * records a hole: an id without a series, so that the next one is known. Buffered. On failure everything since the last commit is forgotten, here and, by
  * the next append, in the file. */
 enum tsdb_status series_log_append(struct series_log *s, uint32_t partition,
                                    const struct tsdb_labels *labels,
@@ -99,5 +109,17 @@ enum tsdb_status series_log_append(struct series_log *s, uint32_t partition,
 /* Write and sync what was appended; s->bytes_durable is then what a checkpoint may rely on. Nothing
  * appended costs nothing. On failure as series_log_append. */
 enum tsdb_status series_log_commit(struct series_log *s, struct tsdb_error *err) TSDB_WUR;
+
+/* ---- a successor ---- */
+
+/* An empty log that is to take the place of *s. */
+void series_log_init_next(struct series_log *next, const struct series_log *s);
+/* A checkpoint relies on it: a successor takes its place, durably. Nothing to do for others. After a
+ * failure it goes on where it is, and this may be tried again. IO. */
+enum tsdb_status series_log_settle(struct series_log *s, struct tsdb_error *err) TSDB_WUR;
+/* Before load: if there is a successor, and the mark is of it, it takes its place, else it goes (to
+ * quarantine/ if `keep`: nothing relies on it, or something that was damaged). IO, NOMEM. */
+enum tsdb_status series_log_choose(const struct tsdb_fs *fs, const struct series_log_mark *mark,
+                                   bool keep, uint64_t stamp, struct tsdb_error *err) TSDB_WUR;
 
 #endif

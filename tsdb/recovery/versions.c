@@ -60,6 +60,7 @@ enum tsdb_status recovery_versions_check(const struct tsdb_fs *fs, struct tsdb_e
     const struct look series_log = {fs, "", series_log_header_check, err};
     const struct look metadata = {fs, "", metadata_file_version_check, err};
     enum tsdb_status status = file_check(&series_log, DATADIR_SERIES_LOG);
+    status = status == TSDB_OK ? file_check(&series_log, DATADIR_SERIES_NEXT) : status;
     status = status == TSDB_OK ? file_check(&metadata, METADATA_FILE_NAME) : status;
     for (size_t i = 0; status == TSDB_OK && i < TSDB_ARRAY_LEN(all); i++) {
         struct look l = all[i];

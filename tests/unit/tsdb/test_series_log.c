@@ -202,14 +202,14 @@ static void series_log_load__every_bit_of_relied_bytes_flipped__corrupt_with_off
 static void series_log_load__later_version__unsupported(void **state)
 {
     struct fixture *f = *state;
-    uint8_t header[16] = {'T', 'D', 'L', 'S', 'E', 'R', 'L', 'G', 3};
+    uint8_t header[16] = {'T', 'D', 'L', 'S', 'E', 'R', 'L', 'G', 4};
     tsdb_store_le32(header + 12, tsdb_crc32c(0, header, 12));
     assert_ok(tsdb_file_replace(&f->fs, "series.log", header, sizeof header, NULL));
     struct seen seen;
     uint64_t cut;
     struct tsdb_error err;
     assert_int_equal(load(f, 0, &seen, &cut, &err), TSDB_UNSUPPORTED);
-    assert_non_null(strstr(err.msg, "version 3"));
+    assert_non_null(strstr(err.msg, "version 4"));
 }
 
 static uint64_t same_number(void *ctx)
@@ -225,6 +225,7 @@ static void series_log_append__two_series__golden_bytes(void **state)
     struct tsdb_labels labels = {items, 2}, hole = {NULL, 0};
     f->log.random = (struct tsdb_random){.next = same_number};
     assert_ok(series_log_append(&f->log, 5, &labels, NULL));
+    series_log_skip(&f->log, 5, 3);
     assert_ok(series_log_append(&f->log, 5, &hole, NULL));
     assert_ok(series_log_commit(&f->log, NULL));
     uint8_t *data = NULL;
@@ -232,14 +233,108 @@ static void series_log_append__two_series__golden_bytes(void **state)
     assert_ok(tsdb_file_read_all(&f->fs, "series.log", 4096, TSDB_MEM_OTHER, &data, &len, NULL));
     /* The dump of docs/format/series-log.md. */
     static const uint8_t golden[] = {
-        0x54, 0x44, 0x4c, 0x53, 0x45, 0x52, 0x4c, 0x47, 0x02, 0x00, 0x00, 0x00, 0xcd, 0xc2, 0x3a,
-        0xeb, 0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x10, 0x11, 0x12, 0x13, 0x14, 0x15,
+        0x54, 0x44, 0x4c, 0x53, 0x45, 0x52, 0x4c, 0x47, 0x03, 0x00, 0x00, 0x00, 0x75, 0x68, 0x7f,
+        0x36, 0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x10, 0x11, 0x12, 0x13, 0x14, 0x15,
         0x16, 0x17, 0xec, 0xba, 0x15, 0x29, 0x14, 0x00, 0x00, 0x00, 0x7b, 0x71, 0x03, 0x21, 0x05,
         0x00, 0x08, 0x5f, 0x5f, 0x6e, 0x61, 0x6d, 0x65, 0x5f, 0x5f, 0x02, 0x75, 0x70, 0x03, 0x6a,
-        0x6f, 0x62, 0x01, 0x61, 0x02, 0x00, 0x00, 0x00, 0x92, 0xc5, 0x43, 0xe5, 0x05, 0x01};
+        0x6f, 0x62, 0x01, 0x61, 0x02, 0x00, 0x00, 0x00, 0x65, 0xb5, 0x78, 0x04, 0x05, 0x03};
     assert_int_equal(len, sizeof golden);
     assert_memory_equal(data, golden, sizeof golden);
     tsdb_mem_free(TSDB_MEM_OTHER, data, len);
+}
+
+/* ---- a successor ---- */
+
+static bool there(struct fixture *f, const char *path)
+{
+    struct tsdb_file_info info;
+    return f->fs.ops->stat(f->fs.ctx, path, &info, NULL) == TSDB_OK;
+}
+
+/* Ids 0, 7 and 9 of partition 3 stay; 10 is the next. */
+static struct series_log_mark successor_write(struct fixture *f, struct series_log *next)
+{
+    static const uint32_t ids[] = {0, 7, 9};
+    series_log_init_next(next, &f->log);
+    for (uint32_t i = 0; i < TSDB_ARRAY_LEN(ids); i++) {
+        char text[16];
+        snprintf(text, sizeof text, "3.%u", (unsigned)ids[i]);
+        struct tsdb_label label = tsdb_label_make("x", text);
+        struct tsdb_labels labels = {&label, ids[i] < 9};
+        series_log_skip(next, 3, ids[i]);
+        assert_ok(series_log_append(next, 3, &labels, NULL));
+    }
+    assert_ok(series_log_commit(next, NULL));
+    assert_int_equal(next->records_durable, 2);
+    return next->durable_mark;
+}
+
+static enum tsdb_status see_ids(void *arg, const struct series_log_record *records, uint32_t count,
+                                struct tsdb_error *err)
+{
+    uint32_t *sum = arg;
+    (void)err;
+    for (uint32_t i = 0; i < count; i++) {
+        *sum = *sum * 100 + records[i].local;
+    }
+    return TSDB_OK;
+}
+
+static void series_log_settle__successor__takes_the_place_with_its_gaps(void **state)
+{
+    struct fixture *f = *state;
+    struct series_log next;
+    uint32_t sum = 0;
+    uint64_t cut = 0;
+    assert_ok(append(f, 3, 0, NULL));
+    assert_ok(series_log_commit(&f->log, NULL));
+    struct series_log_mark old = f->log.durable_mark;
+    struct series_log_mark mark = successor_write(f, &next);
+    assert_true(there(f, "series.log") && there(f, "series.log.next"));
+    tsdb_fs_sim_fault(f->sim, TSDB_FAULT_EIO, 2, 1); /* stat, rename */
+    assert_int_equal(series_log_settle(&next, NULL), TSDB_IO);
+    assert_ok(series_log_settle(&next, NULL));
+    assert_ok(series_log_settle(&next, NULL)); /* nothing to do */
+    assert_true(!there(f, "series.log.next"));
+    struct tsdb_label label = tsdb_label_make("x", "3.10");
+    struct tsdb_labels labels = {&label, 1};
+    assert_ok(series_log_append(&next, 3, &labels, NULL)); /* goes on in its place */
+    assert_ok(series_log_commit(&next, NULL));
+    series_log_deinit(&next);
+    tsdb_fs_sim_crash(f->sim);
+    reopen(f);
+    assert_ok(series_log_load(&f->log, mark.bytes, 1, see_ids, &sum, &cut, NULL));
+    assert_int_equal(sum, 7 * 10000 + 9 * 100 + 10);
+    assert_int_equal(f->log.durable[3], 11);
+    assert_int_equal(f->log.records_durable, 3);
+    assert_ok(series_log_fits(&f->log, &mark, NULL));
+    assert_int_equal(series_log_fits(&f->log, &old, NULL), TSDB_NOT_FOUND);
+}
+
+/* Died before the rename: the checkpoint's mark says which of the two counts. */
+static void series_log_choose__by_the_mark__takes_or_removes_the_successor(void **state)
+{
+    struct fixture *f = *state;
+    for (int turn = 0; turn < 3; turn++) {
+        struct series_log next;
+        assert_ok(append(f, 3, 0, NULL));
+        assert_ok(series_log_commit(&f->log, NULL));
+        struct series_log_mark mark = f->log.durable_mark;
+        struct series_log_mark next_mark = successor_write(f, &next);
+        series_log_deinit(&next);
+        tsdb_fs_sim_crash(f->sim);
+        reopen(f);
+        const struct series_log_mark *chosen = turn == 2 ? &next_mark : &mark;
+        assert_ok(series_log_choose(&f->fs, chosen, turn == 1, 17, NULL));
+        assert_true(!there(f, "series.log.next"));
+        assert_int_equal(there(f, "quarantine/series.log-17-next"), turn >= 1);
+        assert_ok(series_log_choose(&f->fs, chosen, false, 18, NULL)); /* again: nothing */
+        uint32_t sum = 0;
+        uint64_t cut = 0;
+        assert_ok(series_log_load(&f->log, chosen->bytes, 1, see_ids, &sum, &cut, NULL));
+        assert_ok(series_log_fits(&f->log, chosen, NULL));
+        assert_int_equal(f->log.durable[3], turn == 2 ? 10 : turn + 1);
+    }
 }
 
 /* Any one operation fails: the commit says so, and the next one leaves a whole file. */
@@ -389,6 +484,10 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup_teardown(
         series_log_load__every_bit_of_relied_bytes_flipped__corrupt_with_offset, setup, teardown),
     cmocka_unit_test_setup_teardown(series_log_load__later_version__unsupported, setup, teardown),
+    cmocka_unit_test_setup_teardown(series_log_settle__successor__takes_the_place_with_its_gaps,
+                                    setup, teardown),
+    cmocka_unit_test_setup_teardown(series_log_choose__by_the_mark__takes_or_removes_the_successor,
+                                    setup, teardown),
     cmocka_unit_test_setup_teardown(series_log_append__two_series__golden_bytes, setup, teardown),
     cmocka_unit_test_setup_teardown(series_log_fits__marks_of_this_file__ok_from_there_on, setup,
                                     teardown),
