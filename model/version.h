@@ -20,5 +20,6 @@
 #define TSDB_FORMAT_BLOCK        1 /* blocks/: meta.json, chunks */
 #define TSDB_FORMAT_INDEX        1 /* blocks/<ULID>/index */
 #define TSDB_FORMAT_SNAPSHOT     1 /* snapshots/<name>/MANIFEST */
+#define TSDB_FORMAT_TOMBSTONES   1 /* blocks/<ULID>/tombstones */
 
 #endif

@@ -299,6 +299,49 @@ enum tsdb_status tsdb_flush(struct tsdb *db, struct tsdb_error *err) TSDB_WUR;
  * needs. */
 enum tsdb_status tsdb_checkpoint(struct tsdb *db, struct tsdb_error *err) TSDB_WUR;
 
+/* ---- deletes; flush and compaction on demand ---- */
+/* Delete the samples in the range of the series that match any of the selectors, as far as their writes
+ * were answered before the call. Every select that starts after it does not see them, whatever happens to
+ * the process; what is written later, of the same series and times too, shows. The head's windows of
+ * the range go to blocks first, so this takes as long as a flush and a checkpoint. What is deleted
+ * leaves the files when blocks are merged, when much of a block is deleted, or by
+ * tsdb_clean_tombstones. OK also when there is no such sample. BUSY while storage is not ready; INVALID
+ * (a bad regex, no selector, one without a matcher); LIMIT, CORRUPT, IO, NOMEM, CANCELLED: nothing is deleted, or (IO)
+ * a part: do it again. */
+struct tsdb_delete_info {
+    uint64_t number; /* of the delete, in this life: 1, 2, ... */
+    int64_t at_ms;   /* Unix ms */
+    char text[256];  /* the selectors, cut to fit */
+    struct tsdb_time_range range;
+    uint64_t blocks, series, samples, bytes; /* hidden by it; series counted block by block */
+};
+enum tsdb_status tsdb_delete_series(struct tsdb *db, const struct tsdb_selector *selectors,
+                                    uint32_t count, struct tsdb_time_range range,
+                                    struct tsdb_delete_info *out, struct tsdb_error *err) TSDB_WUR;
+/* The last deletes of this life, newest first, and what of all deletes is still in the files of blocks.
+ * From the arena. BUSY, NOMEM, LIMIT. */
+struct tsdb_deletes {
+    const struct tsdb_delete_info *items;
+    uint32_t count;
+    uint64_t blocks, series, samples, bytes; /* not cleaned yet */
+};
+enum tsdb_status tsdb_deletes_list(struct tsdb *db, struct tsdb_arena *arena,
+                                   struct tsdb_deletes *out, struct tsdb_error *err) TSDB_WUR;
+struct tsdb_work_done {
+    uint64_t blocks;  /* written by a flush; read by a compaction or cleaning */
+    uint64_t samples; /* written */
+};
+/* As tsdb_flush, and says how much. */
+enum tsdb_status tsdb_flush_count(struct tsdb *db, struct tsdb_work_done *out,
+                                  struct tsdb_error *err) TSDB_WUR;
+/* Write every block anew of which something was deleted; merge until nothing is left to merge. Blocks
+ * that fail are left out, and the last error is answered when the rest is done. BUSY, CORRUPT, IO,
+ * NOMEM, CANCELLED. */
+enum tsdb_status tsdb_clean_tombstones(struct tsdb *db, struct tsdb_work_done *out,
+                                       struct tsdb_error *err) TSDB_WUR;
+enum tsdb_status tsdb_compact(struct tsdb *db, struct tsdb_work_done *out,
+                              struct tsdb_error *err) TSDB_WUR;
+
 /* ---- snapshots ---- */
 /* A data directory snapshots/<name>/ that holds every write answered before the call: of hard links,
  * with copies of what still grows, and a MANIFEST (docs/format/snapshot.md). skip_head: blocks only.

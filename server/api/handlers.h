@@ -45,6 +45,11 @@ void api_status_blocks(struct call *c);
 void page_version(struct call *c);
 /* admin.c */
 void api_admin_snapshot(struct call *c);
+void api_admin_delete_series(struct call *c);
+void api_admin_clean_tombstones(struct call *c);
+void api_admin_flush(struct call *c);
+void api_admin_compact(struct call *c);
+void api_admin_deletes(struct call *c);
 /* active.c */
 void api_active_queries(struct call *c);
 void api_cancel_query(struct call *c);

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define ARENA_FIRST_BYTES 65536u
+#define LEFTOVERS_MAX     4096u
 
 /* ---- opening ---- */
 
@@ -33,12 +34,69 @@ static enum tsdb_status live_make(struct blocks *b, struct block *block, struct 
     return status;
 }
 
+/* Without them what was deleted shows again; without the block so much more would be missing. */
+static enum tsdb_status set_tombstones_aside(struct blocks *b, const char *ulid,
+                                             const struct tsdb_error *why, struct tsdb_error *err)
+{
+    char from[96];
+    char to[96];
+    (void)snprintf(from, sizeof from, BLOCKS_DIR "/%s/" TOMBSTONES_NAME, ulid);
+    (void)snprintf(to, sizeof to, BLOCKS_DIR_QUARANTINE "/" TOMBSTONES_NAME "-%s-%" PRIu64, ulid,
+                   (uint64_t)tsdb_clock_wall_ms(&b->clock));
+    tsdb_log(
+        TSDB_LOG_ERROR, "tsdb",
+        "damaged tombstones are moved to quarantine: what was deleted of the block shows again",
+        TSDB_S("block", ulid), TSDB_S("err", why->msg));
+    enum tsdb_status status = b->fs->ops->mkdir(b->fs->ctx, BLOCKS_DIR_QUARANTINE, err);
+    if (status == TSDB_OK) {
+        status = b->fs->ops->sync_dir(b->fs->ctx, "", err);
+    }
+    if (status == TSDB_OK) {
+        status = b->fs->ops->rename(b->fs->ctx, from, to, err);
+    }
+    if (status == TSDB_OK) {
+        status = b->fs->ops->sync_dir(b->fs->ctx, BLOCKS_DIR_QUARANTINE, err);
+    }
+    atomic_fetch_add(&b->tombstones_damaged, 1);
+    return status;
+}
+
+static enum tsdb_status open_tombstones(struct blocks *b, struct live_block *live,
+                                        struct tsdb_error *err)
+{
+    const struct block_meta *m = block_meta(live->block);
+    struct tombstones *t = NULL;
+    struct tsdb_error why = {0};
+    enum tsdb_status status =
+        tombstones_load(b->fs, BLOCKS_DIR, m->ulid, (uint32_t)m->series, &t, &why);
+    if (status == TSDB_CORRUPT) {
+        return set_tombstones_aside(b, m->ulid, &why, err);
+    }
+    if (status != TSDB_OK) {
+        return tsdb_error_set(err, status, "%s", why.msg);
+    }
+    if (t) {
+        live_block_hide(live, t); /* from_view 0: for every view */
+    }
+    return TSDB_OK;
+}
+
 static enum tsdb_status open_one(struct blocks *b, const char *ulid, struct live_block **out,
                                  struct tsdb_error *err)
 {
     struct block *block = NULL;
     enum tsdb_status status = block_open(&b->files, BLOCKS_DIR, ulid, b->l2, &block, err);
-    return status == TSDB_OK ? live_make(b, block, out, err) : status;
+    if (status == TSDB_OK) {
+        status = live_make(b, block, out, err);
+    }
+    if (status != TSDB_OK) {
+        return status;
+    }
+    status = open_tombstones(b, *out, err);
+    if (status != TSDB_OK) {
+        live_block_free(*out);
+    }
+    return status;
 }
 
 /* Out of the way, but kept for a person to look at. */
@@ -162,6 +220,7 @@ enum tsdb_status blocks_open(struct blocks *b, const struct blocks_options *o,
     b->l2 = o->l2;
     b->refs_budget.bytes_max = BLOCK_REFS_BYTES_MAX;
     b->next_sequence = 1;
+    tsdb_buf_init(&b->leftovers, TSDB_MEM_OTHER, LEFTOVERS_MAX * BLOCK_ULID_CHARS);
     enum tsdb_status status = cache_l1_create(o->l1_bytes, &b->l1);
     if (status == TSDB_OK) {
         status = tsdb_file_pool_create(b->fs, o->open_files_max, &b->pool, &b->files);
@@ -188,6 +247,7 @@ void blocks_close(struct blocks *b)
         cache_l1_destroy(b->l1);
     }
     tsdb_file_pool_destroy(b->pool);
+    tsdb_buf_deinit(&b->leftovers);
     memset(b, 0, sizeof *b);
 }
 
@@ -237,13 +297,39 @@ void blocks_disown(struct blocks *b, const char *ulid)
 {
     struct tsdb_error err = {0};
     if (block_remove(b->fs, BLOCKS_DIR, ulid, &err) != TSDB_OK) {
-        /* It is read again at the next start, and its samples are merged by time: nothing is
-         * wrong but the space. */
+        /* A start would read it again, and merge its samples by time. Nothing is wrong but the space, if
+         * nothing is deleted meanwhile (hide.c). */
         tsdb_log(TSDB_LOG_WARN, "tsdb", "block could not be deleted", TSDB_S("block", ulid),
                  TSDB_S("err", err.msg));
+        tsdb_buf_put(&b->leftovers, ulid, BLOCK_ULID_CHARS);
+        b->leftovers_lost = b->leftovers_lost || b->leftovers.failed;
     } else {
         atomic_fetch_add(&b->deleted, 1);
     }
+}
+
+enum tsdb_status blocks_leftovers_remove(struct blocks *b, struct tsdb_error *err)
+{
+    size_t left = 0;
+    enum tsdb_status last = TSDB_OK;
+    for (size_t at = 0; at < b->leftovers.len; at += BLOCK_ULID_CHARS) {
+        char ulid[BLOCK_ULID_CHARS + 1] = {0};
+        memcpy(ulid, b->leftovers.data + at, BLOCK_ULID_CHARS);
+        enum tsdb_status status = block_remove(b->fs, BLOCKS_DIR, ulid, err);
+        if (status == TSDB_OK) {
+            atomic_fetch_add(&b->deleted, 1);
+            continue;
+        }
+        last = status;
+        memcpy(b->leftovers.data + left, ulid, BLOCK_ULID_CHARS);
+        left += BLOCK_ULID_CHARS;
+    }
+    b->leftovers.len = left;
+    return last == TSDB_OK && b->leftovers_lost
+               ? tsdb_error_set(err, TSDB_IO,
+                                "a block that was replaced could not be deleted; "
+                                "the next start deletes or shows it")
+               : last;
 }
 
 enum tsdb_status blocks_publish(struct blocks *b, struct live_block *const *added,
@@ -270,6 +356,7 @@ enum tsdb_status blocks_publish(struct blocks *b, struct live_block *const *adde
 size_t blocks_collect(struct blocks *b)
 {
     size_t n = 0;
+    (void)!blocks_leftovers_remove(b, NULL); /* later, then */
     for (struct live_block *dead = view_collect(&b->views); dead; n++) {
         struct live_block *next = dead->next_dead;
         TSDB_ASSERT(dead->views == 0);
@@ -282,6 +369,12 @@ size_t blocks_collect(struct blocks *b)
         }
         dead = next;
     }
+    struct view *v = view_acquire(&b->views);
+    uint64_t oldest = view_oldest(&b->views);
+    for (uint32_t i = 0; i < v->block_count; i++) {
+        live_block_forget(v->blocks[i], oldest);
+    }
+    view_release(&b->views, v);
     return n;
 }
 
@@ -337,9 +430,21 @@ enum tsdb_status piece_list_add(struct piece_list *l, const struct piece *p,
     return TSDB_OK;
 }
 
+enum tsdb_status piece_list_add_visible(struct piece_list *l, const struct tombstone_cuts *cuts,
+                                        const struct piece *whole, struct cache_l1_entry **pin)
+{
+    struct piece part;
+    enum tsdb_status status = TSDB_OK;
+    for (uint32_t pos = 0; status == TSDB_OK && tombstone_cuts_next(cuts, whole, &pos, &part);) {
+        status = piece_list_add(l, &part, *pin);
+        *pin = status == TSDB_OK ? NULL : *pin; /* with its first part */
+    }
+    return status;
+}
+
 static enum tsdb_status read_chunk(struct blocks *b, const struct block *block,
-                                   const struct block_chunk *c, struct piece_list *out,
-                                   struct tsdb_error *err)
+                                   const struct block_chunk *c, const struct tombstone_cuts *cuts,
+                                   struct piece_list *out, struct tsdb_error *err)
 {
     const struct chunk_samples *samples = NULL;
     struct chunk_samples decoded;
@@ -357,12 +462,24 @@ static enum tsdb_status read_chunk(struct blocks *b, const struct block *block,
         }
     }
     struct piece piece = piece_of_chunk(samples);
-    enum tsdb_status status = piece_list_add(out, &piece, pin);
-    if (status != TSDB_OK) {
+    enum tsdb_status status = piece_list_add_visible(out, cuts, &piece, &pin);
+    if (pin) { /* none of it is visible, or there was no memory */
         cache_l1_release(b->l1, pin);
-        return tsdb_error_set(err, status, "no memory to read a series");
     }
-    return TSDB_OK;
+    return status == TSDB_OK ? TSDB_OK : tsdb_error_set(err, status, "no memory to read a series");
+}
+
+uint32_t block_chunks_visible(const struct tombstone_cuts *cuts, struct block_chunk *chunks,
+                              uint32_t count)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct chunk_summary *s = &chunks[i].summary;
+        if (cuts->count == 0 || !tombstone_cuts_cover(cuts, s->min_ms, s->max_ms)) {
+            chunks[n++] = chunks[i];
+        }
+    }
+    return n;
 }
 
 bool blocks_overlaps(const struct live_block *l, struct tsdb_time_range range)
@@ -381,38 +498,51 @@ bool blocks_overlap(const struct view *v, struct tsdb_time_range range)
     return false;
 }
 
-enum tsdb_status blocks_may_have(const struct live_block *l, uint32_t id,
+/* Headers of the chunks that a series has in a block within the range, as the view has it, and what is
+ * hidden of them. */
+static enum tsdb_status chunks_in(const struct view *v, const struct live_block *l, uint32_t id,
+                                  struct tsdb_time_range range, struct tsdb_arena *arena,
+                                  struct block_chunk **out, uint32_t *out_count,
+                                  struct tombstone_cuts *out_cuts, struct tsdb_error *err)
+{
+    *out_count = 0;
+    if (!blocks_overlaps(l, range)) {
+        return TSDB_OK;
+    }
+    enum tsdb_status status = block_chunks(l->block, id, range, arena, out, out_count, err);
+    if (status != TSDB_OK) {
+        return tsdb_error_prefix(err, status, "block %s", block_meta(l->block)->ulid);
+    }
+    *out_cuts = tombstones_find(live_block_tombstones(l, v->number), id);
+    *out_count = block_chunks_visible(out_cuts, *out, *out_count);
+    return TSDB_OK;
+}
+
+enum tsdb_status blocks_may_have(const struct view *v, const struct live_block *l, uint32_t id,
                                  struct tsdb_time_range range, struct tsdb_arena *scratch,
                                  bool *out, struct tsdb_error *err)
 {
     struct block_chunk *chunks = NULL;
+    struct tombstone_cuts cuts;
     uint32_t n = 0;
-    *out = false;
-    if (!blocks_overlaps(l, range)) {
-        return TSDB_OK;
-    }
-    enum tsdb_status status = block_chunks(l->block, id, range, scratch, &chunks, &n, err);
-    if (status != TSDB_OK) {
-        return tsdb_error_prefix(err, status, "block %s", block_meta(l->block)->ulid);
-    }
+    enum tsdb_status status = chunks_in(v, l, id, range, scratch, &chunks, &n, &cuts, err);
     *out = n > 0;
-    return TSDB_OK;
+    return status;
 }
 
-enum tsdb_status blocks_read(struct blocks *b, const struct live_block *l, uint32_t id,
-                             struct tsdb_time_range range, struct piece_list *out,
+enum tsdb_status blocks_read(struct blocks *b, const struct view *v, const struct live_block *l,
+                             uint32_t id, struct tsdb_time_range range, struct piece_list *out,
                              struct tsdb_error *err)
 {
     struct block_chunk *chunks = NULL;
+    struct tombstone_cuts cuts;
     uint32_t n = 0;
-    if (!blocks_overlaps(l, range)) {
-        return TSDB_OK;
-    }
-    enum tsdb_status status = block_chunks(l->block, id, range, out->arena, &chunks, &n, err);
+    enum tsdb_status status = chunks_in(v, l, id, range, out->arena, &chunks, &n, &cuts, err);
     for (uint32_t k = 0; k < n && status == TSDB_OK; k++) {
-        status = read_chunk(b, l->block, &chunks[k], out, err);
+        status = read_chunk(b, l->block, &chunks[k], &cuts, out, err);
+        if (status != TSDB_OK) {
+            return tsdb_error_prefix(err, status, "block %s", block_meta(l->block)->ulid);
+        }
     }
-    return status == TSDB_OK
-               ? status
-               : tsdb_error_prefix(err, status, "block %s", block_meta(l->block)->ulid);
+    return status;
 }

@@ -2,7 +2,7 @@
  * deleting.
  *
  * On the read path: tsdb_series_read -> blocks_read (pieces of the view's blocks, then of the head)
- * -> pieces_merge. A block answers for itself: its series are found by its own index, and joined with
+ * -> pieces_merge; without what tombstones hide. A block answers for itself: its series are found by its own index, and joined with
  * those of the head by labels (tsdb/engine/join.c).
  *
  * Threads: blocks_open, _publish, _collect: one at a time (the opener, then the block thread).
@@ -30,9 +30,13 @@ struct blocks {
     struct cache_l2 *l2; /* borrowed */
     struct block_refs_budget refs_budget;
     struct view_set views;
-    uint64_t next_sequence; /* block thread */
+    uint64_t next_sequence; /* block thread, as are the leftovers */
+    /* Blocks in no view whose files could not be deleted: ULIDs. A start would read them again. */
+    struct tsdb_buf leftovers;
+    bool leftovers_lost; /* there was no memory to note one */
     _Atomic(uint64_t) count, bytes, quarantined, deleted;
-    _Atomic(uint64_t) damaged; /* found by compactions, in this life */
+    _Atomic(uint64_t) damaged;            /* found by compactions, in this life */
+    _Atomic(uint64_t) tombstones_damaged; /* moved to quarantine when they were read */
 };
 
 struct blocks_options {
@@ -61,8 +65,10 @@ uint64_t blocks_sequence(struct blocks *b); /* a fresh one, later than all */
 enum tsdb_status blocks_adopt(struct blocks *b, const char *ulid,
                               const struct block_ref_pair *pairs, uint32_t pair_count,
                               struct live_block **out, struct tsdb_error *err) TSDB_WUR;
-/* Delete the files of a block that no view lists; a failure is logged. */
+/* Delete the files of a block that no view lists; a failure is logged, and it is tried again. */
 void blocks_disown(struct blocks *b, const char *ulid);
+/* Try that again now. OK: no file of a block is there that no view lists. */
+enum tsdb_status blocks_leftovers_remove(struct blocks *b, struct tsdb_error *err) TSDB_WUR;
 /* Swap in a view with `added` and without `removed`. on_publish (may be NULL) runs with the number
  * of the new view just before it becomes current: whoever marks what moved into the added blocks
  * does it there. NOMEM: nothing changed. */
@@ -86,13 +92,21 @@ void piece_list_release(struct piece_list *l,
                         struct blocks *b); /* unpins; the pieces are then not to be touched */
 enum tsdb_status piece_list_add(struct piece_list *l, const struct piece *p,
                                 struct cache_l1_entry *pin) TSDB_WUR;
-/* Add the pieces of a block's series that overlap the range. CORRUPT, IO, NOMEM, LIMIT. */
-enum tsdb_status blocks_read(struct blocks *b, const struct live_block *l, uint32_t id,
-                             struct tsdb_time_range range, struct piece_list *out,
-                             struct tsdb_error *err) TSDB_WUR;
-/* Has the series a chunk that overlaps the range? scratch: for chunk headers. CORRUPT, IO, NOMEM,
+/* The stretches of a piece that are not hidden; the first one takes the pin: *pin is NULL then. */
+enum tsdb_status piece_list_add_visible(struct piece_list *l, const struct tombstone_cuts *cuts,
+                                        const struct piece *whole,
+                                        struct cache_l1_entry **pin) TSDB_WUR;
+/* Of these chunks those that are not hidden as a whole, moved to the front. Returns how many. */
+uint32_t block_chunks_visible(const struct tombstone_cuts *cuts, struct block_chunk *chunks,
+                              uint32_t count);
+/* Add the pieces of a block's series that overlap the range, as the view sees it. CORRUPT, IO, NOMEM,
  * LIMIT. */
-enum tsdb_status blocks_may_have(const struct live_block *l, uint32_t id,
+enum tsdb_status blocks_read(struct blocks *b, const struct view *v, const struct live_block *l,
+                             uint32_t id, struct tsdb_time_range range, struct piece_list *out,
+                             struct tsdb_error *err) TSDB_WUR;
+/* Has the series a chunk that overlaps the range and is not hidden in the view? scratch: for chunk headers. CORRUPT, IO, NOMEM,
+ * LIMIT. */
+enum tsdb_status blocks_may_have(const struct view *v, const struct live_block *l, uint32_t id,
                                  struct tsdb_time_range range, struct tsdb_arena *scratch,
                                  bool *out, struct tsdb_error *err) TSDB_WUR;
 /* Does the block, does any block of the view overlap the range? */

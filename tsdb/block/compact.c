@@ -250,6 +250,22 @@ enum tsdb_status compact_plan(const struct view *v, const struct compact_limits 
     return found ? TSDB_OK : TSDB_NOT_FOUND;
 }
 
+enum tsdb_status compact_plan_clean(const struct view *v, int64_t now_ns, uint32_t share,
+                                    struct compact_plan *out)
+{
+    for (uint32_t i = 0; i < v->block_count; i++) {
+        struct live_block *b = v->blocks[i];
+        const struct tombstones *t = live_block_tombstones(b, v->number);
+        if (t && t->samples >= meta(b)->samples / share && !b->damaged &&
+            !error_budget_waits(&b->budget, now_ns)) {
+            *out = (struct compact_plan){
+                .sources = {b}, .count = 1, .min_ms = meta(b)->min_ms, .max_ms = meta(b)->max_ms};
+            return TSDB_OK;
+        }
+    }
+    return TSDB_NOT_FOUND;
+}
+
 /* ---- doing it ---- */
 
 struct cursor {
@@ -329,14 +345,18 @@ static enum tsdb_status cursor_read(struct run *r, const struct cursor *c, struc
 {
     struct block_chunk *chunks = NULL;
     uint32_t n = 0;
+    struct tombstone_cuts cuts = tombstones_find(live_block_tombstones(c->live, UINT64_MAX), c->id);
     enum tsdb_status status =
         block_chunks(c->live->block, c->id, TSDB_TIME_ALL, &r->arena, &chunks, &n, err);
+    n = status == TSDB_OK ? block_chunks_visible(&cuts, chunks, n) : 0;
     for (uint32_t i = 0; status == TSDB_OK && i < n; i++) {
         struct chunk_samples samples;
         status = block_chunk_read(c->live->block, &chunks[i], &r->arena, &samples, err);
         if (status == TSDB_OK) {
             struct piece piece = piece_of_chunk(&samples);
-            status = piece_list_add(l, &piece, NULL) == TSDB_OK ? TSDB_OK : no_memory(err);
+            struct cache_l1_entry *pin = NULL;
+            status = piece_list_add_visible(l, &cuts, &piece, &pin) == TSDB_OK ? TSDB_OK
+                                                                               : no_memory(err);
         }
     }
     if (status != TSDB_OK) {
@@ -415,7 +435,22 @@ static enum tsdb_status merge_all(struct run *r, struct tsdb_error *err)
     return status;
 }
 
-/* The merged block, durable and open. */
+/* Nothing was left to write: only because all of it was deleted. */
+static enum tsdb_status all_hidden(struct run *r, struct tsdb_error *err)
+{
+    for (uint32_t i = 0; i < r->plan->count; i++) {
+        struct live_block *live = r->plan->sources[i];
+        const struct tombstones *t = live_block_tombstones(live, UINT64_MAX);
+        if (!t || t->samples < meta(live)->samples) {
+            return of_source(r, live,
+                             tsdb_error_set(err, TSDB_CORRUPT, "block %s: nothing found in it",
+                                            meta(live)->ulid));
+        }
+    }
+    return TSDB_OK;
+}
+
+/* The merged block, durable and open; *out NULL: nothing of the sources is left. */
 static enum tsdb_status block_make(struct run *r, struct block_meta *out_meta,
                                    struct live_block **out, struct tsdb_error *err)
 {
@@ -423,16 +458,17 @@ static enum tsdb_status block_make(struct run *r, struct block_meta *out_meta,
     for (uint32_t i = 0; i < r->plan->count; i++) {
         level = TSDB_MAX(level, meta(r->plan->sources[i])->level);
     }
+    level += r->plan->count > 1;
     struct block_writer_options o =
-        blocks_writer_options(r->s->blocks, level + 1, meta(r->plan->sources[0])->sequence);
+        blocks_writer_options(r->s->blocks, level, meta(r->plan->sources[0])->sequence);
     enum tsdb_status status = block_writer_open(&o, &r->writer, err);
     if (status != TSDB_OK) {
         return status;
     }
     status = merge_all(r, err);
-    if (status != TSDB_OK) {
+    if (status != TSDB_OK || r->series_count == 0) {
         block_writer_abort(r->writer);
-        return status;
+        return status == TSDB_OK ? all_hidden(r, err) : status;
     }
     status = block_writer_finish(r->writer, r->plan->min_ms, r->plan->max_ms, out_meta, err);
     if (status == TSDB_OK) {
@@ -456,9 +492,9 @@ static enum tsdb_status run_steps(struct run *r, struct block_meta *out, struct 
     if (status != TSDB_OK) {
         return status;
     }
-    status =
-        blocks_publish(r->s->blocks, &live, 1, r->plan->sources, r->plan->count, NULL, NULL, err);
-    if (status != TSDB_OK) {
+    status = blocks_publish(r->s->blocks, &live, live ? 1 : 0, r->plan->sources, r->plan->count,
+                            NULL, NULL, err);
+    if (status != TSDB_OK && live) {
         live_block_free(live);
         blocks_disown(r->s->blocks, out->ulid);
     }

@@ -40,12 +40,18 @@ struct compact_plan {
 enum tsdb_status compact_plan(const struct view *v, const struct compact_limits *l,
                               struct compact_plan *out, struct tsdb_error *err) TSDB_WUR;
 
+/* A block of which at least this part (one of `share`; UINT32_MAX: anything) was deleted: to be written
+ * anew without that. NOT_FOUND: there is none. */
+enum tsdb_status compact_plan_clean(const struct view *v, int64_t now_ns, uint32_t share,
+                                    struct compact_plan *out) TSDB_WUR;
+
 struct compact_source {
     struct blocks *blocks;
     int64_t now_ns;                  /* monotonic */
     const _Atomic(uint32_t) *cancel; /* not 0: stop with CANCELLED */
 };
-/* Do it. CORRUPT, IO, NOMEM, CANCELLED; after a failure the view is as it was. *out_source: whether
+/* Do it; what tombstones hide is not in the result (samples 0: nothing was left, and there is no new
+ * block). CORRUPT, IO, NOMEM, CANCELLED; after a failure the view is as it was. *out_source: whether
  * a source was to blame; the next plan is another one then. */
 enum tsdb_status compact_run(const struct compact_source *s, const struct compact_plan *plan,
                              struct block_meta *out, bool *out_source,

@@ -124,6 +124,7 @@ enum tsdb_status block_remove(const struct tsdb_fs *fs, const char *dir, const c
     enum tsdb_status status = block_path(path, dir, ulid, "", NULL, err);
     status = status == TSDB_OK ? block_path(tmp, dir, ulid, BLOCK_TMP_SUFFIX, NULL, err) : status;
     status = status == TSDB_OK ? fs->ops->rename(fs->ctx, path, tmp, err) : status;
+    status = status == TSDB_NOT_FOUND ? TSDB_OK : status; /* an earlier call came so far */
     status = status == TSDB_OK ? fs->ops->sync_dir(fs->ctx, dir, err) : status;
     return status == TSDB_OK ? tsdb_file_tree_remove(fs, tmp, err) : status;
 }

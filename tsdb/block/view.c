@@ -193,6 +193,33 @@ struct live_block *view_collect(struct view_set *s)
     return b;
 }
 
+uint32_t view_doomed(struct view_set *s, struct live_block **out, uint32_t cap)
+{
+    uint32_t n = 0;
+    tsdb_mutex_lock(&s->lock);
+    for (const struct view *v = s->open; v; v = v->next) {
+        for (uint32_t i = 0; i < v->block_count; i++) {
+            struct live_block *b = v->blocks[i];
+            if (b->doomed && !listed(out, TSDB_MIN(n, cap), b)) {
+                if (n < cap) {
+                    out[n] = b;
+                }
+                n++;
+            }
+        }
+    }
+    for (struct live_block *b = s->dead; b; b = b->next_dead) {
+        if (b->doomed) {
+            if (n < cap) {
+                out[n] = b;
+            }
+            n++;
+        }
+    }
+    tsdb_mutex_unlock(&s->lock);
+    return n;
+}
+
 enum tsdb_status live_block_make(struct block *block, struct block_refs *refs,
                                  struct live_block **out)
 {
@@ -206,9 +233,36 @@ enum tsdb_status live_block_make(struct block *block, struct block_refs *refs,
     return TSDB_OK;
 }
 
+const struct tombstones *live_block_tombstones(const struct live_block *b, uint64_t view_number)
+{
+    /* Acquire: partner is live_block_hide. */
+    const struct tombstones *t = atomic_load_explicit(&b->tombstones, memory_order_acquire);
+    while (t && t->from_view > view_number) {
+        t = t->older;
+    }
+    return t;
+}
+
+void live_block_hide(struct live_block *b, struct tombstones *t)
+{
+    TSDB_ASSERT(!t->older);
+    t->older = atomic_load_explicit(&b->tombstones, memory_order_relaxed); /* own store */
+    atomic_store_explicit(&b->tombstones, t, memory_order_release);
+}
+
+void live_block_forget(struct live_block *b, uint64_t view_oldest)
+{
+    struct tombstones *t = atomic_load_explicit(&b->tombstones, memory_order_relaxed);
+    if (t && t->from_view <= view_oldest) {
+        tombstones_free(t->older); /* readers of younger views do not look there */
+        t->older = NULL;
+    }
+}
+
 void live_block_free(struct live_block *b)
 {
     TSDB_ASSERT(b->views == 0);
+    tombstones_free(atomic_load_explicit(&b->tombstones, memory_order_relaxed));
     block_refs_destroy(b->refs);
     block_close(b->block);
     tsdb_mem_free(TSDB_MEM_OTHER, b, sizeof *b);

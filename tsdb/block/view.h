@@ -13,6 +13,7 @@
 #include "base/mutex.h"
 #include "tsdb/block/block.h"
 #include "tsdb/block/refs.h"
+#include "tsdb/block/tombstones.h"
 #include "tsdb/chunk/error_budget.h"
 
 struct live_block {
@@ -20,6 +21,9 @@ struct live_block {
     struct block_refs *refs; /* of as many series as the block has */
     uint32_t views;          /* guarded by the set's lock */
     bool doomed;             /* guarded: delete the files when the last view goes */
+    /* What was deleted of it, newest first, each for the views from its from_view on; NULL: nothing. The
+     * block thread prepends and frees what no view needs; readers: live_block_tombstones. */
+    _Atomic(struct tombstones *) tombstones;
     /* block thread: how compactions fared that read it; damaged: no other is to try */
     struct error_budget budget;
     bool damaged;
@@ -63,9 +67,20 @@ void view_publish(struct view_set *s, struct view *v);
  * next_dead; live_block_free after). */
 struct live_block *view_collect(struct view_set *s);
 
+/* Blocks that no longer are of the current view but of an older one that is open, or of none and not
+ * collected: their files are still there. Returns how many; at most cap of them are in out. */
+uint32_t view_doomed(struct view_set *s, struct live_block **out, uint32_t cap);
+
 /* NOMEM leaves block and refs with the caller. */
 enum tsdb_status live_block_make(struct block *block, struct block_refs *refs,
                                  struct live_block **out) TSDB_WUR;
+/* What is hidden of the block in a view of that number (UINT64_MAX: by now); NULL: nothing. Valid as
+ * long as the view is pinned. */
+const struct tombstones *live_block_tombstones(const struct live_block *b, uint64_t view_number);
+/* Takes t over. Block thread, just before the view t->from_view becomes current. */
+void live_block_hide(struct live_block *b, struct tombstones *t);
+/* Free the tombstones that no view needs any more. Block thread, with the number of the oldest. */
+void live_block_forget(struct live_block *b, uint64_t view_oldest);
 /* Close the files and free; deletes nothing. */
 void live_block_free(struct live_block *b);
 

@@ -30,7 +30,9 @@
  * with clocks, data or settings, a person has an hour to see it before most of the history is gone. */
 #define DROP_SHARE    8
 #define DROP_EVERY_NS (INT64_C(10) * 60 * 1000 * 1000 * 1000)
-#define RANGE_MS_MAX  (INT64_C(31) * 24 * 60 * 60 * 1000)
+/* A block is written anew when this part of it was deleted, one of so many: less waits for a merge. */
+#define CLEAN_SHARE  20u
+#define RANGE_MS_MAX (INT64_C(31) * 24 * 60 * 60 * 1000)
 /* Overdue chunks begin a round at once when no more come to their windows, so many times as many also while
  * they do. */
 #define OVERDUE_ALL   4u
@@ -211,13 +213,12 @@ struct round_kind {
     bool patient, quiet; /* as in struct flush_source */
 };
 
-/* Begin a round for the windows that begin before before_ms: all that the head has of them by now
+/* Begin a round for the windows that begin in [from_ms, before_ms): all that the head has of them by now
  * is sealed. Stays off if there is nothing. */
-static enum tsdb_status round_begin(struct tsdb *db, int64_t before_ms, struct round_kind kind,
-                                    struct tsdb_error *err)
+static enum tsdb_status round_begin(struct tsdb *db, int64_t from_ms, int64_t before_ms,
+                                    struct round_kind kind, struct tsdb_error *err)
 {
     struct db_life *life = db->life;
-    int64_t from_ms = kept_from(db);
     if (!anything_in(db, from_ms, before_ms)) {
         return TSDB_OK;
     }
@@ -406,7 +407,8 @@ size_t tsdb_flush_step(struct tsdb *db, int64_t now_ns)
     bool due = now_ns >= life->flush_next_ns;
     bool quiet = false;
     if (!life->flush_round_on && (due || much_overdue(db, now_ns, &quiet))) {
-        status = round_begin(db, due_before(db), (struct round_kind){true, quiet}, &err);
+        status =
+            round_begin(db, kept_from(db), due_before(db), (struct round_kind){true, quiet}, &err);
         life->flush_next_ns = due ? round_next_ns(db, now_ns) : life->flush_next_ns;
     }
     if (status == TSDB_OK && life->flush_round_on) {
@@ -428,17 +430,14 @@ size_t tsdb_flush_step(struct tsdb *db, int64_t now_ns)
     return count;
 }
 
-enum tsdb_status tsdb_flush(struct tsdb *db, struct tsdb_error *err)
+enum tsdb_status db_flush_windows(struct tsdb *db, int64_t from_ms, int64_t before_ms,
+                                  size_t *out_blocks, struct tsdb_error *err)
 {
-    size_t count = 0;
-    if (!db_ready(db)) {
-        return tsdb_error_set(err, TSDB_BUSY, "flush: the database is not ready");
-    }
-    tsdb_mutex_lock(&db->life->block_work);
     db_flush_forget(db);
-    enum tsdb_status status = round_begin(db, INT64_MAX, (struct round_kind){false, false}, err);
+    enum tsdb_status status =
+        round_begin(db, from_ms, before_ms, (struct round_kind){false, false}, err);
     while (status == TSDB_OK && db->life->flush_round_on) {
-        status = round_step(db, &count, err);
+        status = round_step(db, out_blocks, err);
     }
     if (status == TSDB_OK) {
         status = sweep(db, err);
@@ -452,8 +451,31 @@ enum tsdb_status tsdb_flush(struct tsdb *db, struct tsdb_error *err)
     }
     db->life->flush_held = 0;
     db_flush_forget(db);
-    tsdb_mutex_unlock(&db->life->block_work);
     return status;
+}
+
+enum tsdb_status tsdb_flush_count(struct tsdb *db, struct tsdb_work_done *out,
+                                  struct tsdb_error *err)
+{
+    struct db_life *life = db->life;
+    size_t blocks = 0;
+    if (!db_ready(db)) {
+        return tsdb_error_set(err, TSDB_BUSY, "flush: the database is not ready");
+    }
+    tsdb_mutex_lock(&life->block_work);
+    uint64_t before = atomic_load_explicit(&life->flush_samples, memory_order_relaxed);
+    enum tsdb_status status = db_flush_windows(db, kept_from(db), INT64_MAX, &blocks, err);
+    *out = (struct tsdb_work_done){
+        .blocks = blocks,
+        .samples = atomic_load_explicit(&life->flush_samples, memory_order_relaxed) - before};
+    tsdb_mutex_unlock(&life->block_work);
+    return status;
+}
+
+enum tsdb_status tsdb_flush(struct tsdb *db, struct tsdb_error *err)
+{
+    struct tsdb_work_done unused;
+    return tsdb_flush_count(db, &unused, err);
 }
 
 /* ---- retention, compaction ---- */
@@ -518,14 +540,30 @@ static struct compact_limits limits_of(const struct tsdb *db, int64_t now_ns)
     return (struct compact_limits){db->options.block_range_ms, range_max(db), now_ns};
 }
 
-/* *out_source: it failed for a block that the next plan leaves out. */
-static enum tsdb_status compact_one(struct tsdb *db, int64_t now_ns, size_t *out_count,
-                                    bool *out_source, struct tsdb_error *err)
+/* The next merge, or cleaning. NOT_FOUND: nothing to do. */
+static enum tsdb_status plan_next(struct tsdb *db, const struct view *v, int64_t now_ns,
+                                  enum db_compact_kind kind, struct compact_plan *out,
+                                  struct tsdb_error *err)
+{
+    struct compact_limits limits = limits_of(db, now_ns);
+    enum tsdb_status status = TSDB_NOT_FOUND;
+    if (kind != DB_COMPACT_CLEAN) {
+        status = compact_plan(v, &limits, out, err);
+    }
+    if (status == TSDB_NOT_FOUND && kind != DB_COMPACT_MERGE) {
+        uint32_t share = kind == DB_COMPACT_CLEAN ? UINT32_MAX : CLEAN_SHARE;
+        status = compact_plan_clean(v, now_ns, share, out);
+    }
+    return status;
+}
+
+enum tsdb_status db_compact_one(struct tsdb *db, int64_t now_ns, enum db_compact_kind kind,
+                                struct tsdb_work_done *done, bool *out_source,
+                                struct tsdb_error *err)
 {
     struct db_life *life = db->life;
     struct compact_plan plan = {0};
     struct block_meta made;
-    struct compact_limits limits = limits_of(db, now_ns);
     struct compact_source s = {
         .blocks = &db->blocks,
         .now_ns = now_ns,
@@ -533,7 +571,7 @@ static enum tsdb_status compact_one(struct tsdb *db, int64_t now_ns, size_t *out
     };
     int64_t begin_ns = tsdb_clock_mono_ns(&db->options.clock);
     struct view *v = view_acquire(&db->blocks.views);
-    enum tsdb_status status = compact_plan(v, &limits, &plan, err);
+    enum tsdb_status status = plan_next(db, v, now_ns, kind, &plan, err);
     if (status == TSDB_OK) {
         status = compact_run(&s, &plan, &made, out_source, err);
     } else if (status == TSDB_NOT_FOUND) {
@@ -544,14 +582,24 @@ static enum tsdb_status compact_one(struct tsdb *db, int64_t now_ns, size_t *out
     if (status != TSDB_OK || plan.count == 0) {
         return status;
     }
-    ++*out_count;
+    done->blocks += plan.count;
+    done->samples += made.samples;
     atomic_fetch_add_explicit(&life->compactions, 1, memory_order_relaxed);
-    tsdb_log(TSDB_LOG_INFO, "compact", "blocks merged", TSDB_U("sources", plan.count),
-             TSDB_S("block", made.ulid), TSDB_I("from_ms", made.min_ms),
-             TSDB_I("to_ms", made.max_ms), TSDB_U("series", made.series),
-             TSDB_U("samples", made.samples), TSDB_U("bytes", made.bytes),
+    tsdb_log(TSDB_LOG_INFO, "compact",
+             plan.count > 1 ? "blocks merged" : "block written without what was deleted",
+             TSDB_U("sources", plan.count), TSDB_S("block", made.ulid),
+             TSDB_I("from_ms", made.min_ms), TSDB_I("to_ms", made.max_ms),
+             TSDB_U("series", made.series), TSDB_U("samples", made.samples),
+             TSDB_U("bytes", made.bytes),
              TSDB_I("duration_ms", (tsdb_clock_mono_ns(&db->options.clock) - begin_ns) / 1000000));
     return TSDB_OK;
+}
+
+void db_compact_source_failed(struct tsdb *db, const struct tsdb_error *err)
+{
+    atomic_fetch_add_explicit(&db->life->compaction_failures, 1, memory_order_relaxed);
+    tsdb_log(TSDB_LOG_ERROR, "compact", "failed; goes on without the block",
+             TSDB_S("err", err->msg));
 }
 
 size_t tsdb_compact_step(struct tsdb *db, int64_t now_ns)
@@ -566,13 +614,13 @@ size_t tsdb_compact_step(struct tsdb *db, int64_t now_ns)
     if (now_ns >= life->compact_next_ns) {
         enum tsdb_status status = drop_old(db, now_ns, &count, &err);
         bool source = false;
+        struct tsdb_work_done done = {0};
         if (status == TSDB_OK) {
-            status = compact_one(db, now_ns, &count, &source, &err);
+            status = db_compact_one(db, now_ns, DB_COMPACT_ANY, &done, &source, &err);
+            count += done.blocks > 0;
         }
         if (source) {
-            atomic_fetch_add_explicit(&life->compaction_failures, 1, memory_order_relaxed);
-            tsdb_log(TSDB_LOG_ERROR, "compact", "failed; goes on without the block",
-                     TSDB_S("err", err.msg));
+            db_compact_source_failed(db, &err);
         } else if (status != TSDB_OK) {
             failed(db, "compact", &err, &life->compaction_failures, &life->compact_next_ns);
         }

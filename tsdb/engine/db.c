@@ -176,6 +176,7 @@ static struct tsdb *db_create(void)
     db->life = life;
     tsdb_mutex_init(&life->pause_lock, TSDB_RANK_TSDB_METADATA, "tsdb pause");
     tsdb_cond_init(&life->pause_cond);
+    tsdb_mutex_init(&life->deletes_lock, TSDB_RANK_TSDB_METADATA, "tsdb deletes");
     tsdb_mutex_init(&life->admin, TSDB_RANK_TSDB_ADMIN, "tsdb admin");
     tsdb_mutex_init(&life->block_work, TSDB_RANK_TSDB_BLOCKS, "tsdb blocks");
     atomic_init(&life->progress.min, 1);
@@ -210,6 +211,7 @@ static void db_destroy(struct tsdb *db)
     datadir_close(&life->dir);
     tsdb_mutex_deinit(&life->block_work);
     tsdb_mutex_deinit(&life->admin);
+    tsdb_mutex_deinit(&life->deletes_lock);
     tsdb_cond_deinit(&life->pause_cond);
     tsdb_mutex_deinit(&life->pause_lock);
     tsdb_mem_free(TSDB_MEM_OTHER, life, sizeof *life);

@@ -6,6 +6,7 @@
  *   checkpointing.c   when and how a checkpoint is written
  *   block_work.c      flush, compaction and retention of blocks
  *   retention.c       retention of the head
+ *   deletes.c         series deleted, blocks cleaned and compacted on demand
  *   snapshot.c        a data directory of hard links, made while serving
  *   metadata.c        what is known of metrics, and its file
  *   leaving.c         series without samples in the head leave it
@@ -101,6 +102,12 @@ struct db_life {
     _Atomic(uint64_t) flushes, flush_failures, flush_samples, flush_chunks_lost;
     _Atomic(uint64_t) compactions, compaction_failures, blocks_expired;
 
+    /* The last deletes, newest at (delete_count - 1) % DB_DELETES_KEPT; guarded by deletes_lock. */
+#define DB_DELETES_KEPT 64u
+    struct tsdb_mutex deletes_lock;
+    struct tsdb_delete_info deletes[DB_DELETES_KEPT];
+    uint64_t delete_count; /* in this life */
+
     /* figures, relaxed atomics */
     _Atomic(uint64_t) checkpoints, checkpoint_failures, checkpoint_last_bytes;
     _Atomic(int64_t) checkpoint_last_ms;
@@ -172,6 +179,23 @@ enum tsdb_status db_blocks_open(struct tsdb *db, struct tsdb_error *err) TSDB_WU
 int64_t db_old_range_max(const struct tsdb *db);
 /* What is old by now lies in longer windows of the heads. Caller holds block_work, or is alone. NOMEM. */
 enum tsdb_status db_windows_age(struct tsdb *db, struct tsdb_error *err) TSDB_WUR;
+/* Every block of the head's windows that begin in [from_ms, before_ms): *out_blocks rises by how many. IO
+ * also when some series stay in the head. Caller holds block_work. */
+enum tsdb_status db_flush_windows(struct tsdb *db, int64_t from_ms, int64_t before_ms,
+                                  size_t *out_blocks, struct tsdb_error *err) TSDB_WUR;
+enum db_compact_kind {
+    DB_COMPACT_ANY, /* a merge, else a block of which much was deleted */
+    DB_COMPACT_MERGE,
+    DB_COMPACT_CLEAN, /* a block of which anything was deleted */
+};
+/* The next compaction, if there is one: done->blocks rises by its sources, done->samples by what they
+ * hold now. *out_source: it failed for a block that the next plan leaves out. Caller holds
+ * block_work. */
+enum tsdb_status db_compact_one(struct tsdb *db, int64_t now_ns, enum db_compact_kind kind,
+                                struct tsdb_work_done *done, bool *out_source,
+                                struct tsdb_error *err) TSDB_WUR;
+/* Count and log that. */
+void db_compact_source_failed(struct tsdb *db, const struct tsdb_error *err);
 /* Forget a round of flushing that is under way: what it has not written is found again. Caller holds
  * block_work, or is alone. */
 void db_flush_forget(struct tsdb *db);

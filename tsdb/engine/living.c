@@ -54,8 +54,8 @@ bool living_has(struct living *l, tsdb_series_ref ref)
     for (const struct join_pair *p = join_first(&q->join, ref); p && !found && l->status == TSDB_OK;
          p = join_next(&q->join, p)) {
         tsdb_arena_reset(&l->scratch);
-        l->status = blocks_may_have(q->view->blocks[p->block], p->id, q->range, &l->scratch, &found,
-                                    &l->err);
+        l->status = blocks_may_have(q->view, q->view->blocks[p->block], p->id, q->range,
+                                    &l->scratch, &found, &l->err);
     }
     return l->status == TSDB_OK && found;
 }

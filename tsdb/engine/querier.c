@@ -157,7 +157,7 @@ static enum tsdb_status pieces_gather(struct tsdb_querier *q, tsdb_series_ref re
 {
     for (const struct join_pair *p = join_first(&q->join, ref); p; p = join_next(&q->join, p)) {
         enum tsdb_status status =
-            blocks_read(&q->db->blocks, q->view->blocks[p->block], p->id, range, l, err);
+            blocks_read(&q->db->blocks, q->view, q->view->blocks[p->block], p->id, range, l, err);
         if (status != TSDB_OK) {
             return status;
         }

@@ -12,6 +12,7 @@
 #include "base/numbered.h"
 #include "tsdb/engine/db_private.h"
 #include "tsdb/recovery/manifest.h"
+#include "tsdb/recovery/metadata_file.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -85,6 +86,13 @@ struct listing {
     struct tsdb_error *err;
 };
 
+/* The same for what may be missing: what is derived, and what is there only once there was need. */
+static enum tsdb_status take_if_there(struct snapshot *s, const char *path, struct tsdb_error *err)
+{
+    enum tsdb_status status = take_file(s, path, LINKED, err);
+    return status == TSDB_NOT_FOUND ? TSDB_OK : status;
+}
+
 /* ---- blocks ---- */
 
 static enum tsdb_status take_of_block(void *arg, const char *name, bool is_dir)
@@ -92,7 +100,10 @@ static enum tsdb_status take_of_block(void *arg, const char *name, bool is_dir)
     const struct listing *l = arg;
     char path[MANIFEST_PATH_MAX + 1];
     int n = snprintf(path, sizeof path, "%s/%s", l->dir, name);
-    bool ours = !is_dir && n > 0 && (size_t)n < sizeof path;
+    size_t len = strlen(name);
+    const size_t tmp = sizeof DATADIR_TMP_SUFFIX - 1;
+    bool leftover = len > tmp && strcmp(name + len - tmp, DATADIR_TMP_SUFFIX) == 0;
+    bool ours = !is_dir && !leftover && n > 0 && (size_t)n < sizeof path;
     return ours ? take_file(l->s, path, LINKED, l->err) : TSDB_OK;
 }
 
@@ -158,6 +169,9 @@ static enum tsdb_status take_head(struct snapshot *s, struct tsdb_error *err)
     }
     if (status == TSDB_OK) {
         status = series_log_settle(&s->db->life->series_log, err);
+    }
+    if (status == TSDB_OK) {
+        status = take_if_there(s, METADATA_FILE_NAME, err);
     }
     if (status == TSDB_OK && life->series_log.bytes_durable > 0) {
         status = take_file(s, DATADIR_SERIES_LOG, life->series_log.bytes_durable, err);

@@ -1,0 +1,300 @@
+/* Deletes, case by case; tests/model/test_deletes.c has the rest. */
+#include "tests/unit/tsdb/blocks_rig.h"
+
+#include "tests/support/tsdb/grid.h"
+
+#define FIRST_MS (HX_WALL_MS - 2 * RANGE)
+
+static void fill(struct grid *g, struct hx *h)
+{
+    struct tsdb_prng p;
+    tsdb_prng_init(&p, 3);
+    grid_init(g, h, FIRST_MS);
+    for (int i = 0; i < 20; i++) {
+        assert_ok(grid_put(g, &p, 200));
+    }
+    assert_true(grid_count(g) > 1000);
+}
+
+static void assert_same(struct grid *g)
+{
+    const char *wrong = grid_compare(g);
+    if (wrong) {
+        fail_msg("%s", wrong);
+    }
+}
+
+static struct tsdb_deletes listed(struct hx *h, struct tsdb_arena *arena)
+{
+    struct tsdb_deletes d;
+    tsdb_arena_init(arena, TSDB_MEM_OTHER, 0, NULL);
+    assert_ok(tsdb_deletes_list(h->db, arena, &d, NULL));
+    return d;
+}
+
+static void delete_series__counts__are_those_of_the_map(void **state)
+{
+    struct hx *h = *state;
+    static struct grid g;
+    struct tsdb_delete_info info;
+    struct tsdb_arena arena;
+    struct tsdb_work_done done;
+    fill(&g, h);
+    uint32_t all = grid_count(&g);
+    struct grid_delete d = {.name = 3,
+                            .range = {grid_time(&g, 10), grid_time(&g, GRID_TIMES - 10)}};
+    assert_ok(grid_delete(&g, &d, &info, NULL));
+    uint64_t gone = all - grid_count(&g);
+    assert_true(gone > 50);
+    assert_int_equal(info.samples, gone);
+    assert_true(info.series >= 4 && info.blocks >= 2);
+    assert_same(&g);
+    assert_ok(grid_delete(&g, &d, &info, NULL)); /* again: nothing is left to hide */
+    assert_int_equal(info.samples, 0);
+    assert_int_equal(info.blocks, 0);
+    d.range = TSDB_TIME_ALL; /* wider: only what is new counts */
+    uint32_t before = grid_count(&g);
+    assert_ok(grid_delete(&g, &d, &info, NULL));
+    assert_int_equal(info.samples, before - grid_count(&g));
+    struct tsdb_deletes l = listed(h, &arena);
+    assert_int_equal(l.count, 3);
+    assert_int_equal(l.items[0].number, 3);
+    assert_string_equal(l.items[0].text, "{__name__=\"m3\"}");
+    assert_int_equal(l.samples, all - grid_count(&g));
+    tsdb_arena_deinit(&arena);
+    assert_ok(tsdb_clean_tombstones(h->db, &done, NULL));
+    assert_int_equal(done.samples, grid_count(&g)); /* every block had some of it */
+    l = listed(h, &arena);
+    assert_int_equal(l.blocks + l.samples + l.series + l.bytes, 0);
+    tsdb_arena_deinit(&arena);
+    assert_same(&g);
+}
+
+/* A querier keeps the state that it has pinned, and the memory of it goes with it. */
+static void delete_series__querier_of_before__sees_what_was(void **state)
+{
+    struct hx *h = *state;
+    static struct grid g;
+    struct tsdb_querier *q = NULL;
+    struct tsdb_series_set set;
+    struct tsdb_columns columns;
+    struct tsdb_arena arena;
+    const struct tsdb_matcher m1 = {TSDB_MATCH_EQ, "__name__", "m1", 8, 2};
+    uint32_t counts[3] = {0};
+    fill(&g, h);
+    flush(h);
+    assert_ok(tsdb_querier_open(h->db, NULL, TSDB_TIME_ALL, &q, NULL));
+    assert_ok(tsdb_select(q, &m1, 1, &set, NULL));
+    for (int turn = 0; turn < 3; turn++) {
+        struct grid_delete d = {.name = 1,
+                                .range = {grid_time(&g, 0), grid_time(&g, (uint32_t)turn * 40)}};
+        for (uint32_t i = 0; i < set.count; i++) {
+            tsdb_arena_init(&arena, TSDB_MEM_QUERY, 0, NULL);
+            assert_ok(tsdb_series_read(q, set.refs[i], TSDB_TIME_ALL, &arena, &columns, NULL));
+            counts[turn] += columns.count;
+            tsdb_arena_deinit(&arena);
+        }
+        assert_ok(grid_delete(&g, &d, NULL, NULL));
+        (void)blocks_collect(&h->db->blocks);
+    }
+    assert_true(counts[0] > 100);
+    assert_int_equal(counts[1], counts[0]);
+    assert_int_equal(counts[2], counts[0]);
+    assert_same(&g); /* others see none of it */
+    tsdb_querier_close(q);
+    (void)blocks_collect(&h->db->blocks);
+    struct view *v = view_acquire(&h->db->blocks.views);
+    for (uint32_t i = 0; i < v->block_count; i++) {
+        const struct tombstones *t = live_block_tombstones(v->blocks[i], UINT64_MAX);
+        assert_true(!t || !t->older);
+    }
+    view_release(&h->db->blocks.views, v);
+}
+
+static void delete_series__everything__blocks_go_and_all_comes_again(void **state)
+{
+    struct hx *h = *state;
+    static struct grid g;
+    struct tsdb_prng p;
+    struct grid_delete d = {.name = GRID_ANY, .range = TSDB_TIME_ALL};
+    tsdb_prng_init(&p, 9);
+    fill(&g, h);
+    assert_ok(grid_delete(&g, &d, NULL, NULL));
+    assert_int_equal(grid_count(&g), 0);
+    assert_same(&g);
+    assert_int_equal(blocks(h), 0);
+    hx_die(h, true);
+    rig_open(h);
+    assert_same(&g);
+    while (tsdb_compact_step(h->db, h->clock.mono_ns) > 0) {
+    }
+    assert_int_equal(blocks(h), 0); /* those that the death has kept are hidden, and go now */
+    for (int i = 0; i < 10; i++) {
+        assert_ok(grid_put(&g, &p, 200)); /* the same times */
+    }
+    assert_same(&g);
+    hx_die(h, false);
+    rig_open(h);
+    assert_same(&g);
+}
+
+/* What is in memory only when it is deleted, and comes again with the same value. */
+static void delete_series__same_sample_written_again__shows(void **state)
+{
+    struct hx *h = *state;
+    static struct grid g;
+    struct tsdb_delete_info info;
+    const struct hx_sample s[] = {hx_float(1, HX_WALL_MS - 3000, 5), hx_float(1, HX_WALL_MS, 6),
+                                  hx_float(1, HX_WALL_MS - 1000, 7)};
+    const struct grid_delete d = {.name = 1, .range = TSDB_TIME_ALL};
+    grid_init(&g, h, FIRST_MS);
+    for (int turn = 0; turn < 3; turn++) {
+        assert_ok(hx_put(h, s, 3, TSDB_DURABILITY_STRICT, NULL));
+        assert_int_equal(hx_count(h), 3);
+        assert_ok(grid_delete(&g, &d, &info, NULL));
+        assert_int_equal(info.samples, 3);
+        assert_int_equal(hx_count(h), 0);
+    }
+    assert_ok(hx_put(h, s, 3, TSDB_DURABILITY_STRICT, NULL));
+    hx_die(h, true);
+    rig_open(h);
+    assert_int_equal(hx_count(h), 3);
+}
+
+/* A merge has replaced blocks that a reader holds; their files are there when the process dies. */
+static void delete_series__blocks_that_a_reader_holds__hidden_too(void **state)
+{
+    struct hx *h = *state;
+    static struct grid g;
+    struct tsdb_prng p;
+    struct tsdb_querier *q = NULL;
+    struct tsdb_work_done done;
+    struct grid_delete d = {.name = 4, .range = TSDB_TIME_ALL};
+    tsdb_prng_init(&p, 31);
+    fill(&g, h);
+    flush(h);
+    struct grid_delete some = {.name = 5, .list = {5, 12}, .list_count = 2, .range = TSDB_TIME_ALL};
+    assert_ok(grid_delete(&g, &some, NULL, NULL));
+    assert_ok(grid_put(&g, &p, 200));
+    flush(h);
+    uint64_t before = blocks(h);
+    assert_ok(tsdb_querier_open(h->db, NULL, TSDB_TIME_ALL, &q, NULL));
+    assert_ok(tsdb_compact(h->db, &done, NULL));
+    assert_true(blocks(h) < before);
+    assert_ok(grid_delete(&g, &d, NULL, NULL));
+    tsdb_querier_close(q);
+    assert_same(&g);
+    hx_die(h, false);
+    rig_open(h);
+    assert_same(&g);
+}
+
+/* ---- files ---- */
+
+static void path_of_first(struct hx *h, char out[128])
+{
+    struct view *v = view_acquire(&h->db->blocks.views);
+    assert_true(v->block_count > 0);
+    (void)snprintf(out, 128, "blocks/%s/tombstones", block_meta(v->blocks[0]->block)->ulid);
+    view_release(&h->db->blocks.views, v);
+}
+
+static void tombstones__damaged__to_quarantine_and_the_block_serves(void **state)
+{
+    struct hx *h = *state;
+    static struct grid g;
+    char path[128];
+    struct tsdb_file_info info;
+    struct grid_delete d = {.name = 2, .range = TSDB_TIME_ALL};
+    fill(&g, h);
+    uint32_t all = grid_count(&g);
+    assert_ok(grid_delete(&g, &d, NULL, NULL));
+    path_of_first(h, path);
+    hx_die(h, false);
+    tsdb_fs_sim_flip(h->sim, path, 30, 60, 3);
+    rig_open(h);
+    assert_int_equal(atomic_load(&h->db->blocks.tombstones_damaged), 1);
+    assert_int_equal(h->options.fs.ops->stat(h->options.fs.ctx, path, &info, NULL), TSDB_NOT_FOUND);
+    uint32_t shown = hx_count(h);
+    assert_true(shown > grid_count(&g) && shown < all); /* one of two blocks or more */
+    hx_die(h, false);
+    rig_open(h);
+    assert_int_equal(atomic_load(&h->db->blocks.tombstones_damaged), 0);
+}
+
+static void tombstones__newer_format__refused_before_anything_moves(void **state)
+{
+    struct hx *h = *state;
+    static struct grid g;
+    char path[128];
+    struct tsdb_error err = {0};
+    struct tsdb_file *f = NULL;
+    const struct tsdb_fs_ops *ops = h->options.fs.ops;
+    const uint8_t newer = 9;
+    struct grid_delete d = {.name = 2, .range = TSDB_TIME_ALL};
+    fill(&g, h);
+    assert_ok(grid_delete(&g, &d, NULL, NULL));
+    path_of_first(h, path);
+    hx_die(h, false);
+    assert_ok(ops->open(h->options.fs.ctx, path, TSDB_OPEN_WRITE, &f, NULL));
+    assert_ok(ops->pwrite(h->options.fs.ctx, f, &newer, 1, 4, NULL));
+    ops->close(h->options.fs.ctx, f);
+    assert_int_equal(hx_open(h, &err), TSDB_UNSUPPORTED);
+    assert_non_null(strstr(err.msg, "tombstones: tombstones: format 9"));
+    h->db = NULL;
+}
+
+static void delete_series__no_selector_or_matcher__invalid(void **state)
+{
+    struct hx *h = *state;
+    struct tsdb_delete_info info;
+    struct tsdb_error err = {0};
+    const struct tsdb_matcher bad = {TSDB_MATCH_RE, "a", "(", 1, 1};
+    const struct tsdb_selector selectors[] = {{NULL, 0}, {&bad, 1}};
+    assert_int_equal(tsdb_delete_series(h->db, NULL, 0, TSDB_TIME_ALL, &info, &err), TSDB_INVALID);
+    assert_int_equal(tsdb_delete_series(h->db, &selectors[0], 1, TSDB_TIME_ALL, &info, &err),
+                     TSDB_INVALID);
+    assert_int_equal(tsdb_delete_series(h->db, &selectors[1], 1, TSDB_TIME_ALL, &info, &err),
+                     TSDB_INVALID);
+}
+
+/* Compaction by itself: what is much is rewritten when nothing else is to do, little waits. */
+static void tsdb_compact_step__much_deleted__block_written_anew(void **state)
+{
+    struct hx *h = *state;
+    static struct grid g;
+    struct tsdb_arena arena;
+    struct grid_delete little = {.name = 1, .list = {1}, .list_count = 1, .range = TSDB_TIME_ALL};
+    struct grid_delete much = {.name = 2, .range = TSDB_TIME_ALL};
+    fill(&g, h);
+    flush(h);
+    while (tsdb_compact_step(h->db, h->clock.mono_ns) > 0) {
+    }
+    little.range.max_ms = grid_time(&g, 20);
+    assert_ok(grid_delete(&g, &little, NULL, NULL));
+    assert_int_equal(tsdb_compact_step(h->db, h->clock.mono_ns), 0);
+    struct tsdb_deletes l = listed(h, &arena);
+    assert_true(l.samples > 0);
+    tsdb_arena_deinit(&arena);
+    assert_ok(grid_delete(&g, &much, NULL, NULL));
+    while (tsdb_compact_step(h->db, h->clock.mono_ns) > 0) {
+    }
+    l = listed(h, &arena);
+    assert_int_equal(l.samples, 0);
+    tsdb_arena_deinit(&arena);
+    assert_same(&g);
+}
+
+static const struct CMUnitTest tests[] = {
+    RIG_CASE(delete_series__counts__are_those_of_the_map),
+    RIG_CASE(delete_series__querier_of_before__sees_what_was),
+    RIG_CASE(delete_series__everything__blocks_go_and_all_comes_again),
+    RIG_CASE(delete_series__same_sample_written_again__shows),
+    RIG_CASE(delete_series__blocks_that_a_reader_holds__hidden_too),
+    RIG_CASE(tombstones__damaged__to_quarantine_and_the_block_serves),
+    RIG_CASE(tombstones__newer_format__refused_before_anything_moves),
+    RIG_CASE(delete_series__no_selector_or_matcher__invalid),
+    RIG_CASE(tsdb_compact_step__much_deleted__block_written_anew),
+};
+
+TEST_MAIN(tests)
