@@ -187,6 +187,16 @@ suite.case("table__instant__values_sort", async () => {
     await close(page);
 });
 
+suite.case("explain__nested_query__a_tree_with_what_each_operator_did", async () => {
+    const page = await open(browser, explore(`sum by (job) (${RATE})`, { tab: "explain" }));
+    await page.locator(".tree ul ul .node").waitFor();
+    const whole = await page.textContent(".tree");
+    expect(/sum by \(job\)/.test(whole) && /5 series/.test(whole) && /samples/.test(whole), `the tree says ${whole}`);
+    await shot(page, "explore-explain");
+    expectSilent(page);
+    await close(page);
+});
+
 suite.case("table__scalar_string_range_and_histogram__are_told", async () => {
     for (const [expr, text] of [["1 + 1", "2"], ['"a string"', "a string"], ["shop_temperature_celsius[1m]", "@"], ["shop_orders_seconds", "count"]]) {
         const page = await open(browser, explore(expr, { tab: "table" }));

@@ -25,7 +25,15 @@ export interface Stats {
     timings?: Record<string, number>;
     samples?: Record<string, unknown>;
 }
-export type QueryData = { stats?: Stats; explain?: unknown } & (
+export interface Explained {
+    operator: string;
+    expr: string;
+    series: number;
+    samples: number;
+    seconds: number;
+    children: Explained[];
+}
+export type QueryData = { stats?: Stats; explain?: Explained } & (
     | { resultType: "matrix"; result: RangeSeries[] }
     | { resultType: "vector"; result: InstantSeries[] }
     | { resultType: "scalar" | "string"; result: Point }

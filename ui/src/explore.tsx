@@ -326,7 +326,7 @@ function PanelView({ panel, number, tick, onChange, onRemove, onCopy }: PanelPro
             </div>
             <div class="answer" role="tabpanel" aria-label={panel.tab} aria-busy={loading}>
                 <Notes notes={notes} expr={panel.expr} />
-                {panel.tab === "explain" && panel.expr.trim() !== "" && <Explain panel={panel} start={start} end={end} step={step} run={run.n} />}
+                {panel.tab === "explain" && panel.expr.trim() !== "" && <Explain query={panel.expr} start={start} end={end} step={step} run={run.n} />}
                 {answer && key !== null && <AnswerView asked={shown.current} answer={answer} panel={panel} change={change} />}
                 {panel.expr.trim() === "" && <FirstQueries onPick={(text) => execute(text)} />}
             </div>
