@@ -1,5 +1,5 @@
 // What the tests of the page share: a server with data, a browser, cases, pixels.  Every process is ended by its own handle.
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -37,8 +37,17 @@ function freePort() {
 }
 
 export class Tidalite {
-    async start(...flags) {
+    constructor() {
         this.data = mkdtempSync(join(tmpdir(), "tidalite-ui-"));
+    }
+
+    // Before the start: what was imported lies in blocks.
+    importText(text) {
+        const done = spawnSync(BINARY, ["import", "openmetrics", "--milliseconds", "-", this.data], { input: text, encoding: "utf8" });
+        expect(done.status === 0, `import: ${done.stderr}`);
+    }
+
+    async start(...flags) {
         this.port = await freePort();
         this.url = `http://127.0.0.1:${this.port}/`;
         this.process = spawn(BINARY, ["serve", `--web.listen-address=127.0.0.1:${this.port}`, `--storage.tsdb.path=${this.data}`, ...flags], { stdio: ["ignore", "ignore", "inherit"] });
@@ -58,7 +67,7 @@ export class Tidalite {
 
     stop() {
         this.process?.kill("SIGKILL");
-        if (this.data) rmSync(this.data, { recursive: true, force: true, maxRetries: 5 });
+        rmSync(this.data, { recursive: true, force: true, maxRetries: 5 });
     }
 }
 
@@ -113,13 +122,16 @@ function otlpOf(begin) {
     return JSON.stringify({ resourceMetrics: [{ resource: { attributes }, scopeMetrics: [{ metrics: [metric] }] }] });
 }
 
-export async function fill(server) {
+// A server with all of that, in blocks and in its head.
+export async function startFilled(server, ...flags) {
     const begin = Math.floor(Date.now() / 1000 / STEP_S) * STEP_S - SAMPLES * STEP_S;
-    await server.post("api/v1/import/prometheus", "text/plain", textOf(begin) + manyOf(begin + SAMPLES * STEP_S));
+    const end = begin + SAMPLES * STEP_S;
+    server.importText(textOf(begin) + manyOf(end));
+    await server.start(...flags);
     await server.post("api/v1/otlp/v1/metrics", "application/json", otlpOf(begin));
     // Own metrics, at least two scrapes, so that rates are there.
     await waitFor("own metrics", async () => (await server.query('count_over_time(up{job="tidalite"}[1h])'))[0]?.value?.[1] > 2);
-    return { begin, end: begin + SAMPLES * STEP_S };
+    return { begin, end };
 }
 
 // ---- the browser ----

@@ -1,8 +1,9 @@
 // The page in a real browser, over a real server with real data: node tests/ui/test_ui.mjs [word ...]
 // Screenshots are left in build/ui-screenshots/.
-import { readFileSync } from "node:fs";
+import { copyFileSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { MANY, Suite, Tidalite, close, colourPixels, expect, expectSilent, fill, launch, open, shot, waitFor } from "./rig.mjs";
+import { join } from "node:path";
+import { MANY, ROOT, Suite, Tidalite, close, colourPixels, expect, expectSilent, launch, open, shot, startFilled, waitFor } from "./rig.mjs";
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const SLOW = "sum(quantile_over_time(0.5, shop_many[2h:1s]))";
@@ -227,7 +228,7 @@ suite.case("editor__typing__completes_and_runs", async () => {
     await page.keyboard.press("Control+Enter");
     await page.waitForSelector(legend(1));
     expect(search(page).get("g0.expr") === "up", `the link asks ${search(page).get("g0.expr")}`);
-    await page.click(".history summary");
+    await page.click("summary:text-is('History')");
     await page.locator(".history li >> text=up").waitFor();
     expectSilent(page);
     await close(page);
@@ -305,7 +306,7 @@ suite.case("refresh__every_five_seconds__asks_again", async () => {
 const PAGES = [
     ["metrics", ".metric", /metrics/],
     ["cardinality", ".bars tbody tr", /tidalite_layer_duration_seconds_bucket/],
-    ["storage", ".timeline svg rect", /Retention/],
+    ["storage", ".timeline .block", /Retention/],
     ["status", ".flags tbody tr", /storage\.tsdb\.path/],
 ];
 
@@ -403,10 +404,22 @@ suite.case("keyboard__tab_order__skip_link_navigation_query", async () => {
     await close(page);
 });
 
+// The README's picture: TIDALITE_UI_PICTURE=docs/ui.png writes it.
+suite.case("picture__a_graph_and_a_heat_map__as_in_the_readme", async () => {
+    const heat = { display_mode: "heatmap", res_type: "custom", res_step: "15s" };
+    const page = await open(browser, link([panel("shop_temperature_celsius", { display_mode: "stacked" }), panel("sum(rate(shop_orders_seconds[5m]))", heat)]), { viewport: { width: 1180, height: 1190 } });
+    await page.waitForSelector(legend(5));
+    await page.waitForSelector(".chart.heat canvas");
+    await page.locator(".cm-content").nth(1).waitFor();
+    const path = await shot(page, "readme");
+    if (process.env.TIDALITE_UI_PICTURE) copyFileSync(path, join(ROOT, process.env.TIDALITE_UI_PICTURE));
+    expectSilent(page);
+    await close(page);
+});
+
 let status = 1;
 try {
-    await server.start("--self-scrape.interval=1s");
-    times = await fill(server);
+    times = await startFilled(server, "--self-scrape.interval=1s");
     browser = await launch();
     status = await suite.run(process.argv.slice(2));
 } finally {

@@ -75,26 +75,11 @@ export function placeOf(text: string): Place | null {
     return found ? { line: Number(found[1]), column: Number(found[2]) } : null;
 }
 
-const TOKEN_KEY = "tidalite.token"; // of this tab only
-let onUnauthorized: () => void = () => undefined;
-
-export function setToken(token: string): void {
-    sessionStorage.setItem(TOKEN_KEY, token);
-}
-export function whenUnauthorized(call: () => void): void {
-    onUnauthorized = call;
-}
-
 export const baseUrl = new URL(".", document.baseURI).href;
 
-// fetch with the credentials of this page.
-export async function request(path: string, init: RequestInit = {}): Promise<Response> {
-    const headers = new Headers(init.headers);
-    const token = sessionStorage.getItem(TOKEN_KEY);
-    if (token) headers.set("Authorization", `Bearer ${token}`);
-    const response = await fetch(new URL(path, baseUrl), { ...init, headers });
-    if (response.status === 401) onUnauthorized();
-    return response;
+// The browser has asked for a password when it loaded the page, and sends it along.
+export function request(path: string, init: RequestInit = {}): Promise<Response> {
+    return fetch(new URL(path, baseUrl), init);
 }
 
 export type Params = Record<string, string | number | string[] | undefined>;

@@ -28,6 +28,7 @@ interface HeatProps extends Shared {
 
 const HEIGHT = 320;
 const NEAR_PIXELS = 30;
+const FADED_POINTS_MAX = 200_000;
 const HOUR = 3600;
 
 export function color(index: number): string {
@@ -206,7 +207,8 @@ export function Graph(p: GraphProps) {
             const shown = lines.flatMap((l, i) => (p.look.hidden.has(l.hash) ? [] : [i + 1]));
             o.bands = shown.slice(1).map((s, i) => ({ series: [s, shown[i]!] as [number, number] }));
         }
-        o.focus = { alpha: 0.25 };
+        // Fading the others draws all of them anew: not where that takes longer than a pointer moves.
+        o.focus = { alpha: lines.length * times.length <= FADED_POINTS_MAX ? 0.25 : 1 };
         o.cursor!.focus = { prox: NEAR_PIXELS };
         o.hooks!.init = [(u) => void ((box = element(u.over, "hover")).hidden = true)];
         const hover = (u: uPlot) => {

@@ -1,4 +1,5 @@
 // Explore: panels of queries, each with its range and its way to be shown.
+import { Fragment } from "preact";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { type Answer, type QueryData, apiUrl, errorText, placeOf, post } from "./api";
 import { Graph, HeatMap } from "./chart";
@@ -352,6 +353,36 @@ function FirstQueries({ onPick }: { onPick: (expr: string) => void }) {
 
 // ---- the view ----
 
+const KEYS: [string, string][] = [
+    ["Enter", "run the query, or take what is offered"],
+    ["Shift Enter", "a new line in the query"],
+    ["Ctrl Space", "offer what fits here"],
+    ["drag", "zoom in a graph"],
+    ["Shift drag", "move its window"],
+    ["double click", "zoom out"],
+    ["← →", "move the window of the graph that has the focus"],
+    ["+ −", "zoom it"],
+    ["Ctrl click", "in a legend: show this line alone"],
+];
+
+function Keys() {
+    return (
+        <details class="history">
+            <summary>Keys</summary>
+            <dl class="keys">
+                {KEYS.map(([key, text]) => (
+                    <Fragment key={key}>
+                        <dt>
+                            <kbd>{key}</kbd>
+                        </dt>
+                        <dd>{text}</dd>
+                    </Fragment>
+                ))}
+            </dl>
+        </details>
+    );
+}
+
 function Toolbar({ state, onRefresh, onAdd }: { state: State; onRefresh: (ms: number) => void; onAdd: () => void }) {
     const [copied, setCopied] = useState("");
     const share = async () => {
@@ -383,6 +414,7 @@ function Toolbar({ state, onRefresh, onAdd }: { state: State; onRefresh: (ms: nu
             <button type="button" onClick={() => void share()}>
                 Share
             </button>
+            <Keys />
             <span role="status" class="muted">
                 {copied}
             </span>

@@ -1,7 +1,6 @@
 import { render } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import "uplot/dist/uPlot.min.css";
-import { setToken, whenUnauthorized } from "./api";
 import { Cardinality } from "./cardinality";
 import { Explore } from "./explore";
 import { Metrics } from "./metrics";
@@ -67,28 +66,6 @@ function ThemeButton() {
     );
 }
 
-// ---- credentials: a browser asks for a password by itself, for a token the page does ----
-
-function TokenForm({ onDone }: { onDone: () => void }) {
-    const [text, setText] = useState("");
-    const take = (e: Event) => {
-        e.preventDefault();
-        setToken(text.trim());
-        onDone();
-    };
-    return (
-        <form class="card token" onSubmit={take}>
-            <label>
-                This server wants credentials. Bearer token:{" "}
-                <input type="password" autocomplete="off" value={text} onInput={(e) => setText(e.currentTarget.value)} />
-            </label>
-            <button type="submit" class="primary">
-                Use it
-            </button>
-        </form>
-    );
-}
-
 // ---- the frame ----
 
 function viewOf(hash: string): string {
@@ -98,13 +75,10 @@ function viewOf(hash: string): string {
 
 function Page() {
     const [view, setView] = useState(() => viewOf(location.hash));
-    const [wanted, setWanted] = useState(false);
-    const [fresh, setFresh] = useState(0);
     useEffect(() => {
         const follow = () => setView(viewOf(location.hash));
         addEventListener("hashchange", follow);
         addEventListener("popstate", follow);
-        whenUnauthorized(() => setWanted(true));
         return () => {
             removeEventListener("hashchange", follow);
             removeEventListener("popstate", follow);
@@ -136,8 +110,7 @@ function Page() {
                 <ThemeButton />
             </header>
             <main id="main" tabIndex={-1}>
-                {wanted && <TokenForm onDone={() => (setWanted(false), setFresh(fresh + 1))} />}
-                <View key={fresh} />
+                <View />
             </main>
         </>
     );

@@ -102,6 +102,7 @@ export function Bars(p: { caption: string; rows: { name: string; value: number; 
                     <thead class="away">
                         <tr>
                             <th scope="col">Name</th>
+                            <td aria-hidden="true" />
                             <th scope="col">{p.unit}</th>
                         </tr>
                     </thead>
@@ -109,12 +110,12 @@ export function Bars(p: { caption: string; rows: { name: string; value: number; 
                         {p.rows.map((r) => (
                             <tr key={r.name}>
                                 <td class="name">{r.href ? <a href={r.href}>{r.name}</a> : r.name}</td>
-                                <td class="number">
-                                    <svg class="bar" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">
+                                <td class="number" aria-hidden="true">
+                                    <svg class="bar" viewBox="0 0 100 10" preserveAspectRatio="none">
                                         <rect width={(r.value / most) * 100} height="10" />
                                     </svg>
-                                    {r.text}
                                 </td>
+                                <td class="number">{r.text}</td>
                             </tr>
                         ))}
                     </tbody>
