@@ -18,6 +18,7 @@ enum tsdb_lock_rank {
     TSDB_RANK_SERVER_WATCH,
     TSDB_RANK_SERVER_EXCHANGES,
     TSDB_RANK_QUERY_GATE,
+    TSDB_RANK_QUERY_CREW, /* what the helpers of queries have to do: query/crew.h */
     TSDB_RANK_INGEST_POOL,
     TSDB_RANK_TSDB_BLOCKS, /* flush, compaction, retention of blocks: one at a time */
     TSDB_RANK_TSDB_ADMIN,  /* checkpoint, close, snapshot: one at a time */

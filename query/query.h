@@ -21,6 +21,7 @@
 #include "tsdb/tsdb.h"
 
 struct query_kernels; /* query/kernels/kernels.h */
+struct query_crew;    /* query/crew.h */
 
 struct query_options {
     int64_t lookback_ms;     /* --query.lookback-delta, 5 min */
@@ -32,6 +33,8 @@ struct query_options {
     bool fill_modifiers;
     bool delayed_name_removal;
     bool use_start_timestamps; /* by rate, increase, irate, resets; start_timestamp() knows them */
+    uint64_t crew_work_min;    /* steps of series; 0: from where it pays */
+    struct query_crew *crew;   /* helps with what is large; NULL: nobody */
     const struct query_kernels *kernels; /* NULL: those of the processor; tests compare others */
 };
 

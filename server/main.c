@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/memory_limit.h"
 #include "model/version.h"
+#include "query/crew.h"
 #include "server/api/routes.h"
 #include "server/config/config_file.h"
 #include "server/door/token_command.h"
@@ -177,8 +178,13 @@ static void settle_address(void *arg, uint16_t port)
 static enum tsdb_status open_http(struct server *s, struct tsdb_error *err)
 {
     uint32_t threads = s->options.http_threads ? s->options.http_threads : default_threads();
-    enum tsdb_status status = workers_create("query-worker", s->options.query_concurrency_max,
-                                             s->options.query_queue_max, &s->workers, err);
+    uint32_t crew = s->options.query_crew ? s->options.query_crew : tsdb_cpu_count();
+    enum tsdb_status status = query_crew_create(crew, &s->query_options.crew, err);
+    if (status != TSDB_OK) {
+        return status;
+    }
+    status = workers_create("query-worker", s->options.query_concurrency_max,
+                            s->options.query_queue_max, &s->workers, err);
     if (status == TSDB_OK && s->options.read_concurrency_max > 0) {
         status = workers_create("remote-read", s->options.read_concurrency_max,
                                 s->options.query_queue_max, &s->readers, err);

@@ -1,6 +1,7 @@
 #include "server/shutdown.h"
 
 #include "base/log.h"
+#include "query/crew.h"
 #include "server/config/config_file.h"
 #include "server/parts/server.h"
 #include "server/parts/workers.h"
@@ -68,6 +69,7 @@ static enum tsdb_status free_all(struct server *s, struct watch *w,
     watch_stage(w, "queries");
     workers_destroy(s->workers);
     workers_destroy(s->readers);
+    query_crew_destroy(s->query_options.crew);
     active_deinit(&s->active);
     workers_destroy(s->decoders);
     ingest_destroy(s->ingest);

@@ -210,5 +210,6 @@ enum tsdb_status build_expr(struct exec *x, const struct query_expr *e, const st
     if (grid->count > 1 && e->kind != EXPR_NUMBER && is_constant(e)) {
         return repeat_build(x, e, grid, out);
     }
-    return build_node(x, e, grid, out);
+    enum tsdb_status status = build_node(x, e, grid, out);
+    return status == TSDB_OK ? op_ahead_wrap(out) : status;
 }

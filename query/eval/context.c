@@ -233,6 +233,29 @@ static struct exec_note *note_put(struct exec *x, bool is_info, uint32_t pos, co
     return NULL;
 }
 
+void exec_notes_take(struct exec *x, const struct exec_note *notes)
+{
+    uint32_t outer = x->turn;
+    uint32_t count = 0;
+    for (const struct exec_note *n = notes; n; n = n->next) {
+        count++;
+    }
+    for (uint32_t i = count; i > 0; i--) { /* they are few, newest first */
+        const struct exec_note *n = notes;
+        for (uint32_t k = 1; k < i; k++) {
+            n = n->next;
+        }
+        x->turn = n->turn;
+        struct exec_note *mine =
+            note_put(x, n->note.is_info, n->pos, n->note.text, strlen(n->note.text));
+        if (mine) {
+            mine->counted |= n->counted;
+            mine->occurrences += n->occurrences - 1;
+        }
+    }
+    x->turn = outer;
+}
+
 void exec_note(struct exec *x, bool is_info, uint32_t pos, const char *format, ...)
 {
     struct tsdb_buf b;

@@ -354,3 +354,19 @@ enum tsdb_status matrix_build(struct exec *x, const struct query_expr *e, const 
     }
     return status;
 }
+
+enum tsdb_status matrix_clone(const struct matrix *m, struct exec *x, struct matrix **out)
+{
+    struct matrix *copy = TSDB_ARENA_NEW(m->x->arena, struct matrix);
+    struct tsdb_arena *scratch = exec_scratch(m->x);
+    TSDB_ASSERT(!m->body);
+    if (!copy || !scratch) {
+        return exec_nomem(m->x);
+    }
+    *copy = *m;
+    copy->x = x;
+    copy->plan = NULL;
+    copy->scratch = scratch;
+    *out = copy;
+    return TSDB_OK;
+}

@@ -34,6 +34,9 @@ struct matrix {
 
 enum tsdb_status matrix_build(struct exec *x, const struct query_expr *e, const struct grid *grid,
                               struct matrix **out) TSDB_WUR;
+/* A second one for evaluation x, whose series are read in any order by setting pos; of a selector, not
+ * of a subquery. Memory from m->x. */
+enum tsdb_status matrix_clone(const struct matrix *m, struct exec *x, struct matrix **out) TSDB_WUR;
 /* The samples of the next series, valid until the one after it is read. */
 enum tsdb_status matrix_next(struct matrix *m, struct points *out) TSDB_WUR;
 /* Replace the points of an anchored or smoothed range by what it has as a result. */

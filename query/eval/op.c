@@ -140,6 +140,18 @@ struct op *op_new(struct exec *x, size_t bytes, const struct query_expr *e, cons
     return op;
 }
 
+struct op *op_copy(const struct op *op, size_t bytes, struct exec *x)
+{
+    struct op *copy = tsdb_arena_alloc(op->x->arena, bytes, 16);
+    if (copy) {
+        memcpy(copy, op, bytes);
+        copy->x = x;
+        copy->plan = NULL;
+        copy->pos = 0;
+    }
+    return copy;
+}
+
 enum tsdb_status op_next(struct op *op, struct column *out)
 {
     TSDB_ASSERT(op->pos < op->series_count);

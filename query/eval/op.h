@@ -84,8 +84,13 @@ struct op_series {
     bool drop_name; /* the name goes at the very end (delayed name removal) */
 };
 
+struct exec;
 struct op {
     enum tsdb_status (*next)(struct op *op, struct column *out);
+    /* A second operator that gives the same for a series whose number is put into its pos before
+     * op_next, in any order, with memory of its own: x says which evaluation it works for, memory
+     * comes from op->x. NULL: there is no such. */
+    enum tsdb_status (*clone)(const struct op *op, struct exec *x, struct op **out);
     struct exec *x;
     struct grid grid;
     const struct query_expr *expr;
@@ -193,6 +198,8 @@ void exec_note_metric(struct exec *x, bool is_info, uint32_t pos, const char *te
 /* A warning of this kind that also tells how often it was given. */
 void exec_note_counted(struct exec *x, uint32_t pos, const char *text,
                        const struct tsdb_labels *labels);
+/* Add notes that another evaluation gathered (its x->notes), in their order. */
+void exec_notes_take(struct exec *x, const struct exec_note *notes);
 /* A number as notes print it: the shortest text that gives it back, as Go's %g. */
 struct number_text {
     char text[64];
@@ -250,6 +257,9 @@ enum tsdb_status exec_build(struct exec *x, const struct query_expr *e, const st
 struct op *op_new(struct exec *x, size_t bytes, const struct query_expr *e, const struct grid *grid,
                   enum tsdb_status (*next)(struct op *, struct column *));
 enum tsdb_status op_next(struct op *op, struct column *out) TSDB_WUR;
+/* A copy of an operator for evaluation x, `bytes` long, with children and memory shared: for the
+ * clone functions to go on with. NULL: out of memory. */
+struct op *op_copy(const struct op *op, size_t bytes, struct exec *x);
 
 /* The series of an operator are: one without labels; */
 enum tsdb_status op_series_single(struct op *op) TSDB_WUR;

@@ -283,6 +283,7 @@ static enum tsdb_status range_next(struct op *op, struct column *out)
     struct op_range *r = (struct op_range *)op;
     struct points p;
     bool any_float = false;
+    r->matrix->pos = op->pos;
     enum tsdb_status status = matrix_next(r->matrix, &p);
     column_clear(out, op->grid.count);
     tsdb_arena_reset(r->results);
@@ -318,6 +319,45 @@ static enum tsdb_status range_args(struct op_range *r, const struct query_expr *
     return TSDB_OK;
 }
 
+/* What one operator has for itself. */
+static enum tsdb_status range_memory(struct op_range *r, struct exec *x)
+{
+    struct tsdb_arena *scratch = exec_scratch(x);
+    struct tsdb_arena *results = exec_scratch(x);
+    struct tsdb_arena *turns[2] = {exec_scratch(x), exec_scratch(x)};
+    if (!scratch || !results || !turns[0] || !turns[1]) {
+        return exec_nomem(x);
+    }
+    r->scratch = scratch;
+    r->results = results;
+    r->turns[0] = turns[0];
+    r->turns[1] = turns[1];
+    return TSDB_OK;
+}
+
+static enum tsdb_status kernel_memory(struct op_range *r, struct exec *x)
+{
+    size_t steps = TSDB_MAX(r->op.grid.count, 1);
+    r->lo = TSDB_ARENA_ARRAY(x->arena, uint32_t, steps);
+    r->hi = TSDB_ARENA_ARRAY(x->arena, uint32_t, steps);
+    return r->lo && r->hi ? TSDB_OK : exec_nomem(x);
+}
+
+static enum tsdb_status range_clone(const struct op *op, struct exec *x, struct op **out)
+{
+    struct exec *owner = op->x;
+    struct op_range *r = (struct op_range *)op_copy(op, sizeof *r, x);
+    if (!r) {
+        return exec_nomem(owner);
+    }
+    *out = &r->op;
+    enum tsdb_status status = matrix_clone(r->matrix, x, &r->matrix);
+    if (status == TSDB_OK) {
+        status = range_memory(r, owner);
+    }
+    return status == TSDB_OK && r->kernel.least > 0 ? kernel_memory(r, owner) : status;
+}
+
 /* Anchored and smoothed ranges reach beyond their windows. */
 static enum tsdb_status kernel_choose(struct op_range *r)
 {
@@ -329,31 +369,25 @@ static enum tsdb_status kernel_choose(struct op_range *r)
     if (r->kernel.least == 0) {
         return TSDB_OK;
     }
-    size_t steps = TSDB_MAX(r->op.grid.count, 1);
-    r->lo = TSDB_ARENA_ARRAY(x->arena, uint32_t, steps);
-    r->hi = TSDB_ARENA_ARRAY(x->arena, uint32_t, steps);
-    return r->lo && r->hi ? TSDB_OK : exec_nomem(x);
+    return kernel_memory(r, x);
 }
 
 enum tsdb_status op_range_build(struct exec *x, const struct query_expr *e, const struct grid *grid,
                                 func_range_fn *range, struct op **out)
 {
     struct op_range *r = (struct op_range *)op_new(x, sizeof *r, e, grid, range_next);
-    struct tsdb_arena *scratch = exec_scratch(x);
-    struct tsdb_arena *results = exec_scratch(x);
-    struct tsdb_arena *turns[2] = {exec_scratch(x), exec_scratch(x)};
-    if (!r || !scratch || !results || !turns[0] || !turns[1]) {
+    if (!r) {
         return exec_nomem(x);
     }
-    r->results = results;
-    r->turns[0] = turns[0];
-    r->turns[1] = turns[1];
+    enum tsdb_status status = range_memory(r, x);
+    if (status != TSDB_OK) {
+        return status;
+    }
     const struct query_function *f = e->u.call.function;
     r->range = range;
-    r->scratch = scratch;
     r->inside = x->tally.in_subquery > 0;
     r->is_counter_rate = f->is_counter_rate;
-    enum tsdb_status status = range_args(r, e, grid);
+    status = range_args(r, e, grid);
     if (status == TSDB_OK) {
         status = matrix_check_extension(r->matrix, f);
     }
@@ -363,6 +397,7 @@ enum tsdb_status op_range_build(struct exec *x, const struct query_expr *e, cons
     if (status != TSDB_OK) {
         return status;
     }
+    r->op.clone = r->matrix->body ? NULL : range_clone;
     const struct op child = {.series = r->matrix->series, .series_count = r->matrix->series_count};
     if (f->keeps_name) {
         *out = &r->op;

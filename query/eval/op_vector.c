@@ -228,6 +228,20 @@ static enum tsdb_status smooth_next(struct op *op, struct column *out)
     return status;
 }
 
+static enum tsdb_status vector_clone(const struct op *op, struct exec *x, struct op **out)
+{
+    struct op_vector *v = (struct op_vector *)op_copy(op, sizeof *v, x);
+    struct tsdb_arena *scratch = exec_scratch(op->x);
+    struct tsdb_arena *results = exec_scratch(op->x);
+    if (!v || !scratch || !results) {
+        return exec_nomem(op->x);
+    }
+    v->scratch = scratch;
+    v->results = results;
+    *out = &v->op;
+    return TSDB_OK;
+}
+
 static enum tsdb_status vector_build(struct exec *x, const struct query_expr *e,
                                      const struct grid *grid, enum vector_value value,
                                      struct op **out)
@@ -242,6 +256,7 @@ static enum tsdb_status vector_build(struct exec *x, const struct query_expr *e,
     }
     v->results = results;
     *out = &v->op;
+    v->op.clone = vector_clone;
     v->scratch = scratch;
     v->value = value;
     v->read = value == VECTOR_VALUE ? select_reader(x) : select_read;

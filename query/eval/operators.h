@@ -6,6 +6,11 @@
 #include "query/eval/histogram.h"
 #include "query/eval/op.h"
 
+/* ---- op_ahead.c ---- */
+/* If it is worth it, put an operator around *op that has the crew compute series before they are
+ * asked for. */
+enum tsdb_status op_ahead_wrap(struct op **op) TSDB_WUR;
+
 /* ---- op_vector.c: selectors ---- */
 op_build_fn op_vector_build;
 /* The same with the times of the samples in ms instead of floats; histograms stay. */

@@ -1,5 +1,5 @@
 /* Where the evaluator gets its series from: storage in production (source_tsdb.c), arrays in tests.
- * One source serves one evaluation. Threads: as the evaluation, one. */
+ * One source serves one evaluation. Threads: as the evaluation, one; but see `concurrent`. */
 #ifndef QUERY_EVAL_SOURCE_H
 #define QUERY_EVAL_SOURCE_H
 
@@ -27,6 +27,7 @@ struct query_source_ops {
                              struct tsdb_arena *arena, struct tsdb_columns *out,
                              struct tsdb_error *err);
     void (*close)(void *ctx); /* also without open */
+    bool concurrent;          /* several threads may read at once */
 };
 struct query_source {
     const struct query_source_ops *ops;

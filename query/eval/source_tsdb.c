@@ -47,7 +47,7 @@ struct query_source query_source_tsdb(struct query_source_tsdb *s, struct tsdb *
                                       struct tsdb_request *request)
 {
     static const struct query_source_ops ops = {source_open, source_select, source_labels,
-                                                source_read, source_close};
+                                                source_read, source_close,  true};
     *s = (struct query_source_tsdb){db, request, NULL};
     return (struct query_source){&ops, s};
 }
