@@ -2,6 +2,7 @@
 
 #include "base/format.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -79,8 +80,8 @@ static void measure(const struct plot *p, struct frame *f)
     tsdb_reader_init(&r, p->points.data, p->points.len);
     f->first_ms = INT64_MAX;
     f->last_ms = INT64_MIN;
-    f->least = INFINITY;
-    f->most = -INFINITY;
+    f->least = DBL_MAX;
+    f->most = -DBL_MAX;
     for (uint32_t i = 0; i < p->count; i++) {
         struct point x = next(&r);
         struct summary *s = &f->series[x.series];
