@@ -5,7 +5,7 @@ Each server is pinned to one core, whoever loads or asks it to another.  What is
 storage.py and queries.py.
 
     bench.py                          all parts, about ten minutes
-    bench.py --parts ingest,memory    some of: ingest, memory, disk (which includes the queries), real, skew, backfill
+    bench.py --parts ingest,memory    some of: ingest, ways, memory, disk (which includes the queries), real, skew, backfill
     bench.py --quick                  a smoke run of seconds, as `make test` does it
 """
 import argparse
@@ -21,8 +21,9 @@ import peers
 import queries
 import skew
 import storage
+import ways
 
-PARTS = ("ingest", "memory", "disk", "real", "skew", "backfill")
+PARTS = ("ingest", "ways", "memory", "disk", "real", "skew", "backfill")
 
 
 def parse_args():
@@ -35,6 +36,8 @@ def parse_args():
     p.add_argument("--targets", type=int, default=1000, help="of 100 series each (1000), ingest")
     p.add_argument("--scrapes", type=int, default=60, help="ingest")
     p.add_argument("--prometheus-scrapes", type=int, default=20, help="fewer for the slowest; its figure is per sample all the same")
+    p.add_argument("--ways-targets", type=int, default=300, help="of 100 series each (300), ways")
+    p.add_argument("--ways-scrapes", type=int, default=20, help="ways")
     p.add_argument("--memory-targets", type=int, default=1000, help="of 100 series each (1000), memory")
     p.add_argument("--store-targets", type=int, default=100, help="of 100 series each (100), disk and queries")
     p.add_argument("--store-scrapes", type=int, default=480, help="disk and queries; 480 are two hours")
@@ -57,6 +60,7 @@ def parse_args():
         args.rounds, args.targets, args.scrapes, args.prometheus_scrapes, args.settle = 1, 40, 10, 5, 0.0
         args.memory_targets, args.store_targets, args.store_scrapes, args.query_seconds, args.real_limit = 20, 20, 300, 0.0, 100
         args.skew_targets, args.skew_rounds = 40, 2
+        args.ways_targets, args.ways_scrapes = 400, 3
         args.backfill_scrapes = 2000
         args.servers = args.servers or "tidalite,tidalite-strict"
     args.kinds = (args.servers or ",".join(common.KINDS)).split(",")
@@ -78,6 +82,9 @@ def measure(args, work, result):
         result["corpus"], result["runs"] = ingest.run(args, work)
         result["summary"] = ingest.summarize(result["runs"], args.kinds)
         tables.append(ingest.table(result["summary"]))
+    if "ways" in args.parts:
+        result["ways"] = ways.run(args, work)
+        tables.append(ways.table(result["ways"]))
     if "memory" in args.parts:
         result["memory"] = storage.memory(args, work)
         tables.append(storage.memory_table(result["memory"]))

@@ -73,9 +73,9 @@ def make_corpus(path, targets, scrapes, seed, start_ms, interval_ms, *flags):
     return info | {"start_ms": start_ms, "interval_ms": interval_ms}
 
 
-def load(server, kind, corpus, connections, loader_cpus, first=0, scrapes=None):
+def load(server, kind, corpus, connections, loader_cpus, first=0, scrapes=None, more=()):
     """Send a corpus or a part of it; what the loader says.  A refused request is a failure."""
-    more = ["--scrapes", scrapes] if scrapes else []
+    more = [*more, *(["--scrapes", scrapes] if scrapes else [])]
     out = run_json(BUILD / "bench/loader", "--file", corpus, "--port", server.port, "--connections", connections,
                    "--first-scrape", first, *more, cpus=loader_cpus)
     lib.expect(out["not_2xx"] == 0, f"{kind} refused {out['not_2xx']} requests, the first with: {out['first_error']}")

@@ -1,17 +1,19 @@
-/* Makes the request bodies of the ingest benchmark: remote write 1.0, one sample per series; for a
- * backfill, --batch samples per series, and with --random-times the intervals in random order (the
+/* Makes the request bodies of the ingest benchmark: remote write 1.0 unless --form says otherwise, one
+ * sample per series; for a backfill, --batch samples per series, and with --random-times the intervals in random order (the
  * same for all series of a target).
  *
  * A target is a process with 100 series: 35 constant gauges, 35 integer counters (12 of them the
  * buckets of one histogram), 15 gauges with two decimals, 15 full-mantissa floats. 8 to 11 labels
- * of some 232 bytes together. A request is 20 targets, one sample each. Everything follows from the
- * seed.
+ * of some 232 bytes together. A request is 20 targets, one sample each. With --churn so many of a hundred
+ * targets are replaced before each scrape by ones that were not there before. Everything follows from
+ * the seed.
  */
 #include "base/alloc.h"
 #include "base/hash.h"
 #include "base/random.h"
 #include "bench/corpus.h"
 #include "tests/support/ingest/encode.h"
+#include "tests/support/ingest/encode_otlp.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -19,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <zstd.h>
 
 #define TARGET_SERIES  100u
 #define CONSTANT_COUNT 35u
@@ -28,7 +31,18 @@
 #define LABELS_MAX     12u
 #define JITTER_MS      5u
 
+enum form {
+    FORM_V1,
+    FORM_V1_ZSTD, /* packed as vmagent does */
+    FORM_V2,
+    FORM_OTLP, /* not packed */
+    FORM_COUNT
+};
+static const char *const form_names[FORM_COUNT] = {"v1", "v1-zstd", "v2", "otlp"};
+
 struct options {
+    enum form form;
+    uint32_t churn; /* of 100 targets, replaced before each scrape */
     uint32_t targets;
     uint32_t targets_per_request;
     uint32_t scrapes;
@@ -61,9 +75,14 @@ struct generator {
     struct tsdb_prng random;
     struct tsdb_arena arena; /* label texts */
     struct bench_series *series;
-    uint32_t *offsets_ms;          /* per target: when in the interval it is scraped */
-    int64_t *slots;                /* per scrape: its interval */
-    struct encode_sample *samples; /* [TARGET_SERIES][batch] of a target */
+    uint32_t *offsets_ms; /* per target: when in the interval it is scraped */
+    uint32_t *identities; /* per target: what its labels are made of */
+    uint32_t identity_next;
+    int64_t *slots; /* per scrape: its interval */
+    /* of the request that is being made */
+    struct encode_series *parts;
+    struct encode_sample *samples; /* [part][batch] */
+    uint32_t part_count;
     struct tsdb_buf raw;
     struct tsdb_buf body;
     struct tsdb_buf head;
@@ -128,12 +147,14 @@ static void metric_name(uint32_t i, char *out, size_t cap)
 }
 
 /* Labels in the order of their names, as Prometheus sends them. */
-static void make_labels(struct generator *g, uint32_t target, uint32_t i)
+static void make_labels(struct generator *g, uint32_t place, uint32_t i)
 {
     static const char *const bounds[BUCKET_COUNT] = {
         "0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1", "2.5", "5", "10", "+Inf"};
-    struct bench_series *s = &g->series[(size_t)target * TARGET_SERIES + i];
+    struct bench_series *s = &g->series[(size_t)place * TARGET_SERIES + i];
+    uint32_t target = g->identities[place];
     char text[128];
+    s->label_count = 0;
     metric_name(i, text, sizeof text);
     add_label(g, s, "__name__", text);
     snprintf(text, sizeof text, "production-eu-west-%u", target % 3 + 1);
@@ -173,11 +194,16 @@ static void make_series(struct generator *g)
     size_t count = (size_t)g->o.targets * TARGET_SERIES;
     g->series = calloc(count, sizeof *g->series);
     g->offsets_ms = calloc(g->o.targets, sizeof *g->offsets_ms);
-    g->samples = calloc((size_t)TARGET_SERIES * g->o.batch, sizeof *g->samples);
-    if (!g->series || !g->offsets_ms || !g->samples) {
+    g->identities = calloc(g->o.targets, sizeof *g->identities);
+    size_t parts = (size_t)g->o.targets_per_request * TARGET_SERIES;
+    g->parts = calloc(parts, sizeof *g->parts);
+    g->samples = calloc(parts * g->o.batch, sizeof *g->samples);
+    if (!g->series || !g->offsets_ms || !g->identities || !g->parts || !g->samples) {
         die("series", "out of memory");
     }
+    g->identity_next = g->o.targets;
     for (uint32_t t = 0; t < g->o.targets; t++) {
+        g->identities[t] = t;
         g->offsets_ms[t] =
             (uint32_t)tsdb_prng_below(&g->random, (uint64_t)g->o.interval_ms - JITTER_MS);
         for (uint32_t i = 0; i < TARGET_SERIES; i++) {
@@ -245,20 +271,30 @@ static void make_slots(struct generator *g)
 static void add_target(struct generator *g, uint32_t target, uint32_t from, uint32_t count)
 {
     struct bench_series *series = &g->series[(size_t)target * TARGET_SERIES];
+    struct encode_sample *samples = g->samples + (size_t)g->part_count * g->o.batch;
     for (uint32_t k = 0; k < count; k++) {
         int64_t t_ms = time_of(g, target, from + k);
         int64_t carry = 0;
         for (uint32_t i = 0; i < TARGET_SERIES; i++) {
             double value = next_value(g, &series[i], is_bucket(i), &carry);
-            g->samples[(size_t)i * g->o.batch + k] =
+            samples[(size_t)i * g->o.batch + k] =
                 (struct encode_sample){.t_ms = t_ms, .bits = tsdb_double_bits(value)};
         }
     }
     for (uint32_t i = 0; i < TARGET_SERIES; i++) {
-        struct encode_series s = {.labels = {series[i].labels, series[i].label_count},
-                                  .samples = g->samples + (size_t)i * g->o.batch,
-                                  .sample_count = count};
-        encode_v1_series(&s, &g->raw);
+        g->parts[g->part_count++] =
+            (struct encode_series){.labels = {series[i].labels, series[i].label_count},
+                                   .samples = samples + (size_t)i * g->o.batch,
+                                   .sample_count = count};
+    }
+}
+
+/* Another pod in its place. */
+static void replace_target(struct generator *g, uint32_t target)
+{
+    g->identities[target] = g->identity_next++;
+    for (uint32_t i = 0; i < TARGET_SERIES; i++) {
+        make_labels(g, target, i);
     }
 }
 
@@ -269,12 +305,54 @@ static void put(struct generator *g, const void *data, size_t len)
     }
 }
 
+static void pack_zstd(const struct tsdb_buf *raw, struct tsdb_buf *out)
+{
+    size_t cap = ZSTD_compressBound(raw->len);
+    uint8_t *to = tsdb_buf_reserve(out, cap);
+    size_t n = to ? ZSTD_compress(to, cap, raw->data, raw->len, 1) : 0;
+    if (!to || ZSTD_isError(n)) {
+        die("request", "cannot be packed");
+    }
+    out->len += n;
+}
+
+/* The parts of the request as one message, and packed. */
+static void encode_request(struct generator *g)
+{
+    enum tsdb_status status = TSDB_OK;
+    switch (g->o.form) {
+    case FORM_V1:
+    case FORM_V1_ZSTD:
+        for (uint32_t i = 0; i < g->part_count; i++) {
+            encode_v1_series(&g->parts[i], &g->raw);
+        }
+        break;
+    case FORM_V2:
+        status = encode_v2_request(g->parts, g->part_count, &g->raw);
+        break;
+    case FORM_OTLP:
+        encode_otlp_gauges(g->parts, g->part_count, TARGET_SERIES, &g->raw);
+        break;
+    case FORM_COUNT:
+        break;
+    }
+    g->part_count = 0;
+    if (g->o.form == FORM_V1_ZSTD) {
+        pack_zstd(&g->raw, &g->body);
+    } else if (g->o.form == FORM_OTLP) {
+        tsdb_buf_put(&g->body, g->raw.data, g->raw.len);
+    } else if (status == TSDB_OK) {
+        status = encode_snappy(&g->raw, &g->body);
+    }
+    if (status != TSDB_OK || g->raw.failed || g->body.failed) {
+        die("request", "out of memory");
+    }
+}
+
 static void write_request(struct generator *g, uint32_t samples)
 {
     tsdb_buf_clear(&g->body);
-    if (encode_snappy(&g->raw, &g->body) != TSDB_OK) {
-        die("request", "out of memory");
-    }
+    encode_request(g);
     tsdb_buf_clear(&g->head);
     tsdb_buf_put_le32(&g->head, (uint32_t)g->body.len);
     tsdb_buf_put_le32(&g->head, samples);
@@ -289,6 +367,10 @@ static void write_request(struct generator *g, uint32_t samples)
 static void write_scrapes(struct generator *g, uint32_t from, uint32_t count)
 {
     uint32_t in_request = 0;
+    uint32_t replaced = from > 0 ? g->o.targets * g->o.churn / 100 : 0;
+    for (uint32_t i = 0; i < replaced; i++) { /* each in turn */
+        replace_target(g, (from * replaced + i) % g->o.targets);
+    }
     for (uint32_t t = 0; t < g->o.targets; t++) {
         add_target(g, t, from, count);
         in_request++;
@@ -340,9 +422,21 @@ static int64_t number(const char *flag, const char *text, int64_t min, int64_t m
     return v;
 }
 
+static enum form form_of(const char *name)
+{
+    for (uint32_t i = 0; i < FORM_COUNT; i++) {
+        if (strcmp(name, form_names[i]) == 0) {
+            return (enum form)i;
+        }
+    }
+    fprintf(stderr, "gen: --form: \"%s\" is none of v1, v1-zstd, v2, otlp\n", name);
+    exit(2);
+}
+
 static const char usage[] =
     "usage: gen --out FILE [--targets 1000] [--scrapes 60] [--start-ms 0] [--interval-ms 15000]\n"
-    "           [--targets-per-request 20] [--batch 1] [--random-times] [--seed 1] [--numbered]\n";
+    "           [--targets-per-request 20] [--batch 1] [--random-times] [--seed 1] [--numbered]\n"
+    "           [--churn 0] [--form v1|v1-zstd|v2|otlp]\n";
 
 static void parse(int argc, char **argv, struct options *o)
 {
@@ -356,6 +450,8 @@ static void parse(int argc, char **argv, struct options *o)
                                           {"batch", required_argument, NULL, 'b'},
                                           {"random-times", no_argument, NULL, 'x'},
                                           {"numbered", no_argument, NULL, 'n'},
+                                          {"churn", required_argument, NULL, 'c'},
+                                          {"form", required_argument, NULL, 'f'},
                                           {NULL, 0, NULL, 0}};
     int c = 0;
     while ((c = getopt_long(argc, argv, "", names, NULL)) != -1) {
@@ -363,6 +459,10 @@ static void parse(int argc, char **argv, struct options *o)
             o->out = optarg;
         } else if (c == 'n') {
             o->numbered = true;
+        } else if (c == 'c') {
+            o->churn = (uint32_t)number("churn", optarg, 0, 100);
+        } else if (c == 'f') {
+            o->form = form_of(optarg);
         } else if (c == 'x') {
             o->random_times = true;
         } else if (c == 'b') {
@@ -413,6 +513,8 @@ int main(int argc, char **argv)
     tsdb_arena_deinit(&g.arena);
     free(g.series);
     free(g.offsets_ms);
+    free(g.identities);
+    free(g.parts);
     free(g.samples);
     free(g.slots);
     return 0;

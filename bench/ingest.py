@@ -17,9 +17,9 @@ import lib
 INTERVAL_MS = 15_000
 
 
-def phase(server, args, corpus, loader_cpus, first, scrapes, kind):
+def phase(server, args, corpus, loader_cpus, first, scrapes, kind, more=()):
     cpu = cpu_seconds(server.pid)
-    out = load(server, kind, corpus, args.connections, loader_cpus, first, scrapes)
+    out = load(server, kind, corpus, args.connections, loader_cpus, first, scrapes, more)
     out["cpu_seconds"] = cpu_seconds(server.pid) - cpu
     out["rss_bytes"] = rss_bytes(server.pid)
     before = cpu_seconds(server.pid)

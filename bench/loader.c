@@ -35,7 +35,9 @@
 struct options {
     const char *file;
     const char *path;
-    const char *header; /* one more header line, or "" */
+    const char *header;          /* one more header line, or "" */
+    const char *type, *encoding; /* Content-Type, Content-Encoding; "": none */
+    const char *version;         /* X-Prometheus-Remote-Write-Version */
     uint16_t port;
     uint32_t connections;
     uint32_t first_scrape;
@@ -152,11 +154,14 @@ static int open_connection(uint16_t port)
 static void send_request(struct worker *w, const struct request *r)
 {
     char head[1024];
-    int n = snprintf(head, sizeof head,
-                     "POST %s HTTP/1.1\r\nHost: 127.0.0.1:%u\r\nUser-Agent: tidalite-loader\r\n"
-                     "Content-Type: application/x-protobuf\r\nContent-Encoding: snappy\r\n"
-                     "X-Prometheus-Remote-Write-Version: 0.1.0\r\n%s%sContent-Length: %u\r\n\r\n",
-                     w->o->path, w->o->port, w->o->header, w->o->header[0] ? "\r\n" : "", r->len);
+    int n =
+        snprintf(head, sizeof head,
+                 "POST %s HTTP/1.1\r\nHost: 127.0.0.1:%u\r\nUser-Agent: tidalite-loader\r\n"
+                 "Content-Type: %s\r\n%s%s%s"
+                 "X-Prometheus-Remote-Write-Version: %s\r\n%s%sContent-Length: %u\r\n\r\n",
+                 w->o->path, w->o->port, w->o->type, w->o->encoding[0] ? "Content-Encoding: " : "",
+                 w->o->encoding, w->o->encoding[0] ? "\r\n" : "", w->o->version, w->o->header,
+                 w->o->header[0] ? "\r\n" : "", r->len);
     if (n < 0 || (size_t)n >= sizeof head) {
         die("request", "headers too long");
     }
@@ -375,7 +380,8 @@ static uint32_t number(const char *flag, const char *text, uint32_t min, uint32_
 
 static const char usage[] =
     "usage: loader --file CORPUS --port PORT [--path /api/v1/write] [--connections 4]\n"
-    "              [--first-scrape 0] [--scrapes N] [--header 'Name: value'] [--retry]\n";
+    "              [--first-scrape 0] [--scrapes N] [--header 'Name: value'] [--retry]\n"
+    "              [--type application/x-protobuf] [--encoding snappy] [--version 0.1.0]\n";
 
 static void parse(int argc, char **argv, struct options *o)
 {
@@ -387,11 +393,20 @@ static void parse(int argc, char **argv, struct options *o)
                                           {"scrapes", required_argument, NULL, 'k'},
                                           {"header", required_argument, NULL, 'h'},
                                           {"retry", no_argument, NULL, 'r'},
+                                          {"type", required_argument, NULL, 't'},
+                                          {"encoding", required_argument, NULL, 'e'},
+                                          {"version", required_argument, NULL, 'v'},
                                           {NULL, 0, NULL, 0}};
     int c = 0;
     while ((c = getopt_long(argc, argv, "", names, NULL)) != -1) {
         if (c == 'f') {
             o->file = optarg;
+        } else if (c == 't') {
+            o->type = optarg;
+        } else if (c == 'e') {
+            o->encoding = optarg;
+        } else if (c == 'v') {
+            o->version = optarg;
         } else if (c == 'p') {
             o->port = (uint16_t)number("port", optarg, 1, 65535);
         } else if (c == 'u') {
@@ -419,7 +434,12 @@ static void parse(int argc, char **argv, struct options *o)
 
 int main(int argc, char **argv)
 {
-    struct options o = {.path = "/api/v1/write", .header = "", .connections = 4};
+    struct options o = {.path = "/api/v1/write",
+                        .header = "",
+                        .type = "application/x-protobuf",
+                        .encoding = "snappy",
+                        .version = "0.1.0",
+                        .connections = 4};
     struct corpus c = {0};
     parse(argc, argv, &o);
     open_corpus(o.file, &c);

@@ -71,11 +71,14 @@ def gen__same_seed__same_requests():
 @suite.case
 def bench__quick__every_sample_taken():
     out = pathlib.Path(lib.folder()) / "quick.json"
-    code, text, err = run(sys.executable, lib.ROOT / "bench/bench.py", "--quick", "--parts", "ingest,memory", "--out", out)
+    code, text, err = run(sys.executable, lib.ROOT / "bench/bench.py", "--quick", "--parts", "ingest,ways,memory", "--out", out)
     lib.expect_equal(code, 0, f"exit status of bench.py --quick ({text}{err})")
     result = json.loads(out.read_text())
     for r in result["runs"]:
         lib.expect_equal(r["new_series"]["samples"] + r["steady"]["samples"], 40 * 100 * 10, f"samples that {r['server']} took")
+    rows = {name: row["servers"]["tidalite"]["steady"] for name, row in result["ways"].items()}
+    lib.expect_equal(sorted(rows), ["1.0 snappy", "1.0 zstd", "10x overload", "2.0", "32 connections", "OTLP", "churn 10 %", "strict"], "ways in")
+    lib.expect(all(row["samples"] == 2 * 40_000 for row in rows.values()), f"samples by each way: {rows}")
     for kind, row in result["summary"].items():
         print(f"{kind}: {row['steady']['per_cpu_second']:,.0f} samples per CPU second (a smoke run, not a measurement)")
     lib.expect(result["memory"]["servers"]["tidalite"]["bytes_per_series_20"] > 0, "no memory for 20 samples of 2000 series")
