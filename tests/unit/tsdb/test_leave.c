@@ -113,6 +113,26 @@ static void leave__back_and_killed__recovery_knows_both_ids(void **state)
     assert_int_equal(hash_all(h), three);
 }
 
+/* A limit of series counts those that are in memory: who has left has made room. */
+static void leave__limit_of_a_metric__has_room_again(void **state)
+{
+    struct hx *h = *state;
+    assert_ok(hx_close(h, NULL));
+    h->options.metric_series_max = SERIES / 7 + 1; /* all that fill makes of m0 */
+    rig_open(h);
+    fill(h, T0);
+    struct hx_sample late = hx_float(7 * SERIES, T0 + 5 * RANGE, 1);
+    struct tsdb_write_result r = {0};
+    assert_ok(hx_put(h, &late, 1, TSDB_DURABILITY_BUFFERED, &r));
+    assert_int_equal(r.rejected[TSDB_REJECT_SERIES_LIMIT], 1);
+    flush(h);
+    assert_int_equal(in_memory(h), 0);
+    tsdb_clock_sim_advance(&h->clock, 2000);
+    r = (struct tsdb_write_result){0};
+    assert_ok(hx_put(h, &late, 1, TSDB_DURABILITY_BUFFERED, &r));
+    assert_int_equal(r.samples_written, 1);
+}
+
 /* What a querier has of the index stays its own: labels, ids, samples. */
 static void leave__querier_open__goes_on_with_what_it_saw(void **state)
 {
@@ -402,6 +422,7 @@ static const struct CMUnitTest tests[] = {
     RIG_CASE(leave__flushed__out_of_memory_and_reads_the_same),
     RIG_CASE(leave__comes_back__both_lives_are_one_series),
     RIG_CASE(leave__back_and_killed__recovery_knows_both_ids),
+    RIG_CASE(leave__limit_of_a_metric__has_room_again),
     RIG_CASE(leave__querier_open__goes_on_with_what_it_saw),
     RIG_CASE(leave__idle_time__waits_for_it_unless_stale),
     RIG_CASE(leave__retention_drops__gone_from_limits_with_the_next_step),
