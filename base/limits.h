@@ -9,13 +9,14 @@
 #define TSDB_PARTITION_SHIFT  26 /* a series ref is partition << 26 | local id */
 #define TSDB_SERIES_LOCAL_MAX (1u << TSDB_PARTITION_SHIFT)
 /* Ids of a partition's head stop short of it; above, a querier numbers series that only blocks have. */
-#define TSDB_SERIES_IDS_MAX        (TSDB_SERIES_LOCAL_MAX / 2)
-#define TSDB_OWNERS_MAX            16
-#define TSDB_LABELS_MAX            1024       /* of one series; a flag may allow fewer */
-#define TSDB_LABEL_NAME_BYTES_MAX  65536      /* likewise */
-#define TSDB_LABEL_VALUE_BYTES_MAX (1u << 20) /* likewise */
-#define TSDB_LABELS_BYTES_MAX      (1u << 21) /* canonical bytes of one series' labels */
-#define TSDB_CHUNK_SAMPLES         120        /* head chunk is sealed at this many samples */
+#define TSDB_SERIES_IDS_MAX         (TSDB_SERIES_LOCAL_MAX / 2)
+#define TSDB_OWNERS_MAX             16
+#define TSDB_LABELS_MAX             1024       /* of one series; a flag may allow fewer */
+#define TSDB_LABEL_NAME_BYTES_MAX   65536      /* likewise */
+#define TSDB_LABEL_VALUE_BYTES_MAX  (1u << 20) /* likewise */
+#define TSDB_LABELS_BYTES_MAX       (1u << 21) /* canonical bytes of one series' labels */
+#define TSDB_CHUNK_SAMPLES          120 /* head chunk in plain columns is sealed at this many samples */
+#define TSDB_HEAD_CHUNK_SAMPLES_MAX 480 /* one of plain floats, coded as it grows: 2 h of 15 s */
 /* Of one sample: positive, negative and custom together. */
 #define TSDB_HISTOGRAM_BUCKETS_MAX    65536
 #define TSDB_HISTOGRAM_BYTES_MAX      (1u << 20)

@@ -122,6 +122,7 @@ static void fill_tsdb_options(const struct server *s, struct tsdb_options *o)
     o->wal_segment_bytes = s->options.wal_segment_bytes;
     o->checkpoint_wal_bytes = s->options.checkpoint_wal_bytes;
     o->retention_ms = s->options.retention_ms;
+    o->head_chunk_samples = s->options.head_chunk_samples;
     o->block_range_ms = s->options.block_range_ms;
     o->overdue_chunks = s->options.overdue_chunks;
     o->block_files_max = s->options.block_files_max;

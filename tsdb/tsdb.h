@@ -57,6 +57,8 @@ struct tsdb_options {
     int64_t old_range_max_ms;
     /* Chunks, tails and late samples of windows that are over: so many are flushed at once; 0 = 65536. */
     uint32_t overdue_chunks;
+    /* An open chunk of floats is sealed at so many; 0 = 480, the most. */
+    uint32_t head_chunk_samples;
     uint32_t block_files_max;     /* files of blocks that are open at once; 0 = 128 */
     int64_t block_range_ms;       /* windows of the head, length of the first blocks; 0 = 2 h */
     uint64_t cache_l1_bytes;      /* decoded chunks; 0 = 64 MiB */

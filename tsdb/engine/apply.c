@@ -264,7 +264,7 @@ static void run_samples(struct apply *a, uint32_t begin, uint32_t end)
         TSDB_ASSERT(local < a->front->series_count || !plain);
         struct head_series *s = plain ? head_front_series(a->front, local) : NULL;
         if (TSDB_UNLIKELY(!plain || s->generation != e->generation ||
-                          !head_append_fast(s, e->t_ms, e->value))) {
+                          !head_append_fast(a->front, s, e->t_ms, e->value))) {
             entry_apply_slow(a, i);
             continue;
         }

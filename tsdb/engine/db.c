@@ -50,6 +50,8 @@ static enum tsdb_status options_fill(const struct tsdb_options *in, struct tsdb_
     out->wal_epoch_bytes = in->wal_epoch_bytes ? in->wal_epoch_bytes : TSDB_WAL_EPOCH_BYTES;
     out->checkpoint_wal_bytes =
         in->checkpoint_wal_bytes ? in->checkpoint_wal_bytes : CHECKPOINT_WAL_BYTES;
+    out->head_chunk_samples =
+        in->head_chunk_samples ? in->head_chunk_samples : TSDB_HEAD_CHUNK_SAMPLES_MAX;
     out->block_range_ms = in->block_range_ms ? in->block_range_ms : BLOCK_RANGE_MS;
     out->cache_l1_bytes = in->cache_l1_bytes ? in->cache_l1_bytes : CACHE_L1_BYTES;
     out->cache_l2_bytes = in->cache_l2_bytes ? in->cache_l2_bytes : CACHE_L2_BYTES;
@@ -63,10 +65,13 @@ static enum tsdb_status options_fill(const struct tsdb_options *in, struct tsdb_
                               (unsigned)out->owner_count, TSDB_OWNERS_MAX);
     }
     if (!out->fs.ops || !out->clock.mono_ns || !out->random.next || out->retention_ms < 0 ||
-        out->block_range_ms < 0 || out->old_range_max_ms < 0) {
+        out->block_range_ms < 0 || out->old_range_max_ms < 0 ||
+        out->head_chunk_samples > TSDB_HEAD_CHUNK_SAMPLES_MAX) {
         return tsdb_error_set(
             err, TSDB_INVALID,
-            "options need files, clock and randomness, and no negative retention or block range");
+            "options need files, clock and randomness, no negative retention or block range, and "
+            "chunks of at most %d samples",
+            TSDB_HEAD_CHUNK_SAMPLES_MAX);
     }
     return TSDB_OK;
 }
@@ -152,6 +157,7 @@ static enum tsdb_status parts_create(struct tsdb *db)
             head_exemplars_share(db->heads[i], db->exemplars);
             head_partition_configure(db->heads[i], db->options.block_range_ms, db_old_range_max(db),
                                      true);
+            head_chunk_samples_set(db->heads[i], db->options.head_chunk_samples);
         }
     }
     if (status == TSDB_OK) {

@@ -19,6 +19,7 @@ struct sealer {
     struct head_file *current; /* NULL: none yet, or the last one failed or is full */
     struct head_sealed *pending, **pending_end; /* taken from queues, oldest first */
     struct tsdb_buf buf;
+    struct head_sealed_room room;           /* samples of the chunk under way */
     struct head_sealed *made[BATCH_CHUNKS]; /* of the batch under way */
     uint32_t made_count;
     int64_t retry_ns;
@@ -70,7 +71,7 @@ static void take_queues(struct sealer *s)
 static bool chunk_put(struct sealer *s, struct head_sealed *raw, uint64_t file_bytes)
 {
     TSDB_ASSERT(s->current && s->made_count < BATCH_CHUNKS);
-    struct chunk_samples samples = head_sealed_samples(raw);
+    struct chunk_samples samples = head_sealed_samples(raw, &s->room);
     uint8_t *frame =
         tsdb_buf_reserve(&s->buf, chunk_encoded_bytes_max(&samples) + HEAD_FILE_FRAME_BYTES);
     if (!frame) {

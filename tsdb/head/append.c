@@ -5,41 +5,74 @@
 
 #include <string.h>
 
-struct stored {
+/* A sample that is there already. */
+struct found {
+    enum tsdb_sample_kind kind;
     uint64_t value;
-    uint8_t kind;
 };
 
-static bool find_in(struct head_tail *t, uint32_t count, int64_t t_ms, struct stored *out)
+static bool stream_find(const struct head_tail *t, uint32_t count, uint32_t used, int64_t t_ms,
+                        struct found *out)
 {
+    int64_t times[TSDB_HEAD_CHUNK_SAMPLES_MAX];
+    uint64_t values[TSDB_HEAD_CHUNK_SAMPLES_MAX];
+    head_stream_decode(t, count, used, times, values);
+    uint32_t i = count;
+    while (i > 0 && times[i - 1] > t_ms) {
+        i--;
+    }
+    if (i == 0 || times[i - 1] != t_ms) {
+        return false;
+    }
+    *out = (struct found){TSDB_SAMPLE_FLOAT, values[i - 1]};
+    return true;
+}
+
+static bool block_find(struct head_tail *t, uint32_t count, uint32_t used, int64_t t_ms,
+                       struct found *out)
+{
+    if (head_tail_is_stream(t)) {
+        return head_tail_first_ms(t) <= t_ms && stream_find(t, count, used, t_ms, out);
+    }
     uint32_t at = head_tail_find(t, count, t_ms);
     if (at == UINT32_MAX) {
         return false;
     }
-    *out = (struct stored){head_tail_value(t)[at], t->kind};
+    *out = (struct found){(enum tsdb_sample_kind)t->kind, head_tail_value(t)[at]};
     return true;
+}
+
+/* The sample of the open tail. The newest one is what a sender repeats. */
+static bool tail_find(const struct head_series *s, int64_t t_ms, struct found *out)
+{
+    uint64_t word = atomic_load_explicit(&s->tail, memory_order_relaxed);
+    struct head_tail *t = head_word_tail(word);
+    if (t && head_tail_is_stream(t) && t_ms == head_last_ms(s)) {
+        *out = (struct found){TSDB_SAMPLE_FLOAT, t->data[HEAD_STREAM_LAST_VALUE]};
+        return true;
+    }
+    return t && block_find(t, head_word_count(word), head_word_used(word), t_ms, out);
 }
 
 /* The sample of the series at t_ms, wherever in memory it lies: an owner waits for no disk, and looks
  * at no more with many samples than with few. */
 static bool series_find(const struct head_partition *p, struct head_series *s, uint32_t local,
-                        int64_t t_ms, struct stored *out)
+                        int64_t t_ms, struct found *out)
 {
-    uint64_t word = atomic_load_explicit(&s->tail, memory_order_relaxed);
-    if (word && find_in(head_word_tail(word), head_word_count(word), t_ms, out)) {
+    if (tail_find(s, t_ms, out)) {
         return true;
     }
     const struct head_late_entry *e = head_late_set_find(&p->late, local, t_ms);
     if (e) {
-        *out = (struct stored){e->value, e->kind};
+        *out = (struct found){(enum tsdb_sample_kind)e->kind, e->value};
         return true;
     }
     struct head_list *l = atomic_load_explicit(&s->chunks, memory_order_relaxed);
     const struct head_sealed *c = l ? head_list_find_ordered(l, t_ms) : NULL;
-    return c && find_in(c->tail, c->count, t_ms, out);
+    return c && block_find(c->tail, c->count, c->tail->used, t_ms, out);
 }
 
-static bool same_value(const struct stored *have, enum tsdb_sample_kind kind, uint64_t value)
+static bool same_value(const struct found *have, enum tsdb_sample_kind kind, uint64_t value)
 {
     if (have->kind != kind) {
         return false;
@@ -56,10 +89,10 @@ static TSDB_NOINLINE enum head_append_outcome
 append_slow(struct head_partition *p, struct head_series *s, uint32_t local, int64_t t_ms,
             int64_t start_ms, enum tsdb_sample_kind kind, uint64_t value)
 {
-    bool late = (s->flags & HEAD_SERIES_HAS_SAMPLES) && t_ms <= s->last_t_ms;
-    struct stored have;
-    if (late && series_find(p, s, local, t_ms, &have)) {
-        if (!same_value(&have, kind, value)) {
+    bool late = (s->flags & HEAD_SERIES_HAS_SAMPLES) && t_ms <= head_last_ms(s);
+    struct found there;
+    if (late && series_find(p, s, local, t_ms, &there)) {
+        if (!same_value(&there, kind, value)) {
             return HEAD_DUPLICATE_CONFLICT;
         }
         head_count(&p->front.counters.duplicates, 1);
@@ -94,7 +127,7 @@ enum head_append_outcome head_append(struct head_partition *p, uint32_t local, i
     struct head_series *s = head_hot(p, local);
     bool plain = kind == TSDB_SAMPLE_FLOAT && start_ms == 0;
     enum head_append_outcome outcome = HEAD_APPENDED;
-    if (!(plain && head_append_fast(s, t_ms, value))) {
+    if (!(plain && head_append_fast(&p->front, s, t_ms, value))) {
         outcome = append_slow(p, s, local, t_ms, start_ms, kind, value);
     }
     if (outcome == HEAD_APPENDED || outcome == HEAD_APPENDED_OUT_OF_ORDER) {

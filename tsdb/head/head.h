@@ -1,8 +1,10 @@
 /* The head of one partition: its series and their recent samples, in memory.
  *
- * Per series a hot struct of one cache line (open tail and its count, chunk list, newest time, last
- * float logged and its epoch, generation) and an append-only tail of columns. A tail grows 4, 9, 39
- * up to TSDB_CHUNK_SAMPLES, then becomes a sealed chunk as it is; the sealer replaces that by a
+ * Per series a hot struct of one cache line (open tail, its count and bytes, chunk list, newest time,
+ * last float logged and its epoch, generation) and an append-only tail. Plain floats are coded as they
+ * come (compress/sample_stream.h), in a block that grows from 48 bytes to 1 KiB, or up to
+ * head_chunk_samples_set; all else stands in columns, which grow 4, 9, 39 up to
+ * TSDB_CHUNK_SAMPLES. Then it becomes a sealed chunk as it is; the sealer replaces that by a
  * reference into a head file (tsdb/head/sealed.h). Samples older than the series' newest go to its
  * out-of-order buffer: append-only, unsorted, sealed (sorted, split by window) at
  * TSDB_CHUNK_SAMPLES. A tail or chunk holds one sample kind; a change of kind, or of "has start
@@ -11,7 +13,7 @@
  * Invariants:
  *  1. Only the owner changes anything. Readers hold an epoch guard.
  *  2. Data is written before the count that covers it is published (release); readers load the
- *     count (acquire) and read no further. Tail and count are one word.
+ *     count (acquire) and read no further. Tail, count and bytes are one word.
  *  3. Sealing publishes the chunk list first, then the new tail. Readers load the tail first, then
  *     the list, and skip a tail that they also find in the list: a sample is never seen twice and
  *     never missed. Out-of-order buffers likewise, known by a number.
@@ -57,6 +59,9 @@ void head_exemplars_share(struct head_partition *p, struct head_exemplar_store *
  * somebody takes sealed chunks to files (tsdb/engine/sealer.h); else they stay as they are. */
 void head_partition_configure(struct head_partition *p, int64_t range_ms, int64_t range_max_ms,
                               bool seal);
+/* Likewise: an open chunk of plain floats is sealed at so many samples, 1..
+ * TSDB_HEAD_CHUNK_SAMPLES_MAX. TSDB_CHUNK_SAMPLES until this is called. */
+void head_chunk_samples_set(struct head_partition *p, uint32_t samples);
 void head_partition_destroy(struct head_partition *p);
 
 /* As it is published now: under a guard, or the owner. */
@@ -162,6 +167,7 @@ void head_series_wanted(struct head_partition *p, uint32_t local);
 struct head_pieces {
     struct piece *items;          /* [count]; the columns of one that is in a file are NULL */
     struct head_sealed **in_file; /* [count]; NULL: in memory. Valid under the guard */
+    bool *decoded;                /* [count]; the columns are the arena's, not the head's */
     uint32_t count;
     uint32_t in_files; /* how many of them */
 };

@@ -147,6 +147,11 @@ struct head_row {
     int64_t start_ms;
 };
 
+static inline bool head_tail_is_stream(const struct head_tail *t)
+{
+    return (t->flags & HEAD_TAIL_STREAM) != 0;
+}
+/* Columns; but the first time of a stream stands there as well. */
 static inline int64_t *head_tail_t(struct head_tail *t)
 {
     return (int64_t *)t->data;
@@ -169,7 +174,7 @@ static inline uint32_t head_tail_count(const struct head_tail *t)
 }
 static inline void head_tail_count_set(struct head_tail *t, uint32_t n)
 {
-    TSDB_ASSERT(n <= t->cap);
+    TSDB_ASSERT(head_tail_is_stream(t) || n <= t->cap);
     atomic_store_explicit(&t->count, n, memory_order_relaxed); /* published otherwise */
 }
 static inline bool head_tail_has_form(const struct head_tail *t, enum tsdb_sample_kind kind,
@@ -177,6 +182,16 @@ static inline bool head_tail_has_form(const struct head_tail *t, enum tsdb_sampl
 {
     return t->kind == kind && (t->flags & HEAD_TAIL_STARTS) == starts;
 }
+
+static inline int64_t head_tail_first_ms(struct head_tail *t)
+{
+    return head_tail_t(t)[0];
+}
+static_assert(HEAD_STREAM_FIRST_T == 0, "both forms begin with their first time");
+/* The samples of a stream in columns: the first `count`, `used` bytes of tokens, of the word that
+ * published them, or of the sealed chunk. t_ms[count], value[count]. */
+void head_stream_decode(const struct head_tail *t, uint32_t count, uint32_t used, int64_t *t_ms,
+                        uint64_t *value);
 
 #define HEAD_TAIL_CAP_FIRST 4u
 struct head_tail *head_tail_create(uint32_t cap, enum tsdb_sample_kind kind, uint32_t flags);
@@ -210,10 +225,10 @@ bool head_append_late(struct head_partition *p, struct head_series *s, uint32_t 
 /* Seal what is open; true if there is nothing open any more. */
 bool head_series_seal_tail(struct head_partition *p, struct head_series *s, uint32_t local);
 bool head_series_seal_late(struct head_partition *p, struct head_series *s, uint32_t local);
-/* A chunk for each window of a sorted block, each with memory of its own; the block keeps its own.
- * Histograms are then the parts'. 0: no memory. */
+/* A chunk for each window of a sorted block in columns, each with memory of its own; the block keeps
+ * its own. Histograms are then the parts', of which there may be one a sample. 0: no memory. */
 uint32_t head_late_split(struct head_partition *p, uint32_t local, struct head_tail *sorted,
-                         struct head_sealed *parts[TSDB_CHUNK_SAMPLES]);
+                         struct head_sealed **parts);
 void head_parts_discard(struct head_partition *p, struct head_sealed **parts, uint32_t n);
 
 /* ---- late samples in memory (late_set.c): the owner ---- */
@@ -237,7 +252,8 @@ static inline struct head_sealed *head_list_at(struct head_list *l, uint32_t i)
     /* Acquire: partner is the owner's release when it swaps a chunk. */
     return atomic_load_explicit(&l->items[i], memory_order_acquire);
 }
-/* A raw chunk of the samples of `tail` (sorted, not empty, of one window), not yet in any list. */
+/* A raw chunk of the samples of `tail` (sorted, not empty, of one window), not yet in any list. A
+ * stream is the series' open tail. */
 struct head_sealed *head_sealed_create(struct head_partition *p, uint32_t local,
                                        struct head_tail *tail, uint32_t count);
 /* A list with room for `more`: the series' own, or a larger copy (*out_copied). NULL: no memory. */
@@ -257,7 +273,8 @@ void head_list_drop(struct head_partition *p, struct head_series *s);
 
 struct head_snapshot {
     struct head_tail *tail, *ooo; /* NULL: none, or found among the chunks */
-    uint32_t tail_count, ooo_count;
+    uint32_t tail_count, tail_used, ooo_count;
+    int64_t last_ms; /* no sample of the tail is newer */
     struct head_list *list;
     uint32_t list_count;
 };

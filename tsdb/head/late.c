@@ -74,11 +74,11 @@ void head_parts_discard(struct head_partition *p, struct head_sealed **parts, ui
 
 /* A chunk for each window of a sorted block, which keeps its own memory. 0: no memory. */
 uint32_t head_late_split(struct head_partition *p, uint32_t local, struct head_tail *sorted,
-                         struct head_sealed *parts[TSDB_CHUNK_SAMPLES])
+                         struct head_sealed **parts)
 {
     uint32_t n = head_tail_count(sorted);
     uint32_t made = 0;
-    TSDB_ASSERT(n > 0 && n <= TSDB_CHUNK_SAMPLES);
+    TSDB_ASSERT(n > 0 && n <= TSDB_HEAD_CHUNK_SAMPLES_MAX);
     for (uint32_t begin = 0, end = 1; begin < n; begin = end++) {
         int64_t last_ms = head_window_of(p, head_tail_t(sorted)[begin]).last_ms;
         while (end < n && head_tail_t(sorted)[end] <= last_ms) {
@@ -175,7 +175,7 @@ static bool late_begin(struct head_partition *p, struct head_series *s, uint32_t
 bool head_append_late(struct head_partition *p, struct head_series *s, uint32_t local,
                       enum tsdb_sample_kind kind, const struct head_row *x)
 {
-    TSDB_ASSERT((s->flags & HEAD_SERIES_HAS_SAMPLES) && x->t_ms <= s->last_t_ms);
+    TSDB_ASSERT((s->flags & HEAD_SERIES_HAS_SAMPLES) && x->t_ms <= head_last_ms(s));
     uint32_t flags = HEAD_TAIL_LATE | (x->start_ms != 0 ? HEAD_TAIL_STARTS : 0);
     struct head_tail *t = atomic_load_explicit(&s->ooo, memory_order_relaxed);
     bool fits = t && head_tail_has_form(t, kind, flags & HEAD_TAIL_STARTS) &&

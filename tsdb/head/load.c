@@ -9,12 +9,12 @@
  * buffer, and so behind them in the order of writing. */
 static void series_reached(struct head_series *s, int64_t max_ms)
 {
-    if (!(s->flags & HEAD_SERIES_HAS_SAMPLES) || s->last_t_ms < max_ms) {
-        s->last_t_ms = max_ms;
+    if (!(s->flags & HEAD_SERIES_HAS_SAMPLES) || head_last_ms(s) < max_ms) {
+        head_last_ms_set(s, max_ms);
         s->window_left_ms = 0;
     }
     s->flags |= HEAD_SERIES_HAS_SAMPLES | HEAD_SERIES_FROM_FILES;
-    TSDB_ASSERT(s->last_t_ms >= max_ms);
+    TSDB_ASSERT(head_last_ms(s) >= max_ms);
 }
 
 /* What came before a chunk lies before it in the list, never open beside it: the first one wins
@@ -100,9 +100,10 @@ static bool late_known(struct head_partition *p, uint32_t local, struct head_tai
 enum tsdb_status head_sealed_load_split(struct head_partition *p, uint32_t local, bool late,
                                         const struct chunk_samples *c)
 {
-    struct head_sealed *parts[TSDB_CHUNK_SAMPLES];
+    struct head_sealed *parts[TSDB_HEAD_CHUNK_SAMPLES_MAX];
     struct head_series *s = head_hot(p, local);
-    TSDB_ASSERT(local < p->front.series_count && c->count > 0 && c->count <= TSDB_CHUNK_SAMPLES);
+    TSDB_ASSERT(local < p->front.series_count);
+    TSDB_ASSERT(c->count > 0 && c->count <= TSDB_HEAD_CHUNK_SAMPLES_MAX);
     if (!series_end_open(p, s, local)) {
         return TSDB_NOMEM;
     }

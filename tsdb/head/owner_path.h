@@ -8,7 +8,9 @@
  *                                     └─ chunks   list of head_sealed: tails as they were, or
  *                                                 where they are in a head file
  *
- *   tail   pointer | count << 48 ──▶ head_tail: t_ms[cap] | value[cap] | start_ms[cap], if any
+ *   tail   pointer / 16 | count << 44 | bytes of tokens << 53 ──▶ head_tail, of one of two forms:
+ *            stream    first time | first value | last value | tokens of compress/sample_stream.h
+ *            columns   t_ms[cap] | value[cap] | start_ms[cap], if any
  *
  * For tsdb/head and the owner's batch (engine/apply.c) only: everybody else goes through head.h.
  * Threads: the owner; readers follow invariants 2 and 3 of head.h.
@@ -26,49 +28,79 @@
 #define HEAD_SLAB_SERIES (1u << HEAD_SLAB_SHIFT)
 #define HEAD_EPOCH_NONE  UINT64_MAX /* nothing of the series was logged yet */
 
-/* A block of samples in columns. Its data is written before its count is published and never
- * changes afterwards; all else is immutable after creation. Capacities fill jemalloc's size
- * classes: 16 + 16 * 4 = 80, 160, 320, 640, 1280, and a full one. */
+/* A block of samples. What readers look at is written before the count (and the bytes) that cover it
+ * are published and never changes afterwards; all else is immutable after creation, or the owner's.
+ *
+ * In columns: histograms, samples with start timestamps, late samples. Capacities fill jemalloc's
+ * size classes: 16 + 16 * 4 = 80, 160, 320, 640, 1280, and a full one.
+ *
+ * As a stream (HEAD_TAIL_STREAM): plain floats in order. */
 struct head_tail {
-    /* Late and sealed blocks. That of the open tail stands in the hot struct, so that an append
-     * does not touch this cache line; it comes here when the tail is sealed. */
+    /* Late and sealed blocks. That of the open tail stands in the hot struct; it comes here when
+     * the tail is sealed, as does `used`. */
     _Atomic(uint32_t) count;
-    uint16_t cap;
+    union {
+        uint16_t cap; /* samples */
+        struct {
+            uint8_t units; /* stream: the block takes so many times 16 bytes */
+            int8_t off_ms; /* stream, owner: see struct sample_stream_end, as pace_ms and run */
+        };
+    };
     uint8_t kind;  /* enum tsdb_sample_kind */
     uint8_t flags; /* HEAD_TAIL_* */
-    /* Of an out-of-order buffer, and of the sorted chunk made of it: how readers tell that they are
-     * the same. */
-    uint32_t seq;
-    uint32_t reserved;
-    uint64_t data[]; /* t_ms[cap], value[cap], and start_ms[cap] with HEAD_TAIL_STARTS */
+    union {
+        /* Of an out-of-order buffer, and of the sorted chunk made of it: how readers tell that they
+         * are the same. */
+        uint32_t seq;
+        uint32_t pace_ms; /* stream, owner */
+    };
+    struct {
+        uint16_t run;  /* stream, owner */
+        uint16_t used; /* stream, once it is sealed: bytes of tokens */
+    };
+    /* Columns: t_ms[cap], value[cap], and start_ms[cap] with HEAD_TAIL_STARTS. Stream: first time,
+     * first value, last value (the owner's), tokens. */
+    uint64_t data[];
 };
 #define HEAD_TAIL_STARTS 1u
 #define HEAD_TAIL_LATE   2u /* an out-of-order buffer or chunk */
 #define HEAD_TAIL_SORTED 4u
+#define HEAD_TAIL_STREAM 8u
+enum {
+    HEAD_STREAM_FIRST_T,
+    HEAD_STREAM_FIRST_VALUE,
+    HEAD_STREAM_LAST_VALUE,
+    HEAD_STREAM_TOKENS
+};
 
 struct head_list;
 
 /* Zones: tail, ooo, chunks are published by the owner (release) to readers (acquire); the rest is
  * the owner's. */
 struct head_series {
-    /* Pointer to the open tail in the low 48 bits (user space ends there), its count above: one
-     * store publishes a sample or a new tail. 0: no tail yet. */
+    /* The open tail: a sixteenth of its address in the low 44 bits (user space ends at 2^48, and
+     * allocations are aligned), its count in 9 bits, the bytes of its tokens in 11: one store
+     * publishes a sample or a new tail. 0: no tail yet. */
     _Alignas(TSDB_CACHELINE) _Atomic(uint64_t) tail;
     _Atomic(struct head_tail *) ooo;
     _Atomic(struct head_list *) chunks;
-    int64_t last_t_ms; /* newest sample; only with HEAD_SERIES_HAS_SAMPLES */
+    /* Newest sample; only with HEAD_SERIES_HAS_SAMPLES. Stored before the word that publishes the
+     * sample, so that a reader finds it no older than what the word shows. */
+    _Atomic(int64_t) last_t_ms;
     uint64_t wal_bits; /* last float logged, in wal_epoch */
     uint64_t wal_epoch;
     uint32_t generation;
     uint32_t ooo_seq;
-    uint8_t fast_left; /* plain floats that the tail takes without a look at its header */
-    uint8_t tail_cap;
+    bool stream;   /* there is a tail, and it is one */
     uint8_t flags; /* HEAD_SERIES_* */
-    uint8_t reserved;
+    uint16_t reserved;
     uint32_t window_left_ms; /* from last_t_ms to the end of its window, or less */
 };
-#define HEAD_TAIL_COUNT_SHIFT     48u
+#define HEAD_TAIL_COUNT_SHIFT     44u
+#define HEAD_TAIL_USED_SHIFT      53u
 #define HEAD_TAIL_COUNT_ONE       (UINT64_C(1) << HEAD_TAIL_COUNT_SHIFT)
+#define HEAD_TAIL_COUNT_MAX       511u
+#define HEAD_TAIL_USED_MAX        2047u
 #define HEAD_SERIES_HAS_SAMPLES   1u
 #define HEAD_SERIES_LABELS_LOGGED 2u
 #define HEAD_SERIES_HOLE          4u
@@ -78,7 +110,8 @@ struct head_series {
 #define HEAD_SERIES_LEAVING 16u
 #define HEAD_SLAB_BYTES       (HEAD_SLAB_SERIES * sizeof(struct head_series))
 static_assert(sizeof(struct head_series) == 64, "one cache line a series");
-static_assert(TSDB_CHUNK_SAMPLES <= UINT8_MAX, "tail_cap and fast_left are bytes");
+static_assert(TSDB_CHUNK_SAMPLES <= HEAD_TAIL_COUNT_MAX, "a count fits the word");
+static_assert(TSDB_HEAD_CHUNK_SAMPLES_MAX <= HEAD_TAIL_COUNT_MAX, "likewise");
 
 /* A slab whose series have all left is head_slab_gone: all zero, never written. Relaxed: a series is
  * published with its index, and of a slab that is gone nothing is read but zeros. */
@@ -96,6 +129,7 @@ static inline struct head_series *head_directory_slab(struct head_directory *d, 
 struct head_front {
     _Atomic(struct head_directory *) directory; /* grows; published by the index's series count */
     uint32_t series_count;                      /* owner; ids given out */
+    uint32_t chunk_samples;                     /* immutable: of a stream */
     _Alignas(TSDB_CACHELINE) struct head_counters counters;
 };
 struct head_front *head_front(struct head_partition *p);
@@ -111,48 +145,73 @@ static inline struct head_series *head_front_series(const struct head_front *f, 
 
 static inline struct head_tail *head_word_tail(uint64_t word)
 {
-    return (struct head_tail *)(uintptr_t)(word & (HEAD_TAIL_COUNT_ONE - 1));
+    return (struct head_tail *)(uintptr_t)((word & (HEAD_TAIL_COUNT_ONE - 1)) << 4);
 }
 static inline uint32_t head_word_count(uint64_t word)
 {
-    return (uint32_t)(word >> HEAD_TAIL_COUNT_SHIFT);
+    return (uint32_t)(word >> HEAD_TAIL_COUNT_SHIFT) & HEAD_TAIL_COUNT_MAX;
+}
+static inline uint32_t head_word_used(uint64_t word)
+{
+    return (uint32_t)(word >> HEAD_TAIL_USED_SHIFT);
+}
+
+static inline int64_t head_last_ms(const struct head_series *s)
+{
+    return atomic_load_explicit(&s->last_t_ms, memory_order_relaxed);
+}
+static inline void head_last_ms_set(struct head_series *s, int64_t t_ms)
+{
+    atomic_store_explicit(&s->last_t_ms, t_ms, memory_order_relaxed);
 }
 
 static inline void head_hot_prefetch(const struct head_series *s)
 {
     __builtin_prefetch(s, 1);
 }
-/* Second stage, once the hot struct has arrived: where the next sample goes. */
+/* Second stage, once the hot struct has arrived: the tail's header, and where the next sample goes. */
 static inline void head_tail_prefetch(const struct head_series *s)
 {
     uint64_t word = atomic_load_explicit(&s->tail, memory_order_relaxed);
     /* Of a series without samples this is some address near 0, which a prefetch may name. */
-    uintptr_t next = (uintptr_t)head_word_tail(word) + sizeof(struct head_tail) +
-                     head_word_count(word) * sizeof(uint64_t);
-    __builtin_prefetch((const void *)next, 1);
-    __builtin_prefetch((const void *)(next + s->tail_cap * sizeof(uint64_t)), 1);
+    uintptr_t tail = (uintptr_t)head_word_tail(word);
+    __builtin_prefetch((const void *)tail, 1);
+    __builtin_prefetch((const void *)(tail + sizeof(struct head_tail) + 24 + head_word_used(word)),
+                       1);
 }
+
+/* The word with one more sample, which is not one more of the open run, in the stream that the word
+ * names; 0: it does not fit. (tail.c) */
+uint64_t head_stream_put(uint64_t word, uint32_t ahead_ms, uint64_t bits);
 
 /* Append a plain float that is newer than all and finds room; false: take head_append. Counts
  * nothing. */
-static inline bool head_append_fast(struct head_series *s, int64_t t_ms, uint64_t bits)
+static inline bool head_append_fast(const struct head_front *f, struct head_series *s, int64_t t_ms,
+                                    uint64_t bits)
 {
     /* One comparison for "newer" and "of the same window": what is not newer wraps to a large
      * number. window_left_ms never reaches beyond INT64_MAX, so a sum cannot wrap. */
-    uint64_t ahead = (uint64_t)t_ms - (uint64_t)s->last_t_ms;
-    if (TSDB_UNLIKELY(ahead - 1 >= s->window_left_ms || s->fast_left == 0)) {
+    uint64_t ahead = (uint64_t)t_ms - (uint64_t)head_last_ms(s);
+    if (TSDB_UNLIKELY(ahead - 1 >= s->window_left_ms || !s->stream)) {
         return false;
     }
     uint64_t word = atomic_load_explicit(&s->tail, memory_order_relaxed); /* own store */
+    if (TSDB_UNLIKELY(head_word_count(word) >= f->chunk_samples)) {
+        return false;
+    }
     struct head_tail *t = head_word_tail(word);
-    uint32_t n = head_word_count(word);
-    TSDB_DASSERT(t && n + s->fast_left == s->tail_cap);
-    t->data[n] = (uint64_t)t_ms;
-    t->data[s->tail_cap + n] = bits;
+    uint64_t next = word + HEAD_TAIL_COUNT_ONE;
+    if (ahead == t->pace_ms && bits == t->data[HEAD_STREAM_LAST_VALUE]) {
+        t->run++; /* of at most TSDB_HEAD_CHUNK_SAMPLES_MAX samples */
+    } else {
+        next = head_stream_put(word, (uint32_t)ahead, bits);
+        if (TSDB_UNLIKELY(next == 0)) {
+            return false;
+        }
+    }
+    head_last_ms_set(s, t_ms);
     /* Release: partner is the load of tail in head/read.c. */
-    atomic_store_explicit(&s->tail, word + HEAD_TAIL_COUNT_ONE, memory_order_release);
-    s->fast_left--;
-    s->last_t_ms = t_ms;
+    atomic_store_explicit(&s->tail, next, memory_order_release);
     s->window_left_ms -= (uint32_t)ahead;
     return true;
 }

@@ -7,17 +7,18 @@
 #include <string.h>
 
 /* Was this block, loaded as the open one, sealed before the list was loaded? An in-order chunk of
- * the list that reaches up to the block's newest sample is made of it, of a grown copy of it, or of
+ * the list that reaches up to the block's first sample is made of it, of a grown copy of it, or of
  * what came after it (retention may have dropped its own). Late blocks are known by their number,
  * because what is sealed is a sorted copy. */
 static bool is_sealed(const struct head_snapshot *sn, struct head_tail *open, uint32_t count)
 {
     bool late = open->flags & HEAD_TAIL_LATE;
     TSDB_ASSERT(count > 0);
-    int64_t last_ms = head_tail_t(open)[count - 1];
+    /* A chunk made of a tail begins where the tail does, and later ones after it. */
+    int64_t first_ms = head_tail_first_ms(open);
     for (uint32_t i = sn->list_count; i-- > 0;) {
         const struct head_sealed *c = head_list_at(sn->list, i);
-        if (c->late == late && (late ? c->seq >= open->seq : c->max_ms >= last_ms)) {
+        if (c->late == late && (late ? c->seq >= open->seq : c->max_ms >= first_ms)) {
             return true;
         }
     }
@@ -32,6 +33,8 @@ void head_snapshot_take(const struct head_series *s, struct head_snapshot *sn)
     uint64_t word = atomic_load_explicit(&s->tail, memory_order_acquire);
     sn->tail = head_word_tail(word);
     sn->tail_count = head_word_count(word);
+    sn->tail_used = head_word_used(word);
+    sn->last_ms = head_last_ms(s); /* stored before the word was */
     sn->ooo = atomic_load_explicit(&s->ooo, memory_order_acquire);
     if (sn->ooo) {
         sn->ooo_count = atomic_load_explicit(&sn->ooo->count, memory_order_acquire);
@@ -69,6 +72,7 @@ static bool late_meets(struct head_tail *t, uint32_t count, struct tsdb_time_ran
 
 static struct piece piece_of(struct head_tail *t, uint32_t count)
 {
+    TSDB_ASSERT(!head_tail_is_stream(t));
     bool late = t->flags & HEAD_TAIL_LATE;
     return (struct piece){
         .kind = (enum tsdb_sample_kind)t->kind,
@@ -93,8 +97,42 @@ static void pieces_add(struct head_pieces *l, struct piece piece, struct head_se
 {
     TSDB_ASSERT(piece.count > 0 && (in_file != NULL) == (piece.t_ms == NULL));
     l->items[l->count] = piece;
+    l->decoded[l->count] = false;
     l->in_file[l->count++] = in_file;
     l->in_files += in_file != NULL;
+}
+
+/* A block in memory: columns are borrowed, a stream is decoded. */
+static enum tsdb_status pieces_add_block(struct head_pieces *l, struct tsdb_arena *arena,
+                                         struct head_tail *t, uint32_t count, uint32_t used)
+{
+    if (!head_tail_is_stream(t)) {
+        pieces_add(l, piece_of(t, count), NULL);
+        return TSDB_OK;
+    }
+    int64_t *t_ms = TSDB_ARENA_ARRAY(arena, int64_t, count);
+    uint64_t *value = t_ms ? TSDB_ARENA_ARRAY(arena, uint64_t, count) : NULL;
+    if (!value) {
+        return tsdb_arena_status(arena);
+    }
+    head_stream_decode(t, count, used, t_ms, value);
+    pieces_add(l,
+               (struct piece){.kind = TSDB_SAMPLE_FLOAT,
+                              .sorted = true,
+                              .count = count,
+                              .t_ms = t_ms,
+                              .value = value},
+               NULL);
+    l->decoded[l->count - 1] = true;
+    return TSDB_OK;
+}
+
+static enum tsdb_status pieces_init(struct head_pieces *l, uint32_t cap, struct tsdb_arena *arena)
+{
+    *l = (struct head_pieces){.items = TSDB_ARENA_ARRAY(arena, struct piece, cap)};
+    l->in_file = l->items ? TSDB_ARENA_ARRAY(arena, struct head_sealed *, cap) : NULL;
+    l->decoded = l->in_file ? TSDB_ARENA_ARRAY(arena, bool, cap) : NULL;
+    return l->decoded ? TSDB_OK : tsdb_arena_status(arena);
 }
 
 /* Pieces whose samples may lie in the range. Under a guard. */
@@ -103,15 +141,9 @@ static enum tsdb_status pieces_in(const struct head_series *s, struct tsdb_time_
 {
     struct head_snapshot sn;
     head_snapshot_take(s, &sn);
-    struct head_pieces l = {.items = TSDB_ARENA_ARRAY(arena, struct piece, sn.list_count + 2u)};
-    if (!l.items) {
-        return tsdb_arena_status(arena);
-    }
-    l.in_file = TSDB_ARENA_ARRAY(arena, struct head_sealed *, sn.list_count + 2u);
-    if (!l.in_file) {
-        return tsdb_arena_status(arena);
-    }
-    for (uint32_t i = 0; i < sn.list_count; i++) {
+    struct head_pieces l;
+    enum tsdb_status status = pieces_init(&l, sn.list_count + 2u, arena);
+    for (uint32_t i = 0; status == TSDB_OK && i < sn.list_count; i++) {
         struct head_sealed *c = head_list_at(sn.list, i);
         if (!meets(c->min_ms, c->max_ms, range) || in_blocks(c, view)) {
             continue;
@@ -123,17 +155,19 @@ static enum tsdb_status pieces_in(const struct head_series *s, struct tsdb_time_
                                       .count = c->count},
                        c);
         } else {
-            pieces_add(&l, piece_of(c->tail, c->count), NULL);
+            status = pieces_add_block(&l, arena, c->tail, c->count, c->tail->used);
         }
     }
-    if (sn.tail && sn.tail_count > 0) {
-        pieces_add(&l, piece_of(sn.tail, sn.tail_count), NULL);
+    if (status == TSDB_OK && sn.tail && meets(head_tail_first_ms(sn.tail), sn.last_ms, range)) {
+        status = pieces_add_block(&l, arena, sn.tail, sn.tail_count, sn.tail_used);
     }
-    if (sn.ooo && sn.ooo_count > 0) {
-        pieces_add(&l, piece_of(sn.ooo, sn.ooo_count), NULL);
+    if (status == TSDB_OK && sn.ooo) {
+        status = pieces_add_block(&l, arena, sn.ooo, sn.ooo_count, 0);
     }
-    *out = l;
-    return TSDB_OK;
+    if (status == TSDB_OK) {
+        *out = l;
+    }
+    return status;
 }
 
 bool head_may_have(const struct head_partition *p, uint32_t local, struct tsdb_time_range range,
@@ -141,7 +175,7 @@ bool head_may_have(const struct head_partition *p, uint32_t local, struct tsdb_t
 {
     struct head_snapshot sn;
     head_snapshot_take(head_hot(p, local), &sn);
-    if (sn.tail && meets(head_tail_t(sn.tail)[0], head_tail_t(sn.tail)[sn.tail_count - 1], range)) {
+    if (sn.tail && meets(head_tail_first_ms(sn.tail), sn.last_ms, range)) {
         return true;
     }
     for (uint32_t i = sn.list_count; i-- > 0;) {
@@ -214,7 +248,8 @@ static enum tsdb_status pieces_keep(struct head_pieces *l, struct tsdb_arena *ar
                                     struct sealed_ref *refs)
 {
     for (uint32_t i = 0; i < l->count; i++) {
-        enum tsdb_status status = l->in_file[i] ? TSDB_OK : piece_copy(arena, &l->items[i]);
+        bool keeps = l->in_file[i] || l->decoded[i];
+        enum tsdb_status status = keeps ? TSDB_OK : piece_copy(arena, &l->items[i]);
         if (status != TSDB_OK) {
             return status;
         }

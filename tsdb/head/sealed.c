@@ -32,9 +32,15 @@ struct head_sealed *head_sealed_create(struct head_partition *p, uint32_t local,
     if (!s) {
         return NULL;
     }
-    TSDB_ASSERT(count > 0 && count <= tail->cap);
-    s->min_ms = head_tail_t(tail)[0];
-    s->max_ms = head_tail_t(tail)[count - 1];
+    TSDB_ASSERT(count > 0);
+    s->min_ms = head_tail_first_ms(tail);
+    if (head_tail_is_stream(tail)) {
+        s->max_ms = head_last_ms(head_hot(p, local));
+    } else {
+        TSDB_ASSERT(count <= tail->cap);
+        s->max_ms = head_tail_t(tail)[count - 1];
+    }
+    TSDB_ASSERT(s->min_ms <= s->max_ms);
     TSDB_ASSERT(head_window_holds(p, s->min_ms, s->max_ms));
     s->count = count;
     s->local = local;
@@ -46,10 +52,18 @@ struct head_sealed *head_sealed_create(struct head_partition *p, uint32_t local,
     return s;
 }
 
-struct chunk_samples head_sealed_samples(const struct head_sealed *raw)
+struct chunk_samples head_sealed_samples(const struct head_sealed *raw,
+                                         struct head_sealed_room *room)
 {
     struct head_tail *t = raw->tail;
     TSDB_ASSERT(!raw->file && raw->count == head_tail_count(t));
+    if (head_tail_is_stream(t)) {
+        head_stream_decode(t, raw->count, t->used, room->t_ms, room->value);
+        return (struct chunk_samples){.kind = TSDB_SAMPLE_FLOAT,
+                                      .count = raw->count,
+                                      .t_ms = room->t_ms,
+                                      .value = room->value};
+    }
     return (struct chunk_samples){
         .kind = (enum tsdb_sample_kind)raw->kind,
         .count = raw->count,
@@ -434,7 +448,7 @@ static uint64_t series_seal_before(struct head_partition *p, uint32_t local, int
     struct head_series *s = head_hot(p, local);
     uint64_t sealed = 0;
     uint64_t word = atomic_load_explicit(&s->tail, memory_order_relaxed);
-    if (word && reaches_before(p, head_word_tail(word), 1, before_ms)) {
+    if (word && head_window_of(p, head_tail_first_ms(head_word_tail(word))).begin_ms < before_ms) {
         sealed += head_series_seal_tail(p, s, local);
     }
     struct head_tail *late = atomic_load_explicit(&s->ooo, memory_order_relaxed);

@@ -144,8 +144,14 @@ bool head_windows_age(struct head_partition *p, int64_t before_ms);
 struct head_sealed *head_seal_queue_take(struct head_partition *p);
 /* Give a chunk back that was taken and not sealed: at the end of the process. */
 void head_seal_queue_push(struct head_partition *p, struct head_sealed *s);
-/* The samples of a raw chunk: borrowed, the sealer's to read until it gives the chunk back. */
-struct chunk_samples head_sealed_samples(const struct head_sealed *raw);
+/* The samples of a raw chunk: borrowed, the sealer's to read until it gives the chunk back; those of
+ * one that is coded go to `room`. */
+struct head_sealed_room {
+    int64_t t_ms[TSDB_HEAD_CHUNK_SAMPLES_MAX];
+    uint64_t value[TSDB_HEAD_CHUNK_SAMPLES_MAX];
+};
+struct chunk_samples head_sealed_samples(const struct head_sealed *raw,
+                                         struct head_sealed_room *room);
 /* What is to replace a raw chunk: its samples lie in `file`, which is not acquired. For the owner's
  * mailbox (head_sealed_swap), or to be discarded. NULL: no memory. */
 struct head_sealed *head_sealed_in_file(struct head_sealed *raw, struct head_file *file,
@@ -167,7 +173,7 @@ void head_sealed_swap(struct head_partition *p, struct head_sealed *item);
  * recovery. */
 enum tsdb_status head_sealed_load(struct head_partition *p,
                                   const struct head_sealed *chunk) TSDB_WUR;
-/* Samples of a chunk (at most TSDB_CHUNK_SAMPLES) that lies in several windows of today's range, as
+/* Samples of a chunk (at most TSDB_HEAD_CHUNK_SAMPLES_MAX) that lies in several windows of today's range, as
  * raw chunks in its place of the list; copies. NOMEM ends recovery. */
 enum tsdb_status head_sealed_load_split(struct head_partition *p, uint32_t local, bool late,
                                         const struct chunk_samples *c) TSDB_WUR;

@@ -27,6 +27,7 @@ enum tsdb_status head_partition_create(uint32_t id, struct tsdb_epoch *epoch,
     tsdb_epoch_limbo_init(&p->limbo);
     atomic_init(&p->front.directory, NULL);
     atomic_init(&p->holes, 0);
+    p->front.chunk_samples = TSDB_CHUNK_SAMPLES;
     atomic_init(&p->seal_queue, NULL);
     atomic_init(&p->raw_pending, 0);
     head_windows_init(&p->windows);
@@ -59,6 +60,13 @@ void head_partition_configure(struct head_partition *p, int64_t range_ms, int64_
     p->windows.range_ms = range_ms > 0 ? range_ms : INT64_MAX;
     p->windows.most_ms = TSDB_MAX(range_max_ms, p->windows.range_ms);
     p->seal = seal;
+}
+
+void head_chunk_samples_set(struct head_partition *p, uint32_t samples)
+{
+    TSDB_ASSERT(samples > 0 && samples <= TSDB_HEAD_CHUNK_SAMPLES_MAX);
+    TSDB_ASSERT(p->front.series_count == 0);
+    p->front.chunk_samples = samples;
 }
 
 uint32_t head_series_count(const struct head_partition *p)
@@ -230,7 +238,7 @@ static void series_init(struct head_series *s)
     atomic_init(&s->tail, 0);
     atomic_init(&s->ooo, NULL);
     atomic_init(&s->chunks, NULL);
-    s->last_t_ms = INT64_MIN;
+    head_last_ms_set(s, INT64_MIN);
     s->wal_epoch = HEAD_EPOCH_NONE;
     s->generation = HEAD_GENERATION_FIRST;
 }
@@ -334,7 +342,7 @@ bool head_last_time(const struct head_partition *p, uint32_t local, int64_t *out
     if (!(s->flags & HEAD_SERIES_HAS_SAMPLES)) {
         return false;
     }
-    *out_ms = s->last_t_ms;
+    *out_ms = head_last_ms(s);
     return true;
 }
 

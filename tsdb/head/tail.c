@@ -2,14 +2,26 @@
 #include "tsdb/head/head_private.h"
 
 #include "base/assert.h"
+#include "compress/sample_stream.h"
 
 #include <string.h>
 
-/* Capacities of a tail: few steps, because each costs an allocation, a copy and a retirement (some
+/* Capacities of columns: few steps, because each costs an allocation, a copy and a retirement (some
  * 300 ns). After a series has filled a chunk it will fill the next one as well: start larger. */
 #define TAIL_CAP_SECOND     9u
 #define TAIL_CAP_THIRD      39u
 #define TAIL_CAP_AFTER_SEAL TAIL_CAP_THIRD
+
+/* Blocks of streams fill jemalloc's size classes. The first has room for the token that tells the
+ * pace, and so for all of a constant. The last bounds what a series holds, and so how many chunks
+ * (each with its reference) its samples are cut into: measured in docs/decisions/0012. */
+#define STREAM_UNIT        16u
+#define STREAM_HEAD_BYTES  (sizeof(struct head_tail) + HEAD_STREAM_TOKENS * sizeof(uint64_t))
+#define STREAM_BYTES_FIRST 48u
+#define STREAM_BYTES_MAX   1024u
+static_assert(STREAM_BYTES_MAX - STREAM_HEAD_BYTES <= HEAD_TAIL_USED_MAX, "bytes fit the word");
+static_assert(STREAM_BYTES_MAX / STREAM_UNIT <= UINT8_MAX, "units are a byte");
+static_assert(TSDB_HEAD_CHUNK_SAMPLES_MAX <= SAMPLE_STREAM_RUN_MAX, "a run of all");
 
 /* ---- raw histograms ---- */
 
@@ -43,7 +55,7 @@ void head_raw_free(struct tsdb_raw_histogram *h)
 
 struct head_tail *head_tail_create(uint32_t cap, enum tsdb_sample_kind kind, uint32_t flags)
 {
-    TSDB_ASSERT(cap > 0 && cap <= TSDB_CHUNK_SAMPLES);
+    TSDB_ASSERT(cap > 0 && cap <= TSDB_HEAD_CHUNK_SAMPLES_MAX);
     struct head_tail *t = tsdb_mem_alloc(HEAD_CATEGORY, head_tail_bytes(cap, flags));
     if (!t) {
         return NULL;
@@ -53,8 +65,15 @@ struct head_tail *head_tail_create(uint32_t cap, enum tsdb_sample_kind kind, uin
     t->kind = (uint8_t)kind;
     t->flags = (uint8_t)flags;
     t->seq = 0;
-    t->reserved = 0;
+    t->run = 0;
+    t->used = 0;
     return t;
+}
+
+static size_t tail_bytes(const struct head_tail *t)
+{
+    return head_tail_is_stream(t) ? t->units * (size_t)STREAM_UNIT
+                                  : head_tail_bytes(t->cap, t->flags);
 }
 
 /* The n-th sample; the caller publishes it. There is room. */
@@ -105,7 +124,7 @@ void head_tail_release(struct head_partition *p, struct head_tail *t, bool with_
         return;
     }
     uint32_t n = head_tail_count(t);
-    TSDB_ASSERT(n <= t->cap);
+    TSDB_ASSERT(head_tail_is_stream(t) || n <= t->cap);
     bool owns_values = with_values && t->kind != TSDB_SAMPLE_FLOAT;
     for (uint32_t i = 0; owns_values && i < n; i++) {
         struct tsdb_raw_histogram *h = head_raw_of(head_tail_value(t)[i]);
@@ -115,7 +134,7 @@ void head_tail_release(struct head_partition *p, struct head_tail *t, bool with_
             tsdb_epoch_retire(p->epoch, &p->limbo, HEAD_CATEGORY, h, raw_bytes(h));
         }
     }
-    size_t bytes = head_tail_bytes(t->cap, t->flags);
+    size_t bytes = tail_bytes(t);
     if (at_once) {
         tsdb_mem_free(HEAD_CATEGORY, t, bytes);
     } else {
@@ -149,27 +168,133 @@ uint32_t head_tail_find(struct head_tail *t, uint32_t n, int64_t t_ms)
     return low < n && times[low] == t_ms ? low : UINT32_MAX;
 }
 
-/* ---- the open tail ---- */
+/* ---- streams ---- */
 
-/* Publish the tail with its first n samples, and note what the fast path needs to know about it. */
-static void tail_publish(struct head_series *s, struct head_tail *t, uint32_t n)
+static uint8_t *stream_tokens(struct head_tail *t)
 {
-    bool plain = t->kind == TSDB_SAMPLE_FLOAT && !(t->flags & HEAD_TAIL_STARTS);
-    TSDB_ASSERT(n > 0 && n <= t->cap);
-    TSDB_ASSERT(!(t->flags & HEAD_TAIL_LATE));
-    s->tail_cap = (uint8_t)t->cap;
-    s->fast_left = plain ? (uint8_t)(t->cap - n) : 0;
-    TSDB_ASSERT((uintptr_t)t < HEAD_TAIL_COUNT_ONE);
-    /* Release: partner is the load of tail in head/read.c. */
-    atomic_store_explicit(&s->tail, (uint64_t)(uintptr_t)t | (uint64_t)n << HEAD_TAIL_COUNT_SHIFT,
-                          memory_order_release);
+    return (uint8_t *)(t->data + HEAD_STREAM_TOKENS);
 }
 
-/* Move the tail of n samples to the list. Its count in the window is the chunk's from now on. All
- * or nothing; the caller publishes the next tail, or none. */
-static bool tail_to_list(struct head_partition *p, struct head_series *s, uint32_t local,
-                         struct head_tail *full, uint32_t n)
+static struct head_tail *stream_alloc(size_t bytes)
 {
+    struct head_tail *t = tsdb_mem_alloc(HEAD_CATEGORY, bytes);
+    if (!t) {
+        return NULL;
+    }
+    TSDB_ASSERT((uintptr_t)t % STREAM_UNIT == 0 && (uintptr_t)t >> 4 < HEAD_TAIL_COUNT_ONE);
+    atomic_init(&t->count, 0);
+    t->units = (uint8_t)(bytes / STREAM_UNIT);
+    t->off_ms = 0;
+    t->kind = TSDB_SAMPLE_FLOAT;
+    t->flags = HEAD_TAIL_STREAM;
+    t->pace_ms = 0;
+    t->run = 0;
+    t->used = 0;
+    return t;
+}
+
+static struct head_tail *stream_create(const struct head_row *x)
+{
+    struct head_tail *t = stream_alloc(STREAM_BYTES_FIRST);
+    if (t) {
+        t->data[HEAD_STREAM_FIRST_T] = (uint64_t)x->t_ms;
+        t->data[HEAD_STREAM_FIRST_VALUE] = x->value;
+        t->data[HEAD_STREAM_LAST_VALUE] = x->value;
+    }
+    return t;
+}
+
+uint64_t head_stream_put(uint64_t word, uint32_t ahead_ms, uint64_t bits)
+{
+    struct head_tail *t = head_word_tail(word);
+    uint8_t token[SAMPLE_STREAM_BYTES_MAX];
+    struct sample_stream_end end = {t->data[HEAD_STREAM_LAST_VALUE], t->pace_ms, t->run, t->off_ms};
+    TSDB_ASSERT(head_tail_is_stream(t) && head_word_count(word) < TSDB_HEAD_CHUNK_SAMPLES_MAX);
+    uint32_t n = sample_stream_put(&end, ahead_ms, bits, token);
+    uint32_t used = head_word_used(word);
+    if (n > tail_bytes(t) - STREAM_HEAD_BYTES - used) {
+        return 0;
+    }
+    memcpy(stream_tokens(t) + used, token, n);
+    t->data[HEAD_STREAM_LAST_VALUE] = bits;
+    t->pace_ms = end.pace_ms;
+    t->run = (uint16_t)end.run;
+    t->off_ms = end.off_ms;
+    return word + HEAD_TAIL_COUNT_ONE + ((uint64_t)n << HEAD_TAIL_USED_SHIFT);
+}
+
+void head_stream_decode(const struct head_tail *t, uint32_t count, uint32_t used, int64_t *t_ms,
+                        uint64_t *value)
+{
+    TSDB_ASSERT(head_tail_is_stream(t) && count <= TSDB_HEAD_CHUNK_SAMPLES_MAX);
+    t_ms[0] = (int64_t)t->data[HEAD_STREAM_FIRST_T];
+    value[0] = t->data[HEAD_STREAM_FIRST_VALUE];
+    sample_stream_decode((const uint8_t *)(t->data + HEAD_STREAM_TOKENS), used, count, t_ms, value);
+}
+
+/* The next size class of a block. */
+static size_t stream_bytes_next(size_t bytes)
+{
+    return bytes + (bytes < 128 ? 16 : bytes < 256 ? 32 : bytes < 512 ? 64 : 128);
+}
+
+/* The word's stream in a larger block, with one more sample; 0 if that would be too large, or there is
+ * no memory (*out_failed). */
+static uint64_t stream_grow(uint64_t word, uint32_t ahead_ms, uint64_t bits, bool *out_failed)
+{
+    struct head_tail *t = head_word_tail(word);
+    uint32_t used = head_word_used(word);
+    uint8_t token[SAMPLE_STREAM_BYTES_MAX];
+    struct sample_stream_end end = {t->data[HEAD_STREAM_LAST_VALUE], t->pace_ms, t->run, t->off_ms};
+    size_t need = STREAM_HEAD_BYTES + used + sample_stream_put(&end, ahead_ms, bits, token);
+    size_t bytes = tail_bytes(t);
+    *out_failed = false;
+    while (bytes < need) {
+        bytes = stream_bytes_next(bytes);
+    }
+    if (bytes > STREAM_BYTES_MAX) {
+        return 0;
+    }
+    struct head_tail *grown = stream_alloc(bytes);
+    if (!grown) {
+        *out_failed = true;
+        return 0;
+    }
+    grown->pace_ms = t->pace_ms;
+    grown->run = t->run;
+    grown->off_ms = t->off_ms;
+    memcpy(grown->data, t->data, HEAD_STREAM_TOKENS * sizeof t->data[0] + used);
+    uint64_t same = word & ~(HEAD_TAIL_COUNT_ONE - 1);
+    return head_stream_put((uint64_t)(uintptr_t)grown >> 4 | same, ahead_ms, bits);
+}
+
+/* ---- the open tail ---- */
+
+/* Publish the tail with its first n samples. */
+static void word_publish(struct head_series *s, uint64_t word)
+{
+    struct head_tail *t = head_word_tail(word);
+    TSDB_ASSERT(t && head_word_count(word) > 0);
+    TSDB_ASSERT(!(t->flags & HEAD_TAIL_LATE));
+    s->stream = head_tail_is_stream(t);
+    /* Release: partner is the load of tail in head/read.c. */
+    atomic_store_explicit(&s->tail, word, memory_order_release);
+}
+
+static void tail_publish(struct head_series *s, struct head_tail *t, uint32_t n)
+{
+    TSDB_ASSERT((uintptr_t)t % STREAM_UNIT == 0 && (uintptr_t)t >> 4 < HEAD_TAIL_COUNT_ONE);
+    TSDB_ASSERT(n <= HEAD_TAIL_COUNT_MAX);
+    word_publish(s, (uint64_t)(uintptr_t)t >> 4 | (uint64_t)n << HEAD_TAIL_COUNT_SHIFT);
+}
+
+/* Move the tail that the word names to the list. Its count in the window is the chunk's from now on.
+ * All or nothing; the caller publishes the next tail, or none. */
+static bool tail_to_list(struct head_partition *p, struct head_series *s, uint32_t local,
+                         uint64_t word)
+{
+    struct head_tail *full = head_word_tail(word);
+    uint32_t n = head_word_count(word);
     TSDB_ASSERT(head_hot(p, local) == s);
     struct head_sealed *chunk = head_sealed_create(p, local, full, n);
     bool copied = false;
@@ -178,30 +303,45 @@ static bool tail_to_list(struct head_partition *p, struct head_series *s, uint32
         head_sealed_discard(chunk);
         return false;
     }
+    full->used = (uint16_t)head_word_used(word);
     head_tail_count_set(full, n);
     head_list_publish(p, s, list, copied, &chunk, 1);
     return true;
 }
 
-/* Seal the tail of n samples: the list first, then a new tail that already holds x. All or
- * nothing. */
-static bool tail_seal(struct head_partition *p, struct head_series *s, uint32_t local,
-                      struct head_tail *full, uint32_t n, enum tsdb_sample_kind kind,
-                      uint32_t starts, const struct head_row *x)
+/* A tail that holds x alone, not yet published. NULL: no memory. */
+static struct head_tail *tail_of_row(uint32_t cap, enum tsdb_sample_kind kind, uint32_t starts,
+                                     const struct head_row *x)
 {
-    uint32_t cap = n == TSDB_CHUNK_SAMPLES ? TAIL_CAP_AFTER_SEAL : HEAD_TAIL_CAP_FIRST;
-    TSDB_ASSERT(head_tail_t(full)[n - 1] < x->t_ms);
-    struct head_tail *next = head_tail_create(cap, kind, starts);
+    if (kind == TSDB_SAMPLE_FLOAT && !starts) {
+        return stream_create(x);
+    }
+    struct head_tail *t = head_tail_create(cap, kind, starts);
+    if (t) {
+        head_tail_put(t, 0, x);
+    }
+    return t;
+}
+
+/* Begin a tail with x; the one that the word names, if any, is sealed: the list first, then the new
+ * tail. All or nothing. */
+static bool tail_begin(struct head_partition *p, struct head_series *s, uint32_t local,
+                       uint64_t word, enum tsdb_sample_kind kind, uint32_t starts,
+                       const struct head_row *x)
+{
+    bool was_full = word && head_word_count(word) == TSDB_CHUNK_SAMPLES;
+    struct head_tail *next =
+        tail_of_row(was_full ? TAIL_CAP_AFTER_SEAL : HEAD_TAIL_CAP_FIRST, kind, starts, x);
     if (!next || !head_window_count(p, x->t_ms)) {
         head_tail_release(p, next, false, true);
         return false;
     }
-    if (!tail_to_list(p, s, local, full, n)) {
+    if (word && !tail_to_list(p, s, local, word)) {
         head_window_uncount(p, x->t_ms);
         head_tail_release(p, next, false, true);
         return false;
     }
-    head_tail_put(next, 0, x);
+    head_last_ms_set(s, x->t_ms);
     tail_publish(s, next, 1);
     return true;
 }
@@ -212,25 +352,68 @@ bool head_series_seal_tail(struct head_partition *p, struct head_series *s, uint
     if (word == 0) {
         return true;
     }
-    if (!tail_to_list(p, s, local, head_word_tail(word), head_word_count(word))) {
+    if (!tail_to_list(p, s, local, word)) {
         return false;
     }
-    s->fast_left = 0;
+    s->stream = false;
     atomic_store_explicit(&s->tail, 0, memory_order_release); /* partner: head/read.c */
     return true;
 }
 
-static bool tail_begin(struct head_partition *p, struct head_series *s, enum tsdb_sample_kind kind,
-                       uint32_t starts, const struct head_row *x)
+/* One more sample for a stream; seals it if it may not grow. */
+static bool stream_append(struct head_partition *p, struct head_series *s, uint32_t local,
+                          uint64_t word, const struct head_row *x)
 {
-    struct head_tail *t = head_tail_create(HEAD_TAIL_CAP_FIRST, kind, starts);
-    if (!t || !head_window_count(p, x->t_ms)) {
-        head_tail_release(p, t, false, true);
+    uint64_t ahead = (uint64_t)x->t_ms - (uint64_t)head_last_ms(s);
+    uint64_t next = 0;
+    bool failed = false;
+    if (head_word_count(word) < p->front.chunk_samples && ahead <= UINT32_MAX) {
+        next = head_stream_put(word, (uint32_t)ahead, x->value);
+        if (next == 0) {
+            next = stream_grow(word, (uint32_t)ahead, x->value, &failed);
+        }
+    }
+    if (failed) {
         return false;
     }
-    head_tail_put(t, 0, x);
-    tail_publish(s, t, 1);
+    if (next == 0) {
+        return tail_begin(p, s, local, word, TSDB_SAMPLE_FLOAT, 0, x);
+    }
+    head_last_ms_set(s, x->t_ms);
+    word_publish(s, next);
+    if (head_word_tail(next) != head_word_tail(word)) {
+        head_tail_release(p, head_word_tail(word), false, false);
+    }
     return true;
+}
+
+/* One more row for columns, which are not full. */
+static bool columns_append(struct head_partition *p, struct head_series *s, uint64_t word,
+                           const struct head_row *x)
+{
+    struct head_tail *t = head_word_tail(word);
+    uint32_t n = head_word_count(word);
+    struct head_tail *to = n < t->cap ? t : head_tail_grow(t, n);
+    if (!to) {
+        return false;
+    }
+    head_tail_put(to, n, x);
+    head_last_ms_set(s, x->t_ms);
+    tail_publish(s, to, n + 1);
+    if (to != t) {
+        head_tail_release(p, t, false, false);
+    }
+    return true;
+}
+
+/* Must x go into another tail than the one that the word names? */
+static bool tail_ends(const struct head_partition *p, uint64_t word, enum tsdb_sample_kind kind,
+                      uint32_t starts, int64_t t_ms)
+{
+    struct head_tail *t = head_word_tail(word);
+    return !head_tail_has_form(t, kind, starts) ||
+           (!head_tail_is_stream(t) && head_word_count(word) == TSDB_CHUNK_SAMPLES) ||
+           !head_window_holds(p, head_tail_first_ms(t), t_ms);
 }
 
 bool head_append_in_order(struct head_partition *p, struct head_series *s, uint32_t local,
@@ -238,34 +421,17 @@ bool head_append_in_order(struct head_partition *p, struct head_series *s, uint3
 {
     uint32_t starts = x->start_ms != 0 ? HEAD_TAIL_STARTS : 0;
     uint64_t word = atomic_load_explicit(&s->tail, memory_order_relaxed);
-    struct head_tail *t = head_word_tail(word);
-    uint32_t n = head_word_count(word);
-    TSDB_ASSERT(!(s->flags & HEAD_SERIES_HAS_SAMPLES) || s->last_t_ms < x->t_ms);
-    if (!t) {
-        if (!tail_begin(p, s, kind, starts, x)) {
-            return false;
-        }
-    } else if (!head_tail_has_form(t, kind, starts) || n == TSDB_CHUNK_SAMPLES ||
-               !head_window_holds(p, head_tail_t(t)[0], x->t_ms)) {
-        if (!tail_seal(p, s, local, t, n, kind, starts, x)) {
-            return false;
-        }
-    } else if (n == t->cap) {
-        struct head_tail *grown = head_tail_grow(t, n);
-        if (!grown) {
-            return false;
-        }
-        head_tail_put(grown, n, x);
-        tail_publish(s, grown, n + 1);
-        head_tail_release(p, t, false, false);
-    } else {
-        head_tail_put(t, n, x);
-        tail_publish(s, t, n + 1);
+    TSDB_ASSERT(!(s->flags & HEAD_SERIES_HAS_SAMPLES) || head_last_ms(s) < x->t_ms);
+    bool done = !word || tail_ends(p, word, kind, starts, x->t_ms)
+                    ? tail_begin(p, s, local, word, kind, starts, x)
+                : head_tail_is_stream(head_word_tail(word)) ? stream_append(p, s, local, word, x)
+                                                            : columns_append(p, s, word, x);
+    if (!done) {
+        return false;
     }
     /* The difference in unsigned arithmetic: a window may be longer than INT64_MAX. */
     uint64_t left = (uint64_t)head_window_of(p, x->t_ms).last_ms - (uint64_t)x->t_ms;
     s->window_left_ms = (uint32_t)TSDB_MIN(left, (uint64_t)UINT32_MAX);
-    s->last_t_ms = x->t_ms;
     s->flags |= HEAD_SERIES_HAS_SAMPLES;
     return true;
 }

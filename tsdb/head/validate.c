@@ -1,27 +1,45 @@
 /* The whole-structure check of a partition: for tests and debug builds. */
 #include "tsdb/head/head_private.h"
 
-static enum tsdb_status block_validate(struct head_tail *t, uint32_t n, struct tsdb_error *err)
+static enum tsdb_status times_validate(const int64_t *t_ms, uint32_t n, struct tsdb_error *err)
 {
-    if (n == 0 || n > t->cap || t->cap > TSDB_CHUNK_SAMPLES) {
-        return tsdb_error_set(err, TSDB_CORRUPT, "block of %u samples, capacity %u", n, t->cap);
-    }
-    bool sorted = !(t->flags & HEAD_TAIL_LATE) || (t->flags & HEAD_TAIL_SORTED);
-    for (uint32_t i = 1; sorted && i < n; i++) {
-        if (head_tail_t(t)[i - 1] >= head_tail_t(t)[i]) {
+    for (uint32_t i = 1; i < n; i++) {
+        if (t_ms[i - 1] >= t_ms[i]) {
             return tsdb_error_set(err, TSDB_CORRUPT, "times of sample %u do not rise", i);
         }
     }
     return TSDB_OK;
 }
 
+/* used: bytes of tokens, of a stream. *out_last_ms: of the last sample. */
+static enum tsdb_status block_validate(struct head_tail *t, uint32_t n, uint32_t used,
+                                       int64_t *out_last_ms, struct tsdb_error *err)
+{
+    bool stream = head_tail_is_stream(t);
+    uint32_t cap = stream ? TSDB_HEAD_CHUNK_SAMPLES_MAX : t->cap;
+    if (n == 0 || n > cap || cap > TSDB_HEAD_CHUNK_SAMPLES_MAX) {
+        return tsdb_error_set(err, TSDB_CORRUPT, "block of %u samples, capacity %u", n, cap);
+    }
+    if (stream) {
+        struct head_sealed_room room;
+        head_stream_decode(t, n, used, room.t_ms, room.value);
+        *out_last_ms = room.t_ms[n - 1];
+        return times_validate(room.t_ms, n, err);
+    }
+    *out_last_ms = head_tail_t(t)[n - 1];
+    bool sorted = !(t->flags & HEAD_TAIL_LATE) || (t->flags & HEAD_TAIL_SORTED);
+    return sorted ? times_validate(head_tail_t(t), n, err) : TSDB_OK;
+}
+
 /* A raw chunk's own fields, and that every chunk lies in one window. */
 static enum tsdb_status sealed_validate(const struct head_partition *p, const struct head_sealed *c,
                                         uint32_t at, struct tsdb_error *err)
 {
-    enum tsdb_status status = c->file ? TSDB_OK : block_validate(c->tail, c->count, err);
+    int64_t last_ms = c->max_ms;
+    enum tsdb_status status =
+        c->file ? TSDB_OK : block_validate(c->tail, c->count, c->tail->used, &last_ms, err);
     if (status == TSDB_OK && !c->file &&
-        (c->min_ms != head_tail_t(c->tail)[0] || c->max_ms != head_tail_t(c->tail)[c->count - 1] ||
+        (c->min_ms != head_tail_first_ms(c->tail) || c->max_ms != last_ms ||
          c->count != head_tail_count(c->tail))) {
         status = tsdb_error_set(err, TSDB_CORRUPT, "chunk %u: bounds are not its samples'", at);
     }
@@ -50,7 +68,8 @@ static enum tsdb_status series_validate(const struct head_partition *p, uint32_t
     uint32_t counts[2] = {sn.tail_count, sn.ooo_count};
     for (uint32_t i = 0; status == TSDB_OK && i < 2; i++) {
         if (open[i]) {
-            status = block_validate(open[i], counts[i], err);
+            int64_t last_ms = 0;
+            status = block_validate(open[i], counts[i], sn.tail_used, &last_ms, err);
             samples += counts[i];
         }
     }
@@ -67,7 +86,7 @@ static enum tsdb_status series_validate(const struct head_partition *p, uint32_t
         return tsdb_error_set(err, TSDB_CORRUPT, "%u samples read, %llu stored", all.count,
                               (unsigned long long)samples);
     }
-    bool newest_known = all.count == 0 || s->last_t_ms >= all.t_ms[all.count - 1];
+    bool newest_known = all.count == 0 || head_last_ms(s) >= all.t_ms[all.count - 1];
     return newest_known ? TSDB_OK
                         : tsdb_error_set(err, TSDB_CORRUPT, "newest sample is not the last one");
 }

@@ -83,7 +83,7 @@ static enum tsdb_status see_chunk(void *arg, const struct checkpoint_chunk *c,
 {
     (void)err;
     uint64_t *sum = arg;
-    TSDB_ASSERT(c->local < SERIES && c->count >= 1 && c->count <= TSDB_CHUNK_SAMPLES);
+    TSDB_ASSERT(c->local < SERIES && c->count >= 1 && c->count <= TSDB_HEAD_CHUNK_SAMPLES_MAX);
     TSDB_ASSERT(c->min_ms <= c->max_ms && c->file > 0 && c->len > 0);
     TSDB_ASSERT(c->kind <= TSDB_SAMPLE_HISTOGRAM_FLOAT);
     *sum = *sum * 31 + c->offset + c->file + c->late;

@@ -13,6 +13,7 @@ void hx_init(struct hx *h, uint64_t seed)
     h->options.random = tsdb_random_seeded(&h->prng);
     h->options.manual_steps = true;
     h->options.owner_count = 2;
+    h->options.head_chunk_samples = TSDB_CHUNK_SAMPLES; /* chunks of all kinds end alike */
     h->options.wal_segment_bytes = 1u << 16;
     h->options.wal_epoch_bytes = 1u << 13;
     h->options.cache_l2_bytes = 1u << 20;

@@ -269,6 +269,58 @@ static void head_append__histograms__duplicates_compare_raw_bytes(void **state)
     assert_valid(f);
 }
 
+/* Constants fill a chunk by their number and take no memory for it, full mantissas by their bytes. */
+static void head_append__streams__end_by_samples_or_bytes(void **state)
+{
+    struct fixture *f = *state;
+    head_chunk_samples_set(f->head, TSDB_HEAD_CHUNK_SAMPLES_MAX);
+    uint32_t constant = series(f, "constant");
+    uint32_t noise = series(f, "noise");
+    uint64_t first = 0;
+    for (uint32_t i = 0; i <= TSDB_HEAD_CHUNK_SAMPLES_MAX; i++) {
+        assert_int_equal(put(f, constant, i * 15000, 7), HEAD_APPENDED);
+        first = i == 0 ? tsdb_mem_used(TSDB_MEM_HEAD) : first;
+        if (i + 1 == TSDB_HEAD_CHUNK_SAMPLES_MAX) {
+            assert_int_equal(tsdb_mem_used(TSDB_MEM_HEAD), first);
+        }
+    }
+    assert_int_equal(atomic_load(&head_counters(f->head)->chunks), 1);
+    struct tsdb_prng prng;
+    tsdb_prng_init(&prng, 1);
+    for (uint32_t i = 0; i < 1000; i++) {
+        assert_int_equal(put(f, noise, i * 15000, tsdb_prng_next(&prng)), HEAD_APPENDED);
+    }
+    uint64_t chunks = atomic_load(&head_counters(f->head)->chunks) - 1;
+    assert_in_range(chunks, 1000 * 8 / 1024, 1000 * 10 / (1024 - 80));
+    tsdb_prng_init(&prng, 1);
+    struct tsdb_columns c = read_all(f, noise);
+    assert_int_equal(c.count, 1000);
+    for (uint32_t i = 0; i < 1000; i++) {
+        assert_int_equal(c.t_ms[i], i * 15000);
+        assert_int_equal(c.bits[i], tsdb_prng_next(&prng));
+    }
+    assert_int_equal(read_all(f, constant).count, TSDB_HEAD_CHUNK_SAMPLES_MAX + 1);
+    assert_valid(f);
+}
+
+/* A repeat of any sample of an open stream is found, of the last one and of those before. */
+static void head_append__repeats_of_a_stream__same_bits_pass_others_are_refused(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t s = series(f, "a");
+    for (int64_t i = 0; i < 50; i++) {
+        assert_int_equal(put(f, s, 1000 + i * 10, (uint64_t)(i / 9)), HEAD_APPENDED);
+        for (int64_t k = 0; k <= i; k++) {
+            assert_int_equal(put(f, s, 1000 + k * 10, (uint64_t)(k / 9)), HEAD_DUPLICATE_SAME);
+            assert_int_equal(put(f, s, 1000 + k * 10, 99), HEAD_DUPLICATE_CONFLICT);
+        }
+    }
+    assert_int_equal(put(f, s, 1005, 1), HEAD_APPENDED_OUT_OF_ORDER);
+    assert_int_equal(put(f, s, 999, 1), HEAD_APPENDED_OUT_OF_ORDER);
+    assert_int_equal(read_all(f, s).count, 52);
+    assert_valid(f);
+}
+
 static void head_drop_before__old_chunks__go_and_the_rest_stays(void **state)
 {
     struct fixture *f = *state;
@@ -632,8 +684,9 @@ static struct model_sample model_sample_draw(struct tsdb_prng *r, int64_t *now)
     if (tsdb_prng_below(r, 60) == 0) {
         x.start_ms = 1 + (int64_t)tsdb_prng_below(r, 100);
     }
-    x.value = x.kind == TSDB_SAMPLE_FLOAT ? tsdb_prng_below(r, 3)
-                                          : tsdb_double_bits((double)tsdb_prng_below(r, 3));
+    double v = (double)tsdb_prng_below(r, 3);
+    bool odd = x.kind == TSDB_SAMPLE_FLOAT && tsdb_prng_below(r, 8) == 0;
+    x.value = odd ? tsdb_prng_next(r) : tsdb_double_bits(v);
     return x;
 }
 
@@ -674,6 +727,7 @@ static void head__random_appends__agree_with_naive_arrays(void **state)
         void *inner = NULL;
         setup(&inner);
         struct fixture *f = inner;
+        head_chunk_samples_set(f->head, seed % 2 ? TSDB_HEAD_CHUNK_SAMPLES_MAX : 7);
         for (uint32_t s = 0; s < MODEL_SERIES; s++) {
             char name[8];
             snprintf(name, sizeof name, "s%u", s);
@@ -811,6 +865,8 @@ static const struct CMUnitTest tests[] = {
     T(head_append__nan_payloads_and_signed_zero__are_different_values),
     T(head_append__kinds_and_starts_in_turn__keep_their_own_form),
     T(head_append__histograms__duplicates_compare_raw_bytes),
+    T(head_append__streams__end_by_samples_or_bytes),
+    T(head_append__repeats_of_a_stream__same_bits_pass_others_are_refused),
     T(head_drop_before__old_chunks__go_and_the_rest_stays),
     T(head_wal_base__epochs__hold_only_what_was_logged_in_them),
     T(head_series_hole__between_series__takes_an_id_and_is_told_apart),

@@ -22,9 +22,12 @@ static int64_t late_time_of(uint32_t i)
 {
     return (int64_t)i * 10 - 1055;
 }
+/* Any bits, a counter, runs: every form of a token. */
 static uint64_t value_of(uint32_t s, int64_t t)
 {
-    return (uint64_t)t * 2654435761u + s;
+    return s == 0   ? (uint64_t)t * 2654435761u + s
+           : s == 1 ? tsdb_double_bits((double)t * 2)
+                    : tsdb_double_bits((double)(t / 400));
 }
 
 struct shared {

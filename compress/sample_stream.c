@@ -1,0 +1,180 @@
+#include "compress/sample_stream.h"
+
+#include "base/assert.h"
+#include "base/bytes.h"
+#include "compress/value_pack.h"
+
+#include <string.h>
+
+enum {
+    CONTROL_OFF_PACE = VALUE_PACK_MODE_COUNT,
+    CONTROL_NEW_PACE,
+    CONTROL_OFF_SAME,
+    CONTROL_RUN, /* + log2 of the length */
+    RUN_BITS_MAX = 7,
+    CONTROL_STEP_0 = CONTROL_RUN + RUN_BITS_MAX, /* + zigzag of the step, which is not 0 */
+    STEP_MAX = UINT8_MAX - CONTROL_STEP_0,
+};
+static_assert(CONTROL_STEP_0 == 68, "as the header says");
+static_assert(SAMPLE_STREAM_RUN_MAX < (8u << RUN_BITS_MAX), "seven longest runs and the rest");
+
+static uint8_t *put_run(uint8_t *p, uint32_t run)
+{
+    TSDB_ASSERT(run <= SAMPLE_STREAM_RUN_MAX);
+    for (; run >= 1u << RUN_BITS_MAX; run -= 1u << RUN_BITS_MAX) {
+        *p++ = CONTROL_RUN + RUN_BITS_MAX;
+    }
+    for (uint32_t bit = 0; run > 0; bit++, run >>= 1) {
+        if (run & 1) {
+            *p++ = (uint8_t)(CONTROL_RUN + bit);
+        }
+    }
+    return p;
+}
+
+/* Two samples in a row off the pace by the same time tell that the pace is another one; else it
+ * stays, so that samples that come a little early or late take one byte. */
+static bool stays_off(const struct sample_stream_end *end, int64_t off)
+{
+    return end->pace_ms != 0 && INT8_MIN <= off && off <= INT8_MAX && off != end->off_ms;
+}
+
+static uint8_t *put_value(uint8_t *p, const struct value_packed *v)
+{
+    if (v->mode == VALUE_PACK_INT_DELTA && v->packed <= STEP_MAX) {
+        *p++ = (uint8_t)(CONTROL_STEP_0 + v->packed);
+        return p;
+    }
+    *p++ = (uint8_t)v->mode;
+    for (uint32_t i = 0; i < v->bytes; i++) {
+        *p++ = (uint8_t)(v->packed >> (8 * i));
+    }
+    return p;
+}
+
+uint32_t sample_stream_put(struct sample_stream_end *end, uint32_t ahead_ms, uint64_t value,
+                           uint8_t *out)
+{
+    struct value_packed v = value_pack(value, true, end->value);
+    int64_t off = (int64_t)ahead_ms - end->pace_ms;
+    uint8_t *p = put_run(out, end->run);
+    TSDB_ASSERT(ahead_ms > 0);
+    if (end->run > 0 || off == 0) {
+        end->off_ms = 0;
+    }
+    end->run = 0;
+    end->value = value;
+    bool same = false;
+    if (off == 0) {
+        TSDB_ASSERT(v.mode != VALUE_PACK_SAME);
+    } else if (stays_off(end, off)) {
+        same = v.mode == VALUE_PACK_SAME;
+        *p++ = same ? CONTROL_OFF_SAME : CONTROL_OFF_PACE;
+        *p++ = (uint8_t)(int8_t)off;
+        end->off_ms = (int8_t)off;
+    } else {
+        *p++ = CONTROL_NEW_PACE;
+        p = tsdb_put_uvarint(p, ahead_ms);
+        end->pace_ms = ahead_ms;
+        end->off_ms = 0;
+    }
+    p = same ? p : put_value(p, &v);
+    TSDB_ASSERT((size_t)(p - out) <= SAMPLE_STREAM_BYTES_MAX);
+    return (uint32_t)(p - out);
+}
+
+/* ---- reading ---- */
+
+struct decoder {
+    const uint8_t *p, *end;
+    uint64_t pace_ms;
+    uint64_t t_ms; /* of the last sample, in arithmetic that wraps */
+    uint64_t value;
+};
+
+/* `n` little-endian bytes. */
+static inline uint64_t load_bytes(const uint8_t *p, const uint8_t *end, uint32_t n)
+{
+    if (TSDB_LIKELY(end - p >= 8)) {
+        return tsdb_load_le64(p); /* value_unpack masks what is too much */
+    }
+    uint64_t x = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        x |= (uint64_t)p[i] << (8 * i);
+    }
+    return x;
+}
+
+static inline uint8_t next_byte(struct decoder *d)
+{
+    TSDB_ASSERT(d->p < d->end);
+    return *d->p++;
+}
+
+/* The value of a token whose last control this is. */
+static inline void get_value(struct decoder *d, uint8_t control)
+{
+    if (control > CONTROL_STEP_0) {
+        d->value = value_unpack(VALUE_PACK_INT_DELTA, (uint64_t)control - CONTROL_STEP_0, d->value);
+        return;
+    }
+    uint32_t bytes = value_pack_bytes(control);
+    TSDB_ASSERT(bytes <= (size_t)(d->end - d->p));
+    d->value = value_unpack(control, load_bytes(d->p, d->end, bytes), d->value);
+    d->p += bytes;
+}
+
+/* A token off the pace. */
+static inline void get_off_pace(struct decoder *d, uint8_t control)
+{
+    uint64_t ahead = d->pace_ms;
+    if (control == CONTROL_NEW_PACE) {
+        d->p = tsdb_get_uvarint(d->p, d->end, &ahead);
+        TSDB_ASSERT(d->p);
+        d->pace_ms = ahead;
+    } else {
+        ahead += (uint64_t)(int64_t)(int8_t)next_byte(d);
+    }
+    d->t_ms += ahead;
+    if (control != CONTROL_OFF_SAME) {
+        get_value(d, next_byte(d));
+    }
+}
+
+static uint32_t fill_run(struct decoder *d, uint32_t from, uint32_t n, int64_t *t_ms,
+                         uint64_t *value)
+{
+    for (uint32_t i = from; i < from + n; i++) {
+        d->t_ms += d->pace_ms;
+        t_ms[i] = (int64_t)d->t_ms;
+        value[i] = d->value;
+    }
+    return from + n;
+}
+
+void sample_stream_decode(const uint8_t *src, uint32_t len, uint32_t count, int64_t *t_ms,
+                          uint64_t *value)
+{
+    TSDB_ASSERT(count > 0);
+    struct decoder d = {src, src + len, 0, (uint64_t)t_ms[0], value[0]};
+    uint32_t i = 1;
+    while (d.p < d.end) {
+        uint8_t control = *d.p++;
+        TSDB_ASSERT(i < count);
+        if (control >= CONTROL_RUN && control <= CONTROL_STEP_0) {
+            uint32_t run = 1u << (control - CONTROL_RUN);
+            TSDB_ASSERT(run <= count - i);
+            i = fill_run(&d, i, run, t_ms, value);
+            continue;
+        }
+        if (control >= CONTROL_OFF_PACE && control < CONTROL_RUN) {
+            get_off_pace(&d, control);
+        } else {
+            d.t_ms += d.pace_ms;
+            get_value(&d, control);
+        }
+        t_ms[i] = (int64_t)d.t_ms;
+        value[i++] = d.value;
+    }
+    fill_run(&d, i, count - i, t_ms, value);
+}
