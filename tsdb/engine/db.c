@@ -57,8 +57,9 @@ static enum tsdb_status options_fill(const struct tsdb_options *in, struct tsdb_
     out->cache_l2_bytes = in->cache_l2_bytes ? in->cache_l2_bytes : CACHE_L2_BYTES;
     out->overdue_chunks = in->overdue_chunks ? in->overdue_chunks : OVERDUE_CHUNKS;
     out->block_files_max = in->block_files_max ? in->block_files_max : BLOCK_FILES_MAX;
-    out->head_file_bytes_max =
-        in->head_file_bytes_max ? in->head_file_bytes_max : HEAD_FILE_BYTES_MAX;
+    out->head_file_bytes_max = in->head_file_bytes_max
+                                   ? TSDB_MIN(in->head_file_bytes_max, SEALED_FILE_BYTES_MAX)
+                                   : HEAD_FILE_BYTES_MAX;
     out->replay_seal_chunks = in->replay_seal_chunks ? in->replay_seal_chunks : REPLAY_SEAL_CHUNKS;
     if (out->owner_count > TSDB_OWNERS_MAX) {
         return tsdb_error_set(err, TSDB_INVALID, "%u owners, at most %d",

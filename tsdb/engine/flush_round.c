@@ -189,11 +189,10 @@ struct gather {
     uint64_t looked_at;
 };
 
-static void note_chunk(void *arg, uint32_t at, struct head_sealed *s)
+static void note_chunk(void *arg, tsdb_series_ref ref, uint32_t at, struct head_sealed *s)
 {
     struct gather *g = arg;
     struct flush_round *r = g->r;
-    tsdb_series_ref ref = tsdb_series_make(s->partition, s->local);
     uint32_t window = window_index(r, s);
     g->looked_at++;
     if (window == UINT32_MAX) {

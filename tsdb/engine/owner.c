@@ -16,9 +16,9 @@
 
 /* ---- the mailbox: from the sealer ---- */
 
-void owner_mailbox_push(struct owner *o, struct head_sealed *item)
+void owner_mailbox_push(struct owner *o, struct head_raw_chunk *item)
 {
-    struct head_sealed *first = atomic_load_explicit(&o->mailbox, memory_order_relaxed);
+    struct head_raw_chunk *first = atomic_load_explicit(&o->mailbox, memory_order_relaxed);
     do {
         item->next = first;
         /* Release: partner is owner_mailbox_apply. */
@@ -32,16 +32,17 @@ size_t owner_mailbox_apply(struct owner *o)
         return 0;
     }
     size_t n = 0;
-    struct head_sealed *newest = atomic_exchange_explicit(&o->mailbox, NULL, memory_order_acquire);
-    struct head_sealed *item = NULL;
+    struct head_raw_chunk *newest =
+        atomic_exchange_explicit(&o->mailbox, NULL, memory_order_acquire);
+    struct head_raw_chunk *item = NULL;
     while (newest) { /* oldest first: what is in files is always the first part of a list */
-        struct head_sealed *next = newest->next;
+        struct head_raw_chunk *next = newest->next;
         newest->next = item;
         item = newest;
         newest = next;
     }
     while (item) {
-        struct head_sealed *next = item->next;
+        struct head_raw_chunk *next = item->next;
         TSDB_ASSERT(o->partition_begin <= item->partition && item->partition < o->partition_end);
         head_sealed_swap(o->partitions[item->partition].head, item);
         item = next;

@@ -63,7 +63,7 @@ struct owner {
     struct series_limits *limits;    /* NULL: none but series_max */
     void *backlog[64];
     uint32_t backlog_begin, backlog_count;
-    _Atomic(struct head_sealed *) mailbox; /* chunks that are in files now: from the sealer */
+    _Atomic(struct head_raw_chunk *) mailbox; /* chunks that are in files now: from the sealer */
     struct owner_job jobs[OWNER_JOB_COUNT];
     struct partition_mark marks[TSDB_PARTITIONS]; /* of the last OWNER_JOB_MARK; own range */
 };
@@ -76,7 +76,7 @@ void owner_job_request(struct owner *o, enum owner_job_kind kind, uint64_t argum
 bool owner_job_done(const struct owner *o, enum owner_job_kind kind, uint64_t *out_work);
 
 /* Any thread: put a chunk into the mailbox (head_sealed_swap). */
-void owner_mailbox_push(struct owner *o, struct head_sealed *item);
+void owner_mailbox_push(struct owner *o, struct head_raw_chunk *item);
 /* Apply what is in the mailbox: owner_step, and the end of the process, when no owner runs. */
 size_t owner_mailbox_apply(struct owner *o);
 

@@ -17,10 +17,10 @@
 struct sealer {
     struct sealer_options o;
     struct head_file *current; /* NULL: none yet, or the last one failed or is full */
-    struct head_sealed *pending, **pending_end; /* taken from queues, oldest first */
+    struct head_raw_chunk *pending, **pending_end; /* taken from queues, oldest first */
     struct tsdb_buf buf;
-    struct head_sealed_room room;           /* samples of the chunk under way */
-    struct head_sealed *made[BATCH_CHUNKS]; /* of the batch under way */
+    struct head_sealed_room room;              /* samples of the chunk under way */
+    struct head_raw_chunk *made[BATCH_CHUNKS]; /* of the batch under way */
     uint32_t made_count;
     int64_t retry_ns;
     _Atomic(uint64_t) chunks, samples, bytes, failures, drained; /* relaxed */
@@ -44,7 +44,7 @@ void sealer_destroy(struct sealer *s)
     if (!s) {
         return;
     }
-    for (struct head_sealed *c = s->pending, *next; c; c = next) {
+    for (struct head_raw_chunk *c = s->pending, *next; c; c = next) {
         next = c->next;
         head_seal_queue_push(s->o.heads[c->partition], c);
     }
@@ -68,10 +68,10 @@ static void take_queues(struct sealer *s)
 /* ---- a batch ---- */
 
 /* Room for the chunk at the end of the buffer and a head_sealed for it; false: no memory. */
-static bool chunk_put(struct sealer *s, struct head_sealed *raw, uint64_t file_bytes)
+static bool chunk_put(struct sealer *s, struct head_raw_chunk *raw, uint64_t file_bytes)
 {
     TSDB_ASSERT(s->current && s->made_count < BATCH_CHUNKS);
-    struct chunk_samples samples = head_sealed_samples(raw, &s->room);
+    struct chunk_samples samples = head_raw_samples(raw, &s->room);
     uint8_t *frame =
         tsdb_buf_reserve(&s->buf, chunk_encoded_bytes_max(&samples) + HEAD_FILE_FRAME_BYTES);
     if (!frame) {
@@ -81,13 +81,13 @@ static bool chunk_put(struct sealer *s, struct head_sealed *raw, uint64_t file_b
     uint64_t offset = file_bytes + s->buf.len;
     size_t len = chunk_encode(&samples, NULL, frame + 4);
     TSDB_ASSERT(len <= UINT32_MAX - HEAD_FILE_FRAME_BYTES);
-    struct head_sealed *item = head_sealed_in_file(raw, s->current, offset, (uint32_t)len);
-    if (!item) {
+    raw->replacement = head_sealed_in_file(raw, s->current, offset, (uint32_t)len);
+    if (!raw->replacement) {
         return false;
     }
     head_file_frame_end(s->current, offset, frame, (uint32_t)len);
     s->buf.len += len + HEAD_FILE_FRAME_BYTES;
-    s->made[s->made_count++] = item;
+    s->made[s->made_count++] = raw;
     return true;
 }
 
@@ -97,12 +97,12 @@ static void batch_deliver(struct sealer *s)
     uint64_t samples = 0;
     bool wake[TSDB_OWNERS_MAX] = {false};
     for (uint32_t i = 0; i < s->made_count; i++) {
-        struct head_sealed *item = s->made[i];
-        uint32_t owner = s->o.owner_of[item->partition];
-        s->pending = item->raw->next;
-        samples += item->count;
-        head_file_acquire(item->file);
-        owner_mailbox_push(&s->o.owners[owner], item); /* from here on the owner's, as is its raw */
+        struct head_raw_chunk *raw = s->made[i];
+        uint32_t owner = s->o.owner_of[raw->partition];
+        s->pending = raw->next;
+        samples += raw->sealed.count;
+        head_file_acquire(raw->replacement->file);
+        owner_mailbox_push(&s->o.owners[owner], raw); /* from here on the owner's */
         wake[owner] = true;
     }
     for (uint32_t i = 0; i < TSDB_OWNERS_MAX; i++) {
@@ -121,7 +121,8 @@ static void batch_deliver(struct sealer *s)
 static void batch_discard(struct sealer *s)
 {
     for (uint32_t i = 0; i < s->made_count; i++) {
-        head_sealed_discard(s->made[i]);
+        head_sealed_discard(s->made[i]->replacement);
+        s->made[i]->replacement = NULL;
     }
 }
 
@@ -144,7 +145,7 @@ static enum tsdb_status batch_write(struct sealer *s, struct tsdb_error *err)
         return status;
     }
     uint64_t file_bytes = atomic_load_explicit(&s->current->bytes, memory_order_relaxed);
-    for (struct head_sealed *c = s->pending; c; c = c->next) {
+    for (struct head_raw_chunk *c = s->pending; c; c = c->next) {
         if (s->made_count == BATCH_CHUNKS || s->buf.len >= BATCH_BYTES ||
             !chunk_put(s, c, file_bytes)) {
             break;

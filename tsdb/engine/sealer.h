@@ -1,7 +1,7 @@
 /* The sealer: from raw sealed chunks to encoded ones in head files.
  *
  * sealer_step takes what owners have queued, encodes a batch, appends it to the current head file,
- * syncs, and puts a head_sealed {file} for each chunk into its owner's mailbox. A batch is durable
+ * syncs, and puts each chunk, with the head_sealed that replaces it, into its owner's mailbox. A batch is durable
  * before anybody refers to it. If a file fails, its successor is tried after a pause; chunks wait
  * in memory, none is lost.
  *

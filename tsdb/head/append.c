@@ -68,8 +68,9 @@ static bool series_find(const struct head_partition *p, struct head_series *s, u
         return true;
     }
     struct head_list *l = atomic_load_explicit(&s->chunks, memory_order_relaxed);
-    const struct head_sealed *c = l ? head_list_find_ordered(l, t_ms) : NULL;
-    return c && block_find(c->tail, c->count, c->tail->used, t_ms, out);
+    struct head_sealed *c = l ? head_list_find_ordered(l, t_ms) : NULL;
+    struct head_tail *t = c ? head_raw_chunk_of(c)->tail : NULL;
+    return t && block_find(t, c->count, t->used, t_ms, out);
 }
 
 static bool same_value(const struct found *have, enum tsdb_sample_kind kind, uint64_t value)

@@ -2,7 +2,7 @@
  *
  * Per series a hot struct of one cache line (open tail, its count and bytes, chunk list, newest time,
  * last float logged and its epoch, generation) and an append-only tail. Plain floats are coded as they
- * come (compress/sample_stream.h), in a block that grows from 48 bytes to 1 KiB, or up to
+ * come (compress/sample_stream.h), in a block that grows from 48 bytes to 768 bytes, or up to
  * head_chunk_samples_set; all else stands in columns, which grow 4, 9, 39 up to
  * TSDB_CHUNK_SAMPLES. Then it becomes a sealed chunk as it is; the sealer replaces that by a
  * reference into a head file (tsdb/head/sealed.h). Samples older than the series' newest go to its

@@ -116,8 +116,8 @@ struct head_partition {
     struct head_leaving leaving;       /* owner */
     struct tsdb_epoch_limbo limbo;     /* owner */
     _Atomic(uint32_t) holes;
-    bool seal;                                /* immutable after configure */
-    _Atomic(struct head_sealed *) seal_queue; /* raw chunks, newest first: owner to sealer */
+    bool seal;                                   /* immutable after configure */
+    _Atomic(struct head_raw_chunk *) seal_queue; /* raw chunks, newest first: owner to sealer */
     _Atomic(uint32_t) raw_pending;
     struct head_windows windows;
     struct head_late_set late;             /* owner */
@@ -252,7 +252,7 @@ static inline struct head_sealed *head_list_at(struct head_list *l, uint32_t i)
     /* Acquire: partner is the owner's release when it swaps a chunk. */
     return atomic_load_explicit(&l->items[i], memory_order_acquire);
 }
-/* A raw chunk of the samples of `tail` (sorted, not empty, of one window), not yet in any list. A
+/* A raw chunk (its front part) of the samples of `tail` (sorted, not empty, of one window), not yet in any list. A
  * stream is the series' open tail. */
 struct head_sealed *head_sealed_create(struct head_partition *p, uint32_t local,
                                        struct head_tail *tail, uint32_t count);
@@ -265,7 +265,7 @@ void head_list_publish(struct head_partition *p, struct head_series *s, struct h
                        bool copied, struct head_sealed *const *chunks, uint32_t n);
 void head_list_destroy(struct head_partition *p, struct head_list *l);
 /* The in-order chunk in memory in whose bounds t_ms lies, or NULL. */
-const struct head_sealed *head_list_find_ordered(struct head_list *l, int64_t t_ms);
+struct head_sealed *head_list_find_ordered(struct head_list *l, int64_t t_ms);
 /* Take away the list of a series that has no chunks. */
 void head_list_drop(struct head_partition *p, struct head_series *s);
 

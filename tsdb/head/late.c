@@ -67,7 +67,7 @@ static struct head_sealed *sealed_part(struct head_partition *p, uint32_t local,
 void head_parts_discard(struct head_partition *p, struct head_sealed **parts, uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++) {
-        head_tail_release(p, parts[i]->tail, false, true);
+        head_tail_release(p, head_raw_chunk_of(parts[i])->tail, false, true);
         head_sealed_discard(parts[i]);
     }
 }

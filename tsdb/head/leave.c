@@ -34,7 +34,7 @@ static bool is_silent(const struct head_series *s, int64_t silent_ms)
 {
     /* What was logged last, if anything was: all else of its samples is gone. */
     bool stale = s->wal_epoch != HEAD_EPOCH_NONE && s->wal_bits == TSDB_STALE_NAN_BITS;
-    return stale || !(s->flags & HEAD_SERIES_HAS_SAMPLES) || s->last_t_ms < silent_ms;
+    return stale || !(s->flags & HEAD_SERIES_HAS_SAMPLES) || head_last_ms(s) < silent_ms;
 }
 
 static bool is_empty(const struct head_series *s)

@@ -24,11 +24,12 @@ static bool series_end_open(struct head_partition *p, struct head_series *s, uin
     return head_series_seal_tail(p, s, local) && head_series_seal_late(p, s, local);
 }
 
-enum tsdb_status head_sealed_load(struct head_partition *p, const struct head_sealed *chunk)
+enum tsdb_status head_sealed_load(struct head_partition *p, uint32_t local,
+                                  const struct head_sealed *chunk)
 {
-    TSDB_ASSERT(chunk->local < p->front.series_count && chunk->file && chunk->count > 0);
-    struct head_series *s = head_hot(p, chunk->local);
-    if (!series_end_open(p, s, chunk->local)) {
+    TSDB_ASSERT(local < p->front.series_count && chunk->file && chunk->count > 0);
+    struct head_series *s = head_hot(p, local);
+    if (!series_end_open(p, s, local)) {
         return TSDB_NOMEM;
     }
     TSDB_ASSERT(head_window_holds(p, chunk->min_ms, chunk->max_ms));
@@ -45,8 +46,6 @@ enum tsdb_status head_sealed_load(struct head_partition *p, const struct head_se
     own->min_ms = chunk->min_ms;
     own->max_ms = chunk->max_ms;
     own->count = chunk->count;
-    own->local = chunk->local;
-    own->partition = (uint8_t)p->id;
     own->kind = chunk->kind;
     own->late = chunk->late;
     own->file = chunk->file;

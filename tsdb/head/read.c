@@ -155,7 +155,8 @@ static enum tsdb_status pieces_in(const struct head_series *s, struct tsdb_time_
                                       .count = c->count},
                        c);
         } else {
-            status = pieces_add_block(&l, arena, c->tail, c->count, c->tail->used);
+            struct head_tail *t = head_raw_chunk_of(c)->tail;
+            status = pieces_add_block(&l, arena, t, c->count, t->used);
         }
     }
     if (status == TSDB_OK && sn.tail && meets(head_tail_first_ms(sn.tail), sn.last_ms, range)) {

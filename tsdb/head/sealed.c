@@ -5,8 +5,6 @@
 
 #include <string.h>
 
-#define LIST_CAP_FIRST 2u
-
 static size_t list_bytes(uint32_t cap)
 {
     return sizeof(struct head_list) + cap * sizeof(struct head_sealed *);
@@ -28,11 +26,12 @@ static uint64_t flushed_in(const struct head_sealed *s)
 struct head_sealed *head_sealed_create(struct head_partition *p, uint32_t local,
                                        struct head_tail *tail, uint32_t count)
 {
-    struct head_sealed *s = tsdb_mem_alloc_zero(HEAD_CATEGORY, sizeof *s);
-    if (!s) {
+    struct head_raw_chunk *c = tsdb_mem_alloc_zero(HEAD_CATEGORY, sizeof *c);
+    if (!c) {
         return NULL;
     }
-    TSDB_ASSERT(count > 0);
+    struct head_sealed *s = &c->sealed;
+    TSDB_ASSERT(count > 0 && count <= TSDB_HEAD_CHUNK_SAMPLES_MAX);
     s->min_ms = head_tail_first_ms(tail);
     if (head_tail_is_stream(tail)) {
         s->max_ms = head_last_ms(head_hot(p, local));
@@ -42,96 +41,99 @@ struct head_sealed *head_sealed_create(struct head_partition *p, uint32_t local,
     }
     TSDB_ASSERT(s->min_ms <= s->max_ms);
     TSDB_ASSERT(head_window_holds(p, s->min_ms, s->max_ms));
-    s->count = count;
-    s->local = local;
-    s->seq = tail->seq;
-    s->partition = (uint8_t)p->id;
+    s->count = (uint16_t)count;
     s->kind = tail->kind;
     s->late = (tail->flags & HEAD_TAIL_LATE) != 0;
-    s->tail = tail;
+    s->seq = s->late ? tail->seq : 0;
+    c->local = local;
+    c->partition = (uint8_t)p->id;
+    c->tail = tail;
     return s;
 }
 
-struct chunk_samples head_sealed_samples(const struct head_sealed *raw,
-                                         struct head_sealed_room *room)
+struct chunk_samples head_raw_samples(const struct head_raw_chunk *raw,
+                                      struct head_sealed_room *room)
 {
     struct head_tail *t = raw->tail;
-    TSDB_ASSERT(!raw->file && raw->count == head_tail_count(t));
+    uint32_t count = raw->sealed.count;
+    TSDB_ASSERT(!raw->sealed.file && count == head_tail_count(t));
     if (head_tail_is_stream(t)) {
-        head_stream_decode(t, raw->count, t->used, room->t_ms, room->value);
-        return (struct chunk_samples){.kind = TSDB_SAMPLE_FLOAT,
-                                      .count = raw->count,
-                                      .t_ms = room->t_ms,
-                                      .value = room->value};
+        head_stream_decode(t, count, t->used, room->t_ms, room->value);
+        return (struct chunk_samples){
+            .kind = TSDB_SAMPLE_FLOAT, .count = count, .t_ms = room->t_ms, .value = room->value};
     }
     return (struct chunk_samples){
-        .kind = (enum tsdb_sample_kind)raw->kind,
-        .count = raw->count,
+        .kind = (enum tsdb_sample_kind)raw->sealed.kind,
+        .count = count,
         .t_ms = head_tail_t(t),
         .value = head_tail_value(t),
         .start_ms = (t->flags & HEAD_TAIL_STARTS) ? head_tail_start(t) : NULL,
     };
 }
 
-struct head_sealed *head_sealed_in_file(struct head_sealed *raw, struct head_file *file,
+struct head_sealed *head_sealed_in_file(const struct head_raw_chunk *raw, struct head_file *file,
                                         uint64_t offset, uint32_t len)
 {
-    TSDB_ASSERT(!raw->file && file && len > 0);
+    TSDB_ASSERT(!raw->sealed.file && file && len > 0 && offset <= UINT32_MAX);
     struct head_sealed *s = tsdb_mem_alloc_zero(HEAD_CATEGORY, sizeof *s);
     if (!s) {
         return NULL;
     }
-    s->min_ms = raw->min_ms;
-    s->max_ms = raw->max_ms;
-    s->count = raw->count;
-    s->local = raw->local;
-    s->seq = raw->seq;
-    s->partition = raw->partition;
-    s->kind = raw->kind;
-    s->late = raw->late;
-    s->raw = raw;
+    s->min_ms = raw->sealed.min_ms;
+    s->max_ms = raw->sealed.max_ms;
+    s->count = raw->sealed.count;
+    s->seq = raw->sealed.seq;
+    s->kind = raw->sealed.kind;
+    s->late = raw->sealed.late;
     s->file = file;
-    s->offset = offset;
+    s->offset = (uint32_t)offset;
     s->len = len;
     return s;
+}
+
+static size_t sealed_bytes(const struct head_sealed *s)
+{
+    return s->file ? sizeof *s : sizeof(struct head_raw_chunk);
 }
 
 void head_sealed_discard(struct head_sealed *s)
 {
     if (s) {
-        tsdb_mem_free(HEAD_CATEGORY, s, sizeof *s);
+        tsdb_mem_free(HEAD_CATEGORY, s, sealed_bytes(s));
     }
 }
 
 /* Free what no list has any more. */
 static void sealed_free(struct head_partition *p, struct head_sealed *s, bool at_once)
 {
+    size_t bytes = sealed_bytes(s);
     if (s->file) {
         head_file_release(s->file);
     } else {
-        head_tail_release(p, s->tail, true, at_once);
+        head_tail_release(p, head_raw_chunk_of(s)->tail, true, at_once);
     }
     if (at_once) {
-        tsdb_mem_free(HEAD_CATEGORY, s, sizeof *s);
+        tsdb_mem_free(HEAD_CATEGORY, s, bytes);
     } else {
-        tsdb_epoch_retire(p->epoch, &p->limbo, HEAD_CATEGORY, s, sizeof *s);
+        tsdb_epoch_retire(p->epoch, &p->limbo, HEAD_CATEGORY, s, bytes);
     }
 }
 
 /* Free a chunk that was just taken off its list; the sealer gives back what it has. */
 static void sealed_drop(struct head_partition *p, struct head_sealed *s)
 {
+    struct head_raw_chunk *raw = s->file ? NULL : head_raw_chunk_of(s);
     uint64_t expected = 0;
-    TSDB_ASSERT(s->state != SEALED_ORPHAN);
+    TSDB_ASSERT(!raw || raw->state != SEALED_ORPHAN);
     if (atomic_compare_exchange_strong_explicit(&s->flushed_in, &expected, SEALED_GONE,
                                                 memory_order_relaxed, memory_order_relaxed)) {
         head_windows_sub(&p->windows, s->min_ms, 1);
     }
-    if (!s->file && s->late) {
-        head_late_set_leave(&p->late, s->local, s->tail);
+    if (raw && s->late) {
+        head_late_set_leave(&p->late, raw->local, raw->tail);
     }
-    if (s->state == SEALED_QUEUED) {
-        s->state = SEALED_ORPHAN;
+    if (raw && raw->state == SEALED_QUEUED) {
+        raw->state = SEALED_ORPHAN;
     } else {
         sealed_free(p, s, false);
     }
@@ -170,33 +172,34 @@ static void list_put(struct head_list *l, uint32_t at, struct head_sealed *s)
 /* The newest in-order chunk at or before a place, as far as raw chunks know. */
 static uint32_t ordered_at(struct head_list *l, uint32_t at)
 {
-    const struct head_sealed *s = head_list_at(l, at);
+    struct head_sealed *s = head_list_at(l, at);
     if (!s->late) {
         return at;
     }
-    return s->file ? SEALED_NOWHERE : s->place.ordered;
+    return s->file ? SEALED_NOWHERE : head_raw_chunk_of(s)->place.ordered;
 }
 
 /* A chunk whose place in a list is new; what stands before it has its places. */
 static void place_set(struct head_list *l, uint32_t at, struct head_sealed *s)
 {
     if (!s->file) {
-        s->place.at = at;
-        s->place.ordered = !s->late ? at : at > 0 ? ordered_at(l, at - 1) : SEALED_NOWHERE;
+        struct head_raw_chunk *raw = head_raw_chunk_of(s);
+        raw->place.at = at;
+        raw->place.ordered = !s->late ? at : at > 0 ? ordered_at(l, at - 1) : SEALED_NOWHERE;
     }
 }
 
 /* In-order chunks stand in the order of their times, those in files before those in memory, and late
  * ones anywhere between: a search by halves for the first that reaches up to t_ms. */
-const struct head_sealed *head_list_find_ordered(struct head_list *l, int64_t t_ms)
+struct head_sealed *head_list_find_ordered(struct head_list *l, int64_t t_ms)
 {
     uint32_t low = 0;
     uint32_t high = list_count(l);
-    const struct head_sealed *found = NULL;
+    struct head_sealed *found = NULL;
     while (low < high) {
         uint32_t mid = low + (high - low) / 2;
         uint32_t at = ordered_at(l, mid);
-        const struct head_sealed *s = at != SEALED_NOWHERE ? head_list_at(l, at) : NULL;
+        struct head_sealed *s = at != SEALED_NOWHERE ? head_list_at(l, at) : NULL;
         if (!s || s->file || s->max_ms < t_ms) {
             low = mid + 1;
         } else {
@@ -205,6 +208,13 @@ const struct head_sealed *head_list_find_ordered(struct head_list *l, int64_t t_
         }
     }
     return found && found->min_ms <= t_ms ? found : NULL;
+}
+
+/* Room for n and what is left of a size class; a quarter more where lists are long. */
+static uint32_t list_cap(uint32_t n)
+{
+    TSDB_ASSERT(n > 0 && n <= UINT32_MAX / 2);
+    return ((n + n / 4) | 1);
 }
 
 struct head_list *head_list_ensure(struct head_series *s, uint32_t more, bool *out_copied)
@@ -216,7 +226,7 @@ struct head_list *head_list_ensure(struct head_series *s, uint32_t more, bool *o
     if (l && more <= l->cap - n) {
         return l;
     }
-    uint32_t cap = TSDB_MAX(l ? l->cap * 2 : LIST_CAP_FIRST, n + more);
+    uint32_t cap = list_cap(n + more);
     struct head_list *grown = list_create(cap);
     if (!grown) {
         return NULL;
@@ -234,9 +244,9 @@ void head_list_discard(struct head_list *l)
     tsdb_mem_free(HEAD_CATEGORY, l, list_bytes(l->cap));
 }
 
-static void queue(struct head_partition *p, struct head_sealed *s)
+static void queue(struct head_partition *p, struct head_raw_chunk *s)
 {
-    TSDB_ASSERT(s->state == SEALED_IDLE && !s->file);
+    TSDB_ASSERT(s->state == SEALED_IDLE);
     s->state = SEALED_QUEUED;
     atomic_fetch_add_explicit(&p->raw_pending, 1, memory_order_relaxed);
     head_seal_queue_push(p, s);
@@ -275,7 +285,7 @@ void head_list_publish(struct head_partition *p, struct head_series *s, struct h
     head_count(&p->front.counters.chunks, n);
     for (uint32_t i = 0; p->seal && i < n; i++) {
         if (!chunks[i]->file) {
-            queue(p, chunks[i]);
+            queue(p, head_raw_chunk_of(chunks[i]));
         }
     }
 }
@@ -292,26 +302,26 @@ void head_list_destroy(struct head_partition *p, struct head_list *l)
 
 /* ---- to the sealer and back ---- */
 
-void head_seal_queue_push(struct head_partition *p, struct head_sealed *s)
+void head_seal_queue_push(struct head_partition *p, struct head_raw_chunk *c)
 {
-    struct head_sealed *first = atomic_load_explicit(&p->seal_queue, memory_order_relaxed);
+    struct head_raw_chunk *first = atomic_load_explicit(&p->seal_queue, memory_order_relaxed);
     do {
-        s->next = first;
+        c->next = first;
         /* Release: partner is head_seal_queue_take. */
-    } while (!atomic_compare_exchange_weak_explicit(&p->seal_queue, &first, s, memory_order_release,
+    } while (!atomic_compare_exchange_weak_explicit(&p->seal_queue, &first, c, memory_order_release,
                                                     memory_order_relaxed));
 }
 
-struct head_sealed *head_seal_queue_take(struct head_partition *p)
+struct head_raw_chunk *head_seal_queue_take(struct head_partition *p)
 {
     if (!atomic_load_explicit(&p->seal_queue, memory_order_relaxed)) {
         return NULL;
     }
     /* Acquire: partner is the push; who takes a chunk sees its samples. */
-    struct head_sealed *s = atomic_exchange_explicit(&p->seal_queue, NULL, memory_order_acquire);
-    struct head_sealed *oldest = NULL;
+    struct head_raw_chunk *s = atomic_exchange_explicit(&p->seal_queue, NULL, memory_order_acquire);
+    struct head_raw_chunk *oldest = NULL;
     while (s) {
-        struct head_sealed *next = s->next;
+        struct head_raw_chunk *next = s->next;
         s->next = oldest;
         oldest = s;
         s = next;
@@ -325,13 +335,11 @@ uint32_t head_raw_pending(const struct head_partition *p)
     return atomic_load_explicit(&p->raw_pending, memory_order_acquire);
 }
 
-void head_sealed_swap(struct head_partition *p, struct head_sealed *item)
+void head_sealed_swap(struct head_partition *p, struct head_raw_chunk *raw)
 {
-    struct head_sealed *raw = item->raw;
-    TSDB_ASSERT(item->file && item->partition == p->id);
-    TSDB_ASSERT(raw && !raw->file && raw->count == item->count);
-    item->raw = NULL;
-    item->next = NULL;
+    struct head_sealed *item = raw->replacement;
+    TSDB_ASSERT(raw->partition == p->id && !raw->sealed.file);
+    TSDB_ASSERT(item && item->file && raw->sealed.count == item->count);
     if (raw->state == SEALED_ORPHAN) {
         sealed_free(p, item, true); /* nobody has seen it */
     } else {
@@ -339,14 +347,14 @@ void head_sealed_swap(struct head_partition *p, struct head_sealed *item)
             atomic_load_explicit(&head_hot(p, raw->local)->chunks, memory_order_relaxed);
         uint32_t at = raw->place.at;
         TSDB_ASSERT(raw->state == SEALED_QUEUED && at < list_count(l) &&
-                    head_list_at(l, at) == raw);
-        if (raw->late) {
+                    head_list_at(l, at) == &raw->sealed);
+        if (raw->sealed.late) {
             head_late_set_leave(&p->late, raw->local, raw->tail);
         }
         /* Release: partner is head_list_at. */
         atomic_store_explicit(&l->items[at], item, memory_order_release);
     }
-    sealed_free(p, raw, false);
+    sealed_free(p, &raw->sealed, false);
     uint32_t pending = atomic_fetch_sub_explicit(&p->raw_pending, 1, memory_order_release);
     TSDB_ASSERT(pending > 0);
 }
@@ -496,7 +504,7 @@ void head_sealed_visit(struct head_partition *p, struct tsdb_epoch *epoch, uint3
         for (uint32_t i = 0; i < n; i++) {
             struct head_sealed *s = head_list_at(l, i);
             if (to_flush(s)) {
-                fn(arg, i, s);
+                fn(arg, tsdb_series_make(p->id, local), i, s);
             }
         }
     }

@@ -1,6 +1,6 @@
 /* Sealed chunks of the head: first raw in memory, then encoded in a head file, then in a block.
  *
- *   tail full ─ owner seals ─▶ head_sealed {raw} ─ sealer encodes, appends to head/NNNNNNNN
+ *   tail full ─ owner seals ─▶ head_raw_chunk ─ sealer encodes, appends to head/NNNNNNNN
  *     ─▶ owner swaps in head_sealed {file} ─ flusher writes the window's block
  *     ─▶ flushed_in = view ─ sweep, when no older view is open ─▶ gone from the head
  *
@@ -27,6 +27,7 @@
 #ifndef TSDB_HEAD_SEALED_H
 #define TSDB_HEAD_SEALED_H
 
+#include "base/assert.h"
 #include "tsdb/chunk/cache_l2.h"
 #include "tsdb/chunk/chunk.h"
 #include "tsdb/chunk/error_budget.h"
@@ -68,39 +69,52 @@ enum tsdb_status head_file_read_once(const struct head_file *f, uint64_t offset,
                                      struct tsdb_arena *arena, struct chunk_samples *out,
                                      struct tsdb_error *err) TSDB_WUR;
 
-#define SEALED_GONE UINT64_MAX /* flushed_in of a chunk that retention has dropped */
+/* A head file that is larger gets a successor: an offset is 32 bits, and what is appended at once is
+ * far less than the other half. */
+#define SEALED_FILE_BYTES_MAX (UINT64_C(1) << 31)
+#define SEALED_GONE           UINT64_MAX /* flushed_in of a chunk that retention has dropped */
 
 enum sealed_state {
     SEALED_IDLE = 0,
     SEALED_QUEUED, /* raw: the sealer has it, or will */
     SEALED_ORPHAN, /* raw: dropped by the owner while the sealer had it */
 };
+/* What stays of a chunk in memory once it is in a file, and so for hours: no field more than readers,
+ * the flusher and checkpoints ask for. */
 struct head_sealed {
-    struct head_sealed *next; /* link of the queue to the sealer (raw), or of the owner's mailbox */
     _Atomic(uint64_t) flushed_in; /* 0: not in a block */
     int64_t min_ms, max_ms;
-    uint32_t count;
-    uint32_t local;
-    uint32_t seq; /* late: number of the out-of-order buffer that it was; 0 after a restart */
-    uint8_t partition;
-    uint8_t kind;  /* enum tsdb_sample_kind */
-    bool late;     /* from the out-of-order buffer: may overlap other chunks */
-    uint8_t state; /* owner: enum sealed_state */
-    union {
-        struct head_tail *tail;  /* file NULL: the samples */
-        struct head_sealed *raw; /* in the mailbox: what this replaces */
-    };
-    struct head_file *file; /* holds a reference; NULL: raw */
-    union {
-        uint64_t offset; /* of the length field */
-        struct {
-            uint32_t at;      /* its place in the list */
-            uint32_t ordered; /* that of the in-order chunk which it is, or which is the last one
-                                 before it; SEALED_NOWHERE: there is none */
-        } place;              /* raw: the owner's */
-    };
-    uint32_t len; /* of the chunk bytes */
+    struct head_file
+        *file;       /* holds a reference; NULL: raw, and the front part of a head_raw_chunk */
+    uint32_t offset; /* of the length field; SEALED_FILE_BYTES_MAX bounds a file */
+    uint32_t len;    /* of the chunk bytes */
+    uint32_t seq;    /* late: number of the out-of-order buffer that it was; 0 after a restart */
+    uint16_t count;
+    uint8_t kind; /* enum tsdb_sample_kind */
+    bool late;    /* from the out-of-order buffer: may overlap other chunks */
 };
+static_assert(sizeof(struct head_sealed) == 48, "a size class of jemalloc, and no padding");
+
+/* A chunk whose samples are still in memory: on its way to the sealer and back. */
+struct head_raw_chunk {
+    struct head_sealed sealed;
+    struct head_raw_chunk *next; /* link of the queue to the sealer, or of the owner's mailbox */
+    struct head_tail *tail;      /* the samples */
+    struct head_sealed *replacement; /* in the mailbox */
+    uint32_t local;
+    uint8_t partition;
+    uint8_t state; /* owner: enum sealed_state */
+    struct {
+        uint32_t at;      /* its place in the list */
+        uint32_t ordered; /* that of the in-order chunk which it is, or which is the last one
+                             before it; SEALED_NOWHERE: there is none */
+    } place;              /* the owner's */
+};
+static inline struct head_raw_chunk *head_raw_chunk_of(struct head_sealed *s)
+{
+    TSDB_ASSERT(!s->file);
+    return (struct head_raw_chunk *)s;
+}
 #define SEALED_NOWHERE UINT32_MAX
 
 /* ---- windows ---- */
@@ -141,20 +155,20 @@ bool head_windows_age(struct head_partition *p, int64_t before_ms);
 /* ---- the sealer: any one thread ---- */
 
 /* Take all that is queued, oldest first. */
-struct head_sealed *head_seal_queue_take(struct head_partition *p);
+struct head_raw_chunk *head_seal_queue_take(struct head_partition *p);
 /* Give a chunk back that was taken and not sealed: at the end of the process. */
-void head_seal_queue_push(struct head_partition *p, struct head_sealed *s);
+void head_seal_queue_push(struct head_partition *p, struct head_raw_chunk *c);
 /* The samples of a raw chunk: borrowed, the sealer's to read until it gives the chunk back; those of
  * one that is coded go to `room`. */
 struct head_sealed_room {
     int64_t t_ms[TSDB_HEAD_CHUNK_SAMPLES_MAX];
     uint64_t value[TSDB_HEAD_CHUNK_SAMPLES_MAX];
 };
-struct chunk_samples head_sealed_samples(const struct head_sealed *raw,
-                                         struct head_sealed_room *room);
+struct chunk_samples head_raw_samples(const struct head_raw_chunk *raw,
+                                      struct head_sealed_room *room);
 /* What is to replace a raw chunk: its samples lie in `file`, which is not acquired. For the owner's
  * mailbox (head_sealed_swap), or to be discarded. NULL: no memory. */
-struct head_sealed *head_sealed_in_file(struct head_sealed *raw, struct head_file *file,
+struct head_sealed *head_sealed_in_file(const struct head_raw_chunk *raw, struct head_file *file,
                                         uint64_t offset, uint32_t len);
 /* Free one that nobody else has seen; leaves tail and file alone. NULL is fine. */
 void head_sealed_discard(struct head_sealed *s);
@@ -164,14 +178,14 @@ uint32_t head_raw_pending(const struct head_partition *p);
 
 /* ---- the owner ---- */
 
-/* Swap item in for item->raw. */
-void head_sealed_swap(struct head_partition *p, struct head_sealed *item);
+/* Swap the chunk's replacement in for it. */
+void head_sealed_swap(struct head_partition *p, struct head_raw_chunk *raw);
 
 /* ---- recovery ---- */
 
 /* A chunk that lies in a file, behind what the series has already. Acquires the file. NOMEM ends
  * recovery. */
-enum tsdb_status head_sealed_load(struct head_partition *p,
+enum tsdb_status head_sealed_load(struct head_partition *p, uint32_t local,
                                   const struct head_sealed *chunk) TSDB_WUR;
 /* Samples of a chunk (at most TSDB_HEAD_CHUNK_SAMPLES_MAX) that lies in several windows of today's range, as
  * raw chunks in its place of the list; copies. NOMEM ends recovery. */
@@ -183,7 +197,7 @@ enum tsdb_status head_sealed_load_split(struct head_partition *p, uint32_t local
 /* Visit every sealed chunk that is in a file and not flushed, of the series [from, to), in the order
  * of their lists. at: its place in the list, which only falls as chunks before it leave. fn runs
  * under the guard and must not block. */
-typedef void (*sealed_fn)(void *arg, uint32_t at, struct head_sealed *s);
+typedef void (*sealed_fn)(void *arg, tsdb_series_ref series, uint32_t at, struct head_sealed *s);
 void head_sealed_visit(struct head_partition *p, struct tsdb_epoch *epoch, uint32_t from,
                        uint32_t to, sealed_fn fn, void *arg);
 /* The same of one series, from the place `at` (or the end) back to the first, until fn says false. */

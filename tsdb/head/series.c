@@ -100,11 +100,11 @@ static void series_destroy(struct head_partition *p, struct head_series *s)
 /* What the sealer had when it stopped and the owner had dropped: nobody else knows of it. */
 static void orphans_destroy(struct head_partition *p)
 {
-    for (struct head_sealed *s = head_seal_queue_take(p), *next; s; s = next) {
+    for (struct head_raw_chunk *s = head_seal_queue_take(p), *next; s; s = next) {
         next = s->next;
         if (s->state == SEALED_ORPHAN) {
             head_tail_release(p, s->tail, true, true);
-            head_sealed_discard(s);
+            head_sealed_discard(&s->sealed);
         }
     }
 }

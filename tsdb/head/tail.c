@@ -18,7 +18,7 @@
 #define STREAM_UNIT        16u
 #define STREAM_HEAD_BYTES  (sizeof(struct head_tail) + HEAD_STREAM_TOKENS * sizeof(uint64_t))
 #define STREAM_BYTES_FIRST 48u
-#define STREAM_BYTES_MAX   1024u
+#define STREAM_BYTES_MAX   768u
 static_assert(STREAM_BYTES_MAX - STREAM_HEAD_BYTES <= HEAD_TAIL_USED_MAX, "bytes fit the word");
 static_assert(STREAM_BYTES_MAX / STREAM_UNIT <= UINT8_MAX, "units are a byte");
 static_assert(TSDB_HEAD_CHUNK_SAMPLES_MAX <= SAMPLE_STREAM_RUN_MAX, "a run of all");

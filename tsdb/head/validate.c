@@ -31,18 +31,25 @@ static enum tsdb_status block_validate(struct head_tail *t, uint32_t n, uint32_t
     return sorted ? times_validate(head_tail_t(t), n, err) : TSDB_OK;
 }
 
-/* A raw chunk's own fields, and that every chunk lies in one window. */
-static enum tsdb_status sealed_validate(const struct head_partition *p, const struct head_sealed *c,
-                                        uint32_t at, struct tsdb_error *err)
+/* A raw chunk's own fields. */
+static enum tsdb_status raw_validate(const struct head_raw_chunk *c, uint32_t at,
+                                     struct tsdb_error *err)
 {
-    int64_t last_ms = c->max_ms;
-    enum tsdb_status status =
-        c->file ? TSDB_OK : block_validate(c->tail, c->count, c->tail->used, &last_ms, err);
-    if (status == TSDB_OK && !c->file &&
-        (c->min_ms != head_tail_first_ms(c->tail) || c->max_ms != last_ms ||
-         c->count != head_tail_count(c->tail))) {
+    const struct head_sealed *s = &c->sealed;
+    int64_t last_ms = 0;
+    enum tsdb_status status = block_validate(c->tail, s->count, c->tail->used, &last_ms, err);
+    if (status == TSDB_OK && (s->min_ms != head_tail_first_ms(c->tail) || s->max_ms != last_ms ||
+                              s->count != head_tail_count(c->tail))) {
         status = tsdb_error_set(err, TSDB_CORRUPT, "chunk %u: bounds are not its samples'", at);
     }
+    return status;
+}
+
+/* And that every chunk lies in one window. */
+static enum tsdb_status sealed_validate(const struct head_partition *p, struct head_sealed *c,
+                                        uint32_t at, struct tsdb_error *err)
+{
+    enum tsdb_status status = c->file ? TSDB_OK : raw_validate(head_raw_chunk_of(c), at, err);
     if (status == TSDB_OK && !head_window_holds(p, c->min_ms, c->max_ms)) {
         status = tsdb_error_set(err, TSDB_CORRUPT, "chunk %u lies in two windows", at);
     }
@@ -59,7 +66,7 @@ static enum tsdb_status series_validate(const struct head_partition *p, uint32_t
     uint64_t samples = 0;
     bool in_files = (s->flags & HEAD_SERIES_FROM_FILES) != 0;
     for (uint32_t i = 0; status == TSDB_OK && i < sn.list_count; i++) {
-        const struct head_sealed *c = head_list_at(sn.list, i);
+        struct head_sealed *c = head_list_at(sn.list, i);
         status = sealed_validate(p, c, i, err);
         samples += c->count;
         in_files = in_files || c->file;

@@ -367,7 +367,7 @@ static bool get_chunk(struct tsdb_reader *r, uint32_t local, uint32_t flags,
     uint64_t len = tsdb_reader_uvarint(r);
     if (r->failed || count == 0 || count > TSDB_HEAD_CHUNK_SAMPLES_MAX || len == 0 ||
         len > UINT32_MAX || span > (uint64_t)INT64_MAX - (uint64_t)min_ms || file == 0 ||
-        offset > INT64_MAX) {
+        offset > UINT32_MAX) {
         return false;
     }
     *out = (struct checkpoint_chunk){

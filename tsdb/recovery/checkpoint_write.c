@@ -214,11 +214,11 @@ static void put_run(struct writer *w, uint32_t local, const struct piece *piece,
 }
 
 /* Where the samples are, instead of the samples. */
-static void put_chunk(struct writer *w, const struct head_sealed *c)
+static void put_chunk(struct writer *w, uint32_t local, const struct head_sealed *c)
 {
     item_begin(w, CHECKPOINT_PAGE_SAMPLES);
     unsigned flags = c->kind | CHECKPOINT_RUN_IN_FILE | (c->late ? CHECKPOINT_RUN_LATE : 0);
-    tsdb_buf_put_uvarint(&w->buf, c->local);
+    tsdb_buf_put_uvarint(&w->buf, local);
     tsdb_buf_put_u8(&w->buf, (uint8_t)flags);
     tsdb_buf_put_uvarint(&w->buf, c->count);
     tsdb_buf_put_varint(&w->buf, c->min_ms);
@@ -242,7 +242,7 @@ static enum tsdb_status put_series(struct writer *w, uint32_t local, struct tsdb
     for (uint32_t i = 0; status == TSDB_OK && i < pieces.count; i++) {
         const struct piece *piece = &pieces.items[i];
         if (pieces.in_file[i]) {
-            put_chunk(w, pieces.in_file[i]);
+            put_chunk(w, local, pieces.in_file[i]);
             continue;
         }
         for (uint32_t begin = 0; begin < piece->count && !w->buf.failed;) {

@@ -246,14 +246,13 @@ static enum tsdb_status sink_chunk(void *arg, const struct checkpoint_chunk *c,
     }
     struct head_sealed s = {.min_ms = c->min_ms,
                             .max_ms = c->max_ms,
-                            .count = c->count,
-                            .local = local,
+                            .count = (uint16_t)c->count,
                             .kind = (uint8_t)c->kind,
                             .late = c->late,
                             .file = file,
-                            .offset = c->offset,
+                            .offset = (uint32_t)c->offset,
                             .len = c->len};
-    return head_sealed_load(p->partition->head, &s) == TSDB_OK
+    return head_sealed_load(p->partition->head, local, &s) == TSDB_OK
                ? TSDB_OK
                : tsdb_error_set(err, TSDB_NOMEM, "recovery: no memory for chunks");
 }

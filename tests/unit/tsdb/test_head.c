@@ -291,7 +291,7 @@ static void head_append__streams__end_by_samples_or_bytes(void **state)
         assert_int_equal(put(f, noise, i * 15000, tsdb_prng_next(&prng)), HEAD_APPENDED);
     }
     uint64_t chunks = atomic_load(&head_counters(f->head)->chunks) - 1;
-    assert_in_range(chunks, 1000 * 8 / 1024, 1000 * 10 / (1024 - 80));
+    assert_in_range(chunks, 1000 * 8 / 768, 1000 * 10 / (768 - 80));
     tsdb_prng_init(&prng, 1);
     struct tsdb_columns c = read_all(f, noise);
     assert_int_equal(c.count, 1000);

@@ -290,14 +290,14 @@ struct flush {
     uint64_t view;
     uint32_t flushed;
 };
-static void flush_one(void *arg, uint32_t at, struct head_sealed *s)
+static void flush_one(void *arg, tsdb_series_ref series, uint32_t at, struct head_sealed *s)
 {
     struct flush *f = arg;
     (void)at;
     if (sealed_window(s->min_ms, RANGE) != f->window_ms) {
         return;
     }
-    f->flushed += head_sealed_flushed(f->h->db->heads[s->partition], s, f->view);
+    f->flushed += head_sealed_flushed(f->h->db->heads[tsdb_series_partition(series)], s, f->view);
 }
 static uint32_t flush_window(struct hx *h, int64_t window_ms, uint64_t view)
 {
