@@ -111,17 +111,31 @@ static inline uint8_t next_byte(struct decoder *d)
     return *d->p++;
 }
 
-/* The value of a token whose last control this is. */
+/* An integer below 2^53 and another one so that their sum is, too: adding doubles is exact. */
+static inline uint64_t add_whole(uint64_t base_bits, uint64_t zigzag)
+{
+    return tsdb_double_bits(tsdb_bits_double(base_bits) + (double)tsdb_unzigzag(zigzag));
+}
+
+/* The value of a token whose last control this is. The forms that most samples have are read here,
+ * as value_unpack would. */
 static inline void get_value(struct decoder *d, uint8_t control)
 {
-    if (control > CONTROL_STEP_0) {
-        d->value = value_unpack(VALUE_PACK_INT_DELTA, (uint64_t)control - CONTROL_STEP_0, d->value);
+    if (TSDB_LIKELY(control > CONTROL_STEP_0)) {
+        d->value = add_whole(d->value, (uint64_t)control - CONTROL_STEP_0);
         return;
     }
     uint32_t bytes = value_pack_bytes(control);
     TSDB_ASSERT(bytes <= (size_t)(d->end - d->p));
-    d->value = value_unpack(control, load_bytes(d->p, d->end, bytes), d->value);
+    uint64_t packed = load_bytes(d->p, d->end, bytes);
     d->p += bytes;
+    if (control >= VALUE_PACK_XOR && control < VALUE_PACK_XOR_F32) {
+        d->value ^= packed & ((UINT64_C(1) << (8 * bytes)) - 1);
+    } else if (control >= VALUE_PACK_INT_DELTA && control < VALUE_PACK_INT_RAW) {
+        d->value = add_whole(d->value, packed & ((UINT64_C(1) << (8 * bytes)) - 1));
+    } else {
+        d->value = value_unpack(control, packed, d->value);
+    }
 }
 
 /* A token off the pace. */

@@ -46,19 +46,25 @@ static inline bool int_of(uint64_t bits, int64_t *out)
     return tsdb_double_bits((double)i) == bits;
 }
 
-/* Is it i / scale to the last bit? The tolerance only spares most values the division; the division
- * decides. Adding and subtracting 1.5 * 2^52 rounds to an integer. */
-static inline bool dec_of(uint64_t bits, double scale, int64_t *out)
+/* The integer nearest to x, of at most 51 bits: adding and subtracting 1.5 * 2^52 rounds. */
+static inline bool nearest(double x, int64_t *out)
 {
-    double x = tsdb_bits_double(bits) * scale;
     if (!(fabs(x) < 0x1p51)) {
         return false;
     }
-    double r = (x + 0x1.8p52) - 0x1.8p52;
-    if (fabs(x - r) > fabs(x) * 0x1p-50) {
+    *out = (int64_t)((x + 0x1.8p52) - 0x1.8p52);
+    return true;
+}
+
+/* Is it i / scale to the last bit? The tolerance only spares most values the division; the division
+ * decides. */
+static inline bool dec_of(uint64_t bits, double scale, int64_t *out)
+{
+    double x = tsdb_bits_double(bits) * scale;
+    int64_t i;
+    if (!nearest(x, &i) || fabs(x - (double)i) > fabs(x) * 0x1p-50) {
         return false;
     }
-    int64_t i = (int64_t)r;
     *out = i;
     return tsdb_double_bits((double)i / scale) == bits;
 }
@@ -186,7 +192,9 @@ static uint64_t unpack_dec(uint32_t mode, uint64_t packed, uint64_t base_bits)
 {
     uint32_t k = (mode - VALUE_PACK_DEC) / 8;
     int64_t base = 0;
-    if (value_pack_needs_base(mode) && !dec_of(base_bits, dec_scale[k], &base)) {
+    /* Whoever packed against the base has found that it is that integer, to the last bit. */
+    if (value_pack_needs_base(mode) &&
+        !nearest(tsdb_bits_double(base_bits) * dec_scale[k], &base)) {
         base = 0;
     }
     return tsdb_double_bits((double)(base + tsdb_unzigzag(packed)) / dec_scale[k]);
