@@ -94,6 +94,7 @@ static bool choose(struct planner *p, struct live_block *const *blocks, uint32_t
         return false;
     }
     out->count = n;
+    out->cut_count = 0;
     out->min_ms = INT64_MAX;
     out->max_ms = INT64_MIN;
     for (uint32_t i = 0; i < out->count; i++) {
@@ -124,6 +125,100 @@ static bool choose_overlap(struct planner *p, struct live_block **group, uint32_
     return largest >= SMALL_MANY && choose(p, group, largest);
 }
 
+/* Begin of the aligned range; INT64_MIN stands for everything before the first whole one. */
+static int64_t range_begin(int64_t t_ms, int64_t range_ms)
+{
+    int64_t r = t_ms % range_ms;
+    r = r < 0 ? r + range_ms : r;
+    return t_ms < INT64_MIN + r ? INT64_MIN : t_ms - r;
+}
+
+/* ---- blocks of sparse samples, longer than others become ---- */
+
+/* What is larger than sparse blocks merge to was made with other limits, and is left alone. */
+static bool is_long(const struct planner *p, const struct live_block *b)
+{
+    return (uint64_t)meta(b)->max_ms - (uint64_t)meta(b)->min_ms >
+               (uint64_t)p->limits->range_max_ms &&
+           meta(b)->chunks / COMPACT_SOURCES_MAX <= p->limits->sparse_chunks;
+}
+
+static int by_time(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a;
+    int64_t y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* The ends of the group's other blocks that lie within b, as many as fit. */
+static void cuts_find(const struct planner *p, const struct live_block *b,
+                      struct live_block *const *group, uint32_t count)
+{
+    struct compact_plan *out = p->out;
+    int64_t ends[COMPACT_SOURCES_MAX * 8];
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < count && n + 2 <= TSDB_ARRAY_LEN(ends); i++) {
+        if (!is_long(p, group[i])) {
+            ends[n++] = meta(group[i])->min_ms;
+            ends[n++] = meta(group[i])->max_ms;
+        }
+    }
+    qsort(ends, n, sizeof ends[0], by_time);
+    out->cut_count = 0;
+    for (uint32_t i = 0; i < n && out->cut_count < COMPACT_CUTS_MAX; i++) {
+        if (meta(b)->min_ms < ends[i] && ends[i] < meta(b)->max_ms &&
+            (out->cut_count == 0 || out->cuts[out->cut_count - 1] < ends[i])) {
+            out->cuts[out->cut_count++] = ends[i];
+        }
+    }
+}
+
+/* The plan: b alone, at the cuts that it has. */
+static bool choose_alone(struct planner *p, struct live_block *b)
+{
+    p->out->sources[0] = b;
+    p->out->count = 1;
+    p->out->min_ms = meta(b)->min_ms;
+    p->out->max_ms = meta(b)->max_ms;
+    return p->out->cut_count > 0;
+}
+
+/* Cut a long block of the group, where all of it together would be long and not sparse. */
+static bool choose_cut(struct planner *p, struct live_block *const *group, uint32_t count)
+{
+    uint64_t chunks = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        chunks += meta(group[i])->chunks;
+    }
+    for (uint32_t i = 0; chunks > p->limits->sparse_chunks && i < count; i++) {
+        if (is_long(p, group[i])) {
+            cuts_find(p, group[i], group, count);
+            if (choose_alone(p, group[i])) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* Halve a long block that is not sparse any more. */
+static bool plan_halve(struct planner *p)
+{
+    for (uint32_t i = 0; i < p->count; i++) {
+        const struct block_meta *m = meta(p->blocks[i]);
+        if (m->chunks > p->limits->sparse_chunks && is_long(p, p->blocks[i])) {
+            uint64_t half = ((uint64_t)m->max_ms - (uint64_t)m->min_ms) / 2;
+            int64_t middle = (int64_t)((uint64_t)m->min_ms + half);
+            p->out->cuts[0] = range_begin(middle, p->limits->range_ms);
+            p->out->cut_count = p->out->cuts[0] > m->min_ms;
+            if (choose_alone(p, p->blocks[i])) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 /* Where the run of blocks that overlap, from `begin` on, ends. */
 static uint32_t overlap_end(const struct planner *p, uint32_t begin)
 {
@@ -148,21 +243,13 @@ static bool plan_overlap(struct planner *p)
             qsort(p->blocks + begin, end - begin, sizeof(struct live_block *), by_sequence);
             memcpy(group, p->blocks + begin, n * sizeof group[0]);
             qsort(p->blocks + begin, end - begin, sizeof(struct live_block *), by_min);
-            if (choose_overlap(p, group, n)) {
+            if (choose_cut(p, group, n) || choose_overlap(p, group, n)) {
                 return true;
             }
         }
         begin = end;
     }
     return false;
-}
-
-/* Begin of the aligned range; INT64_MIN stands for everything before the first whole one. */
-static int64_t range_begin(int64_t t_ms, int64_t range_ms)
-{
-    int64_t r = t_ms % range_ms;
-    r = r < 0 ? r + range_ms : r;
-    return t_ms < INT64_MIN + r ? INT64_MIN : t_ms - r;
 }
 
 /* The blocks that begin in one aligned range; are they to become one? */
@@ -240,7 +327,7 @@ enum tsdb_status compact_plan(const struct view *v, const struct compact_limits 
     }
     if (ok) {
         qsort(p.blocks, p.count, sizeof(struct live_block *), by_min);
-        found = plan_overlap(&p) || plan_ranges(&p);
+        found = plan_halve(&p) || plan_overlap(&p) || plan_ranges(&p);
     }
     tsdb_mem_free(CATEGORY, p.blocks, bytes);
     tsdb_mem_free(CATEGORY, p.out_of_it, bytes);
@@ -283,6 +370,7 @@ struct run {
     uint64_t pair_cap;
     uint32_t pair_count, series_count; /* written */
     struct tsdb_arena arena;           /* of the series at hand */
+    struct tsdb_time_range range;      /* of the result at hand */
     struct live_block *failed;         /* NULL: no source's fault */
 };
 
@@ -347,7 +435,7 @@ static enum tsdb_status cursor_read(struct run *r, const struct cursor *c, struc
     uint32_t n = 0;
     struct tombstone_cuts cuts = tombstones_find(live_block_tombstones(c->live, UINT64_MAX), c->id);
     enum tsdb_status status =
-        block_chunks(c->live->block, c->id, TSDB_TIME_ALL, &r->arena, &chunks, &n, err);
+        block_chunks(c->live->block, c->id, r->range, &r->arena, &chunks, &n, err);
     n = status == TSDB_OK ? block_chunks_visible(&cuts, chunks, n) : 0;
     for (uint32_t i = 0; status == TSDB_OK && i < n; i++) {
         struct chunk_samples samples;
@@ -371,7 +459,7 @@ static enum tsdb_status series_write(struct run *r, const struct tsdb_labels *la
                                      struct tsdb_error *err)
 {
     struct piece_columns c = {0};
-    enum tsdb_status status = pieces_merge(l->items, l->count, TSDB_TIME_ALL, &r->arena, &c, err);
+    enum tsdb_status status = pieces_merge(l->items, l->count, r->range, &r->arena, &c, err);
     if (status != TSDB_OK || c.count == 0) {
         return status;
     }
@@ -450,7 +538,7 @@ static enum tsdb_status all_hidden(struct run *r, struct tsdb_error *err)
     return TSDB_OK;
 }
 
-/* The merged block, durable and open; *out NULL: nothing of the sources is left. */
+/* The block of a part of the time, durable and open; *out NULL: nothing is left of it. */
 static enum tsdb_status block_make(struct run *r, struct block_meta *out_meta,
                                    struct live_block **out, struct tsdb_error *err)
 {
@@ -468,35 +556,90 @@ static enum tsdb_status block_make(struct run *r, struct block_meta *out_meta,
     status = merge_all(r, err);
     if (status != TSDB_OK || r->series_count == 0) {
         block_writer_abort(r->writer);
-        return status == TSDB_OK ? all_hidden(r, err) : status;
+        return status;
     }
-    status = block_writer_finish(r->writer, r->plan->min_ms, r->plan->max_ms, out_meta, err);
+    int64_t end_ms = r->range.max_ms == INT64_MAX ? INT64_MAX : r->range.max_ms + 1;
+    status = block_writer_finish(r->writer, r->range.min_ms, end_ms, out_meta, err);
     if (status == TSDB_OK) {
         status = blocks_adopt(r->s->blocks, out_meta->ulid, r->pairs, r->pair_count, out, err);
     }
     return status;
 }
 
-static enum tsdb_status run_steps(struct run *r, struct block_meta *out, struct tsdb_error *err)
+static void cursors_close(struct run *r)
+{
+    for (uint32_t i = 0; i < r->plan->count; i++) {
+        cursor_close(&r->cursors[i]);
+        r->cursors[i] = (struct cursor){0};
+    }
+}
+
+/* The result from one cut to the next. */
+static enum tsdb_status part_make(struct run *r, struct tsdb_time_range range,
+                                  struct block_meta *out_meta, struct live_block **out,
+                                  struct tsdb_error *err)
 {
     enum tsdb_status status = TSDB_OK;
+    r->range = range;
+    r->pair_cap = 0;
+    r->pair_count = 0;
+    r->series_count = 0;
     for (uint32_t i = 0; status == TSDB_OK && i < r->plan->count; i++) {
         status = cursor_open(r, &r->cursors[i], r->plan->sources[i], err);
     }
-    if (status != TSDB_OK) {
-        return status;
+    if (status == TSDB_OK) {
+        r->pairs = tsdb_mem_alloc(CATEGORY, r->pair_cap * sizeof *r->pairs);
+        status = r->pairs ? block_make(r, out_meta, out, err) : no_memory(err);
+        tsdb_mem_free(CATEGORY, r->pairs, r->pair_cap * sizeof *r->pairs);
     }
-    r->pairs = tsdb_mem_alloc(CATEGORY, r->pair_cap * sizeof *r->pairs);
-    struct live_block *live = NULL;
-    status = r->pairs ? block_make(r, out, &live, err) : no_memory(err);
-    if (status != TSDB_OK) {
-        return status;
+    cursors_close(r);
+    return status;
+}
+
+/* What was made, in sum: of several blocks the name of the last. */
+static void note_made(const struct block_meta *made, struct block_meta *sum)
+{
+    struct block_meta x = *made;
+    if (sum->samples > 0) {
+        x.min_ms = sum->min_ms;
+        x.series = TSDB_MAX(x.series, sum->series);
+        x.samples += sum->samples;
+        x.bytes += sum->bytes;
     }
-    status = blocks_publish(r->s->blocks, &live, live ? 1 : 0, r->plan->sources, r->plan->count,
-                            NULL, NULL, err);
-    if (status != TSDB_OK && live) {
-        live_block_free(live);
-        blocks_disown(r->s->blocks, out->ulid);
+    *sum = x;
+}
+
+static enum tsdb_status run_steps(struct run *r, struct block_meta *out, struct tsdb_error *err)
+{
+    const struct compact_plan *plan = r->plan;
+    struct live_block *made[COMPACT_CUTS_MAX + 1];
+    uint32_t count = 0;
+    enum tsdb_status status = TSDB_OK;
+    int64_t from_ms = plan->min_ms;
+    for (uint32_t i = 0; status == TSDB_OK && i <= plan->cut_count; i++) {
+        int64_t end_ms = i < plan->cut_count ? plan->cuts[i] : plan->max_ms;
+        struct tsdb_time_range range = {from_ms, end_ms == INT64_MAX ? end_ms : end_ms - 1};
+        struct block_meta meta_made;
+        made[count] = NULL;
+        status = part_make(r, range, &meta_made, &made[count], err);
+        if (status == TSDB_OK && made[count]) {
+            note_made(&meta_made, out);
+            count++;
+        }
+        from_ms = end_ms;
+    }
+    if (status == TSDB_OK && count == 0) {
+        status = all_hidden(r, err);
+    }
+    if (status == TSDB_OK) {
+        status =
+            blocks_publish(r->s->blocks, made, count, plan->sources, plan->count, NULL, NULL, err);
+    }
+    for (uint32_t i = 0; status != TSDB_OK && i < count; i++) {
+        char ulid[BLOCK_ULID_CHARS + 1];
+        memcpy(ulid, meta(made[i])->ulid, sizeof ulid);
+        live_block_free(made[i]);
+        blocks_disown(r->s->blocks, ulid);
     }
     return status;
 }
@@ -529,11 +672,7 @@ enum tsdb_status compact_run(const struct compact_source *s, const struct compac
     enum tsdb_status status = run_steps(r, &result, err);
     blame(r, status, err);
     *out_source = r->failed != NULL;
-    for (uint32_t i = 0; i < plan->count; i++) {
-        cursor_close(&r->cursors[i]);
-    }
     tsdb_arena_deinit(&r->arena);
-    tsdb_mem_free(CATEGORY, r->pairs, r->pair_cap * sizeof *r->pairs);
     tsdb_mem_free(CATEGORY, r, sizeof *r);
     tsdb_perf_end(TSDB_LAYER_PERSIST, begin);
     if (status == TSDB_OK) {

@@ -4,6 +4,9 @@
  *  1. A group of blocks whose times overlap, when what is small in it is worth it: more than an
  *     eighth of the largest, or many. Where rewriting a large block for a few late samples is not,
  *     the small ones are merged among themselves.
+ *     A block that is longer than range_max_ms is one of sparse samples. Where merging it would make a
+ *     large one as long, it is cut instead, at the ends of the others: each part is then merged, or
+ *     not, like any small block. One that is not sparse any more is halved.
  *  2. Else the blocks of an aligned range three times the base range, then nine times, ... up to
  *     range_max_ms, when all of it has been flushed (there is a later block).
  *
@@ -24,16 +27,21 @@
 #include "tsdb/block/blocks.h"
 
 #define COMPACT_SOURCES_MAX 64u
+#define COMPACT_CUTS_MAX    64u
 
 struct compact_limits {
-    int64_t range_ms;     /* of blocks that come from the head */
-    int64_t range_max_ms; /* of blocks that are merged without overlap */
-    int64_t now_ns;       /* monotonic */
+    int64_t range_ms;       /* of blocks that come from the head */
+    int64_t range_max_ms;   /* of blocks that are merged without overlap */
+    uint64_t sparse_chunks; /* a longer block has no more of them, if that can be helped */
+    int64_t now_ns;         /* monotonic */
 };
 struct compact_plan {
     struct live_block *sources[COMPACT_SOURCES_MAX]; /* by sequence */
     uint32_t count;
     int64_t min_ms, max_ms; /* [min, max) of the result */
+    /* Rising, between them: so many results and one more, each up to the next cut. */
+    int64_t cuts[COMPACT_CUTS_MAX];
+    uint32_t cut_count;
 };
 /* What to do next. NOT_FOUND: nothing (err untouched); NOMEM. The sources stay valid as long as the
  * view is pinned. */

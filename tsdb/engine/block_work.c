@@ -537,7 +537,8 @@ static enum tsdb_status drop_old(struct tsdb *db, int64_t now_ns, size_t *out_co
 
 static struct compact_limits limits_of(const struct tsdb *db, int64_t now_ns)
 {
-    return (struct compact_limits){db->options.block_range_ms, range_max(db), now_ns};
+    return (struct compact_limits){db->options.block_range_ms, range_max(db), SPARSE_CHUNKS,
+                                   now_ns};
 }
 
 /* The next merge, or cleaning. NOT_FOUND: nothing to do. */

@@ -247,9 +247,81 @@ static void engine__random_flushes_and_merges__agrees_with_the_model(void **stat
     test_free(m);
 }
 
+/* One step with limits of the test's; false: there is nothing to do. */
+static bool compact_with(struct hx *h, const struct compact_limits *limits, uint32_t *out_cuts)
+{
+    struct compact_plan plan = {0};
+    struct block_meta made;
+    bool source = false;
+    struct tsdb_error err = {0};
+    const struct compact_source s = {.blocks = &h->db->blocks, .now_ns = h->clock.mono_ns};
+    struct view *v = view_acquire(&h->db->blocks.views);
+    enum tsdb_status status = compact_plan(v, limits, &plan, &err);
+    if (status == TSDB_OK) {
+        *out_cuts += plan.cut_count;
+        assert_ok_err(compact_run(&s, &plan, &made, &source, &err), &err);
+        assert_true(made.samples > 0);
+    }
+    view_release(&h->db->blocks.views, v);
+    blocks_collect(&h->db->blocks);
+    return status == TSDB_OK;
+}
+
+/* It is cut where the others end, so that no large block becomes as long, and nothing is lost. */
+static void compact_plan__long_sparse_block_under_dense_ones__is_cut(void **state)
+{
+    struct hx *h = *state;
+    int64_t old = HX_WALL_MS / RANGE * RANGE - 3000 * RANGE;
+    struct compact_limits limits = {
+        .range_ms = RANGE, .range_max_ms = 100 * RANGE, .sparse_chunks = 15};
+    assert_ok(hx_close(h, NULL));
+    h->options.old_range_max_ms = 0;
+    rig_open(h);
+    put_many(h, 1, old, 17 * RANGE, 150);
+    flush(h);
+    assert_int_equal(blocks(h), 1);
+    assert_ok(hx_close(h, NULL));
+    h->options.old_range_max_ms = 27 * RANGE; /* no long ones from here on */
+    rig_open(h);
+    for (uint32_t i = 0; i < 20; i++) {
+        put_many(h, i, old + 500 * RANGE + 1, RANGE / 3, 200);
+        put_many(h, i, old + 900 * RANGE + 1, RANGE / 3, 200);
+        put_many(h, i, old + 1500 * RANGE + 1, RANGE / 3, 200);
+        if (i % 7 == 6) {
+            flush(h);
+        }
+    }
+    flush(h);
+    uint64_t before = hash_all(h);
+    uint32_t cuts = 0;
+    uint32_t steps = 0;
+    while (compact_with(h, &limits, &cuts)) {
+        assert_int_equal(hash_all(h), before);
+        assert_true(++steps < 100);
+    }
+    assert_true(cuts >= 6); /* three stretches of others */
+    struct view *v = view_acquire(&h->db->blocks.views);
+    for (uint32_t i = 0; i < v->block_count; i++) {
+        const struct block_meta *m = block_meta(v->blocks[i]->block);
+        assert_true(m->max_ms - m->min_ms <= limits.range_max_ms ||
+                    m->chunks <= limits.sparse_chunks);
+    }
+    view_release(&h->db->blocks.views, v);
+    limits.sparse_chunks = 0; /* what is long is not sparse, and is halved */
+    cuts = 0;
+    while (compact_with(h, &limits, &cuts)) {
+        assert_int_equal(hash_all(h), before);
+    }
+    assert_true(cuts > 0);
+    assert_ok(hx_close(h, NULL));
+    rig_open(h);
+    assert_int_equal(hash_all(h), before);
+}
+
 #define T(name) RIG_CASE(name)
 
 static const struct CMUnitTest tests[] = {
+    T(compact_plan__long_sparse_block_under_dense_ones__is_cut),
     T(tsdb_compact_step__neighbours__longer_by_threes_when_complete),
     T(tsdb_compact_step__retention__bounds_the_range),
     T(tsdb_compact_step__overlaps__one_block_first_written_wins),
