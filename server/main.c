@@ -385,6 +385,7 @@ static void init_server(struct server *s)
     s->start_ms = tsdb_clock_wall_ms(&s->clock);
     tsdb_mutex_init(&s->config_lock, TSDB_RANK_SERVER_CONFIG, "config");
     active_init(&s->active);
+    asked_init(&s->asked, s->options.query_names_max);
     tsdb_account_init(&s->queries, 0, NULL);
     s->query_options = (struct query_options){
         .lookback_ms = s->options.lookback_ms,

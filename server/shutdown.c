@@ -71,6 +71,7 @@ static enum tsdb_status free_all(struct server *s, struct watch *w,
     workers_destroy(s->readers);
     query_crew_destroy(s->query_options.crew);
     active_deinit(&s->active);
+    asked_deinit(&s->asked);
     workers_destroy(s->decoders);
     ingest_destroy(s->ingest);
     watch_stage(w, "storage: sync and checkpoint");

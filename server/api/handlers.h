@@ -53,6 +53,10 @@ void api_admin_deletes(struct call *c);
 /* active.c */
 void api_active_queries(struct call *c);
 void api_cancel_query(struct call *c);
+/* asked.c */
+void api_metric_names_stats(struct call *c);
+/* Remember what a query that is about to be evaluated asks for. */
+void api_note_asked(struct call *c, const struct query_expr *expr);
 /* self_metrics.c */
 void api_self_metrics(struct call *c);
 /* pages.c */

@@ -156,6 +156,7 @@ static enum tsdb_status evaluate_listed(struct call *c, const struct query_expr 
                              .begin_ms = tsdb_clock_wall_ms(&s->clock),
                              .begin_ns = c->begin_ns,
                              .cancelled = &c->request.cancelled};
+    api_note_asked(c, expr);
     active_join(&s->active, &q);
     enum tsdb_status status = tsdb_request_check(&c->request);
     if (status == TSDB_OK) {

@@ -57,6 +57,8 @@ static const struct route route_table[] = {
     {GET_ONLY, ACTIVE_PATH, api_active_queries, ROUTE_API},
     {POST_DELETE, ACTIVE_PATH, api_cancel_query, ROUTE_API | ROUTE_CHANGES},
     {POST_DELETE, ACTIVE_PATH "/*", api_cancel_query, ROUTE_API | ROUTE_CHANGES},
+    {GET_ONLY, "/api/v1/status/metric_names_stats", api_metric_names_stats,
+     ROUTE_API | ROUTE_WORKER},
     {GET_ONLY, "/api/v1/status/buildinfo", api_status_buildinfo, ROUTE_API},
     {GET_ONLY, "/api/v1/status/flags", api_status_flags, ROUTE_API},
     {GET_ONLY, "/api/v1/status/config", api_status_config, ROUTE_API},

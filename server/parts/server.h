@@ -14,6 +14,7 @@
 #include "server/door/door.h"
 #include "server/http/http.h"
 #include "server/parts/active.h"
+#include "server/parts/asked.h"
 #include "server/parts/refusals.h"
 #include "tsdb/tsdb.h"
 
@@ -32,6 +33,7 @@ struct server {
     struct workers *workers;
     struct workers *readers;   /* of remote read; NULL: the query workers do it */
     struct active_list active; /* queries being evaluated */
+    struct asked asked;        /* metrics that queries asked for */
     struct workers *decoders;  /* large write requests */
     struct door *door;
     struct http_server *http;

@@ -336,6 +336,24 @@ suite.case("metrics__search_and_open__lead_to_a_query", async () => {
     await close(page);
 });
 
+suite.case("cardinality__a_metric_that_is_asked_for__leaves_the_list_of_those_that_are_not", async () => {
+    const list = "section:has(h2:has-text('What no query has asked for'))";
+    const page = await open(browser, `${server.url}#cardinality`);
+    await page.waitForSelector(`${list} td.name`);
+    const name = (await page.locator(`${list} td.name`).first().textContent()).trim();
+    expect((await server.query(`count(${name})`)).length === 1, `${name} is there`);
+    await page.reload();
+    await page.waitForSelector(`${list} td.name`);
+    expect(!(await page.locator(`${list} td.name`).allTextContents()).map((t) => t.trim()).includes(name), `${name} was asked for and is still in the list`);
+    await page.fill("[aria-label=Selector]", '{job="shop"}');
+    await page.click("button:text-is('Count')");
+    await page.locator("section:has(h2:has-text('deletion')) dd").first().waitFor();
+    const series = Number(await page.textContent("section:has(h2:has-text('deletion')) dd >> nth=0"));
+    expect(series === 36, `a deletion of the shop would free ${series} series`);
+    expectSilent(page);
+    await close(page);
+});
+
 suite.case("status__a_query_that_runs__can_be_cancelled", async () => {
     const page = await open(browser, `${server.url}#status`);
     // As dear as the flags allow: many steps over many windows.

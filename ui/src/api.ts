@@ -139,9 +139,14 @@ export function post<T>(endpoint: string, params: Params, signal?: AbortSignal):
     return call<T>(endpoint, { method: "POST", body: formOf(params), signal });
 }
 
-// Seconds of an instant query's vector, by a label; NaN where there is nothing.
+// A query that the page asks by itself, to show that there is something: it does not count as use of a metric.
+export function peek(endpoint: "query" | "query_range", params: Params, signal?: AbortSignal): Promise<Answer<QueryData>> {
+    return post<QueryData>(endpoint, { ...params, track_names: 0 }, signal);
+}
+
+// The numbers of an instant vector.
 export async function instantNumbers(query: string, signal?: AbortSignal): Promise<{ metric: Labels; value: number }[]> {
-    const answer = await post<QueryData>("query", { query }, signal);
+    const answer = await peek("query", { query }, signal);
     if (answer.data.resultType !== "vector") return [];
     return answer.data.result.map((s) => ({ metric: s.metric, value: Number(s.value?.[1] ?? NaN) }));
 }

@@ -1,6 +1,6 @@
 // Cardinality: what makes how many series, how that grows, and what a deletion would free.
 import { useState } from "preact/hooks";
-import { type Answer, get, instantNumbers } from "./api";
+import { type Answer, get, instantNumbers, peek } from "./api";
 import { bytes, count, labelText, localTime, quoted, selector } from "./format";
 import { Mini } from "./mini";
 import { own } from "./own";
@@ -58,12 +58,59 @@ function Creators() {
             <section class="card">
                 <h2>Targets with new series in the last hour</h2>
                 <p class="muted">
-                    No sender tells <code>scrape_series_added</code>. By job, over all series: <a href={exploreLink('count by (job) ({__name__=~".+"} unless {__name__=~".+"} offset 1h)', { tab: "table" })}>what is there now and was not an hour ago</a>.
+                    No sender tells <code>scrape_series_added</code>, as Prometheus and vmagent do.
                 </p>
             </section>
         );
     }
     return <Bars caption="Targets with new series in the last hour" unit="Series" rows={rows(answer?.data ?? [], count)} />;
+}
+
+// ---- what nobody looks at ----
+
+interface NamesStats {
+    statsCollectedSince: number;
+    records: { metricName?: string; metricNamePattern?: string }[];
+    unnamedRequestsCount: number;
+    forgottenRequestsCount: number;
+}
+interface Unasked {
+    items: Item[];
+    stats: NamesStats;
+}
+
+const LOOKED_AT = 1000; // metrics, those with most series
+const SHOWN = 20;
+
+// A pattern that a browser does not understand may ask for anything.
+function patternOf(text: string): RegExp {
+    try {
+        return new RegExp(`^(?:${text})$`, "s");
+    } catch {
+        return /^/;
+    }
+}
+
+async function unasked(signal: AbortSignal): Promise<Answer<Unasked>> {
+    const [tsdb, stats] = await Promise.all([get<Tsdb>("status/tsdb", { limit: LOOKED_AT }, signal), get<NamesStats>("status/metric_names_stats", {}, signal)]);
+    const names = new Set(stats.data.records.map((r) => r.metricName));
+    const patterns = stats.data.records.flatMap((r) => (r.metricNamePattern === undefined ? [] : [patternOf(r.metricNamePattern)]));
+    const items = tsdb.data.seriesCountByMetricName.filter((i) => !names.has(i.name) && !patterns.some((p) => p.test(i.name)));
+    return { ...stats, data: { items: items.slice(0, SHOWN), stats: stats.data } };
+}
+
+function Unasked() {
+    const { answer, error } = useLoad<Unasked>("unasked", unasked);
+    if (!answer) return <Problem error={error} />;
+    const { items, stats } = answer.data;
+    const since = `since ${localTime(stats.statsCollectedSince * 1000).slice(0, 16)}`;
+    return (
+        <div>
+            <Bars caption={`What no query has asked for ${since}`} unit="Series" rows={rows(items, count, (n) => `count by (job, instance) (${selector(n)})`)} />
+            {stats.unnamedRequestsCount > 0 && <p class="muted">{count(stats.unnamedRequestsCount)} queries named no metric: what they read is not known.</p>}
+            {stats.forgottenRequestsCount > 0 && <p class="muted">Not all names were kept (--query.max-tracked-names).</p>}
+        </div>
+    );
 }
 
 // ---- what a deletion would free ----
@@ -75,15 +122,17 @@ interface Freed {
 }
 
 async function freed(what: string, range: string, signal: AbortSignal): Promise<Answer<Freed>> {
-    const floats = `sum(count_over_time(${what}[${range}]))`;
-    const [series, samples, blocks, self] = await Promise.all([
-        instantNumbers(`count(count_over_time(${what}[${range}]))`, signal),
-        instantNumbers(floats, signal),
+    // last_over_time keeps names, so that series which differ in nothing else stay apart; what it read is told by its statistics.
+    const query = `count(last_over_time(${what}[${range}]))`;
+    const [found, blocks, self] = await Promise.all([
+        peek("query", { query, stats: "all" }, signal),
         get<{ blocks: { stats: { numSamples: number } }[] }>("status/tsdb/blocks", {}, signal),
         own(signal),
     ]);
+    const series = found.data.resultType === "vector" ? Number(found.data.result[0]?.value?.[1] ?? 0) : 0;
+    const samples = Number(found.data.stats?.samples?.["totalQueryableSamples"] ?? NaN);
     const stored = blocks.data.blocks.reduce((sum, b) => sum + b.stats.numSamples, 0);
-    return { ...blocks, data: { series: series[0]?.value ?? 0, samples: samples[0]?.value ?? 0, bytesEach: stored > 0 ? self.data.number("tidalite_block_bytes") / stored : NaN } };
+    return { ...found, data: { series, samples, bytesEach: stored > 0 ? self.data.number("tidalite_block_bytes") / stored : NaN } };
 }
 
 function Deletion() {
@@ -165,6 +214,7 @@ export function Cardinality() {
                 <Mini title="New series per minute, 24 h" expr="sum by (instance) (rate(tidalite_head_series_created_total[5m])) * 60" range={DAY} tick={0} />
             </div>
             <div class="columns">
+                <Unasked />
                 <Creators />
                 <Deletion />
             </div>

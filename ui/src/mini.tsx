@@ -1,6 +1,6 @@
 // A graph of one query over the last hours, without controls, that opens in Explore.
 import { useMemo } from "preact/hooks";
-import { type QueryData, post } from "./api";
+import { type QueryData, peek } from "./api";
 import { Graph } from "./chart";
 import { gridOf } from "./columns";
 import { Problem, useLoad } from "./parts";
@@ -13,7 +13,7 @@ const HEIGHT = 170;
 export function Mini(p: { title: string; expr: string; range: number; tick: number; stacked?: boolean }) {
     const end = useMemo(() => Math.floor(Date.now() / 1000) * 1000, [p.tick, p.range]);
     const w = { start: end - p.range, end, step: Math.max(Math.round(p.range / POINTS / 1000), 1) * 1000 };
-    const { answer, error } = useLoad<QueryData>(`${p.expr} ${w.start} ${end}`, (signal) => post<QueryData>("query_range", { query: p.expr, start: w.start / 1000, end: w.end / 1000, step: w.step / 1000 }, signal));
+    const { answer, error } = useLoad<QueryData>(`${p.expr} ${w.start} ${end}`, (signal) => peek("query_range", { query: p.expr, start: w.start / 1000, end: w.end / 1000, step: w.step / 1000 }, signal));
     // The window of the answer, not of the next question.
     const shown = useMemo(() => (answer?.data.resultType === "matrix" ? { grid: gridOf(answer.data.result, w), w } : null), [answer]);
     const look = useMemo(() => ({ stacked: p.stacked === true, log: false, hidden: NOTHING }), [p.stacked]);

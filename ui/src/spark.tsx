@@ -1,6 +1,6 @@
 // A small graph of the last hour, asked for when it comes into sight, a few at a time.
 import { useEffect, useRef, useState } from "preact/hooks";
-import { type QueryData, post } from "./api";
+import { peek } from "./api";
 
 const AT_ONCE = 4;
 const HOUR_S = 3600;
@@ -25,7 +25,7 @@ async function inTurn<T>(work: () => Promise<T>): Promise<T> {
 
 async function points(expr: string, signal: AbortSignal): Promise<[number, number][]> {
     const end = Math.floor(Date.now() / 1000 / STEP_S) * STEP_S;
-    const answer = await inTurn(() => post<QueryData>("query_range", { query: expr, start: end - HOUR_S, end, step: STEP_S, limit: 1 }, signal));
+    const answer = await inTurn(() => peek("query_range", { query: expr, start: end - HOUR_S, end, step: STEP_S, limit: 1 }, signal));
     const first = answer.data.resultType === "matrix" ? answer.data.result[0] : undefined;
     return (first?.values ?? []).map(([t, v]): [number, number] => [(t - end + HOUR_S) / HOUR_S, Number(v)]).filter(([, v]) => Number.isFinite(v));
 }

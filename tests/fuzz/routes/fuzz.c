@@ -519,6 +519,7 @@ static void server_begin(void) TSDB_NO_TSA
                                                   .extended_range_selectors = true,
                                                   .fill_modifiers = true};
     active_init(&server.active);
+    asked_init(&server.asked, 3); /* soon full */
     hx_init(&h, 7);
     h.options.exemplars_max = 100;
     TSDB_ASSERT(hx_open(&h, &err) == TSDB_OK);
@@ -546,6 +547,7 @@ static void server_end(void) TSDB_NO_TSA
     ingest_destroy(server.ingest);
     door_destroy(server.door);
     active_deinit(&server.active);
+    asked_deinit(&server.asked);
     tsdb_mutex_deinit(&server.config_lock);
     hx_deinit(&h);
 }

@@ -103,6 +103,7 @@ static inline void start_with(uint32_t workers, uint32_t queue_max) TSDB_NO_TSA
     server.start_ms = T0;
     tsdb_mutex_init(&server.config_lock, TSDB_RANK_SERVER_CONFIG, "config");
     active_init(&server.active);
+    asked_init(&server.asked, server.options.query_names_max);
     tsdb_account_init(&server.queries, 0, NULL);
     server.query_options = (struct query_options){.lookback_ms = server.options.lookback_ms,
                                                   .samples_max = server.options.query_samples_max,
@@ -140,6 +141,7 @@ static inline int teardown(void **state) TSDB_NO_TSA
     door_destroy(server.door);
     if (server.db) {
         active_deinit(&server.active);
+        asked_deinit(&server.asked);
         (void)tsdb_close(server.db, NULL); /* not OK after the test's disk fault */
         tsdb_fs_sim_destroy(disk);
         config_file_destroy(server.config);
