@@ -192,7 +192,7 @@ export function colourPixels(page, selector = ".chart canvas") {
 
 // ---- cases ----
 
-export class Suite {
+class Suite {
     cases = [];
 
     case(name, fn) {
@@ -218,3 +218,5 @@ export class Suite {
         return failed === 0 && passed > 0 ? 0 : 1;
     }
 }
+
+export const suite = new Suite();

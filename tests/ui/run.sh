@@ -12,4 +12,4 @@ command -v npm >/dev/null 2>&1 && command -v node >/dev/null 2>&1 || skip "no np
 [ -x "${CHROMIUM:-/usr/bin/chromium}" ] || skip "no chromium here"
 "$ui/install.sh" "$ui" && "$ui/install.sh" "$here" || skip "npm ci failed"
 (cd "$ui" && npx --no-install tsc --noEmit)
-cd "$here" && exec node test_ui.mjs "$@"
+cd "$here" && exec node run.mjs "$@"
