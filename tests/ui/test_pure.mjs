@@ -1,6 +1,9 @@
 // What the page works out without a browser: links, times, columns, heat maps, families.
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, statSync, symlinkSync } from "node:fs";
 import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ROOT, suite } from "./rig.mjs";
 
@@ -82,6 +85,25 @@ suite.case("links__nonsense__is_bounded_and_has_defaults", () => {
     const [p] = state.stateOf("?g0.expr=x&g0.tab=__proto__&g0.display_mode=9&g0.range_input=-1&g0.end_input=never&g0.res_step=0&refresh=x").panels;
     assert.deepEqual([p.tab, p.mode, p.range, p.end, p.step], ["graph", "lines", 3_600_000, null, null]);
     assert.equal(state.stateOf("").panels.length, 1);
+});
+
+// ---- building ----
+
+suite.case("build__without_npm__says_so_and_has_an_empty_table", () => {
+    const folder = mkdtempSync(join(tmpdir(), "tidalite-ui-"));
+    try {
+        for (const tool of ["cat", "dirname", "mkdir", "touch"]) symlinkSync(spawnSync("/bin/sh", ["-c", `command -v ${tool}`], { encoding: "utf8" }).stdout.trim(), join(folder, tool));
+        const made = (what) => spawnSync("/bin/sh", [join(ROOT, "ui/build.sh"), what, join(folder, `${what}.c`)], { env: { PATH: folder }, encoding: "utf8" });
+        const page = made("page");
+        assert.equal(page.status, 0, page.stderr);
+        assert.match(page.stderr, /no npm here/);
+        assert.equal(made("none").stderr, "");
+        assert.equal(readFileSync(join(folder, "page.c"), "utf8"), readFileSync(join(folder, "none.c"), "utf8"));
+        assert.match(readFileSync(join(folder, "page.c"), "utf8"), /ui_file_count = 0/);
+        assert.equal(statSync(join(folder, "page.c")).mtimeMs, 0); // older than its sources: the next make tries again
+    } finally {
+        rmSync(folder, { recursive: true });
+    }
 });
 
 // ---- columns ----

@@ -244,6 +244,18 @@ suite.case("error__in_the_query__is_shown_at_its_place", async () => {
     await close(page);
 });
 
+suite.case("stop__of_a_slow_query__ends_it_in_the_server", async () => {
+    const page = await open(browser, explore(SLOW, { res_step: "1s" }));
+    const active = async () => (await (await fetch(`${server.url}api/v1/status/active_queries`)).json()).data.length;
+    await waitFor("the query to run", active);
+    await page.click("button:text-is('Stop')");
+    await page.waitForSelector("button:text-is('Run')");
+    await waitFor("the server to stop", async () => (await active()) === 0);
+    expect((await page.locator(".note.error").count()) === 0, "stopping is no error");
+    expectSilent(page);
+    await close(page);
+});
+
 suite.case("warning__of_an_answer__is_shown", async () => {
     const page = await open(browser, explore("histogram_quantile(2, shop_latency_seconds_bucket)"));
     await page.locator(".note.warning").waitFor();

@@ -277,7 +277,7 @@ function PanelView({ panel, number, tick, onChange, onRemove, onCopy }: PanelPro
     const isInstant = panel.tab === "table";
     const key = panel.expr.trim() === "" || panel.tab === "explain" ? null : JSON.stringify([panel.expr, isInstant, start, end, step, run.n]);
     const shown = useRef(asked);
-    const { answer, error, loading } = useLoad(key, async (signal) => {
+    const { answer, error, loading, stop } = useLoad(key, async (signal) => {
         const got = await ask(asked, signal);
         shown.current = asked;
         return got;
@@ -297,9 +297,15 @@ function PanelView({ panel, number, tick, onChange, onRemove, onCopy }: PanelPro
         <section class="panel card" aria-label={`Panel ${number}`}>
             <div class="query">
                 <Editor draft={draft} version={version} label={`Query ${number}`} notes={notes} onRun={() => execute()} />
-                <button type="button" class="primary" onClick={() => execute()}>
-                    Run
-                </button>
+                {loading && key !== null ? (
+                    <button type="button" class="danger" onClick={stop}>
+                        Stop
+                    </button>
+                ) : (
+                    <button type="button" class="primary" onClick={() => execute()}>
+                        Run
+                    </button>
+                )}
             </div>
             <div class="bar-line">
                 <Tabs label={`View of panel ${number}`} value={panel.tab} all={TABS} onChange={(tab) => onChange({ tab }, true)} />

@@ -7,14 +7,17 @@ export interface Loaded<T> {
     answer: Answer<T> | null; // the last good one stays while a new one is asked for
     error: unknown;
     loading: boolean;
+    stop: () => void; // what is being asked; the server stops, too, when it sees that nobody waits
 }
 
 // Ask, again whenever `key` changes; what is asked for by an older key is cancelled. null: ask nothing.
 export function useLoad<T>(key: string | null, ask: (signal: AbortSignal) => Promise<Answer<T>>): Loaded<T> {
-    const [state, setState] = useState<Loaded<T>>({ answer: null, error: null, loading: key !== null });
+    const [state, setState] = useState<Omit<Loaded<T>, "stop">>({ answer: null, error: null, loading: key !== null });
+    const running = useRef<AbortController | null>(null);
     useEffect(() => {
         if (key === null) return undefined;
         const abort = new AbortController();
+        running.current = abort;
         setState((s) => ({ ...s, loading: true }));
         ask(abort.signal).then(
             (answer) => !abort.signal.aborted && setState({ answer, error: null, loading: false }),
@@ -22,7 +25,11 @@ export function useLoad<T>(key: string | null, ask: (signal: AbortSignal) => Pro
         );
         return () => abort.abort();
     }, [key]);
-    return state;
+    const stop = () => {
+        running.current?.abort();
+        setState((s) => ({ ...s, loading: false }));
+    };
+    return { ...state, stop };
 }
 
 // A number that grows every `ms` while the page is seen; 0: never.
