@@ -172,6 +172,9 @@ enum tsdb_status tsdb_select(struct tsdb_querier *q, const struct tsdb_matcher *
 enum tsdb_status tsdb_series_labels(struct tsdb_querier *q, tsdb_series_ref ref,
                                     struct tsdb_arena *arena, struct tsdb_labels *out,
                                     struct tsdb_error *err) TSDB_WUR;
+/* refs[0] is read next, and the others after it: begin to fetch what their reading will wait for.
+ * For each series that is read; costs a little, does nothing else. */
+void tsdb_series_read_ahead(struct tsdb_querier *q, const tsdb_series_ref *refs, uint32_t count);
 /* Samples with range.min_ms <= t <= range.max_ms, strictly rising; columns from the arena (copies:
  * valid as long as it). ref: of one of the querier's sets. range must lie within the querier's. Stale markers are included, bit for
  * bit. */

@@ -102,6 +102,7 @@ static enum tsdb_status read_points(struct matrix *m, uint32_t pos, struct point
     int64_t max_ms = time_add(matrix_window_end(m, m->grid.count - 1), m->after_ms);
     struct tsdb_columns c;
     min_ms = time_add(min_ms, 1);
+    select_ahead(m->x, &m->set, pos);
     enum tsdb_status status = m->read(m->x, m->set.refs[pos], min_ms, max_ms, m->scratch, &c);
     if (status == TSDB_OK) {
         status = exec_hold(m->x, c.count);

@@ -81,6 +81,7 @@ static enum tsdb_status vector_next(struct op *op, struct column *out)
         return TSDB_OK;
     }
     int64_t first = time_add(time_sub(reference_time(v, 0), x->lookback_ms), 1);
+    select_ahead(x, &v->set, op->pos);
     enum tsdb_status status =
         v->read(x, v->set.refs[op->pos], first, reference_time(v, steps - 1), v->scratch, &c);
     uint32_t next = 0; /* first sample later than the reference time */

@@ -262,6 +262,13 @@ enum tsdb_status select_series(struct exec *x, const struct query_expr *v,
     return status;
 }
 
+void select_ahead(const struct exec *x, const struct query_series_set *set, uint32_t pos)
+{
+    if (x->source->ops->read_ahead) {
+        x->source->ops->read_ahead(x->source->ctx, set->refs + pos, set->count - pos);
+    }
+}
+
 enum tsdb_status select_read(struct exec *x, uint32_t ref, int64_t min_ms, int64_t max_ms,
                              struct tsdb_arena *scratch, struct tsdb_columns *out)
 {

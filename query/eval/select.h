@@ -27,6 +27,8 @@ enum tsdb_status exec_time_range(struct exec *x, const struct query_expr *e, int
 /* The series of vector selector v, with their labels; the arrays run in parallel. */
 enum tsdb_status select_series(struct exec *x, const struct query_expr *v,
                                struct query_series_set *set, struct op_series **out) TSDB_WUR;
+/* Series `pos` of a set is read next, and most likely those behind it. */
+void select_ahead(const struct exec *x, const struct query_series_set *set, uint32_t pos);
 /* Samples of one series, valid until the next reset of scratch, which is reset here. */
 typedef enum tsdb_status select_read_fn(struct exec *x, uint32_t ref, int64_t min_ms,
                                         int64_t max_ms, struct tsdb_arena *scratch,

@@ -36,6 +36,12 @@ static enum tsdb_status source_read(void *ctx, uint32_t ref, struct tsdb_time_ra
     return tsdb_series_read(s->querier, ref, range, arena, out, err);
 }
 
+static void source_read_ahead(void *ctx, const uint32_t *refs, uint32_t count)
+{
+    const struct query_source_tsdb *s = ctx;
+    tsdb_series_read_ahead(s->querier, refs, count);
+}
+
 static void source_close(void *ctx)
 {
     struct query_source_tsdb *s = ctx;
@@ -46,8 +52,15 @@ static void source_close(void *ctx)
 struct query_source query_source_tsdb(struct query_source_tsdb *s, struct tsdb *db,
                                       struct tsdb_request *request)
 {
-    static const struct query_source_ops ops = {source_open, source_select, source_labels,
-                                                source_read, source_close,  true};
+    static const struct query_source_ops ops = {
+        .open = source_open,
+        .select = source_select,
+        .labels = source_labels,
+        .read = source_read,
+        .read_ahead = source_read_ahead,
+        .close = source_close,
+        .concurrent = true,
+    };
     *s = (struct query_source_tsdb){db, request, NULL};
     return (struct query_source){&ops, s};
 }

@@ -96,6 +96,11 @@ bool head_name_is_hole(const char *name, uint32_t len);
  * a series that has left. Ids are not reused. */
 uint32_t head_generation(const struct head_partition *p, uint32_t local);
 void head_prefetch(const struct head_partition *p, uint32_t local);
+/* read_ahead.c: three stages of fetching what a read will touch, each some time after the one before.
+ * Under a guard. */
+void head_read_ahead_hot(const struct head_partition *p, uint32_t local);
+void head_read_ahead_pieces(const struct head_partition *p, uint32_t local);
+void head_read_ahead_chunks(const struct head_partition *p, uint32_t local);
 /* Time of the newest sample; false without one. */
 bool head_last_time(const struct head_partition *p, uint32_t local, int64_t *out_ms);
 

@@ -280,6 +280,7 @@ enum tsdb_status hx_visit(struct hx *h, hx_found_fn fn, void *arg, struct tsdb_e
     status = tsdb_select(q, &m, 1, &set, err);
     for (uint32_t i = 0; status == TSDB_OK && i < set.count; i++) {
         tsdb_arena_reset(&arena);
+        tsdb_series_read_ahead(q, set.refs + i, set.count - i);
         status = hx_visit_series(q, set.refs[i], &arena, fn, arg, err);
     }
     tsdb_arena_deinit(&arena);
