@@ -50,9 +50,22 @@ static bool filter(struct tsdb_arena *arena, const struct tsdb_labels *in,
     return true;
 }
 
+/* Is the name the first label, and no other label metadata? They are sorted. */
+static bool name_goes_first(const struct tsdb_labels *in)
+{
+    static const char last[] = "__unit__";
+    return in->count > 0 && label_is(&in->items[0], "__name__", 8) &&
+           (in->count == 1 ||
+            tsdb_str_compare(in->items[1].name, in->items[1].name_len, last, sizeof last - 1) > 0);
+}
+
 bool labels_without_metadata(struct tsdb_arena *arena, const struct tsdb_labels *in,
                              struct tsdb_labels *out)
 {
+    if (name_goes_first(in)) {
+        *out = (struct tsdb_labels){in->items + 1, in->count - 1};
+        return true;
+    }
     return filter(arena, in, NULL, true, out);
 }
 

@@ -9,7 +9,7 @@
 
 #define QUERY_LABELS_EMPTY ((struct tsdb_labels){0})
 
-/* All return false when the arena is exhausted. Metadata is __name__, __type__ and __unit__: they
+/* All return false when the arena is exhausted; an array may be borrowed like the strings. Metadata is __name__, __type__ and __unit__: they
  * describe the metric and go where its name goes. */
 bool labels_without_metadata(struct tsdb_arena *arena, const struct tsdb_labels *in,
                              struct tsdb_labels *out);

@@ -150,6 +150,26 @@ enum tsdb_status op_merge_equal(struct op **op, bool distinct)
     return status;
 }
 
+/* Label sets that differ still differ when all of them lose the same name, or nothing. */
+struct losses {
+    bool alike;
+    uint32_t count; /* of labels that each lost */
+    struct query_str name;
+};
+
+static void losses_see(struct losses *l, bool first, const struct tsdb_labels *before,
+                       const struct tsdb_labels *after)
+{
+    uint32_t count = before->count - after->count;
+    struct query_str name = labels_metric_name(before);
+    if (first) {
+        *l = (struct losses){count == 0 || (count == 1 && name.len > 0), count, name};
+    }
+    l->alike =
+        l->alike && count == l->count &&
+        (count == 0 || (name.len == l->name.len && memcmp(name.data, l->name.data, name.len) == 0));
+}
+
 enum tsdb_status op_series_unnamed(struct op *op, const struct op *child, bool distinct,
                                    struct op **out)
 {
@@ -157,6 +177,7 @@ enum tsdb_status op_series_unnamed(struct op *op, const struct op *child, bool d
     bool later = x->options->delayed_name_removal;
     const struct op_series *from = child->series;
     uint32_t count = child->series_count;
+    struct losses losses = {.alike = true};
     op->series_count = count;
     op->series = TSDB_ARENA_ARRAY(x->arena, struct op_series, TSDB_MAX(count, 1));
     if (!op->series) {
@@ -172,7 +193,9 @@ enum tsdb_status op_series_unnamed(struct op *op, const struct op *child, bool d
         if (!later && !labels_without_metadata(x->arena, &from[i].labels, &op->series[i].labels)) {
             return exec_nomem(x);
         }
+        losses_see(&losses, i == 0, &from[i].labels, &op->series[i].labels);
     }
     *out = op;
-    return later ? TSDB_OK : op_merge_equal(out, distinct);
+    op->unique = child->unique && losses.alike;
+    return later || op->unique ? TSDB_OK : op_merge_equal(out, distinct);
 }

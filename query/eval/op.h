@@ -96,6 +96,7 @@ struct op {
     const struct query_expr *expr;
     struct op_series *series;
     uint32_t series_count;
+    bool unique;   /* no two series have equal labels */
     uint32_t pos;  /* series handed out */
     uint32_t turn; /* when Prometheus would evaluate it: after what it is made of, left to right */
     struct query_plan *plan; /* with explain: what it did; NULL: part of the one around it */
@@ -136,6 +137,7 @@ struct exec {
     /* While operators are built: in how many of ... are we? See select_reader. */
     uint32_t in_stats;   /* histogram_count, histogram_sum, histogram_avg */
     uint32_t in_buckets; /* what needs the buckets of a histogram, and subqueries */
+    bool labels_unused;  /* nobody looks at the labels of the selector that is built */
     uint32_t polls;
     struct exec_scratch *scratches;
     struct index_regexes regexes; /* of label_replace and info; selectors have those of storage */

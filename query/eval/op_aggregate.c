@@ -310,7 +310,10 @@ enum tsdb_status aggregate_group(struct exec *x, const struct query_expr *e, con
         if (status != TSDB_OK) {
             return status;
         }
-        if (!label_map_put(&map, labels, &key, &group[i], &is_new)) {
+        if (i > 0 && !without && names.count == 0) { /* there is but one group */
+            group[i] = group[0];
+            is_new = false;
+        } else if (!label_map_put(&map, labels, &key, &group[i], &is_new)) {
             return exec_nomem(x);
         }
         if (is_new && group[i] == cap) {
@@ -397,6 +400,16 @@ static enum tsdb_status quantile_param(struct op_aggregate *o)
     return status;
 }
 
+/* count(up): of how many series there are, no label is asked for. */
+static bool labels_unused(const struct exec *x, const struct query_expr *e)
+{
+    const struct query_expr *body = query_expr_unwrap(e->u.aggregate.body);
+    bool counts = e->u.aggregate.op == TOKEN_COUNT || e->u.aggregate.op == TOKEN_GROUP;
+    return counts && !e->u.aggregate.without && e->u.aggregate.grouping.count == 0 &&
+           body->kind == EXPR_VECTOR && !body->u.vector.smoothed &&
+           !x->options->delayed_name_removal;
+}
+
 enum tsdb_status op_aggregate_build(struct exec *x, const struct query_expr *e,
                                     const struct grid *grid, struct op **out)
 {
@@ -411,7 +424,9 @@ enum tsdb_status op_aggregate_build(struct exec *x, const struct query_expr *e,
     *out = &o->op;
     enum tsdb_status status = quantile_param(o);
     if (status == TSDB_OK) {
+        x->labels_unused = labels_unused(x, e);
         status = exec_build(x, e->u.aggregate.body, grid, &o->child);
+        x->labels_unused = false;
     }
     if (status == TSDB_OK) {
         status = aggregate_group(x, e, o->child, &o->group, &o->op.series, &o->op.series_count);

@@ -218,6 +218,7 @@ enum tsdb_status op_ahead_wrap(struct op **op)
     a->per_job = job_series(inner->series_count / (a->lane_count * JOBS_PER_LANE), steps);
     a->batch_max = TSDB_MIN(a->lane_count * JOBS_PER_LANE * a->per_job, inner->series_count);
     op_series_share(&a->op, inner);
+    a->op.unique = inner->unique;
     *op = &a->op;
     return TSDB_OK;
 }

@@ -398,7 +398,9 @@ enum tsdb_status op_range_build(struct exec *x, const struct query_expr *e, cons
         return status;
     }
     r->op.clone = r->matrix->body ? NULL : range_clone;
-    const struct op child = {.series = r->matrix->series, .series_count = r->matrix->series_count};
+    const struct op child = {.series = r->matrix->series,
+                             .series_count = r->matrix->series_count,
+                             .unique = !r->matrix->body};
     if (f->keeps_name) {
         *out = &r->op;
         op_series_share(&r->op, &child);

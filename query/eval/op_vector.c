@@ -258,6 +258,7 @@ static enum tsdb_status vector_build(struct exec *x, const struct query_expr *e,
     v->results = results;
     *out = &v->op;
     v->op.clone = vector_clone;
+    v->op.unique = true;
     v->scratch = scratch;
     v->value = value;
     v->read = value == VECTOR_VALUE ? select_reader(x) : select_read;

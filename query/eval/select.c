@@ -250,8 +250,8 @@ enum tsdb_status select_series(struct exec *x, const struct query_expr *v,
     if (!series) {
         return exec_nomem(x);
     }
-    for (uint32_t i = 0; i < set->count && status == TSDB_OK; i++) {
-        series[i] = (struct op_series){0};
+    memset(series, 0, set->count * sizeof *series);
+    for (uint32_t i = 0; !x->labels_unused && i < set->count && status == TSDB_OK; i++) {
         status = exec_poll(x);
         if (status == TSDB_OK) {
             status = x->source->ops->labels(x->source->ctx, set->refs[i], x->arena,

@@ -4,6 +4,7 @@
 
 #include "base/limits.h"
 #include "base/mutex.h"
+#include "query/crew.h"
 #include "query/eval/op.h"
 
 #include <pthread.h>
@@ -405,6 +406,41 @@ static void eval__failing_allocation__is_nomem_and_leaks_nothing(void **state)
     }
 }
 
+/* What fails where a helper works is tried again by the query's own thread. */
+static void eval__failing_allocation_with_helpers__ends_well_or_is_nomem(void **state)
+{
+    struct query_fixture *f = *state;
+    for (char a = 'a'; a < 'z'; a++) {
+        char series[64];
+        snprintf(series, sizeof series, "x_total{a=\"%c\"} 1 2 3 4", a);
+        query_fixture_load(f, 10000, series);
+    }
+    static const char *const queries[] = {"sum(rate(x_total[20s]))", "x_total",
+                                          "rate(x_total[20s])"};
+    f->options.crew_work_min = 1;
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(queries); i++) {
+        uint64_t ended_well = 0;
+        assert_ok(query_crew_create(3, &f->options.crew, NULL)); /* its threads allocate once */
+        for (uint64_t n = 1; n < 300; n++) {
+            const struct query_params params = {.start_ms = 0, .end_ms = 30000, .step_ms = 10000};
+            struct query_result r;
+            struct tsdb_error err;
+            tsdb_arena_deinit(&f->result);
+            tsdb_arena_init(&f->result, TSDB_MEM_QUERY, 64, &f->request.account);
+            tsdb_alloc_fail_nth(n, 1);
+            enum tsdb_status status = query_fixture_eval(f, queries[i], &params, &r, &err);
+            tsdb_alloc_ops_set(NULL);
+            assert_true(status == TSDB_OK || status == TSDB_NOMEM);
+            ended_well += status == TSDB_OK;
+        }
+        assert_true(ended_well > 0);
+        query_crew_destroy(f->options.crew);
+        tsdb_arena_deinit(&f->result);
+        tsdb_arena_init(&f->result, TSDB_MEM_QUERY, 4096, &f->request.account);
+        assert_int_equal(tsdb_mem_used(TSDB_MEM_QUERY), 0);
+    }
+}
+
 static void eval__account_limit__is_limit(void **state)
 {
     struct query_fixture *f = *state;
@@ -504,6 +540,7 @@ static const struct CMUnitTest tests[] = {
     FIXTURE_TEST(eval__deadline_while_working__noticed_within_128_series),
     FIXTURE_TEST(eval__storage_fails__error_reaches_the_caller),
     FIXTURE_TEST(eval__failing_allocation__is_nomem_and_leaks_nothing),
+    FIXTURE_TEST(eval__failing_allocation_with_helpers__ends_well_or_is_nomem),
     FIXTURE_TEST(eval__account_limit__is_limit),
 };
 TEST_MAIN(tests)
