@@ -144,11 +144,11 @@ def promtool_block__dumped__what_it_dumps():
     expect_dumps_agree(ours, parse(run(promtool, "tsdb", "dump", f"{data}/tsdb")))
 
 
-def prometheus(data, *flags):
+def prometheus(data, *flags, late="0s"):
     binary = recent_prometheus()
     port = lib.free_port()
     config = f"{lib.folder('prometheus')}/prometheus.yml"
-    pathlib.Path(config).write_text("global: {}\nstorage: {tsdb: {out_of_order_time_window: 0s}}\n", encoding="utf-8")
+    pathlib.Path(config).write_text(f"global: {{}}\nstorage: {{tsdb: {{out_of_order_time_window: {late}}}}}\n", encoding="utf-8")
     return lib.Server("prometheus", [binary, f"--config.file={config}", f"--storage.tsdb.path={data}", f"--web.listen-address=127.0.0.1:{port}",
                                      "--storage.tsdb.retention.time=50y", "--enable-feature=native-histograms", *flags],
                       port, "/-/ready")

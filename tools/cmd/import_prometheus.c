@@ -4,9 +4,10 @@
  *
  * A block keeps its name, so that an import that was interrupted goes on where it stopped: a block that is
  * there already is not read again. Deletions are applied, they need no tombstones. Memory: the samples of
- * one series of one block. What lies in SRC's own log is in no block; it is said. */
+ * one series of one block. What lies in SRC's own log and head chunks comes after the blocks: import_head.h. */
 #include "base/format.h"
 #include "tools/cmd/commands.h"
+#include "tools/cmd/import_head.h"
 #include "tools/cmd/open.h"
 #include "tools/cmd/out.h"
 #include "tools/prom/block.h"
@@ -30,7 +31,9 @@ struct import {
     struct tool_progress progress;
     uint64_t samples, refused, there;
     int64_t oldest_ms;
-    bool has_log;
+    int64_t head_from_ms; /* where SRC's head begins: the end of its blocks */
+    bool has_head;
+    struct import_head head;
 };
 
 /* ---- what there is ---- */
@@ -62,29 +65,21 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const struct block_name *)a)->ulid, ((const struct block_name *)b)->ulid);
 }
 
-/* A log with anything in it. */
-static enum tsdb_status log_entry(void *arg, const char *name, bool is_dir)
-{
-    (void)name;
-    *(bool *)arg = *(bool *)arg || !is_dir;
-    return TSDB_OK;
-}
-
 static enum tsdb_status look_at_source(struct import *x, struct tsdb_error *err)
 {
     enum tsdb_status status = x->src.ops->list(x->src.ctx, "", src_entry, x, err);
     if (status == TSDB_NOMEM) {
         return tsdb_error_nomem(err, "the names of the blocks");
     }
-    if (status == TSDB_OK && x->count == 0) {
+    x->has_head = status == TSDB_OK && import_head_any(&x->src);
+    if (status == TSDB_OK && x->count == 0 && !x->has_head) {
         return tsdb_error_set(err, TSDB_NOT_FOUND,
                               "%s holds no Prometheus block (a directory "
-                              "named by a ULID)",
+                              "named by a ULID), and no log",
                               x->t->args[0]);
     }
-    if (status == TSDB_OK) {
+    if (status == TSDB_OK && x->count > 1) {
         qsort(x->names, x->count, sizeof *x->names, by_name);
-        (void)x->src.ops->list(x->src.ctx, "wal", log_entry, &x->has_log, NULL);
     }
     return status;
 }
@@ -413,17 +408,84 @@ static enum tsdb_status import_all(struct import *x, struct tsdb_error *err)
     return status;
 }
 
+/* Where SRC's head begins is the end of its blocks, as a Prometheus sees it. */
+static enum tsdb_status find_head_begin(struct import *x, struct tsdb_error *err)
+{
+    enum tsdb_status status = TSDB_OK;
+    x->head_from_ms = INT64_MIN;
+    for (uint32_t i = 0; i < x->count && status == TSDB_OK; i++) {
+        char path[64];
+        uint8_t *data = NULL;
+        size_t len = 0;
+        struct prom_meta m = {0};
+        snprintf(path, sizeof path, "%s/meta.json", x->names[i].ulid);
+        status = tsdb_file_read_all(&x->src, path, PROM_META_BYTES_MAX, TSDB_MEM_OTHER, &data, &len,
+                                    err);
+        if (status == TSDB_OK) {
+            status = prom_meta_parse(data, len, &m, err);
+            tsdb_mem_free(TSDB_MEM_OTHER, data, len);
+        }
+        if (status == TSDB_OK && !m.out_of_order) {
+            x->head_from_ms = TSDB_MAX(x->head_from_ms, m.t_max);
+        }
+    }
+    return status;
+}
+
+/* After the blocks, which are the older ones: of two samples with one time theirs stays. */
+static enum tsdb_status import_rest(struct import *x, struct tsdb_error *err)
+{
+    struct block_meta m = {.min_ms = INT64_MIN, .max_ms = INT64_MAX};
+    struct import_head *h = &x->head;
+    if (!x->has_head) {
+        return TSDB_OK;
+    }
+    enum tsdb_status status = find_head_begin(x, err);
+    tool_dir_close(&x->dir); /* the engine takes the lock itself */
+    if (status == TSDB_OK) {
+        status = import_head(&x->src, x->head_from_ms, x->t->args[1], &x->progress, h, err);
+    }
+    if (status != TSDB_OK) {
+        return tsdb_error_prefix(err, status, "%s, its log", x->t->args[0]);
+    }
+    m.series = h->series;
+    m.samples = h->samples;
+    m.bytes = h->bytes;
+    if (h->min_ms <= h->max_ms) {
+        m.min_ms = h->min_ms;
+        m.max_ms = h->max_ms;
+    }
+    put_row(x, "wal", &m, h->damaged > 0 ? h->damage : "imported");
+    x->samples += h->samples;
+    x->refused += h->refused;
+    x->oldest_ms = TSDB_MIN(x->oldest_ms, h->min_ms);
+    x->t->damaged = x->t->damaged || h->damaged > 0;
+    return TSDB_OK;
+}
+
+static void tell_head(const struct import *x)
+{
+    const struct import_head *h = &x->head;
+    if (h->damaged > 0) {
+        tool_say("left out: what is damaged at %" PRIu64 " places, the first of them %s",
+                 h->damaged, h->damage);
+    }
+    if (h->conflicts > 0) {
+        tool_say("refused: %" PRIu64 " samples whose time has another value already", h->conflicts);
+    }
+    if (h->unknown > 0) {
+        tool_say("left out: %" PRIu64 " samples of series whose labels the log does not have",
+                 h->unknown);
+    }
+}
+
 static void tell(const struct import *x)
 {
     char text[64];
     if (x->refused > 0) {
         tool_say("left out: %" PRIu64 " histogram samples that are not valid", x->refused);
     }
-    if (x->has_log) {
-        tool_say("%s/wal holds samples that are in no block yet and were not read; a snapshot "
-                 "(POST /api/v1/admin/tsdb/snapshot on that Prometheus) has them as blocks",
-                 x->t->args[0]);
-    }
+    tell_head(x);
     tool_say("%" PRIu64 " samples", x->samples);
     if (x->oldest_ms != INT64_MAX) {
         tsdb_format_rfc3339_ms(text, x->oldest_ms);
@@ -462,6 +524,9 @@ enum tsdb_status tool_import_prometheus(struct tool *t, struct tsdb_error *err)
     tool_progress_begin(&x.progress, t, "samples", 0);
     if (status == TSDB_OK) {
         status = import_all(&x, err);
+    }
+    if (status == TSDB_OK) {
+        status = import_rest(&x, err);
     }
     tool_progress_end(&x.progress);
     if (status == TSDB_OK) {

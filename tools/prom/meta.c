@@ -221,8 +221,33 @@ static bool stats_member(struct json *j, const char *key, struct prom_meta *m)
     return false;
 }
 
+/* ["from-out-of-order", ...]; anything else is skipped by the caller. */
+static bool get_hints(struct json *j, struct prom_meta *m)
+{
+    char hint[KEY_BYTES];
+    if (!take(j, '[')) {
+        return false;
+    }
+    if (take(j, ']')) {
+        return true;
+    }
+    do {
+        if (peek(j) == '"') {
+            get_string(j, hint, sizeof hint);
+            m->out_of_order = m->out_of_order || strcmp(hint, "from-out-of-order") == 0;
+        } else {
+            skip_value(j);
+        }
+    } while (!j->failed && take(j, ','));
+    want(j, ']');
+    return true;
+}
+
 static bool compaction_member(struct json *j, const char *key, struct prom_meta *m)
 {
+    if (strcmp(key, "hints") == 0) {
+        return get_hints(j, m);
+    }
     if (strcmp(key, "level") != 0) {
         return false;
     }

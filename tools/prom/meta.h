@@ -6,6 +6,8 @@
 #include "base/bytes.h"
 #include "base/status.h"
 
+#include <stdbool.h>
+
 #define PROM_ULID_CHARS     26u
 #define PROM_META_BYTES_MAX (16u << 20) /* Thanos lists files and deletions in it */
 
@@ -14,6 +16,7 @@ struct prom_meta {
     int64_t t_min, t_max; /* [t_min, t_max) ms */
     uint64_t samples, float_samples, histogram_samples, series, chunks, tombstones;
     int64_t level;
+    bool out_of_order; /* of late samples: its end says nothing about the head's begin */
 };
 
 /* Are these the characters of a ULID (26, Crockford's base 32, upper case)? */
