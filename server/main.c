@@ -10,6 +10,7 @@
 #include "server/door/token_command.h"
 #include "server/parts/server.h"
 #include "server/parts/workers.h"
+#include "server/publishing.h"
 #include "server/self_scrape.h"
 #include "server/shutdown.h"
 #include "tools/cmd/tool.h"
@@ -357,7 +358,7 @@ static void wait_for_stop(struct server *s, const sigset_t *signals)
 }
 
 static enum tsdb_status start_all(struct server *s, struct self_scrape **scrape,
-                                  struct tsdb_error *err)
+                                  struct publishing **publishing, struct tsdb_error *err)
 {
     enum tsdb_status status = TSDB_OK;
     if (s->options.config_file[0]) {
@@ -375,6 +376,9 @@ static enum tsdb_status start_all(struct server *s, struct self_scrape **scrape,
     }
     if (status == TSDB_OK && s->options.self_scrape_interval_ms > 0) {
         status = self_scrape_start(s, scrape, err);
+    }
+    if (status == TSDB_OK) {
+        status = publishing_start(s, publishing, err);
     }
     return status;
 }
@@ -425,7 +429,8 @@ static int run_server(struct server *s)
     init_server(s);
     struct tsdb_error err = {0};
     struct self_scrape *scrape = NULL;
-    bool failed = start_all(s, &scrape, &err) != TSDB_OK;
+    struct publishing *publishing = NULL;
+    bool failed = start_all(s, &scrape, &publishing, &err) != TSDB_OK;
     if (failed) {
         fprintf(stderr, "tidalite: %s\n", err.msg);
     } else {
@@ -439,7 +444,7 @@ static int run_server(struct server *s)
     pthread_sigmask(SIG_UNBLOCK, &signals, NULL);
     tsdb_error_clear(&err);
     bool left_behind = false;
-    if (server_shutdown(s, scrape, &left_behind, &err) != TSDB_OK) {
+    if (server_shutdown(s, scrape, publishing, &left_behind, &err) != TSDB_OK) {
         fprintf(stderr, "tidalite: while stopping: %s\n", err.msg);
         failed = true;
     }

@@ -5,6 +5,7 @@
 #include "server/config/config_file.h"
 #include "server/parts/server.h"
 #include "server/parts/workers.h"
+#include "server/publishing.h"
 #include "server/self_scrape.h"
 
 /* Says what a shutdown waits for, again and again while it takes long. */
@@ -86,12 +87,15 @@ static enum tsdb_status free_all(struct server *s, struct watch *w,
 }
 
 enum tsdb_status server_shutdown(struct server *s, struct self_scrape *scrape,
-                                 bool *out_left_behind, struct tsdb_error *err)
+                                 struct publishing *publishing, bool *out_left_behind,
+                                 struct tsdb_error *err)
 {
     struct watch w;
     watch_begin(&w, s->options.shutdown_timeout_ms);
     atomic_store(&s->stopping, 1);
     self_scrape_stop(scrape);
+    watch_stage(&w, "publishing");
+    publishing_stop(publishing);
     watch_stage(&w, "requests");
     *out_left_behind = !http_stop(s->http, s->options.shutdown_timeout_ms);
     enum tsdb_status status = TSDB_OK;

@@ -8,6 +8,7 @@
 
 struct server;
 struct self_scrape;
+struct publishing;
 
 /* Stop listening, let requests finish (--web.shutdown-timeout; then they are cancelled, and as long
  * again later given up), sync the log and write the checkpoint. What takes longer than the timeout
@@ -16,6 +17,7 @@ struct self_scrape;
  * *out_left_behind: requests were given up. Then their threads still run, so nothing is freed, and
  * the caller ends the process at once. Returns what closing the engine returned. */
 enum tsdb_status server_shutdown(struct server *s, struct self_scrape *scrape,
-                                 bool *out_left_behind, struct tsdb_error *err);
+                                 struct publishing *publishing, bool *out_left_behind,
+                                 struct tsdb_error *err);
 
 #endif

@@ -426,6 +426,14 @@ static enum tsdb_status check_together(const struct server_options *o, struct ts
     if (o->data_path[0] == '\0') {
         return tsdb_error_set(err, TSDB_INVALID, "flag --storage.tsdb.path must not be empty");
     }
+    if (o->published_path[0] != '\0' && o->block_range_max_ms != 0 &&
+        o->block_range_max_ms != o->block_range_ms) {
+        return tsdb_error_set(
+            err, TSDB_INVALID,
+            "flag --storage.tsdb.max-block-duration must be that of "
+            "--storage.tsdb.min-block-duration, or Thanos's sidecar does not ship "
+            "the blocks of --storage.prometheus-blocks.path");
+    }
     return TSDB_OK;
 }
 
@@ -455,6 +463,7 @@ void server_options_settle(struct server_options *o, uint64_t memory_bytes)
     if (o->head_bytes_max == SERVER_AUTO) {
         o->head_bytes_max = memory_bytes / 2;
     }
+    o->block_range_max_ms = o->block_range_max_ms ? o->block_range_max_ms : o->block_range_ms;
     bool derived = o->series_max == SERVER_AUTO;
     if (derived) {
         o->series_max = o->head_bytes_max / SERIES_BYTES;

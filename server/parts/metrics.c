@@ -28,6 +28,7 @@ struct snapshot {
     struct door_stats door;
     struct workers_stats workers, readers, decoders;
     struct rusage usage;
+    uint64_t published, published_removed, publish_failures;
 };
 
 struct visit {
@@ -304,6 +305,12 @@ static const struct metric metrics[] = {
      "Lowest time stamp stored, in Unix seconds.", .read = min_time_seconds},
     {"tidalite_head_max_time_seconds", GAUGE,
      "Highest time stamp stored, in Unix seconds.", .read = max_time_seconds},
+    {"tidalite_published_blocks_total", COUNTER,
+     "Prometheus blocks published, --storage.prometheus-blocks.path.", FIELD(published)},
+    {"tidalite_published_blocks_removed_total", COUNTER,
+     "Those that were shipped or expired, and removed there.", FIELD(published_removed)},
+    {"tidalite_publish_failures_total", COUNTER,
+     "Windows that could not be published, and are tried again.", FIELD(publish_failures)},
     {"tidalite_ring_depth", GAUGE, "Batches waiting for their owners.", FIELD(tsdb.ring_depth)},
     {"tidalite_ring_full_total", COUNTER,
      "Writes refused because a ring had no room.", FIELD(tsdb.ring_full)},
@@ -482,6 +489,9 @@ static void take_snapshot(struct server *s, struct snapshot *out)
         workers_stats_read(s->decoders, &out->decoders);
     }
     getrusage(RUSAGE_SELF, &out->usage);
+    out->published = atomic_load(&s->blocks_published);
+    out->published_removed = atomic_load(&s->blocks_published_removed);
+    out->publish_failures = atomic_load(&s->publish_failures);
 }
 
 static void visit_metric(const struct metric *m, const struct visit *v)

@@ -47,6 +47,7 @@ struct server {
     _Atomic(uint32_t) reload_requested; /* SIGHUP, POST /-/reload */
     _Atomic(uint32_t) config_ok;
     _Atomic(int64_t) config_loaded_ms;
+    _Atomic(uint64_t) blocks_published, blocks_published_removed, publish_failures;
 };
 
 /* reload.c: read --config.file again and swap it in; the old one stays on any error. */

@@ -9,18 +9,12 @@
 #include "tools/cmd/commands.h"
 #include "tools/cmd/open.h"
 #include "tools/cmd/out.h"
-#include "tools/cmd/walk.h"
-#include "tools/prom/block.h"
-#include "tsdb/block/ulid.h"
+#include "tools/export/cut.h"
 
 #include <inttypes.h>
 
 #define WINDOWS_MAX (UINT64_C(1) << 24) /* bits of a bitmap: 2 MiB; 3800 years of two hours */
 #define META_PATH   64
-
-struct span {
-    int64_t min_ms, max_ms; /* min > max: no sample */
-};
 
 struct export
 {
@@ -29,8 +23,8 @@ struct export
     struct tsdb_fs out;
     struct tsdb_arena arena;
     struct tool_walk walk;
-    struct span *spans; /* parallel to walk.items */
-    uint8_t *used;      /* likewise: has samples in the window being written */
+    struct cut_span *spans; /* parallel to walk.items */
+    uint8_t *used;          /* likewise: has samples in the window being written */
     int64_t range_ms;
     int64_t first_ms; /* begin of window 0 */
     uint64_t windows;
@@ -40,12 +34,6 @@ struct export
     struct tool_progress progress;
     uint64_t starts_dropped, samples, blocks, kept;
 };
-
-static int64_t window_of(int64_t t_ms, int64_t range_ms)
-{
-    int64_t r = t_ms % range_ms;
-    return t_ms - (r < 0 ? r + range_ms : r);
-}
 
 static bool bit_get(const uint8_t *bits, uint64_t i)
 {
@@ -86,7 +74,7 @@ static void take_span(struct export *x, uint32_t i, int64_t t_ms)
 
 struct bounds {
     struct export *x;
-    struct span all;
+    struct cut_span all;
 };
 
 /* The bounds of all, from the times of each series alone: a bitmap needs them. */
@@ -113,7 +101,7 @@ static enum tsdb_status find_windows(struct export *x, struct tsdb_error *err)
         return tsdb_error_set(err, TSDB_LIMIT,
                               "times at the end of what 64 bits hold have no window");
     }
-    x->first_ms = window_of(b.all.min_ms, x->range_ms);
+    x->first_ms = cut_window_of(b.all.min_ms, x->range_ms);
     x->windows = ((uint64_t)b.all.max_ms - (uint64_t)x->first_ms) / (uint64_t)x->range_ms + 1;
     if (x->windows > WINDOWS_MAX) {
         return tsdb_error_set(err, TSDB_LIMIT,
@@ -124,7 +112,7 @@ static enum tsdb_status find_windows(struct export *x, struct tsdb_error *err)
     size_t bytes = (size_t)(x->windows / 8 + 1);
     x->present = TSDB_ARENA_ARRAY(&x->arena, uint8_t, bytes);
     x->there = TSDB_ARENA_ARRAY(&x->arena, uint8_t, bytes);
-    x->spans = TSDB_ARENA_ARRAY(&x->arena, struct span, x->walk.count);
+    x->spans = TSDB_ARENA_ARRAY(&x->arena, struct cut_span, x->walk.count);
     x->used = TSDB_ARENA_ARRAY(&x->arena, uint8_t, x->walk.count);
     if (!x->present || !x->there || !x->spans || !x->used) {
         return tsdb_error_nomem(err, "the list of windows");
@@ -132,7 +120,7 @@ static enum tsdb_status find_windows(struct export *x, struct tsdb_error *err)
     memset(x->present, 0, bytes);
     memset(x->there, 0, bytes);
     for (uint32_t i = 0; i < x->walk.count; i++) {
-        x->spans[i] = (struct span){INT64_MAX, INT64_MIN};
+        x->spans[i] = (struct cut_span){INT64_MAX, INT64_MIN};
     }
     return each_series(x, take_span, err);
 }
@@ -152,7 +140,7 @@ static enum tsdb_status look_at(void *arg, const char *name, bool is_dir)
     if (tsdb_file_read_all(&x->out, path, PROM_META_BYTES_MAX, TSDB_MEM_OTHER, &data, &len, NULL) ==
             TSDB_OK &&
         prom_meta_parse(data, len, &meta, NULL) == TSDB_OK && meta.t_min >= x->first_ms &&
-        window_of(meta.t_min, x->range_ms) == meta.t_min &&
+        cut_window_of(meta.t_min, x->range_ms) == meta.t_min &&
         meta.t_max == meta.t_min + x->range_ms) {
         uint64_t w = ((uint64_t)meta.t_min - (uint64_t)x->first_ms) / (uint64_t)x->range_ms;
         if (w < x->windows) {
@@ -164,49 +152,6 @@ static enum tsdb_status look_at(void *arg, const char *name, bool is_dir)
 }
 
 /* ---- a window ---- */
-static enum tsdb_status write_symbols(struct export *x, struct prom_block_writer *w,
-                                      struct tsdb_time_range range, struct tsdb_error *err)
-{
-    enum tsdb_status status = TSDB_OK;
-    for (uint32_t i = 0; i < x->walk.count && status == TSDB_OK; i++) {
-        struct tsdb_columns c = {0};
-        x->used[i] = 0;
-        if (x->spans[i].max_ms < range.min_ms || x->spans[i].min_ms > range.max_ms) {
-            continue;
-        }
-        status = tool_walk_read(&x->walk, i, range, &c, err);
-        if (status == TSDB_OK && c.count > 0) {
-            x->used[i] = 1;
-            status = prom_block_writer_symbols(w, &x->walk.items[i].labels, err);
-        }
-    }
-    return status;
-}
-
-static enum tsdb_status write_series(struct export *x, struct prom_block_writer *w,
-                                     struct tsdb_time_range range, struct tsdb_error *err)
-{
-    enum tsdb_status status = TSDB_OK;
-    for (uint32_t i = 0; i < x->walk.count && status == TSDB_OK; i++) {
-        struct tsdb_columns c = {0};
-        if (!x->used[i]) {
-            continue;
-        }
-        status = tool_walk_read(&x->walk, i, range, &c, err);
-        if (status == TSDB_OK) {
-            status = prom_block_writer_series(w, &x->walk.items[i].labels, err);
-        }
-        if (status == TSDB_OK) {
-            status = prom_block_writer_samples(w, &c, err);
-        }
-        for (uint32_t k = 0; c.start_ms && k < c.count; k++) {
-            x->starts_dropped += c.start_ms[k] != 0;
-        }
-        tool_progress_add(&x->progress, c.count);
-    }
-    return status;
-}
-
 static void put_row(struct export *x, const struct prom_meta *m)
 {
     tool_table_str(&x->table, m->ulid);
@@ -221,25 +166,11 @@ static void put_row(struct export *x, const struct prom_meta *m)
 
 static enum tsdb_status write_window(struct export *x, int64_t begin_ms, struct tsdb_error *err)
 {
-    char ulid[PROM_ULID_CHARS + 1];
-    uint64_t random[2];
-    struct prom_block_writer *w = NULL;
     struct prom_meta meta;
-    struct tsdb_time_range range = {TSDB_MAX(begin_ms, x->t->options.start),
-                                    TSDB_MIN(begin_ms + x->range_ms - 1, x->t->options.end)};
-    tsdb_random_fill(&tsdb_random_system, random, sizeof random);
-    ulid_format((uint64_t)tsdb_clock_wall_ms(&tsdb_clock_real), random, ulid);
-    enum tsdb_status status = prom_block_writer_create(&x->out, "", ulid, &w, err);
-    if (status == TSDB_OK) {
-        status = write_symbols(x, w, range, err);
-    }
-    if (status == TSDB_OK) {
-        status = write_series(x, w, range, err);
-    }
-    if (status == TSDB_OK) {
-        status = prom_block_writer_finish(w, begin_ms, begin_ms + x->range_ms, &meta, err);
-    }
-    prom_block_writer_destroy(w);
+    struct cut c = {&x->walk, &x->out, x->spans, x->used, &x->progress};
+    struct tsdb_time_range take = {x->t->options.start, x->t->options.end};
+    enum tsdb_status status =
+        cut_window(&c, begin_ms, begin_ms + x->range_ms, take, &meta, &x->starts_dropped, err);
     if (status == TSDB_OK) {
         put_row(x, &meta);
     }

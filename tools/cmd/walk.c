@@ -3,6 +3,7 @@
 #include "index/match/matcher.h"
 #include "tsdb/chunk/pieces.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #define ARENA_BYTES (1u << 20)
@@ -64,6 +65,9 @@ enum tsdb_status tool_walk_read(struct tool_walk *w, uint32_t i, struct tsdb_tim
 {
     tsdb_arena_reset(&w->series);
     enum tsdb_status status = tool_check(err);
+    if (w->cancel && atomic_load_explicit(w->cancel, memory_order_relaxed) != 0) {
+        status = tsdb_error_set(err, TSDB_CANCELLED, "cancelled");
+    }
     return status == TSDB_OK
                ? tsdb_series_read(w->querier, w->items[i].ref, range, &w->series, out, err)
                : status;

@@ -25,6 +25,7 @@ struct tool_walk {
         tsdb_series_ref ref;
     } * items;
     uint32_t count;
+    const _Atomic(uint32_t) *cancel; /* set after init; not 0: CANCELLED; may be NULL */
 };
 /* Deinit also after a failure. */
 enum tsdb_status tool_walk_init(struct tool_walk *w, struct tsdb *db,
