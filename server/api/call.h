@@ -29,13 +29,13 @@ enum route_flags {
     ROUTE_ALWAYS = 4,     /* also while storage is not ready */
     ROUTE_WRITE = 8,      /* the body goes to ingest/ (write.c) */
     ROUTE_LIFECYCLE = 16, /* 403 without --web.enable-lifecycle */
+    ROUTE_CHANGES = 32,   /* changes something: 403 for pages from elsewhere, no CORS */
     ROUTE_OTLP = 64,      /* of a write: OTLP comes, and its answer goes back */
     ROUTE_IMPORT = 128,   /* of a write: lines of text come */
-    ROUTE_CHANGES = 32,   /* changes something: 403 for pages from elsewhere, no CORS */
-    ROUTE_BODY = 64,      /* the body is kept as it is, in call->form; it is no form */
-    ROUTE_READER = 128,   /* with ROUTE_WORKER: one of the threads of remote read */
     ROUTE_ADMIN = 256,    /* an error without --web.enable-admin-api */
     ROUTE_OPEN = 512,     /* for everybody, without credentials */
+    ROUTE_READER = 1024,  /* with ROUTE_WORKER: one of the threads of remote read */
+    ROUTE_BODY = 2048,    /* the body is kept as it is, in call->form; it is no form */
 };
 struct route {
     unsigned methods; /* bits 1u << enum http_method; GET brings HEAD */

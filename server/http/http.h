@@ -3,7 +3,7 @@
  * N single-thread epoll daemons (the maintainer: no more than cores), fed by an accept thread of
  * our own (backlog 1024, TCP_NODELAY) that gives each connection to the least loaded daemon. Beyond
  * the limit it takes none: new ones wait in the backlog, and the one that was idle for longest
- * goes. A
+ * goes, or one that sends too slowly. A
  * handler runs in the daemon's thread and must not block: it answers at once, or suspends the
  * connection and somebody calls http_reply later from any thread. Refused bodies up to
  * body_bytes_max are read into a sink and answered on the living connection; larger ones are

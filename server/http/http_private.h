@@ -91,6 +91,9 @@ struct http_daemon {
 
 struct http_watcher;
 
+/* Addresses are told apart by a hash: of how many connections one has, it may look like a few more. */
+#define HTTP_PEERS 256u
+
 /* A connection and what is expected of it next; connections.c. */
 struct http_tls_state;
 struct http_connection {
@@ -100,6 +103,8 @@ struct http_connection {
     struct http_connection *prev, *next; /* guarded by connections_lock */
     _Atomic(int64_t) deadline_ns;        /* monotonic */
     _Atomic(int64_t) idle_since_ns;      /* 0: not between two requests */
+    _Atomic(int64_t) sending_since_ns;   /* its request, or body; 0: it is not its turn */
+    uint32_t peer;                       /* of its address: a number below HTTP_PEERS */
 };
 
 struct http_server {
@@ -154,7 +159,8 @@ void http_connection_phase(struct http_server *s, struct MHD_Connection *connect
                            enum http_phase phase);
 /* Shut down those that are late. */
 void http_connections_check(struct http_server *s);
-/* Shut down the one that has been idle for longest. False: none is. */
+/* Shut down the one that has been idle for longest; where none is, one that has been sending for so long
+ * that it counts as slow, of whoever has the most connections. False: there is none. */
 bool http_connections_make_room(struct http_server *s);
 
 /* tls.c. A new connection, before its handshake: gets the newest state, which is to be given back when

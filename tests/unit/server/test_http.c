@@ -889,6 +889,43 @@ static void connections__beyond_the_limit__take_the_place_of_an_idle_one(void **
     expect(&a, 200, "");
 }
 
+/* All places are held by clients that do not end their requests: whoever comes then is served all the same, and
+ * who waits for an answer is left alone. */
+static void connections__all_slow__one_makes_room(void **state)
+{
+    (void)state;
+    static const char *const begin[] = {
+        "GET /echo HTTP/1.1\r\nHost: t\r\nX: ",
+        "POST /echo HTTP/1.1\r\nHost: t\r\nContent-Length: 100\r\n\r\nhalf"};
+    struct http_client held;
+    struct http_client slow[3];
+    struct http_answer a;
+    header_timeout_ms = body_timeout_ms = 30000; /* a tenth is slow */
+    rig_start(1, 4, 600000);
+    assert_int_equal(http_client_open(&held, rig.port), 0);
+    assert_true(http_client_send_text(&held, "GET /hold HTTP/1.1\r\nHost: t\r\n\r\n"));
+    assert_true(wait_for(&rig.holding, 1));
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(http_client_open(&slow[i], rig.port), 0);
+        assert_true(http_client_send_text(&slow[i], begin[i % 2]));
+    }
+    http_client_once(rig.port, "POST", "/echo", NULL, "here", 4, &a);
+    expect(&a, 200, "here");
+    atomic_store(&rig.release, 1);
+    http_client_read(&held, false, &a);
+    expect(&a, 200, "held\n");
+    http_client_close(&held);
+    /* one place was enough: the others, slow as they are, go on */
+    assert_true(http_client_closed(&slow[0]));
+    assert_true(http_client_send(&slow[1], "0123456789", 10));
+    assert_true(http_client_send(&slow[1], (char[86]){"and the rest"}, 86));
+    http_client_read(&slow[1], false, &a);
+    expect(&a, 200, NULL);
+    for (int i = 0; i < 3; i++) {
+        http_client_close(&slow[i]);
+    }
+}
+
 struct storm {
     struct rig *rig;
     const char *path;
@@ -1140,6 +1177,7 @@ static const struct CMUnitTest tests[] = {
     CASE(target__forms_of_one_path__are_one_path),
     CASE(slow_client__drips__is_closed_all_the_same),
     CASE(connections__beyond_the_limit__take_the_place_of_an_idle_one),
+    CASE(connections__all_slow__one_makes_room),
     CASE(reply__from_another_thread__meets_every_moment),
     CASE(wake__from_another_thread__runs_in_the_daemons_thread),
     CASE(watch__client_goes_away__sets_the_flag),
