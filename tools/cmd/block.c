@@ -306,10 +306,17 @@ static enum tsdb_status dump_one(struct blocks_of *o, const struct tsdb_selector
                                  struct tool_progress *p, struct tsdb_error *err)
 {
     struct block *b = NULL;
+    struct tombstones *hidden = NULL;
     enum tsdb_status status = open_one(o, 0, &b, err);
     if (status == TSDB_OK) {
-        status = tool_walk_block(b, selector, range, emit, e, p, err);
+        const struct block_meta *m = block_meta(b);
+        status =
+            tombstones_load(&o->dir.fs, BLOCKS_DIR, m->ulid, (uint32_t)m->series, &hidden, err);
     }
+    if (status == TSDB_OK) {
+        status = tool_walk_block(b, hidden, selector, range, emit, e, p, err);
+    }
+    tombstones_free(hidden);
     block_close(b);
     return status;
 }

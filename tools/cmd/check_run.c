@@ -410,12 +410,18 @@ static enum tsdb_status check_blocks(struct check *c, struct tsdb_error *err)
     enum tsdb_status status = tool_blocks_list(c->d, &list, &names, &count, err);
     for (uint32_t i = 0; i < count && status == TSDB_OK; i++) {
         struct block *b = NULL;
+        struct tombstones *hidden = NULL;
         char path[64];
         snprintf(path, sizeof path, BLOCKS_DIR "/%s", names[i].ulid);
         status = block_open(c->fs, BLOCKS_DIR, names[i].ulid, c->cache, &b, err);
         if (status == TSDB_OK) {
             status = block_verify(b, err);
         }
+        if (status == TSDB_OK) {
+            status = tombstones_load(c->fs, BLOCKS_DIR, names[i].ulid,
+                                     (uint32_t)block_meta(b)->series, &hidden, err);
+        }
+        tombstones_free(hidden);
         block_close(b);
         status = outcome(c, CHECK_BLOCK, path, status, err);
     }

@@ -8,7 +8,8 @@
 
 struct cursor {
     const struct block *block;
-    uint32_t id, count; /* the series at hand, how many there are */
+    struct tombstones *hidden; /* NULL: nothing is */
+    uint32_t id, count;        /* the series at hand, how many there are */
     struct tsdb_labels labels;
     struct tsdb_arena arena; /* of the labels */
 };
@@ -68,6 +69,7 @@ static enum tsdb_status add_chunks(struct work *w, const struct cursor *c, struc
         memcpy(more, p->items, p->count * sizeof *more);
     }
     p->items = more;
+    struct tombstone_cuts cuts = tombstones_find(c->hidden, c->id);
     for (uint32_t i = 0; i < n && status == TSDB_OK; i++) {
         struct chunk_samples samples;
         if (chunks[i].summary.min_ms > w->range.max_ms) {
@@ -78,7 +80,10 @@ static enum tsdb_status add_chunks(struct work *w, const struct cursor *c, struc
             continue;
         }
         status = block_chunk_read(c->block, &chunks[i], &w->arena, &samples, err);
-        if (status == TSDB_OK) {
+        if (status == TSDB_OK && tombstone_cuts_apply(&cuts, &w->arena, &samples) != TSDB_OK) {
+            status = tsdb_error_nomem(err, "the chunks of a series");
+        }
+        if (status == TSDB_OK && samples.count > 0) {
             p->items[p->count++] = piece_of_chunk(&samples);
             note_next(w, &samples);
         }
@@ -136,6 +141,10 @@ static enum tsdb_status merge_all(struct work *w, struct tsdb_error *err)
         c->block = w->r->sources[i];
         c->count = (uint32_t)block_meta(c->block)->series;
         tsdb_arena_init(&c->arena, TSDB_MEM_OTHER, LABELS_BYTES, NULL);
+        if (status == TSDB_OK) {
+            status = tombstones_load(w->r->fs, BLOCKS_DIR, block_meta(c->block)->ulid, c->count,
+                                     &c->hidden, err);
+        }
         status = status == TSDB_OK ? cursor_load(c, err) : status;
     }
     /* A cursor that failed to load has no labels to compare: look no further then. */
@@ -147,6 +156,7 @@ static enum tsdb_status merge_all(struct work *w, struct tsdb_error *err)
         status = merge_series(w, c, err);
     }
     for (uint32_t i = 0; i < w->r->count; i++) {
+        tombstones_free(w->cursors[i].hidden);
         tsdb_arena_deinit(&w->cursors[i].arena);
     }
     return status;

@@ -2,7 +2,7 @@
  *
  *   block, block, ... ─ series in label order, chunks merged by time ─▶ block_writer ─▶ blocks/<ULID>/
  *
- * Samples are the same bit for bit; of two with the same series and time that of the lower sequence is kept,
+ * What tombstones hide is left out, and the new block has none. Samples are the same bit for bit; of two with the same series and time that of the lower sequence is kept,
  * which is the one that queries show. The sources are not touched. Memory: the labels of a series of each
  * source and the samples of one series in the range. Threads: one.
  */

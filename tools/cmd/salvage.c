@@ -1,6 +1,7 @@
 #include "tools/cmd/salvage.h"
 
 #include "base/random.h"
+#include "tsdb/block/tombstones.h"
 
 #define CACHE_BYTES (16u << 20)
 
@@ -10,6 +11,7 @@ struct work {
     struct tsdb_arena arena; /* of one series */
     struct tool_progress *progress;
     struct salvage *s;
+    struct tombstones *hidden; /* NULL: nothing is */
 };
 
 /* ---- copying ---- */
@@ -48,18 +50,20 @@ static enum tsdb_status read_chunk(struct work *w, const struct block_chunk *c,
     return inside ? status : tsdb_error_set(err, TSDB_CORRUPT, "samples outside of the block");
 }
 
-static enum tsdb_status copy_chunks(struct work *w, const struct tsdb_labels *labels,
+static enum tsdb_status copy_chunks(struct work *w, uint32_t id, const struct tsdb_labels *labels,
                                     const struct block_chunk *chunks, uint32_t count,
                                     struct tsdb_error *err)
 {
+    struct tombstone_cuts cuts = tombstones_find(w->hidden, id);
     bool begun = false;
+    bool seen = false;
     enum tsdb_status status = TSDB_OK;
     int64_t last_ms = INT64_MIN;
     for (uint32_t i = 0; i < count && status == TSDB_OK; i++) {
         struct chunk_samples samples = {0};
         struct tsdb_error why;
         enum tsdb_status read = read_chunk(w, &chunks[i], &samples, &why);
-        if (read == TSDB_OK && begun && samples.t_ms[0] <= last_ms) {
+        if (read == TSDB_OK && seen && samples.t_ms[0] <= last_ms) {
             read = TSDB_CORRUPT;
         }
         if (is_damage(read)) {
@@ -70,6 +74,14 @@ static enum tsdb_status copy_chunks(struct work *w, const struct tsdb_labels *la
             *err = why;
             return read;
         }
+        last_ms = samples.t_ms[samples.count - 1];
+        seen = true;
+        if (tombstone_cuts_apply(&cuts, &w->arena, &samples) != TSDB_OK) {
+            return tsdb_error_nomem(err, "a chunk");
+        }
+        if (samples.count == 0) {
+            continue;
+        }
         if (!begun) {
             status = block_writer_series(w->to, labels, err);
             begun = true;
@@ -77,7 +89,6 @@ static enum tsdb_status copy_chunks(struct work *w, const struct tsdb_labels *la
         if (status == TSDB_OK) {
             status = block_writer_chunk(w->to, &samples, NULL, 0, err);
         }
-        last_ms = samples.t_ms[samples.count - 1];
         w->s->kept_samples += samples.count;
         tool_progress_add(w->progress, samples.count);
     }
@@ -114,7 +125,7 @@ static enum tsdb_status copy_series(struct work *w, uint32_t id, struct tsdb_buf
         return tsdb_error_nomem(err, "labels");
     }
     before->len = tsdb_labels_encode(&labels, p);
-    return copy_chunks(w, &labels, chunks, count, err);
+    return copy_chunks(w, id, &labels, chunks, count, err);
 }
 
 static enum tsdb_status copy_all(struct work *w, struct tsdb_error *err)
@@ -184,8 +195,16 @@ enum tsdb_status salvage_block(const struct tsdb_fs *fs, const char *dir, const 
     }
     if (status == TSDB_OK && out->opened) {
         out->meta = *block_meta(w.from);
-        status = write_new(&w, fs, dir, err);
+        /* Damaged ones say nothing: what they hid is kept, as when the server opens the block. */
+        if (tombstones_load(fs, dir, ulid, (uint32_t)out->meta.series, &w.hidden, &why) ==
+            TSDB_UNSUPPORTED) {
+            *err = why;
+            status = TSDB_UNSUPPORTED;
+        } else {
+            status = write_new(&w, fs, dir, err);
+        }
     }
+    tombstones_free(w.hidden);
     block_close(w.from);
     cache_l2_destroy(cache);
     return status;

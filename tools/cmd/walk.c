@@ -93,6 +93,7 @@ enum tsdb_status tool_walk_all(struct tool_walk *w, struct tsdb_time_range range
 /* ---- a block ---- */
 struct block_walk {
     const struct block *block;
+    const struct tombstones *tombstones; /* NULL: none */
     struct tsdb_time_range range;
     tool_series_fn fn;
     void *arg;
@@ -116,17 +117,22 @@ static enum tsdb_status block_series(struct block_walk *w, uint32_t id, struct t
     if (!pieces) {
         return tsdb_error_nomem(err, "the chunks of a series");
     }
+    struct tombstone_cuts cuts = tombstones_find(w->tombstones, id);
+    uint32_t n = 0;
     for (uint32_t i = 0; i < count && status == TSDB_OK; i++) {
         struct chunk_samples samples;
         status = block_chunk_read(w->block, &chunks[i], &w->arena, &samples, err);
-        if (status == TSDB_OK) {
-            pieces[i] = piece_of_chunk(&samples);
+        if (status == TSDB_OK && tombstone_cuts_apply(&cuts, &w->arena, &samples) != TSDB_OK) {
+            status = tsdb_error_nomem(err, "the chunks of a series");
+        }
+        if (status == TSDB_OK && samples.count > 0) {
+            pieces[n++] = piece_of_chunk(&samples);
         }
     }
     struct piece_columns merged = {0};
     struct tsdb_columns columns = {0};
     if (status == TSDB_OK) {
-        status = pieces_merge(pieces, count, w->range, &w->arena, &merged, err);
+        status = pieces_merge(pieces, n, w->range, &w->arena, &merged, err);
     }
     if (status == TSDB_OK) {
         status = pieces_decode(&merged, &w->arena, &columns, err);
@@ -161,11 +167,12 @@ static void matchers_destroy(struct index_matcher **items, uint32_t count)
     }
 }
 
-enum tsdb_status tool_walk_block(const struct block *b, const struct tsdb_selector *selector,
-                                 struct tsdb_time_range range, tool_series_fn fn, void *arg,
-                                 struct tool_progress *progress, struct tsdb_error *err)
+enum tsdb_status tool_walk_block(const struct block *b, const struct tombstones *tombstones,
+                                 const struct tsdb_selector *selector, struct tsdb_time_range range,
+                                 tool_series_fn fn, void *arg, struct tool_progress *progress,
+                                 struct tsdb_error *err)
 {
-    struct block_walk w = {b, range, fn, arg, progress, {0}};
+    struct block_walk w = {b, tombstones, range, fn, arg, progress, {0}};
     struct tsdb_arena list;
     tsdb_arena_init(&w.arena, TSDB_MEM_OTHER, ARENA_BYTES, NULL);
     tsdb_arena_init(&list, TSDB_MEM_OTHER, ARENA_BYTES, NULL);

@@ -7,6 +7,7 @@
 
 #include "tools/cmd/out.h"
 #include "tsdb/block/block.h"
+#include "tsdb/block/tombstones.h"
 #include "tsdb/tsdb.h"
 
 /* A series with at least one sample; all is valid during the call. */
@@ -41,9 +42,10 @@ enum tsdb_status tool_walk_all(struct tool_walk *w, struct tsdb_time_range range
                                void *arg, struct tool_progress *progress,
                                struct tsdb_error *err) TSDB_WUR;
 
-/* The same for one block. */
-enum tsdb_status tool_walk_block(const struct block *b, const struct tsdb_selector *selector,
-                                 struct tsdb_time_range range, tool_series_fn fn, void *arg,
-                                 struct tool_progress *progress, struct tsdb_error *err) TSDB_WUR;
+/* The same for one block, without what its tombstones (may be NULL) hide. */
+enum tsdb_status tool_walk_block(const struct block *b, const struct tombstones *tombstones,
+                                 const struct tsdb_selector *selector, struct tsdb_time_range range,
+                                 tool_series_fn fn, void *arg, struct tool_progress *progress,
+                                 struct tsdb_error *err) TSDB_WUR;
 
 #endif

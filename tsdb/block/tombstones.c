@@ -300,6 +300,35 @@ bool tombstone_cuts_next(const struct tombstone_cuts *c, const struct piece *who
     return true;
 }
 
+enum tsdb_status tombstone_cuts_apply(const struct tombstone_cuts *c, struct tsdb_arena *arena,
+                                      struct chunk_samples *s)
+{
+    if (!tombstone_cuts_touch(c, s->t_ms[0], s->t_ms[s->count - 1])) {
+        return TSDB_OK;
+    }
+    int64_t *t_ms = TSDB_ARENA_ARRAY(arena, int64_t, s->count);
+    uint64_t *value = TSDB_ARENA_ARRAY(arena, uint64_t, s->count);
+    int64_t *start_ms = s->start_ms ? TSDB_ARENA_ARRAY(arena, int64_t, s->count) : NULL;
+    if (!t_ms || !value || (s->start_ms && !start_ms)) {
+        return tsdb_arena_status(arena);
+    }
+    const struct piece whole = piece_of_chunk(s);
+    struct piece part;
+    uint32_t n = 0;
+    for (uint32_t pos = 0; tombstone_cuts_next(c, &whole, &pos, &part); n += part.count) {
+        memcpy(t_ms + n, part.t_ms, part.count * sizeof *t_ms);
+        memcpy(value + n, part.value, part.count * sizeof *value);
+        if (start_ms) {
+            memcpy(start_ms + n, part.start_ms, part.count * sizeof *start_ms);
+        }
+    }
+    s->count = n;
+    s->t_ms = t_ms;
+    s->value = value;
+    s->start_ms = start_ms;
+    return TSDB_OK;
+}
+
 /* ---- the file ---- */
 
 void tombstones_encode(const struct tombstones *t, const char *ulid, uint32_t series,

@@ -61,6 +61,10 @@ bool tombstone_cuts_touch(const struct tombstone_cuts *c, int64_t min_ms, int64_
 /* The next stretch of a sorted piece that is not hidden: begin with *pos 0. False: there is none. */
 bool tombstone_cuts_next(const struct tombstone_cuts *c, const struct piece *whole, uint32_t *pos,
                          struct piece *out);
+/* The decoded samples without what is hidden, in arrays from the arena where something is; count 0: nothing is
+ * left. NOMEM, LIMIT from the arena. */
+enum tsdb_status tombstone_cuts_apply(const struct tombstone_cuts *c, struct tsdb_arena *arena,
+                                      struct chunk_samples *s) TSDB_WUR;
 
 /* ---- the file ---- */
 void tombstones_encode(const struct tombstones *t, const char *ulid, uint32_t series,

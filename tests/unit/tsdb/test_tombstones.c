@@ -66,6 +66,22 @@ static void check_pieces(const struct tombstones *t, bool table[SERIES][TIMES])
             next++;
         }
         assert_int_equal(next, TIMES);
+        struct tsdb_arena arena;
+        struct chunk_samples copy = {
+            .count = TIMES, .t_ms = times, .value = values, .start_ms = id % 2 ? times : NULL};
+        uint32_t left = 0;
+        tsdb_arena_init(&arena, TSDB_MEM_OTHER, 0, NULL);
+        assert_ok(tombstone_cuts_apply(&cuts, &arena, &copy));
+        for (int i = 0; i < TIMES; i++) {
+            if (!table[id][i]) {
+                assert_true(left < copy.count && copy.t_ms[left] == i);
+                assert_true(copy.value[left] == (uint64_t)i * 3);
+                assert_true(!copy.start_ms || copy.start_ms[left] == i);
+                left++;
+            }
+        }
+        assert_int_equal(copy.count, left);
+        tsdb_arena_deinit(&arena);
     }
 }
 
