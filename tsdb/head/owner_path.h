@@ -108,7 +108,7 @@ struct head_series {
 #define HEAD_SERIES_FROM_FILES 8u
 /* Left out of the index that is being made; a sender that asks for it by its labels keeps it. */
 #define HEAD_SERIES_LEAVING 16u
-#define HEAD_SLAB_BYTES       (HEAD_SLAB_SERIES * sizeof(struct head_series))
+#define HEAD_SLAB_BYTES     (HEAD_SLAB_SERIES * sizeof(struct head_series))
 static_assert(sizeof(struct head_series) == 64, "one cache line a series");
 static_assert(TSDB_CHUNK_SAMPLES <= HEAD_TAIL_COUNT_MAX, "a count fits the word");
 static_assert(TSDB_HEAD_CHUNK_SAMPLES_MAX <= HEAD_TAIL_COUNT_MAX, "likewise");

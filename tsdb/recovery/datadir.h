@@ -24,10 +24,11 @@
 #include "base/hash.h"
 #include "base/random.h"
 
-#define DATADIR_LOCK        "LOCK"
-#define DATADIR_VERSION     "VERSION"
-#define DATADIR_SERIES_LOG  "series.log"
-#define DATADIR_SERIES_NEXT "series.log.next" /* its successor, until the checkpoint that relies on it */
+#define DATADIR_LOCK       "LOCK"
+#define DATADIR_VERSION    "VERSION"
+#define DATADIR_SERIES_LOG "series.log"
+#define DATADIR_SERIES_NEXT                                                                        \
+    "series.log.next" /* its successor, until the checkpoint that relies on it */
 #define DATADIR_WAL         "wal"
 #define DATADIR_CHECKPOINT  "checkpoint"
 #define DATADIR_QUARANTINE  "quarantine"

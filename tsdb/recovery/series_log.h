@@ -55,13 +55,13 @@ struct series_log_mark {
 struct series_log {
     const struct tsdb_fs *fs;
     struct tsdb_random random;
-    const char *name; /* of the file: DATADIR_SERIES_LOG, or _NEXT until it takes its place */
-    struct tsdb_file *file;                             /* open for appending, or NULL */
+    const char *name;       /* of the file: DATADIR_SERIES_LOG, or _NEXT until it takes its place */
+    struct tsdb_file *file; /* open for appending, or NULL */
     struct series_log_mark durable_mark, appended_mark; /* bytes: as bytes_durable, _appended */
     uint64_t bytes_durable;                             /* synced; 0: the file need not exist */
     uint64_t bytes_appended;                            /* buffered bytes included */
-    uint32_t durable[TSDB_PARTITIONS];  /* next id of each partition within bytes_durable */
-    uint32_t appended[TSDB_PARTITIONS]; /* within bytes_appended */
+    uint32_t durable[TSDB_PARTITIONS];          /* next id of each partition within bytes_durable */
+    uint32_t appended[TSDB_PARTITIONS];         /* within bytes_appended */
     uint64_t records_durable, records_appended; /* of series, holes left out */
     struct tsdb_buf buf;
 };
