@@ -124,6 +124,7 @@ static void fill_tsdb_options(const struct server *s, struct tsdb_options *o)
     o->checkpoint_wal_bytes = s->options.checkpoint_wal_bytes;
     o->retention_ms = s->options.retention_ms;
     o->head_chunk_samples = s->options.head_chunk_samples;
+    o->retention_bytes = s->options.retention_bytes;
     o->block_range_ms = s->options.block_range_ms;
     o->overdue_chunks = s->options.overdue_chunks;
     o->block_files_max = s->options.block_files_max;

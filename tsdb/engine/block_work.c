@@ -28,8 +28,10 @@
 #define CHECKPOINT_WORTH 16
 /* Retention deletes at most this part of the blocks a round, and one at least: whatever is wrong
  * with clocks, data or settings, a person has an hour to see it before most of the history is gone. */
-#define DROP_SHARE    8
-#define DROP_EVERY_NS (INT64_C(10) * 60 * 1000 * 1000 * 1000)
+#define DROP_SHARE 8
+/* By size: the disk fills while it waits. */
+#define DROP_SIZE_EVERY_NS (INT64_C(60) * 1000 * 1000 * 1000)
+#define DROP_EVERY_NS      (INT64_C(10) * 60 * 1000 * 1000 * 1000)
 /* A block is written anew when this part of it was deleted, one of so many: less waits for a merge. */
 #define CLEAN_SHARE  20u
 #define RANGE_MS_MAX (INT64_C(31) * 24 * 60 * 60 * 1000)
@@ -535,6 +537,78 @@ static enum tsdb_status drop_old(struct tsdb *db, int64_t now_ns, size_t *out_co
     return status;
 }
 
+/* ---- by size ---- */
+
+/* What the retention by size counts. */
+static uint64_t stored_bytes(const struct tsdb *db, const struct view *v)
+{
+    struct head_files_stats head;
+    struct wal_stats wal;
+    uint64_t bytes = atomic_load_explicit(&db->life->checkpoint_last_bytes, memory_order_relaxed);
+    head_files_stats(db->head_files, &head);
+    wal_stats(db->wal, &wal);
+    for (uint32_t i = 0; i < v->block_count; i++) {
+        bytes += block_meta(v->blocks[i]->block)->bytes;
+    }
+    return bytes + head.bytes + wal.disk_bytes;
+}
+
+/* The oldest blocks, until that many bytes are freed, at most the share of one round. sorted: room for all
+ * of the view. Returns how many, at its front. */
+static uint32_t choose_excess(const struct view *v, uint64_t excess, struct live_block **sorted)
+{
+    uint32_t most = TSDB_MAX(v->block_count / DROP_SHARE, 1u);
+    uint64_t freed = 0;
+    uint32_t n = 0;
+    memcpy(sorted, v->blocks, v->block_count * sizeof(struct live_block *));
+    qsort(sorted, v->block_count, sizeof(struct live_block *), by_end);
+    while (n < most && freed < excess) {
+        freed += block_meta(sorted[n++]->block)->bytes;
+    }
+    return n;
+}
+
+static enum tsdb_status drop_excess_of(struct tsdb *db, const struct view *v, uint64_t excess,
+                                       uint32_t *out_dropped, struct tsdb_error *err)
+{
+    size_t bytes = v->block_count * sizeof(struct live_block *);
+    struct live_block **sorted = tsdb_mem_alloc(TSDB_MEM_OTHER, bytes);
+    if (!sorted) {
+        return tsdb_error_nomem(err, "the list of blocks");
+    }
+    uint32_t n = choose_excess(v, excess, sorted);
+    enum tsdb_status status = blocks_publish(&db->blocks, NULL, 0, sorted, n, NULL, NULL, err);
+    tsdb_mem_free(TSDB_MEM_OTHER, sorted, bytes);
+    *out_dropped = status == TSDB_OK ? n : 0;
+    return status;
+}
+
+/* Blocks that are too much leave the view, the oldest first. */
+static enum tsdb_status drop_excess(struct tsdb *db, int64_t now_ns, size_t *out_count,
+                                    struct tsdb_error *err)
+{
+    uint64_t most = db->options.retention_bytes;
+    if (most == 0 || now_ns < db->life->drop_size_next_ns) {
+        return TSDB_OK;
+    }
+    uint32_t dropped = 0;
+    enum tsdb_status status = TSDB_OK;
+    struct view *v = view_acquire(&db->blocks.views);
+    uint64_t bytes = stored_bytes(db, v);
+    if (bytes > most && v->block_count > 0) {
+        status = drop_excess_of(db, v, bytes - most, &dropped, err);
+    }
+    view_release(&db->blocks.views, v);
+    if (dropped > 0) {
+        *out_count += dropped;
+        db->life->drop_size_next_ns = now_ns + DROP_SIZE_EVERY_NS;
+        atomic_fetch_add_explicit(&db->life->blocks_expired, dropped, memory_order_relaxed);
+        tsdb_log(TSDB_LOG_INFO, "tsdb", "the oldest blocks are deleted: too many bytes are stored",
+                 TSDB_U("blocks", dropped), TSDB_U("bytes", bytes), TSDB_U("bytes_max", most));
+    }
+    return status;
+}
+
 static struct compact_limits limits_of(const struct tsdb *db, int64_t now_ns)
 {
     return (struct compact_limits){db->options.block_range_ms, range_max(db), SPARSE_CHUNKS,
@@ -614,6 +688,9 @@ size_t tsdb_compact_step(struct tsdb *db, int64_t now_ns)
     tsdb_mutex_lock(&life->block_work);
     if (now_ns >= life->compact_next_ns) {
         enum tsdb_status status = drop_old(db, now_ns, &count, &err);
+        if (status == TSDB_OK) {
+            status = drop_excess(db, now_ns, &count, &err);
+        }
         bool source = false;
         struct tsdb_work_done done = {0};
         if (status == TSDB_OK) {

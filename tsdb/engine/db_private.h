@@ -90,6 +90,7 @@ struct db_life {
     struct tsdb_error flush_held_by;
     uint64_t swept_bytes;              /* flushed_bytes, when the last sweep was over */
     int64_t drop_next_ns;              /* the next round of retention */
+    int64_t drop_size_next_ns;         /* the same, by size */
     int64_t leave_next_ns;             /* series that are idle leave no earlier than this */
     _Atomic(uint32_t) leave_wanted;    /* chunks have left the head: some may be idle now */
     uint64_t swept_view;               /* chunks in blocks of views up to this have left the head */

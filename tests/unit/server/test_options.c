@@ -39,6 +39,7 @@ static void server_options_default__nothing_given__documented_values(void **stat
     assert_int_equal(o.lookback_ms, 300000);
     assert_int_equal(o.self_scrape_interval_ms, 15000);
     assert_int_equal(o.log_level, TSDB_LOG_INFO);
+    assert_int_equal(o.retention_bytes, 0);
     assert_false(o.admin_api);
     assert_false(o.lifecycle);
 }
@@ -54,6 +55,7 @@ static void server_options_parse__both_syntaxes_and_each_type__set(void **state)
                                 "--web.enable-admin-api",
                                 "--web.enable-lifecycle",
                                 "--web.max-body-size=1MB",
+                                "--storage.tsdb.retention.size=2EB",
                                 "--storage.durability=strict",
                                 "--query.timeout",
                                 "1h30m",
@@ -68,6 +70,7 @@ static void server_options_parse__both_syntaxes_and_each_type__set(void **state)
     assert_true(o.admin_api);
     assert_true(o.lifecycle);
     assert_int_equal(o.body_bytes_max, 1u << 20);
+    assert_int_equal(o.retention_bytes, UINT64_C(1) << 61);
     assert_int_equal(o.durability, TSDB_DURABILITY_STRICT);
     assert_int_equal(o.query_timeout_ms, 5400000);
     assert_int_equal(o.log_level, TSDB_LOG_DEBUG);

@@ -285,6 +285,62 @@ static void tsdb_compact_step__much_deleted__block_written_anew(void **state)
     assert_same(&g);
 }
 
+/* ---- retention by size ---- */
+
+static uint64_t stored(struct hx *h)
+{
+    struct tsdb_stats s;
+    tsdb_stats_read(h->db, &s);
+    return s.block_bytes + s.head_file_bytes + s.wal_disk_bytes + s.checkpoint_last_bytes;
+}
+
+static int64_t oldest_ms(struct hx *h)
+{
+    struct view *v = view_acquire(&h->db->blocks.views);
+    int64_t min_ms = INT64_MAX;
+    for (uint32_t i = 0; i < v->block_count; i++) {
+        min_ms = TSDB_MIN(min_ms, block_meta(v->blocks[i]->block)->min_ms);
+    }
+    view_release(&h->db->blocks.views, v);
+    return min_ms;
+}
+
+static void tsdb_compact_step__too_many_bytes__oldest_blocks_go_a_share_a_round(void **state)
+{
+    struct hx *h = *state;
+    const int64_t first_ms = HX_WALL_MS / RANGE * RANGE - 40 * RANGE;
+    h->options.wal_segment_bytes = 1u << 14;
+    assert_ok(hx_close(h, NULL));
+    rig_open(h);
+    for (uint32_t w = 0; w < 24; w++) {
+        put_many(h, 1 + w % 3, first_ms + w * RANGE, 250, 240);
+    }
+    flush(h);
+    assert_ok(tsdb_checkpoint(h->db, NULL));
+    while (tsdb_compact_step(h->db, h->clock.mono_ns) > 0) {
+    }
+    uint64_t all = blocks(h);
+    uint64_t bytes = stored(h);
+    int64_t before_ms = oldest_ms(h);
+    assert_true(all > 3);
+    h->db->options.retention_bytes = bytes; /* as much as there is: nothing goes */
+    assert_int_equal(tsdb_compact_step(h->db, h->clock.mono_ns), 0);
+    h->db->options.retention_bytes = 1; /* more than all blocks is too much */
+    assert_true(tsdb_compact_step(h->db, h->clock.mono_ns) > 0);
+    assert_int_equal(blocks(h), all - 1); /* an eighth, and one at least */
+    assert_true(oldest_ms(h) > before_ms);
+    (void)tsdb_compact_step(h->db, h->clock.mono_ns);
+    assert_int_equal(blocks(h), all - 1); /* not before the next round */
+    tsdb_clock_sim_advance(&h->clock, 61000);
+    h->db->options.retention_bytes = stored(h) - 1;
+    (void)tsdb_compact_step(h->db, h->clock.mono_ns);
+    assert_int_equal(blocks(h), all - 2);
+    tsdb_clock_sim_advance(&h->clock, 61000);
+    (void)tsdb_compact_step(h->db, h->clock.mono_ns);
+    assert_int_equal(blocks(h), all - 2); /* it fits by now */
+    assert_true(stored(h) <= h->db->options.retention_bytes);
+}
+
 static const struct CMUnitTest tests[] = {
     RIG_CASE(delete_series__counts__are_those_of_the_map),
     RIG_CASE(delete_series__querier_of_before__sees_what_was),
@@ -295,6 +351,7 @@ static const struct CMUnitTest tests[] = {
     RIG_CASE(tombstones__newer_format__refused_before_anything_moves),
     RIG_CASE(delete_series__no_selector_or_matcher__invalid),
     RIG_CASE(tsdb_compact_step__much_deleted__block_written_anew),
+    RIG_CASE(tsdb_compact_step__too_many_bytes__oldest_blocks_go_a_share_a_round),
 };
 
 TEST_MAIN(tests)
