@@ -66,7 +66,8 @@ void index_mem_reap(struct index_mem **list);
 void index_mem_retired_destroy(struct index_mem **list); /* no reader may exist */
 
 /* ---- pins: any thread ---- */
-/* Keeps the index, and what was borrowed from it, until unpin. Under a guard that saw it published. */
+/* Keeps the index, and the strings that were borrowed from it, until unpin: to be called under a guard
+ * that saw it published. Who reads it needs a guard all the same, because it may still grow. */
 void index_mem_pin(struct index_mem *ix);
 void index_mem_unpin(struct index_mem *ix); /* NULL is fine */
 
@@ -77,10 +78,16 @@ uint32_t index_mem_ids_end(const struct index_mem *ix);
 bool index_mem_has(const struct index_mem *ix, uint32_t local);
 /* The first series whose id is `local` or more; UINT32_MAX: none. */
 uint32_t index_mem_next(const struct index_mem *ix, uint32_t local);
+
+/* ---- readers, under a guard ---- */
 /* Labels of a series: the first `cap` of them into items (TSDB_LABELS_MAX is always enough);
  * strings borrow from the index. Returns how many were written; 0 of a series that is not there. */
 uint32_t index_mem_labels(const struct index_mem *ix, uint32_t local, struct tsdb_label *items,
                           uint32_t cap);
+/* Ask the caches for what index_mem_labels will read of a series that is there: where its labels stand,
+ * and some calls later what stands there. */
+void index_mem_prefetch(const struct index_mem *ix, uint32_t local);
+void index_mem_prefetch_labels(const struct index_mem *ix, uint32_t local);
 uint64_t index_mem_hash(const struct index_mem *ix, uint32_t local); /* it is there */
 
 /* Local ids of the series that match all matchers, rising, into arena memory. No matcher: all

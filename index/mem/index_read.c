@@ -65,6 +65,21 @@ uint32_t index_mem_labels(const struct index_mem *ix, uint32_t local, struct tsd
     return n;
 }
 
+void index_mem_prefetch(const struct index_mem *ix, uint32_t local)
+{
+    __builtin_prefetch(index_series_at(ix, row_of(ix, local)));
+}
+
+void index_mem_prefetch_labels(const struct index_mem *ix, uint32_t local)
+{
+    const struct index_series *s = index_series_at(ix, row_of(ix, local));
+    if (s->label_count > 0) {
+        const uint32_t *pairs = index_series_pairs(ix, s);
+        __builtin_prefetch(pairs);
+        __builtin_prefetch(pairs + s->label_count - 1);
+    }
+}
+
 uint64_t index_mem_hash(const struct index_mem *ix, uint32_t local)
 {
     uint32_t row = row_of(ix, local);

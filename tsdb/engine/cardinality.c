@@ -2,7 +2,8 @@
  *
  * A pair of one name and value stands in up to 64 partitions, so counting needs a table of all
  * pairs. That table is kept small by walking the partitions several times, each time for the pairs
- * of one share of the hashes. The indexes are pinned meanwhile; what is answered is copied. */
+ * of one share of the hashes. Epoch guards are held for one partition at a time; the indexes are
+ * pinned, so that strings stay, and what is answered is copied. */
 #include "base/assert.h"
 #include "tsdb/engine/tsdb_private.h"
 
@@ -194,7 +195,7 @@ static bool on_pair(void *arg, const char *name, uint32_t name_len, const char *
         w->name_hash = tsdb_hash64(&w->db->hash_key, name, name_len);
     }
     uint64_t hash = tsdb_hash64(&w->db->hash_key, value, value_len) + w->name_hash * HASH_MIX;
-    if (hash % w->passes != w->pass || head_name_is_hole(name, name_len)) {
+    if (hash % w->passes != w->pass) {
         return true;
     }
     struct entry e = {
@@ -238,8 +239,11 @@ static enum tsdb_status pass_run(struct walk *w)
     tsdb_arena_reset(&w->pass_arena);
     w->pairs = (struct table){.arena = &w->pass_arena};
     for (uint32_t p = 0; p < TSDB_PARTITIONS && w->status == TSDB_OK; p++) {
+        struct tsdb_epoch_guard guard;
         w->name = NULL;
+        tsdb_epoch_enter(w->db->epoch, &guard);
         index_mem_pairs(w->indexes[p], on_pair, w);
+        tsdb_epoch_exit(w->db->epoch, &guard);
     }
     return w->status == TSDB_OK ? pass_finish(w) : w->status;
 }

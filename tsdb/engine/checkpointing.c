@@ -55,10 +55,10 @@ static TSDB_NOINLINE enum tsdb_status log_partition_series(struct tsdb *db, stru
     while (status == TSDB_OK && log->appended[partition] < end) {
         uint32_t local = index_mem_next(index, log->appended[partition]);
         local = TSDB_MIN(local, end - 1);
+        struct tsdb_epoch_guard guard;
+        tsdb_epoch_enter(db->epoch, &guard);
         struct tsdb_labels labels = {items, index_mem_labels(index, local, items, TSDB_LABELS_MAX)};
-        if (labels.count > 0 && head_name_is_hole(items[0].name, items[0].name_len)) {
-            labels.count = 0;
-        }
+        tsdb_epoch_exit(db->epoch, &guard);
         series_log_skip(log, partition, local);
         status = series_log_append(log, partition, &labels, err);
     }

@@ -193,8 +193,8 @@ static enum tsdb_status series_write(struct run *r, tsdb_series_ref ref, struct 
         return status;
     }
     struct tsdb_labels labels = flush_labels(r->s, ref, r->labels);
-    if (labels.count > 0 && head_name_is_hole(labels.items[0].name, labels.items[0].name_len)) {
-        return TSDB_OK; /* its labels were lost: nothing could show it */
+    if (labels.count == 0) {
+        return TSDB_OK; /* retention dropped what it had, and it has left meanwhile */
     }
     status = block_writer_series(r->writer, &labels, err);
     if (status == TSDB_OK) {

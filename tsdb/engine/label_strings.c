@@ -144,11 +144,6 @@ static bool add_string(void *arg, const char *s, uint32_t len)
     return strings_add(arg, s, len);
 }
 
-static bool add_name(void *arg, const char *s, uint32_t len)
-{
-    return head_name_is_hole(s, len) || strings_add(arg, s, len);
-}
-
 /* Without selectors: ask the indexes for their strings; of series only the head's are looked at. */
 static enum tsdb_status collect_head(struct label_query *lq, uint32_t partition,
                                      struct tsdb_error *err)
@@ -163,7 +158,7 @@ static enum tsdb_status collect_head(struct label_query *lq, uint32_t partition,
     if (lq->name) {
         index_mem_values(ix, lq->name, lq->name_len, wanted, add_string, &lq->strings);
     } else {
-        index_mem_names(ix, wanted, add_name, &lq->strings);
+        index_mem_names(ix, wanted, add_string, &lq->strings);
     }
     tsdb_epoch_exit(db->epoch, &guard);
     if (lq->living.status != TSDB_OK) {
@@ -189,9 +184,6 @@ static enum tsdb_status collect_all(struct label_query *lq, struct tsdb_error *e
 {
     const struct view *v = lq->q->view;
     enum tsdb_status status = TSDB_OK;
-    if (lq->name && head_name_is_hole(lq->name, lq->name_len)) {
-        return TSDB_OK;
-    }
     for (uint32_t p = 0; status == TSDB_OK && p < TSDB_PARTITIONS && !lq->strings.failed; p++) {
         status = querier_check(lq->q, 0, err);
         status = status == TSDB_OK ? collect_head(lq, p, err) : status;

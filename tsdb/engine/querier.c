@@ -8,6 +8,8 @@
 #define QUERIER_ARENA_BYTES 4096u
 #define SCRATCH_ARENA_BYTES 16384u
 #define CHECK_EVERY         128u /* series between two looks at the clock */
+#define WALK_FAR            8u   /* series that are fetched ahead, in two steps */
+#define WALK_NEAR           4u
 
 struct tsdb_account *querier_account(struct tsdb_request *r)
 {
@@ -62,6 +64,7 @@ enum tsdb_status tsdb_querier_open(struct tsdb *db, struct tsdb_request *request
     q->regexes = (struct index_regexes){request, NULL};
     q->view = view_acquire(&db->blocks.views);
     memset(q->indexes, 0, sizeof q->indexes);
+    q->walk = (struct querier_walk){0};
     join_init(&q->join, querier_account(request));
     tsdb_arena_init(&q->arena, TSDB_MEM_QUERY, QUERIER_ARENA_BYTES, querier_account(request));
     *out = q;
@@ -122,12 +125,53 @@ enum tsdb_status querier_labels(struct tsdb_querier *q, tsdb_series_ref ref,
     return TSDB_OK;
 }
 
+/* ---- the walk ---- */
+
+/* The next one, or the first again: one is behind it. False: this is no walk over the set. */
+static bool walk_step(struct querier_walk *w, tsdb_series_ref ref)
+{
+    uint32_t next = w->at < w->count && w->refs[w->at] == ref ? w->at : 0;
+    if (next >= w->count || w->refs[next] != ref) {
+        return false;
+    }
+    w->at = next + 1;
+    return true;
+}
+
+/* The series so far ahead, if it is one of the head. */
+static bool walk_ahead(const struct querier_walk *w, uint32_t by, tsdb_series_ref *out)
+{
+    if (by >= w->count - w->at) {
+        return false;
+    }
+    *out = w->refs[w->at + by];
+    return tsdb_series_local(*out) < TSDB_SERIES_IDS_MAX;
+}
+
+static void walk_labels(struct tsdb_querier *q, tsdb_series_ref ref)
+{
+    struct querier_walk *w = &q->walk;
+    tsdb_series_ref next;
+    if (!walk_step(w, ref)) {
+        return;
+    }
+    if (walk_ahead(w, WALK_FAR, &next)) {
+        index_mem_prefetch(querier_index(q, tsdb_series_partition(next))->index,
+                           tsdb_series_local(next));
+    }
+    if (walk_ahead(w, WALK_NEAR, &next)) {
+        index_mem_prefetch_labels(querier_index(q, tsdb_series_partition(next))->index,
+                                  tsdb_series_local(next));
+    }
+}
+
 enum tsdb_status tsdb_series_labels(struct tsdb_querier *q, tsdb_series_ref ref,
                                     struct tsdb_arena *arena, struct tsdb_labels *out,
                                     struct tsdb_error *err)
 {
     struct tsdb_epoch_guard guard;
     tsdb_epoch_enter(q->db->epoch, &guard);
+    walk_labels(q, ref);
     enum tsdb_status status = querier_labels(q, ref, arena, out, err);
     tsdb_epoch_exit(q->db->epoch, &guard);
     return status;

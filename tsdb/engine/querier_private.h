@@ -62,6 +62,14 @@ struct join {
     uint32_t turn;
 };
 
+/* How far the newest set has been walked by who asks for labels: the next ones are fetched ahead, for in
+ * their order they lie anywhere. (Of samples: read_ahead.c.) */
+struct querier_walk {
+    const tsdb_series_ref *refs;
+    uint32_t count;
+    uint32_t at; /* to come */
+};
+
 struct tsdb_querier {
     struct tsdb *db;
     struct tsdb_request *request;
@@ -71,6 +79,7 @@ struct tsdb_querier {
     struct index_regexes regexes;
     struct querier_index indexes[TSDB_PARTITIONS];
     struct join join;
+    struct querier_walk walk;
 };
 
 struct tsdb_account *querier_account(struct tsdb_request *r); /* NULL without a request */

@@ -91,21 +91,6 @@ enum tsdb_status locals_union(struct tsdb_arena *arena, const struct locals *a,
     return TSDB_OK;
 }
 
-/* Series whose labels recovery has lost stand in the index under a label of ours. */
-static void holes_remove(const struct head_partition *p, struct locals *l)
-{
-    if (!head_has_holes(p)) {
-        return;
-    }
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < l->count; i++) {
-        if (!head_series_is_hole(p, l->ids[i])) {
-            l->ids[n++] = l->ids[i];
-        }
-    }
-    l->count = n;
-}
-
 /* Of rising ids, those below the bound. */
 static void locals_cut(struct locals *l, uint32_t bound)
 {
@@ -146,7 +131,6 @@ enum tsdb_status selection_locals(struct selection *sel, uint32_t partition, str
     enum tsdb_status status = locals_of_index(sel, x->index, out, err);
     if (status == TSDB_OK) {
         locals_cut(out, x->bound);
-        holes_remove(db->heads[partition], out);
     }
     tsdb_epoch_exit(db->epoch, &guard);
     return status;
@@ -347,6 +331,7 @@ enum tsdb_status selection_series(struct selection *sel, struct tsdb_series_set 
     }
     if (status == TSDB_OK) {
         *out = (struct tsdb_series_set){sel->q, refs, (uint32_t)f->total};
+        sel->q->walk = (struct querier_walk){.refs = refs, .count = out->count};
     }
     return status;
 }

@@ -81,14 +81,6 @@ enum tsdb_status head_series_find_or_create(struct head_partition *p,
 /* Recovery: ids below `end` that were not given out are those of series that have left. No reader may
  * exist. NOMEM. */
 enum tsdb_status head_ids_skip(struct head_partition *p, uint32_t end) TSDB_WUR;
-/* Recovery: a local id whose labels were lost. Takes the next id; never found, never selected. */
-enum tsdb_status head_series_hole(struct head_partition *p, uint32_t *out_local) TSDB_WUR;
-/* Is it one of those, are there any? In the index a hole stands under a label whose name is no
- * UTF-8 (head_name_is_hole): readers of labels, names and the checkpoint leave it out. Any thread,
- * under a guard. */
-bool head_series_is_hole(const struct head_partition *p, uint32_t local);
-bool head_has_holes(const struct head_partition *p);
-bool head_name_is_hole(const char *name, uint32_t len);
 /* Of a series that has left: no entry has it, so none is applied. */
 #define HEAD_GENERATION_GONE  0u
 #define HEAD_GENERATION_FIRST 1u

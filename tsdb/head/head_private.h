@@ -1,6 +1,6 @@
 /* What the files of tsdb/head share beside owner_path.h (which draws a series), and their tests.
  *
- *   series.c    partition and series: create, find, holes, destroy
+ *   series.c    partition and series: create, find, destroy
  *   leave.c     series that leave: idle ones, the index of the others, slabs
  *   tail.c      blocks of samples; the open tail: begin, grow, seal
  *   late.c      out-of-order buffers: append, seal, split by window
@@ -115,7 +115,6 @@ struct head_partition {
     _Atomic(struct index_mem *) index; /* replaced by the owner (leave.c) */
     struct head_leaving leaving;       /* owner */
     struct tsdb_epoch_limbo limbo;     /* owner */
-    _Atomic(uint32_t) holes;
     bool seal;                                   /* immutable after configure */
     _Atomic(struct head_raw_chunk *) seal_queue; /* raw chunks, newest first: owner to sealer */
     _Atomic(uint32_t) raw_pending;

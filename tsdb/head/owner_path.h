@@ -103,7 +103,6 @@ struct head_series {
 #define HEAD_TAIL_USED_MAX        2047u
 #define HEAD_SERIES_HAS_SAMPLES   1u
 #define HEAD_SERIES_LABELS_LOGGED 2u
-#define HEAD_SERIES_HOLE          4u
 /* Chunks were loaded: samples may share a time, the first counts. */
 #define HEAD_SERIES_FROM_FILES 8u
 /* Left out of the index that is being made; a sender that asks for it by its labels keeps it. */

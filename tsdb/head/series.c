@@ -6,10 +6,6 @@
 #include <string.h>
 
 #define DIRECTORY_CAP_FIRST 4u
-/* The label that stands in the index for a series whose labels were lost. 0xff is not UTF-8, so
- * no sender's label can be equal to it. */
-#define HOLE_NAME     "\xff"
-#define HOLE_NAME_LEN 1u
 
 /* ---- life ---- */
 
@@ -26,7 +22,6 @@ enum tsdb_status head_partition_create(uint32_t id, struct tsdb_epoch *epoch,
     p->epoch = epoch;
     tsdb_epoch_limbo_init(&p->limbo);
     atomic_init(&p->front.directory, NULL);
-    atomic_init(&p->holes, 0);
     p->front.chunk_samples = TSDB_CHUNK_SAMPLES;
     atomic_init(&p->seal_queue, NULL);
     atomic_init(&p->raw_pending, 0);
@@ -244,8 +239,7 @@ static void series_init(struct head_series *s)
 }
 
 static enum tsdb_status series_add(struct head_partition *p, const struct tsdb_labels *labels,
-                                   uint64_t hash, uint8_t flags, uint32_t *out_local,
-                                   struct tsdb_error *err)
+                                   uint64_t hash, uint32_t *out_local, struct tsdb_error *err)
 {
     enum tsdb_status status = slot_ensure(p);
     if (status != TSDB_OK) {
@@ -253,7 +247,6 @@ static enum tsdb_status series_add(struct head_partition *p, const struct tsdb_l
     }
     struct head_series *s = head_hot(p, p->front.series_count);
     series_init(s);
-    s->flags = flags;
     uint32_t local = 0;
     status = index_mem_add(head_own_index(p), labels, hash, &local, err);
     if (status != TSDB_OK) {
@@ -277,53 +270,11 @@ enum tsdb_status head_series_find_or_create(struct head_partition *p,
         *out_created = false;
         return TSDB_OK;
     }
-    enum tsdb_status status = series_add(p, labels, hash, 0, out_local, err);
+    enum tsdb_status status = series_add(p, labels, hash, out_local, err);
     if (status == TSDB_OK) {
         *out_created = true;
     }
     return status;
-}
-
-enum tsdb_status head_series_hole(struct head_partition *p, uint32_t *out_local)
-{
-    static const char digits[] = "0123456789abcdef";
-    char value[8];
-    for (uint32_t i = 0; i < sizeof value; i++) {
-        value[i] = digits[p->front.series_count >> (28 - 4 * i) & 15];
-    }
-    struct tsdb_label label = {HOLE_NAME, value, HOLE_NAME_LEN, sizeof value};
-    struct tsdb_labels labels = {&label, 1};
-    uint64_t hash = tsdb_hash64_plain(value, sizeof value);
-    /* Raised first: a reader that sees the series in the index sees that it must filter. */
-    atomic_fetch_add_explicit(&p->holes, 1, memory_order_relaxed);
-    enum tsdb_status status = series_add(p, &labels, hash, HEAD_SERIES_HOLE, out_local, NULL);
-    if (status != TSDB_OK) {
-        atomic_fetch_sub_explicit(&p->holes, 1, memory_order_relaxed);
-    }
-    return status;
-}
-
-bool head_series_is_hole(const struct head_partition *p, uint32_t local)
-{
-    /* Relaxed: published with the series. The flag is set before and never changes, but the byte is
-     * shared with the owner's, so ask the index instead of racing for it. */
-    if (!head_has_holes(p)) {
-        return false;
-    }
-    struct tsdb_label first;
-    uint32_t n = index_mem_labels(head_index(p), local, &first, 1);
-    return n > 0 && head_name_is_hole(first.name, first.name_len);
-}
-
-bool head_has_holes(const struct head_partition *p)
-{
-    /* Relaxed: raised before the series is published, and so seen by who sees the series. */
-    return atomic_load_explicit(&p->holes, memory_order_relaxed) != 0;
-}
-
-bool head_name_is_hole(const char *name, uint32_t len)
-{
-    return len == HOLE_NAME_LEN && memcmp(name, HOLE_NAME, HOLE_NAME_LEN) == 0;
 }
 
 uint32_t head_generation(const struct head_partition *p, uint32_t local)

@@ -77,7 +77,7 @@ enum tsdb_status series_log_header_check(const uint8_t *data, size_t len,
 struct series_log_record {
     uint32_t partition;
     uint32_t local;
-    /* Canonical bytes, unchecked beyond the CRC; empty: a hole (labels lost). */
+    /* Canonical bytes, unchecked beyond the CRC; empty: a hole, an id without a series. */
     struct tsdb_slice labels;
 };
 /* A window of records in file order; slices are valid during the call. */

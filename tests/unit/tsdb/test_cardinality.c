@@ -190,17 +190,6 @@ static void cardinality__empty__is_empty(void **state)
         c.metric_series.count + c.name_values.count + c.name_bytes.count + c.pair_series.count, 0);
 }
 
-static void cardinality__lost_series__are_not_shown(void **state)
-{
-    struct fixture *f = *state;
-    struct tsdb_cardinality c;
-    uint32_t local = 0;
-    assert_ok(head_series_hole(f->db.heads[3], &local));
-    assert_ok(tsdb_cardinality_read(&f->db, NULL, 10, &f->arena, &c, NULL));
-    assert_int_equal(c.label_pairs, 0);
-    assert_int_equal(c.name_values.count, 0);
-}
-
 static void cardinality__cancelled_or_out_of_memory__says_so(void **state)
 {
     struct fixture *f = *state;
@@ -226,7 +215,6 @@ static const struct CMUnitTest tests[] = {
     CASE(cardinality__many_series__every_count_is_right),
     CASE(cardinality__limit__keeps_the_greatest),
     CASE(cardinality__empty__is_empty),
-    CASE(cardinality__lost_series__are_not_shown),
     CASE(cardinality__cancelled_or_out_of_memory__says_so),
 };
 

@@ -357,21 +357,24 @@ static void head_wal_base__epochs__hold_only_what_was_logged_in_them(void **stat
     assert_true(head_labels_logged(f->head, s));
 }
 
-static void head_series_hole__between_series__takes_an_id_and_is_told_apart(void **state)
+static void head_ids_skip__between_series__ids_are_nobodys(void **state)
 {
     struct fixture *f = *state;
-    uint32_t hole = 0;
     assert_int_equal(series(f, "a"), 0);
-    assert_ok(head_series_hole(f->head, &hole));
-    assert_int_equal(hole, 1);
-    assert_int_equal(series(f, "b"), 2);
-    assert_ok(head_series_hole(f->head, &hole));
-    assert_int_equal(hole, 3);
+    assert_ok(head_ids_skip(f->head, 3));
+    assert_int_equal(series(f, "b"), 3);
+    uint32_t far = 5 * HEAD_SLAB_SERIES + 9; /* over whole slabs, which take no memory */
+    size_t before = tsdb_mem_used(TSDB_MEM_HEAD);
+    assert_ok(head_ids_skip(f->head, far));
+    assert_true(tsdb_mem_used(TSDB_MEM_HEAD) < before + 2 * HEAD_SLAB_BYTES);
+    assert_ok(head_ids_skip(f->head, far - 5)); /* given out already: nothing */
+    assert_int_equal(series(f, "c"), far);
     assert_int_equal(series(f, "a"), 0);
-    assert_false(head_series_is_hole(f->head, 0));
-    assert_true(head_series_is_hole(f->head, 1));
-    assert_false(head_series_is_hole(f->head, 2));
-    assert_true(head_series_is_hole(f->head, 3));
+    assert_int_equal(head_generation(f->head, 2), HEAD_GENERATION_GONE);
+    assert_int_equal(head_generation(f->head, 2 * HEAD_SLAB_SERIES), HEAD_GENERATION_GONE);
+    assert_int_equal(head_generation(f->head, far - 1), HEAD_GENERATION_GONE);
+    assert_int_not_equal(head_generation(f->head, 3), HEAD_GENERATION_GONE);
+    assert_int_equal(index_mem_series_count(head_index(f->head)), 3);
     assert_valid(f);
 }
 
@@ -869,7 +872,7 @@ static const struct CMUnitTest tests[] = {
     T(head_append__repeats_of_a_stream__same_bits_pass_others_are_refused),
     T(head_drop_before__old_chunks__go_and_the_rest_stays),
     T(head_wal_base__epochs__hold_only_what_was_logged_in_them),
-    T(head_series_hole__between_series__takes_an_id_and_is_told_apart),
+    T(head_ids_skip__between_series__ids_are_nobodys),
     T(head_exemplar_append__ring_full__oldest_is_overwritten),
     T(head_exemplar_append__one_time__all_that_differ_are_kept),
     T(head_exemplar_append__shared_store__one_bound_and_no_scan),

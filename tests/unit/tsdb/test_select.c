@@ -379,34 +379,6 @@ static void tsdb_series_read__range__gives_copies(void **state)
     assert_int_equal(c.bits[99], 149);
 }
 
-static void tsdb_select__lost_series__is_never_shown(void **state)
-{
-    struct fixture *f = *state;
-    uint32_t hole;
-    for (uint32_t i = 0; i < TSDB_PARTITIONS; i++) {
-        assert_ok(head_series_hole(f->db.heads[i], &hole));
-    }
-    fill(f, 6, 50);
-    struct tsdb_matcher m = matcher(TSDB_MATCH_EQ, "nothing", "");
-    struct tsdb_series_set set;
-    assert_ok(tsdb_select(f->q, &m, 1, &set, NULL));
-    assert_int_equal(set.count, f->count);
-    struct tsdb_selector sel = {&m, 1};
-    struct tsdb_slice *out;
-    struct tsdb_labels *list;
-    uint32_t count;
-    bool cut;
-    for (uint32_t with = 0; with < 2; with++) {
-        assert_ok(tsdb_label_names(f->q, &sel, with, 0, &f->arena, &out, &count, &cut, NULL));
-        assert_int_equal(count, 5);
-        assert_ok(
-            tsdb_label_values(f->q, "\xff", 1, &sel, with, 0, &f->arena, &out, &count, &cut, NULL));
-        assert_int_equal(count, 0);
-        assert_ok(tsdb_series_list(f->q, &sel, with, 0, &f->arena, &list, &count, &cut, NULL));
-        assert_int_equal(count, f->count);
-    }
-}
-
 static void tsdb_select__bad_input__is_refused(void **state)
 {
     struct fixture *f = *state;
@@ -656,7 +628,6 @@ static const struct CMUnitTest tests[] = {
     T(tsdb_label_endpoints__limit__cuts_and_says_so),
     T(tsdb_series_labels__each__are_those_it_was_made_with),
     T(tsdb_series_read__range__gives_copies),
-    T(tsdb_select__lost_series__is_never_shown),
     T(tsdb_select__bad_input__is_refused),
     T(tsdb_select__cancelled_late_or_too_large__stops),
     T(tsdb_select__nth_allocation_fails__says_so_and_leaks_nothing),
