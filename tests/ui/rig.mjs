@@ -78,6 +78,7 @@ const SAMPLES = 240;
 
 function textOf(begin) {
     const lines = [];
+    const seen = [0, 0, 0, 0, 0]; // in each bucket so far
     for (let i = 0; i <= SAMPLES; i++) {
         const t = (begin + i * STEP_S) * 1000;
         const wave = Math.sin(i / 20);
@@ -85,10 +86,10 @@ function textOf(begin) {
             const labels = `instance="web-${s}",job="shop"`;
             lines.push(`shop_requests_total{${labels}} ${i * (40 + 5 * s)} ${t}`);
             lines.push(`shop_temperature_celsius{${labels}} ${(20 + s + 3 * wave).toFixed(3)} ${t}`);
-            const per = [1, 5, 12, 9, 3];
             let sum = 0;
             [0.01, 0.1, 0.5, 1, "+Inf"].forEach((le, k) => {
-                sum += Math.round(per[k] * (1.5 + wave)) * 4 + per[k] * i;
+                if (s === 0) seen[k] += Math.round(4 + 10 * Math.exp(-((k - 2 - 1.6 * wave) ** 2)));
+                sum += seen[k];
                 lines.push(`shop_latency_seconds_bucket{${labels},le="${le}"} ${sum} ${t}`);
             });
         }

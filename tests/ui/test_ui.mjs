@@ -227,6 +227,14 @@ suite.case("editor__typing__completes_and_runs", async () => {
     await page.keyboard.press("Control+Enter");
     await page.waitForSelector(legend(1));
     expect(search(page).get("g0.expr") === "up", `the link asks ${search(page).get("g0.expr")}`);
+    await editor.click();
+    await page.keyboard.press("Control+A");
+    await page.keyboard.type("written");
+    await page.keyboard.press("Escape");
+    await page.keyboard.press("Control+ArrowUp");
+    expect((await editor.textContent()) === "up", `an earlier query is ${await editor.textContent()}`);
+    await page.keyboard.press("Control+ArrowDown");
+    expect((await editor.textContent()) === "written", `what was written is ${await editor.textContent()}`);
     await page.click("summary:text-is('History')");
     await page.locator(".history li >> text=up").waitFor();
     expectSilent(page);

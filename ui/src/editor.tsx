@@ -11,6 +11,7 @@ import { PromQLExtension } from "@prometheus-io/codemirror-promql";
 import { useEffect, useRef } from "preact/hooks";
 import { ApiError, baseUrl, placeOf, post, request } from "./api";
 import type { EditorProps, Note } from "./query_field";
+import { queryHistory } from "./state";
 
 const highlight = HighlightStyle.define([
     { tag: tags.keyword, color: "var(--code-keyword)", fontWeight: "600" },
@@ -75,6 +76,29 @@ function completion(): PromQLExtension {
         .setComplete({ remote: { url: baseUrl.replace(/\/$/, ""), fetchFn, cache: { maxAge: 60_000 }, lookbackInterval: 12 * 3_600_000 } });
 }
 
+function replaceAll(view: EditorView, text: string): void {
+    view.dispatch({ changes: { from: 0, to: view.state.doc.length, insert: text }, selection: { anchor: text.length } });
+}
+
+// Ctrl and an arrow go through the queries that were run; below the newest is what was being written.
+function historyKeys() {
+    let at = -1;
+    let written = "";
+    const step = (way: 1 | -1) => (view: EditorView) => {
+        const list = queryHistory();
+        const next = Math.max(Math.min(at + way, list.length - 1), -1);
+        if (next === at) return true;
+        if (at < 0) written = view.state.doc.toString();
+        at = next;
+        replaceAll(view, at < 0 ? written : list[at]!);
+        return true;
+    };
+    return [
+        { key: "Ctrl-ArrowUp", run: step(1) },
+        { key: "Ctrl-ArrowDown", run: step(-1) },
+    ];
+}
+
 export function CodeEditor(props: EditorProps) {
     const host = useRef<HTMLDivElement>(null);
     const view = useRef<EditorView | null>(null);
@@ -105,6 +129,7 @@ export function CodeEditor(props: EditorProps) {
                     { key: "Mod-Enter", run },
                     { key: "Shift-Enter", run: insertNewlineAndIndent },
                     { key: "Mod-Space", run: startCompletion },
+                    ...historyKeys(),
                     ...closeBracketsKeymap,
                     ...historyKeymap,
                     ...completionKeymap,
@@ -125,7 +150,7 @@ export function CodeEditor(props: EditorProps) {
     useEffect(() => {
         const v = view.current!;
         const text = latest.current.draft.current;
-        if (v.state.doc.toString() !== text) v.dispatch({ changes: { from: 0, to: v.state.doc.length, insert: text } });
+        if (v.state.doc.toString() !== text) replaceAll(v, text);
     }, [props.version]);
     useEffect(() => {
         if (view.current) forceLinting(view.current);

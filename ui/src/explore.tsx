@@ -363,6 +363,7 @@ const KEYS: [string, string][] = [
     ["Enter", "run the query, or take what is offered"],
     ["Shift Enter", "a new line in the query"],
     ["Ctrl Space", "offer what fits here"],
+    ["Ctrl ↑ ↓", "earlier and later queries"],
     ["drag", "zoom in a graph"],
     ["Shift drag", "move its window"],
     ["double click", "zoom out"],
