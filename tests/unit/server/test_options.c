@@ -207,14 +207,15 @@ static void server_options_visit__defaults__printed_in_the_flags_own_syntax(void
 }
 
 struct echo {
-    char args[64][512];
-    char *argv[64];
+    char args[256][512];
+    char *argv[256];
     int argc;
 };
 
 static void on_echo(void *arg, const char *name, const char *value)
 {
     struct echo *e = arg;
+    assert_true((size_t)e->argc < TSDB_ARRAY_LEN(e->argv));
     snprintf(e->args[e->argc], sizeof e->args[e->argc], "--%s=%s", name, value);
     e->argv[e->argc] = e->args[e->argc];
     e->argc++;
