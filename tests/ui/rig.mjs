@@ -47,9 +47,10 @@ export class Tidalite {
         expect(done.status === 0, `import: ${done.stderr}`);
     }
 
-    async start(...flags) {
+    // `under`: the path that a --web.route-prefix among the flags gives, with its slash at the end.
+    async start({ under = "" }, ...flags) {
         this.port = await freePort();
-        this.url = `http://127.0.0.1:${this.port}/`;
+        this.url = `http://127.0.0.1:${this.port}/${under}`;
         this.process = spawn(BINARY, ["serve", `--web.listen-address=127.0.0.1:${this.port}`, `--storage.tsdb.path=${this.data}`, ...flags], { stdio: ["ignore", "ignore", "inherit"] });
         await waitFor("the server to be ready", () => fetch(`${this.url}-/ready`).then((r) => r.ok, () => false));
         return this;
@@ -128,7 +129,7 @@ export async function startFilled(server, ...flags) {
     const begin = Math.floor(Date.now() / 1000 / STEP_S) * STEP_S - SAMPLES * STEP_S;
     const end = begin + SAMPLES * STEP_S;
     server.importText(textOf(begin) + manyOf(end));
-    await server.start(...flags);
+    await server.start({}, ...flags);
     await server.post("api/v1/otlp/v1/metrics", "application/json", otlpOf(begin));
     // Own metrics, at least two scrapes, so that rates are there.
     await waitFor("own metrics", async () => (await server.query('count_over_time(up{job="tidalite"}[1h])'))[0]?.value?.[1] > 2);

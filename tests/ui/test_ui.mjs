@@ -1,6 +1,6 @@
 // The page in a real browser, over a real server with real data.
 // Screenshots are left in build/ui-screenshots/.
-import { copyFileSync, readFileSync } from "node:fs";
+import { copyFileSync, readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { MANY, ROOT, Tidalite, close, colourPixels, expect, expectSilent, launch, open, shot, startFilled, suite, waitFor } from "./rig.mjs";
@@ -383,6 +383,25 @@ suite.case("status__a_query_that_runs__can_be_cancelled", async () => {
     await page.getByText("None.").waitFor();
     expectSilent(page);
     await close(page);
+});
+
+suite.case("door__prefix_and_password__the_page_works_behind_them", async () => {
+    const guarded = new Tidalite();
+    const user = { username: "reader", password: "low tide" };
+    const config = join(guarded.data, "web.yml");
+    writeFileSync(config, "basic_auth_users: {reader: $2b$05$abcdefghijklmnopqrstuupY1edTk6pyqoz6dR5yCWh60ErwvuWKS}\n");
+    try {
+        await guarded.start({ under: "tidal/" }, "--web.route-prefix=/tidal", `--web.config.file=${config}`, "--self-scrape.interval=1s");
+        expect((await fetch(guarded.url)).status === 401, "the page is for users only");
+        const page = await open(browser, `${guarded.url}graph?g0.expr=up&g0.tab=table&refresh=5s`, { httpCredentials: user });
+        await page.waitForSelector(".result tbody tr");
+        await page.click("nav a[href='#status']");
+        await page.waitForSelector(".flags tbody tr");
+        expectSilent(page);
+        await close(page);
+    } finally {
+        guarded.stop();
+    }
 });
 
 // ---- looks ----
