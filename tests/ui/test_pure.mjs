@@ -30,6 +30,15 @@ suite.case("duration__there_and_back__same_milliseconds", () => {
     for (const bad of ["", "x", "1h2x", "-5m", "1m1h", "h"]) assert.equal(format.parseDuration(bad), null, bad);
 });
 
+suite.case("localTime__of_the_browser_and_utc__there_and_back", () => {
+    for (const on of [false, true]) {
+        format.setUtc(on);
+        assert.equal(format.parseLocalTime(format.localTime(1_700_000_000_000, "T")), 1_700_000_000_000);
+    }
+    assert.equal(format.localTime(1_700_000_000_000), "2023-11-14 22:13:20");
+    format.setUtc(false);
+});
+
 suite.case("numbers__of_all_sizes__are_short", () => {
     assert.deepEqual([0, 1234, 1.5e6, 0.25, 1e-9, -2500, Infinity, NaN].map(format.shortNumber), ["0", "1.23k", "1.50M", "0.25", "1.00e-9", "-2.50k", "+Inf", "NaN"]);
     assert.deepEqual([0, 1023, 1536, 3 * 2 ** 30].map(format.bytes), ["0 B", "1023 B", "1.50 KiB", "3 GiB"]);

@@ -404,6 +404,23 @@ suite.case("door__prefix_and_password__the_page_works_behind_them", async () => 
     }
 });
 
+suite.case("utc__a_browser_elsewhere__shows_both", async () => {
+    const page = await open(browser, explore(RATE), { timezoneId: "Asia/Kathmandu" }); // 5:45 ahead
+    await page.waitForSelector(legend(5));
+    const end = () => page.inputValue("[aria-label='End of the range']");
+    const there = await end();
+    await page.click("button:text-is('UTC')");
+    await page.waitForSelector(legend(5));
+    const here = await end();
+    expect(here.slice(0, 16) === utc(times.end).slice(0, 16).replace(" ", "T"), `in UTC it ends at ${here}`);
+    expect(Date.parse(`${there}Z`) - Date.parse(`${here}Z`) === 345 * 60_000, `there it ends at ${there}`);
+    await page.reload();
+    await page.waitForSelector(legend(5));
+    expect((await end()) === here, "UTC is remembered");
+    expectSilent(page);
+    await close(page);
+});
+
 // ---- looks ----
 
 suite.case("axe__every_page_in_both_themes__nothing_serious", async () => {

@@ -2,7 +2,7 @@
 import { useEffect, useMemo, useRef } from "preact/hooks";
 import uPlot from "uplot";
 import { type Grid, type Heat, positive, stack } from "./columns";
-import { localTime, localTimeMs, shortNumber } from "./format";
+import { isUtc, localTime, localTimeMs, shortNumber } from "./format";
 
 export interface Look {
     stacked: boolean;
@@ -103,6 +103,7 @@ function options(p: Shared, latest: { current: Shared }, width: number): uPlot.O
         width,
         height: p.height ?? HEIGHT,
         legend: { show: false },
+        tzDate: (s) => (isUtc() ? uPlot.tzDate(new Date(s * 1000), "Etc/UTC") : new Date(s * 1000)), // where days and hours begin
         padding: [10, 12, 0, 0],
         scales: { x: { time: true, auto: false, range: () => [latest.current.start / 1000, latest.current.end / 1000] } },
         axes: axes(),

@@ -6,7 +6,7 @@ import { Graph, HeatMap } from "./chart";
 import { type Window, gridOf, hasHistograms, heatOf } from "./columns";
 import { Editor, type Note } from "./query_field";
 import { Explain } from "./explain";
-import { duration, localTime, parseDuration } from "./format";
+import { duration, localTime, parseDuration, parseLocalTime } from "./format";
 import { Legend } from "./legend";
 import { Field, Tabs, useLoad, useTick } from "./parts";
 import { Cost, Raw, ResultTable } from "./results";
@@ -165,7 +165,7 @@ function RangeControls({ panel, change }: { panel: Panel; change: ViewProps["cha
         return true;
     };
     const setEnd = (text: string) => {
-        const end = text ? Date.parse(text) : null;
+        const end = text ? parseLocalTime(text) : null;
         if (Number.isNaN(end)) return false;
         at(end);
         return true;

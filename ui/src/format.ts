@@ -76,8 +76,18 @@ export function parseDuration(text: string): number | null {
 
 const two = (n: number) => String(n).padStart(2, "0");
 
-// Local time, as an input of type datetime-local wants it and people read it.
+// All times that are shown and typed are the browser's, or UTC.
+let utc = false;
+export function setUtc(on: boolean): void {
+    utc = on;
+}
+export function isUtc(): boolean {
+    return utc;
+}
+
+// As an input of type datetime-local wants it and people read it.
 export function localTime(ms: number, gap = " "): string {
+    if (utc) return new Date(ms).toISOString().slice(0, 19).replace("T", gap);
     const d = new Date(ms);
     const day = `${d.getFullYear()}-${two(d.getMonth() + 1)}-${two(d.getDate())}`;
     return `${day}${gap}${two(d.getHours())}:${two(d.getMinutes())}:${two(d.getSeconds())}`;
@@ -85,6 +95,11 @@ export function localTime(ms: number, gap = " "): string {
 
 export function localTimeMs(ms: number): string {
     return ms % 1000 === 0 ? localTime(ms) : `${localTime(ms)}.${String(ms % 1000).padStart(3, "0")}`;
+}
+
+// What localTime wrote, with a T. NaN: it is none.
+export function parseLocalTime(text: string): number {
+    return Date.parse(utc ? `${text}Z` : text);
 }
 
 // UTC without zone, as Prometheus's links have it.

@@ -3,6 +3,7 @@ import { useEffect, useState } from "preact/hooks";
 import "uplot/dist/uPlot.min.css";
 import { Cardinality } from "./cardinality";
 import { Explore } from "./explore";
+import { setUtc } from "./format";
 import { Metrics } from "./metrics";
 import { Status } from "./status";
 import { Storage } from "./storage";
@@ -66,6 +67,34 @@ function ThemeButton() {
     );
 }
 
+// ---- the browser's time, or UTC ----
+
+const UTC_KEY = "tidalite.utc";
+
+function storedUtc(): boolean {
+    try {
+        return localStorage.getItem(UTC_KEY) === "1";
+    } catch {
+        return false;
+    }
+}
+
+function UtcButton({ on, onChange }: { on: boolean; onChange: (on: boolean) => void }) {
+    const toggle = () => {
+        try {
+            localStorage.setItem(UTC_KEY, on ? "0" : "1");
+        } catch {
+            // then it lasts as long as the page
+        }
+        onChange(!on);
+    };
+    return (
+        <button type="button" aria-pressed={on} title="Times in UTC" onClick={toggle}>
+            UTC
+        </button>
+    );
+}
+
 // ---- the frame ----
 
 function viewOf(hash: string): string {
@@ -75,6 +104,8 @@ function viewOf(hash: string): string {
 
 function Page() {
     const [view, setView] = useState(() => viewOf(location.hash));
+    const [utc, setUtcState] = useState(storedUtc);
+    setUtc(utc);
     useEffect(() => {
         const follow = () => setView(viewOf(location.hash));
         addEventListener("hashchange", follow);
@@ -107,10 +138,11 @@ function Page() {
                         </a>
                     ))}
                 </nav>
+                <UtcButton on={utc} onChange={setUtcState} />
                 <ThemeButton />
             </header>
             <main id="main" tabIndex={-1}>
-                <View />
+                <View key={String(utc)} />
             </main>
         </>
     );
