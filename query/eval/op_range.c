@@ -135,17 +135,13 @@ static struct range_kernel range_kernel_of(const struct query_kernels *k, func_r
     return (struct range_kernel){0};
 }
 
-/* Does the kernel have the windows of this series? Ends of time, where sums stop, are not for it. */
-static bool kernel_takes(const struct op_range *r, const struct points *p)
+/* Does the kernel have the windows of this series? If so, they are *out. */
+static bool kernel_takes(const struct op_range *r, const struct points *p,
+                         struct kernel_windows *out)
 {
     const struct matrix *m = r->matrix;
-    int64_t span;
-    int64_t last;
     return r->kernel.least > 0 && p->h_count == 0 && !p->start &&
-           !__builtin_mul_overflow((int64_t)r->op.grid.count, m->fixed ? 0 : r->op.grid.step_ms,
-                                   &span) &&
-           !__builtin_add_overflow(matrix_window_end(m, 0), span, &last) &&
-           !__builtin_sub_overflow(matrix_window_end(m, 0), m->range_ms, &last);
+           time_windows(&r->op.grid, matrix_window_end(m, 0), m->fixed, m->range_ms, out);
 }
 
 /* Samples at each step, for statistics by step. */
@@ -195,30 +191,26 @@ static enum tsdb_status kernel_run(struct op_range *r, const struct kernel_run *
     return status;
 }
 
-static enum tsdb_status range_floats(struct op_range *r, const struct points *p, struct column *out,
-                                     bool *out_any)
+static enum tsdb_status range_floats(struct op_range *r, const struct points *p,
+                                     struct kernel_windows *w, struct column *out, bool *out_any)
 {
     struct exec *x = r->op.x;
     const struct matrix *m = r->matrix;
-    struct kernel_windows w = {.end_ms = matrix_window_end(m, 0),
-                               .step_ms = m->fixed ? 0 : r->op.grid.step_ms,
-                               .range_ms = m->range_ms,
-                               .count = r->op.grid.count};
     tsdb_arena_reset(r->scratch);
     const struct kernel_run run = {p->t, p->v, p->count,
                                    TSDB_ARENA_ARRAY(r->scratch, double, (size_t)p->count + 1)};
     if (!run.scratch) {
         return exec_nomem(x);
     }
-    x->kernels->bounds(p->t, p->count, &w, r->lo, r->hi);
-    struct kernel_counts counts = x->kernels->kinds(&w, r->kernel.least, 0, out->kind);
+    x->kernels->bounds(p->t, p->count, w, r->lo, r->hi);
+    struct kernel_counts counts = x->kernels->kinds(w, r->kernel.least, 0, out->kind);
     if (x->tally.step_queryable) {
-        tally_steps(r, &w);
+        tally_steps(r, w);
     } else {
         tally_add(&x->tally, &r->op.grid, 0, r->inside, counts.samples, m->body ? 0 : counts.fresh);
     }
-    *out_any = memchr(out->kind, POINT_FLOAT, w.count) != NULL;
-    return *out_any ? kernel_run(r, &run, &w, counts.samples, out->v) : TSDB_OK;
+    *out_any = memchr(out->kind, POINT_FLOAT, w->count) != NULL;
+    return *out_any ? kernel_run(r, &run, w, counts.samples, out->v) : TSDB_OK;
 }
 
 /* ---- window by window ---- */
@@ -287,9 +279,10 @@ static enum tsdb_status range_next(struct op *op, struct column *out)
     enum tsdb_status status = matrix_next(r->matrix, &p);
     column_clear(out, op->grid.count);
     tsdb_arena_reset(r->results);
+    struct kernel_windows w;
     if (status == TSDB_OK) {
-        status = kernel_takes(r, &p) ? range_floats(r, &p, out, &any_float)
-                                     : range_windows(r, &p, out, &any_float);
+        status = kernel_takes(r, &p, &w) ? range_floats(r, &p, &w, out, &any_float)
+                                         : range_windows(r, &p, out, &any_float);
     }
     if (any_float && r->is_counter_rate) {
         note_non_counter(r, &r->matrix->series[op->pos]);

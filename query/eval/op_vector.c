@@ -21,8 +21,11 @@ struct op_vector {
     struct tsdb_arena *results; /* smoothed: histograms of one series */
     enum vector_value value;
     select_read_fn *read;
-    bool inside; /* of a subquery */
+    bool inside;       /* of a subquery */
+    uint32_t *lo, *hi; /* bounds of the lookbacks; NULL: step by step */
 };
+
+#define BOUNDS_FROM 8u /* steps, from which a kernel finds the bounds faster */
 
 static int64_t reference_time(const struct op_vector *v, uint32_t i)
 {
@@ -71,6 +74,23 @@ static enum tsdb_status put_sample(struct op_vector *v, const struct tsdb_column
     return column_put(v->op.x, out, v->op.grid.count, step, p);
 }
 
+/* Floats none of which is a stale marker: the newest one of each lookback. False: not so. */
+static bool put_floats(const struct op_vector *v, const struct tsdb_columns *c, struct column *out)
+{
+    const struct exec *x = v->op.x;
+    struct kernel_windows w;
+    if (!v->lo || c->kind || x->kernels->has_bits(c->bits, c->count, TSDB_STALE_NAN_BITS) ||
+        !time_windows(&v->op.grid, reference_time(v, 0), v->fixed, x->lookback_ms, &w)) {
+        return false;
+    }
+    x->kernels->bounds(c->t_ms, c->count, &w, v->lo, v->hi);
+    (void)x->kernels->kinds(&w, 1, 0, out->kind);
+    for (uint32_t i = 0; i < w.count; i++) {
+        out->v[i] = out->kind[i] ? tsdb_bits_double(c->bits[v->hi[i] - 1]) : 0;
+    }
+    return true;
+}
+
 static enum tsdb_status vector_next(struct op *op, struct column *out)
 {
     struct op_vector *v = (struct op_vector *)op;
@@ -85,7 +105,8 @@ static enum tsdb_status vector_next(struct op *op, struct column *out)
     enum tsdb_status status =
         v->read(x, v->set.refs[op->pos], first, reference_time(v, steps - 1), v->scratch, &c);
     uint32_t next = 0; /* first sample later than the reference time */
-    for (uint32_t i = 0; i < steps && status == TSDB_OK; i++) {
+    bool done = status == TSDB_OK && put_floats(v, &c, out);
+    for (uint32_t i = 0; !done && i < steps && status == TSDB_OK; i++) {
         int64_t t = reference_time(v, i);
         while (next < c.count && c.t_ms[next] <= t) {
             next++;
@@ -229,18 +250,31 @@ static enum tsdb_status smooth_next(struct op *op, struct column *out)
     return status;
 }
 
+/* What one operator has for itself. */
+static enum tsdb_status vector_memory(struct op_vector *v, struct exec *x)
+{
+    uint32_t steps = v->op.grid.count;
+    v->scratch = exec_scratch(x);
+    v->results = exec_scratch(x);
+    if (!v->scratch || !v->results) {
+        return exec_nomem(x);
+    }
+    if (v->value == VECTOR_VALUE && steps >= BOUNDS_FROM) {
+        v->lo = TSDB_ARENA_ARRAY(x->arena, uint32_t, steps);
+        v->hi = v->lo ? TSDB_ARENA_ARRAY(x->arena, uint32_t, steps) : NULL;
+        return v->hi ? TSDB_OK : exec_nomem(x);
+    }
+    return TSDB_OK;
+}
+
 static enum tsdb_status vector_clone(const struct op *op, struct exec *x, struct op **out)
 {
     struct op_vector *v = (struct op_vector *)op_copy(op, sizeof *v, x);
-    struct tsdb_arena *scratch = exec_scratch(op->x);
-    struct tsdb_arena *results = exec_scratch(op->x);
-    if (!v || !scratch || !results) {
+    if (!v) {
         return exec_nomem(op->x);
     }
-    v->scratch = scratch;
-    v->results = results;
     *out = &v->op;
-    return TSDB_OK;
+    return vector_memory(v, op->x);
 }
 
 static enum tsdb_status vector_build(struct exec *x, const struct query_expr *e,
@@ -250,21 +284,20 @@ static enum tsdb_status vector_build(struct exec *x, const struct query_expr *e,
     bool smooth = e->u.vector.smoothed && value == VECTOR_VALUE;
     struct op_vector *v =
         (struct op_vector *)op_new(x, sizeof *v, e, grid, smooth ? smooth_next : vector_next);
-    struct tsdb_arena *scratch = exec_scratch(x);
-    struct tsdb_arena *results = exec_scratch(x);
-    if (!v || !scratch || !results) {
+    if (!v) {
         return exec_nomem(x);
     }
-    v->results = results;
     *out = &v->op;
     v->op.clone = vector_clone;
     v->op.unique = true;
-    v->scratch = scratch;
     v->value = value;
     v->read = value == VECTOR_VALUE ? select_reader(x) : select_read;
     v->inside = x->tally.in_subquery > 0;
     v->fixed = exec_at_ms(x, &e->u.vector.shift, &v->at_ms);
-    enum tsdb_status status = exec_offset_ms(x, &e->u.vector.shift, &v->offset_ms);
+    enum tsdb_status status = vector_memory(v, x);
+    if (status == TSDB_OK) {
+        status = exec_offset_ms(x, &e->u.vector.shift, &v->offset_ms);
+    }
     if (status != TSDB_OK) {
         return status;
     }

@@ -21,6 +21,20 @@ int64_t time_sub(int64_t a, int64_t b)
     return r;
 }
 
+bool time_windows(const struct grid *grid, int64_t end_ms, bool fixed, int64_t range_ms,
+                  struct kernel_windows *out)
+{
+    int64_t span;
+    int64_t edge;
+    *out = (struct kernel_windows){.count = grid->count,
+                                   .end_ms = end_ms,
+                                   .step_ms = fixed ? 0 : grid->step_ms,
+                                   .range_ms = range_ms};
+    return !__builtin_mul_overflow((int64_t)grid->count, out->step_ms, &span) &&
+           !__builtin_add_overflow(end_ms, span, &edge) &&
+           !__builtin_sub_overflow(end_ms, range_ms, &edge);
+}
+
 /* ---- durations of a node ---- */
 
 static double step_seconds(const struct exec *x)

@@ -8,6 +8,11 @@
 int64_t time_add(int64_t a, int64_t b);
 int64_t time_sub(int64_t a, int64_t b);
 
+/* The windows at the steps of a grid, the first of which ends at end_ms; fixed: all do. False: they
+ * reach the ends of time, where sums stop and kernels do not work. Bounds are not filled in. */
+bool time_windows(const struct grid *grid, int64_t end_ms, bool fixed, int64_t range_ms,
+                  struct kernel_windows *out);
+
 /* Range and offset of a selector or subquery, duration expressions included. */
 enum tsdb_status exec_range_ms(struct exec *x, int64_t ms, const struct query_expr *e,
                                int64_t *out) TSDB_WUR;

@@ -727,7 +727,23 @@ static void fold_max(const struct kernel_cells *cells, const double *v, const ui
 static void fold_count(const struct kernel_cells *cells, const double *v, const uint8_t *kind,
                        uint32_t n)
 {
-    query_kernels_scalar.fold_count(cells, v, kind, n);
+    const __m256i zero = _mm256_setzero_si256();
+    const __m256d one = _mm256_set1_pd(1);
+    uint32_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        int32_t four;
+        int32_t seen;
+        memcpy(&four, kind + i, sizeof four);
+        memcpy(&seen, cells->seen + i, sizeof seen);
+        __m128i kinds4 = _mm_cvtsi32_si128(four);
+        __m256d none = _mm256_castsi256_pd(_mm256_cmpeq_epi64(_mm256_cvtepu8_epi64(kinds4), zero));
+        _mm256_storeu_pd(cells->count + i, _mm256_add_pd(_mm256_loadu_pd(cells->count + i),
+                                                         _mm256_andnot_pd(none, one)));
+        seen |= _mm_cvtsi128_si32(_mm_min_epu8(kinds4, _mm_set1_epi8(CELL_FLOAT)));
+        memcpy(cells->seen + i, &seen, sizeof seen);
+    }
+    const struct kernel_cells rest = cells_from(cells, i);
+    query_kernels_scalar.fold_count(&rest, v + i, kind + i, n - i);
 }
 
 static void fold_variance(const struct kernel_cells *cells, const double *v, const uint8_t *kind,
