@@ -22,8 +22,9 @@ PROGRAMS = {
     "prometheus-node-exporter": "usr/bin/prometheus-node-exporter",
     "promtool": "usr/bin/promtool",
     "victoria-metrics": "usr/bin/victoria-metrics",
+    "vmagent": "usr/bin/vmagent",
 }
-PACKAGES = {"promtool": "prometheus"}
+PACKAGES = {"promtool": "prometheus", "vmagent": "victoria-metrics"}
 
 
 class PeerError(Exception):

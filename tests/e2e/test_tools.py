@@ -943,7 +943,7 @@ def repair__seeded_damage_of_every_kind_of_file__named_or_harmless_and_the_rest_
 def readme__commands_for_a_directory__work_as_they_stand():
     lines = [line.split("#")[0].strip() for line in (lib.ROOT / "README.md").read_text(encoding="utf-8").splitlines()]
     lines = [line for line in lines if line.startswith("build/tidalite ") and " data" in line]
-    lib.expect_equal(len(lines), 5, "commands")
+    lib.expect_equal(len(lines), 7, "commands")
     folder = lib.folder("tools-readme")
     shutil.copytree(made("stopped"), f"{folder}/data")
     shutil.copytree(exported(made("killed"))[0], f"{folder}/prometheus-data")
@@ -951,6 +951,7 @@ def readme__commands_for_a_directory__work_as_they_stand():
         done = subprocess.run(["bash", "-c", line.replace("build/tidalite", lib.BINARY)], cwd=folder, capture_output=True, timeout=lib.WAIT_SECONDS)
         lib.expect_equal(done.returncode, OK, f"{line}: {done.stderr.decode()}")
         lib.expect(done.stdout, f"{line}: says nothing")
+    lib.expect_equal(dumped(f"{folder}/data-restored"), dumped(f"{folder}/data"), "what was backed up and brought back")
 
 
 if __name__ == "__main__":
