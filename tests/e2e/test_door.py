@@ -290,6 +290,23 @@ def tls__versions_and_suites__as_configured():
 
 
 @suite.case
+def tls__an_import_of_any_length__is_stored_while_it_comes():
+    folder = lib.folder()
+    certificate(folder, "server")
+    context = client_context(f"{folder}/server.pem")
+    now = lib.now_ms()
+    pieces = ["".join(f'over_tls{{i="{i}"}} {k} {now - 60_000 + k}\n' for i in range(5000)).encode() for k in range(40)]
+    with started(tls_server(folder), context) as server:
+        for chunked in (False, True):  # the body is held after each stretch, with bytes of TLS already read
+            c = http.client.HTTPSConnection("127.0.0.1", server.port, timeout=60, context=context)
+            c.request("POST", "/api/v1/import/prometheus?stats=true", iter(pieces) if chunked else b"".join(pieces))
+            answer = c.getresponse()
+            data = json.loads(answer.read())
+            lib.expect_equal((answer.status, data["data"]["samples"]), (200, 200_000), f"an import over TLS: {data}")
+            c.close()
+
+
+@suite.case
 def tls__client_certificates__each_way_of_asking():
     folder = lib.folder()
     certificate(folder, "server")
