@@ -102,6 +102,13 @@ static enum tsdb_status lines_of(struct ingest_request *r, size_t *out, struct t
     return TSDB_OK;
 }
 
+void ingest_import_so_far(const struct ingest_request *r, uint64_t *out_lines,
+                          uint64_t *out_samples)
+{
+    *out_lines = r->text.parser.line;
+    *out_samples = r->import_sum.samples_written;
+}
+
 enum tsdb_status ingest_import_fill(struct ingest_request *r, struct tsdb_error *err)
 {
     struct ingest_text *t = &r->text;

@@ -93,6 +93,10 @@ void ingest_submit_stretch(struct ingest_request *r, enum ingest_protocol protoc
  * and does nothing further; `done` does not come again. */
 bool ingest_rests(struct ingest_request *r);
 
+/* What is stored of the import so far. While it rests. */
+void ingest_import_so_far(const struct ingest_request *r, uint64_t *out_lines,
+                          uint64_t *out_samples);
+
 /* Instead of a body: samples from inside the process (self-scrape). labels in any order, copied.
  * Then ingest_submit_added. */
 enum tsdb_status ingest_add(struct ingest_request *r, const struct tsdb_labels *labels,

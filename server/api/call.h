@@ -83,6 +83,7 @@ struct call {
     enum ingest_protocol protocol;
     enum ingest_encoding encoding;
     bool whole;        /* on_complete has come */
+    int64_t told_ns;   /* of an import: when the log last had something of it, or its beginning */
     bool stats_wanted; /* of an import: what was read, and how fast, in the answer */
 };
 

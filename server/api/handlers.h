@@ -82,6 +82,8 @@ bool api_otlp_negotiate(struct call *c, const char **out_text);
 void api_otlp_reply(struct call *c, const struct ingest_answer *a);
 /* import.c: likewise where ROUTE_IMPORT is set. */
 bool api_import_negotiate(struct call *c, const char **out_text);
+/* Between two stretches of the body: a line in the log now and then. */
+void api_import_progress(struct call *c);
 /* Only when c->stats_wanted, else the answer of a write is its answer. */
 void api_import_reply(struct call *c, const struct ingest_answer *a);
 /* write.c, for others that answer writes. */

@@ -2,11 +2,15 @@
  * says so, with times of any age that retention keeps. Answered as a write is: 204, or 400 with the line and
  * column of the first thing that was wrong while the rest is stored; with ?stats=true as JSON, with what was
  * read and how fast. */
+#include "base/log.h"
 #include "query/json.h"
 #include "server/api/handlers.h"
 
 #include <string.h>
 #include <strings.h>
+
+/* How often a long import says in the log how far it is. */
+#define PROGRESS_NS (INT64_C(10) * 1000 * 1000 * 1000)
 
 /* Does a query string have stats=true or stats=1? */
 static bool wants_stats(const char *query)
@@ -30,11 +34,29 @@ bool api_import_negotiate(struct call *c, const char **out_text)
     bool open = len == sizeof openmetrics - 1 && strncasecmp(type, openmetrics, len) == 0;
     c->protocol = open ? INGEST_OPENMETRICS : INGEST_TEXT;
     c->stats_wanted = wants_stats(http_query(c->x));
-    c->begin_ns = tsdb_clock_mono_ns(&c->server->clock);
+    c->begin_ns = c->told_ns = tsdb_clock_mono_ns(&c->server->clock);
     http_body_stream(c->x);
     *out_text = "unsupported Content-Encoding: expected gzip, zstd or none";
     return api_write_encoding(http_header(c->x, "Content-Encoding"), true, &c->encoding) &&
            c->encoding != INGEST_ENCODING_SNAPPY;
+}
+
+void api_import_progress(struct call *c)
+{
+    int64_t now_ns = tsdb_clock_mono_ns(&c->server->clock);
+    uint64_t lines = 0;
+    uint64_t samples = 0;
+    if (now_ns - c->told_ns < PROGRESS_NS) {
+        return;
+    }
+    c->told_ns = now_ns;
+    ingest_import_so_far(c->ingest, &lines, &samples);
+    char sender[64];
+    http_peer(c->x, sender, sizeof sender);
+    int64_t ms = (now_ns - c->begin_ns) / 1000000;
+    tsdb_log(TSDB_LOG_INFO, "import", "under way", TSDB_S("sender", sender), TSDB_U("lines", lines),
+             TSDB_U("samples", samples), TSDB_I("ms", ms),
+             TSDB_U("samples_per_second", samples * 1000 / (uint64_t)TSDB_MAX(ms, INT64_C(1))));
 }
 
 void api_import_reply(struct call *c, const struct ingest_answer *a)

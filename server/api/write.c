@@ -328,6 +328,9 @@ void api_write_complete(struct call *c)
 void api_write_wake(struct call *c)
 {
     struct ingest_answer a;
+    if (is_import(c) && ingest_rests(c->ingest)) {
+        api_import_progress(c);
+    }
     if (is_large(c) && ingest_goes_again(c->ingest)) {
         to_decoder(c, again_large);
     } else if (ingest_answer(c->ingest, &a)) {
