@@ -310,7 +310,7 @@ def series__over_max_series__400_and_the_rest_stored():
 @case
 def body__over_the_limit__400():
     for announced, sent in ((BODY_MAX + 1, BODY_MAX + 1), (1 << 30, 4 << 20), (1 << 40, 1000)):
-        raw = (b"POST /api/v1/write HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-protobuf\r\nContent-Encoding: snappy\r\n"
+        raw = (b"POST /api/v1/write HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-protobuf\r\nContent-Encoding: snappy\r\n"
                + f"Content-Length: {announced}\r\n\r\n".encode() + b"\x00" * sent)
         answer = exchange(raw)  # the server may close before it has read all: look for the answer nevertheless
         lib.expect(b" 400 " in answer.split(b"\r\n")[0], f"a body of {announced} bytes: {answer[:200]!r}")
@@ -318,7 +318,7 @@ def body__over_the_limit__400():
 
 @case
 def body__chunked_over_the_limit__400():
-    raw = (b"POST /api/v1/write HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-protobuf\r\nContent-Encoding: snappy\r\n"
+    raw = (b"POST /api/v1/write HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-protobuf\r\nContent-Encoding: snappy\r\n"
            b"Transfer-Encoding: chunked\r\n\r\n")
     chunk = b"10000\r\n" + b"\x00" * 65536 + b"\r\n"
     answer = exchange(raw + chunk * 18 + b"0\r\n\r\n")
@@ -328,7 +328,7 @@ def body__chunked_over_the_limit__400():
 @case
 def body__chunked__taken():
     data = wire.snappy(good_body("chunked"))
-    raw = (b"POST /api/v1/write HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-protobuf\r\nContent-Encoding: snappy\r\n"
+    raw = (b"POST /api/v1/write HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-protobuf\r\nContent-Encoding: snappy\r\n"
            b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n")
     for i in range(0, len(data), 100):
         piece = data[i:i + 100]
@@ -409,7 +409,7 @@ def exchange(raw, wait=True):
 def http__garbage__400_or_closed():
     rng = random.Random(4)
     for data in (b"\x00\x01\x02\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"POST /api/v1/write HTTP/1.1\r\nContent-Length: -5\r\n\r\n",
-                 b"POST /api/v1/write HTTP/1.1\r\nHost: x\r\nContent-Length: zzz\r\n\r\n", b"GET /" + b"a" * 100000 + b" HTTP/1.1\r\n\r\n",
+                 b"POST /api/v1/write HTTP/1.1\r\nHost: localhost\r\nContent-Length: zzz\r\n\r\n", b"GET /" + b"a" * 100000 + b" HTTP/1.1\r\n\r\n",
                  b"GET / HTTP/1.1\r\n" + b"X-Long: " + b"b" * 100000 + b"\r\n\r\n", rng.randbytes(2000) + b"\r\n\r\n"):
         answer = exchange(data)
         status = answer.split(b" ")[1:2]
@@ -433,42 +433,42 @@ def statuses(answers):
     return [int(x) for x in re.findall(rb"HTTP/1\.1 (\d\d\d) ", answers)]
 
 
-HEALTHY = b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n"
-LAST = b"GET /-/healthy HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+HEALTHY = b"GET /-/healthy HTTP/1.1\r\nHost: localhost\r\n\r\n"
+LAST = b"GET /-/healthy HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
 @case
 def http__head_malformed__400_closed_and_nothing_behind_it_is_done():
     """Where a request ends must not be a matter of opinion: a second one behind a bad one is never looked at."""
-    get, post = b"GET /-/healthy", b"POST /api/v1/query HTTP/1.1\r\nHost: x\r\n"
+    get, post = b"GET /-/healthy", b"POST /api/v1/query HTTP/1.1\r\nHost: localhost\r\n"
     bad = {
         "blank before the colon": get + b" HTTP/1.1\r\nHost : x\r\n\r\n",
         "blank before the colon of a length": post + b"Content-Length : 40\r\n\r\n",
         "tab before the colon of an encoding": post + b"Transfer-Encoding\t: chunked\r\n\r\n0\r\n\r\n",
-        "NUL in the method": b"G\0ET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n",
-        "NUL in the path": get + b"\0/api HTTP/1.1\r\nHost: x\r\n\r\n",
-        "NUL in the query": get + b"?a=\0b HTTP/1.1\r\nHost: x\r\n\r\n",
-        "NUL in the version": get + b" HTTP/1.1\0\r\nHost: x\r\n\r\n",
-        "NUL in a name": get + b" HTTP/1.1\r\nHost: x\r\nX\0Y: z\r\n\r\n",
-        "NUL in a value": get + b" HTTP/1.1\r\nX: z\0z\r\nHost: x\r\n\r\n",
-        "NUL in the last value": get + b" HTTP/1.1\r\nHost: x\r\nX: z\0z\r\n\r\n",
+        "NUL in the method": b"G\0ET /-/healthy HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "NUL in the path": get + b"\0/api HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "NUL in the query": get + b"?a=\0b HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "NUL in the version": get + b" HTTP/1.1\0\r\nHost: localhost\r\n\r\n",
+        "NUL in a name": get + b" HTTP/1.1\r\nHost: localhost\r\nX\0Y: z\r\n\r\n",
+        "NUL in a value": get + b" HTTP/1.1\r\nX: z\0z\r\nHost: localhost\r\n\r\n",
+        "NUL in the last value": get + b" HTTP/1.1\r\nHost: localhost\r\nX: z\0z\r\n\r\n",
         "LF alone everywhere": get + b" HTTP/1.1\nHost: x\n\n",
         "LF alone behind a header": get + b" HTTP/1.1\r\nHost: x\nX: y\r\n\r\n",
         "LF alone behind the last header": get + b" HTTP/1.1\r\nHost: x\n\r\n",
-        "LF alone behind the head": get + b" HTTP/1.1\r\nHost: x\r\n\n",
-        "LF alone in the request line": get + b"\nX: y HTTP/1.1\r\nHost: x\r\n\r\n",
-        "CR alone in a value": get + b" HTTP/1.1\r\nHost: x\r\nX: a\rb\r\n\r\n",
-        "CR alone behind a header": get + b" HTTP/1.1\r\nHost: x\rX: y\r\n\r\n",
-        "CR alone in the path": get + b"\r HTTP/1.1\r\nHost: x\r\n\r\n",
-        "CR alone behind the head": get + b" HTTP/1.1\r\nHost: x\r\n\r",
-        "a folded value": get + b" HTTP/1.1\r\nHost: x\r\nX: a\r\n b\r\n\r\n",
-        "a line without a colon": get + b" HTTP/1.1\r\nHost: x\r\nnonsense\r\n\r\n",
-        "a header without a name": get + b" HTTP/1.1\r\nHost: x\r\n: v\r\n\r\n",
-        "DEL in a value": get + b" HTTP/1.1\r\nHost: x\r\nX: a\x7fb\r\n\r\n",
-        "two blanks": b"GET  /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n",
-        "a blank in the path": b"GET /-/hea lthy HTTP/1.1\r\nHost: x\r\n\r\n",
+        "LF alone behind the head": get + b" HTTP/1.1\r\nHost: localhost\r\n\n",
+        "LF alone in the request line": get + b"\nX: y HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "CR alone in a value": get + b" HTTP/1.1\r\nHost: localhost\r\nX: a\rb\r\n\r\n",
+        "CR alone behind a header": get + b" HTTP/1.1\r\nHost: localhost\rX: y\r\n\r\n",
+        "CR alone in the path": get + b"\r HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "CR alone behind the head": get + b" HTTP/1.1\r\nHost: localhost\r\n\r",
+        "a folded value": get + b" HTTP/1.1\r\nHost: localhost\r\nX: a\r\n b\r\n\r\n",
+        "a line without a colon": get + b" HTTP/1.1\r\nHost: localhost\r\nnonsense\r\n\r\n",
+        "a header without a name": get + b" HTTP/1.1\r\nHost: localhost\r\n: v\r\n\r\n",
+        "DEL in a value": get + b" HTTP/1.1\r\nHost: localhost\r\nX: a\x7fb\r\n\r\n",
+        "two blanks": b"GET  /-/healthy HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "a blank in the path": b"GET /-/hea lthy HTTP/1.1\r\nHost: localhost\r\n\r\n",
         "no host": get + b" HTTP/1.1\r\n\r\n",
-        "two hosts": get + b" HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n",
+        "two hosts": get + b" HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n",
         "two lengths": post + b"Content-Length: 5\r\nContent-Length: 5\r\n\r\nabcde",
         "a length and chunks": post + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         "chunks and a length": post + b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
@@ -490,7 +490,7 @@ def http__length_malformed__refused_closed_and_nothing_behind_it_is_done():
     """libmicrohttpd 0.9.75 answers these itself, before we see the request, and sends its headers twice: all that can be said from
     outside is that it refuses, closes, and looks at nothing more."""
     for value in (b"zzz", b"-5", b"+5", b"5 5", b"5,5", b"", b" ", b"0x5", b"5;", b"5\t", b"1e3", b"99999999999999999999999", b"18446744073709551616"):
-        answers = until_closed(b"POST /api/v1/query HTTP/1.1\r\nHost: x\r\nContent-Length: " + value + b"\r\n\r\n" + HEALTHY)
+        answers = until_closed(b"POST /api/v1/query HTTP/1.1\r\nHost: localhost\r\nContent-Length: " + value + b"\r\n\r\n" + HEALTHY)
         found = set(statuses(answers))
         lib.expect(found in ({400}, {413}), f"Content-Length {value!r}: {answers[:300]!r}")
         lib.expect(b"Connection: close" in answers, f"Content-Length {value!r}: {answers[:300]!r}")
@@ -500,10 +500,10 @@ def http__length_malformed__refused_closed_and_nothing_behind_it_is_done():
 def http__head_well_formed__taken_however_it_arrives():
     """The checks of the head look around in what was received: they must not take good requests for bad ones."""
     rng = random.Random(5)
-    good = [HEALTHY, b"GET /-/healthy?a=%00b HTTP/1.1\r\nHost: x\r\nX:\r\n\r\n", b"GET /-/healthy HTTP/1.1\r\nHost:x\r\nX: a\tb \r\n\r\n",
-            b"\r\nGET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n", b"HEAD /-/healthy HTTP/1.1\r\nHost: x\r\nCookie: a=b; c=d\r\n\r\n",
-            b"POST /api/v1/query HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 7\r\n\r\nquery=1",
-            b"POST /api/v1/query HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nTransfer-Encoding: Chunked\r\n\r\n"
+    good = [HEALTHY, b"GET /-/healthy?a=%00b HTTP/1.1\r\nHost: localhost\r\nX:\r\n\r\n", b"GET /-/healthy HTTP/1.1\r\nHost:localhost\r\nX: a\tb \r\n\r\n",
+            b"\r\nGET /-/healthy HTTP/1.1\r\nHost: localhost\r\n\r\n", b"HEAD /-/healthy HTTP/1.1\r\nHost: localhost\r\nCookie: a=b; c=d\r\n\r\n",
+            b"POST /api/v1/query HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 7\r\n\r\nquery=1",
+            b"POST /api/v1/query HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\nTransfer-Encoding: Chunked\r\n\r\n"
             b"7\r\nquery=1\r\n0\r\n\r\n"]
     for _ in range(20):
         requests = [rng.choice(good) for _ in range(10)]
@@ -537,7 +537,7 @@ def http__head_well_formed__taken_however_it_arrives():
 @case
 def http__client_gone_in_the_middle__forgotten():
     data = wire.snappy(good_body("gone"))
-    head = (b"POST /api/v1/write HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-protobuf\r\nContent-Encoding: snappy\r\n"
+    head = (b"POST /api/v1/write HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-protobuf\r\nContent-Encoding: snappy\r\n"
             + f"Content-Length: {len(data)}\r\n\r\n".encode())
     for n in (0, 10, len(head), len(head) + 5, len(head) + len(data) - 1):
         exchange((head + data)[:n], wait=False)
@@ -549,7 +549,7 @@ def http__slow_client__closed_and_others_served():
     """A body that trickles, and connections that say nothing: others are served meanwhile; the slow ones are let go."""
     slow = socket.create_connection(("127.0.0.1", server.port), timeout=lib.WAIT_SECONDS)
     silent = [socket.create_connection(("127.0.0.1", server.port), timeout=lib.WAIT_SECONDS) for _ in range(20)]
-    slow.sendall(b"POST /api/v1/write HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-protobuf\r\nContent-Encoding: snappy\r\n"
+    slow.sendall(b"POST /api/v1/write HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-protobuf\r\nContent-Encoding: snappy\r\n"
                  b"Content-Length: 100000\r\n\r\nabc")
     for _ in range(5):
         check_alive()
@@ -566,7 +566,7 @@ def http__slow_client__closed_and_others_served():
 @case
 def http__many_pipelined_requests__all_answered():
     n = 50
-    raw = b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n" * (n - 1) + b"GET /-/healthy HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    raw = b"GET /-/healthy HTTP/1.1\r\nHost: localhost\r\n\r\n" * (n - 1) + b"GET /-/healthy HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     with socket.create_connection(("127.0.0.1", server.port), timeout=lib.WAIT_SECONDS) as s:
         s.sendall(raw)
         out = b""
@@ -622,7 +622,7 @@ def query__deep_or_long__400_not_a_crash():
     a = server.client.post("/api/v1/query", {"query": "+".join(["1"] * 5000)})
     lib.expect(a.status in (200, 400), f"five thousand additions: {a}")
     body = b"query=" + b"x" * 3_000_000
-    answer = exchange(b"POST /api/v1/query HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+    answer = exchange(b"POST /api/v1/query HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n"
                       + f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
     lib.expect(answer.split(b" ")[1:2] in ([b"400"], [b"413"]), f"three megabytes of query: {answer[:200]!r}")
 
