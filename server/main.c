@@ -162,6 +162,7 @@ static enum tsdb_status open_engine(struct server *s, struct tsdb_error *err)
     status = ingest_create(&io, s->db, &s->ingest, err);
     if (status == TSDB_OK) {
         server_apply_otlp(s);
+        status = server_apply_retention(s, err);
     }
     return status;
 }

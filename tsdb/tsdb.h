@@ -348,6 +348,18 @@ enum tsdb_status tsdb_clean_tombstones(struct tsdb *db, struct tsdb_work_done *o
 enum tsdb_status tsdb_compact(struct tsdb *db, struct tsdb_work_done *out,
                               struct tsdb_error *err) TSDB_WUR;
 
+/* Retention by matcher: series that match a rule are kept for its time only, block by block: a block that
+ * ended so long ago loses them. Some blocks a round, every ten minutes; times count as those of
+ * retention_ms. Replaces the rules before; a copy is taken. INVALID (a bad regex, a selector without a
+ * matcher, a time that is not positive), LIMIT (too many), NOMEM. */
+#define TSDB_RETENTION_RULES_MAX 64u
+struct tsdb_retention_rule {
+    struct tsdb_selector selector;
+    int64_t keep_ms;
+};
+enum tsdb_status tsdb_retention_rules_set(struct tsdb *db, const struct tsdb_retention_rule *rules,
+                                          uint32_t count, struct tsdb_error *err) TSDB_WUR;
+
 /* ---- snapshots ---- */
 /* A data directory snapshots/<name>/ that holds every write answered before the call: of hard links,
  * with copies of what still grows, and a MANIFEST (docs/format/snapshot.md). skip_head: blocks only.

@@ -16,7 +16,7 @@
 static const char *const sections_ignored[] = {
     "runtime",    "scrape_configs", "scrape_config_files",
     "rule_files", "remote_write",   "remote_read",
-    "alerting",   "storage",        "tracing"};
+    "alerting",   "tracing"};
 static const char *const global_ignored[] = {"scrape_interval",
                                              "scrape_timeout",
                                              "scrape_protocols",
@@ -257,6 +257,87 @@ static enum tsdb_status parse_otlp(struct walk *w, const yaml_node_t *value)
     return status;
 }
 
+/* ---- storage.tsdb.retention.series ---- */
+
+static enum tsdb_status on_retention_key(struct walk *w, const char *key,
+                                         const yaml_node_t *key_node, const yaml_node_t *value)
+{
+    struct config_retention_rule *r = &w->out->retention[w->out->retention_count];
+    bool text = value->type == YAML_SCALAR_NODE && value->data.scalar.length > 0 &&
+                value->data.scalar.length == strlen(scalar(value));
+    if (strcmp(key, "match") == 0) {
+        if (!text || value->data.scalar.length >= sizeof r->match) {
+            return complain(w, value, "expected a selector for", key);
+        }
+        snprintf(r->match, sizeof r->match, "%s", scalar(value));
+        return TSDB_OK;
+    }
+    if (strcmp(key, "time") == 0) {
+        return text && tsdb_parse_duration_ms(scalar(value), strlen(scalar(value)), &r->keep_ms) &&
+                       r->keep_ms > 0
+                   ? TSDB_OK
+                   : complain(w, value, "expected a duration such as 7d for", key);
+    }
+    return complain(w, key_node, "unknown key in storage.tsdb.retention.series:", key);
+}
+
+static enum tsdb_status parse_retention_series(struct walk *w, const yaml_node_t *list)
+{
+    if (list->type != YAML_SEQUENCE_NODE) {
+        return complain(w, list, "expected a list for", "series");
+    }
+    for (const yaml_node_item_t *i = list->data.sequence.items.start;
+         i < list->data.sequence.items.top; i++) {
+        const yaml_node_t *node = yaml_document_get_node(w->doc, *i);
+        if (w->out->retention_count == CONFIG_RETENTION_RULES_MAX) {
+            return complain(w, node, "too many rules in", "storage.tsdb.retention.series");
+        }
+        struct config_retention_rule *r = &w->out->retention[w->out->retention_count];
+        enum tsdb_status status = each_key(w, node, "a rule", on_retention_key);
+        if (status != TSDB_OK) {
+            return status;
+        }
+        if (!r->match[0] || r->keep_ms == 0) {
+            return complain(w, node, "a rule needs match and time in", "series");
+        }
+        w->out->retention_count++;
+    }
+    return TSDB_OK;
+}
+
+static enum tsdb_status on_retention(struct walk *w, const char *key, const yaml_node_t *key_node,
+                                     const yaml_node_t *value)
+{
+    (void)key_node;
+    if (strcmp(key, "series") == 0) {
+        return parse_retention_series(w, value);
+    }
+    note_ignored(w->out, "storage.tsdb.retention.", key); /* time and size are flags here */
+    return TSDB_OK;
+}
+
+static enum tsdb_status on_tsdb(struct walk *w, const char *key, const yaml_node_t *key_node,
+                                const yaml_node_t *value)
+{
+    (void)key_node;
+    if (strcmp(key, "retention") == 0) {
+        return each_key(w, value, "storage.tsdb.retention", on_retention);
+    }
+    note_ignored(w->out, "storage.tsdb.", key);
+    return TSDB_OK;
+}
+
+static enum tsdb_status on_storage(struct walk *w, const char *key, const yaml_node_t *key_node,
+                                   const yaml_node_t *value)
+{
+    (void)key_node;
+    if (strcmp(key, "tsdb") == 0) {
+        return each_key(w, value, "storage.tsdb", on_tsdb);
+    }
+    note_ignored(w->out, "storage.", key);
+    return TSDB_OK;
+}
+
 static enum tsdb_status on_section(struct walk *w, const char *key, const yaml_node_t *key_node,
                                    const yaml_node_t *value)
 {
@@ -265,6 +346,9 @@ static enum tsdb_status on_section(struct walk *w, const char *key, const yaml_n
     }
     if (strcmp(key, "otlp") == 0) {
         return parse_otlp(w, value);
+    }
+    if (strcmp(key, "storage") == 0) {
+        return each_key(w, value, key, on_storage);
     }
     if (listed(sections_ignored, TSDB_ARRAY_LEN(sections_ignored), key)) {
         note_ignored(w->out, "", key);
@@ -374,6 +458,18 @@ static void put_otlp(const struct config_otlp *o, struct tsdb_buf *out)
     }
 }
 
+static void put_retention(const struct config_file *c, struct tsdb_buf *out)
+{
+    tsdb_buf_put_str(out, "storage:\n  tsdb:\n    retention:\n      series:\n");
+    for (uint32_t i = 0; i < c->retention_count; i++) {
+        char time[64];
+        tsdb_format_duration_ms(time, c->retention[i].keep_ms);
+        tsdb_buf_put_str(out, "        - match: ");
+        put_quoted(out, c->retention[i].match);
+        tsdb_buf_printf(out, "\n          time: %s\n", time);
+    }
+}
+
 static bool says_anything(const struct config_otlp *o)
 {
     return o->strategy != 0 || o->attribute_count > 0 || o->promote_all || o->keep_identifying ||
@@ -397,5 +493,8 @@ void config_file_yaml(const struct config_file *c, struct tsdb_buf *out)
     }
     if (c && says_anything(&c->otlp)) {
         put_otlp(&c->otlp, out);
+    }
+    if (c && c->retention_count > 0) {
+        put_retention(c, out);
     }
 }

@@ -1,6 +1,7 @@
 /* --config.file: YAML in Prometheus's shape.
  *
- * Used: global.external_labels, global.evaluation_interval, otlp. Prometheus's other sections and global
+ * Used: global.external_labels, global.evaluation_interval, otlp, storage.tsdb.retention.series (our own).
+ * Prometheus's other sections and global
  * keys are accepted and ignored, with one warning that names them, so that a person can point at an
  * existing prometheus.yml. An unknown key is an error with its line. Threads: immutable after load.
  */
@@ -30,7 +31,16 @@ struct config_otlp {
     uint32_t attribute_count;
     char attributes[CONFIG_OTLP_ATTRIBUTES_MAX][CONFIG_OTLP_ATTRIBUTE_BYTES_MAX];
 };
+/* storage.tsdb.retention.series: series that match are kept for so long only. */
+#define CONFIG_RETENTION_RULES_MAX 64
+#define CONFIG_RETENTION_MATCH_MAX 2048
+struct config_retention_rule {
+    char match[CONFIG_RETENTION_MATCH_MAX];
+    int64_t keep_ms;
+};
 struct config_file {
+    uint32_t retention_count;
+    struct config_retention_rule retention[CONFIG_RETENTION_RULES_MAX];
     int64_t evaluation_interval_ms; /* 60000 if the file does not say */
     uint32_t external_count;
     struct config_label external[CONFIG_EXTERNAL_LABELS_MAX]; /* sorted by name */

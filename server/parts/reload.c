@@ -1,5 +1,6 @@
 /* Reading --config.file again. */
 #include "base/log.h"
+#include "query/query.h"
 #include "server/config/config_file.h"
 #include "server/parts/server.h"
 
@@ -31,12 +32,63 @@ void server_apply_otlp(struct server *s)
     ingest_otlp_options_set(s->ingest, &o);
 }
 
+/* What the rules of a file mean; strings from the arena. */
+static enum tsdb_status rules_parse(const struct config_file *c, struct tsdb_arena *arena,
+                                    struct tsdb_retention_rule *out, struct tsdb_error *err)
+{
+    for (uint32_t i = 0; i < c->retention_count; i++) {
+        const char *match = c->retention[i].match;
+        bool non_empty = false;
+        enum tsdb_status status =
+            query_parse_selector(match, strlen(match), arena, &out[i].selector, &non_empty, err);
+        if (status == TSDB_OK && !non_empty) {
+            status = tsdb_error_set(err, TSDB_INVALID, "it must not match everything");
+        }
+        if (status != TSDB_OK) {
+            return tsdb_error_prefix(err, status, "storage.tsdb.retention.series: match \"%.80s\"",
+                                     match);
+        }
+        out[i].keep_ms = c->retention[i].keep_ms;
+    }
+    return TSDB_OK;
+}
+
+/* Checks the rules of a file (NULL: there is none), and hands them to the engine if there is one. */
+static enum tsdb_status rules_apply(struct tsdb *db, const struct config_file *c,
+                                    struct tsdb_error *err)
+{
+    static_assert(CONFIG_RETENTION_RULES_MAX == TSDB_RETENTION_RULES_MAX, "all rules fit");
+    struct tsdb_retention_rule rules[TSDB_RETENTION_RULES_MAX];
+    struct tsdb_arena arena;
+    tsdb_arena_init(&arena, TSDB_MEM_SERVER, 4096, NULL);
+    enum tsdb_status status = c ? rules_parse(c, &arena, rules, err) : TSDB_OK;
+    if (status == TSDB_OK && db) {
+        status = tsdb_retention_rules_set(db, rules, c ? c->retention_count : 0, err);
+    }
+    tsdb_arena_deinit(&arena);
+    return status;
+}
+
+enum tsdb_status server_apply_retention(struct server *s, struct tsdb_error *err)
+{
+    tsdb_mutex_lock(&s->config_lock);
+    enum tsdb_status status = rules_apply(s->db, s->config, err);
+    tsdb_mutex_unlock(&s->config_lock);
+    return status;
+}
+
 enum tsdb_status server_reload(struct server *s, struct tsdb_error *err)
 {
     struct config_file *fresh = NULL;
     if (s->options.config_file[0]) {
         enum tsdb_status status = config_file_load(s->options.config_file, &fresh, err);
         if (status != TSDB_OK) {
+            atomic_store(&s->config_ok, 0);
+            return status;
+        }
+        status = rules_apply(s->db, fresh, err);
+        if (status != TSDB_OK) {
+            config_file_destroy(fresh);
             atomic_store(&s->config_ok, 0);
             return status;
         }

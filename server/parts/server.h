@@ -52,6 +52,8 @@ struct server {
 
 /* reload.c: read --config.file again and swap it in; the old one stays on any error. */
 enum tsdb_status server_reload(struct server *s, struct tsdb_error *err) TSDB_WUR;
+/* Hand storage.tsdb.retention.series to the engine: at start; server_reload does it by itself. */
+enum tsdb_status server_apply_retention(struct server *s, struct tsdb_error *err) TSDB_WUR;
 /* Hand the otlp: block and the flags that belong to it to ingest/. */
 void server_apply_otlp(struct server *s);
 

@@ -146,6 +146,12 @@ static enum tsdb_status change_make(struct run *r, struct live_block *block, str
     return TSDB_OK;
 }
 
+static bool is_wanted(const struct run *r, struct live_block *b)
+{
+    const struct hide_request *q = r->request;
+    return blocks_overlaps(b, q->range) && (!q->wanted || q->wanted(q->arg, b));
+}
+
 /* Tombstones for each block of the view, and for those that readers of older views hold: a start would
  * read them again if the process died before their files are gone. */
 static enum tsdb_status changes_make(struct run *r, const struct view *v, struct tsdb_error *err)
@@ -158,7 +164,7 @@ static enum tsdb_status changes_make(struct run *r, const struct view *v, struct
     struct live_block **old = tsdb_mem_alloc(CATEGORY, old_bytes);
     enum tsdb_status status = r->changes && old ? TSDB_OK : no_memory(err);
     for (uint32_t i = 0; status == TSDB_OK && i < v->block_count; i++) {
-        if (blocks_overlaps(v->blocks[i], r->request->range)) {
+        if (is_wanted(r, v->blocks[i])) {
             status = change_make(r, v->blocks[i], err);
         }
     }
@@ -167,7 +173,7 @@ static enum tsdb_status changes_make(struct run *r, const struct view *v, struct
     uint32_t n = status == TSDB_OK ? view_doomed(&r->blocks->views, old, doomed) : 0;
     TSDB_ASSERT(n <= doomed);
     for (uint32_t i = 0; status == TSDB_OK && i < n; i++) {
-        if (blocks_overlaps(old[i], r->request->range)) {
+        if (is_wanted(r, old[i])) {
             status = change_make(r, old[i], err);
         }
     }

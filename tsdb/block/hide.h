@@ -24,6 +24,9 @@ struct hide_request {
     uint32_t count;
     struct tsdb_time_range range;
     const _Atomic(uint32_t) *cancel; /* not 0: stop with CANCELLED; NULL: never */
+    /* Only blocks for which it says so, each asked once; NULL: all that overlap the range. */
+    bool (*wanted)(void *arg, struct live_block *b);
+    void *arg;
 };
 struct hide_result {
     uint64_t blocks;  /* that had some of it */

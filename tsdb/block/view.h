@@ -27,6 +27,8 @@ struct live_block {
     /* block thread: how compactions fared that read it; damaged: no other is to try */
     struct error_budget budget;
     bool damaged;
+    uint64_t rules_done; /* block thread: of retention rules that have been applied, see rules_of */
+    uint64_t rules_of;   /* the number of the set of rules that it speaks of */
     struct live_block *next_dead;
 };
 struct view {

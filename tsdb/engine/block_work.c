@@ -691,6 +691,9 @@ size_t tsdb_compact_step(struct tsdb *db, int64_t now_ns)
         if (status == TSDB_OK) {
             status = drop_excess(db, now_ns, &count, &err);
         }
+        if (status == TSDB_OK) {
+            status = db_rules_step(db, now_ns, &err);
+        }
         bool source = false;
         struct tsdb_work_done done = {0};
         if (status == TSDB_OK) {

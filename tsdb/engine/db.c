@@ -219,6 +219,8 @@ static void db_destroy(struct tsdb *db)
     tsdb_mutex_deinit(&life->block_work);
     tsdb_mutex_deinit(&life->admin);
     tsdb_mutex_deinit(&life->deletes_lock);
+    db_rules_free(life->rules_next);
+    db_rules_free(life->rules);
     tsdb_cond_deinit(&life->pause_cond);
     tsdb_mutex_deinit(&life->pause_lock);
     tsdb_mem_free(TSDB_MEM_OTHER, life, sizeof *life);

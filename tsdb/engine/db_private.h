@@ -6,6 +6,7 @@
  *   checkpointing.c   when and how a checkpoint is written
  *   block_work.c      flush, compaction and retention of blocks
  *   retention.c       retention of the head
+ *   rules.c           retention by matcher
  *   deletes.c         series deleted, blocks cleaned and compacted on demand
  *   snapshot.c        a data directory of hard links, made while serving
  *   metadata.c        what is known of metrics, and its file
@@ -38,6 +39,7 @@ struct retention_clock {
     int64_t ahead_from_ns; /* since then the wall clock is not believed; 0: it is */
 };
 
+struct db_rules;
 struct db_life {
     /* immutable once open returned */
     struct datadir dir;
@@ -107,7 +109,10 @@ struct db_life {
 #define DB_DELETES_KEPT 64u
     struct tsdb_mutex deletes_lock;
     struct tsdb_delete_info deletes[DB_DELETES_KEPT];
-    uint64_t delete_count; /* in this life */
+    uint64_t delete_count;       /* in this life */
+    struct db_rules *rules_next; /* guarded by deletes_lock: set and not taken over yet */
+    struct db_rules *rules;      /* block_work: retention by matcher; NULL: none */
+    int64_t rules_next_ns;       /* block_work: the next round */
 
     /* figures, relaxed atomics */
     _Atomic(uint64_t) checkpoints, checkpoint_failures, checkpoint_last_bytes;
@@ -144,6 +149,15 @@ int64_t db_retention_min(struct tsdb *db);
 int64_t db_retention_clock_step(struct tsdb *db);
 /* last_ms: what the last checkpoint says, 0: there is none. Caller is alone. */
 void db_retention_clock_init(struct tsdb *db, int64_t last_ms);
+
+/* What is older than keep_ms, by the same clocks; INT64_MIN: nothing. */
+int64_t db_older_than(struct tsdb *db, int64_t keep_ms);
+
+/* ---- rules.c ---- */
+struct db_rules;
+/* A round of retention by matcher, if one is due. Caller holds block_work. */
+enum tsdb_status db_rules_step(struct tsdb *db, int64_t now_ns, struct tsdb_error *err) TSDB_WUR;
+void db_rules_free(struct db_rules *r); /* NULL is fine */
 
 /* ---- db.c ---- */
 /* Does a write have to wait for the first checkpoint? Then err is BUSY and says why; may be NULL. */

@@ -168,7 +168,8 @@ enum tsdb_status tsdb_delete_series(struct tsdb *db, const struct tsdb_selector 
     if (status != TSDB_OK) {
         return status;
     }
-    struct hide_request r = {c.any, count, range, &db->life->stop_background};
+    struct hide_request r = {
+        .any = c.any, .count = count, .range = range, .cancel = &db->life->stop_background};
     tsdb_mutex_lock(&db->life->block_work);
     status = range.min_ms <= range.max_ms ? to_blocks(db, range, err) : TSDB_OK;
     if (status == TSDB_OK) {

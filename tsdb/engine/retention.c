@@ -74,7 +74,11 @@ static int64_t newest_ms(struct tsdb *db)
 
 int64_t db_retention_min(struct tsdb *db)
 {
-    int64_t keep_ms = db->options.retention_ms;
+    return db_older_than(db, db->options.retention_ms);
+}
+
+int64_t db_older_than(struct tsdb *db, int64_t keep_ms)
+{
     if (keep_ms <= 0) {
         return INT64_MIN;
     }

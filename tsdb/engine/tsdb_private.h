@@ -15,6 +15,7 @@
  *   checkpointing.c  tsdb_checkpoint, tsdb_checkpoint_step
  *   block_work.c     tsdb_flush, tsdb_flush_step, tsdb_compact_step
  *   retention.c      tsdb_retention_step
+ *   rules.c          tsdb_retention_rules_set
  *   deletes.c        tsdb_delete_series, _clean_tombstones, _compact, _deletes_list
  *   snapshot.c       tsdb_snapshot
  *   stats.c          tsdb_stats_read

@@ -31,6 +31,49 @@ static void config_file_parse__global_section__taken(void **state)
     config_file_destroy(c);
 }
 
+static void config_file_parse__retention_of_series__rules_in_order(void **state)
+{
+    (void)state;
+    struct config_file *c;
+    struct tsdb_error err;
+    struct tsdb_buf yaml;
+    static const char *const bad[] = {
+        "storage:\n  tsdb:\n    retention:\n      series: 5\n",
+        "storage:\n  tsdb:\n    retention:\n      series:\n        - match: 'a'\n",
+        "storage:\n  tsdb:\n    retention:\n      series:\n        - time: 5d\n",
+        "storage:\n  tsdb:\n    retention:\n      series:\n        - match: 'a'\n          time: "
+        "0s\n",
+        "storage:\n  tsdb:\n    retention:\n      series:\n        - match: 'a'\n          tim: "
+        "5d\n",
+    };
+    assert_ok_err(parse("storage:\n  tsdb:\n    out_of_order_time_window: 1h\n    retention:\n"
+                        "      time: 30d\n      series:\n"
+                        "        - match: '{job=\"debug\"}'\n          time: 3d\n"
+                        "        - {match: up, time: 1w}\n",
+                        &c, &err),
+                  &err);
+    assert_int_equal(c->retention_count, 2);
+    assert_string_equal(c->retention[0].match, "{job=\"debug\"}");
+    assert_int_equal(c->retention[0].keep_ms, 3 * INT64_C(86400000));
+    assert_string_equal(c->retention[1].match, "up");
+    assert_string_equal(c->ignored,
+                        "storage.tsdb.out_of_order_time_window, storage.tsdb.retention.time");
+    tsdb_buf_init(&yaml, TSDB_MEM_OTHER, 0);
+    config_file_yaml(c, &yaml);
+    tsdb_buf_put_u8(&yaml, 0);
+    config_file_destroy(c);
+    assert_ok_err(parse((const char *)yaml.data, &c, &err), &err); /* what is shown says the same */
+    assert_int_equal(c->retention_count, 2);
+    assert_string_equal(c->retention[0].match, "{job=\"debug\"}");
+    assert_int_equal(c->retention[1].keep_ms, 7 * INT64_C(86400000));
+    config_file_destroy(c);
+    tsdb_buf_deinit(&yaml);
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(bad); i++) {
+        assert_int_equal(parse(bad[i], &c, &err), TSDB_INVALID);
+        assert_non_null(strstr(err.msg, "p.yml:"));
+    }
+}
+
 static void config_file_parse__empty_or_comments__defaults(void **state)
 {
     (void)state;
@@ -193,6 +236,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(config_file_parse__otlp__options_as_prometheus_has_them),
     cmocka_unit_test(config_file_parse__otlp_that_makes_no_sense__refused_with_the_line),
     cmocka_unit_test(config_file_parse__global_section__taken),
+    cmocka_unit_test(config_file_parse__retention_of_series__rules_in_order),
     cmocka_unit_test(config_file_parse__empty_or_comments__defaults),
     cmocka_unit_test(config_file_parse__bad_input__line_and_key),
     cmocka_unit_test(config_file_parse__hostile__bounded),

@@ -341,6 +341,82 @@ static void tsdb_compact_step__too_many_bytes__oldest_blocks_go_a_share_a_round(
     assert_true(stored(h) <= h->db->options.retention_bytes);
 }
 
+/* ---- retention by matcher ---- */
+
+static void rules_set(struct hx *h, const char *name, int64_t keep_ms)
+{
+    struct tsdb_error err = {0};
+    char text[16];
+    (void)snprintf(text, sizeof text, "%s", name); /* the engine keeps a copy */
+    const struct tsdb_matcher m = {TSDB_MATCH_EQ, "__name__", text, 8, (uint32_t)strlen(text)};
+    const struct tsdb_retention_rule rule = {{&m, 1}, keep_ms};
+    assert_ok_err(tsdb_retention_rules_set(h->db, &rule, 1, &err), &err);
+    memset(text, 'x', sizeof text);
+}
+
+static void rounds(struct hx *h, int n)
+{
+    for (int i = 0; i < n; i++) {
+        tsdb_clock_sim_advance(&h->clock, 601000);
+        while (tsdb_compact_step(h->db, h->clock.mono_ns) > 0) {
+        }
+    }
+}
+
+/* Series 1 is m1, series 2 is m2; a block a range, 40 of them. */
+static void tsdb_retention_rules__old_blocks__lose_what_matches_a_share_a_round(void **state)
+{
+    struct hx *h = *state;
+    const int64_t first_ms = HX_WALL_MS / RANGE * RANGE - 40 * RANGE;
+    h->options.retention_ms = 60 * RANGE; /* so that blocks become no longer than three ranges */
+    assert_ok(hx_close(h, NULL));
+    rig_open(h);
+    for (uint32_t w = 0; w < 40; w++) {
+        put_many(h, 1, first_ms + w * RANGE, 6000, 10);
+        put_many(h, 2, first_ms + w * RANGE, 6000, 10);
+    }
+    flush(h);
+    assert_int_equal(hx_count(h), 800);
+    while (tsdb_compact_step(h->db, h->clock.mono_ns) > 0) {
+    }
+    rules_set(h, "m1", 20 * RANGE);
+    uint64_t n = blocks(h);
+    assert_true(n >= 12);
+    (void)tsdb_compact_step(h->db, h->clock.mono_ns);
+    uint32_t once = hx_count(h);
+    assert_true(once < 800 && once > 700); /* an eighth of the blocks */
+    rounds(h, 20);
+    uint32_t left = hx_count(h);
+    assert_in_range(left, 580, 660); /* half of one series, give or take a block */
+    rounds(h, 3);
+    assert_int_equal(hx_count(h), left);
+    rules_set(h, "m2", 20 * RANGE); /* other rules: what is gone stays gone */
+    rounds(h, 20);
+    assert_in_range(hx_count(h), left - 220, left - 140);
+    assert_ok(tsdb_retention_rules_set(h->db, NULL, 0, NULL));
+    rounds(h, 2);
+    hx_die(h, true);
+    rig_open(h);
+    assert_in_range(hx_count(h), left - 220, left - 140);
+}
+
+static void tsdb_retention_rules_set__nonsense__refused(void **state)
+{
+    struct hx *h = *state;
+    static struct tsdb_retention_rule many[TSDB_RETENTION_RULES_MAX + 1];
+    const struct tsdb_matcher good = {TSDB_MATCH_EQ, "a", "b", 1, 1};
+    const struct tsdb_matcher bad = {TSDB_MATCH_RE, "a", "(", 1, 1};
+    const struct tsdb_retention_rule no_time = {{&good, 1}, 0};
+    const struct tsdb_retention_rule no_matcher = {{&good, 0}, 1};
+    const struct tsdb_retention_rule no_regex = {{&bad, 1}, 1};
+    struct tsdb_error err = {0};
+    assert_int_equal(tsdb_retention_rules_set(h->db, &no_time, 1, &err), TSDB_INVALID);
+    assert_int_equal(tsdb_retention_rules_set(h->db, &no_matcher, 1, &err), TSDB_INVALID);
+    assert_int_equal(tsdb_retention_rules_set(h->db, &no_regex, 1, &err), TSDB_INVALID);
+    assert_int_equal(tsdb_retention_rules_set(h->db, many, TSDB_RETENTION_RULES_MAX + 1, &err),
+                     TSDB_LIMIT);
+}
+
 static const struct CMUnitTest tests[] = {
     RIG_CASE(delete_series__counts__are_those_of_the_map),
     RIG_CASE(delete_series__querier_of_before__sees_what_was),
@@ -351,6 +427,8 @@ static const struct CMUnitTest tests[] = {
     RIG_CASE(tombstones__newer_format__refused_before_anything_moves),
     RIG_CASE(delete_series__no_selector_or_matcher__invalid),
     RIG_CASE(tsdb_compact_step__much_deleted__block_written_anew),
+    RIG_CASE(tsdb_retention_rules__old_blocks__lose_what_matches_a_share_a_round),
+    RIG_CASE(tsdb_retention_rules_set__nonsense__refused),
     RIG_CASE(tsdb_compact_step__too_many_bytes__oldest_blocks_go_a_share_a_round),
 };
 
