@@ -6,8 +6,8 @@
  * head_chunk_samples_set; all else stands in columns, which grow 4, 9, 39 up to
  * TSDB_CHUNK_SAMPLES. Then it becomes a sealed chunk as it is; the sealer replaces that by a
  * reference into a head file (tsdb/head/sealed.h). Samples older than the series' newest go to its
- * out-of-order buffer: append-only, unsorted, sealed (sorted, split by window) at
- * TSDB_CHUNK_SAMPLES. A tail or chunk holds one sample kind; a change of kind, or of "has start
+ * out-of-order buffer: append-only, unsorted, sealed (sorted, split by window) at as many samples as
+ * an open chunk of its kind has. A tail or chunk holds one sample kind; a change of kind, or of "has start
  * timestamps", seals early, and so does a sample of another window (tsdb/head/sealed.h).
  *
  * Invariants:

@@ -6,7 +6,45 @@
 
 #include <string.h>
 
-/* The same samples in time order. Insertion sort: at most TSDB_CHUNK_SAMPLES, often in order. */
+/* A buffer has as many samples as an open chunk: those of plain floats are small, and a buffer that is
+ * spread over many windows makes a chunk of each. */
+static uint32_t late_max(const struct head_partition *p, enum tsdb_sample_kind kind)
+{
+    return kind == TSDB_SAMPLE_FLOAT ? p->front.chunk_samples : TSDB_CHUNK_SAMPLES;
+}
+
+/* Two runs, one behind the other in from[begin, end), to one. */
+static void merge_runs(const int64_t *t_ms, const uint16_t *from, uint16_t *to, uint32_t begin,
+                       uint32_t middle, uint32_t end)
+{
+    uint32_t a = begin;
+    uint32_t b = middle;
+    for (uint32_t i = begin; i < end; i++) {
+        bool first = b == end || (a < middle && t_ms[from[a]] <= t_ms[from[b]]);
+        to[i] = first ? from[a++] : from[b++];
+    }
+}
+
+/* The places of n times in their order; equal ones as they stand. Returns one of the two arrays. */
+static const uint16_t *order_by_time(const int64_t *t_ms, uint32_t n, uint16_t *order,
+                                     uint16_t *other)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        order[i] = (uint16_t)i;
+    }
+    for (uint32_t width = 1; width < n; width *= 2) {
+        for (uint32_t begin = 0; begin < n; begin += 2 * width) {
+            merge_runs(t_ms, order, other, begin, TSDB_MIN(begin + width, n),
+                       TSDB_MIN(begin + 2 * width, n));
+        }
+        uint16_t *sorted = other;
+        other = order;
+        order = sorted;
+    }
+    return order;
+}
+
+/* The same samples in time order. */
 static struct head_tail *tail_sorted(struct head_tail *t)
 {
     uint32_t n = head_tail_count(t);
@@ -18,15 +56,8 @@ static struct head_tail *tail_sorted(struct head_tail *t)
         return NULL;
     }
     sorted->seq = t->seq;
-    uint8_t order[TSDB_CHUNK_SAMPLES];
-    for (uint32_t i = 0; i < n; i++) {
-        uint32_t at = i;
-        while (at > 0 && head_tail_t(t)[order[at - 1]] > head_tail_t(t)[i]) {
-            order[at] = order[at - 1];
-            at--;
-        }
-        order[at] = (uint8_t)i;
-    }
+    uint16_t places[2][TSDB_HEAD_CHUNK_SAMPLES_MAX];
+    const uint16_t *order = order_by_time(head_tail_t(t), n, places[0], places[1]);
     for (uint32_t i = 0; i < n; i++) {
         head_tail_copy_row(sorted, i, t, order[i]);
     }
@@ -99,7 +130,7 @@ uint32_t head_late_split(struct head_partition *p, uint32_t local, struct head_t
 static bool late_to_list(struct head_partition *p, struct head_series *s, uint32_t local,
                          struct head_tail *full)
 {
-    struct head_sealed *parts[TSDB_CHUNK_SAMPLES];
+    struct head_sealed *parts[TSDB_HEAD_CHUNK_SAMPLES_MAX];
     TSDB_ASSERT(head_hot(p, local) == s);
     struct head_tail *sorted = tail_sorted(full);
     uint32_t n = sorted ? head_late_split(p, local, sorted, parts) : 0;
@@ -136,7 +167,7 @@ static bool late_put(struct head_partition *p, struct head_series *s, struct hea
                      const struct head_row *x)
 {
     uint32_t n = head_tail_count(t);
-    TSDB_ASSERT(n > 0 && n < TSDB_CHUNK_SAMPLES);
+    TSDB_ASSERT(n > 0 && n < TSDB_HEAD_CHUNK_SAMPLES_MAX);
     if (n < t->cap) {
         head_tail_put(t, n, x);
         /* Release: partner is the load of count in head/read.c. */
@@ -179,7 +210,7 @@ bool head_append_late(struct head_partition *p, struct head_series *s, uint32_t 
     uint32_t flags = HEAD_TAIL_LATE | (x->start_ms != 0 ? HEAD_TAIL_STARTS : 0);
     struct head_tail *t = atomic_load_explicit(&s->ooo, memory_order_relaxed);
     bool fits = t && head_tail_has_form(t, kind, flags & HEAD_TAIL_STARTS) &&
-                head_tail_count(t) < TSDB_CHUNK_SAMPLES;
+                head_tail_count(t) < late_max(p, kind);
     if (!head_late_set_add(&p->late, local, (uint8_t)kind, x)) {
         return false;
     }

@@ -100,9 +100,10 @@ void head_tail_copy_row(struct head_tail *to, uint32_t to_at, struct head_tail *
 /* A larger copy of the first n samples, or NULL. */
 struct head_tail *head_tail_grow(struct head_tail *t, uint32_t n)
 {
-    uint32_t cap = t->cap < TAIL_CAP_SECOND  ? TAIL_CAP_SECOND
-                   : t->cap < TAIL_CAP_THIRD ? TAIL_CAP_THIRD
-                                             : (uint32_t)TSDB_CHUNK_SAMPLES;
+    uint32_t cap = t->cap < TAIL_CAP_SECOND      ? TAIL_CAP_SECOND
+                   : t->cap < TAIL_CAP_THIRD     ? TAIL_CAP_THIRD
+                   : t->cap < TSDB_CHUNK_SAMPLES ? (uint32_t)TSDB_CHUNK_SAMPLES
+                                                 : (uint32_t)TSDB_HEAD_CHUNK_SAMPLES_MAX; /* late */
     TSDB_ASSERT(n <= t->cap && t->cap < cap);
     struct head_tail *grown = head_tail_create(cap, (enum tsdb_sample_kind)t->kind, t->flags);
     if (!grown) {
