@@ -5,7 +5,7 @@ Each server is pinned to one core, whoever loads or asks it to another.  What is
 storage.py and queries.py.
 
     bench.py                          all parts, about ten minutes
-    bench.py --parts ingest,memory    some of: ingest, ways, memory, disk (which includes the queries), real, skew, backfill
+    bench.py --parts ingest,memory    some of: ingest, ways, memory, disk (which includes the queries), real, skew, backfill, churn
     bench.py --quick                  a smoke run of seconds, as `make test` does it
 """
 import argparse
@@ -14,6 +14,7 @@ import pathlib
 import sys
 
 import backfill
+import churn
 import common
 import ingest
 import lib
@@ -23,7 +24,7 @@ import skew
 import storage
 import ways
 
-PARTS = ("ingest", "ways", "memory", "disk", "real", "skew", "backfill")
+PARTS = ("ingest", "ways", "memory", "disk", "real", "skew", "backfill", "churn")
 
 
 def parse_args():
@@ -46,6 +47,8 @@ def parse_args():
     p.add_argument("--backfill-targets", type=int, default=1, help="of 100 series each (1), backfill")
     p.add_argument("--backfill-shapes", default="ordered,random", help="in what order the times come, backfill")
     p.add_argument("--backfill-scrapes", type=int, default=52560, help="ten minutes apart, backfill; 52560 are a year")
+    p.add_argument("--churn-series", type=int, default=20000, help="of a turn, churn")
+    p.add_argument("--churn-turns", type=int, default=10, help="churn")
     p.add_argument("--pipelines", default="", help="skew: other builds of bench/pipeline to measure beside this one, comma-separated")
     p.add_argument("--query-seconds", type=float, default=1.0, help="how long each question is repeated")
     p.add_argument("--real-limit", type=int, default=None, help="only so many series of the recorded data")
@@ -62,6 +65,7 @@ def parse_args():
         args.skew_targets, args.skew_rounds = 40, 2
         args.ways_targets, args.ways_scrapes = 400, 3
         args.backfill_scrapes = 2000
+        args.churn_series, args.churn_turns = 500, 2
         args.servers = args.servers or "tidalite,tidalite-strict"
     args.kinds = (args.servers or ",".join(common.KINDS)).split(",")
     # Durability makes no difference to what lies on disk or in memory afterwards.
@@ -103,6 +107,9 @@ def measure(args, work, result):
     if "backfill" in args.parts:
         result["backfill"] = backfill.run(args, work)
         tables.append(backfill.table(result["backfill"]))
+    if "churn" in args.parts:
+        result["churn"] = churn.run(args, work)
+        tables.append(churn.table(result["churn"]))
     return tables
 
 
