@@ -51,7 +51,7 @@ def weigh(server, data):
 def run(args, folder):
     """{"series", "empty_rss_bytes", "turns": [row], "restarted": row}"""
     cpus, _ = common.cores()
-    flags = ["--storage.head.idle-timeout=0s", f"--storage.tsdb.min-block-duration={WINDOW_S}s", "--storage.cache.l2-size=1MiB", "--storage.cache.l1-size=1MiB"]
+    flags = ["--storage.head.idle-timeout=0s", f"--storage.tsdb.min-block-duration={WINDOW_S}s", "--storage.cache.l2-size=16MiB"]
     with common.folder(args.dir) as work, common.make_server("tidalite", work, cpus, flags).start() as server:
         data = f"{work}/data"
         result = {"series": args.churn_series, "empty_rss_bytes": common.rss_bytes(server.pid), "turns": []}
