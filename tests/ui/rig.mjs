@@ -169,10 +169,10 @@ export async function close(page) {
     await page.context().close();
 }
 
-export async function shot(page, name) {
+export async function shot(page, name, options = {}) {
     mkdirSync(SHOTS, { recursive: true });
     const path = join(SHOTS, `${name}.png`);
-    await page.screenshot({ path, animations: "disabled" });
+    await page.screenshot({ path, animations: "disabled", ...options });
     return path;
 }
 

@@ -482,11 +482,11 @@ suite.case("keyboard__tab_order__skip_link_navigation_query", async () => {
 // The README's picture: TIDALITE_UI_PICTURE=docs/ui.png writes it.
 suite.case("picture__a_graph_and_a_heat_map__as_in_the_readme", async () => {
     const heat = { display_mode: "heatmap", res_type: "custom", res_step: "15s" };
-    const page = await open(browser, link([panel("shop_temperature_celsius", { display_mode: "stacked" }), panel("sum(rate(shop_orders_seconds[5m]))", heat)]), { viewport: { width: 1180, height: 1190 } });
+    const page = await open(browser, link([panel("shop_temperature_celsius", { display_mode: "stacked" }), panel("sum(rate(shop_orders_seconds[5m]))", heat)]), { viewport: { width: 1180, height: 900 } });
     await page.waitForSelector(legend(5));
     await page.waitForSelector(".chart.heat canvas");
     await page.locator(".cm-content").nth(1).waitFor();
-    const path = await shot(page, "readme");
+    const path = await shot(page, "readme", { fullPage: true });
     if (process.env.TIDALITE_UI_PICTURE) copyFileSync(path, join(ROOT, process.env.TIDALITE_UI_PICTURE));
     expectSilent(page);
     await close(page);
