@@ -4,7 +4,7 @@
 #   ui/build.sh none OUT.c    an empty table
 set -eu
 what=$1
-out=$2
+case $2 in /*) out=$2 ;; *) out=$PWD/$2 ;; esac
 folder=$(cd "$(dirname "$0")" && pwd)
 
 none() {
@@ -30,5 +30,4 @@ if [ "$what" = none ]; then
 fi
 command -v npm >/dev/null 2>&1 && command -v node >/dev/null 2>&1 || without "no npm here (Debian: apt-get install npm)"
 "$folder/install.sh" "$folder" --omit=dev || without "npm ci failed"
-mkdir -p "$(dirname "$out")"
-cd "$folder" && exec node build.mjs "$OLDPWD/$out"
+cd "$folder" && exec node build.mjs "$out"
