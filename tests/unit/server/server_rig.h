@@ -7,6 +7,7 @@
 #include "tests/support/test.h"
 
 #include "base/format.h"
+#include "query/crew.h"
 #include "server/api/call.h"
 #include "server/api/routes.h"
 #include "server/config/config_file.h"
@@ -107,7 +108,9 @@ static inline void start_with(uint32_t workers, uint32_t queue_max) TSDB_NO_TSA
     tsdb_account_init(&server.queries, 0, NULL);
     server.query_options = (struct query_options){.lookback_ms = server.options.lookback_ms,
                                                   .samples_max = server.options.query_samples_max,
-                                                  .default_step_ms = 60000};
+                                                  .default_step_ms = 60000,
+                                                  .crew_work_min = 1};
+    assert_ok(query_crew_create(3, &server.query_options.crew, NULL));
     open_engine();
     open_http(workers, queue_max);
 }
@@ -136,6 +139,7 @@ static inline int teardown(void **state) TSDB_NO_TSA
     workers_destroy(server.workers);
     workers_destroy(server.readers);
     workers_destroy(server.decoders);
+    query_crew_destroy(server.query_options.crew);
     assert_int_equal(atomic_load(&server.queries.used_bytes), 0); /* queries gave it all back */
     ingest_destroy(server.ingest);
     door_destroy(server.door);
