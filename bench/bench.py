@@ -5,7 +5,7 @@ Each server is pinned to one core, whoever loads or asks it to another.  What is
 storage.py and queries.py.
 
     bench.py                          all parts, about ten minutes
-    bench.py --parts ingest,memory    some of: ingest, ways, memory, disk (which includes the queries), real, skew, backfill, churn
+    bench.py --parts ingest,memory    some of: ingest, ways, memory, disk (which includes the queries), real, skew, backfill, churn, exchange
     bench.py --quick                  a smoke run of seconds, as `make test` does it
 """
 import argparse
@@ -16,6 +16,7 @@ import sys
 import backfill
 import churn
 import common
+import exchange
 import ingest
 import lib
 import peers
@@ -24,7 +25,7 @@ import skew
 import storage
 import ways
 
-PARTS = ("ingest", "ways", "memory", "disk", "real", "skew", "backfill", "churn")
+PARTS = ("ingest", "ways", "memory", "disk", "real", "skew", "backfill", "churn", "exchange")
 
 
 def parse_args():
@@ -49,6 +50,7 @@ def parse_args():
     p.add_argument("--backfill-scrapes", type=int, default=52560, help="ten minutes apart, backfill; 52560 are a year")
     p.add_argument("--churn-series", type=int, default=20000, help="of a turn, churn")
     p.add_argument("--churn-turns", type=int, default=10, help="churn")
+    p.add_argument("--exchange-samples", type=int, default=10_000_000, help="imported and exported, exchange")
     p.add_argument("--pipelines", default="", help="skew: other builds of bench/pipeline to measure beside this one, comma-separated")
     p.add_argument("--query-seconds", type=float, default=1.0, help="how long each question is repeated")
     p.add_argument("--real-limit", type=int, default=None, help="only so many series of the recorded data")
@@ -66,9 +68,11 @@ def parse_args():
         args.ways_targets, args.ways_scrapes = 400, 3
         args.backfill_scrapes = 2000
         args.churn_series, args.churn_turns = 500, 2
+        args.exchange_samples = 100_000
         args.servers = args.servers or "tidalite,tidalite-strict"
     args.kinds = (args.servers or ",".join(common.KINDS)).split(",")
     # Durability makes no difference to what lies on disk or in memory afterwards.
+    args.exchange_peer = any(not k.startswith("tidalite") for k in args.kinds)
     args.store_kinds = [k for k in args.kinds if k != "tidalite-strict"]
     args.parts = args.parts.split(",")
     args.backfill_shapes = args.backfill_shapes.split(",")
@@ -110,6 +114,9 @@ def measure(args, work, result):
     if "churn" in args.parts:
         result["churn"] = churn.run(args, work)
         tables.append(churn.table(result["churn"]))
+    if "exchange" in args.parts:
+        result["exchange"] = exchange.run(args, work)
+        tables.append(exchange.table(result["exchange"]))
     return tables
 
 

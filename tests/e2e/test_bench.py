@@ -107,6 +107,16 @@ def bench__quick_backfill__every_sample_in_blocks():
 
 
 @suite.case
+def bench__quick_exchange__every_sample_imported_and_exported():
+    out = pathlib.Path(lib.folder()) / "quick.json"
+    code, text, err = run(sys.executable, lib.ROOT / "bench/bench.py", "--quick", "--parts", "exchange", "--out", out)
+    lib.expect_equal(code, 0, f"exit status of bench.py --quick --parts exchange ({text}{err})")
+    result = json.loads(out.read_text())["exchange"]
+    lib.expect_equal((result["samples"], sorted(result["rows"])), (100_000, ["export prometheus", "import openmetrics", "import prometheus"]), "rows")
+    lib.expect(all(r["bytes"] > 0 and r["rss"] > 0 and r["per_second"] > 0 for r in result["rows"].values()), f"no figures in {result}")
+
+
+@suite.case
 def bench__quick_beside_peers__same_answers_and_every_sample_on_disk():
     out = pathlib.Path(lib.folder()) / "quick.json"
     code, text, err = run(sys.executable, lib.ROOT / "bench/bench.py", "--quick", "--parts", "disk,real",
