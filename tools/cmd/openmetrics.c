@@ -156,12 +156,11 @@ static enum tsdb_status take_labels(struct cursor *c, struct openmetrics_line *l
 
 static enum tsdb_status take_series(struct cursor *c, struct openmetrics_line *l)
 {
+    /* Room for the most that there may be is taken once, not of the arena for every line. */
+    static _Thread_local struct tsdb_label most[TSDB_LABELS_MAX];
     const char *begin = c->pos;
     enum tsdb_status status = TSDB_OK;
-    l->labels = TSDB_ARENA_ARRAY(c->arena, struct tsdb_label, TSDB_LABELS_MAX);
-    if (!l->labels) {
-        return tsdb_error_set(c->err, tsdb_arena_status(c->arena), "no memory for labels");
-    }
+    l->labels = most;
     if (c->pos < c->end && *c->pos != '{') {
         struct tsdb_label name = tsdb_label_make(TSDB_METRIC_NAME, "");
         status = take_name(c, true, "the name of a metric", &name.value, &name.value_len);
@@ -176,6 +175,12 @@ static enum tsdb_status take_series(struct cursor *c, struct openmetrics_line *l
         end = c->pos;
     }
     l->series = (struct tsdb_slice){(const uint8_t *)begin, (size_t)(end - begin)};
+    struct tsdb_label *labels = TSDB_ARENA_ARRAY(c->arena, struct tsdb_label, l->label_count + 1u);
+    if (!labels) {
+        return tsdb_error_set(c->err, tsdb_arena_status(c->arena), "no memory for labels");
+    }
+    memcpy(labels, most, l->label_count * sizeof *labels);
+    l->labels = labels;
     return status;
 }
 
