@@ -102,6 +102,13 @@ static void expect_all(struct mx *m)
     }
 }
 
+static bool count_metric(void *arg, const struct tsdb_metadata *m)
+{
+    (void)m;
+    ++*(uint32_t *)arg;
+    return true;
+}
+
 static void tsdb_open__directory_of_version_2__all_samples_and_goes_on(void **state)
 {
     struct scene *scene = *state;
@@ -118,8 +125,12 @@ static void tsdb_open__directory_of_version_2__all_samples_and_goes_on(void **st
     for (size_t i = 0; i < TSDB_ARRAY_LEN(files); i++) {
         golden_copy_in(files[i][1], &h->options.fs, files[i][0]);
     }
+    golden_copy_in("metadata/v1/metadata", &h->options.fs, "metadata");
     expect_all(m);
     assert_ok_err(hx_open(h, &err), &err);
+    uint32_t metrics = 0;
+    tsdb_metadata_visit(h->db, NULL, count_metric, &metrics);
+    assert_int_equal(metrics, 5);
     tsdb_stats_read(h->db, &s);
     assert_int_equal(s.series, SERIES);
     assert_int_equal(s.replay_samples, 2 * SERIES); /* the checkpoint has the others */
