@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Every way in that a sender uses: paths, encodings, command lines of Prometheus, refusals that help."""
 import gzip
+import json
 import pathlib
 import sys
 
@@ -123,6 +124,14 @@ def remote_write_2__as_prometheus_sends_it__all_there_after_kill_and_restart():
         lib.expect_equal(server.terminate(), 0, "exit status")
         server.start()
         check_sender_2(server, 100, "after a restart, from the checkpoint")
+        lib.expect_equal(server.terminate(), 0, "exit status")
+        whole = file.read_bytes()
+        for state, data in (("note", whole[:-5]), ("ok", whole)):  # a note: the next start mends it
+            file.write_bytes(data)
+            code, out, err = lib.run_binary("check", server.data, "--json")
+            lib.expect_equal(code, 0, f"exit status of check: {out} {err}")
+            rows = {r["file"]: r["state"] for r in json.loads(out)}
+            lib.expect_equal(rows.get("metadata"), state, f"the file of metadata: {out}")
 
 
 @suite.case

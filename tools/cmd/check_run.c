@@ -6,6 +6,7 @@
 #include "tsdb/block/blocks.h"
 #include "tsdb/head/files.h"
 #include "tsdb/recovery/checkpoint.h"
+#include "tsdb/recovery/metadata_file.h"
 #include "tsdb/recovery/series_log.h"
 #include "wal/wal.h"
 
@@ -30,7 +31,7 @@ struct check {
 
 const char *check_part_name(enum check_part part)
 {
-    static const char *const names[] = {"version",   "checkpoint", "series.log",
+    static const char *const names[] = {"version",   "checkpoint", "series.log", "metadata",
                                         "head file", "log",        "block"};
     return names[part];
 }
@@ -193,6 +194,34 @@ static enum tsdb_status check_series_log(struct check *c, struct tsdb_error *err
                       cut);
     }
     return outcome(c, CHECK_SERIES_LOG, DATADIR_SERIES_LOG, status, err);
+}
+
+/* ---- metadata ---- */
+static enum tsdb_status metadata_seen(void *arg, const struct tsdb_metadata *m)
+{
+    (void)arg;
+    (void)m;
+    return TSDB_OK;
+}
+
+/* Of what is damaged the next start writes the rest anew, and senders tell what is missing: a note. */
+static enum tsdb_status check_metadata(struct check *c, struct tsdb_error *err)
+{
+    struct tsdb_error why = {0};
+    uint8_t *data = NULL;
+    size_t len = 0;
+    enum tsdb_status status = tsdb_file_read_all(c->fs, METADATA_FILE_NAME, METADATA_FILE_BYTES_MAX,
+                                                 TSDB_MEM_OTHER, &data, &len, &why);
+    if (status == TSDB_NOT_FOUND) {
+        return TSDB_OK;
+    }
+    if (status == TSDB_OK) {
+        status = metadata_file_parse(data, len, metadata_seen, NULL, &why);
+        tsdb_mem_free(TSDB_MEM_OTHER, data, len);
+    }
+    return status == TSDB_OK
+               ? report(c, CHECK_METADATA, CHECK_OK, METADATA_FILE_NAME, err, "%s", "")
+               : report(c, CHECK_METADATA, CHECK_NOTE, METADATA_FILE_NAME, err, "%s", why.msg);
 }
 
 /* ---- head files ---- */
@@ -433,7 +462,8 @@ enum tsdb_status check_run(const struct tool_dir *d, struct tool_progress *progr
                            void *arg, struct tsdb_error *err)
 {
     static enum tsdb_status (*const steps[])(struct check *, struct tsdb_error *) = {
-        check_version, check_checkpoints, check_series_log, check_head, check_wal, check_blocks,
+        check_version, check_checkpoints, check_series_log, check_metadata,
+        check_head,    check_wal,         check_blocks,
     };
     struct check c = {.d = d, .fs = &d->fs, .progress = progress, .fn = fn, .arg = arg};
     tsdb_arena_init(&c.arena, TSDB_MEM_OTHER, 65536, NULL);
