@@ -166,10 +166,11 @@ def limits__by_default_from_memory_and_printed():
         numbers = [int(flags[f]) for f in ("storage.head.max-series", "storage.limit.series-per-metric")]
         lib.expect(numbers[0] > 10_000 and numbers[0] // 2 == numbers[1], f"limits: {numbers}")
         lib.wait_for("the line of the limits", lambda: f"limits  {numbers[0]} series, {numbers[1]} of a metric" in server.log_tail())
-    with lib.Tidalite(None, "--storage.head.memory=1MiB").start() as server:
+    flags = ("--storage.head.memory=1MiB", "--storage.head.max-series=0", "--storage.limit.series-per-metric=0")
+    with lib.Tidalite(None, *flags).start() as server:
         series = [wire.Series(wire.labels("m", i=str(i)), [(T, 1.0)]) for i in range(9000)]
         answers = [server.client.write(series[k:k + 1000]) for k in range(0, 9000, 1000)]
-        lib.expect("--storage.head.memory" in answers[-1].text or "--storage.head.max-series" in answers[-1].text, f"over 1 MiB: {answers[-1]}")
+        lib.expect(answers[-1].status == 400 and "--storage.head.memory" in answers[-1].text, f"over 1 MiB: {answers[-1]}")
         known = sorted(server.client.query("m", T / 1000)[0]["metric"].items())
         lib.expect_equal(server.client.write([wire.Series(known, [(T + 1, 2.0)])]).status, 204, "a known series")
 
