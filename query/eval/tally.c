@@ -58,6 +58,9 @@ void tally_window(struct tally *t, const struct grid *grid, uint32_t i, bool ins
 {
     TSDB_ASSERT(fresh <= w->count && h_fresh <= w->h_count);
     uint64_t all = w->count + histograms(w->h, w->h_count);
-    uint64_t read = fresh + histograms(w->h + (w->h_count - h_fresh), h_fresh);
+    uint64_t read = fresh;
+    if (h_fresh > 0) { /* without any there is no array, and nothing to point into */
+        read += histograms(w->h + (w->h_count - h_fresh), h_fresh);
+    }
     tally_add(t, grid, i, inside, all, stored ? read : 0);
 }
