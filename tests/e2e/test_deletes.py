@@ -122,6 +122,44 @@ def snapshot__opens_as_a_data_directory():
         lib.expect_equal([count(server, n) for n in ("old", "gone", "new", "later")], [500, 0, 500, 500], "where it was made")
 
 
+RULES = """storage:
+  tsdb:
+    retention:
+      series:
+        - match: '{__name__="debug"}'
+          time: %s
+"""
+
+
+@suite.case
+def retention_of_series__read_again_on_reload():
+    config = lib.folder("deletes") + "/config.yml"
+    with open(config, "w") as f:
+        f.write(RULES % "52w")
+    old = [lib.now_ms() - 5 * 3_600_000 + 1000 * i for i in range(100)]
+    with lib.Tidalite(None, *FLAGS, "--web.enable-lifecycle", f"--config.file={config}", f"--{lib.BLOCK_RANGE_FLAG}=10m").start() as server:
+        put(server, "debug", 3, old + [lib.now_ms()], 1)
+        put(server, "stays", 3, old + [lib.now_ms()], 1)
+        post(server, "flush", 200)
+        lib.expect_equal([count(server, n, old[-1]) for n in ("debug", "stays")], [300, 300], "both")
+        with open(config, "w") as f:
+            f.write(RULES % "0s")
+        a = server.client.request("POST", "/-/reload")
+        lib.expect(a.status == 500 and "duration" in a.text, f"a rule without a time: {a}")
+        with open(config, "w") as f:
+            f.write((RULES % "2h").replace('"debug"', '"debug'))
+        a = server.client.request("POST", "/-/reload")
+        lib.expect(a.status == 500 and "storage.tsdb.retention.series" in a.text, f"a rule that does not parse: {a}")
+        lib.expect_equal(count(server, "debug", old[-1]), 300, "nothing has changed")
+        with open(config, "w") as f:
+            f.write(RULES % "2h")
+        lib.expect_equal(server.client.request("POST", "/-/reload").status, 200, "reload")
+        lib.expect("debug" in server.client.data("/api/v1/status/config")["yaml"], "the rules are shown")
+        lib.wait_for("the rule", lambda: count(server, "debug", old[-1]) < 300)
+        lib.expect_equal(count(server, "stays", old[-1]), 300, "what no rule matches")
+        lib.expect_equal(count(server, "debug", lib.now_ms()), 3, "what is young")
+
+
 @suite.case
 def admin_api__off_by_default():
     with lib.Tidalite(None).start() as server:
