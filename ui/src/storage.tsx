@@ -163,6 +163,7 @@ function Sections({ m, retention, samples }: { m: Own; retention: string; sample
                 ["Failed flushes", count(n("flush_failures_total"))],
                 ["Failed merges", count(n("compaction_failures_total"))],
                 ["Failed checkpoints", count(n("checkpoint_failures_total"))],
+                ["Failed publications", count(n("publish_failures_total"))],
             ])}
             <section class="card">
                 <h2>Damage</h2>
