@@ -146,10 +146,19 @@ export function launch() {
     return chromium.launch({ executablePath: chromiumPath(), args: ["--no-sandbox", "--force-color-profile=srgb"] });
 }
 
-// A page whose every complaint is kept.
-export async function open(browser, url, options = {}) {
+let common = null; // of all pages without options: what is kept for ever is loaded once
+
+async function contextOf(browser, options) {
+    if (!options && common) return common;
     const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
     context.setDefaultTimeout(WAIT_MS);
+    if (!options) common = context;
+    return context;
+}
+
+// A page whose every complaint is kept.
+export async function open(browser, url, options) {
+    const context = await contextOf(browser, options);
     const page = await context.newPage();
     page.complaints = [];
     page.on("pageerror", (e) => page.complaints.push(String(e)));
@@ -166,7 +175,7 @@ export function expectSilent(page, allowed = /a^/) {
 }
 
 export async function close(page) {
-    await page.context().close();
+    await (page.context() === common ? page.close() : page.context().close());
 }
 
 export async function shot(page, name, options = {}) {
