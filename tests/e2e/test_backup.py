@@ -4,12 +4,15 @@
 Whatever is brought back is compared sample for sample with what was acknowledged, and opened by a server.
 """
 import contextlib
+import http.server
+import json
 import os
 import pathlib
 import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import lib
@@ -194,6 +197,40 @@ def backup_and_restore__wrong_use__said_and_nothing_done():
     tools.flip(manifest, 60)
     lib.expect_equal([r["state"] == "ok" for r in tool_json("backup", "ls", dest, code=DAMAGED)], [False], "a damaged manifest")
     tool("restore", dest, fresh("restored"), code=DAMAGED)
+
+
+@suite.case
+def backup__server_that_names_what_is_no_snapshot__refused_and_left_alone():
+    """An answer of a server is no order: what is not a snapshot is neither copied nor removed."""
+    victim = pathlib.Path(lib.folder("victim"))
+    (victim / "snapshots/precious").mkdir(parents=True)
+    (victim / "snapshots/precious/letter").write_text("dear", encoding="utf-8")
+    answers = {"/api/v1/status/flags": {"storage.tsdb.path": str(victim)}, "/api/v1/admin/tsdb/snapshot": {"name": "precious"}}
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+        def do_GET(self):
+            body = json.dumps({"status": "success", "data": answers[self.path]}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_POST = do_GET
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_address[1]}"
+    tool("backup", url, fresh("dest"), code=FAILED)
+    lib.expect_equal((victim / "snapshots/precious/letter").read_text(encoding="utf-8"), "dear", "the folder")
+    for name in ("..", "../x", ".hidden", "", "a/b"):
+        answers["/api/v1/admin/tsdb/snapshot"] = {"name": name}
+        tool("backup", url, fresh("dest"), code=FAILED)
+    lib.expect((victim / "snapshots/precious/letter").exists(), "the folder is gone")
+    server.shutdown()
+    server.server_close()
 
 
 @suite.case

@@ -39,6 +39,7 @@ struct backup {
     uint32_t cap;
     struct store *store;
     struct tool_progress progress;
+    bool is_snapshot; /* shot has a manifest */
     uint64_t copied, copied_bytes, bytes;
 };
 
@@ -260,13 +261,17 @@ static enum tsdb_status take_snapshot(struct backup *b, struct tsdb_error *err)
     if (status == TSDB_OK) {
         status = tsdb_fs_real_create(path, &b->fs, err);
     }
-    return status == TSDB_OK ? read_manifest(&b->fs, &b->manifest, err) : status;
+    if (status == TSDB_OK) {
+        status = read_manifest(&b->fs, &b->manifest, err);
+    }
+    b->is_snapshot = status == TSDB_OK;
+    return status;
 }
 
-/* It was made for this backup. */
+/* It was made for this backup. What is no snapshot is left alone, whatever a server says of it. */
 static void drop_snapshot(struct backup *b)
 {
-    if (b->shots.ops && b->shot[0] && tsdb_file_tree_remove(&b->shots, b->shot, NULL) != TSDB_OK) {
+    if (b->is_snapshot && tsdb_file_tree_remove(&b->shots, b->shot, NULL) != TSDB_OK) {
         tool_say("snapshot %s could not be removed", b->shot);
     }
 }
