@@ -902,7 +902,8 @@ def damage(path, rng):
 
 @suite.case
 def repair__seeded_damage_of_every_kind_of_file__named_or_harmless_and_the_rest_kept():
-    """Whatever is damaged: nothing is invented, what was whole is kept, nothing is deleted, and the server starts on the result."""
+    """Whatever is damaged: nothing is invented, nothing is deleted, and the server starts on the result.  These blocks are of one page, with which
+    all goes; that whole pages are kept shows repair__a_page_of_a_block."""
     rng = random.Random(20261126)
     found_kinds = set()
     for how in ("stopped", "killed", "sealed"):
@@ -929,8 +930,6 @@ def repair__seeded_damage_of_every_kind_of_file__named_or_harmless_and_the_rest_
             expect_part(found, whole, where)
             if not rows and name.split("/")[0] not in ("wal", "series.log"):  # the end of those may look like an interrupted write
                 lib.expect_equal(found, whole, f"{where}: not named, so that nothing may be missing")
-            if name.split("/")[0] == "blocks" and name.endswith("chunks"):
-                lib.expect(sum(map(len, found.values())) >= sum(map(len, whole.values())) // 3, f"{where}: most of it is gone")
             if rng.random() < 0.3:
                 server_starts(data)
             shutil.rmtree(os.path.dirname(data))
