@@ -44,7 +44,7 @@ struct tsdb_options {
     /* Checkpoint when the log has grown by this much, and by half of the last checkpoint;
      * 0 = 256 MiB. */
     uint64_t checkpoint_wal_bytes;
-    int64_t retention_ms; /* older than now - this is refused and dropped; 0 = never */
+    int64_t retention_ms;     /* older than now - this is refused and dropped; 0 = never */
     uint64_t retention_bytes; /* of all files; beyond, the oldest blocks are dropped; 0 = none */
     /* Beyond them new series are refused and known ones go on; 0 = none: series in all, bytes of heads,
      * index and aliases (of the process), series of one metric. */

@@ -112,9 +112,9 @@ struct head_partition {
     struct head_front front;
     uint32_t id; /* immutable, as is epoch */
     struct tsdb_epoch *epoch;
-    _Atomic(struct index_mem *) index; /* replaced by the owner (leave.c) */
-    struct head_leaving leaving;       /* owner */
-    struct tsdb_epoch_limbo limbo;     /* owner */
+    _Atomic(struct index_mem *) index;           /* replaced by the owner (leave.c) */
+    struct head_leaving leaving;                 /* owner */
+    struct tsdb_epoch_limbo limbo;               /* owner */
     bool seal;                                   /* immutable after configure */
     _Atomic(struct head_raw_chunk *) seal_queue; /* raw chunks, newest first: owner to sealer */
     _Atomic(uint32_t) raw_pending;
