@@ -388,6 +388,8 @@ struct tsdb_stats {
     uint64_t sealed_chunks, sealed_samples, sealed_bytes, seal_failures; /* written to head/ */
     uint64_t seal_pending; /* sealed chunks in memory, not in a file yet */
     uint64_t blocks, block_bytes, blocks_deleted, blocks_expired, blocks_quarantined;
+    uint64_t tombstones_damaged; /* moved to quarantine: what they hid shows again */
+    uint64_t tombstones_samples; /* deleted, and still in the files of blocks */
     uint64_t blocks_damaged, head_files_damaged; /* given up after failing to be read */
     uint64_t flushes, flush_failures, flush_samples, flush_chunks_lost;
     uint64_t compactions, compaction_failures;

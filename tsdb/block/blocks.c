@@ -155,12 +155,16 @@ static void count_blocks(struct blocks *b)
 {
     struct view *v = view_acquire(&b->views);
     uint64_t bytes = 0;
+    uint64_t hidden = 0;
     for (uint32_t i = 0; i < v->block_count; i++) {
+        const struct tombstones *t = live_block_tombstones(v->blocks[i], v->number);
         bytes += block_meta(v->blocks[i]->block)->bytes;
+        hidden += t ? t->samples : 0;
     }
     TSDB_ASSERT(v->block_count == 0 || bytes > 0);
     atomic_store(&b->count, v->block_count);
     atomic_store(&b->bytes, bytes);
+    atomic_store(&b->hidden, hidden);
     view_release(&b->views, v);
 }
 

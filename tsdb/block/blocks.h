@@ -36,6 +36,7 @@ struct blocks {
     bool leftovers_lost; /* there was no memory to note one */
     _Atomic(uint64_t) count, bytes, quarantined, deleted;
     _Atomic(uint64_t) damaged;            /* found by compactions, in this life */
+    _Atomic(uint64_t) hidden;             /* samples of the current view that tombstones hide */
     _Atomic(uint64_t) tombstones_damaged; /* moved to quarantine when they were read */
 };
 

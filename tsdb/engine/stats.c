@@ -93,6 +93,8 @@ static void add_blocks(struct tsdb *db, struct tsdb_stats *out)
     out->block_bytes = relaxed(&db->blocks.bytes);
     out->blocks_deleted = relaxed(&db->blocks.deleted);
     out->blocks_quarantined = relaxed(&db->blocks.quarantined);
+    out->tombstones_damaged = relaxed(&db->blocks.tombstones_damaged);
+    out->tombstones_samples = relaxed(&db->blocks.hidden);
     out->blocks_damaged = relaxed(&db->blocks.damaged);
     out->blocks_expired = relaxed(&life->blocks_expired);
     out->flushes = relaxed(&life->flushes);

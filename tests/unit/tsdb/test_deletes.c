@@ -61,11 +61,16 @@ static void delete_series__counts__are_those_of_the_map(void **state)
     assert_int_equal(l.items[0].number, 3);
     assert_string_equal(l.items[0].text, "{__name__=\"m3\"}");
     assert_int_equal(l.samples, all - grid_count(&g));
+    struct tsdb_stats stats;
+    tsdb_stats_read(h->db, &stats);
+    assert_int_equal(stats.tombstones_samples, l.samples);
     tsdb_arena_deinit(&arena);
     assert_ok(tsdb_clean_tombstones(h->db, &done, NULL));
     assert_int_equal(done.samples, grid_count(&g)); /* every block had some of it */
     l = listed(h, &arena);
     assert_int_equal(l.blocks + l.samples + l.series + l.bytes, 0);
+    tsdb_stats_read(h->db, &stats);
+    assert_int_equal(stats.tombstones_samples, 0);
     tsdb_arena_deinit(&arena);
     assert_same(&g);
 }
