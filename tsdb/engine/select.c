@@ -364,7 +364,7 @@ static enum tsdb_status label_sets_collect(struct selection *sel, struct living 
                                            struct tsdb_error *err)
 {
     struct tsdb_querier *q = sel->q;
-    struct tsdb_series_set set;
+    struct tsdb_series_set set = {0};
     uint32_t n = 0;
     enum tsdb_status status = selection_series(sel, &set, err);
     if (status != TSDB_OK) {
@@ -376,6 +376,7 @@ static enum tsdb_status label_sets_collect(struct selection *sel, struct living 
         return querier_exhausted(&sel->scratch, err);
     }
     for (uint32_t i = 0; status == TSDB_OK && n < stop_at && i < set.count; i++) {
+        TSDB_ASSERT(set.refs);
         if (living_has(living, set.refs[i])) {
             status = tsdb_series_labels(q, set.refs[i], arena, &items[n++], err);
         } else if (living->status != TSDB_OK) {
