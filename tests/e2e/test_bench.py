@@ -107,6 +107,17 @@ def bench__quick_backfill__every_sample_in_blocks():
 
 
 @suite.case
+def bench__quick_churn__all_leave_memory_and_are_found():
+    out = pathlib.Path(lib.folder()) / "quick.json"
+    code, text, err = run(sys.executable, lib.ROOT / "bench/bench.py", "--quick", "--parts", "churn", "--out", out)
+    lib.expect_equal(code, 0, f"exit status of bench.py --quick --parts churn ({text}{err})")  # it counts the samples itself
+    result = json.loads(out.read_text())["churn"]
+    lib.expect_equal([row["series"] for row in result["turns"]], [0, 0], "series in memory after each turn")
+    lib.expect_equal(result["restarted"]["series"], 0, "series in memory after a restart")
+    lib.expect(result["restarted"]["series_log_bytes"] < 20 * result["series"], f"series.log has series that have left: {result}")
+
+
+@suite.case
 def bench__quick_exchange__every_sample_imported_and_exported():
     out = pathlib.Path(lib.folder()) / "quick.json"
     code, text, err = run(sys.executable, lib.ROOT / "bench/bench.py", "--quick", "--parts", "exchange", "--out", out)
