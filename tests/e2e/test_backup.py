@@ -177,6 +177,15 @@ def backup__interrupted_or_killed__no_backup_or_a_whole_one_and_the_next_goes_on
 
 
 @suite.case
+def backup_and_restore__progress__a_bar_where_it_is_wanted_and_none_elsewhere():
+    data, dest = tools.made("paged"), fresh("dest")
+    for command in (["backup", data, dest], ["restore", dest, fresh("restored")]):
+        err = tool(*command, "--progress=always")[1]
+        lib.expect("[" + "#" * 30 + "]" in err and "bytes" in err and "100 %" in err, err)
+    lib.expect_equal(tool("backup", data, dest)[1], "", "stderr that is no terminal")
+
+
+@suite.case
 def backup_and_restore__wrong_use__said_and_nothing_done():
     data, dest = tools.made("stopped"), fresh("dest")
     with lib.Tidalite(data, *tools.FLAGS) as server:
