@@ -197,7 +197,8 @@ def crc(data):
 
 def check_block(folder, meta):
     """What the compactor checks of a block, and what the store assumes; its samples."""
-    lib.expect(sorted(os.listdir(folder)) == ["chunks", "index", "meta.json"], os.listdir(folder))
+    lib.expect(set(os.listdir(folder)) - {"tombstones"} == {"chunks", "index", "meta.json"}, os.listdir(folder))
+    lib.expect(not (folder / "tombstones").exists() or (folder / "tombstones").stat().st_size == 9, "a deletion that is shipped by nobody")
     lib.expect_equal(sorted(os.listdir(folder / "chunks"))[0], "000001", "the first chunk file")
     lib.expect(meta["compaction"]["sources"] == [meta["ulid"]], "a block without itself among its sources is hidden")
     lib.expect_equal((meta["minTime"] % RANGE_MS, meta["maxTime"] - meta["minTime"]), (0, RANGE_MS), "one aligned window")
@@ -281,6 +282,22 @@ def published__restarted_and_killed__no_window_twice_and_unshipped_ones_stay():
     broken = lib.Process("broken", [lib.BINARY, "serve", "--web.listen-address=127.0.0.1:0", f"--storage.tsdb.path={lib.folder('other')}",
                                     f"--storage.prometheus-blocks.path={published}"]).start()
     lib.expect(broken.wait() != 0 and "published" in broken.log_tail(), broken.log_tail())
+
+
+@suite.case
+def published__deleted_before__physically_not_there():
+    """The sidecar never ships tombstones."""
+    published, data = lib.folder("published"), lib.folder("published-data")
+    begin = aligned(lib.now_ms()) - 6 * RANGE_MS
+    with lib.Tidalite(data, "--web.enable-admin-api", f"--{lib.BLOCK_RANGE_FLAG}={RANGE_MS // 1000}s").start() as server:
+        send(server, begin, 20)
+        gone = {"match[]": 'published{i="1"}', "start": begin / 1000, "end": (begin + 14_500) / 1000}
+        lib.expect_equal(server.client.post("/api/v1/admin/tsdb/delete_series", gone).status, 204, "delete_series")
+        lib.expect_equal(server.terminate(), 0, "exit status")
+    with start(published, data) as server:
+        wait_for_windows(server, published, [(begin, begin + RANGE_MS), (begin + RANGE_MS, begin + 2 * RANGE_MS)])
+    samples = [check_block(pathlib.Path(published, u), m) for u, m in sorted(blocks(published).items(), key=lambda b: b[1]["minTime"])]
+    lib.expect_equal(samples, [30, 35], "samples of the blocks")
 
 
 if __name__ == "__main__":

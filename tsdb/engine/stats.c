@@ -82,6 +82,18 @@ static void add_sealing(struct tsdb *db, struct tsdb_stats *out)
     }
 }
 
+/* The oldest samples are in blocks alone, and the head does not know them after a start. A block tells where its range begins, which is
+ * no later. */
+static void add_block_times(struct tsdb *db, struct tsdb_stats *out)
+{
+    struct view *v = view_acquire(&db->blocks.views);
+    for (uint32_t i = 0; i < v->block_count; i++) {
+        const struct block_meta *m = block_meta(v->blocks[i]->block);
+        out->min_time_ms = TSDB_MIN(out->min_time_ms, m->min_ms);
+    }
+    view_release(&db->blocks.views, v);
+}
+
 static void add_blocks(struct tsdb *db, struct tsdb_stats *out)
 {
     struct db_life *life = db->life;
@@ -143,6 +155,7 @@ void tsdb_stats_read(struct tsdb *db, struct tsdb_stats *out)
         add_recovered(life, out);
         if (db->blocks.l2) {
             add_blocks(db, out);
+            add_block_times(db, out);
         }
         if (db->wal) {
             add_wal(db, out);
