@@ -90,8 +90,11 @@ static bool series_log_is_old(struct tsdb *db)
     const struct series_log *log = &db->life->series_log;
     uint64_t living = atomic_load_explicit(&db->series_total, memory_order_relaxed);
     uint64_t left = log->records_durable > living ? log->records_durable - living : 0;
-    return left > 0 && strcmp(log->name, DATADIR_SERIES_LOG) == 0 &&
-           (left >= log->records_durable / 4 || db->life->recovered.ids_moved);
+    bool many_left =
+        left > 0 && (left >= log->records_durable / 4 || db->life->recovered.ids_moved);
+    /* One a partition is as it should be; a checkpoint adds as many at most. */
+    bool many_holes = log->holes_durable > UINT64_C(4) * TSDB_PARTITIONS;
+    return (many_left || many_holes) && strcmp(log->name, DATADIR_SERIES_LOG) == 0;
 }
 
 /* Best effort: where it is now, the next start finds it, too. */

@@ -161,6 +161,7 @@ static enum tsdb_status parse_record(struct load *l, size_t *inout_pos, struct t
         (struct series_log_record){partition, (uint32_t)local, tsdb_reader_bytes(&r, labels_len)};
     l->s->appended[partition] = (uint32_t)local + 1;
     l->s->records_appended += labels_len > 0;
+    l->s->holes_appended += labels_len == 0;
     *inout_pos = pos + SERIES_LOG_RECORD_BYTES + len;
     l->at.bytes = l->offset + *inout_pos;
     l->at.last_at = offset;
@@ -335,7 +336,7 @@ enum tsdb_status series_log_load(struct series_log *s, uint64_t bytes_relied, ui
     fs->ops->close(fs->ctx, l.file);
     if (status != TSDB_OK) {
         memset(s->appended, 0, sizeof s->appended);
-        s->records_appended = 0;
+        s->records_appended = s->holes_appended = 0;
         return status;
     }
     TSDB_ASSERT(l.at.bytes == l.offset);
@@ -343,6 +344,7 @@ enum tsdb_status series_log_load(struct series_log *s, uint64_t bytes_relied, ui
     s->durable_mark = s->appended_mark = l.at;
     memcpy(s->durable, s->appended, sizeof s->durable);
     s->records_durable = s->records_appended;
+    s->holes_durable = s->holes_appended;
     *out_cut_bytes = l.file_bytes - l.offset;
     return TSDB_OK;
 }
@@ -404,6 +406,7 @@ static enum tsdb_status roll_back(struct series_log *s, enum tsdb_status status)
     s->appended_mark = s->durable_mark;
     memcpy(s->appended, s->durable, sizeof s->appended);
     s->records_appended = s->records_durable;
+    s->holes_appended = s->holes_durable;
     return status;
 }
 
@@ -494,6 +497,7 @@ enum tsdb_status series_log_append(struct series_log *s, uint32_t partition,
         mark->bytes = s->bytes_appended;
         s->appended[partition]++;
         s->records_appended += labels->count > 0;
+        s->holes_appended += labels->count == 0;
     }
     if (s->buf.failed || s->buf.len >= FLUSH_BYTES) {
         enum tsdb_status status = flush(s, err);
@@ -515,6 +519,7 @@ enum tsdb_status series_log_commit(struct series_log *s, struct tsdb_error *err)
     s->durable_mark = s->appended_mark;
     memcpy(s->durable, s->appended, sizeof s->durable);
     s->records_durable = s->records_appended;
+    s->holes_durable = s->holes_appended;
     return TSDB_OK;
 }
 

@@ -62,7 +62,8 @@ struct series_log {
     uint64_t bytes_appended;                            /* buffered bytes included */
     uint32_t durable[TSDB_PARTITIONS];          /* next id of each partition within bytes_durable */
     uint32_t appended[TSDB_PARTITIONS];         /* within bytes_appended */
-    uint64_t records_durable, records_appended; /* of series, holes left out */
+    uint64_t records_durable, records_appended; /* of series */
+    uint64_t holes_durable, holes_appended;
     struct tsdb_buf buf;
 };
 

@@ -240,6 +240,31 @@ static void leave__churn__memory_stays(void **state)
     assert_int_equal(hx_count(h), 11 * 40 * 50);
 }
 
+/* All come and go between two checkpoints: nothing of them is in series.log, and what keeps their ids
+ * from being given out again does not add up. */
+static void leave__between_checkpoints__series_log_stays_small(void **state)
+{
+    struct hx *h = *state;
+    uint64_t most = 0;
+    for (uint32_t turn = 0; turn < 20; turn++) {
+        for (uint32_t i = 0; i < 20; i++) {
+            put_many(h, turn * 20 + i, T0 + turn * RANGE, 1000, 2);
+        }
+        flush(h);
+        assert_ok(tsdb_checkpoint(h->db, NULL));
+        const struct series_log *log = &h->db->life->series_log;
+        assert_int_equal(log->records_durable, 0);
+        most = TSDB_MAX(most, log->holes_durable);
+    }
+    assert_true(most > 100 && most <= 5 * TSDB_PARTITIONS);
+    uint64_t before = ids(h);
+    uint64_t all = hash_all(h);
+    hx_die(h, true);
+    rig_open(h);
+    assert_int_equal(ids(h), before);
+    assert_int_equal(hash_all(h), all);
+}
+
 /* ---- one partition ---- */
 
 struct one {
@@ -427,6 +452,7 @@ static const struct CMUnitTest tests[] = {
     RIG_CASE(leave__idle_time__waits_for_it_unless_stale),
     RIG_CASE(leave__retention_drops__gone_from_limits_with_the_next_step),
     RIG_CASE(leave__churn__memory_stays),
+    RIG_CASE(leave__between_checkpoints__series_log_stays_small),
     ONE(head_leave__whole_slabs__freed_and_ids_go_on),
     ONE(head_leave__wanted_meanwhile__nobody_leaves),
     ONE(head_leave__new_ones_between_the_slices__stay),
