@@ -31,6 +31,7 @@ static const uint16_t *order_by_time(const int64_t *t_ms, uint32_t n, uint16_t *
 {
     for (uint32_t i = 0; i < n; i++) {
         order[i] = (uint16_t)i;
+        other[i] = 0; /* each place is written before it is read; the analyzer cannot follow */
     }
     for (uint32_t width = 1; width < n; width *= 2) {
         for (uint32_t begin = 0; begin < n; begin += 2 * width) {
