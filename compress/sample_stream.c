@@ -2,7 +2,6 @@
 
 #include "base/assert.h"
 #include "base/bytes.h"
-#include "compress/value_pack.h"
 
 #include <string.h>
 
@@ -39,23 +38,20 @@ static bool stays_off(const struct sample_stream_end *end, int64_t off)
     return end->pace_ms != 0 && INT8_MIN <= off && off <= INT8_MAX && off != end->off_ms;
 }
 
-static uint8_t *put_value(uint8_t *p, const struct value_packed *v)
+static inline uint8_t *put_value(uint8_t *p, struct value_packed v)
 {
-    if (v->mode == VALUE_PACK_INT_DELTA && v->packed <= STEP_MAX) {
-        *p++ = (uint8_t)(CONTROL_STEP_0 + v->packed);
+    if (v.mode == VALUE_PACK_INT_DELTA && v.packed <= STEP_MAX) {
+        *p++ = (uint8_t)(CONTROL_STEP_0 + v.packed);
         return p;
     }
-    *p++ = (uint8_t)v->mode;
-    for (uint32_t i = 0; i < v->bytes; i++) {
-        *p++ = (uint8_t)(v->packed >> (8 * i));
-    }
-    return p;
+    *p++ = (uint8_t)v.mode;
+    tsdb_store_le64(p, v.packed); /* eight bytes whatever the width: there is room for the widest */
+    return p + v.bytes;
 }
 
 uint32_t sample_stream_put(struct sample_stream_end *end, uint32_t ahead_ms, uint64_t value,
-                           uint8_t *out)
+                           struct value_packed packed, uint8_t *out)
 {
-    struct value_packed v = value_pack(value, true, end->value);
     int64_t off = (int64_t)ahead_ms - end->pace_ms;
     uint8_t *p = put_run(out, end->run);
     TSDB_ASSERT(ahead_ms > 0);
@@ -66,9 +62,9 @@ uint32_t sample_stream_put(struct sample_stream_end *end, uint32_t ahead_ms, uin
     end->value = value;
     bool same = false;
     if (off == 0) {
-        TSDB_ASSERT(v.mode != VALUE_PACK_SAME);
+        TSDB_ASSERT(packed.mode != VALUE_PACK_SAME);
     } else if (stays_off(end, off)) {
-        same = v.mode == VALUE_PACK_SAME;
+        same = packed.mode == VALUE_PACK_SAME;
         *p++ = same ? CONTROL_OFF_SAME : CONTROL_OFF_PACE;
         *p++ = (uint8_t)(int8_t)off;
         end->off_ms = (int8_t)off;
@@ -78,7 +74,7 @@ uint32_t sample_stream_put(struct sample_stream_end *end, uint32_t ahead_ms, uin
         end->pace_ms = ahead_ms;
         end->off_ms = 0;
     }
-    p = same ? p : put_value(p, &v);
+    p = same ? p : put_value(p, packed);
     TSDB_ASSERT((size_t)(p - out) <= SAMPLE_STREAM_BYTES_MAX);
     return (uint32_t)(p - out);
 }

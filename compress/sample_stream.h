@@ -19,13 +19,15 @@
  *
  * Invariants:
  *  1. decode(put(samples)) = samples to the last bit, any values, times that rise by 1..2^32-1 ms.
- *  2. Bytes once written never change: a prefix of the tokens together with a count of samples is a
- *     stream by itself. So a writer may go on while readers decode what was published to them.
+ *  2. The bytes of a token never change (what follows them may): a prefix of the tokens together with a
+ *     count of samples is a stream by itself. So a writer may go on while readers decode what was published to them.
  *
  * Threads: pure. No allocation. Cost: 5-15 ns a token written, 3-6 ns a token read.
  */
 #ifndef COMPRESS_SAMPLE_STREAM_H
 #define COMPRESS_SAMPLE_STREAM_H
+
+#include "compress/value_pack.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -45,9 +47,11 @@ struct sample_stream_end {
 };
 
 /* Write the next sample, ahead_ms (> 0) after the last one, which is not one more of the open run:
- * out[SAMPLE_STREAM_BYTES_MAX]. Returns the bytes; *end is then the new end. */
+ * out[SAMPLE_STREAM_BYTES_MAX], all of which may be written to. `packed` is the value packed against
+ * end->value (the log packs it, too, and mostly against the same). Returns the bytes; *end is then the new
+ * end. */
 uint32_t sample_stream_put(struct sample_stream_end *end, uint32_t ahead_ms, uint64_t value,
-                           uint8_t *out);
+                           struct value_packed packed, uint8_t *out);
 
 /* Decode `count` > 0 samples of src[len]: t_ms[0] and value[0] are set, the rest is filled in. src
  * is what sample_stream_put wrote, and holds no more than count samples. */

@@ -172,11 +172,10 @@ static uint8_t *put_escape(uint8_t *p, enum tsdb_sample_kind kind, int64_t t_ms,
     return p;
 }
 
-void wal_encode_float(struct wal_encoder *e, uint32_t local, int64_t t_ms, int64_t start_ms,
-                      uint64_t bits, bool has_base, uint64_t base_bits)
+void wal_encode_packed(struct wal_encoder *e, uint32_t local, int64_t t_ms, int64_t start_ms,
+                       struct value_packed v)
 {
     TSDB_ASSERT(encoder_left(e) >= WAL_SAMPLE_BYTES_MAX);
-    struct value_packed v = value_pack(bits, has_base, base_bits);
     uint8_t *p = e->pos;
     if (TSDB_UNLIKELY(start_ms != 0)) {
         p = put_control(e, p, local, t_ms, WAL_SAMPLE_ESCAPE);
@@ -194,6 +193,12 @@ void wal_encode_float(struct wal_encoder *e, uint32_t local, int64_t t_ms, int64
         p = put_control(e, p, local, t_ms, v.mode);
     }
     e->pos = put_packed(p, v);
+}
+
+void wal_encode_float(struct wal_encoder *e, uint32_t local, int64_t t_ms, int64_t start_ms,
+                      uint64_t bits, bool has_base, uint64_t base_bits)
+{
+    wal_encode_packed(e, local, t_ms, start_ms, value_pack(bits, has_base, base_bits));
 }
 
 void wal_encode_histogram(struct wal_encoder *e, uint32_t local, int64_t t_ms, int64_t start_ms,

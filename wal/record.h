@@ -25,6 +25,7 @@
 #ifndef WAL_RECORD_H
 #define WAL_RECORD_H
 
+#include "compress/value_pack.h"
 #include "model/batch.h"
 
 enum wal_record_type {
@@ -68,6 +69,9 @@ void wal_encode_series(struct wal_encoder *e, uint32_t local, const struct tsdb_
 /* base_bits: the series' last float logged in this epoch; has_base false = raw. */
 void wal_encode_float(struct wal_encoder *e, uint32_t local, int64_t t_ms, int64_t start_ms,
                       uint64_t bits, bool has_base, uint64_t base_bits);
+/* The same, of a float that is packed already, against that base or none. */
+void wal_encode_packed(struct wal_encoder *e, uint32_t local, int64_t t_ms, int64_t start_ms,
+                       struct value_packed v);
 void wal_encode_histogram(struct wal_encoder *e, uint32_t local, int64_t t_ms, int64_t start_ms,
                           enum tsdb_sample_kind kind, const uint8_t *raw, uint32_t raw_len);
 void wal_encode_exemplar(struct wal_encoder *e, uint32_t local, const struct tsdb_exemplar *x);

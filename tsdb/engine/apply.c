@@ -176,6 +176,20 @@ static void log_float(struct apply *a, struct head_series *s, uint32_t local, in
     a->batch->wal_samples++;
 }
 
+/* The same, of what its stream has packed: mostly against the base that the log has. */
+static void log_packed(struct apply *a, struct head_series *s, uint32_t local, int64_t t_ms,
+                       uint64_t bits, const struct head_packed *packed)
+{
+    if (s->wal_epoch != a->partition->epoch || s->wal_bits != packed->base_bits) {
+        log_float(a, s, local, t_ms, 0, bits);
+        return;
+    }
+    apply_group_ensure(a, WAL_RECORD_SAMPLES, t_ms);
+    wal_encode_packed(&a->encoder, local, t_ms, 0, packed->value);
+    s->wal_bits = bits;
+    a->batch->wal_samples++;
+}
+
 static void log_sample(struct apply *a, const struct tsdb_entry *e, struct head_series *s,
                        int64_t start_ms)
 {
@@ -263,8 +277,9 @@ static void run_samples(struct apply *a, uint32_t begin, uint32_t end)
         uint32_t local = tsdb_series_local(e->series);
         TSDB_ASSERT(local < a->front->series_count || !plain);
         struct head_series *s = plain ? head_front_series(a->front, local) : NULL;
+        struct head_packed packed;
         if (TSDB_UNLIKELY(!plain || s->generation != e->generation ||
-                          !head_append_fast(a->front, s, e->t_ms, e->value))) {
+                          !head_append_fast(a->front, s, e->t_ms, e->value, &packed))) {
             entry_apply_slow(a, i);
             continue;
         }
@@ -272,7 +287,7 @@ static void run_samples(struct apply *a, uint32_t begin, uint32_t end)
         min_ms = TSDB_MIN(min_ms, e->t_ms);
         max_ms = TSDB_MAX(max_ms, e->t_ms);
         if (a->log) {
-            log_float(a, s, local, e->t_ms, 0, e->value);
+            log_packed(a, s, local, e->t_ms, e->value, &packed);
         }
     }
     apply_group_end(a);

@@ -128,7 +128,8 @@ enum head_append_outcome head_append(struct head_partition *p, uint32_t local, i
     struct head_series *s = head_hot(p, local);
     bool plain = kind == TSDB_SAMPLE_FLOAT && start_ms == 0;
     enum head_append_outcome outcome = HEAD_APPENDED;
-    if (!(plain && head_append_fast(&p->front, s, t_ms, value))) {
+    struct head_packed packed;
+    if (!(plain && head_append_fast(&p->front, s, t_ms, value, &packed))) {
         outcome = append_slow(p, s, local, t_ms, start_ms, kind, value);
     }
     if (outcome == HEAD_APPENDED || outcome == HEAD_APPENDED_OUT_OF_ORDER) {

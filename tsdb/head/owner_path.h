@@ -19,6 +19,7 @@
 #define TSDB_HEAD_OWNER_PATH_H
 
 #include "base/assert.h"
+#include "compress/value_pack.h"
 #include "tsdb/head/head.h"
 
 #include <stdatomic.h>
@@ -179,14 +180,23 @@ static inline void head_tail_prefetch(const struct head_series *s)
                        1);
 }
 
-/* The word with one more sample, which is not one more of the open run, in the stream that the word
- * names; 0: it does not fit. (tail.c) */
-uint64_t head_stream_put(uint64_t word, uint32_t ahead_ms, uint64_t bits);
+/* A float as its stream packed it, and what against. */
+struct head_packed {
+    uint64_t base_bits;
+    struct value_packed value;
+};
 
-/* Append a plain float that is newer than all and finds room; false: take head_append. Counts
+/* The word with one more sample, which is not one more of the open run, in the stream that the word names
+ * or in a larger copy of it: then the caller retires the one before, once the new word is published. 0:
+ * it would be too large, or there is no memory (*out_failed). (tail.c) */
+uint64_t head_stream_put(uint64_t word, uint32_t ahead_ms, uint64_t bits,
+                         struct value_packed packed, bool *out_failed);
+void head_stream_retire(struct head_front *f, struct head_tail *t);
+
+/* Append a plain float that is newer than all and of the open chunk; false: take head_append. Counts
  * nothing. */
-static inline bool head_append_fast(const struct head_front *f, struct head_series *s, int64_t t_ms,
-                                    uint64_t bits)
+static inline bool head_append_fast(struct head_front *f, struct head_series *s, int64_t t_ms,
+                                    uint64_t bits, struct head_packed *out)
 {
     /* One comparison for "newer" and "of the same window": what is not newer wraps to a large
      * number. window_left_ms never reaches beyond INT64_MAX, so a sum cannot wrap. */
@@ -200,10 +210,16 @@ static inline bool head_append_fast(const struct head_front *f, struct head_seri
     }
     struct head_tail *t = head_word_tail(word);
     uint64_t next = word + HEAD_TAIL_COUNT_ONE;
-    if (ahead == t->pace_ms && bits == t->data[HEAD_STREAM_LAST_VALUE]) {
+    uint64_t base_bits = t->data[HEAD_STREAM_LAST_VALUE];
+    *out = (struct head_packed){base_bits, {0, VALUE_PACK_SAME, 0}};
+    if (bits != base_bits) {
+        out->value = value_pack(bits, true, base_bits);
+    }
+    if (ahead == t->pace_ms && bits == base_bits) {
         t->run++; /* of at most TSDB_HEAD_CHUNK_SAMPLES_MAX samples */
     } else {
-        next = head_stream_put(word, (uint32_t)ahead, bits);
+        bool failed = false; /* head_append will find the same */
+        next = head_stream_put(word, (uint32_t)ahead, bits, out->value, &failed);
         if (TSDB_UNLIKELY(next == 0)) {
             return false;
         }
@@ -212,6 +228,9 @@ static inline bool head_append_fast(const struct head_front *f, struct head_seri
     /* Release: partner is the load of tail in head/read.c. */
     atomic_store_explicit(&s->tail, next, memory_order_release);
     s->window_left_ms -= (uint32_t)ahead;
+    if (TSDB_UNLIKELY(head_word_tail(next) != t)) {
+        head_stream_retire(f, t);
+    }
     return true;
 }
 

@@ -205,23 +205,78 @@ static struct head_tail *stream_create(const struct head_row *x)
     return t;
 }
 
-uint64_t head_stream_put(uint64_t word, uint32_t ahead_ms, uint64_t bits)
+static struct sample_stream_end stream_end(const struct head_tail *t)
+{
+    return (struct sample_stream_end){t->data[HEAD_STREAM_LAST_VALUE], t->pace_ms, t->run,
+                                      t->off_ms};
+}
+
+static void stream_end_set(struct head_tail *t, const struct sample_stream_end *end)
+{
+    t->data[HEAD_STREAM_LAST_VALUE] = end->value;
+    t->pace_ms = end->pace_ms;
+    t->run = (uint16_t)end->run;
+    t->off_ms = end->off_ms;
+}
+
+/* The next size class of a block. */
+static size_t stream_bytes_next(size_t bytes)
+{
+    return bytes + (bytes < 128 ? 16 : bytes < 256 ? 32 : bytes < 512 ? 64 : 128);
+}
+
+/* A copy with the first `used` bytes of tokens, and room for n more; NULL if that would be too large, or there
+ * is no memory (*out_failed). */
+static struct head_tail *stream_grow(const struct head_tail *t, uint32_t used, uint32_t n,
+                                     bool *out_failed)
+{
+    size_t bytes = tail_bytes(t);
+    while (bytes < STREAM_HEAD_BYTES + used + n) {
+        bytes = stream_bytes_next(bytes);
+    }
+    if (bytes > STREAM_BYTES_MAX) {
+        return NULL;
+    }
+    struct head_tail *grown = stream_alloc(bytes);
+    if (!grown) {
+        *out_failed = true;
+        return NULL;
+    }
+    memcpy(grown->data, t->data, HEAD_STREAM_TOKENS * sizeof t->data[0] + used);
+    return grown;
+}
+
+uint64_t head_stream_put(uint64_t word, uint32_t ahead_ms, uint64_t bits,
+                         struct value_packed packed, bool *out_failed)
 {
     struct head_tail *t = head_word_tail(word);
-    uint8_t token[SAMPLE_STREAM_BYTES_MAX];
-    struct sample_stream_end end = {t->data[HEAD_STREAM_LAST_VALUE], t->pace_ms, t->run, t->off_ms};
-    TSDB_ASSERT(head_tail_is_stream(t) && head_word_count(word) < TSDB_HEAD_CHUNK_SAMPLES_MAX);
-    uint32_t n = sample_stream_put(&end, ahead_ms, bits, token);
     uint32_t used = head_word_used(word);
-    if (n > tail_bytes(t) - STREAM_HEAD_BYTES - used) {
-        return 0;
+    struct sample_stream_end end = stream_end(t);
+    uint8_t token[SAMPLE_STREAM_BYTES_MAX];
+    TSDB_ASSERT(head_tail_is_stream(t) && head_word_count(word) < TSDB_HEAD_CHUNK_SAMPLES_MAX);
+    size_t room = tail_bytes(t) - STREAM_HEAD_BYTES - used;
+    bool in_place = room >= sizeof token;
+    uint32_t n =
+        sample_stream_put(&end, ahead_ms, bits, packed, in_place ? stream_tokens(t) + used : token);
+    uint64_t next = word + HEAD_TAIL_COUNT_ONE + ((uint64_t)n << HEAD_TAIL_USED_SHIFT);
+    if (n > room) {
+        t = stream_grow(t, used, n, out_failed);
+        if (!t) {
+            return 0;
+        }
+        next = (next & ~(HEAD_TAIL_COUNT_ONE - 1)) | (uint64_t)(uintptr_t)t >> 4;
     }
-    memcpy(stream_tokens(t) + used, token, n);
-    t->data[HEAD_STREAM_LAST_VALUE] = bits;
-    t->pace_ms = end.pace_ms;
-    t->run = (uint16_t)end.run;
-    t->off_ms = end.off_ms;
-    return word + HEAD_TAIL_COUNT_ONE + ((uint64_t)n << HEAD_TAIL_USED_SHIFT);
+    if (!in_place) {
+        memcpy(stream_tokens(t) + used, token, n);
+    }
+    stream_end_set(t, &end);
+    return next;
+}
+
+void head_stream_retire(struct head_front *f, struct head_tail *t)
+{
+    /* The front part of a partition, as head_front() gave it. */
+    head_tail_release((struct head_partition *)f, t, false, false);
 }
 
 void head_stream_decode(const struct head_tail *t, uint32_t count, uint32_t used, int64_t *t_ms,
@@ -231,42 +286,6 @@ void head_stream_decode(const struct head_tail *t, uint32_t count, uint32_t used
     t_ms[0] = (int64_t)t->data[HEAD_STREAM_FIRST_T];
     value[0] = t->data[HEAD_STREAM_FIRST_VALUE];
     sample_stream_decode((const uint8_t *)(t->data + HEAD_STREAM_TOKENS), used, count, t_ms, value);
-}
-
-/* The next size class of a block. */
-static size_t stream_bytes_next(size_t bytes)
-{
-    return bytes + (bytes < 128 ? 16 : bytes < 256 ? 32 : bytes < 512 ? 64 : 128);
-}
-
-/* The word's stream in a larger block, with one more sample; 0 if that would be too large, or there is
- * no memory (*out_failed). */
-static uint64_t stream_grow(uint64_t word, uint32_t ahead_ms, uint64_t bits, bool *out_failed)
-{
-    struct head_tail *t = head_word_tail(word);
-    uint32_t used = head_word_used(word);
-    uint8_t token[SAMPLE_STREAM_BYTES_MAX];
-    struct sample_stream_end end = {t->data[HEAD_STREAM_LAST_VALUE], t->pace_ms, t->run, t->off_ms};
-    size_t need = STREAM_HEAD_BYTES + used + sample_stream_put(&end, ahead_ms, bits, token);
-    size_t bytes = tail_bytes(t);
-    *out_failed = false;
-    while (bytes < need) {
-        bytes = stream_bytes_next(bytes);
-    }
-    if (bytes > STREAM_BYTES_MAX) {
-        return 0;
-    }
-    struct head_tail *grown = stream_alloc(bytes);
-    if (!grown) {
-        *out_failed = true;
-        return 0;
-    }
-    grown->pace_ms = t->pace_ms;
-    grown->run = t->run;
-    grown->off_ms = t->off_ms;
-    memcpy(grown->data, t->data, HEAD_STREAM_TOKENS * sizeof t->data[0] + used);
-    uint64_t same = word & ~(HEAD_TAIL_COUNT_ONE - 1);
-    return head_stream_put((uint64_t)(uintptr_t)grown >> 4 | same, ahead_ms, bits);
 }
 
 /* ---- the open tail ---- */
@@ -369,10 +388,9 @@ static bool stream_append(struct head_partition *p, struct head_series *s, uint3
     uint64_t next = 0;
     bool failed = false;
     if (head_word_count(word) < p->front.chunk_samples && ahead <= UINT32_MAX) {
-        next = head_stream_put(word, (uint32_t)ahead, x->value);
-        if (next == 0) {
-            next = stream_grow(word, (uint32_t)ahead, x->value, &failed);
-        }
+        struct value_packed packed =
+            value_pack(x->value, true, head_word_tail(word)->data[HEAD_STREAM_LAST_VALUE]);
+        next = head_stream_put(word, (uint32_t)ahead, x->value, packed, &failed);
     }
     if (failed) {
         return false;

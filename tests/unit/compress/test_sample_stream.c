@@ -30,7 +30,8 @@ static void stream_write(struct rig *r, uint32_t n)
         if (ahead == end.pace_ms && r->value[i] == end.value) {
             end.run++;
         } else {
-            used += sample_stream_put(&end, ahead, r->value[i], r->bytes + used);
+            struct value_packed packed = value_pack(r->value[i], true, end.value);
+            used += sample_stream_put(&end, ahead, r->value[i], packed, r->bytes + used);
         }
         r->used[i + 1] = used;
     }
