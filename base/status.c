@@ -216,3 +216,8 @@ void tsdb_error_clear(struct tsdb_error *err)
         *err = (struct tsdb_error){.status = TSDB_OK};
     }
 }
+
+bool tsdb_error_is_no_space(const struct tsdb_error *err)
+{
+    return err->sys_errno == ENOSPC || err->sys_errno == EDQUOT;
+}

@@ -10,6 +10,7 @@
 
 #include "base/compiler.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct tsdb_arena;
@@ -68,6 +69,8 @@ enum tsdb_status tsdb_error_nomem(struct tsdb_error *err, const char *what);
 enum tsdb_status tsdb_error_prefix(struct tsdb_error *err, enum tsdb_status status,
                                    const char *format, ...) TSDB_PRINTF(3, 4);
 void tsdb_error_clear(struct tsdb_error *err);
+/* Did the system say no because the disk, or what this user may use of it, is full? */
+bool tsdb_error_is_no_space(const struct tsdb_error *err);
 
 #if defined(__clang_analyzer__) && !defined(TSDB_ERROR_DEFINED_HERE)
 /* The analyzer looks into no other file: let it see which status comes back. */

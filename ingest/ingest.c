@@ -161,6 +161,7 @@ static enum tsdb_status check_db(struct ingest *in, struct tsdb_error *err)
     case TSDB_STATE_READY:
         return TSDB_OK;
     case TSDB_STATE_RETRYING:
+    case TSDB_STATE_OUT_OF_SPACE:
         return tsdb_error_prefix(err, TSDB_BUSY, "storage takes no writes just now");
     case TSDB_STATE_READ_ONLY:
         return tsdb_error_prefix(err, TSDB_READ_ONLY, "storage is read-only");
@@ -169,6 +170,7 @@ static enum tsdb_status check_db(struct ingest *in, struct tsdb_error *err)
     case TSDB_STATE_RECOVERING:
         return tsdb_error_set(err, TSDB_BUSY, "storage is replaying its log, try again later");
     case TSDB_STATE_CLOSING:
+    case TSDB_STATE_COUNT:
         break;
     }
     return tsdb_error_set(err, TSDB_BUSY, "server is shutting down, try again later");

@@ -338,9 +338,10 @@ static void wait_for_stop(struct server *s, const sigset_t *signals)
             door_refresh(s->door);
         }
         struct tsdb_error err = {0};
-        if (recovering && tsdb_state(s->db, &err) != TSDB_STATE_RECOVERING) {
+        enum tsdb_state state = tsdb_state_look(s->db, &err);
+        if (recovering && state != TSDB_STATE_RECOVERING) {
             recovering = false;
-            if (tsdb_state(s->db, &err) == TSDB_STATE_FAILED) {
+            if (state == TSDB_STATE_FAILED) {
                 tsdb_log(TSDB_LOG_ERROR, "server", "storage could not be recovered",
                          TSDB_S("err", err.msg));
                 return;

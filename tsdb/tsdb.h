@@ -90,13 +90,20 @@ void tsdb_abandon(struct tsdb *db);
 enum tsdb_state {
     TSDB_STATE_RECOVERING = 0, /* reads and writes answer BUSY */
     TSDB_STATE_READY,
-    TSDB_STATE_RETRYING,  /* the log cannot be written just now: writes answer BUSY, reads go on */
-    TSDB_STATE_READ_ONLY, /* the log failed: writes answer READ_ONLY, reads go on */
-    TSDB_STATE_FAILED,    /* recovery failed; tsdb_state_error says why */
+    TSDB_STATE_RETRYING, /* the log cannot be written just now: writes answer BUSY, reads go on */
+    TSDB_STATE_OUT_OF_SPACE, /* the same, because the disk is full */
+    TSDB_STATE_READ_ONLY,    /* the log failed: writes answer READ_ONLY, reads go on */
+    TSDB_STATE_FAILED,       /* recovery failed; err of tsdb_state says why */
     TSDB_STATE_CLOSING,
+    TSDB_STATE_COUNT
 };
-/* err: the cause of RETRYING, READ_ONLY and FAILED; may be NULL. */
+/* err: the cause of RETRYING, OUT_OF_SPACE, READ_ONLY and FAILED; may be NULL. */
 enum tsdb_state tsdb_state(const struct tsdb *db, struct tsdb_error *err);
+/* "ready", "log_retrying", ...: for logs, metrics and answers. Never NULL. */
+const char *tsdb_state_name(enum tsdb_state state);
+/* tsdb_state, and a log line if it is another one than at the last look. For whoever looks every now and
+ * then; any thread. */
+enum tsdb_state tsdb_state_look(struct tsdb *db, struct tsdb_error *err);
 void tsdb_replay_progress(const struct tsdb *db, uint64_t *out_min, uint64_t *out_max,
                           uint64_t *out_current);
 

@@ -322,6 +322,16 @@ enum wal_state wal_state(const struct wal *w, struct tsdb_error *err)
     return state;
 }
 
+bool wal_out_of_space(const struct wal *w)
+{
+    if (wal_state(w, NULL) != WAL_RETRYING) {
+        return false;
+    }
+    struct tsdb_error cause;
+    cause_copy(w, &cause);
+    return tsdb_error_is_no_space(&cause);
+}
+
 bool wal_read_only(const struct wal *w, struct tsdb_error *err)
 {
     return wal_state(w, NULL) == WAL_READ_ONLY && wal_state(w, err) == WAL_READ_ONLY;

@@ -106,6 +106,8 @@ enum wal_state {
 };
 /* The state and, unless READY, why (err filled: BUSY or READ_ONLY; may be NULL). Any thread. */
 enum wal_state wal_state(const struct wal *w, struct tsdb_error *err);
+/* RETRYING, and the last attempt failed because the disk is full. Any thread. */
+bool wal_out_of_space(const struct wal *w);
 /* Is the log read-only, and why (err filled)? Any thread. */
 bool wal_read_only(const struct wal *w, struct tsdb_error *err);
 

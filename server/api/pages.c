@@ -20,12 +20,12 @@ void page_ready(struct call *c)
         call_text(c, 200, "Tidalite is Ready.\n");
         return;
     }
-    if (state == TSDB_STATE_FAILED) {
-        call_text(c, 503, "Service Unavailable: storage failed to start: %s\n", err.msg);
-    } else if (state == TSDB_STATE_RETRYING || state == TSDB_STATE_READ_ONLY) {
-        call_text(c, 503, "Service Unavailable: storage takes no writes: %s\n", err.msg);
+    if (err.msg[0]) {
+        call_text(c, 503, "Service Unavailable: storage is %s and takes no writes: %s\n",
+                  tsdb_state_name(state), err.msg);
     } else {
-        call_text(c, 503, "Service Unavailable\n");
+        call_text(c, 503, "Service Unavailable: %s\n",
+                  stopping ? tsdb_state_name(TSDB_STATE_CLOSING) : tsdb_state_name(state));
     }
     c->stopping_header = true;
     c->retry_after = "1";

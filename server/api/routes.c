@@ -222,7 +222,7 @@ bool server_ready(struct server *s, bool *out_stopping)
     enum tsdb_state state = tsdb_state(s->db, NULL);
     *out_stopping = atomic_load(&s->stopping) || state == TSDB_STATE_CLOSING;
     return !*out_stopping && (state == TSDB_STATE_READY || state == TSDB_STATE_RETRYING ||
-                              state == TSDB_STATE_READ_ONLY);
+                              state == TSDB_STATE_OUT_OF_SPACE || state == TSDB_STATE_READ_ONLY);
 }
 
 static bool is_form(struct call *c, const char *content_type)

@@ -23,6 +23,7 @@
 struct snapshot {
     struct server *server;
     struct tsdb_stats tsdb;
+    enum tsdb_state state;
     struct ingest_stats ingest;
     struct http_stats http;
     struct door_stats door;
@@ -177,6 +178,14 @@ static void visit_refused(const struct metric *m, const struct visit *v)
     }
 }
 
+static void visit_state(const struct metric *m, const struct visit *v)
+{
+    for (uint32_t i = 0; i < TSDB_STATE_COUNT; i++) {
+        enum tsdb_state state = (enum tsdb_state)i;
+        emit(m, v, tsdb_state_name(state), state == v->now->state);
+    }
+}
+
 static void visit_cache_used(const struct metric *m, const struct visit *v)
 {
     emit(m, v, "l1", (double)v->now->tsdb.l1_bytes_used);
@@ -315,6 +324,8 @@ static const struct metric metrics[] = {
     {"tidalite_ring_full_total", COUNTER,
      "Writes refused because a ring had no room.", FIELD(tsdb.ring_full)},
 
+    {"tidalite_state", GAUGE,
+     "State of storage: 1 for the one that it is in.", .visit = visit_state, .label = "state"},
     {"tidalite_wal_segment", GAUGE,
      "Number of the segment being written.", FIELD(tsdb.wal_segment)},
     {"tidalite_wal_written_bytes_total", COUNTER,
@@ -474,6 +485,7 @@ static void take_snapshot(struct server *s, struct snapshot *out)
     memset(out, 0, sizeof *out);
     out->server = s;
     tsdb_stats_read(s->db, &out->tsdb);
+    out->state = tsdb_state(s->db, NULL);
     ingest_stats_read(s->ingest, &out->ingest);
     /* What the decoders refuse never reaches a head. */
     out->tsdb.rejected[TSDB_REJECT_LABELS] += out->ingest.rejected_labels;

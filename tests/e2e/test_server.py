@@ -191,6 +191,16 @@ def sigterm__clients_gone_after_their_write__exits_0():
 
 
 @suite.case
+def state__each_change__has_a_line_in_the_log():
+    with lib.Tidalite().start() as server:
+        changes = lambda: re.findall(r"state changed.* from=(\w+) to=(\w+)", server.log_tail(1000))  # noqa: E731
+        lib.wait_for("the line", lambda: changes() == [("recovering", "ready")])
+        lib.expect('tidalite_state{state="ready"} 1' in server.client.get("/metrics").text, "no state among the metrics")
+        lib.expect_equal(server.terminate(), 0, "exit status")
+        lib.expect_equal(changes(), [("recovering", "ready"), ("ready", "closing")], "changes in the log")
+
+
+@suite.case
 def quit__post__exits_0():
     with lib.Tidalite(None, "--web.enable-lifecycle").start() as server:
         lib.expect_equal(server.client.request("POST", "/-/quit").status, 200, "POST /-/quit")

@@ -166,6 +166,7 @@ static void engine__each_file_operation_fails_once__goes_on_or_read_only(void **
                 struct tsdb_error err = {0};
                 enum tsdb_state is = tsdb_state(s->h.db, &err);
                 assert_true(is == TSDB_STATE_READY || (is == TSDB_STATE_RETRYING && err.msg[0]) ||
+                            (is == TSDB_STATE_OUT_OF_SPACE && err.msg[0]) ||
                             (is == TSDB_STATE_READ_ONLY && err.msg[0]));
                 went_on += is == TSDB_STATE_READY;
                 mx_check(&s->m, MX_RUNNING);
@@ -192,14 +193,14 @@ static void engine__disk_full_then_freed__refuses_reads_on_and_heals(void **stat
     s = hx_float(1, HX_WALL_MS + 1, 2);
     assert_int_not_equal(hx_put(h, &s, 1, TSDB_DURABILITY_STRICT, NULL), TSDB_OK);
     struct tsdb_error err;
-    assert_int_equal(tsdb_state(h->db, &err), TSDB_STATE_RETRYING);
+    assert_int_equal(tsdb_state(h->db, &err), TSDB_STATE_OUT_OF_SPACE);
     assert_non_null(strstr(err.msg, "No space left"));
     assert_int_equal(hx_put(h, &s, 1, TSDB_DURABILITY_BUFFERED, NULL), TSDB_BUSY);
     assert_true(hx_count(h) >= 1);
     assert_int_not_equal(hx_close(h, &err), TSDB_OK);
     /* A full disk at start: what is there can be read. */
     assert_ok(hx_open(h, &err));
-    assert_int_equal(tsdb_state(h->db, &err), TSDB_STATE_RETRYING);
+    assert_int_equal(tsdb_state(h->db, &err), TSDB_STATE_OUT_OF_SPACE);
     assert_non_null(strstr(err.msg, "No space left"));
     assert_int_equal(hx_put(h, &s, 1, TSDB_DURABILITY_BUFFERED, NULL), TSDB_BUSY);
     assert_int_not_equal(tsdb_checkpoint(h->db, &err), TSDB_OK);

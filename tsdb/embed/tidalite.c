@@ -103,12 +103,14 @@ static enum tsdb_status wait_ready(struct tidalite *t, struct tsdb_error *err)
         switch (tsdb_state(t->db, err)) {
         case TSDB_STATE_READY:
         case TSDB_STATE_RETRYING:
+        case TSDB_STATE_OUT_OF_SPACE:
         case TSDB_STATE_READ_ONLY: /* an append will say so */
             return TSDB_OK;
         case TSDB_STATE_FAILED:
             return err->status != TSDB_OK ? err->status : TSDB_CORRUPT;
         case TSDB_STATE_RECOVERING:
         case TSDB_STATE_CLOSING:
+        case TSDB_STATE_COUNT:
             break;
         }
         tsdb_mutex_lock(&t->lock);

@@ -562,6 +562,7 @@ enum tsdb_status tsdb_stop(struct tsdb *db, struct tsdb_error *err)
     struct db_life *life = db->life;
     recovery_stop(db);
     atomic_store_explicit(&db->state, TSDB_STATE_CLOSING, memory_order_release);
+    (void)tsdb_state_look(db, NULL);
     atomic_store(&life->cancel,
                  1); /* a checkpoint that runs is cut short: a later one follows here */
     db_threads_stop(db);
@@ -625,14 +626,15 @@ enum tsdb_state tsdb_state(const struct tsdb *db, struct tsdb_error *err)
     /* Acquire: partner is the release at the end of recovery. */
     enum tsdb_state state = (enum tsdb_state)atomic_load_explicit(&db->state, memory_order_acquire);
     if (state == TSDB_STATE_READY && db_checkpoint_first(db, err)) {
-        return TSDB_STATE_RETRYING;
+        return tsdb_error_is_no_space(&db->life->error) ? TSDB_STATE_OUT_OF_SPACE
+                                                        : TSDB_STATE_RETRYING;
     }
     if (state == TSDB_STATE_READY) {
         switch (wal_state(db->wal, err)) {
         case WAL_READY:
             return TSDB_STATE_READY;
         case WAL_RETRYING:
-            return TSDB_STATE_RETRYING;
+            return wal_out_of_space(db->wal) ? TSDB_STATE_OUT_OF_SPACE : TSDB_STATE_RETRYING;
         case WAL_READ_ONLY:
             return TSDB_STATE_READ_ONLY;
         }
@@ -641,6 +643,33 @@ enum tsdb_state tsdb_state(const struct tsdb *db, struct tsdb_error *err)
         *err = db->life->error;
     }
     return state;
+}
+
+const char *tsdb_state_name(enum tsdb_state state)
+{
+    static const char *const names[] = {"recovering", "ready",  "log_retrying", "out_of_space",
+                                        "read_only",  "failed", "closing"};
+    static_assert(TSDB_ARRAY_LEN(names) == TSDB_STATE_COUNT, "every state has a name");
+    TSDB_ASSERT((uint32_t)state < TSDB_STATE_COUNT);
+    return names[state];
+}
+
+enum tsdb_state tsdb_state_look(struct tsdb *db, struct tsdb_error *err)
+{
+    struct tsdb_error own;
+    struct tsdb_error *why = err ? err : &own;
+    tsdb_error_clear(why);
+    enum tsdb_state now = tsdb_state(db, why);
+    /* Of two that look at once, one says it. Orders nothing. */
+    uint32_t before =
+        atomic_exchange_explicit(&db->life->state_said, (uint32_t)now, memory_order_relaxed);
+    if (before != (uint32_t)now) {
+        bool well = now == TSDB_STATE_READY || now == TSDB_STATE_CLOSING;
+        tsdb_log(well ? TSDB_LOG_INFO : TSDB_LOG_ERROR, "tsdb", "state changed",
+                 TSDB_S("from", tsdb_state_name((enum tsdb_state)before)),
+                 TSDB_S("to", tsdb_state_name(now)), TSDB_S("reason", why->msg));
+    }
+    return now;
 }
 
 void tsdb_replay_progress(const struct tsdb *db, uint64_t *out_min, uint64_t *out_max,

@@ -52,6 +52,7 @@ struct db_life {
     /* Ids have moved and no checkpoint says so yet: until one does, no write is taken. Set by
      * recovery; cleared (release) by the checkpoint. */
     _Atomic(uint32_t) checkpoint_first;
+    _Atomic(uint32_t) state_said; /* enum tsdb_state, of the last log line about it */
 
     struct recovery_progress progress; /* atomics */
     _Atomic(uint32_t) cancel;          /* recovery and checkpoints stop early */

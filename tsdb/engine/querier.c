@@ -45,6 +45,7 @@ enum tsdb_status tsdb_querier_open(struct tsdb *db, struct tsdb_request *request
     switch ((enum tsdb_state)atomic_load_explicit(&db->state, memory_order_acquire)) {
     case TSDB_STATE_READY:
     case TSDB_STATE_RETRYING:
+    case TSDB_STATE_OUT_OF_SPACE:
     case TSDB_STATE_READ_ONLY:
         break;
     case TSDB_STATE_RECOVERING:
@@ -52,6 +53,7 @@ enum tsdb_status tsdb_querier_open(struct tsdb *db, struct tsdb_request *request
     case TSDB_STATE_FAILED:
         return tsdb_error_set(err, TSDB_BUSY, "recovery failed");
     case TSDB_STATE_CLOSING:
+    case TSDB_STATE_COUNT:
         return tsdb_error_set(err, TSDB_BUSY, "shutting down");
     }
     struct tsdb_querier *q = tsdb_mem_alloc(TSDB_MEM_QUERY, sizeof *q);

@@ -103,7 +103,9 @@ static enum tsdb_status submit_check(const struct tsdb *db, struct tsdb_error *e
         return tsdb_error_set(err, TSDB_BUSY, "recovering, try again later");
     case TSDB_STATE_CLOSING:
         return tsdb_error_set(err, TSDB_BUSY, "shutting down");
-    case TSDB_STATE_RETRYING: /* never stored: tsdb_state looks */
+    case TSDB_STATE_RETRYING: /* these are never stored: tsdb_state looks */
+    case TSDB_STATE_OUT_OF_SPACE:
+    case TSDB_STATE_COUNT:
     case TSDB_STATE_FAILED:
     case TSDB_STATE_READ_ONLY:
         (void)tsdb_state(db, err); /* knows the cause */

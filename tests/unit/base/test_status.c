@@ -39,6 +39,22 @@ static void error_set__format__fills_and_returns_the_status(void **state)
     assert_int_equal(err.pos, 40);
 }
 
+static void error_is_no_space__full_disk_or_quota__true(void **state)
+{
+    (void)state;
+    static const int full[] = {ENOSPC, EDQUOT};
+    struct tsdb_error err;
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(full); i++) {
+        (void)tsdb_error_set_errno(&err, full[i], "write x");
+        (void)tsdb_error_prefix(&err, TSDB_IO, "log");
+        assert_true(tsdb_error_is_no_space(&err));
+    }
+    (void)tsdb_error_set_errno(&err, EIO, "write x");
+    assert_false(tsdb_error_is_no_space(&err));
+    (void)tsdb_error_set(&err, TSDB_BUSY, "No space left on device");
+    assert_false(tsdb_error_is_no_space(&err));
+}
+
 static void error_set__null_error__returns_the_status(void **state)
 {
     (void)state;
@@ -187,6 +203,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(error_set_whole__no_room__is_cut),
     cmocka_unit_test(status_name__every_status__distinct_lower_case),
     cmocka_unit_test(error_set__format__fills_and_returns_the_status),
+    cmocka_unit_test(error_is_no_space__full_disk_or_quota__true),
     cmocka_unit_test(error_set__null_error__returns_the_status),
     cmocka_unit_test(error_set__own_message_as_argument__is_kept),
     cmocka_unit_test(error_set__too_long__is_cut_between_characters),

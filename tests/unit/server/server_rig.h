@@ -247,6 +247,17 @@ static inline void expect_get(const char *path, int status, const char *body)
     expect("GET", path, NULL, NULL, status, body);
 }
 
+/* The body has the part. */
+static inline void expect_part(const char *path, int status, const char *part)
+{
+    struct http_answer a;
+    http_client_once(port, "GET", path, NULL, NULL, 0, &a);
+    if (a.status != status || !strstr(a.body, part)) {
+        fail_msg("GET %s\n  got %d %s\n want %d ...%s...", path, a.status, a.body, status, part);
+    }
+    http_answer_free(&a);
+}
+
 struct path_case {
     const char *path;
     int status;

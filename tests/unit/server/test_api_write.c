@@ -469,16 +469,6 @@ static void write__client_ends_with_its_last_bytes__budget_is_given_back(void **
     write_sample("next", T0, 1, 204, NULL);
 }
 
-static void expect_part(const char *path, int status, const char *part)
-{
-    struct http_answer a;
-    http_client_once(port, "GET", path, NULL, NULL, 0, &a);
-    if (a.status != status || !strstr(a.body, part)) {
-        fail_msg("GET %s\n  got %d %s\n want %d ...%s...", path, a.status, a.body, status, part);
-    }
-    http_answer_free(&a);
-}
-
 static void write__disk_fails_for_a_while__is_503_and_heals(void **state)
 {
     (void)state;
@@ -498,7 +488,10 @@ static void write__disk_fails_for_a_while__is_503_and_heals(void **state)
     assert_true(strlen(a.body) > 10);
     http_answer_free(&a);
     expect_get("/api/v1/query?query=b", 200, NULL);
-    expect_part("/-/ready", 503, "takes no writes");
+    expect_part("/-/ready", 503, "storage is out_of_space and takes no writes");
+    expect_part("/-/ready", 503, "No space left");
+    expect_part("/metrics", 200, "\ntidalite_state{state=\"out_of_space\"} 1\n");
+    expect_part("/metrics", 200, "\ntidalite_state{state=\"ready\"} 0\n");
     expect_part("/metrics", 200, "\ntidalite_wal_state 1\n");
     /* Room again: nobody restarts anything. */
     tsdb_fs_sim_fault(disk, TSDB_FAULT_NONE, 1, 1);
@@ -511,6 +504,8 @@ static void write__disk_fails_for_a_while__is_503_and_heals(void **state)
     body_deinit(&b);
     expect_get("/-/ready", 200, NULL);
     expect_part("/metrics", 200, "\ntidalite_wal_state 0\n");
+    expect_part("/metrics", 200, "\ntidalite_state{state=\"out_of_space\"} 0\n");
+    expect_part("/metrics", 200, "\ntidalite_state{state=\"ready\"} 1\n");
 }
 
 /* Several connections write at once, each its own series; all that was acknowledged is there. */

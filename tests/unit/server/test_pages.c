@@ -144,6 +144,7 @@ static void stopping__api_and_ready__say_so(void **state)
         assert_string_equal(v, "true");
         http_answer_free(&a);
     }
+    expect_part("/-/ready", 503, "Service Unavailable: closing");
     expect_get("/-/healthy", 200, NULL);
     expect_get("/api/v1/status/walreplay", 200, NULL);
     expect_get("/metrics", 200, NULL);

@@ -207,7 +207,7 @@ static void tsdb_open__ids_moved_and_disk_full__serves_and_heals(void **state)
     hx_die(h, true);
     tsdb_fs_sim_fault(h->sim, TSDB_FAULT_ENOSPC, 1, UINT64_MAX / 2);
     open_ok(h);
-    assert_int_equal(tsdb_state(h->db, &err), TSDB_STATE_RETRYING);
+    assert_int_equal(tsdb_state(h->db, &err), TSDB_STATE_OUT_OF_SPACE);
     assert_non_null(strstr(err.msg, "No space left"));
     assert_true(hx_count(h) > 50);
     s = hx_float(1, HX_WALL_MS, 1);

@@ -222,6 +222,7 @@ static void tsdb_write_submit__log_failed__says_busy_and_reads_go_on(void **stat
     assert_int_equal(err.status, TSDB_BUSY);
     assert_true(strlen(err.msg) > 0);
     assert_int_equal(f->b[2].done, 0);
+    assert_int_equal(tsdb_state(f->db, NULL), TSDB_STATE_RETRYING); /* and not OUT_OF_SPACE */
     assert_true(count_series(f) >= 5);
 }
 
