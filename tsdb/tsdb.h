@@ -195,8 +195,8 @@ enum tsdb_status tsdb_series_read(struct tsdb_querier *q, tsdb_series_ref ref,
  * taken coarsely (a superset is allowed: names and values without selectors are all that the blocks
  * have). limit 0 = none; *out_truncated says whether there was
  * more. With selectors, and for series, the search ends one beyond the limit: some of the strings
- * (series), sorted; names and values without selectors are the first ones. Strings from the arena
- * or borrowed until the querier closes. */
+ * (series), sorted; names and values without selectors are the first ones, in memory that goes by the
+ * limit. Strings from the arena or borrowed until the querier closes. */
 struct tsdb_selector {
     const struct tsdb_matcher *matchers;
     uint32_t count;

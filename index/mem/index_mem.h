@@ -102,12 +102,15 @@ enum tsdb_status index_mem_select(const struct index_mem *ix,
 /* Visit every distinct label name / every distinct value of a name that at least one series has.
  * Stops when fn is false. */
 typedef bool (*index_string_fn)(void *arg, const char *s, uint32_t len);
-/* Which series count; of a value they are asked from the newest on, until one does. */
+/* Which strings, and which series, count; either may be NULL, for all. A string's series are asked
+ * only if the string counts, from the newest on, until one does. */
 struct index_wanted {
-    bool (*fn)(void *arg, uint32_t local);
-    void *arg;
+    index_string_fn text;
+    void *text_arg;
+    bool (*series)(void *arg, uint32_t local);
+    void *series_arg;
 };
-/* wanted NULL: all series count. */
+/* wanted NULL: all count. */
 void index_mem_names(const struct index_mem *ix, const struct index_wanted *wanted,
                      index_string_fn fn, void *arg);
 void index_mem_values(const struct index_mem *ix, const char *name, uint32_t name_len,

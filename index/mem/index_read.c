@@ -89,16 +89,21 @@ uint64_t index_mem_hash(const struct index_mem *ix, uint32_t local)
 
 /* ---- names and values ---- */
 
+static bool text_counts(const struct index_wanted *wanted, const struct index_symbol *s)
+{
+    return !wanted || !wanted->text || wanted->text(wanted->text_arg, s->bytes, s->len);
+}
+
 static bool pair_is_used(const struct index_mem *ix, const struct index_pair *p, uint32_t bound,
                          const struct index_wanted *wanted)
 {
     uint32_t scratch[INDEX_POSTINGS_INLINE_MAX];
-    if (!wanted) {
+    if (!wanted || !wanted->series) {
         return index_postings_any(&p->postings, bound);
     }
     struct index_postings_view v = index_postings_get(&p->postings, bound, scratch);
     for (uint32_t i = v.count; i-- > 0;) {
-        if (wanted->fn(wanted->arg, index_row_local(ix, v.ids[i]))) {
+        if (wanted->series(wanted->series_arg, index_row_local(ix, v.ids[i]))) {
             return true;
         }
     }
@@ -127,7 +132,8 @@ void index_mem_names(const struct index_mem *ix, const struct index_wanted *want
     while (name != INDEX_NONE) {
         const struct index_name *n = index_name_at(ix, name);
         const struct index_symbol *s = index_symbols_at(&ix->symbols, n->symbol);
-        if (name_is_used(ix, n, bound, wanted) && !fn(arg, s->bytes, s->len)) {
+        if (text_counts(wanted, s) && name_is_used(ix, n, bound, wanted) &&
+            !fn(arg, s->bytes, s->len)) {
             return;
         }
         name = n->next;
@@ -146,7 +152,8 @@ void index_mem_values(const struct index_mem *ix, const char *name, uint32_t nam
     while (pair != INDEX_NONE) {
         const struct index_pair *p = index_pair_at(ix, pair);
         const struct index_symbol *s = index_symbols_at(&ix->symbols, p->value);
-        if (pair_is_used(ix, p, bound, wanted) && !fn(arg, s->bytes, s->len)) {
+        if (text_counts(wanted, s) && pair_is_used(ix, p, bound, wanted) &&
+            !fn(arg, s->bytes, s->len)) {
             return;
         }
         pair = p->next;

@@ -6,7 +6,9 @@
 #include <string.h>
 
 #define STRINGS_CAP_FIRST  64u
-#define LABELS_ARENA_BYTES 4096u /* of one series */
+#define FIRST_MIN          64u        /* a cut pays from here on */
+#define FIRST_MAX          (1u << 28) /* limits from here on are as none */
+#define LABELS_ARENA_BYTES 4096u      /* of one series */
 
 /* ---- distinct strings ---- */
 
@@ -18,6 +20,9 @@ struct strings {
     uint32_t *table;                 /* [cap]: index + 1, 0 = free */
     uint32_t cap, count;
     uint32_t stop_at; /* 0: never */
+    uint32_t first;   /* only so many are wanted, those that sort first; 0: all */
+    bool bounded;     /* as many were seen: what sorts behind `bound` is not among them */
+    struct tsdb_slice bound;
     bool failed;
 };
 
@@ -42,6 +47,15 @@ static uint32_t *strings_slot(const struct strings *s, const char *str, uint32_t
     }
 }
 
+static void strings_index(struct strings *s)
+{
+    memset(s->table, 0, s->cap * sizeof s->table[0]);
+    for (uint32_t i = 0; i < s->count; i++) {
+        const struct tsdb_slice *item = &s->items[i];
+        *strings_slot(s, (const char *)item->data, (uint32_t)item->len) = i + 1;
+    }
+}
+
 static bool strings_grow(struct strings *s)
 {
     uint32_t cap = s->cap ? s->cap * 2 : STRINGS_CAP_FIRST;
@@ -50,17 +64,38 @@ static bool strings_grow(struct strings *s)
     if (!items || !table) {
         return false;
     }
-    memset(table, 0, cap * sizeof table[0]);
     if (s->count > 0) {
         memcpy(items, s->items, s->count * sizeof items[0]);
     }
     s->items = items;
     s->table = table;
     s->cap = cap;
-    for (uint32_t i = 0; i < s->count; i++) {
-        *strings_slot(s, (const char *)items[i].data, (uint32_t)items[i].len) = i + 1;
-    }
+    strings_index(s);
     return true;
+}
+
+static int slice_order(const void *a, const void *b)
+{
+    const struct tsdb_slice *x = a;
+    const struct tsdb_slice *y = b;
+    return tsdb_str_compare((const char *)x->data, x->len, (const char *)y->data, y->len);
+}
+
+/* Of twice as many as are wanted, the half that sorts first: the others and all behind them need
+ * not be looked at again. What a string costs is one comparison, but for those that are kept. */
+static void strings_cut(struct strings *s)
+{
+    qsort(s->items, s->count, sizeof s->items[0], slice_order);
+    s->count = s->first;
+    s->bound = s->items[s->first - 1];
+    s->bounded = true;
+    strings_index(s);
+}
+
+/* Could a string be one of the first? */
+static bool strings_want(const struct strings *s, const char *str, uint32_t len)
+{
+    return !s->bounded || tsdb_str_compare(str, len, (const char *)s->bound.data, s->bound.len) < 0;
 }
 
 static bool strings_has(const struct strings *s, const char *str, uint32_t len)
@@ -80,14 +115,10 @@ static bool strings_add(struct strings *s, const char *str, uint32_t len)
         s->items[s->count] = (struct tsdb_slice){(const uint8_t *)str, len};
         *slot = ++s->count;
     }
+    if (s->first > 0 && s->count == 2 * s->first) {
+        strings_cut(s);
+    }
     return s->stop_at == 0 || s->count < s->stop_at;
-}
-
-static int slice_order(const void *a, const void *b)
-{
-    const struct tsdb_slice *x = a;
-    const struct tsdb_slice *y = b;
-    return tsdb_str_compare((const char *)x->data, x->len, (const char *)y->data, y->len);
 }
 
 /* Sorted, cut at the limit, in the caller's arena. */
@@ -127,10 +158,13 @@ struct label_query {
     struct living living;
 };
 
-/* A string that is gone after the call. */
+/* A string that is gone after the call; they come sorted. */
 static bool add_borrowed(void *arg, const char *s, uint32_t len)
 {
     struct strings *strings = arg;
+    if (!strings_want(strings, s, len)) {
+        return false;
+    }
     if (strings_has(strings, s, len)) {
         return true;
     }
@@ -144,21 +178,30 @@ static bool add_string(void *arg, const char *s, uint32_t len)
     return strings_add(arg, s, len);
 }
 
-/* Without selectors: ask the indexes for their strings; of series only the head's are looked at. */
+static bool want_string(void *arg, const char *s, uint32_t len)
+{
+    struct label_query *lq = arg;
+    return living_turn(&lq->living) && strings_want(&lq->strings, s, len);
+}
+
+/* Without selectors: ask the indexes for their strings; of series only the head's are looked at, and
+ * only those of strings that may be in the answer. */
 static enum tsdb_status collect_head(struct label_query *lq, uint32_t partition,
                                      struct tsdb_error *err)
 {
     struct tsdb *db = lq->q->db;
-    const struct index_wanted living = {living_in_head, &lq->living};
-    const struct index_wanted *wanted = lq->living.everything ? NULL : &living;
+    const struct index_wanted wanted = {.text = want_string,
+                                        .text_arg = lq,
+                                        .series = lq->living.everything ? NULL : living_in_head,
+                                        .series_arg = &lq->living};
     lq->living.partition = partition;
     struct tsdb_epoch_guard guard;
     tsdb_epoch_enter(db->epoch, &guard);
     const struct index_mem *ix = querier_index(lq->q, partition)->index;
     if (lq->name) {
-        index_mem_values(ix, lq->name, lq->name_len, wanted, add_string, &lq->strings);
+        index_mem_values(ix, lq->name, lq->name_len, &wanted, add_string, &lq->strings);
     } else {
-        index_mem_names(ix, wanted, add_string, &lq->strings);
+        index_mem_names(ix, &wanted, add_string, &lq->strings);
     }
     tsdb_epoch_exit(db->epoch, &guard);
     if (lq->living.status != TSDB_OK) {
@@ -180,19 +223,21 @@ static enum tsdb_status collect_block(struct label_query *lq, const struct live_
                : tsdb_error_prefix(err, status, "block %s", block_meta(l->block)->ulid);
 }
 
+/* Blocks before heads: theirs come sorted, so that with a limit little of them is read, and most
+ * strings of heads are then known to be none of the first. */
 static enum tsdb_status collect_all(struct label_query *lq, struct tsdb_error *err)
 {
     const struct view *v = lq->q->view;
     enum tsdb_status status = TSDB_OK;
-    for (uint32_t p = 0; status == TSDB_OK && p < TSDB_PARTITIONS && !lq->strings.failed; p++) {
-        status = querier_check(lq->q, 0, err);
-        status = status == TSDB_OK ? collect_head(lq, p, err) : status;
-    }
     for (uint32_t i = 0; status == TSDB_OK && i < v->block_count && !lq->strings.failed; i++) {
         if (blocks_overlaps(v->blocks[i], lq->q->range)) {
             status = querier_check(lq->q, 0, err);
             status = status == TSDB_OK ? collect_block(lq, v->blocks[i], err) : status;
         }
+    }
+    for (uint32_t p = 0; status == TSDB_OK && p < TSDB_PARTITIONS && !lq->strings.failed; p++) {
+        status = querier_check(lq->q, 0, err);
+        status = status == TSDB_OK ? collect_head(lq, p, err) : status;
     }
     return status;
 }
@@ -255,6 +300,7 @@ static enum tsdb_status label_strings(struct label_query *lq, const struct tsdb_
     strings_init(&lq->strings, lq->q, &sel.scratch, arena);
     living_init(&lq->living, lq->q);
     if (selector_count == 0) {
+        lq->strings.first = limit < FIRST_MAX && limit > 0 ? TSDB_MAX(limit + 1, FIRST_MIN) : 0;
         status = collect_all(lq, err);
     } else {
         lq->strings.stop_at = limit > 0 && limit < UINT32_MAX ? limit + 1 : 0;

@@ -17,8 +17,7 @@ void living_deinit(struct living *l)
     tsdb_arena_deinit(&l->scratch);
 }
 
-/* False: do not go on. */
-static bool living_turn(struct living *l)
+bool living_turn(struct living *l)
 {
     if (l->status == TSDB_OK) {
         l->status = querier_check(l->q, l->turns++, &l->err);

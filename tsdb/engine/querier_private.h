@@ -116,6 +116,8 @@ struct living {
 };
 void living_init(struct living *l, struct tsdb_querier *q);
 void living_deinit(struct living *l);
+/* One more look: does the request go on? */
+bool living_turn(struct living *l);
 /* Does the head have samples of series `local` of l->partition? */
 bool living_in_head(void *l, uint32_t local);
 /* Does a series of a selection have samples, in the head or in blocks? */

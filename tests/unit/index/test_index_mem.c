@@ -469,6 +469,50 @@ static bool see_pair(void *arg, const char *name, uint32_t name_len, const char 
     return ++seen->calls != seen->limit;
 }
 
+/* Wants one string, and counts how many series it was asked for. */
+struct picky {
+    const char *text;
+    uint32_t asked;
+};
+
+static bool want_text(void *arg, const char *s, uint32_t len)
+{
+    const struct picky *p = arg;
+    return strlen(p->text) == len && memcmp(p->text, s, len) == 0;
+}
+
+static bool want_series(void *arg, uint32_t local)
+{
+    struct picky *p = arg;
+    (void)local;
+    p->asked++;
+    return true;
+}
+
+static void index_mem_values__strings_that_do_not_count__no_series_of_theirs_is_asked(void **state)
+{
+    (void)state;
+    struct fixture f;
+    small_index(&f);
+    struct picky p = {.text = "x"};
+    struct index_wanted wanted = {want_text, &p, want_series, &p};
+    struct seen seen = {.limit = 0};
+    index_mem_values(f.ix, "a", 1, &wanted, see_string, &seen);
+    assert_string_equal(seen.text, "[x]");
+    assert_int_equal(p.asked, 1);
+    p = (struct picky){.text = "job"};
+    seen = (struct seen){.limit = 0};
+    index_mem_names(f.ix, &wanted, see_string, &seen);
+    assert_string_equal(seen.text, "[job]");
+    assert_int_equal(p.asked, 1);
+    wanted.series = NULL;
+    seen = (struct seen){.limit = 0};
+    index_mem_names(f.ix, &wanted, see_string, &seen);
+    assert_string_equal(seen.text, "[job]");
+    assert_int_equal(p.asked, 1);
+    fixture_deinit(&f);
+}
+
 static void index_mem_names_values_pairs__small_index__lists_each_once(void **state)
 {
     (void)state;
@@ -638,6 +682,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(index_mem_select__no_series__is_empty),
     cmocka_unit_test(index_mem_select__cancelled_or_over_memory__says_so),
     cmocka_unit_test(index_mem_select__random_matchers__agree_with_naive),
+    cmocka_unit_test(index_mem_values__strings_that_do_not_count__no_series_of_theirs_is_asked),
     cmocka_unit_test(index_mem_names_values_pairs__small_index__lists_each_once),
     cmocka_unit_test(index_mem_stats__many_series__accounts_for_all_memory),
     cmocka_unit_test(index_mem_add__each_allocation_fails__all_or_nothing),

@@ -708,6 +708,45 @@ static void flush__chunk_of_the_head_damaged__the_rest_goes_on(void **state)
     assert_int_equal(blocks(h), 1);
 }
 
+/* Values spread over two blocks and the head: the first ones, whatever has them. */
+static void tsdb_label_values__limit__merges_blocks_and_head(void **state)
+{
+    struct hx *h = *state;
+    const uint32_t n = 400;
+    for (uint32_t window = 0; window < 3; window++) {
+        for (uint32_t i = 0; i < n; i++) {
+            if (i % 3 == window || i % 5 == 0) {
+                put_many(h, i, T0 + window * 3 * RANGE, 1000, 1);
+            }
+        }
+        if (window < 2) {
+            flush(h);
+        }
+    }
+    struct tsdb_arena arena;
+    struct tsdb_slice *all;
+    uint32_t all_count;
+    bool cut;
+    struct tsdb_querier *q = NULL;
+    tsdb_arena_init(&arena, TSDB_MEM_OTHER, 4096, NULL);
+    assert_ok(tsdb_querier_open(h->db, NULL, TSDB_TIME_ALL, &q, NULL));
+    assert_ok(tsdb_label_values(q, "i", 1, NULL, 0, 0, &arena, &all, &all_count, &cut, NULL));
+    assert_int_equal(all_count, n);
+    for (uint32_t limit = 1; limit <= n + 1; limit += 19) {
+        struct tsdb_slice *some;
+        uint32_t count;
+        assert_ok(tsdb_label_values(q, "i", 1, NULL, 0, limit, &arena, &some, &count, &cut, NULL));
+        assert_int_equal(count, TSDB_MIN(limit, n));
+        assert_int_equal(cut, limit < n);
+        for (uint32_t i = 0; i < count; i++) {
+            assert_int_equal(some[i].len, all[i].len);
+            assert_memory_equal(some[i].data, all[i].data, all[i].len);
+        }
+    }
+    tsdb_querier_close(q);
+    tsdb_arena_deinit(&arena);
+}
+
 #define T(name) RIG_CASE(name)
 
 static const struct CMUnitTest tests[] = {
@@ -715,6 +754,7 @@ static const struct CMUnitTest tests[] = {
     T(tsdb_flush__again_and_late__further_blocks_hold_what_is_new),
     T(tsdb_series_read__conflict_with_a_block__first_written_wins),
     T(tsdb_series_read__ranges__exactly_their_samples),
+    T(tsdb_label_values__limit__merges_blocks_and_head),
     T(tsdb_querier__across_a_flush__sees_each_sample_once),
     T(tsdb_flush_step__clock__only_what_is_due),
     T(tsdb_flush_step__afterwards__checkpoint_lets_head_files_go),

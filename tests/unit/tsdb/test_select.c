@@ -313,6 +313,51 @@ static void tsdb_label_endpoints__random_selectors__agree_with_the_model(void **
     free(ns);
 }
 
+/* Values in an order of their own, each many times over the limit. */
+static void add_many_values(struct fixture *f, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        char id[16];
+        bool is_new;
+        (void)snprintf(id, sizeof id, "%05u", i * 7919u % n); /* n is no multiple of the prime */
+        struct tsdb_label items[] = {tsdb_label_make(TSDB_METRIC_NAME, "many"),
+                                     tsdb_label_make("id", id)};
+        create(f, &(struct tsdb_labels){items, 2}, &is_new);
+        assert_true(is_new);
+    }
+}
+
+/* The memory of a query is what it holds of 20,000 values: with all of them it would be over. */
+static void tsdb_label_values__limit_of_many__the_first_ones_in_little_memory(void **state)
+{
+    struct fixture *f = *state;
+    const uint32_t n = 20000;
+    struct tsdb_slice *out;
+    uint32_t count;
+    bool cut;
+    add_many_values(f, n);
+    const uint32_t limits[] = {1, 10, 63, 64, 65, 1000, n - 1, n, n + 1, UINT32_MAX, 0};
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(limits); i++) {
+        uint32_t want = limits[i] > 0 ? TSDB_MIN(limits[i], n) : n;
+        f->request.account.limit_bytes = limits[i] > 0 && limits[i] < 1000 ? 128u << 10 : 0;
+        assert_ok(tsdb_label_values(f->q, "id", 2, NULL, 0, limits[i], &f->arena, &out, &count,
+                                    &cut, NULL));
+        assert_int_equal(count, want);
+        assert_int_equal(cut, want < n);
+        for (uint32_t k = 0; k < count; k++) {
+            char id[16];
+            (void)snprintf(id, sizeof id, "%05u", k);
+            assert_int_equal(out[k].len, 5);
+            assert_memory_equal(out[k].data, id, 5);
+        }
+        tsdb_arena_reset(&f->arena);
+    }
+    f->request.account.limit_bytes = 128u << 10;
+    assert_int_equal(
+        tsdb_label_values(f->q, "id", 2, NULL, 0, 0, &f->arena, &out, &count, &cut, NULL),
+        TSDB_LIMIT);
+}
+
 static void tsdb_label_endpoints__limit__cuts_and_says_so(void **state)
 {
     struct fixture *f = *state;
@@ -625,6 +670,7 @@ static void tsdb_metadata_put__many__table_grows(void **state)
 static const struct CMUnitTest tests[] = {
     T(tsdb_select__random_matchers__agree_with_asking_every_series),
     T(tsdb_label_endpoints__random_selectors__agree_with_the_model),
+    T(tsdb_label_values__limit_of_many__the_first_ones_in_little_memory),
     T(tsdb_label_endpoints__limit__cuts_and_says_so),
     T(tsdb_series_labels__each__are_those_it_was_made_with),
     T(tsdb_series_read__range__gives_copies),
