@@ -403,13 +403,32 @@ static bool decode_basic(const char *text, char out[SECRET_BYTES], const char **
     return strlen(out) <= USERS_NAME_MAX && strlen(colon + 1) <= USERS_SECRET_MAX;
 }
 
+static unsigned scopes_of_token(struct door *d, const char *secret, struct door_verdict *v)
+{
+    unsigned scopes = 0;
+    tsdb_mutex_lock(&d->lock);
+    const struct token *t =
+        d->rules.tokens ? tokens_find(d->rules.tokens, secret, strlen(secret)) : NULL;
+    if (t) {
+        scopes = t->scopes;
+        snprintf(v->client, sizeof v->client, "token:%s", t->name);
+    }
+    tsdb_mutex_unlock(&d->lock);
+    return scopes;
+}
+
 static unsigned scopes_of_user(struct door *d, const char *basic, struct door_verdict *v)
 {
     char text[SECRET_BYTES];
     char hash[64];
     const char *password = NULL;
-    if (!decode_basic(basic, text, &password) || !(look_up_user(d, text, hash) & WANTS_USERS)) {
+    if (!decode_basic(basic, text, &password)) {
         return 0;
+    }
+    /* Browsers ask for a name and a password: a token may be the password, whatever the name. */
+    unsigned scopes = scopes_of_token(d, password, v);
+    if (scopes != 0 || !(look_up_user(d, text, hash) & WANTS_USERS)) {
+        return scopes;
     }
     enum users_verdict verdict = users_check(&d->users, text, password, hash[0] ? hash : NULL);
     if (verdict == USERS_BUSY) {
@@ -423,20 +442,6 @@ static unsigned scopes_of_user(struct door *d, const char *basic, struct door_ve
         snprintf(v->client, sizeof v->client, "user:%s", text);
     }
     return verdict == USERS_RIGHT ? ALL_SCOPES : 0;
-}
-
-static unsigned scopes_of_token(struct door *d, const char *secret, struct door_verdict *v)
-{
-    unsigned scopes = 0;
-    tsdb_mutex_lock(&d->lock);
-    const struct token *t =
-        d->rules.tokens ? tokens_find(d->rules.tokens, secret, strlen(secret)) : NULL;
-    if (t) {
-        scopes = t->scopes;
-        snprintf(v->client, sizeof v->client, "token:%s", t->name);
-    }
-    tsdb_mutex_unlock(&d->lock);
-    return scopes;
 }
 
 /* Sets v->status if the request may not come in. */
@@ -464,9 +469,7 @@ static void check_credentials(struct door *d, const struct http_exchange *x, uns
               : need == TSDB_SCOPE_WRITE ? "Forbidden: this needs a token with the scope write\n"
               : need == TSDB_SCOPE_ADMIN ? "Forbidden: this needs a token with the scope admin\n"
                                          : "Forbidden: this needs a token with the scope read\n";
-    v->challenge = known                 ? NULL
-                   : wants & WANTS_USERS ? "Basic realm=\"tidalite\", charset=\"UTF-8\""
-                                         : "Bearer realm=\"tidalite\"";
+    v->challenge = known ? NULL : "Basic realm=\"tidalite\", charset=\"UTF-8\"";
 }
 
 void door_admit(struct door *d, const struct http_exchange *x, unsigned need,

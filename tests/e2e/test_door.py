@@ -108,7 +108,10 @@ def scopes__each_token_on_each_kind_of_route__as_it_says():
                         lib.expect_equal(got.status, 403, f"{name}: {method} {path}")
                         lib.expect(kind in got.text, f"{name}: {path}: {got}")
         got = server.client.request("GET", "/api/v1/query?query=1", None, {})
-        lib.expect_equal((got.status, got.headers.get("WWW-Authenticate", "")[:6]), (401, "Bearer"), "without a token")
+        lib.expect_equal((got.status, got.headers.get("WWW-Authenticate", "")[:5]), (401, "Basic"), "without a token")
+        secret = who["reader"]["Authorization"].split()[1]
+        lib.expect_equal([status(server, "GET", "/", basic(name, secret)) for name in ("", "anybody")], [200, 200], "a token as a browser's password")
+        lib.expect_equal([status(server, "GET", "/", basic("anybody", secret[:-1])), status(server, "POST", "/-/reload", basic("x", secret), b"")], [401, 403], "a wrong one, and its scope")
 
 
 @suite.case
