@@ -4,6 +4,7 @@
 #include "base/alloc.h"
 #include "base/format.h"
 #include "model/labels.h"
+#include "server/config/yaml.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -11,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <yaml.h>
 
 static const char *const sections_ignored[] = {
     "runtime",    "scrape_configs", "scrape_config_files",
@@ -38,19 +38,21 @@ static const char *const global_ignored[] = {"scrape_interval",
                                              "scrape_native_histograms",
                                              "extra_scrape_metrics"};
 
-struct walk {
-    const char *name;
-    yaml_document_t *doc;
-    struct config_file *out;
-    struct tsdb_error *err;
+/* What the walk fills. */
+struct reading {
+    struct config_file *file;
     bool otlp_ignore; /* the list of attributes is ignore_resource_attributes */
 };
 
-static enum tsdb_status complain(const struct walk *w, const yaml_node_t *node, const char *what,
-                                 const char *detail)
+static struct config_file *file_of(const struct yaml_walk *w)
 {
-    return tsdb_error_set(w->err, TSDB_INVALID, "%s:%zu: %s \"%.80s\"", w->name,
-                          node->start_mark.line + 1, what, detail);
+    const struct reading *r = w->out;
+    return r->file;
+}
+
+static struct reading *reading_of(struct yaml_walk *w)
+{
+    return w->out;
 }
 
 static const char *scalar(const yaml_node_t *node)
@@ -74,54 +76,21 @@ static void note_ignored(struct config_file *c, const char *prefix, const char *
     snprintf(c->ignored + used, sizeof c->ignored - used, "%s%s%s", used ? ", " : "", prefix, key);
 }
 
-typedef enum tsdb_status (*key_fn)(struct walk *w, const char *key, const yaml_node_t *key_node,
-                                   const yaml_node_t *value);
-
-/* Each key of a mapping once, with its line in errors. An empty node ("global:") is an empty
- * mapping. */
-static enum tsdb_status each_key(struct walk *w, const yaml_node_t *node, const char *what,
-                                 key_fn fn)
-{
-    if (node->type == YAML_SCALAR_NODE && node->data.scalar.length == 0) {
-        return TSDB_OK;
-    }
-    if (node->type != YAML_MAPPING_NODE) {
-        return complain(w, node, "expected a mapping for", what);
-    }
-    enum tsdb_status status = TSDB_OK;
-    const yaml_node_pair_t *begin = node->data.mapping.pairs.start;
-    for (const yaml_node_pair_t *p = begin; status == TSDB_OK && p < node->data.mapping.pairs.top;
-         p++) {
-        const yaml_node_t *key = yaml_document_get_node(w->doc, p->key);
-        const yaml_node_t *value = yaml_document_get_node(w->doc, p->value);
-        if (key->type != YAML_SCALAR_NODE || key->data.scalar.length != strlen(scalar(key))) {
-            return complain(w, key, "expected plain keys in", what);
-        }
-        for (const yaml_node_pair_t *q = begin; q < p; q++) {
-            if (strcmp(scalar(yaml_document_get_node(w->doc, q->key)), scalar(key)) == 0) {
-                return complain(w, key, "duplicate key", scalar(key));
-            }
-        }
-        status = fn(w, scalar(key), key, value);
-    }
-    return status;
-}
-
-static enum tsdb_status on_external_label(struct walk *w, const char *key,
+static enum tsdb_status on_external_label(struct yaml_walk *w, const char *key,
                                           const yaml_node_t *key_node, const yaml_node_t *value)
 {
-    struct config_file *c = w->out;
+    struct config_file *c = file_of(w);
     if (value->type != YAML_SCALAR_NODE || value->data.scalar.length != strlen(scalar(value))) {
-        return complain(w, value, "expected a text for label", key);
+        return yaml_complain(w, value, "expected a text for label", key);
     }
     if (key[0] == '\0' || !tsdb_utf8_valid(key, strlen(key)) ||
         !tsdb_utf8_valid(scalar(value), strlen(scalar(value)))) {
-        return complain(w, key_node, "not a valid label name or value for", key);
+        return yaml_complain(w, key_node, "not a valid label name or value for", key);
     }
     struct config_label *l;
     if (c->external_count == CONFIG_EXTERNAL_LABELS_MAX || strlen(key) >= sizeof l->name ||
         strlen(scalar(value)) >= sizeof l->value) {
-        return complain(w, key_node, "too many external labels, or too long:", key);
+        return yaml_complain(w, key_node, "too many external labels, or too long:", key);
     }
     uint32_t at = c->external_count++;
     for (; at > 0 && strcmp(c->external[at - 1].name, key) > 0; at--) {
@@ -133,26 +102,26 @@ static enum tsdb_status on_external_label(struct walk *w, const char *key,
     return TSDB_OK;
 }
 
-static enum tsdb_status on_global(struct walk *w, const char *key, const yaml_node_t *key_node,
+static enum tsdb_status on_global(struct yaml_walk *w, const char *key, const yaml_node_t *key_node,
                                   const yaml_node_t *value)
 {
     if (strcmp(key, "external_labels") == 0) {
-        return each_key(w, value, key, on_external_label);
+        return yaml_each_key(w, value, key, on_external_label);
     }
     if (strcmp(key, "evaluation_interval") == 0) {
         int64_t ms = 0;
         if (value->type != YAML_SCALAR_NODE ||
             !tsdb_parse_duration_ms(scalar(value), strlen(scalar(value)), &ms) || ms <= 0) {
-            return complain(w, value, "expected a duration such as 1m for", key);
+            return yaml_complain(w, value, "expected a duration such as 1m for", key);
         }
-        w->out->evaluation_interval_ms = ms;
+        file_of(w)->evaluation_interval_ms = ms;
         return TSDB_OK;
     }
     if (listed(global_ignored, TSDB_ARRAY_LEN(global_ignored), key)) {
-        note_ignored(w->out, "global.", key);
+        note_ignored(file_of(w), "global.", key);
         return TSDB_OK;
     }
-    return complain(w, key_node, "unknown key in global:", key);
+    return yaml_complain(w, key_node, "unknown key in global:", key);
 }
 
 /* ---- otlp ---- */
@@ -176,25 +145,26 @@ static const struct {
      true},
 };
 
-static enum tsdb_status on_attributes(struct walk *w, const char *key, const yaml_node_t *value)
+static enum tsdb_status on_attributes(struct yaml_walk *w, const char *key,
+                                      const yaml_node_t *value)
 {
-    struct config_otlp *o = &w->out->otlp;
+    struct config_otlp *o = &file_of(w)->otlp;
     if (value->type == YAML_SCALAR_NODE && value->data.scalar.length == 0) {
         return TSDB_OK;
     }
     if (value->type != YAML_SEQUENCE_NODE) {
-        return complain(w, value, "expected a list for", key);
+        return yaml_complain(w, value, "expected a list for", key);
     }
     for (const yaml_node_item_t *i = value->data.sequence.items.start;
          i < value->data.sequence.items.top; i++) {
         const yaml_node_t *item = yaml_document_get_node(w->doc, *i);
         if (item->type != YAML_SCALAR_NODE || item->data.scalar.length == 0 ||
             item->data.scalar.length != strlen(scalar(item))) {
-            return complain(w, item, "expected the name of an attribute in", key);
+            return yaml_complain(w, item, "expected the name of an attribute in", key);
         }
         if (o->attribute_count == CONFIG_OTLP_ATTRIBUTES_MAX ||
             item->data.scalar.length >= CONFIG_OTLP_ATTRIBUTE_BYTES_MAX) {
-            return complain(w, item, "too many attributes, or too long:", scalar(item));
+            return yaml_complain(w, item, "too many attributes, or too long:", scalar(item));
         }
         snprintf(o->attributes[o->attribute_count++], CONFIG_OTLP_ATTRIBUTE_BYTES_MAX, "%s",
                  scalar(item));
@@ -202,19 +172,19 @@ static enum tsdb_status on_attributes(struct walk *w, const char *key, const yam
     return TSDB_OK;
 }
 
-static enum tsdb_status on_strategy(struct walk *w, const yaml_node_t *value)
+static enum tsdb_status on_strategy(struct yaml_walk *w, const yaml_node_t *value)
 {
     for (uint32_t i = 0; i < TSDB_ARRAY_LEN(strategies) && value->type == YAML_SCALAR_NODE; i++) {
         if (strcmp(strategies[i], scalar(value)) == 0) {
-            w->out->otlp.strategy = i;
+            file_of(w)->otlp.strategy = i;
             return TSDB_OK;
         }
     }
-    return complain(w, value, "unknown translation_strategy",
-                    value->type == YAML_SCALAR_NODE ? scalar(value) : "");
+    return yaml_complain(w, value, "unknown translation_strategy",
+                         value->type == YAML_SCALAR_NODE ? scalar(value) : "");
 }
 
-static enum tsdb_status on_otlp(struct walk *w, const char *key, const yaml_node_t *key_node,
+static enum tsdb_status on_otlp(struct yaml_walk *w, const char *key, const yaml_node_t *key_node,
                                 const yaml_node_t *value)
 {
     if (strcmp(key, "translation_strategy") == 0) {
@@ -223,51 +193,53 @@ static enum tsdb_status on_otlp(struct walk *w, const char *key, const yaml_node
     if (strcmp(key, "promote_resource_attributes") == 0 ||
         strcmp(key, "ignore_resource_attributes") == 0) {
         bool ignore = key[0] == 'i';
-        if (w->out->otlp.attribute_count > 0 && w->otlp_ignore != ignore) {
-            return complain(w, key_node, "only one of the lists of attributes may be given:", key);
+        if (file_of(w)->otlp.attribute_count > 0 && reading_of(w)->otlp_ignore != ignore) {
+            return yaml_complain(w, key_node,
+                                 "only one of the lists of attributes may be given:", key);
         }
-        w->otlp_ignore = ignore;
+        reading_of(w)->otlp_ignore = ignore;
         return on_attributes(w, key, value);
     }
     for (size_t i = 0; i < TSDB_ARRAY_LEN(otlp_switches); i++) {
         if (strcmp(otlp_switches[i].key, key) == 0) {
             bool on = value->type == YAML_SCALAR_NODE && strcmp(scalar(value), "true") == 0;
             if (!on && (value->type != YAML_SCALAR_NODE || strcmp(scalar(value), "false") != 0)) {
-                return complain(w, value, "expected true or false for", key);
+                return yaml_complain(w, value, "expected true or false for", key);
             }
-            *(bool *)((char *)&w->out->otlp + otlp_switches[i].offset) =
+            *(bool *)((char *)&file_of(w)->otlp + otlp_switches[i].offset) =
                 on != otlp_switches[i].inverted;
             return TSDB_OK;
         }
     }
-    return complain(w, key_node, "unknown key in otlp:", key);
+    return yaml_complain(w, key_node, "unknown key in otlp:", key);
 }
 
-static enum tsdb_status parse_otlp(struct walk *w, const yaml_node_t *value)
+static enum tsdb_status parse_otlp(struct yaml_walk *w, const yaml_node_t *value)
 {
-    enum tsdb_status status = each_key(w, value, "otlp", on_otlp);
-    const struct config_otlp *o = &w->out->otlp;
-    if (status == TSDB_OK && o->attribute_count > 0 && w->otlp_ignore != o->promote_all) {
-        return complain(w, value,
-                        o->promote_all ? "all attributes are promoted, and"
-                                       : "attributes are ignored only with",
-                        o->promote_all ? "promote_resource_attributes is given too"
-                                       : "promote_all_resource_attributes");
+    enum tsdb_status status = yaml_each_key(w, value, "otlp", on_otlp);
+    const struct config_otlp *o = &file_of(w)->otlp;
+    if (status == TSDB_OK && o->attribute_count > 0 &&
+        reading_of(w)->otlp_ignore != o->promote_all) {
+        return yaml_complain(w, value,
+                             o->promote_all ? "all attributes are promoted, and"
+                                            : "attributes are ignored only with",
+                             o->promote_all ? "promote_resource_attributes is given too"
+                                            : "promote_all_resource_attributes");
     }
     return status;
 }
 
 /* ---- storage.tsdb.retention.series ---- */
 
-static enum tsdb_status on_retention_key(struct walk *w, const char *key,
+static enum tsdb_status on_retention_key(struct yaml_walk *w, const char *key,
                                          const yaml_node_t *key_node, const yaml_node_t *value)
 {
-    struct config_retention_rule *r = &w->out->retention[w->out->retention_count];
+    struct config_retention_rule *r = &file_of(w)->retention[file_of(w)->retention_count];
     bool text = value->type == YAML_SCALAR_NODE && value->data.scalar.length > 0 &&
                 value->data.scalar.length == strlen(scalar(value));
     if (strcmp(key, "match") == 0) {
         if (!text || value->data.scalar.length >= sizeof r->match) {
-            return complain(w, value, "expected a selector for", key);
+            return yaml_complain(w, value, "expected a selector for", key);
         }
         snprintf(r->match, sizeof r->match, "%s", scalar(value));
         return TSDB_OK;
@@ -276,119 +248,101 @@ static enum tsdb_status on_retention_key(struct walk *w, const char *key,
         return text && tsdb_parse_duration_ms(scalar(value), strlen(scalar(value)), &r->keep_ms) &&
                        r->keep_ms > 0
                    ? TSDB_OK
-                   : complain(w, value, "expected a duration such as 7d for", key);
+                   : yaml_complain(w, value, "expected a duration such as 7d for", key);
     }
-    return complain(w, key_node, "unknown key in storage.tsdb.retention.series:", key);
+    return yaml_complain(w, key_node, "unknown key in storage.tsdb.retention.series:", key);
 }
 
-static enum tsdb_status parse_retention_series(struct walk *w, const yaml_node_t *list)
+static enum tsdb_status parse_retention_series(struct yaml_walk *w, const yaml_node_t *list)
 {
     if (list->type != YAML_SEQUENCE_NODE) {
-        return complain(w, list, "expected a list for", "series");
+        return yaml_complain(w, list, "expected a list for", "series");
     }
     for (const yaml_node_item_t *i = list->data.sequence.items.start;
          i < list->data.sequence.items.top; i++) {
         const yaml_node_t *node = yaml_document_get_node(w->doc, *i);
-        if (w->out->retention_count == CONFIG_RETENTION_RULES_MAX) {
-            return complain(w, node, "too many rules in", "storage.tsdb.retention.series");
+        if (file_of(w)->retention_count == CONFIG_RETENTION_RULES_MAX) {
+            return yaml_complain(w, node, "too many rules in", "storage.tsdb.retention.series");
         }
-        struct config_retention_rule *r = &w->out->retention[w->out->retention_count];
-        enum tsdb_status status = each_key(w, node, "a rule", on_retention_key);
+        struct config_retention_rule *r = &file_of(w)->retention[file_of(w)->retention_count];
+        enum tsdb_status status = yaml_each_key(w, node, "a rule", on_retention_key);
         if (status != TSDB_OK) {
             return status;
         }
         if (!r->match[0] || r->keep_ms == 0) {
-            return complain(w, node, "a rule needs match and time in", "series");
+            return yaml_complain(w, node, "a rule needs match and time in", "series");
         }
-        w->out->retention_count++;
+        file_of(w)->retention_count++;
     }
     return TSDB_OK;
 }
 
-static enum tsdb_status on_retention(struct walk *w, const char *key, const yaml_node_t *key_node,
-                                     const yaml_node_t *value)
+static enum tsdb_status on_retention(struct yaml_walk *w, const char *key,
+                                     const yaml_node_t *key_node, const yaml_node_t *value)
 {
     (void)key_node;
     if (strcmp(key, "series") == 0) {
         return parse_retention_series(w, value);
     }
-    note_ignored(w->out, "storage.tsdb.retention.", key); /* time and size are flags here */
+    note_ignored(file_of(w), "storage.tsdb.retention.", key); /* time and size are flags here */
     return TSDB_OK;
 }
 
-static enum tsdb_status on_tsdb(struct walk *w, const char *key, const yaml_node_t *key_node,
+static enum tsdb_status on_tsdb(struct yaml_walk *w, const char *key, const yaml_node_t *key_node,
                                 const yaml_node_t *value)
 {
     (void)key_node;
     if (strcmp(key, "retention") == 0) {
-        return each_key(w, value, "storage.tsdb.retention", on_retention);
+        return yaml_each_key(w, value, "storage.tsdb.retention", on_retention);
     }
-    note_ignored(w->out, "storage.tsdb.", key);
+    note_ignored(file_of(w), "storage.tsdb.", key);
     return TSDB_OK;
 }
 
-static enum tsdb_status on_storage(struct walk *w, const char *key, const yaml_node_t *key_node,
-                                   const yaml_node_t *value)
+static enum tsdb_status on_storage(struct yaml_walk *w, const char *key,
+                                   const yaml_node_t *key_node, const yaml_node_t *value)
 {
     (void)key_node;
     if (strcmp(key, "tsdb") == 0) {
-        return each_key(w, value, "storage.tsdb", on_tsdb);
+        return yaml_each_key(w, value, "storage.tsdb", on_tsdb);
     }
-    note_ignored(w->out, "storage.", key);
+    note_ignored(file_of(w), "storage.", key);
     return TSDB_OK;
 }
 
-static enum tsdb_status on_section(struct walk *w, const char *key, const yaml_node_t *key_node,
-                                   const yaml_node_t *value)
+static enum tsdb_status on_section(struct yaml_walk *w, const char *key,
+                                   const yaml_node_t *key_node, const yaml_node_t *value)
 {
     if (strcmp(key, "global") == 0) {
-        return each_key(w, value, key, on_global);
+        return yaml_each_key(w, value, key, on_global);
     }
     if (strcmp(key, "otlp") == 0) {
         return parse_otlp(w, value);
     }
     if (strcmp(key, "storage") == 0) {
-        return each_key(w, value, key, on_storage);
+        return yaml_each_key(w, value, key, on_storage);
     }
     if (listed(sections_ignored, TSDB_ARRAY_LEN(sections_ignored), key)) {
-        note_ignored(w->out, "", key);
+        note_ignored(file_of(w), "", key);
         return TSDB_OK;
     }
-    return complain(w, key_node, "unknown key", key);
-}
-
-static enum tsdb_status parse_document(const char *name, yaml_parser_t *parser,
-                                       struct config_file *c, struct tsdb_error *err)
-{
-    yaml_document_t doc;
-    if (!yaml_parser_load(parser, &doc)) {
-        return tsdb_error_set(err, TSDB_INVALID, "%s:%zu: %s", name, parser->problem_mark.line + 1,
-                              parser->problem ? parser->problem : "not valid YAML");
-    }
-    struct walk w = {.name = name, .doc = &doc, .out = c, .err = err};
-    const yaml_node_t *root = yaml_document_get_root_node(&doc);
-    enum tsdb_status status = root ? each_key(&w, root, "the file", on_section) : TSDB_OK;
-    yaml_document_delete(&doc);
-    return status;
+    return yaml_complain(w, key_node, "unknown key", key);
 }
 
 enum tsdb_status config_file_parse(const char *name, const char *text, size_t len,
                                    struct config_file **out, struct tsdb_error *err)
 {
-    if (len > CONFIG_FILE_BYTES_MAX) {
+    if (len > YAML_FILE_BYTES_MAX) {
         return tsdb_error_set(err, TSDB_INVALID, "%s: larger than %u bytes", name,
-                              CONFIG_FILE_BYTES_MAX);
+                              YAML_FILE_BYTES_MAX);
     }
     struct config_file *c = tsdb_mem_alloc_zero(TSDB_MEM_SERVER, sizeof *c);
-    yaml_parser_t parser;
-    if (!c || !yaml_parser_initialize(&parser)) {
-        tsdb_mem_free(TSDB_MEM_SERVER, c, sizeof *c);
+    if (!c) {
         return tsdb_error_nomem(err, "the configuration file");
     }
     c->evaluation_interval_ms = 60000;
-    yaml_parser_set_input_string(&parser, (const unsigned char *)text, len);
-    enum tsdb_status status = parse_document(name, &parser, c, err);
-    yaml_parser_delete(&parser);
+    struct reading reading = {.file = c};
+    enum tsdb_status status = yaml_parse(name, text, len, on_section, &reading, err);
     if (status != TSDB_OK) {
         config_file_destroy(c);
         return status;
@@ -400,21 +354,13 @@ enum tsdb_status config_file_parse(const char *name, const char *text, size_t le
 enum tsdb_status config_file_load(const char *path, struct config_file **out,
                                   struct tsdb_error *err)
 {
-    FILE *f = fopen(path, "rbe");
-    if (!f) {
-        return tsdb_error_set_errno(err, errno, "--config.file %s", path);
+    char *text = NULL;
+    size_t len = 0;
+    enum tsdb_status status = yaml_read_text("config.file", path, &text, &len, err);
+    if (status == TSDB_OK) {
+        status = config_file_parse(path, text, len, out, err);
+        yaml_text_free(text);
     }
-    char *text = tsdb_mem_alloc(TSDB_MEM_SERVER, CONFIG_FILE_BYTES_MAX + 1);
-    if (!text) {
-        fclose(f);
-        return tsdb_error_nomem(err, "the configuration file");
-    }
-    size_t len = fread(text, 1, CONFIG_FILE_BYTES_MAX + 1, f);
-    bool failed = ferror(f) != 0;
-    fclose(f);
-    enum tsdb_status status = failed ? tsdb_error_set(err, TSDB_IO, "%s: cannot be read", path)
-                                     : config_file_parse(path, text, len, out, err);
-    tsdb_mem_free(TSDB_MEM_SERVER, text, CONFIG_FILE_BYTES_MAX + 1);
     return status;
 }
 

@@ -13,7 +13,6 @@
 
 #include <stdbool.h>
 
-#define CONFIG_FILE_BYTES_MAX           (1u << 20)
 #define CONFIG_EXTERNAL_LABELS_MAX      64
 #define CONFIG_OTLP_ATTRIBUTES_MAX      128
 #define CONFIG_OTLP_ATTRIBUTE_BYTES_MAX 128

@@ -2,6 +2,7 @@
 #include "tests/support/test.h"
 
 #include "server/config/config_file.h"
+#include "server/config/yaml.h"
 
 #include <stdio.h>
 
@@ -123,13 +124,13 @@ static void config_file_parse__bad_input__line_and_key(void **state)
 static void config_file_parse__hostile__bounded(void **state)
 {
     (void)state;
-    static char text[CONFIG_FILE_BYTES_MAX + 2];
+    static char text[YAML_FILE_BYTES_MAX + 2];
     struct config_file *c = NULL;
     struct tsdb_error err = {0};
     memset(text, '[', 20000); /* deep nesting */
     assert_int_equal(config_file_parse("p.yml", text, 20000, &c, &err), TSDB_INVALID);
     memset(text, ' ', sizeof text);
-    assert_int_equal(config_file_parse("p.yml", text, CONFIG_FILE_BYTES_MAX + 1, &c, &err),
+    assert_int_equal(config_file_parse("p.yml", text, YAML_FILE_BYTES_MAX + 1, &c, &err),
                      TSDB_INVALID);
     /* An alias bomb: nodes are shared, nothing expands; and a sequence is no mapping. */
     const char *bomb = "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\nglobal: *c\n";
