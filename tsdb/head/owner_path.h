@@ -9,7 +9,7 @@
  *                                                 where they are in a head file
  *
  *   tail   pointer / 16 | count << 44 | bytes of tokens << 53 ──▶ head_tail, of one of two forms:
- *            stream    first time | first value | last value | tokens of compress/sample_stream.h
+ *            stream    first time | last value | first value | tokens of compress/sample_stream.h
  *            columns   t_ms[cap] | value[cap] | start_ms[cap], if any
  *
  * For tsdb/head and the owner's batch (engine/apply.c) only: everybody else goes through head.h.
@@ -60,7 +60,7 @@ struct head_tail {
         uint16_t used; /* stream, once it is sealed: bytes of tokens */
     };
     /* Columns: t_ms[cap], value[cap], and start_ms[cap] with HEAD_TAIL_STARTS. Stream: first time,
-     * first value, last value (the owner's), tokens. */
+     * last value (the owner's), first value, tokens. */
     uint64_t data[];
 };
 #define HEAD_TAIL_STARTS 1u
@@ -69,8 +69,8 @@ struct head_tail {
 #define HEAD_TAIL_STREAM 8u
 enum {
     HEAD_STREAM_FIRST_T,
+    HEAD_STREAM_LAST_VALUE, /* near the header, because an append waits for both */
     HEAD_STREAM_FIRST_VALUE,
-    HEAD_STREAM_LAST_VALUE,
     HEAD_STREAM_TOKENS
 };
 
@@ -169,13 +169,15 @@ static inline void head_hot_prefetch(const struct head_series *s)
 {
     __builtin_prefetch(s, 1);
 }
-/* Second stage, once the hot struct has arrived: the tail's header, and where the next sample goes. */
+/* Second stage, once the hot struct has arrived: the tail's header, the last value (a quarter of the blocks
+ * have it in the next line), and where the next sample goes. */
 static inline void head_tail_prefetch(const struct head_series *s)
 {
     uint64_t word = atomic_load_explicit(&s->tail, memory_order_relaxed);
     /* Of a series without samples this is some address near 0, which a prefetch may name. */
     uintptr_t tail = (uintptr_t)head_word_tail(word);
     __builtin_prefetch((const void *)tail, 1);
+    __builtin_prefetch((const void *)(tail + sizeof(struct head_tail)), 1);
     __builtin_prefetch((const void *)(tail + sizeof(struct head_tail) + 24 + head_word_used(word)),
                        1);
 }
