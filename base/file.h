@@ -66,8 +66,9 @@ struct tsdb_fs_ops {
                              struct tsdb_error *err); /* any order */
     enum tsdb_status (*sync_dir)(void *ctx, const char *dir,
                                  struct tsdb_error *err); /* "" = the root */
-    /* Exclusive advisory lock, held until close(*out) or process end; creates the file. TSDB_BUSY
-     * if it is held. */
+    /* Exclusive advisory lock on a file, which is created, and on the root itself: a file that somebody
+     * removes does not let a second one in. Held until close(*out) or process end. TSDB_BUSY if either
+     * is held. One at a time for each root. */
     enum tsdb_status (*lock)(void *ctx, const char *path, struct tsdb_file **out,
                              struct tsdb_error *err);
     enum tsdb_status (*space)(void *ctx, uint64_t *out_free_bytes, uint64_t *out_total_bytes,
@@ -85,6 +86,10 @@ struct tsdb_fs {
 enum tsdb_status tsdb_fs_real_create(const char *root, struct tsdb_fs *out,
                                      struct tsdb_error *err) TSDB_WUR;
 void tsdb_fs_real_destroy(struct tsdb_fs *fs);
+/* Does the path that fs was made for still lead to its directory? NOT_FOUND: it is gone, has another
+ * name, or another directory has its name. A system that does not say (EACCES, EIO) is no reason. */
+enum tsdb_status tsdb_fs_real_check(const struct tsdb_fs *fs, const char *root,
+                                    struct tsdb_error *err) TSDB_WUR;
 
 /* ---- the simulated disk ----
  * In memory. Keeps for every file what is synced and which writes are not; a directory's entries

@@ -25,6 +25,7 @@
 
 struct tsdb_file {
     int fd;
+    int root_fd;            /* of a lock: the root, locked too; -1: none */
     bool reader;            /* counted in real_fs.readers */
     _Atomic(bool) poisoned; /* a write or sync failed; the log's writer and syncer share a handle */
     size_t path_bytes;      /* with NUL */
@@ -52,6 +53,7 @@ static enum tsdb_status file_create(int fd, const char *path, struct tsdb_file *
         return tsdb_error_nomem(err, "an open file");
     }
     f->fd = fd;
+    f->root_fd = -1;
     f->reader = false;
     f->poisoned = false;
     f->path_bytes = path_bytes;
@@ -147,6 +149,9 @@ static void real_close(void *ctx, struct tsdb_file *f)
         /* Linux frees the descriptor whatever close answers, and errors of old writes are sync's to
          * report. */
         close(f->fd);
+        if (f->root_fd >= 0) {
+            close(f->root_fd);
+        }
         tsdb_mem_free(FILE_CATEGORY, f, sizeof *f + f->path_bytes);
     }
 }
@@ -436,7 +441,35 @@ static enum tsdb_status real_sync_dir(void *ctx, const char *dir, struct tsdb_er
 }
 
 /* flock: the lock belongs to the open file and ends with it, however the process ends; and unlike
- * fcntl's older locks it excludes a second opening by the same process too. */
+ * fcntl's older locks it excludes a second opening by the same process too. 0 or errno. */
+static int lock_fd(int fd)
+{
+    int rc;
+    do {
+        rc = flock(fd, LOCK_EX | LOCK_NB);
+    } while (rc != 0 && errno == EINTR);
+    return rc == 0 ? 0 : errno;
+}
+
+/* The root, opened once more: the lock is to end with f. A file system that cannot lock a directory (NFS
+ * wants it open for writing) is one on which the file alone must do. */
+static enum tsdb_status lock_root(const struct real_fs *fs, struct tsdb_file *f,
+                                  struct tsdb_error *err)
+{
+    int fd = open_retry(fs->root_fd, ".", O_RDONLY | O_DIRECTORY);
+    if (fd < 0) {
+        return tsdb_file_fail(err, errno, "lock", "");
+    }
+    int rc = lock_fd(fd);
+    if (rc == EWOULDBLOCK) {
+        close(fd);
+        return tsdb_error_set(err, TSDB_BUSY, "lock %s: another process holds its directory",
+                              f->path);
+    }
+    f->root_fd = fd;
+    return TSDB_OK;
+}
+
 static enum tsdb_status real_lock(void *ctx, const char *path, struct tsdb_file **out,
                                   struct tsdb_error *err)
 {
@@ -449,18 +482,25 @@ static enum tsdb_status real_lock(void *ctx, const char *path, struct tsdb_file 
     if (fd < 0) {
         return tsdb_file_fail(err, errno, "lock", path);
     }
-    int rc;
-    do {
-        rc = flock(fd, LOCK_EX | LOCK_NB);
-    } while (rc != 0 && errno == EINTR);
+    int rc = lock_fd(fd);
     if (rc != 0) {
-        status = errno == EWOULDBLOCK
+        status = rc == EWOULDBLOCK
                      ? tsdb_error_set(err, TSDB_BUSY, "lock %s: another process holds it", path)
-                     : tsdb_file_fail(err, errno, "lock", path);
+                     : tsdb_file_fail(err, rc, "lock", path);
         close(fd);
         return status;
     }
-    return file_create(fd, path, out, err);
+    struct tsdb_file *f = NULL;
+    status = file_create(fd, path, &f, err);
+    if (status == TSDB_OK) {
+        status = lock_root(fs, f, err);
+    }
+    if (status == TSDB_OK) {
+        *out = f;
+    } else {
+        real_close(ctx, f);
+    }
+    return status;
 }
 
 static enum tsdb_status real_space(void *ctx, uint64_t *out_free_bytes, uint64_t *out_total_bytes,
@@ -551,6 +591,24 @@ enum tsdb_status tsdb_fs_real_create(const char *root, struct tsdb_fs *out, stru
     out->ops = &real_ops;
     out->ctx = fs;
     return TSDB_OK;
+}
+
+enum tsdb_status tsdb_fs_real_check(const struct tsdb_fs *fs, const char *root,
+                                    struct tsdb_error *err)
+{
+    const struct real_fs *real = fs->ctx;
+    struct stat ours;
+    struct stat there;
+    if (stat(root, &there) != 0) {
+        return errno == ENOENT || errno == ENOTDIR
+                   ? tsdb_error_set(err, TSDB_NOT_FOUND, "%s is gone", root)
+                   : TSDB_OK;
+    }
+    if (fstat(real->root_fd, &ours) != 0 ||
+        (ours.st_dev == there.st_dev && ours.st_ino == there.st_ino)) {
+        return TSDB_OK;
+    }
+    return tsdb_error_set(err, TSDB_NOT_FOUND, "%s is another directory now", root);
 }
 
 void tsdb_fs_real_destroy(struct tsdb_fs *fs)

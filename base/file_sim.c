@@ -34,6 +34,7 @@ struct tsdb_fs_sim {
     uint64_t fault_from; /* op_count of the first operation that fails */
     uint64_t fault_count;
     bool halted;
+    const struct tsdb_file *root_holder; /* of the lock */
 };
 
 /* ---- faults ---- */
@@ -121,6 +122,7 @@ static struct tsdb_file *handle_create(struct tsdb_fs_sim *sim, struct tsdb_sim_
 /* The process is gone: its handles answer errors from now on, and its locks are free. */
 static void handles_forget(struct tsdb_fs_sim *sim)
 {
+    sim->root_holder = NULL;
     for (struct tsdb_file *f = sim->handles; f; f = f->next) {
         if (f->inode) {
             f->inode->lock_holder = NULL;
@@ -205,10 +207,11 @@ static enum tsdb_status sim_lock_file(void *ctx, const char *path, struct tsdb_f
     struct tsdb_fs_sim *sim = sim_lock(ctx);
     struct tsdb_sim_found found;
     int rc = open_locked(sim, path, flags, &found);
-    bool busy = rc == 0 && found.node->lock_holder;
+    bool busy = rc == 0 && (found.node->lock_holder || sim->root_holder);
     if (rc == 0 && !busy) {
         *out = handle_create(sim, found.node, flags, path);
         found.node->lock_holder = *out;
+        sim->root_holder = *out;
     }
     status = sim_done(sim, rc, "lock", path, err);
     return busy ? tsdb_error_set(err, TSDB_BUSY, "lock %s: another process holds it", path)
@@ -224,6 +227,9 @@ static void sim_close(void *ctx, struct tsdb_file *f)
     *(f->prev ? &f->prev->next : &sim->handles) = f->next;
     if (f->next) {
         f->next->prev = f->prev;
+    }
+    if (sim->root_holder == f) {
+        sim->root_holder = NULL;
     }
     if (f->inode) {
         if (f->inode->lock_holder == f) {

@@ -328,14 +328,32 @@ static void reload(struct server *s)
     }
 }
 
-/* Until SIGTERM, SIGINT or POST /-/quit. Signals are blocked in every thread and waited for here.
- */
-static void wait_for_stop(struct server *s, const sigset_t *signals)
+/* What is written from now on would be lost: better to say so and end than to acknowledge it. */
+static bool directory_gone(const struct server *s)
+{
+    struct tsdb_error err = {0};
+    enum tsdb_status status = tsdb_fs_real_check(&s->fs, s->options.data_path, &err);
+    if (status == TSDB_OK) {
+        status = tsdb_files_check(s->db, &err);
+    }
+    if (status != TSDB_OK) {
+        tsdb_log(TSDB_LOG_ERROR, "server", "the data directory has disappeared; stopping",
+                 TSDB_S("path", s->options.data_path), TSDB_S("err", err.msg));
+    }
+    return status != TSDB_OK;
+}
+
+/* Until SIGTERM, SIGINT or POST /-/quit. Signals are blocked in every thread and waited for here. False: the
+ * storage failed or is gone. */
+static bool wait_for_stop(struct server *s, const sigset_t *signals)
 {
     bool recovering = true;
     for (uint32_t turn = 0; atomic_load(&s->stopping) == 0; turn++) {
         if (turn % DOOR_TURNS == 0) {
             door_refresh(s->door);
+            if (directory_gone(s)) {
+                return false;
+            }
         }
         struct tsdb_error err = {0};
         enum tsdb_state state = tsdb_state_look(s->db, &err);
@@ -344,20 +362,21 @@ static void wait_for_stop(struct server *s, const sigset_t *signals)
             if (state == TSDB_STATE_FAILED) {
                 tsdb_log(TSDB_LOG_ERROR, "server", "storage could not be recovered",
                          TSDB_S("err", err.msg));
-                return;
+                return false;
             }
         }
         int n = sigtimedwait(signals, NULL, &(struct timespec){.tv_nsec = 100000000});
         if (n == SIGTERM || n == SIGINT) {
             tsdb_log(TSDB_LOG_INFO, "server", "stopping",
                      TSDB_S("signal", n == SIGTERM ? "SIGTERM" : "SIGINT"));
-            return;
+            return true;
         }
         if (n == SIGHUP || atomic_exchange(&s->reload_requested, 0) != 0) {
             reload(s);
         }
     }
     tsdb_log(TSDB_LOG_INFO, "server", "stopping", TSDB_S("request", "/-/quit"));
+    return true;
 }
 
 static enum tsdb_status start_all(struct server *s, struct self_scrape **scrape,
@@ -438,8 +457,7 @@ static int run_server(struct server *s)
         fprintf(stderr, "tidalite: %s\n", err.msg);
     } else {
         print_summary(s);
-        wait_for_stop(s, &signals);
-        failed = tsdb_state(s->db, NULL) == TSDB_STATE_FAILED;
+        failed = !wait_for_stop(s, &signals) || tsdb_state(s->db, NULL) == TSDB_STATE_FAILED;
     }
     give_up_text = give_up_text_of(s->options.durability);
     signal(SIGTERM, on_second_signal);

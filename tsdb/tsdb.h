@@ -104,6 +104,9 @@ const char *tsdb_state_name(enum tsdb_state state);
 /* tsdb_state, and a log line if it is another one than at the last look. For whoever looks every now and
  * then; any thread. */
 enum tsdb_state tsdb_state_look(struct tsdb *db, struct tsdb_error *err);
+/* Are the files of the directory still there? NOT_FOUND: somebody removed them. A disk that does not say is
+ * no reason. */
+enum tsdb_status tsdb_files_check(const struct tsdb *db, struct tsdb_error *err) TSDB_WUR;
 void tsdb_replay_progress(const struct tsdb *db, uint64_t *out_min, uint64_t *out_max,
                           uint64_t *out_current);
 

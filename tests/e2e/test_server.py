@@ -2,8 +2,10 @@
 """The program around the engine: commands, flags, signals, files, own metrics."""
 import gzip
 import json
+import os
 import pathlib
 import re
+import shutil
 import signal
 import socket
 import sys
@@ -111,6 +113,41 @@ def data_directory__locked__second_server_refuses():
         lib.expect("lock" in err.lower() or "in use" in err.lower(), f"the text does not say why: {err!r}")
         lib.expect(server.data in err, f"the text does not name the directory: {err!r}")
         lib.expect_equal(server.client.get("/-/ready").status, 200, "/-/ready of the first server")
+
+
+@suite.case
+def data_directory__its_lock_removed__second_server_refuses():
+    with lib.Tidalite().start() as server:
+        os.unlink(os.path.join(server.data, "LOCK"))
+        code, _, err = lib.run_binary("serve", f"--web.listen-address=127.0.0.1:{lib.free_port()}", f"--storage.tsdb.path={server.data}")
+        lib.expect_equal(code, 1, f"exit status ({err})")
+        lib.expect("another process uses this data directory" in err, f"the text does not say why: {err!r}")
+        lib.expect_equal(server.terminate(), 0, "exit status of the first server")
+    with lib.Tidalite(server.data).start() as server:
+        lib.expect_equal(server.client.get("/-/ready").status, 200, "/-/ready with the lock's file made anew")
+
+
+@suite.case
+def data_directory__gone_under_the_server__said_once_and_exit_1():
+    def replaced(path):
+        os.rename(path, path + "-moved")
+        os.mkdir(path)
+
+    ways = {"removed": shutil.rmtree,
+            "moved away": lambda path: os.rename(path, path + "-moved"),
+            "another in its place": replaced,
+            "emptied": lambda path: [os.unlink(e.path) for e in os.scandir(path) if e.is_file()]}
+    for way, do in ways.items():
+        data = os.path.join(lib.folder(), "data")
+        with lib.Tidalite(data).start() as server:
+            write_some(server, "kept")
+            do(data)
+            lib.expect_equal(server.wait(), 1, f"exit status, {way}")
+            lines = [line for line in server.log_tail(1000).splitlines() if "has disappeared" in line]
+            lib.expect(len(lines) == 1 and data in lines[0], f"{way}: {server.log_tail()}")
+        if os.path.exists(data + "-moved"):  # nothing was lost of what went with it
+            with lib.Tidalite(data + "-moved").start() as server:
+                lib.expect(server.client.query("count_over_time(kept[1h])", time.time()), f"{way}: no samples in the moved directory")
 
 
 @suite.case

@@ -672,6 +672,16 @@ enum tsdb_state tsdb_state_look(struct tsdb *db, struct tsdb_error *err)
     return now;
 }
 
+enum tsdb_status tsdb_files_check(const struct tsdb *db, struct tsdb_error *err)
+{
+    /* Written before open returned, and never again. */
+    const struct tsdb_fs *fs = &db->options.fs;
+    struct tsdb_file_info info;
+    return fs->ops->stat(fs->ctx, DATADIR_VERSION, &info, NULL) == TSDB_NOT_FOUND
+               ? tsdb_error_set(err, TSDB_NOT_FOUND, DATADIR_VERSION " is gone")
+               : TSDB_OK;
+}
+
 void tsdb_replay_progress(const struct tsdb *db, uint64_t *out_min, uint64_t *out_max,
                           uint64_t *out_current)
 {

@@ -563,6 +563,22 @@ static void lock__second_taker__busy_until_closed(void **state)
     assert_content(t, "LOCK", "pid");
 }
 
+static void lock__its_file_removed__still_busy(void **state)
+{
+    const struct table *t = *state;
+    const struct tsdb_fs_ops *ops = t->fs.ops;
+    void *ctx = t->fs.ctx;
+    struct tsdb_file *first = NULL;
+    struct tsdb_file *second = NULL;
+    assert_ok(ops->lock(ctx, "LOCK", &first, NULL));
+    assert_ok(ops->unlink(ctx, "LOCK", NULL));
+    assert_int_equal(ops->lock(ctx, "LOCK", &second, NULL), TSDB_BUSY);
+    assert_null(second);
+    ops->close(ctx, first);
+    assert_ok(ops->lock(ctx, "LOCK", &second, NULL));
+    ops->close(ctx, second);
+}
+
 static void space__plain__free_within_total(void **state)
 {
     const struct table *t = *state;
@@ -716,6 +732,7 @@ static const struct CMUnitTest tests[] = {
     BOTH(directories__make_and_remove__as_documented),
     BOTH(list__entries__each_once_and_stops_when_told),
     BOTH(lock__second_taker__busy_until_closed),
+    BOTH(lock__its_file_removed__still_busy),
     BOTH(space__plain__free_within_total),
     BOTH(file_read_all__limits_and_memory__clean_errors),
     BOTH(file_replace__new_and_existing__content_and_no_tmp),
