@@ -410,7 +410,10 @@ struct tsdb_stats {
     int64_t checkpoint_last_ms; /* wall time; 0 = never */
     uint64_t replay_frames, replay_samples, replay_damage, replay_lost_frames;
     uint64_t replay_lost_log_segments, replay_lost_log_bytes; /* synced once, missing at its end */
+    uint64_t replay_dropped_samples; /* whose series was lost with a frame */
+    uint64_t replay_lost_chunks;     /* of head files that are not readable */
     int64_t replay_duration_ns;
+    uint64_t quarantine_files, quarantine_bytes; /* looked at every ten seconds */
     int64_t open_ms; /* wall time of open */
 };
 void tsdb_stats_read(struct tsdb *db, struct tsdb_stats *out);

@@ -78,6 +78,24 @@ static void put_time(struct tsdb_buf *out, const char *key, int64_t ms)
     put_pair(out, key, text);
 }
 
+/* What the storage can do now, what it found missing at its start, and what a person may look at. */
+static void put_storage(struct server *s, const struct tsdb_stats *st, struct tsdb_buf *out)
+{
+    struct tsdb_error err = {0};
+    enum tsdb_state state = tsdb_state(s->db, &err);
+    tsdb_buf_put_str(out, ",\"storage\":{");
+    put_pair(out, "state", tsdb_state_name(state));
+    put_pair(out, "reason", err.msg);
+    tsdb_buf_printf(out,
+                    ",\"lostAtStart\":{\"frames\":%" PRIu64 ",\"samples\":%" PRIu64
+                    ",\"chunks\":%" PRIu64 ",\"damagedRanges\":%" PRIu64 ",\"logSegments\":%" PRIu64
+                    ",\"logBytes\":%" PRIu64 "}",
+                    st->replay_lost_frames, st->replay_dropped_samples, st->replay_lost_chunks,
+                    st->replay_damage, st->replay_lost_log_segments, st->replay_lost_log_bytes);
+    tsdb_buf_printf(out, ",\"quarantine\":{\"files\":%" PRIu64 ",\"bytes\":%" PRIu64 "}}",
+                    st->quarantine_files, st->quarantine_bytes);
+}
+
 static void put_runtimeinfo(struct server *s, struct tsdb_buf *out)
 {
     char cwd[4096];
@@ -108,6 +126,7 @@ static void put_runtimeinfo(struct server *s, struct tsdb_buf *out)
     put_pair(out, "GOGC", "");
     put_pair(out, "GODEBUG", "");
     put_pair(out, "storageRetention", retention);
+    put_storage(s, &st, out);
     tsdb_buf_put_u8(out, '}');
 }
 
@@ -221,6 +240,7 @@ static void put_cardinality(struct call *c, const struct tsdb_cardinality *k, ui
               put_list(c, "labelValueCountByLabelName", &k->name_values) &&
               put_list(c, "memoryInBytesByLabelName", &k->name_bytes) &&
               put_list(c, "seriesCountByLabelValuePair", &k->pair_series) && put_refused(c, limit);
+    put_storage(c->server, &st, &c->out);
     tsdb_buf_put_u8(&c->out, '}');
     envelope_success_end(&c->out, NULL, 0);
     if (!ok) {

@@ -953,5 +953,46 @@ def readme__commands_for_a_directory__work_as_they_stand():
     lib.expect_equal(dumped(f"{folder}/data-restored"), dumped(f"{folder}/data"), "what was backed up and brought back")
 
 
+@suite.case
+def quarantine__ls_and_clean__say_what_lies_there_and_remove_what_is_ours():
+    data = made("stopped")
+    lib.expect_equal(tool_json("quarantine", "ls", data), [], "no quarantine yet")
+    block = sorted(os.listdir(os.path.join(data, "blocks")))[0]
+    meta = pathlib.Path(data, "blocks", block, "meta.json")
+    meta.write_bytes(b"{" + meta.read_bytes()[5:])
+    with lib.Tidalite(data, *FLAGS).start() as server:
+        storage = server.client.data("/api/v1/status/runtimeinfo")["storage"]
+        lib.expect_equal((storage["state"], storage["reason"]), ("ready", ""), "state")
+        lib.expect_equal(server.client.data("/api/v1/status/tsdb")["storage"], storage, "the same in status/tsdb")
+        lib.expect(storage["quarantine"]["files"] > 1 and storage["quarantine"]["bytes"] > 0, f"quarantine: {storage}")
+        metrics = server.client.get("/metrics").text
+        lib.expect(f"tidalite_quarantine_files {storage['quarantine']['files']}\n" in metrics, "no such metric")
+        tool("quarantine", "clean", data, code=BUSY)
+        lib.expect_equal(server.terminate(), 0, "exit status")
+    aside = pathlib.Path(data, "quarantine")
+    (aside / "notes.txt").write_text("of a person")
+    (aside / "head-1700000000000-00000007").write_bytes(b"x" * 100)
+    before = listing(data)
+    rows = {r["name"]: r for r in tool_json("quarantine", "ls", data)}
+    lib.expect_equal(listing(data), before, "the directory after ls")
+    lib.expect_equal(set(rows), {block, "notes.txt", "head-1700000000000-00000007"}, "names")
+    lib.expect("block" in rows[block]["why"] and abs(rows[block]["moved"] - lib.now_ms()) < 3_600_000, f"the block: {rows[block]}")
+    lib.expect_equal(rows[block]["files"], storage["quarantine"]["files"], "files of the block")
+    head = rows["head-1700000000000-00000007"]
+    lib.expect_equal((head["moved"], head["files"], head["bytes"]), (1_700_000_000_000, 1, 100), "the head file")
+
+    def clean(*flags):
+        return {r["name"]: r["action"] for r in tool_json("quarantine", "clean", data, *flags)}
+
+    old = {block: "kept", "notes.txt": "kept", "head-1700000000000-00000007": "removed"}
+    lib.expect_equal(clean("--older-than=30d", "--dry-run"), old, "the plan")
+    lib.expect_equal(set(listing(data)), set(before), "names after --dry-run")
+    lib.expect_equal(clean("--older-than=30d"), old, "what is old")
+    lib.expect_equal(clean(), {block: "removed", "notes.txt": "kept"}, "the rest")
+    lib.expect_equal(os.listdir(aside), ["notes.txt"], "what is left")
+    with lib.Tidalite(data, *FLAGS).start() as server:
+        lib.expect_equal(server.client.data("/api/v1/status/runtimeinfo")["storage"]["quarantine"], {"files": 1, "bytes": 11}, "after")
+
+
 if __name__ == "__main__":
     sys.exit(suite.main())

@@ -464,6 +464,7 @@ static enum tsdb_status recover(struct tsdb *db, struct tsdb_error *err)
         db->life->error = *err;
         state = TSDB_STATE_FAILED;
     }
+    db_quarantine_measure(db);
     /* Release: partner is every load of state; whoever sees it sees all that recovery wrote. */
     atomic_store_explicit(&db->state, state, memory_order_release);
     return status;

@@ -118,6 +118,7 @@ struct db_life {
     /* figures, relaxed atomics */
     _Atomic(uint64_t) checkpoints, checkpoint_failures, checkpoint_last_bytes;
     _Atomic(int64_t) checkpoint_last_ms;
+    _Atomic(uint64_t) quarantine_files, quarantine_bytes;
 };
 
 /* ---- threads.c ---- */
@@ -159,6 +160,10 @@ struct db_rules;
 /* A round of retention by matcher, if one is due. Caller holds block_work. */
 enum tsdb_status db_rules_step(struct tsdb *db, int64_t now_ns, struct tsdb_error *err) TSDB_WUR;
 void db_rules_free(struct db_rules *r); /* NULL is fine */
+
+/* ---- stats.c ---- */
+/* Look how much lies in quarantine/. Where that fails the old figures stay. One caller at a time. */
+void db_quarantine_measure(struct tsdb *db);
 
 /* ---- db.c ---- */
 /* Does a write have to wait for the first checkpoint? Then err is BUSY and says why; may be NULL. */

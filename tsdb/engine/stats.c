@@ -1,4 +1,5 @@
 /* Figures: sums over partitions, rings, log and checkpoints. Any thread, at any time. */
+#include "tsdb/block/quarantine.h"
 #include "tsdb/engine/db_private.h"
 
 #include <stdlib.h>
@@ -60,6 +61,8 @@ static void add_recovered(const struct db_life *life, struct tsdb_stats *out)
     out->replay_lost_log_segments = life->recovered.lost_log_segments;
     out->replay_lost_log_bytes = life->recovered.lost_log_bytes;
     out->replay_lost_frames = life->recovered.lost_frames;
+    out->replay_dropped_samples = life->recovered.dropped_samples;
+    out->replay_lost_chunks = life->recovered.lost_chunks;
     out->replay_duration_ns = life->replay_duration_ns;
 }
 
@@ -129,6 +132,16 @@ static void add_blocks(struct tsdb *db, struct tsdb_stats *out)
     out->l2_bypasses = l2.bypasses;
 }
 
+void db_quarantine_measure(struct tsdb *db)
+{
+    uint64_t files = 0;
+    uint64_t bytes = 0;
+    if (quarantine_measure(&db->options.fs, &files, &bytes, NULL) == TSDB_OK) {
+        atomic_store_explicit(&db->life->quarantine_files, files, memory_order_relaxed);
+        atomic_store_explicit(&db->life->quarantine_bytes, bytes, memory_order_relaxed);
+    }
+}
+
 void tsdb_stats_read(struct tsdb *db, struct tsdb_stats *out)
 {
     struct db_life *life = db->life;
@@ -148,6 +161,8 @@ void tsdb_stats_read(struct tsdb *db, struct tsdb_stats *out)
     out->checkpoint_failures = relaxed(&life->checkpoint_failures);
     out->checkpoint_last_bytes = relaxed(&life->checkpoint_last_bytes);
     out->checkpoint_last_ms = atomic_load_explicit(&life->checkpoint_last_ms, memory_order_relaxed);
+    out->quarantine_files = relaxed(&life->quarantine_files);
+    out->quarantine_bytes = relaxed(&life->quarantine_bytes);
     out->open_ms = life->open_ms;
     /* Acquire: partner is the release at the end of recovery. */
     uint32_t state = atomic_load_explicit(&db->state, memory_order_acquire);

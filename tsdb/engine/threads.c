@@ -12,6 +12,7 @@
 #define SEAL_BUSY_CHUNKS   1024u /* more in one batch: do not wait for the next */
 #define SEAL_IDLE_NS       (INT64_C(1000) * 1000 * 1000) /* chunks gather: a sync for many */
 #define BLOCK_IDLE_NS      (INT64_C(1000) * 1000 * 1000)
+/* Retention, and a look at quarantine/. */
 #define RETENTION_EVERY_NS (INT64_C(10) * 1000 * 1000 * 1000)
 
 static bool is_set(const _Atomic(uint32_t) *flag)
@@ -106,6 +107,7 @@ static void *background_main(void *arg)
         tsdb_metadata_step(db, now_ns);
         if (now_ns >= retention_ns) {
             tsdb_retention_step(db, now_ns);
+            db_quarantine_measure(db);
             retention_ns = now_ns + RETENTION_EVERY_NS;
         }
         if (!is_set(&db->life->stop_background)) {

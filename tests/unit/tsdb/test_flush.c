@@ -252,6 +252,10 @@ static void blocks_open__index_damaged__in_quarantine_the_rest_serves(void **sta
     struct tsdb_file_info info;
     snprintf(path, sizeof path, "quarantine/%s/meta.json", ulid);
     assert_ok(h->options.fs.ops->stat(h->options.fs.ctx, path, &info, NULL));
+    struct tsdb_stats st;
+    tsdb_stats_read(h->db, &st);
+    assert_true(st.quarantine_files > 1); /* all of the block's */
+    assert_true(st.quarantine_bytes > info.size_bytes);
 }
 
 /* The version of a file of pages stands in its trailer, under the CRC of directory and trailer. */
