@@ -20,6 +20,13 @@ static int64_t real_mono_ns(void *ctx)
     return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
+int64_t tsdb_clock_thread_cpu_ns(void)
+{
+    struct timespec ts;
+    TSDB_ASSERT(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts) == 0);
+    return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
 const struct tsdb_clock tsdb_clock_real = {real_wall_ms, real_mono_ns, NULL};
 
 static int64_t sim_wall_ms(void *ctx)

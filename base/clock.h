@@ -18,6 +18,8 @@ static inline int64_t tsdb_clock_mono_ns(const struct tsdb_clock *c)
     return c->mono_ns(c->ctx);
 }
 extern const struct tsdb_clock tsdb_clock_real;
+/* CPU time of the calling thread. For estimates: no test depends on it. */
+int64_t tsdb_clock_thread_cpu_ns(void);
 
 /* A clock that moves when told. Threads: one at a time (the seeded scheduler). */
 struct tsdb_clock_sim {

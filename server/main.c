@@ -179,6 +179,31 @@ static void settle_address(void *arg, uint16_t port)
     }
 }
 
+/* Of the threads for queries, those for cheap ones: a quarter if nobody says. */
+static uint32_t cheap_slots(const struct server_options *o)
+{
+    return o->query_cheap_slots ? o->query_cheap_slots : (o->query_concurrency_max + 3) / 4;
+}
+
+static enum tsdb_status start_workers(struct server *s, uint32_t decoders, struct tsdb_error *err)
+{
+    const struct server_options *o = &s->options;
+    const struct workers_options queries = {.name = "query-worker",
+                                            .threads = o->query_concurrency_max,
+                                            .kept = cheap_slots(o),
+                                            .queue_max = o->query_queue_max};
+    const struct workers_options reads = {
+        .name = "remote-read", .threads = o->read_concurrency_max, .queue_max = o->query_queue_max};
+    /* as many as would decode otherwise; every connection may wait */
+    const struct workers_options writes = {
+        .name = "decoder", .threads = decoders, .queue_max = o->connections_max};
+    enum tsdb_status status = workers_create(&queries, &s->workers, err);
+    if (status == TSDB_OK && reads.threads > 0) {
+        status = workers_create(&reads, &s->readers, err);
+    }
+    return status == TSDB_OK ? workers_create(&writes, &s->decoders, err) : status;
+}
+
 static enum tsdb_status open_http(struct server *s, struct tsdb_error *err)
 {
     uint32_t threads = s->options.http_threads ? s->options.http_threads : default_threads();
@@ -187,15 +212,7 @@ static enum tsdb_status open_http(struct server *s, struct tsdb_error *err)
     if (status != TSDB_OK) {
         return status;
     }
-    status = workers_create("query-worker", s->options.query_concurrency_max,
-                            s->options.query_queue_max, &s->workers, err);
-    if (status == TSDB_OK && s->options.read_concurrency_max > 0) {
-        status = workers_create("remote-read", s->options.read_concurrency_max,
-                                s->options.query_queue_max, &s->readers, err);
-    }
-    if (status == TSDB_OK) { /* as many as would decode otherwise; every connection may wait */
-        status = workers_create("decoder", threads, s->options.connections_max, &s->decoders, err);
-    }
+    status = start_workers(s, threads, err);
     if (status != TSDB_OK) {
         return status;
     }
@@ -412,6 +429,7 @@ static void init_server(struct server *s)
     tsdb_mutex_init(&s->config_lock, TSDB_RANK_SERVER_CONFIG, "config");
     active_init(&s->active);
     asked_init(&s->asked, s->options.query_names_max);
+    costs_init(&s->costs);
     tsdb_account_init(&s->queries, 0, NULL);
     s->query_options = (struct query_options){
         .lookback_ms = s->options.lookback_ms,

@@ -64,6 +64,8 @@ struct call {
     struct tsdb_arena arena; /* charged to request.account */
     struct tsdb_buf form;
     struct params params;
+    bool parsed;    /* they are there */
+    uint64_t shape; /* estimate.h; of work whose parameters were parsed before it was queued */
     struct query_options query_options; /* as they were when it was parsed: reload changes them */
     /* the answer */
     struct tsdb_buf out;

@@ -2,6 +2,7 @@
 
 #include "base/assert.h"
 #include "base/latency.h"
+#include "server/api/estimate.h"
 #include "server/api/handlers.h"
 #include "server/api/origin.h"
 
@@ -21,6 +22,7 @@
 #define API_PREFIX         "/api/v1/"
 #define ACTIVE_PATH        "/api/v1/status/active_queries"
 #define FOREIGN_TEXT       "pages from elsewhere may not change anything here\n"
+#define CLASSIFY_BYTES_MAX 65536u /* of a form */
 #define CANCELLED_IN_QUEUE "query was canceled in query queue"
 #define TIMEOUT_IN_QUEUE   "query timed out in query queue"
 
@@ -448,7 +450,8 @@ static void on_body(void *arg, struct http_exchange *x, const void *data, size_t
     }
 }
 
-static void run_call(struct call *c)
+/* False: the answer says why. */
+static bool parse_call(struct call *c)
 {
     struct tsdb_error err = {0};
     bool form = !(c->route->flags & ROUTE_BODY);
@@ -460,9 +463,25 @@ static void run_call(struct call *c)
         call_fail(c, status, &err);
     } else if (status != TSDB_OK) {
         call_error(c, ENVELOPE_BAD_DATA, "error parsing form values: %s", err.msg);
-    } else {
+    }
+    c->parsed = status == TSDB_OK;
+    return c->parsed;
+}
+
+static void run_call(struct call *c)
+{
+    if (c->parsed || parse_call(c)) {
         c->route->run(c);
     }
+    call_send(c);
+}
+
+/* As above, in a worker, for the next of its shape. */
+static void run_call_and_learn(struct call *c)
+{
+    int64_t begin_ns = tsdb_clock_thread_cpu_ns();
+    c->route->run(c);
+    estimate_learn(c, tsdb_clock_thread_cpu_ns() - begin_ns);
     call_send(c);
 }
 
@@ -476,7 +495,27 @@ static void worker_run(struct work *w)
         call_send(c);
         return;
     }
-    run_call(c);
+    if (c->parsed) {
+        run_call_and_learn(c);
+    } else {
+        run_call(c);
+    }
+}
+
+/* Is it known what a call that is to be queued costs? Long forms are parsed by the worker: here
+ * everybody waits. False: it was answered, they are malformed. */
+static bool classify(struct call *c)
+{
+    c->work.kind = WORK_UNKNOWN;
+    if ((c->route->flags & ROUTE_BODY) || c->form.len > CLASSIFY_BYTES_MAX) {
+        return true;
+    }
+    if (!parse_call(c)) {
+        call_send(c);
+        return false;
+    }
+    c->work.kind = estimate_kind(c);
+    return true;
 }
 
 static void on_complete(void *arg, struct http_exchange *x)
@@ -499,6 +538,9 @@ static void on_complete(void *arg, struct http_exchange *x)
         c->status = 429;
         c->retry_after = "1";
         call_send(c);
+        return;
+    }
+    if (!classify(c)) {
         return;
     }
     c->work.run = worker_run;

@@ -14,7 +14,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#define LABEL_VALUES_MAX  2
+#define LABEL_VALUES_MAX  3
 #define CACHE_FRAME_BYTES 65536.0 /* of the L2 arena; tsdb/chunk/cache_l2.h is not for this room */
 /* Prometheus's answer for an empty head: the greatest time of all, in seconds. */
 #define NO_TIME_SECONDS 9223372036854775.0
@@ -247,6 +247,11 @@ static void visit_layers(const struct metric *m, const struct visit *v)
 #define CACHE(what)                                                                                \
     .label = "cache", .label_values = {"l1", "l2"}, .bytes = BYTES(tsdb.l1_##what),                \
     .offset = {AT(tsdb.l1_##what), AT(tsdb.l2_##what)}
+#define QUERY_KINDS(what)                                                                          \
+    .label = "cost", .label_values = {"cheap", "unknown", "heavy"},                                \
+    .bytes = BYTES(workers.kinds[0].what),                                                         \
+    .offset = {AT(workers.kinds[WORK_CHEAP].what), AT(workers.kinds[WORK_UNKNOWN].what),           \
+               AT(workers.kinds[WORK_HEAVY].what)}
 
 /* clang-format off */
 static const struct metric metrics[] = {
@@ -472,6 +477,15 @@ static const struct metric metrics[] = {
      "Queries taken into the queue.", FIELD(workers.submitted)},
     {"tidalite_query_refused_total", COUNTER,
      "Queries refused because the queue was full.", FIELD(workers.refused)},
+    {"tidalite_query_cost_running", GAUGE,
+     "Queries being evaluated, by what they are known to cost.", QUERY_KINDS(running)},
+    {"tidalite_query_cost_waiting", GAUGE,
+     "Queries waiting for a worker, by what they are known to cost.", QUERY_KINDS(waiting)},
+    {"tidalite_query_cost_submitted_total", COUNTER,
+     "Queries taken into the queue, by what they are known to cost.", QUERY_KINDS(submitted)},
+    {"tidalite_query_cost_refused_total", COUNTER,
+     "Queries refused because the queue was full, by what they are known to cost.",
+     QUERY_KINDS(refused)},
     {"tidalite_remote_read_running", GAUGE, "Remote read calls being answered.", FIELD(readers.running)},
     {"tidalite_remote_read_waiting", GAUGE, "Remote read calls waiting for a thread.",
      FIELD(readers.waiting)},
@@ -527,7 +541,7 @@ static void visit_metric(const struct metric *m, const struct visit *v)
     } else if (!m->label) {
         emit(m, v, NULL, field_value(m, v->now, 0));
     } else {
-        for (size_t i = 0; i < LABEL_VALUES_MAX; i++) {
+        for (size_t i = 0; i < LABEL_VALUES_MAX && m->label_values[i]; i++) {
             emit(m, v, m->label_values[i], field_value(m, v->now, i));
         }
     }

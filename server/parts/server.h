@@ -15,6 +15,7 @@
 #include "server/http/http.h"
 #include "server/parts/active.h"
 #include "server/parts/asked.h"
+#include "server/parts/costs.h"
 #include "server/parts/refusals.h"
 #include "tsdb/tsdb.h"
 
@@ -34,6 +35,7 @@ struct server {
     struct workers *readers;   /* of remote read; NULL: the query workers do it */
     struct active_list active; /* queries being evaluated */
     struct asked asked;        /* metrics that queries asked for */
+    struct costs costs;        /* what queries took */
     struct workers *decoders;  /* large write requests */
     struct door *door;
     struct http_server *http;

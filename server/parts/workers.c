@@ -7,70 +7,145 @@
 
 #include <pthread.h>
 
+/* Work of one kind. */
+struct lane {
+    struct work *head, *tail;
+    struct workers_kind_stats stats;
+};
+
 struct workers {
     /* immutable after create */
-    uint32_t queue_max;
+    uint32_t run_max[WORK_KINDS];  /* of a kind and the costlier ones together */
+    uint32_t wait_max[WORK_KINDS]; /* likewise */
     pthread_t *threads;
     uint32_t thread_cap;
     /* guarded by lock */
     struct tsdb_mutex lock; /* rank SERVER_QUEUE */
     struct tsdb_cond ready;
-    struct work *head TSDB_GUARDED;
-    struct work *tail TSDB_GUARDED;
-    uint32_t waiting TSDB_GUARDED;
-    uint32_t running TSDB_GUARDED;
-    uint64_t submitted TSDB_GUARDED;
-    uint64_t refused TSDB_GUARDED;
+    struct lane lanes[WORK_KINDS] TSDB_GUARDED;
+    uint64_t next_number TSDB_GUARDED;
     bool stopping TSDB_GUARDED;
     /* owned by whoever creates and destroys */
     uint32_t thread_count;
 };
 
-/* The next item, or NULL when it is time to go. finished: the caller has just run one. */
-static struct work *take(struct workers *w, bool finished)
+/* How many of a kind and of the costlier ones wait and run. */
+struct load {
+    uint32_t waiting, running;
+};
+
+static struct load load_from(const struct workers *w, uint32_t kind) TSDB_REQUIRES(w->lock)
+{
+    struct load l = {0};
+    for (uint32_t k = kind; k < WORK_KINDS; k++) {
+        l.waiting += w->lanes[k].stats.waiting;
+        l.running += w->lanes[k].stats.running;
+    }
+    return l;
+}
+
+static bool may_run(const struct workers *w, uint32_t kind) TSDB_REQUIRES(w->lock)
+{
+    for (uint32_t k = 0; k <= kind; k++) {
+        if (load_from(w, k).running >= w->run_max[k]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* An idle thread counts as room: with no queue there is still one item per thread. */
+static bool may_wait(const struct workers *w, uint32_t kind) TSDB_REQUIRES(w->lock)
+{
+    for (uint32_t k = 0; k <= kind; k++) {
+        struct load l = load_from(w, k);
+        if (l.waiting >= w->wait_max[k] + (w->run_max[k] - l.running)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The lane of the oldest item that may run; NULL: none may. */
+static struct lane *lane_next(struct workers *w) TSDB_REQUIRES(w->lock)
+{
+    struct lane *next = NULL;
+    for (uint32_t k = 0; k < WORK_KINDS && may_run(w, k); k++) {
+        struct lane *l = &w->lanes[k];
+        if (l->head && (!next || l->head->number < next->head->number)) {
+            next = l;
+        }
+    }
+    return next;
+}
+
+/* The next item, or NULL when it is time to go. finished: the kind that the caller has just run;
+ * WORK_KINDS for none. At the end, what may not run here runs in the threads that are busy now:
+ * it is those that keep it from running. */
+static struct work *take(struct workers *w, uint32_t finished)
 {
     tsdb_mutex_lock(&w->lock);
-    w->running -= finished;
-    while (!w->head && !w->stopping) {
+    if (finished < WORK_KINDS) {
+        w->lanes[finished].stats.running--;
+    }
+    struct lane *lane = lane_next(w);
+    for (; !lane && !w->stopping; lane = lane_next(w)) {
         (void)tsdb_cond_wait(&w->ready, &w->lock, -1);
     }
-    struct work *item = w->head;
+    struct work *item = lane ? lane->head : NULL;
+    bool more = false;
     if (item) {
-        w->head = item->next;
-        w->tail = w->head ? w->tail : NULL;
-        w->waiting--;
-        w->running++;
+        lane->head = item->next;
+        lane->tail = lane->head ? lane->tail : NULL;
+        lane->stats.waiting--;
+        lane->stats.running++;
+        more = lane_next(w) != NULL;
     }
     tsdb_mutex_unlock(&w->lock);
+    if (more) { /* whom its submit woke may have found it barred */
+        tsdb_cond_signal(&w->ready);
+    }
     return item;
 }
 
 static void *worker_main(void *arg)
 {
     struct workers *w = arg;
-    for (struct work *item = take(w, false); item; item = take(w, true)) {
+    uint32_t kind = WORK_KINDS;
+    for (struct work *item = take(w, kind); item; item = take(w, kind)) {
+        kind = item->kind; /* the item is gone when it has run */
         item->run(item);
     }
     return NULL;
 }
 
-enum tsdb_status workers_create(const char *name, uint32_t threads, uint32_t queue_max,
-                                struct workers **out, struct tsdb_error *err)
+static void set_bounds(struct workers *w, const struct workers_options *o)
 {
-    TSDB_ASSERT(threads >= 1);
+    uint32_t kept = TSDB_MIN(o->kept, o->threads - 1);
+    const uint32_t kept_from[WORK_KINDS] = {0, kept - kept / 2, kept};
+    for (uint32_t k = 0; k < WORK_KINDS; k++) {
+        w->run_max[k] = o->threads - kept_from[k];
+        w->wait_max[k] = o->queue_max - (k > 0 && kept > 0 ? o->queue_max / 4 : 0);
+    }
+}
+
+enum tsdb_status workers_create(const struct workers_options *o, struct workers **out,
+                                struct tsdb_error *err)
+{
+    TSDB_ASSERT(o->threads >= 1);
     struct workers *w = tsdb_mem_alloc_zero(TSDB_MEM_SERVER, sizeof *w);
     if (!w) {
         return tsdb_error_nomem(err, "worker threads");
     }
-    w->queue_max = queue_max;
-    w->thread_cap = threads;
+    set_bounds(w, o);
+    w->thread_cap = o->threads;
     tsdb_mutex_init(&w->lock, TSDB_RANK_SERVER_QUEUE, "workers");
     tsdb_cond_init(&w->ready);
-    w->threads = tsdb_mem_alloc_zero(TSDB_MEM_SERVER, sizeof *w->threads * threads);
+    w->threads = tsdb_mem_alloc_zero(TSDB_MEM_SERVER, sizeof *w->threads * o->threads);
     enum tsdb_status status = w->threads ? TSDB_OK : tsdb_error_nomem(err, "worker threads");
-    while (status == TSDB_OK && w->thread_count < threads) {
-        status = tsdb_thread_start_with(&w->threads[w->thread_count], name, TSDB_QUERY_STACK_BYTES,
-                                        worker_main, w, err);
+    while (status == TSDB_OK && w->thread_count < o->threads) {
+        status = tsdb_thread_start_with(&w->threads[w->thread_count], o->name,
+                                        TSDB_QUERY_STACK_BYTES, worker_main, w, err);
         w->thread_count += status == TSDB_OK;
     }
     if (status != TSDB_OK) {
@@ -101,23 +176,24 @@ void workers_destroy(struct workers *w)
 
 bool workers_submit(struct workers *w, struct work *item)
 {
+    TSDB_ASSERT(item->kind < WORK_KINDS);
     item->next = NULL;
     tsdb_mutex_lock(&w->lock);
     TSDB_ASSERT(!w->stopping);
-    /* An idle thread counts as room: with queue_max 0 there is still one item per thread. */
-    uint32_t room = w->queue_max + (w->thread_cap - TSDB_MIN(w->running, w->thread_cap));
-    bool taken = w->waiting < room;
+    struct lane *lane = &w->lanes[item->kind];
+    bool taken = may_wait(w, item->kind);
     if (taken) {
-        if (w->tail) {
-            w->tail->next = item;
+        item->number = w->next_number++;
+        if (lane->tail) {
+            lane->tail->next = item;
         } else {
-            w->head = item;
+            lane->head = item;
         }
-        w->tail = item;
-        w->waiting++;
-        w->submitted++;
+        lane->tail = item;
+        lane->stats.waiting++;
+        lane->stats.submitted++;
     } else {
-        w->refused++;
+        lane->stats.refused++;
     }
     tsdb_mutex_unlock(&w->lock);
     if (taken) {
@@ -128,11 +204,17 @@ bool workers_submit(struct workers *w, struct work *item)
 
 void workers_stats_read(struct workers *w, struct workers_stats *out)
 {
+    *out = (struct workers_stats){.threads = w->thread_cap};
     tsdb_mutex_lock(&w->lock);
-    *out = (struct workers_stats){.submitted = w->submitted,
-                                  .refused = w->refused,
-                                  .threads = w->thread_cap,
-                                  .waiting = w->waiting,
-                                  .running = w->running};
+    for (uint32_t k = 0; k < WORK_KINDS; k++) {
+        out->kinds[k] = w->lanes[k].stats;
+    }
     tsdb_mutex_unlock(&w->lock);
+    for (uint32_t k = 0; k < WORK_KINDS; k++) {
+        const struct workers_kind_stats *s = &out->kinds[k];
+        out->submitted += s->submitted;
+        out->refused += s->refused;
+        out->waiting += s->waiting;
+        out->running += s->running;
+    }
 }

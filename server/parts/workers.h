@@ -1,6 +1,14 @@
 /* Threads for what a daemon's thread has no time for (queries; large writes): a bounded queue in
  * front of a fixed number of threads.
  *
+ *   kind      known to be   runs on at most               waits in at most
+ *   CHEAP     cheap         all threads                   the whole queue
+ *   UNKNOWN   nothing yet   all but half of those kept    three quarters of it
+ *   HEAVY     costly        all but those kept            three quarters of it
+ *
+ * Bounds of a kind count what is costlier, too. Among those that may run the oldest is next, so that
+ * the costly are not starved either; with no threads kept the queue is one queue.
+ *
  * The work items are the caller's (intrusive link), so that submitting allocates nothing.
  * Invariant: an item that was taken is run exactly once, also during destroy.
  * Threads: submit and stats from any. Lock: SERVER_QUEUE, guards the queue.
@@ -13,16 +21,31 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+enum work_kind {
+    WORK_CHEAP,
+    WORK_UNKNOWN,
+    WORK_HEAVY,
+    WORK_KINDS
+}; /* order matters: by cost */
+
 struct workers;
 struct work {
     void (*run)(struct work *w); /* in a worker thread; afterwards the item is the caller's again */
-    struct work *next;           /* the queue's while it waits */
+    enum work_kind kind;
+    /* the queue's while it waits */
+    struct work *next;
+    uint64_t number;
 };
 
-/* threads >= 1 run at once; at most queue_max more wait. name: of the threads, at most 15
- * characters. NOMEM, IO (thread could not start). */
-enum tsdb_status workers_create(const char *name, uint32_t threads, uint32_t queue_max,
-                                struct workers **out, struct tsdb_error *err) TSDB_WUR;
+struct workers_options {
+    const char *name;   /* of the threads, at most 15 characters */
+    uint32_t threads;   /* run at once; >= 1 */
+    uint32_t kept;      /* of them, for what is cheap; at least one is left for the others */
+    uint32_t queue_max; /* more that wait */
+};
+/* NOMEM, IO (thread could not start). */
+enum tsdb_status workers_create(const struct workers_options *options, struct workers **out,
+                                struct tsdb_error *err) TSDB_WUR;
 /* Runs what is queued, then ends the threads. No submit may come any more. NULL is fine. */
 void workers_destroy(struct workers *w);
 /* False when the queue is full: the item was not taken. */
@@ -31,6 +54,10 @@ bool workers_submit(struct workers *w, struct work *item) TSDB_WUR;
 struct workers_stats {
     uint64_t submitted, refused;
     uint32_t threads, waiting, running;
+    struct workers_kind_stats {
+        uint64_t submitted, refused;
+        uint32_t waiting, running;
+    } kinds[WORK_KINDS];
 };
 void workers_stats_read(struct workers *w, struct workers_stats *out);
 

@@ -184,12 +184,10 @@ void workers_stats_read(struct workers *w, struct workers_stats *out)
     *out = (struct workers_stats){0};
 }
 
-enum tsdb_status workers_create(const char *name, uint32_t threads, uint32_t queue_max,
-                                struct workers **out, struct tsdb_error *err)
+enum tsdb_status workers_create(const struct workers_options *options, struct workers **out,
+                                struct tsdb_error *err)
 {
-    (void)name;
-    (void)threads;
-    (void)queue_max;
+    (void)options;
     (void)out;
     return tsdb_error_set(err, TSDB_UNSUPPORTED, "no threads here");
 }
@@ -520,6 +518,7 @@ static void server_begin(void) TSDB_NO_TSA
                                                   .fill_modifiers = true};
     active_init(&server.active);
     asked_init(&server.asked, 3); /* soon full */
+    costs_init(&server.costs);
     hx_init(&h, 7);
     h.options.exemplars_max = 100;
     TSDB_ASSERT(hx_open(&h, &err) == TSDB_OK);

@@ -90,9 +90,13 @@ static inline void open_http(uint32_t workers, uint32_t queue_max)
                                 .allowed_hosts = "*",
                                 .clock = server.clock};
     assert_ok_err(door_create(&door, &server.door, &err), &err);
-    assert_ok_err(workers_create("test-worker", workers, queue_max, &server.workers, &err), &err);
-    assert_ok_err(workers_create("test-reader", 2, queue_max, &server.readers, &err), &err);
-    assert_ok_err(workers_create("test-decoder", 2, 8, &server.decoders, &err), &err);
+    const struct workers_options queries = {"test-worker", workers,
+                                            server.options.query_cheap_slots, queue_max};
+    const struct workers_options reads = {"test-reader", 2, 0, queue_max};
+    const struct workers_options writes = {"test-decoder", 2, 0, 8};
+    assert_ok_err(workers_create(&queries, &server.workers, &err), &err);
+    assert_ok_err(workers_create(&reads, &server.readers, &err), &err);
+    assert_ok_err(workers_create(&writes, &server.decoders, &err), &err);
     assert_ok_err(http_start(&o, &handlers, &server.http, &err), &err);
     port = http_port(server.http);
 }
@@ -105,6 +109,7 @@ static inline void start_with(uint32_t workers, uint32_t queue_max) TSDB_NO_TSA
     tsdb_mutex_init(&server.config_lock, TSDB_RANK_SERVER_CONFIG, "config");
     active_init(&server.active);
     asked_init(&server.asked, server.options.query_names_max);
+    costs_init(&server.costs);
     tsdb_account_init(&server.queries, 0, NULL);
     server.query_options = (struct query_options){.lookback_ms = server.options.lookback_ms,
                                                   .samples_max = server.options.query_samples_max,

@@ -376,6 +376,73 @@ static void query__queue_full__is_503_and_health_goes_on(void **state)
     }
 }
 
+static void expect_kind(const char *path, enum work_kind kind)
+{
+    struct workers_stats before;
+    struct workers_stats after;
+    workers_stats_read(server.workers, &before);
+    expect_get(path, 200, NULL);
+    workers_stats_read(server.workers, &after);
+    for (uint32_t k = 0; k < WORK_KINDS; k++) {
+        assert_int_equal(after.kinds[k].submitted - before.kinds[k].submitted, k == kind);
+    }
+}
+
+static void query__again__is_known_to_be_cheap_whenever_it_is_asked_for(void **state)
+{
+    (void)state;
+    start();
+    write_sample("a", T0, 1, 204, NULL);
+    expect_kind("/api/v1/query?query=a&time=1700000000", WORK_UNKNOWN);
+    expect_kind("/api/v1/query?query=a&time=1700000060&timeout=5", WORK_CHEAP);
+    expect_kind("/api/v1/query?query=a%2B1&time=1700000000", WORK_UNKNOWN);
+    /* a day by minutes, a minute later; half a year; by hours */
+    expect_kind("/api/v1/query_range?query=a&start=0&end=86400&step=60", WORK_HEAVY);
+    expect_kind("/api/v1/query_range?query=a&start=60&end=86460&step=60", WORK_CHEAP);
+    expect_kind("/api/v1/query_range?query=a&start=0&end=15000000&step=3600", WORK_HEAVY);
+    expect_kind("/api/v1/query_range?query=a&start=0&end=86400&step=3600", WORK_UNKNOWN);
+    expect_kind("/api/v1/labels", WORK_UNKNOWN);
+    expect_kind("/api/v1/labels?start=1600000000&end=1700000100", WORK_UNKNOWN);
+    expect_kind("/api/v1/labels?start=1600000030&end=1700000130", WORK_CHEAP);
+    expect_kind("/api/v1/label/job/values", WORK_UNKNOWN);
+    expect_kind("/api/v1/label/job/values", WORK_CHEAP);
+    expect_kind("/api/v1/label/instance/values", WORK_UNKNOWN);
+}
+
+static void *one_long_query(void *arg)
+{
+    int *status = arg;
+    struct http_answer a;
+    http_client_once(port, "GET", "/api/v1/query_range?query=1&start=0&end=86400&step=60", NULL,
+                     NULL, 0, &a);
+    *status = a.status;
+    http_answer_free(&a);
+    return NULL;
+}
+
+static void query__long_ones_everywhere__a_cheap_one_does_not_wait(void **state)
+{
+    (void)state;
+    int status[6] = {0};
+    pthread_t threads[6];
+    server.options.query_cheap_slots = 2;
+    start_with(4, 100);
+    expect_kind("/api/v1/labels", WORK_UNKNOWN);
+    /* queries take this lock at their start, label names do not */
+    tsdb_mutex_lock(&server.config_lock);
+    for (int i = 0; i < 6; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, one_long_query, &status[i]), 0);
+    }
+    wait_for_workers(2, 4);
+    expect_kind("/api/v1/labels", WORK_CHEAP);
+    wait_for_workers(2, 4);
+    tsdb_mutex_unlock(&server.config_lock);
+    for (int i = 0; i < 6; i++) {
+        pthread_join(threads[i], NULL);
+        assert_int_equal(status[i], 200);
+    }
+}
+
 static void query__time_runs_out_in_the_queue__is_a_timeout(void **state)
 {
     (void)state;
@@ -527,6 +594,8 @@ static const struct CMUnitTest tests[] = {
     CASE(query__stats_all__samples_by_step),
     CASE(query__explain__tree_of_operators),
     CASE(query__memory_limit__is_an_error_and_gives_all_back),
+    CASE(query__again__is_known_to_be_cheap_whenever_it_is_asked_for),
+    CASE(query__long_ones_everywhere__a_cheap_one_does_not_wait),
     CASE(query__queue_full__is_503_and_health_goes_on),
     CASE(query__time_runs_out_in_the_queue__is_a_timeout),
     CASE(query__timeout__stops_the_work),

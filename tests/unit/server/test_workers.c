@@ -32,6 +32,13 @@ static void run_item(struct work *w)
     atomic_fetch_add(&it->ran, 1);
 }
 
+static enum tsdb_status create(uint32_t threads, uint32_t kept, uint32_t queue_max,
+                               struct workers **out)
+{
+    return workers_create(&(struct workers_options){"test-worker", threads, kept, queue_max}, out,
+                          NULL);
+}
+
 static void item_init(struct item *it, _Atomic(uint32_t) *gate, _Atomic(uint32_t) *started)
 {
     memset(it, 0, sizeof *it);
@@ -46,7 +53,7 @@ static void workers__many_items__each_runs_once(void **state)
     static struct item items[5000];
     struct workers *w = NULL;
     struct workers_stats s;
-    assert_ok(workers_create("test-worker", 4, 10000, &w, NULL));
+    assert_ok(create(4, 0, 10000, &w));
     for (size_t i = 0; i < TSDB_ARRAY_LEN(items); i++) {
         item_init(&items[i], NULL, NULL);
         assert_true(workers_submit(w, &items[i].work));
@@ -68,7 +75,7 @@ static void workers_submit__queue_full__refuses_and_takes_again_later(void **sta
     _Atomic(uint32_t) started = 0;
     struct workers *w = NULL;
     struct workers_stats s;
-    assert_ok(workers_create("test-worker", 2, 3, &w, NULL));
+    assert_ok(create(2, 0, 3, &w));
     for (int i = 0; i < 6; i++) {
         item_init(&items[i], &gate, &started);
     }
@@ -103,7 +110,7 @@ static void workers_submit__no_queue__still_runs_one_per_thread(void **state)
     static struct item items[3];
     _Atomic(uint32_t) gate = 0;
     struct workers *w = NULL;
-    assert_ok(workers_create("test-worker", 2, 0, &w, NULL));
+    assert_ok(create(2, 0, 0, &w));
     for (int i = 0; i < 3; i++) {
         item_init(&items[i], &gate, NULL);
     }
@@ -114,6 +121,104 @@ static void workers_submit__no_queue__still_runs_one_per_thread(void **state)
     workers_destroy(w);
     assert_int_equal(atomic_load(&items[0].ran) + atomic_load(&items[1].ran), 2);
     assert_int_equal(atomic_load(&items[2].ran), 0);
+}
+
+static void wait_for(_Atomic(uint32_t) *n, uint32_t value)
+{
+    for (int i = 0; i < WAIT_TRIES && atomic_load(n) < value; i++) {
+        nap();
+    }
+    assert_int_equal(atomic_load(n), value);
+}
+
+/* Costly items at a closed gate, as many as are taken. */
+static uint32_t submit_blocked(struct workers *w, enum work_kind kind, struct item *items,
+                               uint32_t n, _Atomic(uint32_t) *gate, _Atomic(uint32_t) *started)
+{
+    uint32_t taken = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        item_init(&items[i], gate, started);
+        items[i].work.kind = kind;
+        taken += workers_submit(w, &items[i].work);
+    }
+    return taken;
+}
+
+static void workers_submit__heavy_ones_everywhere__cheap_ones_run_at_once(void **state)
+{
+    (void)state;
+    static struct item heavy[40];
+    static struct item unknown[40];
+    static struct item cheap[20];
+    _Atomic(uint32_t) gate = 0;
+    _Atomic(uint32_t) heavy_started = 0;
+    _Atomic(uint32_t) unknown_started = 0;
+    _Atomic(uint32_t) cheap_started = 0;
+    struct workers *w = NULL;
+    struct workers_stats s;
+    assert_ok(create(8, 4, 40, &w));
+    /* four run, thirty wait, a quarter of the queue is not theirs */
+    assert_int_equal(submit_blocked(w, WORK_HEAVY, heavy, 40, &gate, &heavy_started), 34);
+    wait_for(&heavy_started, 4);
+    /* of two more threads they have the use: in the queue there is no room for more than those */
+    assert_int_equal(submit_blocked(w, WORK_UNKNOWN, unknown, 40, &gate, &unknown_started), 2);
+    wait_for(&unknown_started, 2);
+    for (uint32_t i = 0; i < TSDB_ARRAY_LEN(cheap); i++) {
+        item_init(&cheap[i], NULL, &cheap_started);
+        assert_true(workers_submit(w, &cheap[i].work)); /* with two threads: no more than 10 wait */
+        wait_for(&cheap_started, i + 1);
+    }
+    workers_stats_read(w, &s);
+    assert_int_equal(s.kinds[WORK_HEAVY].running, 4);
+    assert_int_equal(s.kinds[WORK_HEAVY].waiting, 30);
+    assert_int_equal(s.kinds[WORK_HEAVY].refused, 6);
+    assert_int_equal(s.kinds[WORK_UNKNOWN].running, 2);
+    assert_int_equal(s.kinds[WORK_UNKNOWN].waiting, 0);
+    assert_int_equal(s.kinds[WORK_CHEAP].submitted, 20);
+    assert_int_equal(s.submitted, 34 + 2 + 20);
+    atomic_store(&gate, 1);
+    workers_destroy(w); /* what could not run before runs now */
+    assert_int_equal(atomic_load(&heavy_started), 34);
+}
+
+struct ordered {
+    struct work work;
+    uint32_t number;
+};
+static struct {
+    _Atomic(uint32_t) gate;
+    uint32_t ran[64]; /* in which order; one thread */
+    uint32_t count;
+} order;
+
+static void run_ordered(struct work *w)
+{
+    struct ordered *o = (struct ordered *)(void *)((char *)w - offsetof(struct ordered, work));
+    for (int i = 0; !atomic_load(&order.gate) && i < WAIT_TRIES; i++) {
+        nap();
+    }
+    order.ran[order.count++] = o->number;
+}
+
+static void workers_submit__one_thread__all_kinds_in_the_order_they_came(void **state)
+{
+    (void)state;
+    static struct ordered items[64];
+    struct workers *w = NULL;
+    memset(&order, 0, sizeof order);
+    assert_ok(create(1, 1, 1000, &w)); /* nothing can be kept: one must be left */
+    for (uint32_t i = 0; i < TSDB_ARRAY_LEN(items); i++) {
+        items[i] = (struct ordered){
+            .work = {.run = run_ordered, .kind = (enum work_kind)(i * 7 % 5 % WORK_KINDS)},
+            .number = i};
+        assert_true(workers_submit(w, &items[i].work));
+    }
+    atomic_store(&order.gate, 1);
+    workers_destroy(w);
+    assert_int_equal(order.count, TSDB_ARRAY_LEN(items));
+    for (uint32_t i = 0; i < order.count; i++) {
+        assert_int_equal(order.ran[i], i);
+    }
 }
 
 struct submitter {
@@ -127,6 +232,7 @@ static void *submit_main(void *arg)
     struct submitter *s = arg;
     for (size_t i = 0; i < TSDB_ARRAY_LEN(s->items); i++) {
         item_init(&s->items[i], NULL, NULL);
+        s->items[i].work.kind = (enum work_kind)(i % WORK_KINDS);
         s->taken += workers_submit(s->w, &s->items[i].work);
     }
     return NULL;
@@ -138,7 +244,7 @@ static void workers_submit__from_many_threads__loses_nothing(void **state)
     static struct submitter submitters[4];
     pthread_t threads[4];
     struct workers *w = NULL;
-    assert_ok(workers_create("test-worker", 3, 20, &w, NULL)); /* small: refusals happen, too */
+    assert_ok(create(3, 1, 20, &w)); /* small: refusals happen, too */
     for (int i = 0; i < 4; i++) {
         submitters[i].w = w;
         assert_int_equal(pthread_create(&threads[i], NULL, submit_main, &submitters[i]), 0);
@@ -164,7 +270,7 @@ static void workers_create__out_of_memory__leaves_nothing(void **state)
     for (uint64_t n = 1; n <= 2; n++) {
         struct workers *w = NULL;
         tsdb_alloc_fail_nth(n, 0);
-        enum tsdb_status status = workers_create("test-worker", 2, 2, &w, NULL);
+        enum tsdb_status status = create(2, 0, 2, &w);
         tsdb_alloc_ops_set(NULL);
         assert_int_equal(status, TSDB_NOMEM);
         assert_null(w);
@@ -176,6 +282,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(workers__many_items__each_runs_once),
     cmocka_unit_test(workers_submit__queue_full__refuses_and_takes_again_later),
     cmocka_unit_test(workers_submit__no_queue__still_runs_one_per_thread),
+    cmocka_unit_test(workers_submit__heavy_ones_everywhere__cheap_ones_run_at_once),
+    cmocka_unit_test(workers_submit__one_thread__all_kinds_in_the_order_they_came),
     cmocka_unit_test(workers_submit__from_many_threads__loses_nothing),
     cmocka_unit_test(workers_create__out_of_memory__leaves_nothing),
 };

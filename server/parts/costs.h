@@ -1,0 +1,33 @@
+/* What queries cost the last times, so that the next of the same shape is known to be cheap or heavy
+ * before it runs.
+ *
+ * A table of COSTS_SLOTS words, one for a shape: the top bits of its key and the cost. A shape that falls
+ * into another one's slot takes it; what was forgotten is unknown again. Keys come from a keyed hash:
+ * nobody can aim at a slot.
+ * Threads: any, without a lock: a slot is one atomic word.
+ */
+#ifndef SERVER_PARTS_COSTS_H
+#define SERVER_PARTS_COSTS_H
+
+#include "base/hash.h"
+#include "server/parts/workers.h"
+
+#include <stdatomic.h>
+
+#define COSTS_SLOTS_LOG2 12u
+#define COSTS_SLOTS      (1u << COSTS_SLOTS_LOG2)
+/* CPU time from which on a query is heavy: a few like it keep a core for as long as a person waits. */
+#define COSTS_HEAVY_NS INT64_C(50000000)
+
+struct costs {
+    struct tsdb_hash_key key; /* random, of this process; immutable */
+    _Atomic(uint64_t) slots[COSTS_SLOTS];
+};
+
+void costs_init(struct costs *c);
+/* What a shape is. Unknown: heavy only if the guess says so. shape: by c->key. */
+enum work_kind costs_kind(const struct costs *c, uint64_t shape, int64_t guess_ns);
+/* One of a shape has run, and took so much. An earlier, higher cost is forgotten by halves. */
+void costs_note(struct costs *c, uint64_t shape, int64_t spent_ns);
+
+#endif
