@@ -5,7 +5,7 @@ Each server is pinned to one core, whoever loads or asks it to another.  What is
 storage.py and queries.py.
 
     bench.py                          all parts, about ten minutes
-    bench.py --parts ingest,memory    some of: ingest, ways, memory, disk (which includes the queries), real, skew, backfill, churn, exchange
+    bench.py --parts ingest,memory    some of: ingest, ways, memory, disk (which includes the queries), real, skew, backfill, churn, exchange, fair
     bench.py --quick                  a smoke run of seconds, as `make test` does it
 """
 import argparse
@@ -17,6 +17,7 @@ import backfill
 import churn
 import common
 import exchange
+import fair
 import ingest
 import lib
 import peers
@@ -25,7 +26,7 @@ import skew
 import storage
 import ways
 
-PARTS = ("ingest", "ways", "memory", "disk", "real", "skew", "backfill", "churn", "exchange")
+PARTS = ("ingest", "ways", "memory", "disk", "real", "skew", "backfill", "churn", "exchange", "fair")
 
 
 def parse_args():
@@ -51,6 +52,11 @@ def parse_args():
     p.add_argument("--churn-series", type=int, default=20000, help="of a turn, churn")
     p.add_argument("--churn-turns", type=int, default=10, help="churn")
     p.add_argument("--exchange-samples", type=int, default=10_000_000, help="imported and exported, exchange")
+    p.add_argument("--fair-targets", type=int, default=100, help="of 100 series each (100), fair")
+    p.add_argument("--fair-scrapes", type=int, default=150, help="fair; a query covers the last half hour")
+    p.add_argument("--fair-clients", default="0,16,24,40", help="how many ask heavy queries, one table row each, fair")
+    p.add_argument("--fair-seconds", type=float, default=6.0, help="how long the light query is repeated, fair")
+    p.add_argument("--fair-warm", type=float, default=2.0, help="seconds of heavy queries before, fair")
     p.add_argument("--pipelines", default="", help="skew: other builds of bench/pipeline to measure beside this one, comma-separated")
     p.add_argument("--query-seconds", type=float, default=1.0, help="how long each question is repeated")
     p.add_argument("--real-limit", type=int, default=None, help="only so many series of the recorded data")
@@ -69,6 +75,7 @@ def parse_args():
         args.backfill_scrapes = 2000
         args.churn_series, args.churn_turns = 500, 2
         args.exchange_samples = 100_000
+        args.fair_targets, args.fair_scrapes, args.fair_clients, args.fair_seconds, args.fair_warm = 2, 130, "0,3", 0.1, 0.1
         args.servers = args.servers or "tidalite,tidalite-strict"
     args.kinds = (args.servers or ",".join(common.KINDS)).split(",")
     # Durability makes no difference to what lies on disk or in memory afterwards.
@@ -76,6 +83,7 @@ def parse_args():
     args.store_kinds = [k for k in args.kinds if k != "tidalite-strict"]
     args.parts = args.parts.split(",")
     args.backfill_shapes = args.backfill_shapes.split(",")
+    args.fair_clients = [int(n) for n in args.fair_clients.split(",")]
     args.pipelines = [f for f in args.pipelines.split(",") if f]
     for word, known in [(k, common.KINDS) for k in args.kinds] + [(k, PARTS) for k in args.parts] + [(k, backfill.SHAPES) for k in args.backfill_shapes]:
         if word not in known:
@@ -117,6 +125,9 @@ def measure(args, work, result):
     if "exchange" in args.parts:
         result["exchange"] = exchange.run(args, work)
         tables.append(exchange.table(result["exchange"]))
+    if "fair" in args.parts:
+        result["fair"] = fair.run(args, work)
+        tables.append(fair.table(result["fair"]))
     return tables
 
 

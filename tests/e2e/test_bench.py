@@ -128,6 +128,16 @@ def bench__quick_exchange__every_sample_imported_and_exported():
 
 
 @suite.case
+def bench__quick_fair__light_ones_beside_none_and_beside_heavy_ones():
+    out = pathlib.Path(lib.folder()) / "quick.json"
+    code, text, err = run(sys.executable, lib.ROOT / "bench/bench.py", "--quick", "--parts", "fair", "--servers", "tidalite", "--out", out)
+    lib.expect_equal(code, 0, f"exit status of bench.py --quick --parts fair ({text}{err})")
+    rows = json.loads(out.read_text())["fair"]["servers"]["tidalite"]
+    lib.expect_equal((sorted(rows), rows["0"]["heavy"]), (["0", "3"], 0), "rows")
+    lib.expect(all(r["light"] >= 3 and 0 < r["median_ms"] <= r["p99_ms"] <= r["max_ms"] for r in rows.values()), f"no latencies in {rows}")
+
+
+@suite.case
 def bench__quick_beside_peers__same_answers_and_every_sample_on_disk():
     out = pathlib.Path(lib.folder()) / "quick.json"
     code, text, err = run(sys.executable, lib.ROOT / "bench/bench.py", "--quick", "--parts", "disk,real",
