@@ -414,7 +414,7 @@ struct tsdb_stats {
     uint64_t replay_lost_chunks;     /* of head files that are not readable */
     int64_t replay_duration_ns;
     uint64_t quarantine_files, quarantine_bytes; /* looked at every ten seconds */
-    int64_t open_ms; /* wall time of open */
+    int64_t open_ms;                             /* wall time of open */
 };
 void tsdb_stats_read(struct tsdb *db, struct tsdb_stats *out);
 

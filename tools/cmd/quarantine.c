@@ -1,10 +1,10 @@
 /* quarantine ls, clean: what lies in quarantine/, and away with it. */
+#include "tsdb/block/quarantine.h"
 #include "base/clock.h"
 #include "tools/cmd/commands.h"
 #include "tools/cmd/open.h"
 #include "tools/cmd/out.h"
 #include "tsdb/block/blocks.h"
-#include "tsdb/block/quarantine.h"
 
 #include <stdio.h>
 #include <stdlib.h>
