@@ -219,11 +219,11 @@ static void stream_end_set(struct head_tail *t, const struct sample_stream_end *
     t->off_ms = end->off_ms;
 }
 
-/* The size of the next block: 48, 80, 128, 192, 256, 384, 512, 640, 768, which are size classes. Not all of them:
- * a step costs an allocation, a copy and a retirement, some 100 ns, and leaves a hole of the old size. */
+/* The size of the next block: 48, 80, 128, 192, 384, 768, which are size classes. Not all of them:
+ * a step costs an allocation, a copy and a retirement, and leaves a hole of the old size (decision 0012). */
 static size_t stream_bytes_next(size_t bytes)
 {
-    return bytes + (bytes < 80 ? 32 : bytes < 128 ? 48 : bytes < 256 ? 64 : 128);
+    return bytes + (bytes < 80 ? 32 : bytes < 128 ? 48 : bytes < 192 ? 64 : bytes);
 }
 
 /* A copy with the first `used` bytes of tokens, and room for n more; NULL if that would be too large, or there
