@@ -92,15 +92,23 @@ static void metadata__more_than_one_page__is_sorted(void **state)
     http_answer_free(&a);
 }
 
+#define STORAGE_WELL                                                                               \
+    "\"storage\":{\"state\":\"ready\",\"reason\":\"\",\"lostAtStart\":{\"frames\":0,\"samples\":"  \
+    "0,"                                                                                           \
+    "\"chunks\":0,\"damagedRanges\":0,\"logSegments\":0,\"logBytes\":0},"                          \
+    "\"quarantine\":{\"files\":0,\"bytes\":0}}"
+
 static void status_tsdb__after_writes__counts(void **state)
 {
     (void)state;
     start();
-    expect_get("/api/v1/status/tsdb", 200,
-               OK_DATA("{\"headStats\":{\"numSeries\":0,\"numLabelPairs\":0,\"chunkCount\":0,"
-                       "\"minTime\":9223372036854775807,\"maxTime\":-9223372036854775808},"
-                       "\"seriesCountByMetricName\":[],\"labelValueCountByLabelName\":[],"
-                       "\"memoryInBytesByLabelName\":[],\"seriesCountByLabelValuePair\":[]}"));
+    expect_get(
+        "/api/v1/status/tsdb", 200,
+        OK_DATA("{\"headStats\":{\"numSeries\":0,\"numLabelPairs\":0,\"chunkCount\":0,"
+                "\"minTime\":9223372036854775807,\"maxTime\":-9223372036854775808},"
+                "\"seriesCountByMetricName\":[],\"labelValueCountByLabelName\":[],"
+                "\"memoryInBytesByLabelName\":[],\"seriesCountByLabelValuePair\":[]," STORAGE_WELL
+                "}"));
     write_some();
     struct http_answer a;
     http_client_once(port, "GET", "/api/v1/status/tsdb", NULL, NULL, 0, &a);
@@ -113,7 +121,8 @@ static void status_tsdb__after_writes__counts(void **state)
         "{\"name\":\"job\",\"value\":1}]",
         "\"memoryInBytesByLabelName\":[{\"name\":\"",
         "\"seriesCountByLabelValuePair\":[{\"name\":\"job=j\",\"value\":2},"
-        "{\"name\":\"__name__=a\",\"value\":1},{\"name\":\"__name__=b\",\"value\":1}]}",
+        "{\"name\":\"__name__=a\",\"value\":1},{\"name\":\"__name__=b\",\"value\":1}]," STORAGE_WELL
+        "}",
     };
     const char *p = a.body;
     for (size_t i = 0; i < TSDB_ARRAY_LEN(parts); i++) {
@@ -125,7 +134,7 @@ static void status_tsdb__after_writes__counts(void **state)
     http_answer_free(&a);
     http_client_once(port, "GET", "/api/v1/status/tsdb?limit=1", NULL, NULL, 0, &a);
     assert_non_null(strstr(a.body, "\"seriesCountByLabelValuePair\":[{\"name\":\"job=j\",\"value\":"
-                                   "2}]}"));
+                                   "2}]," STORAGE_WELL "}"));
     http_answer_free(&a);
     expect_get("/api/v1/status/tsdb?limit=10000", 200, NULL);
     expect_get("/api/v1/status/tsdb?limit=10001", 400, BAD_DATA("limit must not exceed 10000"));
