@@ -125,7 +125,7 @@ def unchanged(data, *args, code=OK):
 def help__every_command__has_usage_options_and_exit_codes():
     text = tool("help")[0]
     names = [line[2:28].strip() for line in text.splitlines() if line.startswith("  ") and "DIR" not in line[:3]]
-    names = [n for n in names if n.split(" ")[0] in {"block", "wal", "head", "check", "query", "export", "import", "backup", "restore", "repair"}]
+    names = [n for n in names if n.split(" ")[0] in {"block", "wal", "head", "check", "quarantine", "query", "export", "import", "backup", "restore", "repair"}]
     lib.expect("block ls" in names, text)
     for name in names:
         usage = tool("help", *name.split(" "))[0]
@@ -144,7 +144,7 @@ def command_line__wrong__exit_code_2_and_a_hint():
 
 @suite.case
 def manual_and_completion__from_the_table__every_command_is_in():
-    names = [line[2:28].strip() for line in tool("help")[0].splitlines() if line[2:].startswith(("block ", "wal ", "head ", "check ", "query ",
+    names = [line[2:28].strip() for line in tool("help")[0].splitlines() if line[2:].startswith(("block ", "wal ", "head ", "check ", "quarantine ", "query ",
                                                                                                   "export ", "import ", "backup ", "restore ", "repair "))]
     lib.expect(len(names) >= 20, names)
     page = tool("help", "--man")[0]
