@@ -76,7 +76,8 @@ def main():
             ok, bad = (int(m[-1][0]), int(m[-1][1])) if m else (0, 0)
         if code != 0 and bad == 0:
             bad = 1  # died, or the runner never got to its closing line
-        if code == 0 and ok + bad == 0:
+        skipped = kind == "plain" and re.search(r"^[1-9]\d* skipped$", out, re.M)  # and said why
+        if code == 0 and ok + bad == 0 and not skipped:
             bad = 1  # ran nothing
             out += "\n(no test ran)\n"
         passed += ok

@@ -449,4 +449,4 @@ class Suite:
         if skipped:
             print(f"{skipped} skipped")
         print(f"{passed} passed, {failed} failed")
-        return 0 if failed == 0 and passed > 0 else 1
+        return 0 if failed == 0 and passed + skipped > 0 else 1

@@ -165,8 +165,11 @@ def blocks__flushed_and_compacted__same_samples_before_and_after():
     windows, per_window = 24, 30
     base = (lib.now_ms() - SPAN_MS) // RANGE_MS * RANGE_MS
     w = Writer(lib.free_port(), 0, 0, 1, base)
-    with lib.Tidalite(data, *FLAGS).start() as server:
-        for window in range(windows):
+    with lib.Tidalite(data, *FLAGS, "--web.enable-admin-api").start() as server:
+        # Sparse windows share a block: each four of them are flushed, and one comes long after them, so that they are merged.
+        for window in [*range(windows), windows + 400]:
+            if window % 4 == 0:
+                lib.expect_equal(server.client.post("/api/v1/admin/tsdb/flush", {}).status, 200, "status of a flush")
             times = [base + window * RANGE_MS + k * (RANGE_MS // per_window) for k in range(per_window)]
             # The first and the last millisecond of a window belong to it and to no other.
             times[-1] = base + (window + 1) * RANGE_MS - 1
@@ -177,6 +180,7 @@ def blocks__flushed_and_compacted__same_samples_before_and_after():
             w.sent.update(batch)
             w.acked.update(batch)
             check_round(server, 0, [w], rng)
+        lib.expect_equal(server.client.post("/api/v1/admin/tsdb/flush", {}).status, 200, "status of the last flush")
         lib.wait_for("blocks", lambda: lib.block_count(server))
         check_round(server, 0, [w], rng)
         lib.wait_for("a compaction", lambda: metric(server, COMPACTIONS) > 0)

@@ -114,8 +114,13 @@ def stops_in_the_middle__what_was_read_is_stored():
         cut = gzip.compress(b"cut 1\n" * 100_000)[:-9]
         a = post(server, cut, **{"Content-Encoding": "gzip"})
         lib.expect(a.status == 400 and "cut" in a.text, f"half a body: {a}")
-        a = post(server, b"\x1f\x8b\x08\0rubbish" * 300_000, **{"Content-Encoding": "gzip"})
-        lib.expect(a.status == 400 and "damaged" in a.text, f"rubbish, and much of it: {a}")
+        a = post(server, b"\x1f\x8b\x08\0rubbish" * 80_000, **{"Content-Encoding": "gzip"})
+        lib.expect(a.status == 400 and "damaged" in a.text, f"rubbish: {a}")
+        try:  # beyond what is read for the sake of an answer the connection is cut, maybe before it was read
+            a = post(server, b"\x1f\x8b\x08\0rubbish" * 300_000, **{"Content-Encoding": "gzip"})
+            lib.expect(a.status == 400 and "damaged" in a.text, f"rubbish, and much of it: {a}")
+        except OSError:
+            pass
         lib.expect_equal(post(server, f"after 1 {T}\n").status, 204, "the server goes on")
         lib.expect_equal(server.terminate(), 0, "exit status")
 
