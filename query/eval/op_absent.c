@@ -90,7 +90,8 @@ static enum tsdb_status strike_windows(struct op_absent *a, struct column *out)
             int64_t end = matrix_window_end(m, i);
             slide(&f, p.t, p.count, end - m->range_ms, end);
             slide(&h, p.ht, p.h_count, end - m->range_ms, end);
-            const struct points w = {.count = f.hi - f.lo, .h = p.h + h.lo, .h_count = h.hi - h.lo};
+            const struct points w = {
+                .count = f.hi - f.lo, .h = p.h ? p.h + h.lo : NULL, .h_count = h.hi - h.lo};
             if (w.count + w.h_count > 0) {
                 out->kind[i] = POINT_NONE;
                 tally_window(&a->op.x->tally, &a->op.grid, i, a->inside, m->body == NULL, &w,

@@ -87,14 +87,18 @@ static void cut_window(const struct matrix *m, const struct points *p, int64_t e
 
 static struct points window_of(const struct points *p, const struct cut *c)
 {
-    return (struct points){.t = p->t + c->lo,
-                           .v = p->v + c->lo,
-                           .start = p->start ? p->start + c->lo : NULL,
-                           .count = c->hi - c->lo,
-                           .ht = p->ht + c->h_lo,
-                           .h_start = p->h_start ? p->h_start + c->h_lo : NULL,
-                           .h = p->h + c->h_lo,
-                           .h_count = c->h_hi - c->h_lo};
+    struct points w = {.count = c->hi - c->lo, .h_count = c->h_hi - c->h_lo};
+    if (w.count > 0) { /* else there may be no columns at all */
+        w.t = p->t + c->lo;
+        w.v = p->v + c->lo;
+        w.start = p->start ? p->start + c->lo : NULL;
+    }
+    if (w.h_count > 0) {
+        w.ht = p->ht + c->h_lo;
+        w.h_start = p->h_start ? p->h_start + c->h_lo : NULL;
+        w.h = p->h + c->h_lo;
+    }
+    return w;
 }
 
 /* Look at cancel and deadline by work done, not by windows: one may hold millions of samples. */

@@ -45,7 +45,8 @@ static bool has_bits(const uint64_t *x, uint32_t n, uint64_t bits)
     for (; i + LANES <= n; i += LANES) {
         any = _mm256_or_si256(any, _mm256_cmpeq_epi64(load_bits(x + i), wanted));
     }
-    return !_mm256_testz_si256(any, any) || query_kernels_scalar.has_bits(x + i, n - i, bits);
+    return !_mm256_testz_si256(any, any) ||
+           (i < n && query_kernels_scalar.has_bits(x + i, n - i, bits));
 }
 
 /* ---- bounds of windows ---- */

@@ -163,8 +163,8 @@ static void block_refs_note__over_the_budget__nothing_is_known(void **state)
 static const struct CMUnitTest tests[] = {
     T(view_publish__any_order__sorted_by_sequence),
     T(view_publish__removed__goes_with_the_last_reader),
-    T(block_refs__noted__is_there_all_else_unknown),
-    T(block_refs_note__over_the_budget__nothing_is_known),
+    cmocka_unit_test(block_refs__noted__is_there_all_else_unknown),
+    cmocka_unit_test(block_refs_note__over_the_budget__nothing_is_known),
 };
 
 TEST_MAIN(tests)
