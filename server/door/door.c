@@ -233,13 +233,13 @@ static bool is_address(const char *host)
     return inet_pton(AF_INET6, inside, &any) == 1;
 }
 
+/* localhost and what is below it, and names without a dot: nobody from outside has one of them. */
 static bool is_local_name(const char *host)
 {
-    static const char name[] = "localhost";
+    static const char below[] = ".localhost";
     size_t len = strlen(host);
-    size_t n = sizeof name - 1;
-    return len >= n && strcasecmp(host + len - n, name) == 0 &&
-           (len == n || host[len - n - 1] == '.');
+    size_t n = sizeof below - 1;
+    return !strchr(host, '.') || (len > n && strcasecmp(host + len - n, below) == 0);
 }
 
 static bool is_listed(const char *list, const char *host)

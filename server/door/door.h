@@ -42,8 +42,8 @@ struct door_verdict {
 /* In a daemon's thread, with the request's headers. need: enum tsdb_scope bit that the request
  * wants; 0: nothing, for those whom everybody may ask.
  *
- * Hosts: without allowed_hosts a listener on loopback takes addresses, localhost and the host of
- * external_url, any other takes all; with it, these and those that it names ("*": all). */
+ * Hosts: without allowed_hosts a listener on loopback takes addresses, localhost, names without a dot and
+ * the host of external_url, any other takes all; with it, these and those that it names ("*": all). */
 void door_admit(struct door *d, const struct http_exchange *x, unsigned need,
                 struct door_verdict *out);
 /* Does a browser say that the page comes from where external_url is? */

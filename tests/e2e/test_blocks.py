@@ -163,12 +163,12 @@ def blocks__flushed_and_compacted__same_samples_before_and_after():
     rng = random.Random(3)
     data = lib.folder()
     windows, per_window = 24, 30
-    base = (lib.now_ms() - SPAN_MS) // RANGE_MS * RANGE_MS
+    base = (lib.now_ms() - SPAN_MS) // (81 * RANGE_MS) * 81 * RANGE_MS  # where ranges of any length begin
     w = Writer(lib.free_port(), 0, 0, 1, base)
     with lib.Tidalite(data, *FLAGS, "--web.enable-admin-api").start() as server:
-        # Sparse windows share a block: each four of them are flushed, and one comes long after them, so that they are merged.
+        # Sparse windows share a block: each three of them are flushed, and one comes long after them, so that they are merged.
         for window in [*range(windows), windows + 400]:
-            if window % 4 == 0:
+            if window % 3 == 0:
                 lib.expect_equal(server.client.post("/api/v1/admin/tsdb/flush", {}).status, 200, "status of a flush")
             times = [base + window * RANGE_MS + k * (RANGE_MS // per_window) for k in range(per_window)]
             # The first and the last millisecond of a window belong to it and to no other.
