@@ -7,7 +7,7 @@ have=node_modules/.installed
 want=$(cksum <package-lock.json)
 [ -f "$have" ] && case "$(cat "$have")" in "$want" | "$want ${2:-}") exit 0 ;; esac
 log=$(mktemp)
-if npm ci --ignore-scripts --no-audit --no-fund --prefer-offline ${2:+"$2"} >"$log" 2>&1; then
+if npm ci --fetch-retries=1 --fetch-retry-mintimeout=1000 --fetch-retry-maxtimeout=2000 --ignore-scripts --no-audit --no-fund --prefer-offline ${2:+"$2"} >"$log" 2>&1; then
     echo "$want${2:+ $2}" >"$have"
     rm -f "$log"
 else
