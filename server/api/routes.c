@@ -437,6 +437,9 @@ static void on_body(void *arg, struct http_exchange *x, const void *data, size_t
 {
     (void)arg;
     struct call *c = http_user(x);
+    if (http_content_length(x) < 0) { /* else the door has counted what was announced */
+        limits_charge_bytes(door_limits(c->server->door), c->client, len);
+    }
     if (c->route->flags & ROUTE_WRITE) {
         api_write_body(c, data, len);
         return;

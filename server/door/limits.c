@@ -111,18 +111,28 @@ bool limits_take(struct limits *l, const char *client, uint64_t bytes, uint32_t 
     return wait == 0;
 }
 
-void limits_charge(struct limits *l, const char *client, uint64_t samples)
+static void charge(struct limits *l, const char *client, enum rate r, uint64_t n)
 {
-    if (l->options.samples == 0 || samples == 0) {
+    if (rate_of(l, r) == 0 || n == 0) {
         return;
     }
     tsdb_mutex_lock(&l->lock);
     int64_t now = tsdb_clock_mono_ns(&l->clock);
     struct limits_client *c = place_of(l, client, now);
     if (c) {
-        take(l, c, RATE_SAMPLES, samples, now);
+        take(l, c, r, n, now);
     }
     tsdb_mutex_unlock(&l->lock);
+}
+
+void limits_charge(struct limits *l, const char *client, uint64_t samples)
+{
+    charge(l, client, RATE_SAMPLES, samples);
+}
+
+void limits_charge_bytes(struct limits *l, const char *client, uint64_t bytes)
+{
+    charge(l, client, RATE_BYTES, bytes);
 }
 
 bool limits_query_begin(struct limits *l, const char *client)

@@ -46,8 +46,9 @@ void limits_init(struct limits *l, const struct limits_options *o, struct tsdb_c
 void limits_deinit(struct limits *l);
 /* A request with a body of so many bytes. False: not yet; *out_wait_s (at least 1) is when. */
 bool limits_take(struct limits *l, const char *client, uint64_t bytes, uint32_t *out_wait_s);
-/* Samples of an answered write. */
+/* Samples of an answered write; bytes of a body that announced no length. */
 void limits_charge(struct limits *l, const char *client, uint64_t samples);
+void limits_charge_bytes(struct limits *l, const char *client, uint64_t bytes);
 /* A query begins; false: the client has as many as it may. Each true is ended once. */
 bool limits_query_begin(struct limits *l, const char *client);
 void limits_query_end(struct limits *l, const char *client);

@@ -198,6 +198,14 @@ def limits__of_one_client__429_with_retry_after_and_others_go_on():
         lib.wait_for("its turn", lambda: status(server, "GET", "/api/v1/query?query=count(m)", who["modest"]) == 200)
 
 
+@suite.case
+def limits__bytes_in_chunks_without_a_length__count_too():
+    with lib.Tidalite(None, "--web.client.max-bytes-per-second=10KiB").start() as server:
+        got = server.client.request("POST", "/api/v1/import/prometheus", iter([b"a 1\n" * 10_000] * 2), {})
+        lib.expect_equal(got.status, 204, "what comes at once is stored")
+        lib.expect_equal(status(server, "GET", "/version"), 429, "and paid for afterwards")
+
+
 # ---- TLS ----
 def certificate(folder, name, issuer=None, usage="serverAuth", san="DNS:localhost,IP:127.0.0.1"):
     """PEM files name.pem, name.key; signed by issuer, or by itself."""

@@ -302,6 +302,20 @@ static void limits__samples__stored_and_paid_off_later(void **state)
     limits_deinit(&l);
 }
 
+static void limits__bytes_without_a_length__paid_off_later(void **state)
+{
+    (void)state;
+    static struct limits l;
+    uint32_t wait = 0;
+    limits_begin(&l, &(struct limits_options){.bytes = 1000});
+    assert_true(limits_take(&l, "a", 0, &wait));
+    limits_charge_bytes(&l, "a", 3000);
+    assert_false(limits_take(&l, "a", 0, &wait));
+    assert_int_equal(wait, 2);
+    assert_true(limits_take(&l, "b", 0, &wait));
+    limits_deinit(&l);
+}
+
 static void limits__queries__as_many_as_allowed_at_once(void **state)
 {
     (void)state;
@@ -363,6 +377,7 @@ int main(void)
         cmocka_unit_test(limits__none__nobody_waits),
         cmocka_unit_test(limits__requests__a_second_of_them_then_as_the_clock_goes),
         cmocka_unit_test(limits__samples__stored_and_paid_off_later),
+        cmocka_unit_test(limits__bytes_without_a_length__paid_off_later),
         cmocka_unit_test(limits__queries__as_many_as_allowed_at_once),
         cmocka_unit_test(limits__more_clients_than_places__bounded_and_nobody_is_locked_out),
         cmocka_unit_test(url__forms__host_and_path),
