@@ -275,6 +275,10 @@ enum tsdb_status tsdb_refused_series_list(struct tsdb *db, uint32_t limit, struc
 size_t tsdb_series_limit_text(struct tsdb *db, const struct tsdb_labels *labels, char *out,
                               size_t cap);
 
+/* The wall clock, Unix ms, as far as it is believed: one that has jumped ahead is not for some hours, in
+ * which what cannot be taken back (deleting, publishing) goes by the time that should be. */
+int64_t tsdb_believed_ms(const struct tsdb *db);
+
 /* The blocks that a query would see now, oldest first. From the arena. BUSY while storage is not
  * ready; NOMEM, LIMIT. */
 struct tsdb_block_info {

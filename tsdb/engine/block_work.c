@@ -140,11 +140,7 @@ static int64_t join_max(const struct tsdb *db)
  * one yet. A clock that has jumped ahead is not believed. */
 static int64_t old_before(const struct tsdb *db)
 {
-    int64_t believed_ms =
-        atomic_load_explicit(&db->life->retention.believed_ms, memory_order_relaxed);
-    int64_t now_ms = tsdb_clock_wall_ms(&db->options.clock);
-    now_ms = believed_ms > 0 ? TSDB_MIN(now_ms, believed_ms) : now_ms;
-    return now_ms - db->options.block_range_ms * OLD_RANGES;
+    return tsdb_believed_ms(db) - db->options.block_range_ms * OLD_RANGES;
 }
 
 enum tsdb_status db_windows_age(struct tsdb *db, struct tsdb_error *err)

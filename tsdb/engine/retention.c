@@ -55,6 +55,14 @@ int64_t db_retention_clock_step(struct tsdb *db)
     return believed_ms;
 }
 
+int64_t tsdb_believed_ms(const struct tsdb *db)
+{
+    int64_t believed_ms =
+        atomic_load_explicit(&db->life->retention.believed_ms, memory_order_relaxed);
+    int64_t now_ms = tsdb_clock_wall_ms(&db->options.clock);
+    return believed_ms > 0 ? TSDB_MIN(now_ms, believed_ms) : now_ms;
+}
+
 /* INT64_MIN: nothing is stored. A block counts to its end, up to a range more than its samples. */
 static int64_t newest_ms(struct tsdb *db)
 {
