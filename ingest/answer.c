@@ -21,7 +21,11 @@ static void describe_reject(struct ingest_request *r, const struct tsdb_write_re
     struct tsdb_querier *q = NULL;
     if (e->series == TSDB_SERIES_NEW) {
         view = r->write.new_series[e->aux].labels;
-        if (sum->first_reason == TSDB_REJECT_SERIES_LIMIT) {
+        if (sum->first_reason == TSDB_REJECT_SERIES_LIMIT &&
+            tsdb_request_series_used_up(&r->context)) {
+            phrase = "limit of new series of one client (--web.client.max-new-series-per-hour) "
+                     "reached, sample at";
+        } else if (sum->first_reason == TSDB_REJECT_SERIES_LIMIT) {
             (void)tsdb_series_limit_text(r->in->db, &view, limit, sizeof limit);
             phrase = limit;
         }

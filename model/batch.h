@@ -130,7 +130,7 @@ struct tsdb_batch {
 };
 
 struct tsdb_write {
-    struct tsdb_request *request;
+    struct tsdb_request *request; /* NULL: nobody limits it */
     struct tsdb_entry *entries;
     const int64_t *starts; /* parallel to entries, or NULL */
     uint32_t entry_count;

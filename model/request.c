@@ -35,6 +35,7 @@ void tsdb_request_init(struct tsdb_request *r, const struct tsdb_clock *clock, u
     r->durability = TSDB_DURABILITY_MEMORY;
     tsdb_account_init(&r->account, 0, NULL);
     atomic_init(&r->cancelled, 0);
+    atomic_init(&r->series_created, 0);
 }
 
 /* Relaxed on both sides: the flag carries no data, it only has to arrive. */
@@ -52,4 +53,26 @@ enum tsdb_status tsdb_request_check(const struct tsdb_request *r)
         return TSDB_TIMEOUT;
     }
     return TSDB_OK;
+}
+
+/* Relaxed, all three: a count, nothing hangs on it but itself. */
+bool tsdb_request_series_take(struct tsdb_request *r)
+{
+    uint64_t before = atomic_fetch_add_explicit(&r->series_created, 1, memory_order_relaxed);
+    if (r->series_limited && before >= r->series_max) {
+        tsdb_request_series_give_back(r);
+        return false;
+    }
+    return true;
+}
+
+void tsdb_request_series_give_back(struct tsdb_request *r)
+{
+    atomic_fetch_sub_explicit(&r->series_created, 1, memory_order_relaxed);
+}
+
+bool tsdb_request_series_used_up(const struct tsdb_request *r)
+{
+    return r->series_limited &&
+           atomic_load_explicit(&r->series_created, memory_order_relaxed) >= r->series_max;
 }

@@ -1,7 +1,7 @@
 /* The request context: goes through every ingest and query call.
  *
- * Zones: everything is immutable after init except `cancelled` (atomic), the account (atomic inside)
- * and `regex_size`. */
+ * Zones: everything is immutable after init except `cancelled` and `series_created` (atomic), the account (atomic
+ * inside) and `regex_size`. */
 #ifndef MODEL_REQUEST_H
 #define MODEL_REQUEST_H
 
@@ -33,13 +33,21 @@ struct tsdb_request {
     const struct tsdb_clock *clock;
     enum tsdb_durability durability; /* at least this much; the server's mode is the floor */
     struct tsdb_account account;
-    uint64_t regex_size_max;     /* instructions of all regular expressions together; 0: any */
-    uint64_t regex_size;         /* so far; counted by the one thread that works for the request */
+    uint64_t regex_size_max; /* instructions of all regular expressions together; 0: any */
+    uint64_t regex_size;     /* so far; counted by the one thread that works for the request */
+    /* A write: series that it may create, if that is limited at all, and those it has created. */
+    bool series_limited;
+    uint64_t series_max;
+    _Atomic(uint64_t) series_created;
     _Atomic(uint32_t) cancelled; /* set once by a watcher; polled by the work */
 };
 
 void tsdb_request_init(struct tsdb_request *r, const struct tsdb_clock *clock, unsigned scopes);
 void tsdb_request_cancel(struct tsdb_request *r);
+/* May the request create one more series? True: it is counted, unless given back. Threads: any. */
+bool tsdb_request_series_take(struct tsdb_request *r) TSDB_WUR;
+void tsdb_request_series_give_back(struct tsdb_request *r);
+bool tsdb_request_series_used_up(const struct tsdb_request *r);
 /* OK, CANCELLED or TIMEOUT. Reads the clock; call about every 128 iterations of an inner loop. */
 enum tsdb_status tsdb_request_check(const struct tsdb_request *r) TSDB_WUR;
 

@@ -290,6 +290,7 @@ static enum tsdb_status open_door(struct server *s, struct tsdb_error *err)
                              .limits = {.requests = o->client_requests,
                                         .bytes = o->client_bytes,
                                         .samples = o->client_samples,
+                                        .series = o->client_series,
                                         .queries = o->client_queries},
                              .clock = s->clock};
     enum tsdb_status status = set_prefix(s, err);

@@ -258,6 +258,7 @@ enum tsdb_series_limit {
     TSDB_SERIES_LIMIT_ALL = 0,
     TSDB_SERIES_LIMIT_MEMORY,
     TSDB_SERIES_LIMIT_METRIC,
+    TSDB_SERIES_LIMIT_REQUEST, /* series_max of the request */
     TSDB_SERIES_LIMIT_COUNT
 };
 /* Refusals of samples of new series since the start, by metric and by the label whose values were new

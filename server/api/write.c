@@ -85,6 +85,11 @@ static void reply(struct call *c, const struct ingest_answer *a)
     }
     limits_charge(door_limits(c->server->door), c->client,
                   (uint64_t)a->samples_written + a->histograms_written);
+    if (c->ingest) {
+        limits_charge_series(
+            door_limits(c->server->door), c->client,
+            atomic_load_explicit(&ingest_context(c->ingest)->series_created, memory_order_relaxed));
+    }
     if (c->route->flags & ROUTE_OTLP) {
         api_otlp_reply(c, a);
         return;
@@ -250,9 +255,12 @@ void api_write_headers(struct call *c)
     char sender[64];
     http_peer(x, sender, sizeof sender);
     ingest_sender_set(c->ingest, sender);
+    struct tsdb_request *context = ingest_context(c->ingest);
     if (wanted) {
-        ingest_context(c->ingest)->durability = durability;
+        context->durability = durability;
     }
+    context->series_max = limits_series_left(door_limits(c->server->door), c->client);
+    context->series_limited = context->series_max != UINT64_MAX;
 }
 
 /* On an engine thread, or in ingest_submit: only wake. */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #define SECOND_NS INT64_C(1000000000)
+#define HOUR_NS   (3600 * SECOND_NS)
 
 enum rate {
     RATE_REQUESTS,
@@ -43,7 +44,7 @@ static bool has_rates(const struct limits *l)
 
 static bool is_idle(const struct limits_client *c, int64_t now)
 {
-    bool idle = c->queries == 0;
+    bool idle = c->queries == 0 && c->series_busy_ns <= now;
     for (int r = 0; r < LIMITS_RATES; r++) {
         idle = idle && c->busy_ns[r] <= now;
     }
@@ -70,14 +71,19 @@ static struct limits_client *place_of(struct limits *l, const char *client, int6
     return free_place;
 }
 
+/* Until when n of `rate` a `per_ns` keep a bucket busy that was so until busy; an hour at most. */
+static int64_t busy_until(int64_t busy, uint64_t n, uint64_t rate, int64_t per_ns, int64_t now)
+{
+    double ns = (double)n / (double)rate * (double)per_ns;
+    return TSDB_MIN(TSDB_MAX(busy, now) + (ns < (double)HOUR_NS ? (int64_t)ns : HOUR_NS),
+                    now + HOUR_NS);
+}
+
 static void take(struct limits *l, struct limits_client *c, enum rate r, uint64_t n, int64_t now)
 {
     uint64_t rate = rate_of(l, r);
     if (rate > 0) {
-        double ns = (double)n / (double)rate * (double)SECOND_NS;
-        int64_t most = INT64_C(3600) * SECOND_NS; /* a debt of an hour is enough */
-        int64_t busy = TSDB_MAX(c->busy_ns[r], now);
-        c->busy_ns[r] = TSDB_MIN(busy + (ns < (double)most ? (int64_t)ns : most), now + most);
+        c->busy_ns[r] = busy_until(c->busy_ns[r], n, rate, SECOND_NS, now);
     }
 }
 
@@ -133,6 +139,35 @@ void limits_charge(struct limits *l, const char *client, uint64_t samples)
 void limits_charge_bytes(struct limits *l, const char *client, uint64_t bytes)
 {
     charge(l, client, RATE_BYTES, bytes);
+}
+
+uint64_t limits_series_left(struct limits *l, const char *client)
+{
+    uint64_t rate = l->options.series;
+    if (rate == 0) {
+        return UINT64_MAX;
+    }
+    tsdb_mutex_lock(&l->lock);
+    int64_t now = tsdb_clock_mono_ns(&l->clock);
+    const struct limits_client *c = place_of(l, client, now);
+    int64_t busy = c ? TSDB_MAX(c->series_busy_ns - now, 0) : 0;
+    tsdb_mutex_unlock(&l->lock);
+    double left = (double)(HOUR_NS - busy) / (double)HOUR_NS * (double)rate;
+    return left < (double)rate ? (uint64_t)left : rate;
+}
+
+void limits_charge_series(struct limits *l, const char *client, uint64_t created)
+{
+    if (l->options.series == 0 || created == 0) {
+        return;
+    }
+    tsdb_mutex_lock(&l->lock);
+    int64_t now = tsdb_clock_mono_ns(&l->clock);
+    struct limits_client *c = place_of(l, client, now);
+    if (c) {
+        c->series_busy_ns = busy_until(c->series_busy_ns, created, l->options.series, HOUR_NS, now);
+    }
+    tsdb_mutex_unlock(&l->lock);
 }
 
 bool limits_query_begin(struct limits *l, const char *client)

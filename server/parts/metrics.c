@@ -171,7 +171,7 @@ static void visit_rejected(const struct metric *m, const struct visit *v)
 
 static void visit_refused(const struct metric *m, const struct visit *v)
 {
-    static const char *const names[] = {"max_series", "memory", "series_per_metric"};
+    static const char *const names[] = {"max_series", "memory", "series_per_metric", "client"};
     static_assert(TSDB_ARRAY_LEN(names) == TSDB_SERIES_LIMIT_COUNT, "every limit has a name");
     for (uint32_t i = 0; i < TSDB_SERIES_LIMIT_COUNT; i++) {
         emit(m, v, names[i], (double)v->now->tsdb.series_refused[i]);

@@ -199,6 +199,26 @@ def limits__of_one_client__429_with_retry_after_and_others_go_on():
 
 
 @suite.case
+def limits__new_series_of_one_client__refused_and_the_rest_is_stored():
+    folder = lib.folder()
+    tokens, who = token_file(folder, greedy="read,write", modest="read,write")
+    with lib.Tidalite(None, f"--web.token.file={tokens}", "--web.client.max-new-series-per-hour=100").start() as server:
+        t = lib.now_ms()
+
+        def send(client, first, count, at):
+            series = [lib.wire.Series(lib.wire.labels("m", i=str(i)), [(at, 1.0)]) for i in range(first, first + count)]
+            return server.client.request("POST", "/api/v1/write", lib.wire.body(series, 1), {"Content-Encoding": "snappy", **who[client]})
+        lib.expect_equal(send("greedy", 0, 60, t - 2000).status, 204, "within the limit")
+        got = send("greedy", 0, 160, t - 1000)
+        lib.expect(got.status == 400 and b"--web.client.max-new-series-per-hour" in got.data and b"m{i=" in got.data, f"beyond it: {got.status} {got.data}")
+        lib.expect_equal(got.headers["X-Prometheus-Remote-Write-Samples-Written"], "100", "known series, and those that had room")
+        lib.expect_equal(send("greedy", 0, 60, t).status, 204, "known series go on")
+        lib.expect_equal(send("modest", 160, 100, t).status, 204, "another client")
+        count = server.client.request("GET", "/api/v1/query?query=count(m)", None, who["modest"])
+        lib.expect(b'"200"' in count.data, f"series: {count.data}")
+
+
+@suite.case
 def limits__bytes_in_chunks_without_a_length__count_too():
     with lib.Tidalite(None, "--web.client.max-bytes-per-second=10KiB").start() as server:
         got = server.client.request("POST", "/api/v1/import/prometheus", iter([b"a 1\n" * 10_000] * 2), {})

@@ -67,8 +67,8 @@ static void fail(struct apply *a, enum tsdb_status status)
 
 /* ---- new series ---- */
 
-static enum tsdb_status series_create(struct apply *a, const struct tsdb_new_series *ns,
-                                      uint32_t *out_local)
+static enum tsdb_status series_create_limited(struct apply *a, const struct tsdb_new_series *ns,
+                                              uint32_t *out_local)
 {
     uint64_t max = a->owner->options->series_max;
     /* Relaxed, both: a count, nothing hangs on it but itself. */
@@ -93,6 +93,21 @@ static enum tsdb_status series_create(struct apply *a, const struct tsdb_new_ser
     }
     a->changed = true;
     return TSDB_OK;
+}
+
+static enum tsdb_status series_create(struct apply *a, const struct tsdb_new_series *ns,
+                                      uint32_t *out_local)
+{
+    struct tsdb_request *request = a->write->request; /* NULL: nobody's */
+    if (request && !tsdb_request_series_take(request)) {
+        series_limits_refused(a->owner->limits, TSDB_SERIES_LIMIT_REQUEST, a->head, &ns->labels);
+        return TSDB_LIMIT;
+    }
+    enum tsdb_status status = series_create_limited(a, ns, out_local);
+    if (request && status != TSDB_OK) {
+        tsdb_request_series_give_back(request);
+    }
+    return status;
 }
 
 /* Find the series by its labels, or create it; log its labels if the log has not seen them. */

@@ -316,6 +316,30 @@ static void limits__bytes_without_a_length__paid_off_later(void **state)
     limits_deinit(&l);
 }
 
+static void limits__new_series__an_hour_of_them_that_comes_back(void **state)
+{
+    (void)state;
+    static struct limits l;
+    uint32_t wait = 0;
+    limits_begin(&l, &(struct limits_options){.series = 3600});
+    assert_int_equal(limits_series_left(&l, "a"), 3600);
+    limits_charge_series(&l, "a", 3000);
+    assert_int_equal(limits_series_left(&l, "a"), 600);
+    assert_int_equal(limits_series_left(&l, "b"), 3600);
+    limits_charge_series(&l, "a", UINT64_MAX); /* a debt has an end */
+    assert_int_equal(limits_series_left(&l, "a"), 0);
+    assert_true(limits_take(&l, "a", 0, &wait)); /* nobody waits for it */
+    limits_now_ns += INT64_C(1000000000) * 60;
+    assert_int_equal(limits_series_left(&l, "a"), 60);
+    limits_now_ns += INT64_C(1000000000) * 7200;
+    assert_int_equal(limits_series_left(&l, "a"), 3600);
+    limits_deinit(&l);
+    limits_begin(&l, &(struct limits_options){0});
+    limits_charge_series(&l, "a", 1);
+    assert_int_equal(limits_series_left(&l, "a"), UINT64_MAX);
+    limits_deinit(&l);
+}
+
 static void limits__queries__as_many_as_allowed_at_once(void **state)
 {
     (void)state;
@@ -378,6 +402,7 @@ int main(void)
         cmocka_unit_test(limits__requests__a_second_of_them_then_as_the_clock_goes),
         cmocka_unit_test(limits__samples__stored_and_paid_off_later),
         cmocka_unit_test(limits__bytes_without_a_length__paid_off_later),
+        cmocka_unit_test(limits__new_series__an_hour_of_them_that_comes_back),
         cmocka_unit_test(limits__queries__as_many_as_allowed_at_once),
         cmocka_unit_test(limits__more_clients_than_places__bounded_and_nobody_is_locked_out),
         cmocka_unit_test(url__forms__host_and_path),
