@@ -229,6 +229,7 @@ install: deps-check
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' -e 's|@VERSION@|$(VERSION)|' \
 	  -e 's|@LIBS_PRIVATE@|$(strip $(EMBED_LIBS_PRIVATE))|' packaging/tidalite.pc.in > '$(call INTO,$(LIBDIR))/pkgconfig/tidalite.pc'
 	install -D -m 0644 docs/tidalite.1 '$(call INTO,$(DATADIR))/man/man1/tidalite.1'
+	install -D -m 0644 docs/libtidalite.3 '$(call INTO,$(DATADIR))/man/man3/libtidalite.3'
 	build/tidalite help --completion > '$(call INTO,$(DATADIR))/bash-completion/completions/tidalite'
 	@# What is stored is for the server and its group, whatever the umask; a directory that is there stays as it is.
 	[ -d '$(call INTO,$(STATEDIR))/tidalite' ] || install -d -m 0750 '$(call INTO,$(STATEDIR))/tidalite'

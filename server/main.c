@@ -82,6 +82,29 @@ static int print_serve_help(void)
     return 0;
 }
 
+static void man_flag(void *arg, const char *group, const char *name, const char *initial,
+                     const char *help)
+{
+    FILE *to = arg;
+    char bold[80];
+    char plain[160];
+    if (group) {
+        fprintf(to, ".SS %s\n", group);
+    }
+    snprintf(bold, sizeof bold, "--%s", name);
+    snprintf(plain, sizeof plain, "%s%s%s", initial[0] ? " (" : "", initial, initial[0] ? ")" : "");
+    tool_man_item(bold, plain, to);
+    tool_man_line(help, to);
+}
+
+static void print_man(FILE *to)
+{
+    tool_print_man(to);
+    fputs(".SH FLAGS OF SERVE\nEach with what it is without being given.\n", to);
+    server_flags_each(man_flag, to);
+    fputs(".SH SEE ALSO\n\\fBlibtidalite\\fR(3)\n", to);
+}
+
 static int cmd_help(int argc, char **argv)
 {
     if (argc > 0 && strcmp(argv[0], "--markdown") == 0) {
@@ -92,7 +115,7 @@ static int cmd_help(int argc, char **argv)
         return 0;
     }
     if (argc > 0 && strcmp(argv[0], "--man") == 0) {
-        tool_print_man(stdout);
+        print_man(stdout);
         return 0;
     }
     if (argc > 0 && strcmp(argv[0], "--completion") == 0) {

@@ -519,6 +519,13 @@ void server_options_help(struct tsdb_buf *out)
     }
 }
 
+void server_flags_each(server_flag_fn fn, void *arg)
+{
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(flags); i++) {
+        fn(arg, flags[i].group, flags[i].name, flags[i].initial, flags[i].help);
+    }
+}
+
 void server_options_markdown(struct tsdb_buf *out)
 {
     tsdb_buf_put_str(out, "# Configuration\n\nFlags of `tidalite serve`. This page is made from "

@@ -41,7 +41,11 @@ enum tsdb_status server_options_parse(struct server_options *o, int argc, char *
 /* Derive what is "auto". memory_bytes: what the process may use; 0: not known, and no limit derived. Once,
  * before the options are used. */
 void server_options_settle(struct server_options *o, uint64_t memory_bytes);
-void server_options_help(struct tsdb_buf *out);     /* --help, wrapped at 100 columns */
+void server_options_help(struct tsdb_buf *out); /* --help, wrapped at 100 columns */
+/* Every flag in the order of --help; group is NULL but where one begins. */
+typedef void (*server_flag_fn)(void *arg, const char *group, const char *name, const char *initial,
+                               const char *help);
+void server_flags_each(server_flag_fn fn, void *arg);
 void server_options_markdown(struct tsdb_buf *out); /* docs/config.md */
 /* Every flag as (name, value as Prometheus would print it). */
 typedef void (*server_option_fn)(void *arg, const char *name, const char *value);

@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -149,6 +150,10 @@ def manual_and_completion__from_the_table__every_command_is_in():
     lib.expect(len(names) >= 20, names)
     page = tool("help", "--man")[0]
     lib.expect_equal(page, (lib.ROOT / "docs/tidalite.1").read_text(encoding="utf-8"), "docs/tidalite.1 is `tidalite help --man`")
+    of_library = (lib.ROOT / "docs/libtidalite.3").read_text(encoding="utf-8")
+    functions = set(re.findall(r"\b(tidalite_\w+)\(", (lib.ROOT / "tsdb/tidalite.h").read_text(encoding="utf-8")))
+    lib.expect_equal(set(re.findall(r"\b(tidalite_\w+)\(", of_library)), functions, "the functions of docs/libtidalite.3")
+    lib.expect(f'"tidalite {tool("version")[0].split()[2]}"' in of_library, "the version of docs/libtidalite.3")
     lib.expect(all(f"\\fB{n}\\fR" in page for n in names), page)
     script = tool("help", "--completion")[0]
 

@@ -40,7 +40,7 @@ static void put_roff(const char *s, FILE *to)
     }
 }
 
-static void put_item(const char *bold, const char *plain, FILE *to)
+void tool_man_item(const char *bold, const char *plain, FILE *to)
 {
     fputs(".TP\n\\fB", to);
     put_roff(bold, to);
@@ -49,7 +49,7 @@ static void put_item(const char *bold, const char *plain, FILE *to)
     fputc('\n', to);
 }
 
-static void put_line(const char *s, FILE *to)
+void tool_man_line(const char *s, FILE *to)
 {
     put_roff(s, to);
     fputc('\n', to);
@@ -58,8 +58,8 @@ static void put_line(const char *s, FILE *to)
 static void man_commands(FILE *to)
 {
     fputs(
-        ".SH COMMANDS\n.TP\n\\fBserve\\fR [flags]\nRun the server; \\fBtidalite serve "
-        "\\-\\-help\\fR lists its flags.\n.TP\n\\fBversion\\fR\nPrint the "
+        ".SH COMMANDS\n.TP\n\\fBserve\\fR [flags]\nRun the server; its flags stand "
+        "below.\n.TP\n\\fBversion\\fR\nPrint the "
         "version.\n.TP\n\\fBhelp\\fR "
         "[command]\nUsage, options and exit codes of a command.\n.PP\nFor a data directory without "
         "a server; on one that a server has, those that only read give a look at what is on the "
@@ -69,8 +69,8 @@ static void man_commands(FILE *to)
         fputs(".TP\n\\fB", to);
         put_roff(rows[i].name, to);
         fputs("\\fR ", to);
-        put_line(rows[i].arguments, to);
-        put_line(rows[i].what, to);
+        tool_man_line(rows[i].arguments, to);
+        tool_man_line(rows[i].what, to);
         fputs(".br\nOptions:", to);
         for (size_t k = 0; k < TSDB_ARRAY_LEN(options); k++) {
             if (rows[i].options & (1u << k)) {
@@ -94,8 +94,8 @@ void tool_print_man(FILE *to)
     for (size_t i = 0; i < TSDB_ARRAY_LEN(options); i++) {
         char bold[64];
         snprintf(bold, sizeof bold, "--%s%s", options[i].name, options[i].what[0] ? "=" : "");
-        put_item(bold, options[i].what, to);
-        put_line(options[i].help, to);
+        tool_man_item(bold, options[i].what, to);
+        tool_man_line(options[i].help, to);
     }
     fputs(".SH EXIT STATUS\n", to);
     static const char *const codes[][2] = {
@@ -107,8 +107,8 @@ void tool_print_man(FILE *to)
         {"130", "interrupted; nothing is half-written"},
     };
     for (size_t i = 0; i < TSDB_ARRAY_LEN(codes); i++) {
-        put_item(codes[i][0], "", to);
-        put_line(codes[i][1], to);
+        tool_man_item(codes[i][0], "", to);
+        tool_man_line(codes[i][1], to);
     }
 }
 

@@ -86,6 +86,9 @@ void tool_print_commands(FILE *to);
 bool tool_print_help(int argc, char **argv, FILE *to);
 /* docs.c: the manual page (roff), and the completion for bash; from the tables. */
 void tool_print_man(FILE *to);
+/* Further parts of that page: an item with its name in bold, a line of text. */
+void tool_man_item(const char *bold, const char *plain, FILE *to);
+void tool_man_line(const char *s, FILE *to);
 void tool_print_completion(FILE *to);
 
 /* Ctrl-C was pressed: stop at the next point where nothing is half done. A second one ends the process. */

@@ -102,8 +102,6 @@ function BlockTable({ blocks }: { blocks: Block[] }) {
     );
 }
 
-const LOG_STATES = ["takes writes", "tries to open a segment again", "read-only"];
-
 function cacheRow(m: Own, cache: string): [string, string] {
     const of = (name: string) => m.number(`tidalite_cache_${name}`, "cache", cache);
     const hits = of("hits_total");
@@ -148,7 +146,7 @@ function Sections({ m, retention, samples }: { m: Own; retention: string; sample
                 ["Label pairs", count(n("index_label_pairs"))],
             ])}
             {card("Log", [
-                ["State", LOG_STATES[n("wal_state")] ?? "–"],
+                ["Server", m.byLabel("tidalite_state", "state").find(([, on]) => on === 1)?.[0].replaceAll("_", " ") ?? "–"],
                 ["On disk", bytes(n("wal_disk_bytes"))],
                 ["Not synced", bytes(n("wal_unsynced_bytes"))],
                 ["Segment", count(n("wal_segment"))],
