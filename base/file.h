@@ -125,6 +125,14 @@ enum tsdb_fs_fault {
  * a row (HALT: all). Replaces what was armed; crash and kill disarm. */
 void tsdb_fs_sim_fault(struct tsdb_fs_sim *sim, enum tsdb_fs_fault fault, uint64_t op_index,
                        uint64_t count);
+/* The files may have so many bytes together from now on, un-synced ones and those without a name too: a
+ * write that needs more fails with ENOSPC, and a prefix of it that fits may be there. 0: a TiB, as at
+ * first. space() says what is left. Outlives crash and kill, and so does slow. */
+void tsdb_fs_sim_capacity(struct tsdb_fs_sim *sim, uint64_t bytes);
+uint64_t tsdb_fs_sim_used(struct tsdb_fs_sim *sim);
+/* Every mutating operation takes up to so many ms of the clock; 0: none. */
+struct tsdb_clock_sim;
+void tsdb_fs_sim_slow(struct tsdb_fs_sim *sim, struct tsdb_clock_sim *clock, uint32_t ms_max);
 /* Reads of `path` that touch [from, to) fail with EIO; writes do not mend it. One stretch a file;
  * from == to mends it. mend_all: all files, deleted ones that are still open too. */
 void tsdb_fs_sim_bad(struct tsdb_fs_sim *sim, const char *path, uint64_t from, uint64_t to);

@@ -1,5 +1,6 @@
 /* The simulated disk: the table, handles, faults. Inside: file_sim_private.h. */
 #include "base/assert.h"
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/file_private.h"
 #include "base/file_sim_private.h"
@@ -35,6 +36,9 @@ struct tsdb_fs_sim {
     uint64_t fault_count;
     bool halted;
     const struct tsdb_file *root_holder; /* of the lock */
+    uint64_t capacity;
+    struct tsdb_clock_sim *slow_clock; /* NULL: no operation takes time */
+    uint32_t slow_ms_max;
 };
 
 /* ---- faults ---- */
@@ -43,6 +47,10 @@ struct tsdb_fs_sim {
 static enum tsdb_fs_fault mutation_begin(struct tsdb_fs_sim *sim)
 {
     uint64_t n = atomic_fetch_add(&sim->op_count, 1) + 1;
+    if (sim->slow_clock) {
+        tsdb_clock_sim_advance(
+            sim->slow_clock, (int64_t)tsdb_prng_below(&sim->prng, sim->slow_ms_max + UINT64_C(1)));
+    }
     if (sim->fault == TSDB_FAULT_NONE || n < sim->fault_from) {
         return TSDB_FAULT_NONE;
     }
@@ -267,6 +275,29 @@ static void write_torn(struct tsdb_fs_sim *sim, struct tsdb_file *f, const void 
     tsdb_sim_data_write(&f->inode->data, data, tsdb_prng_below(&sim->prng, len + 1), offset);
 }
 
+static uint64_t used_bytes(const struct tsdb_fs_sim *sim)
+{
+    uint64_t used = 0;
+    for (const struct tsdb_sim_inode *n = sim->names.first; n; n = n->next) {
+        used += n->data.current.size_bytes;
+    }
+    return used;
+}
+
+static uint64_t free_bytes(const struct tsdb_fs_sim *sim)
+{
+    uint64_t used = used_bytes(sim);
+    return used < sim->capacity ? sim->capacity - used : 0;
+}
+
+/* How much of a write finds room: what lies behind the file's end needs some. */
+static uint64_t fitting(const struct tsdb_fs_sim *sim, const struct tsdb_file *f, uint64_t len,
+                        uint64_t offset)
+{
+    uint64_t end = f->inode->data.current.size_bytes + free_bytes(sim);
+    return offset >= end ? 0 : TSDB_MIN(len, end - offset);
+}
+
 /* data NULL writes zeroes. */
 static enum tsdb_status write_any(struct tsdb_fs_sim *sim, struct tsdb_file *f, const void *data,
                                   uint64_t len, uint64_t offset, const char *verb,
@@ -281,11 +312,13 @@ static enum tsdb_status write_any(struct tsdb_fs_sim *sim, struct tsdb_file *f, 
         rc = EFBIG;
     }
     if (rc == 0 && len > 0) {
+        uint64_t fits = fitting(sim, f, len, offset);
         rc = mutation_begin_errno(sim);
+        rc = rc == 0 && fits < len ? ENOSPC : rc;
         if (rc == 0) {
             tsdb_sim_data_write(&f->inode->data, data, len, offset);
         } else {
-            write_torn(sim, f, data, len, offset);
+            write_torn(sim, f, data, fits, offset);
         }
     }
     f->poisoned = f->poisoned || rc != 0;
@@ -576,12 +609,8 @@ static enum tsdb_status sim_space(void *ctx, uint64_t *out_free_bytes, uint64_t 
     struct tsdb_fs_sim *sim = sim_lock(ctx);
     int rc = sim->halted ? EIO : 0;
     if (rc == 0) {
-        uint64_t used = 0;
-        for (const struct tsdb_sim_inode *n = sim->names.first; n; n = n->next) {
-            used += n->data.current.size_bytes;
-        }
-        *out_total_bytes = SIM_TOTAL_BYTES;
-        *out_free_bytes = SIM_TOTAL_BYTES - TSDB_MIN(used, SIM_TOTAL_BYTES);
+        *out_total_bytes = sim->capacity;
+        *out_free_bytes = free_bytes(sim);
     }
     return sim_done(sim, rc, "measure free space of", "", err);
 }
@@ -618,6 +647,7 @@ enum tsdb_status tsdb_fs_sim_create(uint64_t seed, struct tsdb_fs_sim **out, str
     tsdb_mutex_init(&sim->mutex, TSDB_RANK_FS_SIM, "simulated disk");
     tsdb_prng_init(&sim->prng, seed);
     atomic_init(&sim->op_count, 0);
+    sim->capacity = SIM_TOTAL_BYTES;
     tsdb_sim_names_init(&sim->names);
     *out = sim;
     *out_fs = (struct tsdb_fs){.ops = &sim_ops, .ctx = sim};
@@ -672,6 +702,29 @@ void tsdb_fs_sim_fault(struct tsdb_fs_sim *sim, enum tsdb_fs_fault fault, uint64
     sim->fault_from = atomic_load(&sim->op_count) + op_index;
     sim->fault_count = count;
     (void)sim_done(sim, 0, "fault", "", NULL);
+}
+
+void tsdb_fs_sim_capacity(struct tsdb_fs_sim *sim, uint64_t bytes)
+{
+    sim_lock(sim);
+    sim->capacity = bytes > 0 ? bytes : SIM_TOTAL_BYTES;
+    (void)sim_done(sim, 0, "resize", "", NULL);
+}
+
+uint64_t tsdb_fs_sim_used(struct tsdb_fs_sim *sim)
+{
+    sim_lock(sim);
+    uint64_t used = used_bytes(sim);
+    (void)sim_done(sim, 0, "measure", "", NULL);
+    return used;
+}
+
+void tsdb_fs_sim_slow(struct tsdb_fs_sim *sim, struct tsdb_clock_sim *clock, uint32_t ms_max)
+{
+    sim_lock(sim);
+    sim->slow_clock = ms_max > 0 ? clock : NULL;
+    sim->slow_ms_max = ms_max;
+    (void)sim_done(sim, 0, "slow", "", NULL);
 }
 
 void tsdb_fs_sim_bad(struct tsdb_fs_sim *sim, const char *path, uint64_t from, uint64_t to)

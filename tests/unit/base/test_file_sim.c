@@ -3,6 +3,7 @@
  * both outcomes were seen. */
 #include "tests/support/test.h"
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/mutex.h"
 
@@ -674,6 +675,59 @@ static void op_count__mutations__counted_and_nothing_else(void **state)
     tsdb_fs_sim_destroy(d.sim);
 }
 
+static void capacity__full__enospc_until_there_is_room(void **state)
+{
+    (void)state;
+    struct disk d = disk_create(6);
+    const struct tsdb_fs_ops *ops = d.fs.ops;
+    struct tsdb_error err;
+    struct tsdb_file_info info;
+    uint64_t free_bytes = 0, total_bytes = 0;
+    char data[100] = {1};
+    put_synced(&d, "first", data, 60);
+    tsdb_fs_sim_capacity(d.sim, 150);
+    struct tsdb_file *f = open_ok(&d, "f", RW | TSDB_OPEN_CREATE);
+    assert_ok(write_at(&d, f, data, 80, 0));
+    assert_ok(write_at(&d, f, data, 80, 0)); /* in place */
+    assert_ok(ops->space(d.fs.ctx, &free_bytes, &total_bytes, NULL));
+    assert_int_equal(free_bytes, 10);
+    assert_int_equal(total_bytes, 150);
+    assert_int_equal(ops->pwrite(d.fs.ctx, f, data, 11, 80, &err), TSDB_IO);
+    assert_true(tsdb_error_is_no_space(&err));
+    assert_int_equal(write_at(&d, f, data, 1, 0), TSDB_IO); /* the handle is poisoned */
+    close_file(&d, f);
+    assert_ok(ops->stat(d.fs.ctx, "f", &info, NULL));
+    assert_in_range(info.size_bytes, 80, 90);
+    assert_ok(ops->unlink(d.fs.ctx, "first", NULL)); /* and nobody has it open */
+    assert_ok(sync_dir(&d, ""));
+    f = open_ok(&d, "f", RW);
+    assert_ok(write_at(&d, f, data, 60, 80));
+    assert_int_equal(tsdb_fs_sim_used(d.sim), 140);
+    close_file(&d, f);
+    tsdb_fs_sim_destroy(d.sim);
+}
+
+static void slow__every_change__takes_time_and_reads_none(void **state)
+{
+    (void)state;
+    struct disk d = disk_create(7);
+    struct tsdb_clock_sim clock = {0};
+    char c = 0;
+    size_t n = 0;
+    tsdb_fs_sim_slow(d.sim, &clock, 1000);
+    struct tsdb_file *f = open_ok(&d, "f", RW | TSDB_OPEN_CREATE);
+    assert_ok(write_at(&d, f, "x", 1, 0));
+    assert_ok(sync_file(&d, f));
+    int64_t then = clock.wall_ms;
+    assert_in_range(then, 1, 3000);
+    assert_ok(d.fs.ops->pread(d.fs.ctx, f, &c, 1, 0, &n, NULL));
+    tsdb_fs_sim_slow(d.sim, &clock, 0);
+    assert_ok(write_at(&d, f, "x", 1, 0));
+    assert_int_equal(clock.wall_ms, then);
+    close_file(&d, f);
+    tsdb_fs_sim_destroy(d.sim);
+}
+
 static void flip__range__that_many_bits_there_and_nowhere_else(void **state)
 {
     (void)state;
@@ -913,6 +967,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(fault__index_and_count__exactly_those_operations),
     cmocka_unit_test(fault__halt__nothing_works_or_changes_until_reboot),
     cmocka_unit_test(op_count__mutations__counted_and_nothing_else),
+    cmocka_unit_test(capacity__full__enospc_until_there_is_room),
+    cmocka_unit_test(slow__every_change__takes_time_and_reads_none),
     cmocka_unit_test(flip__range__that_many_bits_there_and_nowhere_else),
     cmocka_unit_test(bad__stretch__reads_that_touch_it_fail_until_mended),
     cmocka_unit_test(crash__same_seed__same_outcome),
