@@ -125,7 +125,7 @@ enum tsdb_fs_fault {
  * a row (HALT: all). Replaces what was armed; crash and kill disarm. */
 void tsdb_fs_sim_fault(struct tsdb_fs_sim *sim, enum tsdb_fs_fault fault, uint64_t op_index,
                        uint64_t count);
-/* The files may have so many bytes together from now on, un-synced ones and those without a name too: a
+/* The files that have a name or are open may have so many bytes together from now on: a
  * write that needs more fails with ENOSPC, and a prefix of it that fits may be there. 0: a TiB, as at
  * first. space() says what is left. Outlives crash and kill, and so does slow. */
 void tsdb_fs_sim_capacity(struct tsdb_fs_sim *sim, uint64_t bytes);

@@ -278,6 +278,21 @@ void tsdb_sim_names_deinit(struct tsdb_sim_names *names)
     TSDB_ASSERT(!names->first); /* every reference was given back */
 }
 
+uint64_t tsdb_sim_names_bytes(struct tsdb_sim_inode *dir)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < dir->now.count; i++) {
+        struct tsdb_sim_inode *n = dir->now.items[i].inode;
+        if (n->is_dir) {
+            bytes += tsdb_sim_names_bytes(n);
+        } else if (!n->counted) {
+            n->counted = true;
+            bytes += n->data.current.size_bytes;
+        }
+    }
+    return bytes;
+}
+
 int tsdb_sim_names_lookup(const struct tsdb_sim_names *names, const char *path,
                           struct tsdb_sim_found *out)
 {

@@ -100,6 +100,7 @@ struct tsdb_sim_inode {
     uint32_t refs;
     bool is_dir;
     const struct tsdb_file *lock_holder;
+    bool counted;                    /* while the used bytes are added up */
     struct tsdb_sim_data data;       /* a file's */
     uint64_t bad_from, bad_to;       /* a file's: reads that touch it fail */
     struct tsdb_sim_entries now;     /* a directory's */
@@ -137,6 +138,9 @@ struct tsdb_sim_names {
 void tsdb_sim_names_init(struct tsdb_sim_names *names);
 /* No handle refers to an inode any more. */
 void tsdb_sim_names_deinit(struct tsdb_sim_names *names);
+/* Bytes of the files that have a name now, each once. All inodes are `counted` = false before, and those
+ * are true after. */
+uint64_t tsdb_sim_names_bytes(struct tsdb_sim_inode *dir);
 /* The new inode has one reference, the caller's. */
 struct tsdb_sim_inode *tsdb_sim_inode_create(struct tsdb_sim_names *names, bool is_dir);
 struct tsdb_sim_inode *tsdb_sim_inode_ref(struct tsdb_sim_inode *n);

@@ -286,13 +286,12 @@ bool wal_segment_grow_due_locked(const struct wal *w)
     return f->alloc_end < written + WAL_GROW_AHEAD;
 }
 
-static enum tsdb_status zeroes_write(struct wal *w, struct wal_file *f, uint64_t from, uint64_t to,
-                                     struct tsdb_error *err)
+enum tsdb_status wal_zeroes_write(struct wal *w, struct tsdb_file *f, uint64_t from, uint64_t to,
+                                  struct tsdb_error *err)
 {
     while (from < to) {
         size_t n = (size_t)TSDB_MIN(to - from, (uint64_t)sizeof zeroes);
-        enum tsdb_status status =
-            w->o.fs->ops->pwrite(w->o.fs->ctx, f->handle, zeroes, n, from, err);
+        enum tsdb_status status = w->o.fs->ops->pwrite(w->o.fs->ctx, f, zeroes, n, from, err);
         if (status != TSDB_OK) {
             return status;
         }
@@ -314,7 +313,7 @@ void wal_segment_grow(struct wal *w)
     w->growing = true;
     tsdb_mutex_unlock(&w->lock);
 
-    enum tsdb_status status = zeroes_write(w, f, from, to, &err);
+    enum tsdb_status status = wal_zeroes_write(w, f->handle, from, to, &err);
 
     tsdb_mutex_lock(&w->lock);
     w->growing = false;

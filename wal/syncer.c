@@ -229,5 +229,6 @@ size_t wal_sync_step(struct wal *w, int64_t now_ns)
         release(w);
     }
     wal_segment_grow(w);
+    wal_reserve_step(w, now_ns);
     return counts ? 1 : 0;
 }

@@ -67,6 +67,7 @@ static enum tsdb_status start(struct wal *w, struct tsdb_error *err) TSDB_NO_TSA
     }
     if (status == TSDB_OK) {
         wal_position_start(w);
+        wal_reserve_start(w);
         status = wal_writer_start(w, err);
     }
     return status;
@@ -79,6 +80,7 @@ static void destroy(struct wal *w) TSDB_NO_TSA
         wal_segment_destroy(w, f);
     }
     wal_position_stop(w);
+    wal_reserve_stop(w, false);
     struct wal_chunk *lists[] = {w->chunks, w->pool};
     for (size_t i = 0; i < TSDB_ARRAY_LEN(lists); i++) {
         for (struct wal_chunk *c = lists[i], *next; c; c = next) {
@@ -157,6 +159,7 @@ enum tsdb_status wal_close(struct wal *w, struct tsdb_error *err)
         wal_sync_step(w, 0);
     }
     wal_position_step(w, tsdb_clock_mono_ns(&w->o.clock), true);
+    wal_reserve_stop(w, true);
     destroy(w);
     return status;
 }
@@ -347,6 +350,7 @@ void wal_stats(const struct wal *w, struct wal_stats *out)
         out->disk_bytes += w->live[i].bytes;
     }
     out->disk_bytes += w->spare_count * w->o.segment_bytes;
+    out->reserve_bytes = w->reserve_state == WAL_RESERVE_THERE ? w->o.reserve_bytes : 0;
     out->unsynced_bytes = w->written_lpos - w->synced_lpos;
     tsdb_mutex_unlock(lock);
     out->epoch = wal_epoch(w);

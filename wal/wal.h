@@ -25,6 +25,7 @@
  *     While RETRYING, a batch completes with BUSY, but its bytes stay in memory and go to the log
  *     before all later ones: owners have applied it and later frames build upon it. Senders are
  *     turned away before (wal_state), so this memory is bounded by what was under way.
+ *     On a full disk the log's reserve is given back first, and the log goes on in its room.
  *  6. Segments are preallocated with zeroes; a frame's CRC is seeded with segment number and
  *     offset, so old bytes of a recycled segment never verify.
  *
@@ -52,6 +53,9 @@ struct wal_options {
     uint64_t flush_samples;
     uint64_t unsynced_bytes_max; /* beyond: sync before more is written */
     uint64_t segment_first; /* number of the first segment to write: after the last one on disk */
+    /* A file of so many bytes, whose room the log takes when the disk is full; 0: none. It is made when
+     * the disk has so much and reserve_above_bytes besides. */
+    uint64_t reserve_bytes, reserve_above_bytes;
     /* Not NULL: segments below segment_first may be needed by a person. They are not removed but
      * moved to <quarantine>/wal-<quarantine_stamp>-<number>. */
     const char *quarantine;
@@ -116,6 +120,7 @@ struct wal_stats {
     uint64_t bytes_written, frames_written, samples_written;
     uint64_t writes, syncs, write_failures, sync_failures, segments_created, segments_poisoned;
     uint64_t disk_bytes;     /* of all live segments, preallocation included */
+    uint64_t reserve_bytes;  /* of the reserve; 0: it is not there */
     uint64_t unsynced_bytes; /* while RETRYING those in memory only, too */
     uint64_t epoch;
     uint64_t retries; /* attempts to open a segment while RETRYING */

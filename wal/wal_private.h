@@ -26,6 +26,7 @@
 #define WAL_SPARES_MAX     2u         /* old segments kept to be written over */
 #define WAL_PATH_MAX       256u
 #define WAL_SPARE_PREFIX   "spare-"
+#define WAL_RESERVE_NAME   "reserve"
 #define WAL_NO_TIME        INT64_MIN
 
 /* Pauses between attempts to open a segment, while RETRYING: doubled from the first to the last. */
@@ -78,6 +79,12 @@ struct wal_move {
     uint64_t prev_segment, prev_end;
 };
 
+enum wal_reserve_state {
+    WAL_RESERVE_NONE,
+    WAL_RESERVE_MAKING,
+    WAL_RESERVE_THERE
+};
+
 /* Frames that were counted in nothing yet. */
 struct wal_tally {
     uint64_t bytes, frames, samples;
@@ -107,6 +114,8 @@ struct wal {
     struct tsdb_file *position_file;               /* NULL: could not be opened, or failed */
     struct wal_position position, position_synced; /* as written; as it is */
     int64_t position_ns;                           /* of writing; WAL_NO_TIME: not yet */
+    struct tsdb_file *reserve_file;                /* while it is being made; else NULL */
+    uint64_t reserve_written;
 
     /* atomic */
     _Atomic(uint64_t) epoch;
@@ -140,6 +149,8 @@ struct wal {
     uint32_t live_count TSDB_GUARDED, live_cap TSDB_GUARDED;
     uint64_t spares[WAL_SPARES_MAX] TSDB_GUARDED;
     uint32_t spare_count TSDB_GUARDED;
+    enum wal_reserve_state reserve_state TSDB_GUARDED;
+    int64_t reserve_look_ns TSDB_GUARDED; /* not before that: is there room for one? */
     /* disk_bytes, unsynced_bytes and epoch are filled on reading. */
     struct wal_stats stats TSDB_GUARDED;
     struct tsdb_error cause TSDB_GUARDED; /* of the state; and of the last failure before */
@@ -186,6 +197,20 @@ bool wal_segment_grow_due_locked(const struct wal *w) TSDB_REQUIRES(w->lock);
 void wal_segment_grow(struct wal *w);
 /* Read the directory: segments to `live`, spares. At open, before threads. */
 enum tsdb_status wal_segment_list(struct wal *w, struct tsdb_error *err) TSDB_WUR;
+
+/* Zeroes from `from` to `to`. */
+enum tsdb_status wal_zeroes_write(struct wal *w, struct tsdb_file *f, uint64_t from, uint64_t to,
+                                  struct tsdb_error *err) TSDB_WUR;
+
+/* ---- reserve.c ---- */
+
+void wal_reserve_start(struct wal *w); /* at open: one that is there is taken over, or removed */
+/* The disk is full: give the reserve's room back. False: there is none. Threads: the writer. */
+bool wal_reserve_release(struct wal *w);
+/* Make one if there is none and the disk has room; a MiB a step. Threads: the syncer. */
+void wal_reserve_step(struct wal *w, int64_t now_ns);
+/* remove: nobody needs it any more. Caller is alone. */
+void wal_reserve_stop(struct wal *w, bool remove);
 
 /* ---- writer.c ---- */
 

@@ -342,11 +342,15 @@ static enum tsdb_status move(struct wal *w, struct tsdb_error *err)
     return TSDB_OK;
 }
 
-/* Move what is due at once. False: RETRYING, or read-only. */
+/* Move what is due at once; on a full disk into the reserve's room, if there is one. False: RETRYING, or read-only. */
 static bool move_or_retry(struct wal *w)
 {
     struct tsdb_error err;
-    if (move(w, &err) == TSDB_OK) {
+    enum tsdb_status status = move(w, &err);
+    if (status != TSDB_OK && tsdb_error_is_no_space(&err) && wal_reserve_release(w)) {
+        status = move(w, &err);
+    }
+    if (status == TSDB_OK) {
         return true;
     }
     retry_later(w, &err);
@@ -358,7 +362,7 @@ static bool move_or_retry(struct wal *w)
 static bool recover(struct wal *w, const struct tsdb_error *cause)
 {
     tsdb_log(TSDB_LOG_WARN, "wal", "a write or sync failed", TSDB_S("err", cause->msg));
-    if (poison(w)) {
+    if (poison(w) || (tsdb_error_is_no_space(cause) && wal_reserve_release(w))) {
         return move_or_retry(w);
     }
     retry_later(w, cause);
