@@ -4,123 +4,41 @@
 #include "tests/support/test.h"
 
 #include "tests/support/tsdb/scene.h"
+#include "tests/support/tsdb/tree.h"
 #include "tsdb/engine/db_private.h"
 
 #define MOMENTS 3u
 #define SERIES  24u /* new ones at every moment */
 #define RANGE   INT64_C(60000)
 #define DIRS    5u
-#define FILES   256u
 
 /* What is of one moment together: a copy goes folder by folder. */
 static const char *const dirs[DIRS] = {"series.log", "checkpoint", "head", "wal", "blocks"};
 
-struct kept {
-    char path[96];
-    uint8_t *data;
-    size_t len;
-};
-
-struct moment {
-    struct kept files[FILES];
-    uint32_t count;
-};
-
 struct mixer {
     struct scene s; /* first: what scene_teardown gets */
-    struct moment moments[MOMENTS];
-    struct moment *into;
-    char dir[64];
+    struct tree *moments[MOMENTS];
     struct hx mixed;
     uint32_t opened, refused, found_all, found;
 };
 
-/* ---- taking a copy ---- */
-
-static enum tsdb_status keep_listed(void *arg, const char *name, bool is_dir)
-{
-    struct mixer *x = arg;
-    struct moment *m = x->into;
-    if (is_dir) {
-        return TSDB_OK;
-    }
-    assert_true(m->count < FILES);
-    snprintf(m->files[m->count++].path, sizeof m->files[0].path, "%s/%s", x->dir, name);
-    return TSDB_OK;
-}
-
-static enum tsdb_status keep_listed_dirs(void *arg, const char *name, bool is_dir)
-{
-    struct mixer *x = arg;
-    if (is_dir) {
-        snprintf(x->dir, sizeof x->dir, "blocks/%s", name);
-        assert_ok(x->s.h.options.fs.ops->list(x->s.h.options.fs.ctx, x->dir, keep_listed, x, NULL));
-    }
-    return TSDB_OK;
-}
-
-static void copy_take(struct mixer *x, uint32_t moment)
-{
-    const struct tsdb_fs *fs = &x->s.h.options.fs;
-    struct moment *m = x->into = &x->moments[moment];
-    snprintf(m->files[m->count++].path, sizeof m->files[0].path, "series.log");
-    for (uint32_t i = 1; i < DIRS - 1; i++) {
-        snprintf(x->dir, sizeof x->dir, "%s", dirs[i]);
-        enum tsdb_status status = fs->ops->list(fs->ctx, x->dir, keep_listed, x, NULL);
-        assert_true(status == TSDB_OK || status == TSDB_NOT_FOUND);
-    }
-    enum tsdb_status status = fs->ops->list(fs->ctx, "blocks", keep_listed_dirs, x, NULL);
-    assert_true(status == TSDB_OK || status == TSDB_NOT_FOUND);
-    for (uint32_t i = 0; i < m->count; i++) {
-        struct kept *k = &m->files[i];
-        assert_ok(
-            tsdb_file_read_all(fs, k->path, 64u << 20, TSDB_MEM_OTHER, &k->data, &k->len, NULL));
-    }
-}
-
-static void copies_free(struct mixer *x)
-{
-    for (uint32_t i = 0; i < MOMENTS; i++) {
-        for (uint32_t k = 0; k < x->moments[i].count; k++) {
-            tsdb_mem_free(TSDB_MEM_OTHER, x->moments[i].files[k].data, x->moments[i].files[k].len);
-        }
-        x->moments[i].count = 0;
-    }
-}
-
 /* ---- laying out a mixture ---- */
 
-static void put_file(const struct tsdb_fs *fs, const struct kept *k)
-{
-    char dir[96];
-    struct tsdb_file *f = NULL;
-    for (const char *slash = strchr(k->path, '/'); slash; slash = strchr(slash + 1, '/')) {
-        snprintf(dir, sizeof dir, "%.*s", (int)(slash - k->path), k->path);
-        assert_ok(fs->ops->mkdir(fs->ctx, dir, NULL));
-    }
-    assert_ok(fs->ops->open(fs->ctx, k->path,
-                            TSDB_OPEN_WRITE | TSDB_OPEN_CREATE | TSDB_OPEN_TRUNCATE, &f, NULL));
-    if (k->len > 0) {
-        assert_ok(fs->ops->pwrite(fs->ctx, f, k->data, k->len, 0, NULL));
-    }
-    fs->ops->close(fs->ctx, f);
-}
-
-static void mix(struct mixer *x, const struct kept *version, const uint32_t choice[DIRS],
-                struct hx *out)
+static void mix(struct mixer *x, const uint32_t choice[DIRS], struct hx *out)
 {
     hx_init(out, 99);
     out->options.block_range_ms = RANGE;
     out->options.retention_ms = 0;
     out->clock = x->s.h.clock;
-    put_file(&out->options.fs, version);
+    const struct tree_file *version = tree_find(x->moments[0], "VERSION", "");
+    tree_put(&out->options.fs, version->path, version->data, version->len);
     for (uint32_t i = 0; i < DIRS; i++) {
-        const struct moment *m = &x->moments[choice[i]];
+        const struct tree *m = x->moments[choice[i]];
         size_t len = strlen(dirs[i]);
         for (uint32_t k = 0; k < m->count; k++) {
-            if (strncmp(m->files[k].path, dirs[i], len) == 0 &&
-                (m->files[k].path[len] == '/' || m->files[k].path[len] == 0)) {
-                put_file(&out->options.fs, &m->files[k]);
+            const struct tree_file *f = &m->files[k];
+            if (strncmp(f->path, dirs[i], len) == 0 && (f->path[len] == '/' || f->path[len] == 0)) {
+                tree_put(&out->options.fs, f->path, f->data, f->len);
             }
         }
     }
@@ -210,7 +128,6 @@ static void open_mixture(struct mixer *x, struct hx *h, uint32_t all)
 
 static void run(struct mixer *x, bool restart)
 {
-    struct kept version = {.path = "VERSION"};
     struct hx *h = &x->s.h;
     uint32_t choice[DIRS], all = 0;
     scene_begin(&x->s, 5);
@@ -218,11 +135,9 @@ static void run(struct mixer *x, bool restart)
     assert_ok(hx_open(h, NULL));
     for (uint32_t i = 0; i < MOMENTS; i++) {
         live(x, i, restart);
-        copy_take(x, i);
+        x->moments[i] = tree_read(&h->options.fs);
     }
     all = hx_count(h);
-    assert_ok(tsdb_file_read_all(&h->options.fs, "VERSION", 4096, TSDB_MEM_OTHER, &version.data,
-                                 &version.len, NULL));
     uint32_t combinations = 1;
     uint32_t step = restart ? 2 : 1; /* the first and the last moment, or all */
     uint32_t some = (MOMENTS - 1) / step + 1;
@@ -236,15 +151,16 @@ static void run(struct mixer *x, bool restart)
             choice[i] = rest % some * step;
             snprintf(text + strlen(text), sizeof text - strlen(text), " %s %u", dirs[i], choice[i]);
         }
-        mix(x, &version, choice, &x->mixed);
+        mix(x, choice, &x->mixed);
         open_mixture(x, &x->mixed, all);
         hx_deinit(&x->mixed);
         if (x->s.m.failure[0]) {
             print_message("mixture of%s\n", text);
         }
     }
-    tsdb_mem_free(TSDB_MEM_OTHER, version.data, version.len);
-    copies_free(x);
+    for (uint32_t i = 0; i < MOMENTS; i++) {
+        tree_free(x->moments[i]);
+    }
     assert_true(x->found_all >= 1); /* that of the last moment */
     assert_true(x->opened > x->refused);
     scene_end_checked(&x->s, "mixed moments");
