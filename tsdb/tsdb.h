@@ -229,6 +229,19 @@ enum tsdb_status tsdb_exemplars(struct tsdb_querier *q, const struct tsdb_select
                                 struct tsdb_arena *arena, struct tsdb_exemplar_series **out,
                                 uint32_t *out_count, struct tsdb_error *err) TSDB_WUR;
 
+/* ---- results that are kept ---- */
+/* A moment, for who keeps what came out of selects that began after it. */
+struct tsdb_stamp {
+    bool valid;                        /* the database could be read then */
+    uint64_t view, lost, drops;        /* of blocks; chunks given up; retention of the head */
+    uint64_t written[TSDB_OWNERS_MAX]; /* batches, by owner */
+};
+void tsdb_stamp_take(const struct tsdb *db, struct tsdb_stamp *out);
+/* The times at which a select that begins now sees the samples that one saw which began when the stamp
+ * was taken, or later; min_ms > max_ms: nothing is known. Of writes under way either may be seen, as by
+ * any select. Blocks that only took over what the head had change nothing. */
+struct tsdb_time_range tsdb_unchanged_since(const struct tsdb *db, const struct tsdb_stamp *stamp);
+
 /* What there is much of: for each question the `limit` (> 0) greatest, greatest first, equal ones
  * by name. Of the series that the head knows. Walks every label pair there is; memory and time are
  * the request's (may be NULL). BUSY while storage is

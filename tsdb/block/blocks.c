@@ -352,6 +352,10 @@ enum tsdb_status blocks_publish(struct blocks *b, struct live_block *const *adde
     }
     uint64_t number = v->number;
     view_publish(&b->views, v);
+    if (removed_count > 0 ||
+        added_count == 0) { /* else a flush: what the head has shown until now */
+        atomic_store_explicit(&b->changed_view, number, memory_order_release);
+    }
     count_blocks(b);
     TSDB_ASSERT(view_number(&b->views) == number); /* only the block thread publishes */
     return TSDB_OK;

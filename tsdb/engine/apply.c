@@ -244,6 +244,7 @@ static TSDB_NOINLINE void entry_apply_slow(struct apply *a, uint32_t i)
     case HEAD_APPENDED:
     case HEAD_APPENDED_OUT_OF_ORDER:
         a->changed = true;
+        a->least_ms = TSDB_MIN(a->least_ms, e->t_ms);
         if (a->log) {
             log_sample(a, e, s, start_ms);
         }
@@ -308,6 +309,7 @@ static void run_samples(struct apply *a, uint32_t begin, uint32_t end)
     apply_group_end(a);
     if (fast > 0) {
         a->changed = true;
+        a->least_ms = TSDB_MIN(a->least_ms, min_ms);
         a->result->samples_written += fast;
         head_count(&a->front->counters.samples, fast);
         head_count_times(&a->front->counters, min_ms, max_ms);
@@ -442,6 +444,10 @@ static void batch_runs(struct apply *a)
         i = i_end;
         x = x_end;
     }
+    if (a->least_ms < INT64_MAX) {
+        /* Before anybody is told that they are written: who keeps results asks for it then. */
+        written_note(&a->owner->written, a->least_ms);
+    }
     if (a->partition) {
         group_for_duplicates(a);
     }
@@ -461,6 +467,7 @@ void apply_init(struct apply *a, struct owner *o, struct tsdb_batch *b)
     a->result = &b->result;
     a->log = b->durability > TSDB_DURABILITY_MEMORY;
     a->log_duplicates = a->log && o->options->durability == TSDB_DURABILITY_MEMORY;
+    a->least_ms = INT64_MAX;
     int64_t now_ms = tsdb_clock_wall_ms(&o->clock);
     a->max_ms = now_ms + future_ms_max;
     a->min_ms = o->options->retention_ms > 0 ? now_ms - o->options->retention_ms : INT64_MIN;

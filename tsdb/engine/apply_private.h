@@ -25,6 +25,7 @@ struct apply {
     bool memory_full;    /* no new series */
     enum tsdb_status failure;
     int64_t min_ms, max_ms; /* bounds for samples */
+    int64_t least_ms;       /* of the samples appended; INT64_MAX: none */
     struct wal_encoder encoder;
 };
 

@@ -11,6 +11,7 @@
  *   snapshot.c        a data directory of hard links, made while serving
  *   metadata.c        what is known of metrics, and its file
  *   leaving.c         series without samples in the head leave it
+ *   stamp.c           what changed since: for results that are kept
  *   stats.c           figures
  */
 #ifndef TSDB_ENGINE_DB_PRIVATE_H
@@ -75,6 +76,8 @@ struct db_life {
     uint64_t wal_bytes_covered; /* of wal_stats.bytes_written, when `last` was written */
     int64_t retry_ns;           /* after a failure no earlier than this */
     struct retention_clock retention;
+    _Atomic(int64_t) dropped_ms; /* chunks of the head that end before it have been dropped... */
+    _Atomic(uint64_t) drops;     /* ...so often; both stored (release) under admin */
     uint64_t metadata_saved;  /* changes of the table that its file has */
     int64_t metadata_next_ns; /* it is not written before that */
     bool dirty; /* the log holds frames that `last` does not cover, from before this process */

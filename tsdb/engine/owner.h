@@ -20,6 +20,7 @@
 #include "base/ring.h"
 #include "tsdb/engine/alias.h"
 #include "tsdb/engine/series_limits.h"
+#include "tsdb/engine/written.h"
 #include "tsdb/head/head.h"
 #include "tsdb/head/partition.h"
 #include "wal/wal.h"
@@ -61,6 +62,7 @@ struct owner {
     struct tsdb_clock clock;
     _Atomic(uint64_t) *series_total; /* over all partitions, for series_max */
     struct series_limits *limits;    /* NULL: none but series_max */
+    struct written written;          /* the owner notes, others ask */
     void *backlog[64];
     uint32_t backlog_begin, backlog_count;
     _Atomic(struct head_raw_chunk *) mailbox; /* chunks that are in files now: from the sealer */

@@ -106,8 +106,15 @@ size_t tsdb_retention_step(struct tsdb *db, int64_t now_ns)
     }
     tsdb_mutex_lock(&db->life->admin);
     (void)db_retention_clock_step(db);
-    enum tsdb_status status = db_owners_ask(db, OWNER_JOB_DROP, (uint64_t)db_retention_min(db),
+    int64_t min_ms = db_retention_min(db);
+    enum tsdb_status status = db_owners_ask(db, OWNER_JOB_DROP, (uint64_t)min_ms,
                                             db->options.manual_steps, &dropped, &err);
+    if (dropped > 0) { /* release: who sees it sees them gone */
+        int64_t before_ms = atomic_load_explicit(&db->life->dropped_ms, memory_order_relaxed);
+        atomic_store_explicit(&db->life->dropped_ms, TSDB_MAX(before_ms, min_ms),
+                              memory_order_release);
+        atomic_fetch_add_explicit(&db->life->drops, 1, memory_order_release);
+    }
     tsdb_mutex_unlock(&db->life->admin);
     if (dropped > 0) {
         atomic_store_explicit(&db->life->leave_wanted, 1, memory_order_relaxed);

@@ -18,6 +18,7 @@
  *   rules.c          tsdb_retention_rules_set
  *   deletes.c        tsdb_delete_series, _clean_tombstones, _compact, _deletes_list
  *   snapshot.c       tsdb_snapshot
+ *   stamp.c          tsdb_stamp_take, tsdb_unchanged_since
  *   stats.c          tsdb_stats_read
  *
  * Zones: everything is immutable once `state` has left RECOVERING, except what says otherwise.

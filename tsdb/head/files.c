@@ -595,6 +595,11 @@ enum tsdb_status head_files_set_aside(struct head_files *f, const char *dir, uin
     return status == TSDB_OK ? f->fs->ops->sync_dir(f->fs->ctx, HEAD_FILES_DIR, err) : status;
 }
 
+uint64_t head_files_damaged(const struct head_files *f)
+{
+    return atomic_load_explicit(&f->damaged, memory_order_relaxed);
+}
+
 void head_files_stats(struct head_files *f, struct head_files_stats *out)
 {
     *out = (struct head_files_stats){

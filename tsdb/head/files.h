@@ -76,5 +76,6 @@ struct head_files_stats {
     uint64_t damaged; /* files of which a chunk was given up, in this life */
 };
 void head_files_stats(struct head_files *f, struct head_files_stats *out);
+uint64_t head_files_damaged(const struct head_files *f); /* the same; takes no lock */
 
 #endif
