@@ -5,7 +5,7 @@ Each server is pinned to one core, whoever loads or asks it to another.  What is
 storage.py and queries.py.
 
     bench.py                          all parts, about ten minutes
-    bench.py --parts ingest,memory    some of: ingest, ways, memory, disk (which includes the queries), real, skew, backfill, churn, exchange, fair
+    bench.py --parts ingest,memory    some of: ingest, ways, memory, disk (which includes the queries), real, skew, backfill, churn, exchange, fair, speed
     bench.py --quick                  a smoke run of seconds, as `make test` does it
 """
 import argparse
@@ -23,10 +23,11 @@ import lib
 import peers
 import queries
 import skew
+import speed
 import storage
 import ways
 
-PARTS = ("ingest", "ways", "memory", "disk", "real", "skew", "backfill", "churn", "exchange", "fair")
+PARTS = ("ingest", "ways", "memory", "disk", "real", "skew", "backfill", "churn", "exchange", "fair", "speed")
 
 
 def parse_args():
@@ -57,6 +58,10 @@ def parse_args():
     p.add_argument("--fair-clients", default="0,16,24,40", help="how many ask heavy queries, one table row each, fair")
     p.add_argument("--fair-seconds", type=float, default=6.0, help="how long the light query is repeated, fair")
     p.add_argument("--fair-warm", type=float, default=2.0, help="seconds of heavy queries before, fair")
+    p.add_argument("--speed-targets", type=int, default=1000, help="of 100 series each (1000), speed")
+    p.add_argument("--speed-scrapes", type=int, default=300, help="speed")
+    p.add_argument("--speed-cores", type=int, default=2, choices=(1, 2), help="of the server, speed")
+    p.add_argument("--speed-only", default="", help="questions whose name has this, speed")
     p.add_argument("--pipelines", default="", help="skew: other builds of bench/pipeline to measure beside this one, comma-separated")
     p.add_argument("--query-seconds", type=float, default=1.0, help="how long each question is repeated")
     p.add_argument("--real-limit", type=int, default=None, help="only so many series of the recorded data")
@@ -76,11 +81,13 @@ def parse_args():
         args.churn_series, args.churn_turns = 500, 2
         args.exchange_samples = 100_000
         args.fair_targets, args.fair_scrapes, args.fair_clients, args.fair_seconds, args.fair_warm = 2, 130, "0,3", 0.1, 0.1
+        args.speed_targets, args.speed_scrapes, args.speed_only = 2, 260, "120 of"
         args.servers = args.servers or "tidalite,tidalite-strict"
     args.kinds = (args.servers or ",".join(common.KINDS)).split(",")
     # Durability makes no difference to what lies on disk or in memory afterwards.
     args.exchange_peer = any(not k.startswith("tidalite") for k in args.kinds)
     args.store_kinds = [k for k in args.kinds if k != "tidalite-strict"]
+    args.speed_questions = [q for q in speed.QUESTIONS if args.speed_only in q[0]]
     args.parts = args.parts.split(",")
     args.backfill_shapes = args.backfill_shapes.split(",")
     args.fair_clients = [int(n) for n in args.fair_clients.split(",")]
@@ -128,6 +135,9 @@ def measure(args, work, result):
     if "fair" in args.parts:
         result["fair"] = fair.run(args, work)
         tables.append(fair.table(result["fair"]))
+    if "speed" in args.parts:
+        result["speed"] = speed.run(args, work)
+        tables.append(speed.table(result["speed"]))
     return tables
 
 
@@ -151,7 +161,7 @@ def main():
     print(f"\n{result['machine']['cpu']}, {result['machine']['cores']} cores; ingest: medians of {args.rounds} rounds")
     print("\n\n".join(tables))
     print(f"\nas JSON: {out}")
-    wrong = result.get("queries", {}).get("differences", [])
+    wrong = [w for part in ("queries", "speed") for w in result.get(part, {}).get("differences", [])]
     return 1 if wrong else 0
 
 

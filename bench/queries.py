@@ -66,20 +66,20 @@ def cpu_ns(pid):
     return total
 
 
-def ask(server, args, end):
+def ask(server, questions, end, seconds, warm=2, least=3):
     """{name: {"ms", "cpu_ms", "bytes", "data"}} of every question."""
     out = {}
-    for name, path, given, _ in QUESTIONS:
+    for name, path, given, _ in questions:
         target = path + "?" + urllib.parse.urlencode(parameters(path, given, end))
-        for _ in range(2):
-            answer = server.client.request("GET", target)
-            lib.expect(answer.status == 200, f"{server.name}: {name}: {answer}")
+        for _ in range(warm):
+            server.client.request("GET", target)
         times = []
         cpu, begin = cpu_ns(server.pid), time.monotonic()
-        while len(times) < 3 or (time.monotonic() - begin < args.query_seconds and len(times) < 1000):
+        while len(times) < least or (time.monotonic() - begin < seconds and len(times) < 1000):
             start = time.perf_counter()
-            server.client.request("GET", target)
+            answer = server.client.request("GET", target)
             times.append((time.perf_counter() - start) * 1000)
+            lib.expect(answer.status == 200, f"{server.name}: {name}: {answer}")
         out[name] = {"ms": statistics.median(times), "cpu_ms": (cpu_ns(server.pid) - cpu) / len(times) / 1e6, "count": len(times),
                      "bytes": len(answer.data), "data": answer.json["data"]}
     return out
@@ -150,7 +150,7 @@ def run(args, folder):
             common.wait_idle(server)
             os.sched_setaffinity(0, loader_cpus)
             try:
-                answers[label] = ask(server, args, end)
+                answers[label] = ask(server, QUESTIONS, end, args.query_seconds)
             finally:
                 os.sched_setaffinity(0, mine)
             print(f"queries: {label:16} done, {sum(r['ms'] for r in answers[label].values()):.1f} ms for one of each", flush=True)
