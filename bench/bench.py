@@ -5,7 +5,7 @@ Each server is pinned to one core, whoever loads or asks it to another.  What is
 storage.py and queries.py.
 
     bench.py                          all parts, about ten minutes
-    bench.py --parts ingest,memory    some of: ingest, ways, memory, disk (which includes the queries), real, skew, backfill, churn, exchange, fair, speed
+    bench.py --parts ingest,memory    some of: ingest, ways, memory, disk (which includes the queries), real, skew, backfill, churn, exchange, fair, speed, layers
     bench.py --quick                  a smoke run of seconds, as `make test` does it
 """
 import argparse
@@ -19,6 +19,7 @@ import common
 import exchange
 import fair
 import ingest
+import layers
 import lib
 import peers
 import queries
@@ -27,7 +28,7 @@ import speed
 import storage
 import ways
 
-PARTS = ("ingest", "ways", "memory", "disk", "real", "skew", "backfill", "churn", "exchange", "fair", "speed")
+PARTS = ("ingest", "ways", "memory", "disk", "real", "skew", "backfill", "churn", "exchange", "fair", "speed", "layers")
 
 
 def parse_args():
@@ -52,6 +53,7 @@ def parse_args():
     p.add_argument("--backfill-scrapes", type=int, default=52560, help="ten minutes apart, backfill; 52560 are a year")
     p.add_argument("--churn-series", type=int, default=20000, help="of a turn, churn")
     p.add_argument("--churn-turns", type=int, default=10, help="churn")
+    p.add_argument("--layers-appends", type=int, default=100_000, help="single appends and reads that are timed, layers")
     p.add_argument("--exchange-samples", type=int, default=10_000_000, help="imported and exported, exchange")
     p.add_argument("--fair-targets", type=int, default=100, help="of 100 series each (100), fair")
     p.add_argument("--fair-scrapes", type=int, default=150, help="fair; a query covers the last half hour")
@@ -80,6 +82,7 @@ def parse_args():
         args.backfill_scrapes = 2000
         args.churn_series, args.churn_turns = 500, 2
         args.exchange_samples = 100_000
+        args.layers_appends = 1000
         args.fair_targets, args.fair_scrapes, args.fair_clients, args.fair_seconds, args.fair_warm = 2, 130, "0,3", 0.1, 0.1
         args.speed_targets, args.speed_scrapes, args.speed_only = 2, 260, "120 of"
         args.servers = args.servers or "tidalite,tidalite-strict"
@@ -138,6 +141,9 @@ def measure(args, work, result):
     if "speed" in args.parts:
         result["speed"] = speed.run(args, work)
         tables.append(speed.table(result["speed"]))
+    if "layers" in args.parts:
+        result["layers"] = layers.run(args)
+        tables.append(layers.table(result["layers"]))
     return tables
 
 

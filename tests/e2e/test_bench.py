@@ -71,7 +71,7 @@ def gen__same_seed__same_requests():
 @suite.case
 def bench__quick__every_sample_taken():
     out = pathlib.Path(lib.folder()) / "quick.json"
-    code, text, err = run(sys.executable, lib.ROOT / "bench/bench.py", "--quick", "--parts", "ingest,ways,memory", "--out", out)
+    code, text, err = run(sys.executable, lib.ROOT / "bench/bench.py", "--quick", "--parts", "ingest,ways,memory,layers", "--out", out)
     lib.expect_equal(code, 0, f"exit status of bench.py --quick ({text}{err})")
     result = json.loads(out.read_text())
     for r in result["runs"]:
@@ -82,6 +82,7 @@ def bench__quick__every_sample_taken():
     for kind, row in result["summary"].items():
         print(f"{kind}: {row['steady']['per_cpu_second']:,.0f} samples per CPU second (a smoke run, not a measurement)")
     lib.expect(result["memory"]["servers"]["tidalite"]["bytes_per_series_20"] > 0, "no memory for 20 samples of 2000 series")
+    lib.expect(all(result["layers"][name] > 0 for name in ("one_writer", "two_writers")), f"no figures in {result['layers']}")
 
 
 @suite.case
