@@ -5,14 +5,13 @@
 #include "wal/wal_format.h"
 
 static_assert(VALUE_PACK_MODE_COUNT == (int)WAL_SAMPLE_RUN, "runs begin where the value modes end");
-static_assert(WAL_SAMPLE_ESCAPE <= WAL_SAMPLE_MODE, "every mode fits");
 
 /* Deltas begin as if an item with local id -1, at the group's time, had come before. */
 #define LOCAL_BEFORE_FIRST UINT32_MAX
 
-/* Longest form of a sample without a histogram's raw bytes: control, local, time, escape, start,
+/* Longest form of a sample without a histogram's raw bytes: place, local, time, control, escape, start,
  * then either the mode and eight bytes or a length. */
-static_assert(1 + 5 + TSDB_VARINT64_BYTES_MAX + 1 + TSDB_VARINT64_BYTES_MAX + 1 +
+static_assert(1 + 5 + 1 + TSDB_VARINT64_BYTES_MAX + 1 + TSDB_VARINT64_BYTES_MAX + 1 +
                       VALUE_PACK_BYTES_MAX <=
                   WAL_SAMPLE_BYTES_MAX,
               "the reservation holds any sample");
@@ -119,30 +118,43 @@ void wal_encode_series(struct wal_encoder *e, uint32_t local, const struct tsdb_
     e->pos += tsdb_labels_encode(labels, e->pos);
 }
 
-/* The control byte at p and the deltas it announces; returns the byte after. */
-static inline uint8_t *put_control(struct wal_encoder *e, uint8_t *p, uint32_t local, int64_t t_ms,
-                                   uint32_t mode)
+/* Which series and when, where that does not follow from the sample before. */
+static inline uint8_t *put_place(struct wal_encoder *e, uint8_t *p, uint32_t local, int64_t t_ms)
 {
-    uint8_t *control = p++;
-    uint32_t flags = 0;
-    if (local == e->prev_local + 1) {
+    bool next = local == e->prev_local + 1;
+    bool now = t_ms == e->prev_t_ms;
+    if (TSDB_LIKELY(next && now)) {
+        e->prev_local = local;
+        return p;
+    }
+    *p++ = (uint8_t)(WAL_SAMPLE_PLACE + (next ? 0 : WAL_PLACE_LOCAL) + (now ? 0 : WAL_PLACE_TIME));
+    if (next) {
         e->prev_local = local;
     } else {
-        flags |= WAL_SAMPLE_LOCAL;
         p = put_local(e, p, local);
     }
-    if (t_ms != e->prev_t_ms) {
-        flags |= WAL_SAMPLE_TIME;
-        p = put_time(e, p, t_ms);
-    }
-    *control = (uint8_t)(flags | mode);
-    return p;
+    return now ? p : put_time(e, p, t_ms);
 }
 
 static inline uint8_t *put_packed(uint8_t *p, struct value_packed v)
 {
     tsdb_store_le64(p, v.packed); /* eight bytes whatever the width: the reservation has room */
     return p + v.bytes;
+}
+
+/* Samples that a run's control byte stands for, and the other way round. */
+static inline uint32_t run_samples(uint32_t control)
+{
+    return control == VALUE_PACK_SAME    ? 1
+           : control < WAL_SAMPLE_ESCAPE ? control - WAL_SAMPLE_RUN + 2
+                                         : control - WAL_SAMPLE_LONG_RUN + WAL_RUN_SHORT_MOST + 1;
+}
+
+static inline uint8_t run_control(uint32_t samples)
+{
+    return (uint8_t)(samples <= WAL_RUN_SHORT_MOST
+                         ? WAL_SAMPLE_RUN + samples - 2
+                         : WAL_SAMPLE_LONG_RUN + samples - WAL_RUN_SHORT_MOST - 1);
 }
 
 /* One more sample that is the base again, next id, same time: counted in the control byte of the
@@ -152,12 +164,11 @@ static inline bool run_extend(struct wal_encoder *e, uint32_t local, int64_t t_m
     if (!e->run || local != e->prev_local + 1 || t_ms != e->prev_t_ms) {
         return false;
     }
-    uint32_t mode = *e->run & WAL_SAMPLE_MODE;
-    mode = mode == VALUE_PACK_SAME ? WAL_SAMPLE_RUN : mode + 1;
-    if (mode >= WAL_SAMPLE_RUN_END) {
+    uint32_t samples = run_samples(*e->run);
+    if (samples == WAL_RUN_MOST) {
         return false;
     }
-    *e->run = (uint8_t)((*e->run & ~WAL_SAMPLE_MODE) | mode);
+    *e->run = run_control(samples + 1);
     e->prev_local = local;
     return true;
 }
@@ -177,21 +188,22 @@ void wal_encode_packed(struct wal_encoder *e, uint32_t local, int64_t t_ms, int6
 {
     TSDB_ASSERT(encoder_left(e) >= WAL_SAMPLE_BYTES_MAX);
     uint8_t *p = e->pos;
-    if (TSDB_UNLIKELY(start_ms != 0)) {
-        p = put_control(e, p, local, t_ms, WAL_SAMPLE_ESCAPE);
-        p = put_escape(p, TSDB_SAMPLE_FLOAT, t_ms, start_ms);
-        *p++ = (uint8_t)v.mode;
-        e->run = NULL;
-    } else if (v.mode == VALUE_PACK_SAME) {
-        if (run_extend(e, local, t_ms)) {
-            return;
-        }
-        e->run = p;
-        p = put_control(e, p, local, t_ms, VALUE_PACK_SAME);
-    } else {
-        e->run = NULL;
-        p = put_control(e, p, local, t_ms, v.mode);
+    if (v.mode == VALUE_PACK_SAME && start_ms == 0 && run_extend(e, local, t_ms)) {
+        return;
     }
+    p = put_place(e, p, local, t_ms);
+    e->run = NULL;
+    if (TSDB_UNLIKELY(start_ms != 0)) {
+        *p++ = WAL_SAMPLE_ESCAPE;
+        p = put_escape(p, TSDB_SAMPLE_FLOAT, t_ms, start_ms);
+    } else if (v.mode == VALUE_PACK_SAME) {
+        e->run = p;
+    } else if (v.mode == VALUE_PACK_INT_DELTA && v.packed <= WAL_SAMPLE_STEP_MOST) {
+        *p++ = (uint8_t)(WAL_SAMPLE_STEP + v.packed);
+        e->pos = p;
+        return;
+    }
+    *p++ = (uint8_t)v.mode;
     e->pos = put_packed(p, v);
 }
 
@@ -208,7 +220,8 @@ void wal_encode_histogram(struct wal_encoder *e, uint32_t local, int64_t t_ms, i
     TSDB_ASSERT(encoder_left(e) >= WAL_SAMPLE_BYTES_MAX &&
                 encoder_left(e) - WAL_SAMPLE_BYTES_MAX >= raw_len);
     e->run = NULL;
-    uint8_t *p = put_control(e, e->pos, local, t_ms, WAL_SAMPLE_ESCAPE);
+    uint8_t *p = put_place(e, e->pos, local, t_ms);
+    *p++ = WAL_SAMPLE_ESCAPE;
     p = put_escape(p, kind, t_ms, start_ms);
     p = tsdb_put_uvarint(p, raw_len);
     memcpy(p, raw, raw_len);
@@ -393,24 +406,48 @@ static bool get_escape(struct wal_decoder *d, struct wal_sample *out)
     return d->pos != d->end && get_value(d, *d->pos++, out);
 }
 
-/* Control byte, deltas, value. */
+/* The differences that come before a control byte, and that. */
+static bool get_control(struct wal_decoder *d, uint32_t *out)
+{
+    uint32_t control = *d->pos++;
+    uint32_t place = 0;
+    if (WAL_SAMPLE_PLACE < control && control < WAL_SAMPLE_PLACE_END) {
+        place = control - WAL_SAMPLE_PLACE;
+    }
+    bool ok = place & WAL_PLACE_LOCAL ? get_local(d) : local_set(d, d->prev_local + 1);
+    if (!ok || ((place & WAL_PLACE_TIME) && !get_time(d))) {
+        return false;
+    }
+    if (place != 0) {
+        if (d->pos == d->end) {
+            return false;
+        }
+        control = *d->pos++;
+    }
+    *out = control;
+    return control <= WAL_SAMPLE_PLACE || control >= WAL_SAMPLE_PLACE_END;
+}
+
 static bool get_sample(struct wal_decoder *d, struct wal_sample *out)
 {
-    uint32_t control = *d->pos++, mode = control & WAL_SAMPLE_MODE;
-    bool ok = control & WAL_SAMPLE_LOCAL ? get_local(d) : local_set(d, d->prev_local + 1);
-    if (!ok || ((control & WAL_SAMPLE_TIME) && !get_time(d))) {
+    uint32_t control = 0;
+    if (!get_control(d, &control)) {
         return false;
     }
     out->local = d->prev_local;
     out->t_ms = d->prev_t_ms;
-    if (mode == WAL_SAMPLE_ESCAPE) {
+    if (control == WAL_SAMPLE_ESCAPE) {
         return get_escape(d, out);
     }
-    if (mode >= WAL_SAMPLE_RUN) {
-        d->run_left = mode - WAL_SAMPLE_RUN + 1;
-        mode = VALUE_PACK_SAME;
+    if (control > WAL_SAMPLE_STEP) {
+        sample_value(out, VALUE_PACK_INT_DELTA, control - WAL_SAMPLE_STEP);
+        return true;
     }
-    return get_value(d, mode, out);
+    if (control >= WAL_SAMPLE_RUN) {
+        d->run_left = run_samples(control) - 1;
+        control = VALUE_PACK_SAME;
+    }
+    return get_value(d, control, out);
 }
 
 bool wal_decode_sample(struct wal_decoder *d, struct wal_sample *out)

@@ -62,16 +62,31 @@ static_assert(WAL_FRAME_HEADER_BYTES % WAL_FRAME_ALIGN == 0, "payloads are align
 static_assert(TSDB_PARTITIONS <= WAL_GROUP_PARTITION + 1, "a partition is six bits");
 static_assert(WAL_RECORD_EXEMPLARS < 1u << (8 - WAL_GROUP_TYPE_SHIFT), "a type is two bits");
 
-/* ---- sample control byte ---- */
-#define WAL_SAMPLE_LOCAL   0x80u /* varint of local id - previous id follows; else previous + 1 */
-#define WAL_SAMPLE_TIME    0x40u /* varint of time - previous time follows; else it is the same */
-#define WAL_SAMPLE_MODE    0x3fu /* a value_pack mode, or one of: */
-#define WAL_SAMPLE_RUN     58u   /* 58..62: 2..6 samples SAME in a row, ids + 1 each, one time */
-#define WAL_SAMPLE_RUN_END 63u   /* the first mode that is not a run */
-#define WAL_SAMPLE_ESCAPE  63u   /* an escape byte follows the deltas: */
-#define WAL_ESCAPE_KIND    0x03u /* enum tsdb_sample_kind */
-#define WAL_ESCAPE_START   0x04u /* varint of time - start timestamp follows */
-#define WAL_ESCAPE_VALID   0x07u
+/* ---- sample ---- */
+/* A byte before the control byte, where the sample is not of the next id and the same time: */
+#define WAL_SAMPLE_PLACE     63u /* 64..66: this and the bits */
+#define WAL_PLACE_LOCAL      1u  /* varint of local id - previous id follows */
+#define WAL_PLACE_TIME       2u  /* varint of time - previous time follows */
+#define WAL_SAMPLE_PLACE_END 67u
+/* The control byte: a value_pack mode, 0..57, whose bytes follow, or */
+#define WAL_SAMPLE_RUN       58u /* 58..62: 2..6 samples SAME in a row, ids + 1 each, one time */
+#define WAL_SAMPLE_ESCAPE    63u /* an escape byte follows */
+#define WAL_SAMPLE_LONG_RUN  67u /* 67..95: 7..35 such samples */
+#define WAL_SAMPLE_STEP      95u /* 96..255: INT_DELTA, its one byte is what is beyond 95 */
+#define WAL_SAMPLE_STEP_MOST 160u
+#define WAL_RUN_SHORT_MOST   6u
+#define WAL_RUN_MOST         35u
+#define WAL_ESCAPE_KIND      0x03u /* enum tsdb_sample_kind */
+#define WAL_ESCAPE_START     0x04u /* varint of time - start timestamp follows */
+#define WAL_ESCAPE_VALID     0x07u
+static_assert(WAL_SAMPLE_RUN + WAL_RUN_SHORT_MOST - 2 + 1 == WAL_SAMPLE_ESCAPE,
+              "short runs, escape");
+static_assert(WAL_SAMPLE_PLACE + (WAL_PLACE_LOCAL | WAL_PLACE_TIME) + 1 == WAL_SAMPLE_PLACE_END,
+              "three of them");
+static_assert(WAL_SAMPLE_PLACE_END == WAL_SAMPLE_LONG_RUN, "then long runs");
+static_assert(WAL_SAMPLE_LONG_RUN + WAL_RUN_MOST - WAL_RUN_SHORT_MOST - 1 == WAL_SAMPLE_STEP,
+              "then steps");
+static_assert(WAL_SAMPLE_STEP + WAL_SAMPLE_STEP_MOST == 255, "to the last code");
 
 /* A frame with its header and padding. */
 static inline uint64_t wal_frame_bytes(uint32_t payload_len)

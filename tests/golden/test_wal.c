@@ -1,5 +1,5 @@
-/* Format version 2 of the log, held to a file: what is written today, what docs/format/wal.md
- * shows, and what is read today must all be the bytes in tests/golden/wal/v2/. Run from the
+/* Format version 3 of the log, held to a file: what is written today, what docs/format/wal.md
+ * shows, and what is read today must all be the bytes in tests/golden/wal/v3/. Run from the
  * repository's root. */
 #include "tests/support/golden.h"
 #include "tests/support/test.h"
@@ -10,11 +10,11 @@
 #include "wal/wal.h"
 #include "wal/wal_format.h"
 
-#define GOLDEN_PATH "wal/v2/00000001"
+#define GOLDEN_PATH "wal/v3/00000001"
 #define BYTES_MAX   1024
 
 /* The example of the format page: one frame with a series, samples in several modes and an exemplar
- * of partition 9, and a sample of partition 40. */
+ * of partition 9, and samples of partition 40, eight of them in a run. */
 static size_t example_encode(uint8_t *out, size_t cap, uint64_t epoch)
 {
     struct tsdb_label items[] = {tsdb_label_make("__name__", "up"), tsdb_label_make("job", "node")};
@@ -34,7 +34,7 @@ static size_t example_encode(uint8_t *out, size_t cap, uint64_t epoch)
     wal_encode_float(&e, 1, t, 0, tsdb_double_bits(3.14), false, 0);
     wal_encode_float(&e, 2, t, 0, tsdb_double_bits(5), true, tsdb_double_bits(5));
     wal_encode_float(&e, 3, t, 0, tsdb_double_bits(7), true, tsdb_double_bits(7));
-    wal_encode_float(&e, 9, t, 0, tsdb_double_bits(1090), true, tsdb_double_bits(1000));
+    wal_encode_float(&e, 9, t, 0, tsdb_double_bits(1042), true, tsdb_double_bits(1000));
     wal_encode_float(&e, 10, t + 1, 0, TSDB_STALE_NAN_BITS, true, 0);
     wal_encode_float(&e, 11, t + 1, t - 999, tsdb_double_bits(0.1), true, tsdb_double_bits(0.3));
     wal_encode_histogram(&e, 12, t + 1, 0, TSDB_SAMPLE_HISTOGRAM_INT, raw, sizeof raw);
@@ -44,6 +44,9 @@ static size_t example_encode(uint8_t *out, size_t cap, uint64_t epoch)
     wal_group_end(&e);
     wal_group_begin(&e, WAL_RECORD_SAMPLES, 40, t + 15, 7, 5, epoch);
     wal_encode_float(&e, 300, t + 15, 0, tsdb_double_bits(2), false, 0);
+    for (uint32_t i = 301; i < 309; i++) {
+        wal_encode_float(&e, i, t + 15, 0, tsdb_double_bits(3), true, tsdb_double_bits(3));
+    }
     wal_frame_end(&e);
     return (size_t)(e.pos - out);
 }
@@ -82,7 +85,7 @@ static size_t example_write(uint8_t *out)
     write.batches[0] = (struct tsdb_batch){.write = &write,
                                            .wal_bytes = bytes,
                                            .wal_len = (uint32_t)len,
-                                           .wal_samples = 9,
+                                           .wal_samples = 17,
                                            .durability = TSDB_DURABILITY_STRICT};
     assert_true(tsdb_ring_reserve(wal_ring(w, 0), 1));
     wal_submit(w, 0, &write.batches[0]);
@@ -99,14 +102,14 @@ static size_t example_write(uint8_t *out)
     return size;
 }
 
-static void wal_format_2__written_today__golden_bytes(void **state)
+static void wal_format_3__written_today__golden_bytes(void **state)
 {
     (void)state;
     uint8_t written[BYTES_MAX];
     golden_check(GOLDEN_PATH, written, example_write(written));
 }
 
-static void wal_format_2__page__golden_bytes(void **state)
+static void wal_format_3__page__golden_bytes(void **state)
 {
     (void)state;
     golden_check_page(GOLDEN_PATH, "docs/format/wal.md", "```hexdump", 0);
@@ -124,7 +127,7 @@ static void samples_check(const struct wal_frame *frame)
         {1, TSDB_SAMPLE_FLOAT, 0, 0, 0, 3.14},
         {2, TSDB_SAMPLE_FLOAT, 0, 0, 5, 5},
         {3, TSDB_SAMPLE_FLOAT, 0, 0, 7, 7},
-        {9, TSDB_SAMPLE_FLOAT, 0, 0, 1000, 1090},
+        {9, TSDB_SAMPLE_FLOAT, 0, 0, 1000, 1042},
         {10, TSDB_SAMPLE_FLOAT, 1, 0, 0, 0 /* the stale marker */},
         {11, TSDB_SAMPLE_FLOAT, 1, 1700000000000 - 999, 0.3, 0.1},
         {12, TSDB_SAMPLE_HISTOGRAM_INT, 1, 0, 0, 0},
@@ -152,7 +155,7 @@ static void samples_check(const struct wal_frame *frame)
     assert_false(d.failed);
 }
 
-static void wal_format_2__golden_file__still_read(void **state)
+static void wal_format_3__golden_file__still_read(void **state)
 {
     (void)state;
     struct tsdb_fs_sim *sim;
@@ -178,7 +181,7 @@ static void wal_format_2__golden_file__still_read(void **state)
     for (uint32_t i = 0; i < view.frame_count; i++) {
         bytes += view.frames[i].bytes;
     }
-    assert_int_equal(bytes, 120); /* header, 104 of groups */
+    assert_int_equal(bytes, 124); /* header, 107 of groups, padding */
     assert_int_equal(wal_replay_damage(r, &damage), 0);
     assert_int_equal(view.frames[0].partition, 9);
     assert_int_equal(view.frames[0].type, WAL_RECORD_SERIES);
@@ -203,6 +206,12 @@ static void wal_format_2__golden_file__still_read(void **state)
     assert_true(wal_decode_sample(&d, &s));
     assert_int_equal(s.local, 300);
     assert_true(s.t_ms == 1700000000015 && s.bits == tsdb_double_bits(2));
+    for (uint32_t i = 301; i < 309; i++) {
+        assert_true(wal_decode_sample(&d, &s));
+        assert_true(s.local == i && s.t_ms == 1700000000015);
+        assert_true(wal_sample_unpack(&s, tsdb_double_bits(3)) == tsdb_double_bits(3));
+    }
+    assert_false(wal_decode_sample(&d, &s) || d.failed);
     assert_int_equal(wal_replay_segment(r, &view, &err), TSDB_NOT_FOUND);
     wal_replay_close(r);
     tsdb_fs_sim_destroy(sim);
@@ -225,9 +234,9 @@ static void wal_format_1__golden_file__unsupported(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(wal_format_2__written_today__golden_bytes),
-    cmocka_unit_test(wal_format_2__page__golden_bytes),
-    cmocka_unit_test(wal_format_2__golden_file__still_read),
+    cmocka_unit_test(wal_format_3__written_today__golden_bytes),
+    cmocka_unit_test(wal_format_3__page__golden_bytes),
+    cmocka_unit_test(wal_format_3__golden_file__still_read),
     cmocka_unit_test(wal_format_1__golden_file__unsupported),
 };
 TEST_MAIN(tests)

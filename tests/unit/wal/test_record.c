@@ -195,22 +195,74 @@ static void wal_encode_float__unchanged_values__share_one_control_byte(void **st
     wal_encoder_init(&e, bytes, bytes + sizeof bytes);
     wal_group_begin(&e, WAL_RECORD_SAMPLES, 0, 1000, 1, 1, 1);
     const uint8_t *begin = e.pos;
-    for (uint32_t i = 0; i < 14; i++) {
+    for (uint32_t i = 0; i < 72; i++) {
         wal_encode_float(&e, 5 + i, 1000, 0, 3, true, 3);
     }
-    assert_int_equal(e.pos - begin, 3 + 1); /* runs of 6, 6 and 2; the first has a local id */
-    wal_encode_float(&e, 19, 1001, 0, 3, true, 3); /* another time: no run */
-    wal_encode_float(&e, 21, 1001, 0, 3, true, 3); /* an id left out: no run */
+    assert_int_equal(e.pos - begin, 2 + 3); /* runs of 35, 35 and 2; the first has a local id */
+    wal_encode_float(&e, 77, 1001, 0, 3, true, 3); /* another time: no run */
+    wal_encode_float(&e, 79, 1001, 0, 3, true, 3); /* an id left out: no run */
     wal_frame_end(&e);
     d = only_items(bytes);
-    for (uint32_t i = 0; i < 16; i++) {
+    for (uint32_t i = 0; i < 74; i++) {
         assert_true(wal_decode_sample(&d, &s));
-        assert_int_equal(s.local, i < 15 ? 5 + i : 21);
-        assert_int_equal(s.t_ms, i < 14 ? 1000 : 1001);
+        assert_int_equal(s.local, i < 73 ? 5 + i : 79);
+        assert_int_equal(s.t_ms, i < 72 ? 1000 : 1001);
         assert_true(s.needs_base);
     }
     assert_false(wal_decode_sample(&d, &s));
     assert_false(d.failed);
+}
+
+/* Steps that fit the control byte, and the first that do not. */
+static void wal_encode_float__steps_of_integers__one_byte_where_they_fit(void **state)
+{
+    (void)state;
+    static const struct {
+        double step;
+        size_t bytes;
+    } cases[] = {{1, 1},   {-1, 1},  {80, 1},   {-80, 1}, {81, 2},
+                 {-81, 2}, {127, 2}, {-128, 2}, {128, 3}};
+    uint8_t bytes[1024];
+    struct wal_encoder e;
+    struct wal_sample s;
+    wal_encoder_init(&e, bytes, bytes + sizeof bytes);
+    wal_group_begin(&e, WAL_RECORD_SAMPLES, 0, 1000, 1, 1, 1);
+    for (uint32_t i = 0; i < TSDB_ARRAY_LEN(cases); i++) {
+        const uint8_t *begin = e.pos;
+        wal_encode_float(&e, i, 1000, 0, tsdb_double_bits(500 + cases[i].step), true,
+                         tsdb_double_bits(500));
+        assert_int_equal(e.pos - begin, cases[i].bytes);
+    }
+    wal_frame_end(&e);
+    struct wal_decoder d = only_items(bytes);
+    for (uint32_t i = 0; i < TSDB_ARRAY_LEN(cases); i++) {
+        assert_true(wal_decode_sample(&d, &s));
+        assert_int_equal(s.local, i);
+        assert_true(wal_sample_unpack(&s, tsdb_double_bits(500)) ==
+                    tsdb_double_bits(500 + cases[i].step));
+    }
+    assert_false(wal_decode_sample(&d, &s));
+    assert_false(d.failed);
+}
+
+/* A byte that says where the sample is, and then nothing or another such byte. */
+static void wal_decode_sample__place_without_a_sample__fails(void **state)
+{
+    (void)state;
+    for (uint8_t first = WAL_SAMPLE_PLACE + 1; first < WAL_SAMPLE_PLACE_END; first++) {
+        for (uint8_t then = WAL_SAMPLE_PLACE + 1; then <= WAL_SAMPLE_PLACE_END; then++) {
+            uint8_t payload[] = {1, 0, 1, first, 2, 2, then, 0};
+            uint32_t n = first == WAL_SAMPLE_PLACE_END - 1 ? 6 : 5; /* up to `then` */
+            struct wal_frame_head head;
+            struct wal_decoder d;
+            struct wal_sample s;
+            memmove(&payload[n], &payload[6], 2);
+            uint32_t len = n + (then < WAL_SAMPLE_PLACE_END);
+            assert_ok(wal_decode_head(payload, len, 0, &head, &d, NULL));
+            assert_false(wal_decode_sample(&d, &s));
+            assert_true(d.failed);
+        }
+    }
 }
 
 static void wal_encode_series__labels__decode_to_canonical_bytes(void **state)
@@ -469,8 +521,8 @@ static void wal_decode__random_bytes__stops_inside(void **state)
 static void wal_decode_sample__local_id_out_of_range__fails(void **state)
 {
     (void)state;
-    /* Control byte with local delta 2^26 + 1, so the id is 2^26. */
-    uint8_t payload[] = {1, 0, 1, WAL_SAMPLE_LOCAL, 0x82, 0x80, 0x80, 0x40};
+    /* A place with local delta 2^26 + 1, so the id is 2^26. */
+    uint8_t payload[] = {1, 0, 1, WAL_SAMPLE_PLACE + WAL_PLACE_LOCAL, 0x82, 0x80, 0x80, 0x40, 0};
     struct wal_frame_head head;
     struct wal_decoder d;
     struct wal_sample s;
@@ -489,6 +541,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(wal_groups_next__cut_anywhere__fails_unless_between_groups),
     cmocka_unit_test(wal_groups_next__impossible_heads__failed),
     cmocka_unit_test(wal_encode_float__unchanged_values__share_one_control_byte),
+    cmocka_unit_test(wal_encode_float__steps_of_integers__one_byte_where_they_fit),
+    cmocka_unit_test(wal_decode_sample__place_without_a_sample__fails),
     cmocka_unit_test(wal_encode_series__labels__decode_to_canonical_bytes),
     cmocka_unit_test(wal_encode_exemplar__labels_and_value__decode_to_the_same),
     cmocka_unit_test(wal_decode__truncated_anywhere__stops_inside),
