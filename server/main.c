@@ -148,6 +148,8 @@ static void fill_tsdb_options(const struct server *s, struct tsdb_options *o)
     o->retention_ms = s->options.retention_ms;
     o->head_chunk_samples = s->options.head_chunk_samples;
     o->retention_bytes = s->options.retention_bytes;
+    static_assert(SERVER_AUTO == TSDB_DISK_RESERVE_AUTO, "the engine knows the disk");
+    o->disk_reserve_bytes = s->options.disk_reserve_bytes;
     o->block_range_ms = s->options.block_range_ms;
     o->overdue_chunks = s->options.overdue_chunks;
     o->block_files_max = s->options.block_files_max;

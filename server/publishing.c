@@ -92,6 +92,7 @@ enum tsdb_status publishing_start(struct server *s, struct publishing **out, str
                                       .range_ms = s->options.block_range_ms,
                                       .delay_ms = s->options.published_delay_ms,
                                       .retention_ms = s->options.retention_ms,
+                                      .keep_free_bytes = tsdb_disk_reserve(s->db),
                                       .cancel = &p->stop};
     tsdb_mutex_init(&p->lock, TSDB_RANK_SERVER_QUEUE, "publishing");
     tsdb_cond_init(&p->changed);

@@ -46,6 +46,10 @@ struct tsdb_options {
     uint64_t checkpoint_wal_bytes;
     int64_t retention_ms;     /* older than now - this is refused and dropped; 0 = never */
     uint64_t retention_bytes; /* of all files; beyond, the oldest blocks are dropped; 0 = none */
+    /* Of the disk: flush, merges, checkpoints, snapshots leave so much of it to the log. 0 = nothing;
+     * TSDB_DISK_RESERVE_AUTO = 256 MiB, at most a twentieth of the disk. */
+#define TSDB_DISK_RESERVE_AUTO UINT64_MAX
+    uint64_t disk_reserve_bytes;
     /* Beyond them new series are refused and known ones go on; 0 = none: series in all, bytes of heads,
      * index and aliases (of the process), series of one metric. */
     uint64_t series_max, head_bytes_max, metric_series_max;
@@ -109,6 +113,11 @@ enum tsdb_state tsdb_state_look(struct tsdb *db, struct tsdb_error *err);
 enum tsdb_status tsdb_files_check(const struct tsdb *db, struct tsdb_error *err) TSDB_WUR;
 void tsdb_replay_progress(const struct tsdb *db, uint64_t *out_min, uint64_t *out_max,
                           uint64_t *out_current);
+
+/* What is kept free on the disk: the option, or what it became. Any thread. */
+uint64_t tsdb_disk_reserve(const struct tsdb *db);
+/* Was less than that free, at the last look? */
+bool tsdb_disk_low(const struct tsdb *db);
 
 /* ---- writing ---- */
 const struct tsdb_hash_key *tsdb_hash_key(const struct tsdb *db);
@@ -411,7 +420,11 @@ struct tsdb_stats {
     uint64_t ring_depth, ring_full;
     uint64_t wal_segment, wal_bytes_written, wal_samples_written, wal_writes, wal_syncs;
     uint64_t wal_failures, wal_retries, wal_disk_bytes, wal_unsynced_bytes;
-    uint64_t wal_state; /* 0 takes writes, 1 tries to open a segment again, 2 takes none */
+    uint64_t wal_state;          /* 0 takes writes, 1 tries to open a segment again, 2 takes none */
+    uint64_t wal_reserve_bytes;  /* 0: it is used, or not made yet */
+    uint64_t disk_reserve_bytes; /* what is to be kept free */
+    uint64_t disk_free_bytes, disk_total_bytes; /* at the last look, a second ago */
+    uint64_t disk_low; /* 1: less than the reserve is free, and work that can wait does */
     uint64_t head_files, head_file_bytes, head_read_failures;            /* of head/ */
     uint64_t sealed_chunks, sealed_samples, sealed_bytes, seal_failures; /* written to head/ */
     uint64_t seal_pending; /* sealed chunks in memory, not in a file yet */

@@ -17,7 +17,10 @@ void page_ready(struct call *c)
     struct tsdb_error err = {0};
     enum tsdb_state state = tsdb_state(c->server->db, &err);
     if (server_ready(c->server, &stopping) && state == TSDB_STATE_READY) {
-        call_text(c, 200, "Tidalite is Ready.\n");
+        call_text(c, 200, "Tidalite is Ready.\n%s",
+                  tsdb_disk_low(c->server->db)
+                      ? "The disk is nearly full: flush, merges and checkpoints may wait.\n"
+                      : "");
         return;
     }
     if (err.msg[0]) {

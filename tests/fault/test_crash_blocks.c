@@ -264,6 +264,35 @@ static void blocks__stopped_at_every_file_operation__opens_and_holds_everything(
     scene_play_stopped(s, &play, ops);
 }
 
+/* One operation fails, or ten do, and the machine goes on: so does the work, later; nothing is lost. */
+static void blocks__each_file_operation_fails__done_later_and_nothing_lost(void **state)
+{
+    struct scene *s = *state;
+    static const struct scene_play play = {fixed_begin, fixed_run, fixed_check};
+    uint64_t ops = scene_play_whole(s, &play);
+    scene_end(s);
+    for (uint64_t op = 1; op <= ops; op += 2) {
+        for (int kind = TSDB_FAULT_EIO; kind <= TSDB_FAULT_EMFILE; kind++) {
+            fixed_begin(s);
+            s->m.io_faults = true;
+            tsdb_fs_sim_fault(s->h.sim, (enum tsdb_fs_fault)kind, op, op % 4 == 1 ? 1 : 10);
+            fixed_run(s);
+            tsdb_fs_sim_fault(s->h.sim, TSDB_FAULT_NONE, 1, 0);
+            if (s->h.db && tsdb_state(s->h.db, NULL) != TSDB_STATE_READ_ONLY) {
+                tsdb_clock_sim_advance(&s->h.clock, 40000);
+                hx_settle(&s->h);
+                mx_reap(&s->m);
+                assert_int_equal(tsdb_state(s->h.db, NULL), TSDB_STATE_READY);
+                mx_check(&s->m, MX_RUNNING);
+            }
+            mx_die(&s->m, op % 3 == 0);
+            fixed_check(s, op % 3 == 0);
+            scene_end_checked(s, "fault %d at operation %llu of %llu", kind, (unsigned long long)op,
+                              (unsigned long long)ops);
+        }
+    }
+}
+
 /* ---- a round over many windows, stopped everywhere ---- */
 
 static void round_begin(struct scene *s)
@@ -357,6 +386,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup_teardown(
         blocks__stopped_at_every_file_operation__opens_and_holds_everything, scene_setup,
         scene_teardown),
+    cmocka_unit_test_setup_teardown(blocks__each_file_operation_fails__done_later_and_nothing_lost,
+                                    scene_setup, scene_teardown),
     cmocka_unit_test_setup_teardown(round__stopped_at_every_file_operation__each_sample_once,
                                     scene_setup, scene_teardown),
     cmocka_unit_test_setup_teardown(wide__stopped_at_every_file_operation__each_sample_once,

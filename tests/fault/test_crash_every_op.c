@@ -151,14 +151,14 @@ static void leaving__stopped_at_every_file_operation__nothing_is_lost_or_mislabe
     scene_play_stopped(s, &play, ops);
 }
 
-/* One operation fails with EIO or ENOSPC and the machine goes on: writes go on too, or are refused
+/* One operation fails with EIO, ENOSPC or EMFILE and the machine goes on: writes go on too, or are refused
  * with READ_ONLY and a text; reads go on; nothing acknowledged is lost. */
 static void engine__each_file_operation_fails_once__goes_on_or_read_only(void **state)
 {
     struct scene *s = *state;
     uint32_t went_on = 0;
     for (uint64_t op = 1; op < 130; op++) {
-        for (int kind = TSDB_FAULT_EIO; kind <= TSDB_FAULT_ENOSPC; kind++) {
+        for (int kind = TSDB_FAULT_EIO; kind <= TSDB_FAULT_EMFILE; kind++) {
             begin(s);
             s->m.io_faults = true;
             tsdb_fs_sim_fault(s->h.sim, (enum tsdb_fs_fault)kind, op, 1);
@@ -173,8 +173,7 @@ static void engine__each_file_operation_fails_once__goes_on_or_read_only(void **
             }
             mx_die(&s->m, true);
             check(s, true);
-            scene_end_checked(s, "%s at operation %llu", kind == TSDB_FAULT_EIO ? "EIO" : "ENOSPC",
-                              (unsigned long long)op);
+            scene_end_checked(s, "fault %d at operation %llu", kind, (unsigned long long)op);
         }
     }
     assert_true(went_on > 60); /* most failures are survived */

@@ -295,7 +295,11 @@ enum tsdb_status publish_step(struct publisher *p, int64_t now_ms, struct publis
 /* ---- opening ---- */
 enum tsdb_status publisher_open(struct publisher *p, const char *dir, struct tsdb_error *err)
 {
-    enum tsdb_status status = tsdb_fs_real_create(dir, &p->fs, err);
+    enum tsdb_status status = tsdb_fs_real_create(dir, &p->real, err);
+    if (status == TSDB_OK &&
+        tsdb_fs_floor_create(&p->real, p->keep_free_bytes, &p->floor, &p->fs) != TSDB_OK) {
+        status = tsdb_error_nomem(err, "publishing");
+    }
     if (status == TSDB_OK) {
         status = p->fs.ops->lock(p->fs.ctx, LOCK, &p->lock, err);
     }
@@ -322,8 +326,10 @@ void publisher_close(struct publisher *p)
 {
     if (p->fs.ops) {
         p->fs.ops->close(p->fs.ctx, p->lock);
-        tsdb_fs_real_destroy(&p->fs);
     }
+    tsdb_fs_floor_destroy(p->floor);
+    tsdb_fs_real_destroy(&p->real);
     p->fs = (struct tsdb_fs){0};
+    p->floor = NULL;
     p->lock = NULL;
 }

@@ -13,12 +13,14 @@
 #ifndef TOOLS_EXPORT_PUBLISH_H
 #define TOOLS_EXPORT_PUBLISH_H
 
-#include "base/file.h"
+#include "base/file_floor.h"
 #include "tsdb/tsdb.h"
 
 struct publisher {
     struct tsdb *db;
-    struct tsdb_fs fs; /* of DIR */
+    uint64_t keep_free_bytes; /* of DIR's disk: no write leaves less */
+    struct tsdb_fs real, fs;  /* of DIR; and what is written through, with that in mind */
+    struct tsdb_fs_floor *floor;
     struct tsdb_file *lock;
     int64_t range_ms, delay_ms;
     int64_t retention_ms;            /* 0: for ever */

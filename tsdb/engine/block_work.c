@@ -51,7 +51,7 @@
 enum tsdb_status db_blocks_open(struct tsdb *db, struct tsdb_error *err)
 {
     struct blocks_options o = {
-        .fs = &db->options.fs,
+        .fs = &db->life->room.fs,
         .random = db->options.random,
         .clock = db->options.clock,
         .l2 = db->cache_l2,
@@ -220,7 +220,10 @@ static enum tsdb_status round_begin(struct tsdb *db, int64_t from_ms, int64_t be
     if (!anything_in(db, from_ms, before_ms)) {
         return TSDB_OK;
     }
-    enum tsdb_status status = db_windows_age(db, err);
+    enum tsdb_status status = db_room_check(db, "flush", DB_ROOM_FREES, 0, err);
+    if (status == TSDB_OK) {
+        status = db_windows_age(db, err);
+    }
     if (status == TSDB_OK) {
         status = seal_before(db, before_ms, err);
     }
@@ -268,11 +271,14 @@ static enum tsdb_status round_find(struct tsdb *db, struct tsdb_error *err)
 static enum tsdb_status round_step(struct tsdb *db, size_t *out_count, struct tsdb_error *err)
 {
     struct db_life *life = db->life;
+    enum tsdb_status status = db_room_check(db, "flush", DB_ROOM_FREES, 0, err);
+    if (status != TSDB_OK) {
+        return status;
+    }
     while (life->flush_round_on) {
         struct flush_result r = {0};
         int64_t begin_ns = tsdb_clock_mono_ns(&db->options.clock);
-        enum tsdb_status status =
-            life->flush_round ? flush_round_step(life->flush_round, &r, err) : TSDB_NOT_FOUND;
+        status = life->flush_round ? flush_round_step(life->flush_round, &r, err) : TSDB_NOT_FOUND;
         note_held(life, &r);
         if (status == TSDB_OK && r.view != 0) {
             note_block(db, &r, begin_ns);
@@ -343,8 +349,11 @@ static void failed(struct tsdb *db, const char *what, const struct tsdb_error *e
                    _Atomic(uint64_t) *counter, int64_t *retry_ns)
 {
     *retry_ns = tsdb_clock_mono_ns(&db->options.clock) + RETRY_NS;
-    if (err->status != TSDB_CANCELLED) {
-        atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
+    if (err->status == TSDB_CANCELLED) {
+        return;
+    }
+    atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
+    if (!db_room_quiet(db, err)) {
         tsdb_log(TSDB_LOG_ERROR, what, "failed; nothing is lost, next try in 30 s",
                  TSDB_S("err", err->msg));
     }
@@ -628,6 +637,15 @@ static enum tsdb_status plan_next(struct tsdb *db, const struct view *v, int64_t
     return status;
 }
 
+static uint64_t plan_bytes(const struct compact_plan *plan)
+{
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < plan->count; i++) {
+        bytes += block_meta(plan->sources[i]->block)->bytes;
+    }
+    return bytes;
+}
+
 enum tsdb_status db_compact_one(struct tsdb *db, int64_t now_ns, enum db_compact_kind kind,
                                 struct tsdb_work_done *done, bool *out_source,
                                 struct tsdb_error *err)
@@ -643,6 +661,10 @@ enum tsdb_status db_compact_one(struct tsdb *db, int64_t now_ns, enum db_compact
     int64_t begin_ns = tsdb_clock_mono_ns(&db->options.clock);
     struct view *v = view_acquire(&db->blocks.views);
     enum tsdb_status status = plan_next(db, v, now_ns, kind, &plan, err);
+    if (status == TSDB_OK) {
+        status = db_room_check(db, plan.count > 1 ? "merge" : "cleaning", DB_ROOM_GROWS,
+                               plan_bytes(&plan), err);
+    }
     if (status == TSDB_OK) {
         status = compact_run(&s, &plan, &made, out_source, err);
     } else if (status == TSDB_NOT_FOUND) {

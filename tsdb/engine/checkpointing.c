@@ -146,7 +146,7 @@ static enum tsdb_status write_steps(struct tsdb *db, struct series_log *log, boo
     head_files_mark(db->head_files);
     info->head_file_next = head_files_next_number(db->head_files);
     info->number = life->next_number++; /* a failed number is not used again */
-    struct checkpoint_source source = {&db->options.fs, db->epoch, db->heads, &life->cancel};
+    struct checkpoint_source source = {&life->room.fs, db->epoch, db->heads, &life->cancel};
     return checkpoint_write(&source, info, out_bytes, err);
 }
 
@@ -175,6 +175,12 @@ static enum tsdb_status write_with_log(struct tsdb *db, bool inline_owners,
     return TSDB_OK;
 }
 
+static void failure_note(struct db_life *life, const struct tsdb_clock *clock)
+{
+    atomic_fetch_add_explicit(&life->checkpoint_failures, 1, memory_order_relaxed);
+    life->retry_ns = tsdb_clock_mono_ns(clock) + RETRY_NS;
+}
+
 enum tsdb_status db_checkpoint_write(struct tsdb *db, bool inline_owners, struct tsdb_error *err)
 {
     struct db_life *life = db->life;
@@ -194,8 +200,7 @@ enum tsdb_status db_checkpoint_write(struct tsdb *db, bool inline_owners, struct
     atomic_store_explicit(&life->checkpoint_wanted, 0, memory_order_relaxed);
     enum tsdb_status status = write_with_log(db, inline_owners, &info, &bytes, err);
     if (status != TSDB_OK) {
-        atomic_fetch_add_explicit(&life->checkpoint_failures, 1, memory_order_relaxed);
-        life->retry_ns = tsdb_clock_mono_ns(&db->options.clock) + RETRY_NS;
+        failure_note(life, &db->options.clock);
         atomic_store_explicit(&life->checkpoint_wanted, 1, memory_order_relaxed);
         return status;
     }
@@ -252,6 +257,17 @@ static bool due(struct tsdb *db, int64_t now_ns)
     return grown >= TSDB_MAX(db->options.checkpoint_wal_bytes, last_bytes / 2);
 }
 
+/* One that waits for room is a failure like others. Caller holds admin. */
+static enum tsdb_status checkpoint_if_room(struct tsdb *db, struct tsdb_error *err)
+{
+    enum tsdb_status status = db_room_for_checkpoint(db, err);
+    if (status != TSDB_OK) {
+        failure_note(db->life, &db->options.clock);
+        return status;
+    }
+    return db_checkpoint_write(db, db->options.manual_steps, err);
+}
+
 size_t tsdb_checkpoint_step(struct tsdb *db, int64_t now_ns)
 {
     struct db_life *life = db->life;
@@ -263,15 +279,17 @@ size_t tsdb_checkpoint_step(struct tsdb *db, int64_t now_ns)
     tsdb_mutex_lock(&life->admin);
     collect_head_files(db);
     if (due(db, now_ns)) {
-        status = db_checkpoint_write(db, db->options.manual_steps, &err);
+        status = checkpoint_if_room(db, &err);
     }
     tsdb_mutex_unlock(&life->admin);
     if (status == TSDB_NOT_FOUND || status == TSDB_CANCELLED) {
         return 0;
     }
     if (status != TSDB_OK) {
-        tsdb_log(TSDB_LOG_ERROR, "checkpoint", "failed; the log is kept, next try in 30 s",
-                 TSDB_S("err", err.msg));
+        if (!db_room_quiet(db, &err)) {
+            tsdb_log(TSDB_LOG_ERROR, "checkpoint", "failed; the log is kept, next try in 30 s",
+                     TSDB_S("err", err.msg));
+        }
         return 0;
     }
     return 1;
@@ -283,7 +301,7 @@ enum tsdb_status tsdb_checkpoint(struct tsdb *db, struct tsdb_error *err)
         return tsdb_error_set(err, TSDB_BUSY, "checkpoint: the database is not ready");
     }
     tsdb_mutex_lock(&db->life->admin);
-    enum tsdb_status status = db_checkpoint_write(db, db->options.manual_steps, err);
+    enum tsdb_status status = checkpoint_if_room(db, err);
     tsdb_mutex_unlock(&db->life->admin);
     return status;
 }

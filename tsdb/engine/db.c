@@ -123,7 +123,7 @@ static enum tsdb_status sealing_create(struct tsdb *db)
 {
     enum tsdb_status status = cache_l2_create(db->options.cache_l2_bytes, &db->cache_l2, NULL);
     if (status == TSDB_OK) {
-        status = head_files_create(&db->options.fs, db->cache_l2, db->epoch, &db->head_files);
+        status = head_files_create(&db->life->room.fs, db->cache_l2, db->epoch, &db->head_files);
     }
     if (status == TSDB_OK) {
         struct sealer_options o = {
@@ -215,6 +215,7 @@ static void db_destroy(struct tsdb *db)
     alias_table_destroy(db->aliases);
     tsdb_epoch_destroy(db->epoch);
     series_log_deinit(&life->series_log);
+    db_room_close(db);
     datadir_close(&life->dir);
     tsdb_mutex_deinit(&life->block_work);
     tsdb_mutex_deinit(&life->admin);
@@ -252,6 +253,8 @@ static enum tsdb_status open_wal(struct tsdb *db, struct tsdb_error *err)
         .flush_samples = o->flush_samples,
         .unsynced_bytes_max = WAL_UNSYNCED_BYTES_MAX,
         .segment_first = db->life->recovered.wal_segment_next,
+        .reserve_bytes = db_room_log_reserve(db),
+        .reserve_above_bytes = db->life->room.reserve_bytes,
     };
     if (checkpoint_missing(db) && db->life->recovered.wal_segment_first > 0) {
         options.quarantine = DATADIR_QUARANTINE;
@@ -491,7 +494,10 @@ static enum tsdb_status open_steps(struct tsdb *db, struct tsdb_error *err)
         return status;
     }
     tsdb_hash_key_init(&db->hash_key, life->dir.hash_seed);
-    series_log_init(&life->series_log, &db->options.fs, db->options.random);
+    if (db_room_open(db) != TSDB_OK) {
+        return out_of_memory(err);
+    }
+    series_log_init(&life->series_log, &life->room.fs, db->options.random);
     if (parts_create(db) != TSDB_OK) {
         return out_of_memory(err);
     }
@@ -568,6 +574,7 @@ enum tsdb_status tsdb_stop(struct tsdb *db, struct tsdb_error *err)
                  1); /* a checkpoint that runs is cut short: a later one follows here */
     db_threads_stop(db);
     atomic_store(&life->cancel, 0);
+    db_room_lift(db);
     enum tsdb_status status = TSDB_OK, wal_status = TSDB_OK;
     if (db->wal) {
         drain(db);

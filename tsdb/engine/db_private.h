@@ -12,11 +12,13 @@
  *   metadata.c        what is known of metrics, and its file
  *   leaving.c         series without samples in the head leave it
  *   stamp.c           what changed since: for results that are kept
+ *   room.c            room on the disk: what may begin, and how low it may go
  *   stats.c           figures
  */
 #ifndef TSDB_ENGINE_DB_PRIVATE_H
 #define TSDB_ENGINE_DB_PRIVATE_H
 
+#include "base/file_floor.h"
 #include "base/mutex.h"
 #include "tsdb/engine/flush.h"
 #include "tsdb/engine/tsdb_private.h"
@@ -40,11 +42,23 @@ struct retention_clock {
     int64_t ahead_from_ns; /* since then the wall clock is not believed; 0: it is */
 };
 
+/* Room on the disk (room.c). */
+struct db_room {
+    uint64_t reserve_bytes;      /* immutable once open; 0: nothing is kept */
+    struct tsdb_fs fs;           /* for work that can wait; immutable once open */
+    struct tsdb_fs_floor *floor; /* what it is; NULL: the database's own */
+    _Atomic(uint32_t) low;       /* relaxed, as all of these: less than the reserve is free */
+    _Atomic(uint64_t) free_bytes, total_bytes; /* at the last look */
+    _Atomic(int64_t) say_ns;                   /* failures for want of room are said again then */
+};
+
 struct db_rules;
 struct db_life {
     /* immutable once open returned */
     struct datadir dir;
     int64_t open_ms;
+
+    struct db_room room;
 
     /* written by recovery before `state` is stored (release) */
     struct recovery_result recovered;
@@ -163,6 +177,27 @@ struct db_rules;
 /* A round of retention by matcher, if one is due. Caller holds block_work. */
 enum tsdb_status db_rules_step(struct tsdb *db, int64_t now_ns, struct tsdb_error *err) TSDB_WUR;
 void db_rules_free(struct db_rules *r); /* NULL is fine */
+
+/* ---- room.c ---- */
+enum db_room_kind {
+    DB_ROOM_FREES, /* log, head files or memory go after it: down to half of the reserve */
+    DB_ROOM_GROWS  /* nothing does at once: down to the reserve */
+};
+enum tsdb_status db_room_open(struct tsdb *db) TSDB_WUR; /* NOMEM. Caller is alone */
+void db_room_close(struct tsdb *db);
+/* Nothing is kept any more: the database ends, and its log with it. */
+void db_room_lift(struct tsdb *db);
+/* How much of the reserve is a file of the log's. */
+uint64_t db_room_log_reserve(const struct tsdb *db);
+/* Measure; a log line when it has become low, or is no more. False: the disk does not say. Any thread. */
+bool db_room_look(struct tsdb *db, uint64_t *out_free_bytes);
+/* May work begin that writes some `bytes`? IO, tsdb_error_is_no_space and a text if not. Any thread. */
+enum tsdb_status db_room_check(struct tsdb *db, const char *what, enum db_room_kind kind,
+                               uint64_t bytes, struct tsdb_error *err) TSDB_WUR;
+/* The same for a checkpoint as large as the last. */
+enum tsdb_status db_room_for_checkpoint(struct tsdb *db, struct tsdb_error *err) TSDB_WUR;
+/* A failure for want of room that was said some minutes ago: not again. Any thread. */
+bool db_room_quiet(struct tsdb *db, const struct tsdb_error *err);
 
 /* ---- stats.c ---- */
 /* Look how much lies in quarantine/. Where that fails the old figures stay. One caller at a time. */

@@ -129,7 +129,10 @@ static enum tsdb_status to_blocks(struct tsdb *db, struct tsdb_time_range range,
     int64_t longest_ms = TSDB_MAX(db_old_range_max(db), db->options.block_range_ms);
     int64_t from_ms = range.min_ms < INT64_MIN + longest_ms ? INT64_MIN : range.min_ms - longest_ms;
     int64_t before_ms = range.max_ms < INT64_MAX ? range.max_ms + 1 : INT64_MAX;
-    enum tsdb_status status = db_flush_windows(db, from_ms, before_ms, &blocks, err);
+    enum tsdb_status status = db_room_check(db, "delete", DB_ROOM_FREES, 0, err);
+    if (status == TSDB_OK) {
+        status = db_flush_windows(db, from_ms, before_ms, &blocks, err);
+    }
     /* Also what an earlier flush has left to "the next checkpoint". */
     if (status == TSDB_OK &&
         atomic_load_explicit(&life->flushed_view, memory_order_relaxed) !=
@@ -250,7 +253,10 @@ static enum tsdb_status compact_all(struct tsdb *db, enum db_compact_kind kind,
         last = status != TSDB_OK ? why : last;
         again = source || (status == TSDB_OK && out->blocks > before);
     }
-    return last.status == TSDB_OK ? TSDB_OK : tsdb_error_set(err, last.status, "%s", last.msg);
+    if (last.status != TSDB_OK && err) {
+        *err = last;
+    }
+    return last.status;
 }
 
 enum tsdb_status tsdb_clean_tombstones(struct tsdb *db, struct tsdb_work_done *out,

@@ -23,6 +23,7 @@ struct sealer {
     struct head_raw_chunk *made[BATCH_CHUNKS]; /* of the batch under way */
     uint32_t made_count;
     int64_t retry_ns;
+    bool no_space_said; /* since the last batch that was written */
     _Atomic(uint64_t) chunks, samples, bytes, failures, drained; /* relaxed */
 };
 
@@ -186,10 +187,14 @@ size_t sealer_step(struct sealer *s, int64_t now_ns)
         batch_discard(s);
         s->retry_ns = now_ns + RETRY_PAUSE_NS;
         atomic_fetch_add_explicit(&s->failures, 1, memory_order_relaxed);
-        tsdb_log(TSDB_LOG_ERROR, "sealer", "chunks stay in memory, next try in 5 s",
-                 TSDB_S("err", err.msg));
+        if (!s->no_space_said) {
+            tsdb_log(TSDB_LOG_ERROR, "sealer", "chunks stay in memory, next try in 5 s",
+                     TSDB_S("err", err.msg));
+        }
+        s->no_space_said = tsdb_error_is_no_space(&err);
         return 0;
     }
+    s->no_space_said = false;
     batch_deliver(s);
     if (!s->pending) {
         drained(s);

@@ -212,7 +212,12 @@ static enum tsdb_status take_all(struct snapshot *s, struct tsdb_error *err)
     struct tsdb *db = s->db;
     enum tsdb_status status = TSDB_OK;
     name_it(s);
+    uint64_t head_bytes = 0; /* what is no link */
     if (s->manifest.head) {
+        head_bytes = atomic_load_explicit(&db->life->checkpoint_last_bytes, memory_order_relaxed);
+    }
+    status = db_room_check(db, "snapshot", DB_ROOM_GROWS, head_bytes, err);
+    if (status == TSDB_OK && s->manifest.head) {
         status = db_checkpoint_write(db, db->options.manual_steps, err);
     }
     if (status == TSDB_OK) {
@@ -290,7 +295,7 @@ static enum tsdb_status snapshot_run(struct snapshot *s, struct tsdb_error *err)
 enum tsdb_status tsdb_snapshot(struct tsdb *db, bool skip_head,
                                char out_name[TSDB_SNAPSHOT_NAME_BYTES], struct tsdb_error *err)
 {
-    struct snapshot s = {.db = db, .fs = &db->options.fs, .manifest.head = !skip_head};
+    struct snapshot s = {.db = db, .fs = &db->life->room.fs, .manifest.head = !skip_head};
     int64_t begin_ns = tsdb_clock_mono_ns(&db->options.clock);
     if (!db_ready(db)) {
         return tsdb_error_set(err, TSDB_BUSY, "snapshot: the database is not ready");

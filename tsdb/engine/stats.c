@@ -49,6 +49,7 @@ static void add_wal(const struct tsdb *db, struct tsdb_stats *out)
     out->wal_retries = w.retries;
     out->wal_state = w.state;
     out->wal_disk_bytes = w.disk_bytes;
+    out->wal_reserve_bytes = w.reserve_bytes;
     out->wal_unsynced_bytes = w.unsynced_bytes;
 }
 
@@ -64,6 +65,15 @@ static void add_recovered(const struct db_life *life, struct tsdb_stats *out)
     out->replay_dropped_samples = life->recovered.dropped_samples;
     out->replay_lost_chunks = life->recovered.lost_chunks;
     out->replay_duration_ns = life->replay_duration_ns;
+}
+
+static void add_room(const struct tsdb *db, struct tsdb_stats *out)
+{
+    const struct db_room *room = &db->life->room;
+    out->disk_reserve_bytes = room->reserve_bytes;
+    out->disk_free_bytes = relaxed(&room->free_bytes);
+    out->disk_total_bytes = relaxed(&room->total_bytes);
+    out->disk_low = tsdb_disk_low(db);
 }
 
 static void add_sealing(struct tsdb *db, struct tsdb_stats *out)
@@ -150,6 +160,7 @@ void tsdb_stats_read(struct tsdb *db, struct tsdb_stats *out)
         add_partition(db, i, out);
     }
     add_sealing(db, out);
+    add_room(db, out);
     series_limits_stats(db->series_limits, out);
     out->aliases = alias_count(db->aliases);
     out->alias_misses = relaxed(&db->alias_misses);

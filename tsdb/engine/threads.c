@@ -103,6 +103,8 @@ static void *background_main(void *arg)
     int64_t retention_ns = tsdb_clock_mono_ns(&db->options.clock);
     while (!is_set(&db->life->stop_background)) {
         int64_t now_ns = tsdb_clock_mono_ns(&db->options.clock);
+        uint64_t free_bytes = 0;
+        (void)db_room_look(db, &free_bytes);
         tsdb_checkpoint_step(db, now_ns);
         tsdb_metadata_step(db, now_ns);
         if (now_ns >= retention_ns) {
