@@ -23,11 +23,17 @@ enum trailer_at {
 };
 static_assert((unsigned)AT_CRC + 4 == PAGED_TRAILER_BYTES, "docs/format/pages.md says so");
 
-static uint32_t page_crc(uint64_t page, const uint8_t *data, size_t len)
+static uint32_t page_crc(uint32_t mark, uint64_t page, const uint8_t *data, size_t len)
 {
     uint8_t number[8];
     tsdb_store_le64(number, page);
-    return tsdb_crc32c(tsdb_crc32c(0, number, sizeof number), data, len);
+    return tsdb_crc32c(tsdb_crc32c(mark, number, sizeof number), data, len);
+}
+
+static uint32_t directory_crc(uint32_t mark, const uint8_t *directory, size_t len,
+                              const uint8_t *trailer)
+{
+    return tsdb_crc32c(tsdb_crc32c(mark, directory, len), trailer, AT_CRC);
 }
 
 /* ---- writing ---- */
@@ -80,7 +86,7 @@ static enum tsdb_status page_flush(struct paged_writer *w, struct tsdb_error *er
 {
     uint8_t *stored = w->page + PAGED_PAGE_BYTES;
     size_t n = page_pack(w, stored);
-    tsdb_store_le32(stored + n, page_crc(w->page_number, stored, n));
+    tsdb_store_le32(stored + n, page_crc(w->sink.mark, w->page_number, stored, n));
     n += PAGED_CRC_BYTES;
     tsdb_buf_put_uvarint(&w->directory, n);
     if (w->directory.failed) {
@@ -121,8 +127,8 @@ enum tsdb_status paged_finish(struct paged_writer *w, struct tsdb_error *err)
     tsdb_store_le32(trailer + AT_DIRECTORY, (uint32_t)w->directory.len);
     memcpy(trailer + AT_MAGIC, TRAILER_MAGIC, 8);
     tsdb_store_le32(trailer + AT_VERSION, PAGED_VERSION);
-    uint32_t crc = tsdb_crc32c(0, w->directory.data, w->directory.len);
-    tsdb_store_le32(trailer + AT_CRC, tsdb_crc32c(crc, trailer, AT_CRC));
+    tsdb_store_le32(trailer + AT_CRC,
+                    directory_crc(w->sink.mark, w->directory.data, w->directory.len, trailer));
     tsdb_buf_put(&w->directory, trailer, sizeof trailer);
     return w->directory.failed
                ? tsdb_error_nomem(err, "the places of pages")
@@ -165,10 +171,6 @@ static enum tsdb_status trailer_check(struct paged_directory *d, uint64_t file_b
     if (memcmp(t + AT_MAGIC, TRAILER_MAGIC, 8) != 0) {
         return tsdb_error_set_at(err, TSDB_CORRUPT, file_bytes, "does not end as pages do");
     }
-    if (tsdb_load_le32(t + AT_VERSION) != PAGED_VERSION) {
-        return tsdb_error_set(err, TSDB_UNSUPPORTED, "pages of version %u; this version knows %u",
-                              tsdb_load_le32(t + AT_VERSION), PAGED_VERSION);
-    }
     uint64_t bytes = tsdb_load_le64(t + AT_BYTES);
     uint32_t directory = tsdb_load_le32(t + AT_DIRECTORY);
     uint64_t pages = bytes / PAGED_PAGE_BYTES + (bytes % PAGED_PAGE_BYTES != 0);
@@ -208,10 +210,14 @@ static enum tsdb_status directory_read(struct paged_directory *d, uint64_t file_
     if (status != TSDB_OK) {
         return status;
     }
-    if (tsdb_crc32c(tsdb_crc32c(0, room, len), trailer, AT_CRC) !=
-        tsdb_load_le32(trailer + AT_CRC)) {
+    if (directory_crc(d->mark, room, len, trailer) != tsdb_load_le32(trailer + AT_CRC)) {
         return tsdb_error_set_at(err, TSDB_CORRUPT, at,
                                  "directory of pages at byte %" PRIu64 ": crc does not match", at);
+    }
+    /* Every version has number and CRC here: a number is believed when the CRC is good. */
+    if (tsdb_load_le32(trailer + AT_VERSION) != PAGED_VERSION) {
+        return tsdb_error_set(err, TSDB_UNSUPPORTED, "pages of version %u; this version knows %u",
+                              tsdb_load_le32(trailer + AT_VERSION), PAGED_VERSION);
     }
     return begins_load(d, room, len, at) ? TSDB_OK
                                          : tsdb_error_set_at(err, TSDB_CORRUPT, at,
@@ -226,9 +232,9 @@ static size_t begins_bytes(uint32_t pages)
 }
 
 enum tsdb_status paged_open(const struct tsdb_fs *fs, struct tsdb_file *file, uint64_t file_bytes,
-                            struct paged_directory *out, struct tsdb_error *err)
+                            uint32_t mark, struct paged_directory *out, struct tsdb_error *err)
 {
-    struct paged_directory d = {.fs = fs, .file = file};
+    struct paged_directory d = {.fs = fs, .file = file, .mark = mark};
     uint8_t trailer[PAGED_TRAILER_BYTES];
     uint32_t len = 0;
     if (file_bytes < sizeof trailer) {
@@ -303,7 +309,7 @@ enum tsdb_status paged_load(const struct paged_directory *d, uint64_t page,
     uint32_t want = (uint32_t)TSDB_MIN(d->bytes - page * PAGED_PAGE_BYTES, PAGED_PAGE_BYTES);
     enum tsdb_status status = read_exact(d, at, stored, n, err);
     if (status == TSDB_OK && tsdb_load_le32(stored + n - PAGED_CRC_BYTES) !=
-                                 page_crc(page, stored, n - PAGED_CRC_BYTES)) {
+                                 page_crc(d->mark, page, stored, n - PAGED_CRC_BYTES)) {
         status = page_corrupt(page, at, "crc does not match", err);
     }
     if (status == TSDB_OK) {

@@ -11,7 +11,8 @@
  * logical offset. A page is as large as a frame of the L2 cache: it is checked and unpacked once,
  * when a frame is filled, and then read without further checks. Method 0: as they are; 1: a zstd
  * frame. The CRC-32C is taken over the page's number (u64), method and bytes, so that a page is
- * valid in one place only. Byte by byte: docs/format/pages.md.
+ * valid in one place only; all CRCs go on from the mark of what the file is part of, so that a file is,
+ * too. Byte by byte: docs/format/pages.md.
  *
  * Threads: a writer belongs to one thread; a directory is immutable after open; reading is pure.
  */
@@ -40,6 +41,7 @@ enum paged_method {
 struct paged_sink {
     enum tsdb_status (*write)(void *ctx, const void *data, size_t len, struct tsdb_error *err);
     void *ctx;
+    uint32_t mark; /* of what the file is part of; 0: of nothing */
 };
 struct paged_writer {
     struct paged_sink sink;
@@ -82,10 +84,13 @@ struct paged_directory {
     uint64_t bytes;  /* logical */
     uint64_t *begin; /* [pages + 1]: where each begins in the file, and where the last one ends */
     uint32_t pages;
+    uint32_t mark;
 };
-/* Read trailer and directory of a file of file_bytes. CORRUPT, UNSUPPORTED, IO, NOMEM. */
+/* Read trailer and directory of a file of file_bytes, which was written with that mark. CORRUPT,
+ * UNSUPPORTED, IO, NOMEM. */
 enum tsdb_status paged_open(const struct tsdb_fs *fs, struct tsdb_file *file, uint64_t file_bytes,
-                            struct paged_directory *out, struct tsdb_error *err) TSDB_WUR;
+                            uint32_t mark, struct paged_directory *out,
+                            struct tsdb_error *err) TSDB_WUR;
 void paged_close(struct paged_directory *d); /* all zero is fine */
 /* Read, check and unpack a page. *out_len is PAGED_PAGE_BYTES but for the last page. NOT_FOUND
  * beyond the end, CORRUPT (names the page), IO, NOMEM. */

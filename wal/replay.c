@@ -17,8 +17,10 @@
 
 struct replay_segment {
     uint64_t segment;
-    uint64_t end; /* from a later header: it counts up to here; or END_UNKNOWN */
+    uint64_t end;   /* from a later header: it counts up to here; or END_UNKNOWN */
+    uint64_t place; /* what its frames verify with */
     bool header_ok;
+    bool foreign;     /* its header is whole, and of another data directory */
     bool opened_here; /* its header says that a process began with it */
     bool tail_open;   /* an interrupted write may stand at its end */
 };
@@ -74,7 +76,8 @@ static enum tsdb_status list_entry(void *arg, const char *name, bool is_dir)
         }
         r->segments = items;
     }
-    r->segments[r->count++] = (struct replay_segment){.segment = segment, .end = END_UNKNOWN};
+    r->segments[r->count++] = (struct replay_segment){
+        .segment = segment, .end = END_UNKNOWN, .place = wal_place(r->o.mark, segment)};
     return TSDB_OK;
 }
 
@@ -117,11 +120,34 @@ static enum tsdb_status header_read(struct wal_replay *r, uint32_t i, struct tsd
     }
     struct wal_segment_header header;
     status = wal_segment_header_get(bytes, s->segment, &header, err);
-    if (status == TSDB_OK) {
+    if (status == TSDB_OK && r->o.any_mark) {
+        s->place = wal_place(header.mark, s->segment);
+    } else if (status == TSDB_OK) {
+        s->foreign = header.mark != r->o.mark;
+    }
+    if (status == TSDB_OK && !s->foreign) {
         s->header_ok = true;
         ends_note(r, i, &header);
     }
     return status == TSDB_CORRUPT ? TSDB_OK : status; /* damage is noted when the segment is read */
+}
+
+/* A segment of another directory is damage. Where there is none but such, and no checkpoint that speaks
+ * for the directory, its VERSION may be another's, and all of the log is still needed. */
+static enum tsdb_status foreign_check(const struct wal_replay *r, struct tsdb_error *err)
+{
+    const struct replay_segment *foreign = NULL;
+    for (uint32_t i = 0; i < r->count && r->o.segment_from == 0; i++) {
+        if (r->segments[i].header_ok) {
+            return TSDB_OK;
+        }
+        foreign = r->segments[i].foreign ? &r->segments[i] : foreign;
+    }
+    return !foreign ? TSDB_OK
+                    : tsdb_error_set(err, TSDB_CORRUPT,
+                                     "wal %08llu is of another data directory, and none is of this "
+                                     "one: VERSION or the log was replaced",
+                                     (unsigned long long)foreign->segment);
 }
 
 /* From the newest down: an end is open in the newest, in front of a header that says "opened here",
@@ -173,7 +199,7 @@ static enum tsdb_status replay_start(struct wal_replay *r, struct tsdb_error *er
         status = header_read(r, i, err);
     }
     tails_mark(r);
-    return status;
+    return status == TSDB_OK ? foreign_check(r, err) : status;
 }
 
 enum tsdb_status wal_replay_open(const struct wal_replay_options *options, struct wal_replay **out,
@@ -229,7 +255,7 @@ static enum tsdb_status damage_note(struct wal_replay *r, uint64_t segment, uint
 
 /* Is there a frame at `at`, whole before `end`, and is it the one that was written here? Cheap
  * checks first. */
-static bool frame_check(const uint8_t *data, uint64_t segment, uint64_t at, uint64_t end)
+static bool frame_check(const uint8_t *data, uint64_t place, uint64_t at, uint64_t end)
 {
     const uint8_t *p = data + at;
     if (end - at < WAL_FRAME_HEADER_BYTES ||
@@ -238,14 +264,14 @@ static bool frame_check(const uint8_t *data, uint64_t segment, uint64_t at, uint
         wal_frame_bytes(tsdb_load_le32(p + WAL_FRAME_AT_LEN)) > end - at) {
         return false;
     }
-    return wal_frame_crc(p, segment, at) == tsdb_load_le32(p + WAL_FRAME_AT_CRC);
+    return wal_frame_crc(p, place, at) == tsdb_load_le32(p + WAL_FRAME_AT_CRC);
 }
 
 /* The first frame at or after `at`; `end` if there is none. */
-static uint64_t frame_find(const uint8_t *data, uint64_t segment, uint64_t at, uint64_t end)
+static uint64_t frame_find(const uint8_t *data, uint64_t place, uint64_t at, uint64_t end)
 {
     for (; at < end && end - at >= WAL_FRAME_HEADER_BYTES; at += WAL_FRAME_ALIGN) {
-        if (tsdb_load_le32(data + at) == WAL_FRAME_MAGIC && frame_check(data, segment, at, end)) {
+        if (tsdb_load_le32(data + at) == WAL_FRAME_MAGIC && frame_check(data, place, at, end)) {
             return at;
         }
     }
@@ -340,17 +366,18 @@ static enum tsdb_status header_judge(struct wal_replay *r, const struct replay_s
                                      uint64_t end, uint64_t *out_at, struct tsdb_error *err)
 {
     uint64_t begin = TSDB_MIN((uint64_t)WAL_SEGMENT_HEADER_BYTES, end);
-    uint64_t at = frame_find(r->data, s->segment, begin, end);
+    uint64_t at = frame_find(r->data, s->place, begin, end);
     uint64_t to = at;
+    bool open = s->tail_open && !s->foreign;
     *out_at = at;
     if (at == end) {
         to = nonzero_end(r->data, 0, end);
-        if (to == 0 && s->tail_open) {
+        if (to == 0 && open) {
             return TSDB_OK; /* created, never written to */
         }
         to = TSDB_MAX(to, (uint64_t)WAL_SEGMENT_HEADER_BYTES);
     }
-    return damage_note(r, s->segment, 0, to, s->tail_open, err);
+    return damage_note(r, s->segment, 0, to, open, err);
 }
 
 /* Walk the segment's bytes, [0, size) in r->data. */
@@ -372,11 +399,11 @@ static enum tsdb_status segment_walk(struct wal_replay *r, const struct replay_s
         }
     }
     while (at <= end && end - at >= WAL_FRAME_HEADER_BYTES) {
-        if (frame_check(r->data, s->segment, at, end)) {
+        if (frame_check(r->data, s->place, at, end)) {
             status = frame_take(r, s->segment, at, err);
             at += wal_frame_bytes(tsdb_load_le32(r->data + at + WAL_FRAME_AT_LEN));
         } else {
-            uint64_t next = frame_find(r->data, s->segment, at + WAL_FRAME_ALIGN, end);
+            uint64_t next = frame_find(r->data, s->place, at + WAL_FRAME_ALIGN, end);
             if (next == end) {
                 break;
             }

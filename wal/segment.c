@@ -22,7 +22,7 @@ void wal_segment_path(char *out, const char *dir, uint64_t segment)
     name_path(out, dir, "", segment);
 }
 
-void wal_segment_header_put(uint8_t *out, uint64_t segment, uint64_t prev_segment,
+void wal_segment_header_put(uint8_t *out, uint32_t mark, uint64_t segment, uint64_t prev_segment,
                             uint64_t prev_end)
 {
     tsdb_store_le64(out + WAL_SEGMENT_AT_MAGIC, WAL_SEGMENT_MAGIC);
@@ -31,7 +31,7 @@ void wal_segment_header_put(uint8_t *out, uint64_t segment, uint64_t prev_segmen
     tsdb_store_le64(out + WAL_SEGMENT_AT_SEGMENT, segment);
     tsdb_store_le64(out + WAL_SEGMENT_AT_PREV_SEGMENT, prev_segment);
     tsdb_store_le64(out + WAL_SEGMENT_AT_PREV_END, prev_end);
-    tsdb_store_le32(out + WAL_SEGMENT_AT_RESERVED, 0);
+    tsdb_store_le32(out + WAL_SEGMENT_AT_MARK, mark);
     tsdb_store_le32(out + WAL_SEGMENT_AT_CRC, tsdb_crc32c(0, out, WAL_SEGMENT_AT_CRC));
 }
 
@@ -47,8 +47,7 @@ enum tsdb_status wal_segment_header_get(const uint8_t *header, uint64_t segment,
                                  (unsigned long long)segment, stored, crc);
     }
     if (version != TSDB_FORMAT_WAL ||
-        tsdb_load_le32(header + WAL_SEGMENT_AT_BYTES) != WAL_SEGMENT_HEADER_BYTES ||
-        tsdb_load_le32(header + WAL_SEGMENT_AT_RESERVED) != 0) {
+        tsdb_load_le32(header + WAL_SEGMENT_AT_BYTES) != WAL_SEGMENT_HEADER_BYTES) {
         return tsdb_error_set_at(err, TSDB_UNSUPPORTED, 0,
                                  "wal %08llu: format version %u, this program reads %u",
                                  (unsigned long long)segment, version, (unsigned)TSDB_FORMAT_WAL);
@@ -58,6 +57,7 @@ enum tsdb_status wal_segment_header_get(const uint8_t *header, uint64_t segment,
         return tsdb_error_set_at(err, TSDB_CORRUPT, 0, "wal %08llu: header says segment %08llu",
                                  (unsigned long long)segment, (unsigned long long)number);
     }
+    out->mark = tsdb_load_le32(header + WAL_SEGMENT_AT_MARK);
     out->prev_segment = tsdb_load_le64(header + WAL_SEGMENT_AT_PREV_SEGMENT);
     out->prev_end = tsdb_load_le64(header + WAL_SEGMENT_AT_PREV_END);
     return TSDB_OK;

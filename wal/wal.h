@@ -26,8 +26,9 @@
  *     before all later ones: owners have applied it and later frames build upon it. Senders are
  *     turned away before (wal_state), so this memory is bounded by what was under way.
  *     On a full disk the log's reserve is given back first, and the log goes on in its room.
- *  6. Segments are preallocated with zeroes; a frame's CRC is seeded with segment number and
- *     offset, so old bytes of a recycled segment never verify.
+ *  6. Segments are preallocated with zeroes; a frame's CRC is seeded with the directory's mark,
+ *     segment number and offset, so old bytes of a recycled segment, or of another directory's, never
+ *     verify.
  *
  * Threads: wal_submit: owner i only with index i. wal_write_step: one writer. wal_sync_step: one
  * syncer, may be the same. Others as said. Format: docs/format/wal.md.
@@ -45,6 +46,7 @@ struct wal_options {
     const struct tsdb_fs *fs; /* outlives the log */
     const char *dir;          /* "wal" */
     struct tsdb_clock clock;
+    uint32_t mark; /* of the data directory: what another one wrote does not verify */
     uint32_t owner_count;
     uint32_t ring_slots;    /* batches waiting per owner */
     uint64_t segment_bytes; /* a batch larger than a segment gets a segment of its size */
@@ -138,6 +140,8 @@ struct wal_replay_options {
     const struct tsdb_fs *fs;
     const char *dir;
     uint64_t segment_from; /* segments below are ignored: the checkpoint covers them */
+    uint32_t mark;         /* as in wal_options */
+    bool any_mark;         /* tools: each segment by its own header, whosever it is */
 };
 /* A group of a frame: what one partition has in it. After a double fault (a failed write, and the
  * process killed while it wrote the bytes again) a frame may come twice: skip a log_seq that its

@@ -27,7 +27,7 @@ enum {
     /* u64 where the log before this segment ends; 0: not known, the log was opened here; */
     WAL_SEGMENT_AT_PREV_SEGMENT = 24,
     WAL_SEGMENT_AT_PREV_END = 32, /* u64 else a byte offset in it */
-    WAL_SEGMENT_AT_RESERVED = 40, /* u32 zero */
+    WAL_SEGMENT_AT_MARK = 40,     /* u32 of the data directory */
     WAL_SEGMENT_AT_CRC = 44,      /* u32 crc32c of the 44 bytes before */
 };
 static_assert(WAL_SEGMENT_AT_CRC + 4 == WAL_SEGMENT_HEADER_BYTES, "the CRC is the header's end");
@@ -95,14 +95,20 @@ static inline uint64_t wal_frame_bytes(uint32_t payload_len)
            (((uint64_t)payload_len + WAL_FRAME_ALIGN - 1) & ~(uint64_t)(WAL_FRAME_ALIGN - 1));
 }
 
-/* CRC-32C of segment number, offset of the frame in the segment, the header without the CRC,
- * payload and padding. So a frame is valid in one place only: old bytes of a recycled segment, or a
- * frame written to the wrong place, are not. */
-static inline uint32_t wal_frame_crc(const uint8_t *frame, uint64_t segment, uint64_t offset)
+/* Where a frame belongs, but for its offset: a segment of one data directory. */
+static inline uint64_t wal_place(uint32_t mark, uint64_t segment)
+{
+    return segment ^ (uint64_t)mark << 32;
+}
+
+/* CRC-32C of place, offset of the frame in the segment, the header without the CRC, payload and padding.
+ * So a frame is valid in one place only: old bytes of a recycled segment, a frame written to the wrong
+ * place, or the log of another directory, are not. */
+static inline uint32_t wal_frame_crc(const uint8_t *frame, uint64_t place, uint64_t offset)
 {
     uint8_t seed[28];
     uint64_t bytes = wal_frame_bytes(tsdb_load_le32(frame + WAL_FRAME_AT_LEN));
-    tsdb_store_le64(seed, segment);
+    tsdb_store_le64(seed, place);
     tsdb_store_le64(seed + 8, offset);
     memcpy(seed + 16, frame, WAL_FRAME_AT_CRC);
     memcpy(seed + 24, frame + WAL_FRAME_AT_TYPE, 4);

@@ -161,9 +161,10 @@ struct wal {
 /* "dir/00000012". out has room for WAL_PATH_MAX. */
 void wal_segment_path(char *out, const char *dir, uint64_t segment);
 /* A segment header, WAL_SEGMENT_HEADER_BYTES at out. */
-void wal_segment_header_put(uint8_t *out, uint64_t segment, uint64_t prev_segment,
+void wal_segment_header_put(uint8_t *out, uint32_t mark, uint64_t segment, uint64_t prev_segment,
                             uint64_t prev_end);
 struct wal_segment_header {
+    uint32_t mark;
     uint64_t prev_segment, prev_end;
 };
 /* Check a header from disk. OK; CORRUPT if it is not the header of this segment; UNSUPPORTED if it

@@ -53,7 +53,7 @@ static struct wal_chunk *chunk_for(struct wal *w, size_t len)
 }
 
 /* Give the frames in [data, data+len) the magic and CRC of their place. Returns their number. */
-static uint64_t frames_seal(uint8_t *data, size_t len, uint64_t segment, uint64_t offset)
+static uint64_t frames_seal(uint8_t *data, size_t len, uint64_t place, uint64_t offset)
 {
     uint64_t frames = 0;
     for (size_t at = 0; at < len; frames++) {
@@ -61,8 +61,7 @@ static uint64_t frames_seal(uint8_t *data, size_t len, uint64_t segment, uint64_
         uint64_t bytes = wal_frame_bytes(tsdb_load_le32(data + at + WAL_FRAME_AT_LEN));
         TSDB_ASSERT(bytes <= len - at); /* owners write whole frames */
         tsdb_store_le32(data + at + WAL_FRAME_AT_MAGIC, WAL_FRAME_MAGIC);
-        tsdb_store_le32(data + at + WAL_FRAME_AT_CRC,
-                        wal_frame_crc(data + at, segment, offset + at));
+        tsdb_store_le32(data + at + WAL_FRAME_AT_CRC, wal_frame_crc(data + at, place, offset + at));
         at += (size_t)bytes;
     }
     return frames;
@@ -144,7 +143,7 @@ static enum tsdb_status segment_begin(struct wal *w, uint64_t segment, uint64_t 
     if (status != TSDB_OK) {
         return status;
     }
-    wal_segment_header_put(head, segment, prev_segment, prev_end);
+    wal_segment_header_put(head, w->o.mark, segment, prev_segment, prev_end);
     status = file_write(w, f, head, WAL_SEGMENT_HEADER_BYTES, 0, err);
     f->alloc_end = TSDB_MAX(f->alloc_end, sizeof head);
     if (status == TSDB_OK) {
@@ -185,7 +184,7 @@ static enum tsdb_status bytes_again(struct wal *w, struct wal_file *f, uint64_t 
         size_t skip = c->lpos < from ? (size_t)TSDB_MIN(from - c->lpos, (uint64_t)c->len) : 0;
         size_t len = c->len - skip;
         if (len > 0) {
-            frames_seal(c->data + skip, len, f->segment, offset);
+            frames_seal(c->data + skip, len, wal_place(w->o.mark, f->segment), offset);
             enum tsdb_status status = file_write(w, f, c->data + skip, len, offset, err);
             if (status != TSDB_OK) {
                 return status;
@@ -213,7 +212,7 @@ static enum tsdb_status segment_fill(struct wal *w, struct wal_file *f, uint64_t
     if (status != TSDB_OK) {
         return status;
     }
-    wal_segment_header_put(head, f->segment, prev_segment, prev_end);
+    wal_segment_header_put(head, w->o.mark, f->segment, prev_segment, prev_end);
     status = w->o.fs->ops->pwrite(w->o.fs->ctx, f->handle, head, head_len, 0, err);
     if (status != TSDB_OK) {
         return status;
@@ -451,7 +450,8 @@ static void stretch_fill(struct wal *w, struct stretch *s, uint64_t bytes_max)
         }
         (void)pending_pop(w);
         memcpy(s->data + s->len, b->wal_bytes, b->wal_len);
-        s->frames += frames_seal(s->data + s->len, b->wal_len, w->cur->segment, w->offset + s->len);
+        s->frames += frames_seal(s->data + s->len, b->wal_len,
+                                 wal_place(w->o.mark, w->cur->segment), w->offset + s->len);
         s->len += b->wal_len;
         s->chunk->len += b->wal_len;
         s->samples += b->wal_samples;

@@ -90,12 +90,7 @@ static void live(struct mixer *x, uint32_t moment, bool restart)
     assert_ok_err(tsdb_checkpoint(h->db, &err), &err);
     tsdb_clock_sim_advance(&h->clock, RANGE);
     put_series(h, first + SERIES, SERIES);
-    for (uint32_t i = 0; i < h->options.owner_count; i++) {
-        owner_job_request(&h->db->owners[i], OWNER_JOB_SEAL, (uint64_t)h->clock.wall_ms + 1);
-    }
-    hx_settle(h);
-    tsdb_seal_step(h->db, h->clock.mono_ns);
-    hx_settle(h);
+    hx_seal_all(h);
     if (restart) {
         hx_die(h, false);
         assert_ok_err(hx_open(h, &err), &err);

@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "tests/support/test.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -155,11 +156,49 @@ void golden_copy_in(const char *path, const struct tsdb_fs *fs, const char *to)
     static uint8_t data[GOLDEN_BYTES_MAX];
     size_t len = golden_read(path, data, sizeof data);
     char dir[512];
+    char above[512] = ""; /* whose entry must last, too */
     path_make(dir, ".", to);
     for (char *slash = strchr(dir + 2, '/'); slash; slash = strchr(slash + 1, '/')) {
         *slash = 0;
         assert_ok(fs->ops->mkdir(fs->ctx, dir + 2, NULL));
+        assert_ok(fs->ops->sync_dir(fs->ctx, above, NULL));
+        snprintf(above, sizeof above, "%s", dir + 2);
         *slash = '/';
     }
     assert_ok(tsdb_file_replace(fs, to, data, len, NULL));
+}
+
+static unsigned copy_below(const char *dir, const char *below, const struct tsdb_fs *fs)
+{
+    char at[512];
+    char full[512];
+    char name[512];
+    unsigned count = 0;
+    path_make(at, dir, below);
+    path_make(full, GOLDEN_DIR, at);
+    DIR *d = opendir(full);
+    if (!d) {
+        fail_msg("%s: %s", full, strerror(errno));
+        return 0;
+    }
+    for (struct dirent *e = readdir(d); e; e = readdir(d)) {
+        if (e->d_name[0] == '.') {
+            continue;
+        }
+        path_make(name, below, e->d_name);
+        if (e->d_type == DT_DIR) {
+            count += copy_below(dir, name, fs);
+        } else {
+            path_make(at, dir, name);
+            golden_copy_in(at, fs, name + 2);
+            count++;
+        }
+    }
+    closedir(d);
+    return count;
+}
+
+unsigned golden_copy_tree(const char *dir, const struct tsdb_fs *fs)
+{
+    return copy_below(dir, ".", fs);
 }

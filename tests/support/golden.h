@@ -29,6 +29,9 @@ void golden_check_page(const char *path, const char *page, const char *fence, un
 /* A copy of the golden file as `to` on fs, whose folders are made if need be. */
 void golden_copy_in(const char *path, const struct tsdb_fs *fs, const char *to);
 
+/* Every file below the golden directory, to the same place below the root of fs. Returns how many. */
+unsigned golden_copy_tree(const char *dir, const struct tsdb_fs *fs);
+
 /* True with TSDB_GOLDEN_WRITE. */
 bool golden_writing(void);
 

@@ -1,5 +1,8 @@
 #include "tests/support/paged.h"
 
+#include "base/assert.h"
+#include "base/crc32c.h"
+
 #include <string.h>
 
 enum tsdb_status paged_memory_write(void *ctx, const void *data, size_t len, struct tsdb_error *err)
@@ -28,7 +31,7 @@ enum tsdb_status paged_memory_open(struct paged_memory *m, const struct tsdb_buf
 {
     *m = (struct paged_memory){.ops = {.pread = memory_pread}, .bytes = bytes};
     m->fs = (struct tsdb_fs){&m->ops, m};
-    return paged_open(&m->fs, NULL, bytes->len, &m->pages, err);
+    return paged_open(&m->fs, NULL, bytes->len, 0, &m->pages, err);
 }
 
 enum tsdb_status paged_memory_unpack(const struct paged_memory *m, struct tsdb_buf *out,
@@ -47,4 +50,15 @@ enum tsdb_status paged_memory_unpack(const struct paged_memory *m, struct tsdb_b
 void paged_memory_close(struct paged_memory *m)
 {
     paged_close(&m->pages);
+}
+
+void paged_version_add(uint8_t *data, size_t len, int by)
+{
+    TSDB_ASSERT(len > PAGED_TRAILER_BYTES);
+    uint8_t *trailer = data + len - PAGED_TRAILER_BYTES;
+    size_t directory = tsdb_load_le32(trailer + 8);
+    size_t checked = directory + PAGED_TRAILER_BYTES - 4;
+    uint32_t crc = tsdb_load_le32(trailer + 24) ^ tsdb_crc32c(0, trailer - directory, checked);
+    trailer[20] = (uint8_t)(trailer[20] + by);
+    tsdb_store_le32(trailer + 24, crc ^ tsdb_crc32c(0, trailer - directory, checked));
 }

@@ -21,4 +21,8 @@ enum tsdb_status paged_memory_unpack(const struct paged_memory *m, struct tsdb_b
                                      struct tsdb_error *err) TSDB_WUR;
 void paged_memory_close(struct paged_memory *m);
 
+/* Add to the version of a file of pages: it stands in the trailer, in front of the CRC of directory and
+ * trailer, which goes on from a mark. What the mark adds to the CRC is the same before and after. */
+void paged_version_add(uint8_t *data, size_t len, int by);
+
 #endif

@@ -24,6 +24,8 @@ struct check {
     struct tsdb_arena arena;
     struct cache_l2 *cache;
     struct tsdb_hash_key key;
+    uint32_t mark;                     /* of the directory */
+    bool any_mark;                     /* not known: VERSION is damaged */
     uint64_t newest;                   /* checkpoint that opened and verified; 0: none */
     struct series_log_mark series_log; /* that it relies on */
     uint64_t wal_from;
@@ -109,6 +111,8 @@ static enum tsdb_status check_version(struct check *c, struct tsdb_error *err)
     }
     tsdb_mem_free(TSDB_MEM_OTHER, data, len);
     tsdb_hash_key_init(&c->key, seed);
+    c->mark = datadir_mark(seed);
+    c->any_mark = status != TSDB_OK;
     return outcome(c, CHECK_VERSION, DATADIR_VERSION, status, err);
 }
 
@@ -359,8 +363,9 @@ static enum tsdb_status check_head(struct check *c, struct tsdb_error *err)
         return TSDB_OK;
     }
     enum tsdb_status status = checkpoint_open(c->fs, c->newest, &r, err);
-    if (status == TSDB_OK && (tsdb_epoch_create(1, &epoch) != TSDB_OK ||
-                              head_files_create(c->fs, c->cache, epoch, &h.files) != TSDB_OK)) {
+    if (status == TSDB_OK &&
+        (tsdb_epoch_create(1, &epoch) != TSDB_OK ||
+         head_files_create(c->fs, c->cache, epoch, c->mark, &h.files) != TSDB_OK)) {
         status = tsdb_error_nomem(err, "the files of the head");
     }
     if (status == TSDB_OK) {
@@ -406,7 +411,11 @@ static enum tsdb_status wal_damage(struct check *c, const struct wal_replay *r,
 
 static enum tsdb_status check_wal(struct check *c, struct tsdb_error *err)
 {
-    struct wal_replay_options o = {.fs = c->fs, .dir = DATADIR_WAL, .segment_from = c->wal_from};
+    struct wal_replay_options o = {.fs = c->fs,
+                                   .dir = DATADIR_WAL,
+                                   .segment_from = c->wal_from,
+                                   .mark = c->mark,
+                                   .any_mark = c->any_mark};
     struct wal_replay *r = NULL;
     enum tsdb_status status = wal_replay_open(&o, &r, err);
     while (status == TSDB_OK) {

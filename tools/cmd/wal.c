@@ -153,7 +153,7 @@ static enum tsdb_status wal_begin(struct wal_tool *w, struct tool *t, struct tsd
     tsdb_buf_init(&w->out, TSDB_MEM_OTHER, 0);
     enum tsdb_status status = tool_dir_read(t->args[0], &w->dir, err);
     if (status == TSDB_OK) {
-        struct wal_replay_options o = {.fs = &w->dir.fs, .dir = DATADIR_WAL};
+        struct wal_replay_options o = {.fs = &w->dir.fs, .dir = DATADIR_WAL, .any_mark = true};
         status = wal_replay_open(&o, &w->replay, err);
     }
     tool_progress_begin(&w->progress, t, "frames", 0);

@@ -25,6 +25,9 @@ struct block_file_sizes {
     uint64_t index, chunks;
 };
 
+/* What index and chunks of a block are written with: those of another one do not open. */
+uint32_t block_mark(const char *ulid);
+
 /* "<dir>/<ulid><suffix>" and, if name is not NULL, "/<name>". INVALID when that is too long. */
 enum tsdb_status block_path(char out[BLOCK_PATH_BYTES], const char *dir, const char *ulid,
                             const char *suffix, const char *name, struct tsdb_error *err) TSDB_WUR;

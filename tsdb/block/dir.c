@@ -1,6 +1,7 @@
 /* The directory of blocks: names, leftovers, removal. */
 #include "tsdb/block/block_private.h"
 
+#include "base/crc32c.h"
 #include "tsdb/block/ulid.h"
 
 #include <stdio.h>
@@ -17,6 +18,11 @@ enum tsdb_status block_path(char out[BLOCK_PATH_BYTES], const char *dir, const c
         return tsdb_error_set(err, TSDB_INVALID, "block %s: the path is too long", ulid);
     }
     return TSDB_OK;
+}
+
+uint32_t block_mark(const char *ulid)
+{
+    return tsdb_crc32c(0, ulid, BLOCK_ULID_CHARS);
 }
 
 /* ---- one name at a time: files do not vanish while they are listed ---- */

@@ -86,7 +86,7 @@ static enum tsdb_status file_open(const struct tsdb_fs *fs, const struct block *
         out->fs = fs;
         out->cache = cache;
         out->cache_id = cache_l2_file_id(cache);
-        status = paged_open(fs, out->file, bytes, &out->pages, err);
+        status = paged_open(fs, out->file, bytes, block_mark(b->meta.ulid), &out->pages, err);
     }
     return status == TSDB_OK ? status : tsdb_error_prefix(err, status, "%s", name);
 }

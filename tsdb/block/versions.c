@@ -6,6 +6,7 @@
 #include "model/version.h"
 #include "tsdb/block/block_private.h"
 #include "tsdb/block/blocks.h"
+#include "tsdb/block/ulid.h"
 
 /* From the file's beginning, whole if it is shorter than a page. */
 typedef enum tsdb_status (*check_fn)(const uint8_t *data, size_t len, struct tsdb_error *err);
@@ -43,11 +44,11 @@ static enum tsdb_status file_check(const struct look *l, const char *path, check
 
 /* The pages say their version at the end, an index its own at the beginning of what they hold. */
 static enum tsdb_status pages_check(const struct look *l, struct tsdb_file *f, uint64_t file_bytes,
-                                    bool is_index, struct tsdb_error *err)
+                                    uint32_t mark, bool is_index, struct tsdb_error *err)
 {
     struct paged_directory d = {0};
     uint32_t len = 0;
-    enum tsdb_status status = paged_open(l->fs, f, file_bytes, &d, err);
+    enum tsdb_status status = paged_open(l->fs, f, file_bytes, mark, &d, err);
     if (status == TSDB_OK && is_index) {
         status = paged_load(&d, 0, l->page, &len, err);
         status = status == TSDB_OK ? index_disk_version_check(l->page, len, err) : status;
@@ -56,7 +57,8 @@ static enum tsdb_status pages_check(const struct look *l, struct tsdb_file *f, u
     return status;
 }
 
-static enum tsdb_status paged_file_check(const struct look *l, const char *path, bool is_index)
+static enum tsdb_status paged_file_check(const struct look *l, const char *path, uint32_t mark,
+                                         bool is_index)
 {
     struct tsdb_file_info info;
     struct tsdb_file *f = NULL;
@@ -65,7 +67,7 @@ static enum tsdb_status paged_file_check(const struct look *l, const char *path,
         l->fs->ops->open(l->fs->ctx, path, TSDB_OPEN_READ, &f, NULL) != TSDB_OK) {
         return TSDB_OK;
     }
-    enum tsdb_status status = pages_check(l, f, info.size_bytes, is_index, &why);
+    enum tsdb_status status = pages_check(l, f, info.size_bytes, mark, is_index, &why);
     l->fs->ops->close(l->fs->ctx, f);
     return status == TSDB_UNSUPPORTED
                ? tsdb_error_set(l->err, TSDB_UNSUPPORTED, "%s: %s", path, why.msg)
@@ -77,8 +79,8 @@ static enum tsdb_status block_found(void *arg, const char *name, bool is_dir)
     const struct look *l = arg;
     char path[BLOCK_PATH_BYTES];
     enum tsdb_status status = TSDB_OK;
-    if (!is_dir) {
-        return TSDB_OK;
+    if (!is_dir || !ulid_valid(name)) {
+        return TSDB_OK; /* no block */
     }
     if (block_path(path, BLOCKS_DIR, name, "", BLOCK_META_NAME, NULL) == TSDB_OK) {
         status = file_check(l, path, meta_check);
@@ -90,7 +92,7 @@ static enum tsdb_status block_found(void *arg, const char *name, bool is_dir)
     static const char *const paged[] = {BLOCK_CHUNKS_NAME, BLOCK_INDEX_NAME};
     for (size_t i = 0; status == TSDB_OK && i < TSDB_ARRAY_LEN(paged); i++) {
         if (block_path(path, BLOCKS_DIR, name, "", paged[i], NULL) == TSDB_OK) {
-            status = paged_file_check(l, path, i == 1);
+            status = paged_file_check(l, path, block_mark(name), i == 1);
         }
     }
     return status;

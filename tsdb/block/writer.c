@@ -155,10 +155,11 @@ static enum tsdb_status files_open(struct block_writer *w, struct tsdb_error *er
     if (status != TSDB_OK) {
         return status;
     }
-    if (paged_writer_init(&w->chunks, (struct paged_sink){chunks_page_write, w}) != TSDB_OK) {
+    const uint32_t mark = block_mark(w->meta.ulid);
+    if (paged_writer_init(&w->chunks, (struct paged_sink){chunks_page_write, w, mark}) != TSDB_OK) {
         return tsdb_error_nomem(err, "a block's pages");
     }
-    return index_disk_writer_create((struct paged_sink){index_page_write, w}, &w->index, err);
+    return index_disk_writer_create((struct paged_sink){index_page_write, w, mark}, &w->index, err);
 }
 
 static void writer_free(struct block_writer *w)

@@ -123,7 +123,8 @@ static enum tsdb_status sealing_create(struct tsdb *db)
 {
     enum tsdb_status status = cache_l2_create(db->options.cache_l2_bytes, &db->cache_l2, NULL);
     if (status == TSDB_OK) {
-        status = head_files_create(&db->life->room.fs, db->cache_l2, db->epoch, &db->head_files);
+        status = head_files_create(&db->life->room.fs, db->cache_l2, db->epoch,
+                                   datadir_mark(db->life->dir.hash_seed), &db->head_files);
     }
     if (status == TSDB_OK) {
         struct sealer_options o = {
@@ -238,6 +239,13 @@ static bool checkpoint_missing(const struct tsdb *db)
     return r->checkpoints_left_out > 0 || (db->life->last.number == 0 && r->wal_segment_first != 1);
 }
 
+/* Was anything of the log left out? A person may still read it. */
+static bool log_damaged(const struct tsdb *db)
+{
+    const struct recovery_result *r = &db->life->recovered;
+    return r->damage + r->lost_frames + r->dropped_samples > 0;
+}
+
 static enum tsdb_status open_wal(struct tsdb *db, struct tsdb_error *err)
 {
     const struct tsdb_options *o = &db->options;
@@ -245,6 +253,7 @@ static enum tsdb_status open_wal(struct tsdb *db, struct tsdb_error *err)
         .fs = &o->fs,
         .dir = DATADIR_WAL,
         .clock = o->clock,
+        .mark = datadir_mark(db->life->dir.hash_seed),
         .owner_count = db->owner_count,
         .ring_slots = o->ring_slots,
         .segment_bytes = o->wal_segment_bytes,
@@ -256,7 +265,7 @@ static enum tsdb_status open_wal(struct tsdb *db, struct tsdb_error *err)
         .reserve_bytes = db_room_log_reserve(db),
         .reserve_above_bytes = db->life->room.reserve_bytes,
     };
-    if (checkpoint_missing(db) && db->life->recovered.wal_segment_first > 0) {
+    if ((checkpoint_missing(db) || log_damaged(db)) && db->life->recovered.wal_segment_first > 0) {
         options.quarantine = DATADIR_QUARANTINE;
         options.quarantine_stamp = (uint64_t)tsdb_clock_wall_ms(&o->clock);
     }
@@ -312,6 +321,7 @@ static enum tsdb_status load(struct tsdb *db, struct tsdb_error *err)
         .partitions = db->partitions,
         .series_log = &life->series_log,
         .head_files = db->head_files,
+        .mark = datadir_mark(life->dir.hash_seed),
         .stamp = (uint64_t)tsdb_clock_wall_ms(&db->options.clock),
         .worker_count = db->options.manual_steps ? 1 : db->owner_count,
         .cancel = &life->cancel,

@@ -27,6 +27,7 @@ struct head_files {
     const struct tsdb_fs *fs;
     struct cache_l2 *cache;
     struct tsdb_epoch *epoch;
+    uint32_t mark;
     _Atomic(uint64_t) read_failures;
     _Atomic(uint64_t) damaged;
     struct tsdb_epoch_limbo limbo; /* owned by whoever checkpoints: stands for guards of the past */
@@ -42,7 +43,7 @@ static void path_of(uint64_t number, char *out)
 }
 
 enum tsdb_status head_files_create(const struct tsdb_fs *fs, struct cache_l2 *cache,
-                                   struct tsdb_epoch *epoch, struct head_files **out)
+                                   struct tsdb_epoch *epoch, uint32_t mark, struct head_files **out)
 {
     struct head_files *f = tsdb_mem_alloc_zero(CATEGORY, sizeof *f);
     if (!f) {
@@ -51,6 +52,7 @@ enum tsdb_status head_files_create(const struct tsdb_fs *fs, struct cache_l2 *ca
     f->fs = fs;
     f->cache = cache;
     f->epoch = epoch;
+    f->mark = mark;
     tsdb_epoch_limbo_init(&f->limbo);
     tsdb_mutex_init(&f->lock, TSDB_RANK_TSDB_HEAD_FILES, "head files");
     tsdb_mutex_lock(&f->lock);
@@ -116,28 +118,30 @@ static bool unused(const struct head_file *h)
 
 /* ---- one file ---- */
 
-static void header_put(uint64_t number, uint8_t out[HEAD_FILE_HEADER_BYTES])
+static void header_put(uint64_t number, uint32_t mark, uint8_t out[HEAD_FILE_HEADER_BYTES])
 {
     memset(out, 0, HEAD_FILE_HEADER_BYTES);
     memcpy(out, MAGIC, 8);
     tsdb_store_le32(out + 8, TSDB_FORMAT_HEAD_CHUNKS);
     tsdb_store_le64(out + 16, number);
+    tsdb_store_le32(out + 24, mark);
     tsdb_store_le32(out + 28, tsdb_crc32c(0, out, 28));
 }
 
-/* Seeded by number and offset: bytes that belong elsewhere do not verify. */
-static uint32_t chunk_crc(uint64_t number, uint64_t offset, const uint8_t *frame, uint32_t len)
+/* Seeded by directory, number and offset: bytes that belong elsewhere do not verify. */
+static uint32_t chunk_crc(const struct head_file *f, uint64_t offset, const uint8_t *frame,
+                          uint32_t len)
 {
     uint8_t seed[16];
-    tsdb_store_le64(seed, number);
+    tsdb_store_le64(seed, f->number);
     tsdb_store_le64(seed + 8, offset);
-    return tsdb_crc32c(tsdb_crc32c(0, seed, sizeof seed), frame, 4 + (size_t)len);
+    return tsdb_crc32c(tsdb_crc32c(f->mark, seed, sizeof seed), frame, 4 + (size_t)len);
 }
 
 void head_file_frame_end(const struct head_file *f, uint64_t offset, uint8_t *frame, uint32_t len)
 {
     tsdb_store_le32(frame, len);
-    tsdb_store_le32(frame + 4 + len, chunk_crc(f->number, offset, frame, len));
+    tsdb_store_le32(frame + 4 + len, chunk_crc(f, offset, frame, len));
 }
 
 enum tsdb_status head_file_append(struct head_file *f, const void *data, size_t len,
@@ -196,7 +200,7 @@ static enum tsdb_status chunk_check(const struct head_file *f, bool cached, uint
     if (status != TSDB_OK) {
         return status;
     }
-    uint32_t crc = chunk_crc(f->number, offset, frame, len);
+    uint32_t crc = chunk_crc(f, offset, frame, len);
     if (tsdb_load_le32(frame) != len || tsdb_load_le32(frame + 4 + len) != crc) {
         return tsdb_error_set(err, TSDB_CORRUPT, "length %u crc %08x, expected %u %08x",
                               tsdb_load_le32(frame), tsdb_load_le32(frame + 4 + len), len, crc);
@@ -243,6 +247,7 @@ static struct head_file *file_make(struct head_files *f, uint64_t number, struct
         return NULL;
     }
     h->number = number;
+    h->mark = f->mark;
     h->cache = f->cache;
     h->cache_id = f->cache ? cache_l2_file_id(f->cache) : 0;
     h->fs = f->fs;
@@ -291,7 +296,7 @@ static enum tsdb_status begin_file(struct head_files *f, struct tsdb_file *file,
                                    struct tsdb_error *err)
 {
     uint8_t header[HEAD_FILE_HEADER_BYTES];
-    header_put(number, header);
+    header_put(number, f->mark, header);
     enum tsdb_status status = f->fs->ops->pwrite(f->fs->ctx, file, header, sizeof header, 0, err);
     if (status == TSDB_OK) {
         status = f->fs->ops->sync(f->fs->ctx, file, err);
@@ -373,7 +378,10 @@ static enum tsdb_status header_check(struct head_files *f, struct tsdb_file *fil
     if (status == TSDB_UNSUPPORTED) {
         return status;
     }
-    header_put(number, want);
+    header_put(number, f->mark, want);
+    if (status == TSDB_OK && tsdb_load_le32(have + 24) != f->mark) {
+        return tsdb_error_set(err, TSDB_CORRUPT, "of another data directory");
+    }
     if (got != sizeof have || memcmp(have, want, sizeof want) != 0) {
         return tsdb_error_set(err, TSDB_CORRUPT, "no valid header");
     }

@@ -30,8 +30,10 @@
 #define HEAD_FILE_FRAME_BYTES  8u /* length before a chunk, CRC behind it */
 
 struct head_files;
+/* mark: of the data directory; a file of another one does not verify. */
 enum tsdb_status head_files_create(const struct tsdb_fs *fs, struct cache_l2 *cache,
-                                   struct tsdb_epoch *epoch, struct head_files **out) TSDB_WUR;
+                                   struct tsdb_epoch *epoch, uint32_t mark,
+                                   struct head_files **out) TSDB_WUR;
 /* Closes all; no reader is left. NULL is fine. Deletes nothing. */
 void head_files_destroy(struct head_files *f);
 

@@ -44,6 +44,7 @@ struct head_tail;
 struct head_file {
     _Atomic(uint64_t) refs;
     uint64_t number;
+    uint32_t mark;     /* of the data directory */
     uint64_t cache_id; /* in the L2 cache */
     const struct tsdb_fs *fs;
     struct tsdb_file *file;

@@ -228,6 +228,11 @@ static enum tsdb_status find_data(const struct tsdb_fs *fs, bool *out, struct ts
     return TSDB_OK;
 }
 
+uint32_t datadir_mark(const uint8_t hash_seed[TSDB_HASH_SEED_BYTES])
+{
+    return tsdb_crc32c(0, hash_seed, TSDB_HASH_SEED_BYTES);
+}
+
 static enum tsdb_status make_dirs(const struct tsdb_fs *fs, struct tsdb_error *err)
 {
     enum tsdb_status status = fs->ops->mkdir(fs->ctx, DATADIR_WAL, err);

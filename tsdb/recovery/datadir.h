@@ -49,6 +49,8 @@ struct datadir {
  * touched; IO, NOMEM. On failure nothing is held. */
 enum tsdb_status datadir_open(const struct tsdb_fs *fs, const struct tsdb_random *random,
                               struct datadir *out, struct tsdb_error *err) TSDB_WUR;
+/* The directory's mark, which its log and its head files carry: a file of another one does not verify. */
+uint32_t datadir_mark(const uint8_t hash_seed[TSDB_HASH_SEED_BYTES]);
 /* Remove leftovers of interrupted writes and snapshots (*.tmp). After it is known that no file is of a newer
  * version. */
 enum tsdb_status datadir_sweep(const struct tsdb_fs *fs, struct tsdb_error *err) TSDB_WUR;

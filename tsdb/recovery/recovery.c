@@ -497,6 +497,7 @@ static enum tsdb_status replay_log(struct run *run, struct tsdb_error *err)
         .fs = run->r->fs,
         .dir = DATADIR_WAL,
         .segment_from = run->result->base.wal_segment,
+        .mark = run->r->mark,
     };
     struct wal_replay *replay = NULL;
     enum tsdb_status status = wal_replay_open(&options, &replay, err);

@@ -69,6 +69,7 @@ struct recovery {
     struct partition *partitions;    /* [TSDB_PARTITIONS], heads empty; sequences are set */
     struct series_log *series_log;   /* initialised; loaded and ready to append afterwards */
     struct head_files *head_files;   /* empty; loaded afterwards. NULL: none in files */
+    uint32_t mark;                   /* datadir_mark */
     uint64_t stamp;                  /* Unix ms: in the names of what goes to quarantine/ */
     uint32_t worker_count;           /* 1: no threads */
     const _Atomic(uint32_t) *cancel; /* not 0: stop with CANCELLED; NULL: never */

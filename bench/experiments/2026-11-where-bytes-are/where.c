@@ -28,7 +28,8 @@ static void must(enum tsdb_status status, const struct tsdb_error *err)
     }
 }
 
-static void unpack(const struct tsdb_fs *fs, const char *name, struct unpacked *out)
+static void unpack(const struct tsdb_fs *fs, const char *ulid, const char *name,
+                   struct unpacked *out)
 {
     static uint8_t page[PAGED_PAGE_BYTES];
     struct tsdb_error err = {0};
@@ -37,7 +38,7 @@ static void unpack(const struct tsdb_fs *fs, const char *name, struct unpacked *
     struct paged_directory d;
     must(fs->ops->stat(fs->ctx, name, &info, &err), &err);
     must(fs->ops->open(fs->ctx, name, TSDB_OPEN_READ, &file, &err), &err);
-    must(paged_open(fs, file, info.size_bytes, &d, &err), &err);
+    must(paged_open(fs, file, info.size_bytes, block_mark(ulid), &d, &err), &err);
     tsdb_buf_init(&out->bytes, TSDB_MEM_OTHER, 0);
     out->stored = info.size_bytes;
     for (uint32_t i = 0; i < d.pages; i++) {
@@ -99,8 +100,9 @@ int main(int argc, char **argv)
         return 2;
     }
     must(tsdb_fs_real_create(argv[1], &fs, &err), &err);
-    unpack(&fs, BLOCK_INDEX_NAME, &index);
-    unpack(&fs, BLOCK_CHUNKS_NAME, &chunks);
+    const char *ulid = strrchr(argv[1], '/') ? strrchr(argv[1], '/') + 1 : argv[1];
+    unpack(&fs, ulid, BLOCK_INDEX_NAME, &index);
+    unpack(&fs, ulid, BLOCK_CHUNKS_NAME, &chunks);
     must(index_disk_open((struct paged_source){source_read, &index, index.bytes.len}, &ix, &err),
          &err);
     index_disk_stats(ix, &s);

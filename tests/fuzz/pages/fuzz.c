@@ -68,7 +68,7 @@ static void round_trip(const uint8_t *data, size_t len)
     struct paged_memory m;
     tsdb_buf_init(&file, TSDB_MEM_OTHER, 0);
     tsdb_buf_init(&back, TSDB_MEM_OTHER, 0);
-    must(paged_writer_init(&w, (struct paged_sink){paged_memory_write, &file}) == TSDB_OK);
+    must(paged_writer_init(&w, (struct paged_sink){paged_memory_write, &file, 0}) == TSDB_OK);
     must(paged_put(&w, data, len, NULL) == TSDB_OK && paged_finish(&w, NULL) == TSDB_OK);
     paged_writer_deinit(&w);
     must(paged_memory_open(&m, &file, NULL) == TSDB_OK);

@@ -122,7 +122,7 @@ static void put_right(uint8_t *data, size_t len)
     if (len < WAL_SEGMENT_HEADER_BYTES) {
         return;
     }
-    wal_segment_header_put(data, 1, 0, 0);
+    wal_segment_header_put(data, 0, 1, 0, 0);
     size_t at = WAL_SEGMENT_HEADER_BYTES;
     while (len - at >= WAL_FRAME_HEADER_BYTES) {
         uint8_t *p = data + at;
@@ -149,7 +149,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     memcpy(copy, data, len);
     put_right(copy, len);
     uint8_t next[WAL_SEGMENT_HEADER_BYTES];
-    wal_segment_header_put(next, 2, 1, data[len - 1] * UINT64_C(16));
+    wal_segment_header_put(next, 0, 2, 1, data[len - 1] * UINT64_C(16));
     replay(copy, len, next, sizeof next);
     free(copy);
     return 0;

@@ -1,6 +1,7 @@
 #include "tests/support/tsdb/harness.h"
 
 #include "base/assert.h"
+#include "tsdb/engine/tsdb_private.h"
 
 void hx_init(struct hx *h, uint64_t seed)
 {
@@ -165,7 +166,16 @@ void hx_settle(struct hx *h)
     }
 }
 
-/* Write and wait. The status of submit, else of the write. */
+void hx_seal_all(struct hx *h)
+{
+    for (uint32_t i = 0; i < h->options.owner_count; i++) {
+        owner_job_request(&h->db->owners[i], OWNER_JOB_SEAL, (uint64_t)h->clock.wall_ms + 1);
+    }
+    hx_settle(h);
+    tsdb_seal_step(h->db, h->clock.mono_ns);
+    hx_settle(h);
+}
+
 void hx_forget(struct hx *h, const struct hx_write *x)
 {
     for (uint32_t i = 0; i < x->count; i++) {

@@ -79,6 +79,8 @@ void hx_learn(struct hx *h, const struct hx_write *x);
 void hx_forget(struct hx *h, const struct hx_write *x);
 /* Every actor until nothing is left to do. */
 void hx_settle(struct hx *h);
+/* What the head holds is sealed, to the last open chunk, and in head files. */
+void hx_seal_all(struct hx *h);
 /* Write and wait; once more by labels when a series has left memory. The status of submit, else of the
  * write. */
 enum tsdb_status hx_put(struct hx *h, const struct hx_sample *samples, uint32_t count,

@@ -51,7 +51,7 @@ static enum tsdb_status pack(struct fixture *f, struct tsdb_error *err)
     struct paged_writer w;
     tsdb_buf_clear(&f->packed);
     enum tsdb_status status =
-        paged_writer_init(&w, (struct paged_sink){paged_memory_write, &f->packed});
+        paged_writer_init(&w, (struct paged_sink){paged_memory_write, &f->packed, 0});
     for (size_t at = 0; status == TSDB_OK && at < f->plain.len;) {
         size_t n = (size_t)tsdb_prng_below(&f->prng, 100000);
         n = TSDB_MIN(f->plain.len - at, n);

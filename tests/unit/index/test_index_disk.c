@@ -160,7 +160,7 @@ static enum tsdb_status model_write(struct fixture *f, struct tsdb_error *err)
     struct index_disk_writer *w = NULL;
     tsdb_buf_clear(&f->packed);
     enum tsdb_status status =
-        index_disk_writer_create((struct paged_sink){paged_memory_write, &f->packed}, &w, err);
+        index_disk_writer_create((struct paged_sink){paged_memory_write, &f->packed, 0}, &w, err);
     for (uint32_t i = 0; i < f->count && status == TSDB_OK; i++) {
         status = index_disk_writer_series(w, &f->series[i].labels, err);
         for (uint32_t k = 0; k < f->series[i].chunk_count && status == TSDB_OK; k++) {
@@ -316,7 +316,7 @@ static void long_write(struct fixture *f)
     index_disk_close(f->ix);
     tsdb_buf_clear(&f->packed);
     assert_ok(
-        index_disk_writer_create((struct paged_sink){paged_memory_write, &f->packed}, &w, &err));
+        index_disk_writer_create((struct paged_sink){paged_memory_write, &f->packed, 0}, &w, &err));
     for (uint32_t i = 0; i < LONG_SERIES; i++) {
         char id[16];
         struct tsdb_label items[5];
@@ -611,7 +611,7 @@ static void index_disk_writer_series__not_canonical_or_not_rising__invalid(void 
         struct tsdb_buf file;
         tsdb_buf_init(&file, TSDB_MEM_OTHER, 0);
         assert_ok(
-            index_disk_writer_create((struct paged_sink){paged_memory_write, &file}, &w, NULL));
+            index_disk_writer_create((struct paged_sink){paged_memory_write, &file, 0}, &w, NULL));
         for (uint32_t k = 0; k <= i; k += i) {
             struct tsdb_label items[2] = {tsdb_label_make(cases[k].name[0], cases[k].value[0])};
             if (cases[k].count == 2) {
@@ -635,7 +635,8 @@ static void index_disk_writer_chunk__empty_or_overlapping__invalid(void **state)
     const struct index_disk_chunk good = {.min_ms = 10, .max_ms = 20, .count = 3, .offset = 16};
     struct index_disk_chunk bad = good;
     tsdb_buf_init(&file, TSDB_MEM_OTHER, 0);
-    assert_ok(index_disk_writer_create((struct paged_sink){paged_memory_write, &file}, &w, NULL));
+    assert_ok(
+        index_disk_writer_create((struct paged_sink){paged_memory_write, &file, 0}, &w, NULL));
     assert_ok(index_disk_writer_series(w, &labels, NULL));
     bad.count = 0;
     assert_int_equal(index_disk_writer_chunk(w, &bad, NULL), TSDB_INVALID);
@@ -909,7 +910,7 @@ static void index_disk__widest_labels__read_back(void **state)
     }
     items[7].value_len = sizeof big;
     assert_ok(
-        index_disk_writer_create((struct paged_sink){paged_memory_write, &f.packed}, &w, &err));
+        index_disk_writer_create((struct paged_sink){paged_memory_write, &f.packed, 0}, &w, &err));
     assert_ok_err(index_disk_writer_series(w, &labels, &err), &err);
     assert_ok_err(index_disk_writer_finish(w, &err), &err);
     index_disk_writer_destroy(w);

@@ -1,7 +1,5 @@
 /* From the head to blocks, and reading both. */
-#include "base/bytes.h"
-#include "base/crc32c.h"
-#include "base/paged_file.h"
+#include "tests/support/paged.h"
 #include "tests/unit/tsdb/blocks_rig.h"
 #include "tsdb/head/head_private.h"
 
@@ -258,18 +256,13 @@ static void blocks_open__index_damaged__in_quarantine_the_rest_serves(void **sta
     assert_true(st.quarantine_bytes > info.size_bytes);
 }
 
-/* The version of a file of pages stands in its trailer, under the CRC of directory and trailer. */
 static void pages_version_add(const struct tsdb_fs *fs, const char *path, int by)
 {
     uint8_t *data = NULL;
     size_t len = 0;
     struct tsdb_file *f = NULL;
     assert_ok(tsdb_file_read_all(fs, path, 1 << 20, TSDB_MEM_OTHER, &data, &len, NULL));
-    uint8_t *trailer = data + len - PAGED_TRAILER_BYTES;
-    uint32_t directory = tsdb_load_le32(trailer + 8);
-    trailer[20] = (uint8_t)(trailer[20] + by);
-    uint32_t crc = tsdb_crc32c(0, trailer - directory, directory);
-    tsdb_store_le32(trailer + 24, tsdb_crc32c(crc, trailer, 24));
+    paged_version_add(data, len, by);
     assert_ok(fs->ops->open(fs->ctx, path, TSDB_OPEN_READ | TSDB_OPEN_WRITE, &f, NULL));
     assert_ok(fs->ops->pwrite(fs->ctx, f, data, len, 0, NULL));
     fs->ops->close(fs->ctx, f);

@@ -4,7 +4,7 @@
 
 #include "base/bytes.h"
 #include "base/crc32c.h"
-#include "base/paged_file.h"
+#include "tests/support/paged.h"
 #include "tests/support/tsdb/scene.h"
 #include "tests/support/tsdb/tree.h"
 #include "tsdb/engine/db_private.h"
@@ -59,15 +59,9 @@ static void bump_position(struct bytes *b)
     bump_at(&slot, 8, 60);
 }
 
-/* The trailer of a paged file: the version is in front of the CRC of directory and trailer. */
 static void bump_paged(struct bytes *b)
 {
-    assert_true(b->len > PAGED_TRAILER_BYTES);
-    uint8_t *trailer = b->data + b->len - PAGED_TRAILER_BYTES;
-    size_t directory = tsdb_load_le32(trailer + 8);
-    trailer[20]++;
-    uint32_t crc = tsdb_crc32c(0, trailer - directory, directory + PAGED_TRAILER_BYTES - 4);
-    tsdb_store_le32(b->data + b->len - 4, crc);
+    paged_version_add(b->data, b->len, 1);
 }
 
 /* `"crc32c": "<hex>"` at the end, over what stands in front of the key's quote. */
@@ -147,12 +141,7 @@ static void make_directory(struct scene *s)
     }
     delete_one(h);
     put_some(h, 40);
-    for (uint32_t i = 0; i < h->options.owner_count; i++) {
-        owner_job_request(&h->db->owners[i], OWNER_JOB_SEAL, (uint64_t)h->clock.wall_ms + 1);
-    }
-    hx_settle(h);
-    tsdb_seal_step(h->db, h->clock.mono_ns);
-    hx_settle(h);
+    hx_seal_all(h);
     assert_ok_err(tsdb_checkpoint(h->db, &err), &err);
     struct tsdb_metadata m = {.metric = {(const uint8_t *)"m", 1}, .type = TSDB_METRIC_GAUGE};
     assert_ok(tsdb_metadata_put(h->db, &m));

@@ -9,7 +9,7 @@
 /* Read the whole log; is something lost? */
 static bool lost(struct log_harness *h, uint64_t from, struct wal_lost *out, uint64_t *out_next)
 {
-    struct wal_replay_options o = {&h->fs, "wal", from};
+    struct wal_replay_options o = {.fs = &h->fs, .dir = "wal", .segment_from = from};
     struct wal_replay *r = NULL;
     struct wal_segment_view view;
     enum tsdb_status status = TSDB_OK;
@@ -204,7 +204,7 @@ static void wal_position_read__slots_torn_or_newer__the_other_or_unsupported(voi
     slot[8]++;
     tsdb_store_le32(slot + 60, tsdb_crc32c(0, slot, 60));
     assert_ok(tsdb_file_replace(&h.fs, "wal/POSITION", data, len, NULL));
-    struct wal_replay_options o = {&h.fs, "wal", 0};
+    struct wal_replay_options o = {.fs = &h.fs, .dir = "wal"};
     struct wal_replay *r = NULL;
     struct tsdb_error err;
     assert_int_equal(wal_replay_open(&o, &r, &err), TSDB_UNSUPPORTED);

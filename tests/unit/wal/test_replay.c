@@ -263,7 +263,7 @@ static void wal_replay_open__unknown_version__unsupported(void **state)
     struct tsdb_error err;
     uint8_t header[WAL_SEGMENT_HEADER_BYTES];
     log_make(&h, 9, 3);
-    wal_segment_header_put(header, 1, 0, 0);
+    wal_segment_header_put(header, 0, 1, 0, 0);
     tsdb_store_le32(header + WAL_SEGMENT_AT_VERSION, TSDB_FORMAT_WAL + 1);
     tsdb_store_le32(header + WAL_SEGMENT_AT_CRC, tsdb_crc32c(0, header, WAL_SEGMENT_AT_CRC));
     file_patch(&h, "wal/00000001", header, sizeof header, 0);
