@@ -57,22 +57,35 @@ struct directory {
 /* ---- the table ---- */
 
 static const struct row {
-    const char *begin, *end; /* of the path */
-    const char *file;        /* as the page says it */
-    uint32_t lacks;          /* homes, of which samples may be missing */
-    bool refuses;            /* may it not open? */
-    const char *costs, *how;
+    const char *begin, *end;                   /* of the path */
+    uint32_t lacks;                            /* homes, of which samples may be missing */
+    bool refuses;                              /* may it not open? */
+    const char *file, *start, *missing, *said; /* as the page says it */
 } rows[] = {
-    {"LOCK", "", "`LOCK`", 0, false, "nothing", ""},
-    {"VERSION", "", "`VERSION`", 0, true, "nothing: the start is refused", ""},
-    {"series.log", "", "`series.log`", IN_HEAD | IN_CHECKPOINT | IN_LOG, true, "", ""},
-    {"metadata", "", "`metadata`", 0, false, "", ""},
-    {"checkpoint/", "", "`checkpoint/*`", IN_HEAD | IN_CHECKPOINT | IN_LOG, true, "", ""},
-    {"head/", "", "`head/*`", IN_HEAD, false, "", ""},
-    {"wal/POSITION", "", "`wal/POSITION`", 0, false, "", ""},
-    {"wal/", "", "`wal/*`", IN_LOG, false, "", ""},
-    {"blocks/", "/tombstones", "`blocks/*/tombstones`", DELETED, false, "", ""},
-    {"blocks/", "", "`blocks/*/...`", IN_BLOCK | DELETED, false, "", ""},
+    {"LOCK", "", 0, false, "`LOCK`", "goes on", "nothing", ""},
+    {"VERSION", "", 0, true, "`VERSION`", "refused, nothing is touched",
+     "nothing: put it back from a backup, or `tidalite repair`", "the reason of the refusal"},
+    {"series.log", "", IN_HEAD | IN_CHECKPOINT | IN_LOG, true, "`series.log`",
+     "refused, or, where it was cut, goes on", "what is not in blocks yet",
+     "the reason; `damagedRanges`, a line for each checkpoint that is left out"},
+    {"metadata", "", 0, false, "`metadata`", "goes on",
+     "types and help texts, until senders tell them again", "a line in the log"},
+    {"checkpoint/", "", IN_HEAD | IN_CHECKPOINT | IN_LOG, true, "`checkpoint/*`",
+     "refused; where it is gone or another's, goes on", "what is not in blocks yet",
+     "the reason; `damagedRanges`, lines with what is moved to `quarantine/`"},
+    {"head/", "", IN_HEAD, false, "`head/*`", "goes on", "samples of its chunks",
+     "`chunks`; queries of them fail and name file and byte"},
+    {"wal/POSITION", "", 0, false, "`wal/POSITION`", "goes on",
+     "nothing, but a missing end of the log is not noticed", "a line in the log"},
+    {"wal/", "", IN_LOG, false, "`wal/*`", "goes on",
+     "samples since the checkpoint: of the partitions that it touches, to the end of an epoch",
+     "`frames`, `samples`, `damagedRanges`, `logSegments`, `logBytes`; a line for each range"},
+    {"blocks/", "/tombstones", DELETED, false, "`blocks/*/tombstones`", "goes on",
+     "nothing; what was deleted of the block shows again",
+     "`tombstones`; nothing, where the file is gone or an older one"},
+    {"blocks/", "", IN_BLOCK | DELETED, false, "`blocks/*/meta.json`, `index`, `chunks`", "goes on",
+     "samples of the block; of a damaged page of `chunks` those in it",
+     "`blocks`; queries of a damaged page fail and name block and page"},
 };
 
 static const struct row *row_of(const char *path)
@@ -232,6 +245,7 @@ struct matrix {
     struct notes fresh_notes;
     char name[TREE_PATH_BYTES]; /* by which an error names it */
     uint32_t lost, shown_again;
+    bool opened;
     uint32_t failing;                   /* reads of a sample that fail */
     uint32_t cases, refused, with_loss; /* of all */
 };
@@ -553,7 +567,8 @@ static void open_and_look(struct matrix *x)
     struct tsdb_error err = {0};
     h->clock.wall_ms = HX_WALL_MS + 60 * RANGE;
     struct tree *laid = tree_read(&h->options.fs);
-    if (hx_open(h, &err) != TSDB_OK) {
+    x->opened = hx_open(h, &err) == TSDB_OK;
+    if (!x->opened) {
         x->refused++;
         if (!x->row->refuses) {
             mx_fail(&x->s.m, "it does not open: %s", err.msg);
@@ -594,8 +609,9 @@ static void run_case(struct matrix *x)
         x->cases++;
         open_and_look(x);
         if (getenv("TSDB_MATRIX")) {
-            printf("%-14s %-8s %-50s lost %u again %u: %s\n", stage_names[x->stage],
-                   damage_names[x->damage], x->file->path, x->lost, x->shown_again, x->s.m.failure);
+            print_message("%s, %s, %s: %s, lost %u, again %u. %s\n", stage_names[x->stage],
+                          damage_names[x->damage], x->file->path, x->opened ? "opened" : "refused",
+                          x->lost, x->shown_again, x->s.m.failure);
             x->s.m.failure[0] = 0;
         }
     }
@@ -627,24 +643,64 @@ static void run_stage(struct matrix *x)
     }
 }
 
+/* The page has this table, to the letter. */
+static void check_page(void)
+{
+    static char page[1u << 17];
+    char table[8192];
+    size_t n = (size_t)snprintf(table, sizeof table,
+                                "| file | a start | what may be missing | how it is said |\n"
+                                "|---|---|---|---|\n");
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(rows); i++) {
+        const struct row *r = &rows[i];
+        n += (size_t)snprintf(table + n, sizeof table - n, "| %s | %s | %s | %s |\n", r->file,
+                              r->start, r->missing, r->said);
+    }
+    assert_true(n < sizeof table);
+    FILE *f = fopen("docs/operating.md", "rb");
+    assert_non_null(f);
+    page[fread(page, 1, sizeof page - 1, f)] = 0;
+    fclose(f);
+    if (!strstr(page, table)) {
+        printf("%s", table);
+        fail_msg("docs/operating.md has another table than the one above");
+    }
+}
+
 static void directory_free(struct directory *d)
 {
     tree_free(d->earlier);
     tree_free(d->now);
 }
 
-static void tsdb_open__any_file_damaged_in_any_way__loses_what_the_page_says(void **state)
+static uint64_t environment(const char *name)
 {
-    struct matrix *x = *state;
-    scene_begin(&x->s, 1);
+    const char *text = getenv(name);
+    return text ? strtoull(text, NULL, 10) : 1;
+}
+
+static void run_seed(struct matrix *x, uint64_t seed)
+{
+    scene_begin(&x->s, seed);
     for (uint32_t i = 0; i < STAGES && !x->s.m.failure[0]; i++) {
         x->stage = (enum stage)i;
         run_stage(x);
         directory_free(&x->own);
         directory_free(&x->other);
     }
+    scene_end_checked(&x->s, "TSDB_SEED_FROM=%llu", (unsigned long long)seed);
+}
+
+static void tsdb_open__any_file_damaged_in_any_way__loses_what_the_page_says(void **state)
+{
+    struct matrix *x = *state;
+    uint64_t from = environment("TSDB_SEED_FROM");
+    for (uint64_t seed = from; seed < from + environment("TSDB_SEEDS"); seed++) {
+        run_seed(x, seed);
+    }
     print_message("%u cases, %u refused, %u with a loss\n", x->cases, x->refused, x->with_loss);
-    scene_end_checked(&x->s, "damage");
+    assert_true(x->cases > 500 && x->with_loss > x->cases / 8);
+    check_page();
 }
 
 static int setup(void **state)

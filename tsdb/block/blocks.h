@@ -35,8 +35,8 @@ struct blocks {
     struct tsdb_buf leftovers;
     bool leftovers_lost; /* there was no memory to note one */
     _Atomic(uint64_t) count, bytes, quarantined, deleted;
-    _Atomic(uint64_t) damaged;            /* found by compactions, in this life */
-    _Atomic(uint64_t) hidden;             /* samples of the current view that tombstones hide */
+    _Atomic(uint64_t) damaged; /* found by compactions, in this life */
+    _Atomic(uint64_t) hidden;  /* samples of the current view that tombstones hide */
     /* The last view that may show less than, or other than, the one before: blocks went, or something
      * of them was hidden. Stored (release) when it is current. */
     _Atomic(uint64_t) changed_view;

@@ -425,8 +425,11 @@ enum tsdb_status tombstones_version_check(const uint8_t *data, size_t len, struc
 {
     struct tsdb_reader r;
     tsdb_reader_init(&r, data, len);
-    if (len < MAGIC_BYTES + 4 || memcmp(data, MAGIC, MAGIC_BYTES) != 0) {
+    if (len < MAGIC_BYTES + 4 + CRC_BYTES || memcmp(data, MAGIC, MAGIC_BYTES) != 0) {
         return corrupt(&r, "too short, or no magic", err);
+    }
+    if (tsdb_crc32c(0, data, len - CRC_BYTES) != tsdb_load_le32(data + len - CRC_BYTES)) {
+        return corrupt(&r, "cut short, or the crc does not match", err);
     }
     uint32_t version = tsdb_load_le32(data + MAGIC_BYTES);
     return version == TSDB_FORMAT_TOMBSTONES
@@ -467,9 +470,8 @@ enum tsdb_status tombstones_decode(const uint8_t *src, size_t len, const char *u
         return status;
     }
     tsdb_reader_init(&r, src, len);
-    if (len < HEADER_BYTES + CRC_BYTES ||
-        tsdb_crc32c(0, src, len - CRC_BYTES) != tsdb_load_le32(src + len - CRC_BYTES)) {
-        return corrupt(&r, "cut short, or the crc does not match", err);
+    if (len < HEADER_BYTES + CRC_BYTES) {
+        return corrupt(&r, "too short", err);
     }
     r.end -= CRC_BYTES;
     (void)tsdb_reader_bytes(&r, MAGIC_BYTES + 4);
@@ -488,6 +490,38 @@ enum tsdb_status tombstones_decode(const uint8_t *src, size_t len, const char *u
     }
     *out = t;
     return TSDB_OK;
+}
+
+/* Are the first bytes those of this version? Most are, and need no more. */
+static bool begins_well(const struct tsdb_fs *fs, const char *path)
+{
+    uint8_t head[MAGIC_BYTES + 4];
+    size_t got = 0;
+    struct tsdb_file *f = NULL;
+    if (fs->ops->open(fs->ctx, path, TSDB_OPEN_READ, &f, NULL) != TSDB_OK) {
+        return true; /* there is none */
+    }
+    enum tsdb_status status = fs->ops->pread(fs->ctx, f, head, sizeof head, 0, &got, NULL);
+    fs->ops->close(fs->ctx, f);
+    return status != TSDB_OK || got < sizeof head ||
+           tsdb_load_le32(head + MAGIC_BYTES) == TSDB_FORMAT_TOMBSTONES;
+}
+
+enum tsdb_status tombstones_version_look(const struct tsdb_fs *fs, const char *path,
+                                         struct tsdb_error *err)
+{
+    uint8_t *data = NULL;
+    size_t len = 0;
+    struct tsdb_error why;
+    if (begins_well(fs, path) || tsdb_file_read_all(fs, path, TOMBSTONES_BYTES_MAX, CATEGORY, &data,
+                                                    &len, NULL) != TSDB_OK) {
+        return TSDB_OK;
+    }
+    enum tsdb_status status = tombstones_version_check(data, len, &why);
+    tsdb_mem_free(CATEGORY, data, len);
+    return status != TSDB_UNSUPPORTED
+               ? TSDB_OK
+               : tsdb_error_set(err, TSDB_UNSUPPORTED, "%s: %s", path, why.msg);
 }
 
 enum tsdb_status tombstones_load(const struct tsdb_fs *fs, const char *dir, const char *ulid,

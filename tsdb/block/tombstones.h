@@ -73,9 +73,13 @@ void tombstones_encode(const struct tombstones *t, const char *ulid, uint32_t se
 enum tsdb_status tombstones_decode(const uint8_t *src, size_t len, const char *ulid,
                                    uint32_t series, struct tombstones **out,
                                    struct tsdb_error *err) TSDB_WUR;
-/* The first bytes of the file: OK, UNSUPPORTED, CORRUPT. */
+/* A whole file: OK; UNSUPPORTED for another version, under a good CRC, which every version has at its end;
+ * CORRUPT. */
 enum tsdb_status tombstones_version_check(const uint8_t *data, size_t len,
                                           struct tsdb_error *err) TSDB_WUR;
+/* UNSUPPORTED if the block's tombstones are certainly of another version; no news is OK. */
+enum tsdb_status tombstones_version_look(const struct tsdb_fs *fs, const char *path,
+                                         struct tsdb_error *err) TSDB_WUR;
 /* *out NULL: the block has none. As decode, and IO. */
 enum tsdb_status tombstones_load(const struct tsdb_fs *fs, const char *dir, const char *ulid,
                                  uint32_t series, struct tombstones **out,

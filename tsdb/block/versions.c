@@ -87,7 +87,7 @@ static enum tsdb_status block_found(void *arg, const char *name, bool is_dir)
     }
     if (status == TSDB_OK &&
         block_path(path, BLOCKS_DIR, name, "", TOMBSTONES_NAME, NULL) == TSDB_OK) {
-        status = file_check(l, path, tombstones_version_check);
+        status = tombstones_version_look(l->fs, path, l->err);
     }
     static const char *const paged[] = {BLOCK_CHUNKS_NAME, BLOCK_INDEX_NAME};
     for (size_t i = 0; status == TSDB_OK && i < TSDB_ARRAY_LEN(paged); i++) {

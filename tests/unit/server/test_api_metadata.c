@@ -95,7 +95,8 @@ static void metadata__more_than_one_page__is_sorted(void **state)
 #define STORAGE_WELL                                                                               \
     "\"storage\":{\"state\":\"ready\",\"reason\":\"\",\"lostAtStart\":{\"frames\":0,\"samples\":"  \
     "0,"                                                                                           \
-    "\"chunks\":0,\"damagedRanges\":0,\"logSegments\":0,\"logBytes\":0},"                          \
+    "\"chunks\":0,\"damagedRanges\":0,\"logSegments\":0,\"logBytes\":0,\"blocks\":0,"              \
+    "\"tombstones\":0},"                                                                           \
     "\"quarantine\":{\"files\":0,\"bytes\":0}}"
 
 static void status_tsdb__after_writes__counts(void **state)
