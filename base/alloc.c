@@ -212,6 +212,7 @@ void tsdb_account_init(struct tsdb_account *a, uint64_t limit_bytes, struct tsdb
     atomic_init(&a->used_bytes, 0);
     atomic_init(&a->peak_bytes, 0);
     atomic_init(&a->refusals, 0);
+    atomic_init(&a->refusals_above, 0);
     a->limit_bytes = limit_bytes;
     a->parent = parent;
 }
@@ -248,6 +249,7 @@ enum tsdb_status tsdb_account_charge(struct tsdb_account *a, uint64_t bytes)
         if (!account_charge_one(up, bytes)) {
             for (struct tsdb_account *undo = a; undo != up; undo = undo->parent) {
                 account_release_one(undo, bytes);
+                atomic_fetch_add_explicit(&undo->refusals_above, 1, memory_order_relaxed);
             }
             return TSDB_LIMIT;
         }

@@ -69,8 +69,9 @@ uint64_t tsdb_alloc_fail_count(void);
 struct tsdb_account {
     _Atomic(uint64_t) used_bytes;
     _Atomic(uint64_t) peak_bytes;
-    _Atomic(uint64_t) refusals; /* charges that this account (and not a parent) refused */
-    uint64_t limit_bytes;       /* 0 = none */
+    _Atomic(uint64_t) refusals;       /* charges that this account (and not a parent) refused */
+    _Atomic(uint64_t) refusals_above; /* charges of it that a parent refused */
+    uint64_t limit_bytes;             /* 0 = none */
     struct tsdb_account *parent;
 };
 void tsdb_account_init(struct tsdb_account *a, uint64_t limit_bytes, struct tsdb_account *parent);

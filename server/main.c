@@ -456,7 +456,7 @@ static void init_server(struct server *s)
     active_init(&s->active);
     asked_init(&s->asked, s->options.query_names_max);
     costs_init(&s->costs);
-    tsdb_account_init(&s->queries, 0, NULL);
+    budget_init(&s->budget, s->options.query_total_bytes);
     s->query_options = (struct query_options){
         .lookback_ms = s->options.lookback_ms,
         .samples_max = s->options.query_samples_max,

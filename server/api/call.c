@@ -61,8 +61,38 @@ void call_error(struct call *c, enum envelope_error type, const char *format, ..
     tsdb_buf_deinit(&text);
 }
 
+void call_busy(struct call *c)
+{
+    call_error(
+        c, ENVELOPE_UNAVAILABLE,
+        "queries and answers in work hold all the memory that they may (--query.total-memory), "
+        "try again later");
+    c->status = 503;
+    c->retry_after = "1";
+}
+
+/* Which limit of memory was it? False: none. */
+static bool fail_for_memory(struct call *c)
+{
+    const struct tsdb_account *a = &c->request.account;
+    if (atomic_load(&a->refusals_above) > 0) {
+        call_busy(c);
+    } else if (atomic_load(&a->refusals) > 0) {
+        call_error(c, ENVELOPE_EXECUTION, "query needs more memory than it may use (%s)",
+                   a->limit_bytes < c->server->options.query_bytes_max
+                       ? "seven eighths of --query.total-memory"
+                       : "--query.max-memory");
+    } else {
+        return false;
+    }
+    return true;
+}
+
 void call_fail(struct call *c, enum tsdb_status status, const struct tsdb_error *err)
 {
+    if (status == TSDB_LIMIT && fail_for_memory(c)) {
+        return;
+    }
     const char *fallback = status == TSDB_CANCELLED ? "query was canceled in expression evaluation"
                            : status == TSDB_TIMEOUT ? "query timed out in expression evaluation"
                            : status == TSDB_NOMEM   ? "out of memory"
@@ -85,7 +115,11 @@ void call_arm(struct call *c)
 {
     struct server *s = c->server;
     tsdb_request_init(&c->request, &s->clock, TSDB_SCOPE_READ);
-    tsdb_account_init(&c->request.account, s->options.query_bytes_max, &s->queries);
+    uint64_t most = s->options.query_bytes_max;
+    if (s->budget.costly.limit_bytes > 0) {
+        most = TSDB_MIN(most, s->budget.costly.limit_bytes);
+    }
+    tsdb_account_init(&c->request.account, most, &s->budget.total);
     c->request.regex_size_max = s->options.query_regex_size_max;
     c->request.deadline_ns = c->begin_ns + s->options.query_timeout_ms * 1000000;
     tsdb_arena_init(&c->arena, TSDB_MEM_QUERY, CALL_ARENA_BYTES, &c->request.account);
@@ -102,6 +136,7 @@ void call_disarm(struct call *c)
         tsdb_buf_deinit(&c->form);
         tsdb_buf_deinit(&c->out);
         tsdb_account_release(&c->request.account, c->charged_bytes);
+        budget_freed(&c->server->budget);
         c->armed = false;
     }
 }
@@ -154,6 +189,9 @@ static void answer_too_large(struct call *c)
     c->content_encoding = NULL;
     tsdb_buf_deinit(&c->out);
     tsdb_buf_init(&c->out, TSDB_MEM_QUERY, 0);
+    if (fail_for_memory(c)) {
+        return;
+    }
     if (c->route && (c->route->flags & ROUTE_API)) {
         call_error(c, ENVELOPE_EXECUTION,
                    "the answer needs more memory than a query may use (--query.max-memory)");

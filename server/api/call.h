@@ -64,8 +64,11 @@ struct call {
     struct tsdb_arena arena; /* charged to request.account */
     struct tsdb_buf form;
     struct params params;
-    bool parsed;    /* they are there */
-    uint64_t shape; /* estimate.h; of work whose parameters were parsed before it was queued */
+    bool parsed; /* they are there */
+    bool shaped; /* estimate.h: they were when it was queued */
+    uint64_t shape;
+    struct budget_share share;
+    bool shared;                        /* it is one that runs */
     struct query_options query_options; /* as they were when it was parsed: reload changes them */
     /* the answer */
     struct tsdb_buf out;
@@ -99,6 +102,8 @@ void call_error(struct call *c, enum envelope_error type, const char *format, ..
     TSDB_PRINTF(3, 4);
 /* The error envelope of a failure of the engine. */
 void call_fail(struct call *c, enum tsdb_status st, const struct tsdb_error *err);
+/* All queries together hold as much memory as they may: 503, come again. */
+void call_busy(struct call *c);
 /* Begin a 200 with a JSON envelope; the caller writes the data to c->out and then calls
  * envelope_success_end. */
 void call_success(struct call *c);

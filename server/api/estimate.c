@@ -88,13 +88,38 @@ enum work_kind estimate_kind(struct call *c)
 {
     struct extent e = extent_of(&c->params);
     c->shape = shape_of(c, &e);
+    c->shaped = true;
     if (c->route->flags & ROUTE_ADMIN) {
         return WORK_HEAVY; /* it rewrites the disk, whatever it took last time */
     }
     return costs_kind(&c->server->costs, c->shape, guess_ns(&e));
 }
 
-void estimate_learn(struct call *c, int64_t spent_ns)
+enum tsdb_status estimate_begin(struct call *c)
 {
-    costs_note(&c->server->costs, c->shape, spent_ns);
+    struct server *s = c->server;
+    if (c->work.kind == WORK_CHEAP || (c->route->flags & ROUTE_ADMIN)) {
+        return TSDB_OK;
+    }
+    uint64_t known = c->shaped ? costs_bytes(&s->costs, c->shape) : 0;
+    if (tsdb_account_move(&c->request.account, &s->budget.costly) != TSDB_OK) {
+        return TSDB_BUSY;
+    }
+    enum tsdb_status status =
+        budget_begin(&s->budget, &c->share, &c->request, known > 0 ? known : BUDGET_UNKNOWN_BYTES);
+    c->shared = status == TSDB_OK;
+    return status;
+}
+
+void estimate_end(struct call *c, int64_t spent_ns)
+{
+    struct server *s = c->server;
+    if (c->shared) {
+        budget_end(&s->budget, &c->share);
+        c->shared = false;
+    }
+    if (c->shaped) {
+        costs_note(&s->costs, c->shape, spent_ns);
+        costs_note_bytes(&s->costs, c->shape, atomic_load(&c->request.account.peak_bytes));
+    }
 }

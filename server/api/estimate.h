@@ -6,7 +6,9 @@
 
 /* Its parameters are parsed. Sets call->shape, too. Costs a hash of them. */
 enum work_kind estimate_kind(struct call *c);
+/* It is about to run: its share of the budget. BUSY: there is none; CANCELLED, TIMEOUT. After OK, estimate_end. */
+enum tsdb_status estimate_begin(struct call *c) TSDB_WUR;
 /* It has run, and the thread spent so much on it. */
-void estimate_learn(struct call *c, int64_t spent_ns);
+void estimate_end(struct call *c, int64_t spent_ns);
 
 #endif

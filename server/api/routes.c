@@ -476,33 +476,26 @@ static void run_call(struct call *c)
     if (c->parsed || parse_call(c)) {
         c->route->run(c);
     }
-    call_send(c);
-}
-
-/* As above, in a worker, for the next of its shape. */
-static void run_call_and_learn(struct call *c)
-{
-    int64_t begin_ns = tsdb_clock_thread_cpu_ns();
-    c->route->run(c);
-    estimate_learn(c, tsdb_clock_thread_cpu_ns() - begin_ns);
-    call_send(c);
 }
 
 static void worker_run(struct work *w)
 {
     struct call *c = (struct call *)(void *)((char *)w - offsetof(struct call, work));
     enum tsdb_status status = tsdb_request_check(&c->request);
-    if (status != TSDB_OK) {
-        call_error(c, envelope_error_of(status),
-                   status == TSDB_TIMEOUT ? TIMEOUT_IN_QUEUE : CANCELLED_IN_QUEUE);
-        call_send(c);
-        return;
+    if (status == TSDB_OK) {
+        status = estimate_begin(c);
     }
-    if (c->parsed) {
-        run_call_and_learn(c);
-    } else {
+    if (status == TSDB_OK) {
+        int64_t begin_ns = tsdb_clock_thread_cpu_ns();
         run_call(c);
+        estimate_end(c, tsdb_clock_thread_cpu_ns() - begin_ns);
+    } else if (status == TSDB_BUSY) {
+        call_busy(c);
+    } else {
+        call_error(c, envelope_error_of(status), "%s",
+                   status == TSDB_TIMEOUT ? TIMEOUT_IN_QUEUE : CANCELLED_IN_QUEUE);
     }
+    call_send(c);
 }
 
 /* Is it known what a call that is to be queued costs? Long forms are parsed by the worker: here
@@ -531,6 +524,7 @@ static void on_complete(void *arg, struct http_exchange *x)
     }
     if (!(c->route->flags & ROUTE_WORKER)) {
         run_call(c);
+        call_send(c);
         return;
     }
     c->query_counted = limits_query_begin(door_limits(c->server->door), c->client);

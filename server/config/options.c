@@ -467,6 +467,9 @@ void server_options_settle(struct server_options *o, uint64_t memory_bytes)
     if (o->head_bytes_max == SERVER_AUTO) {
         o->head_bytes_max = memory_bytes / 2;
     }
+    if (o->query_total_bytes == SERVER_AUTO) {
+        o->query_total_bytes = memory_bytes / 4;
+    }
     o->block_range_max_ms = o->block_range_max_ms ? o->block_range_max_ms : o->block_range_ms;
     bool derived = o->series_max == SERVER_AUTO;
     if (derived) {

@@ -28,6 +28,10 @@ struct snapshot {
     struct http_stats http;
     struct door_stats door;
     struct workers_stats workers, readers, decoders;
+    struct {
+        uint64_t used, peak, limit, waited, gave_up, refused;
+        uint32_t waiting;
+    } budget;
     struct rusage usage;
     uint64_t published, published_removed, publish_failures;
 };
@@ -497,6 +501,20 @@ static const struct metric metrics[] = {
     {"tidalite_query_cost_refused_total", COUNTER,
      "Queries refused because the queue was full, by what they are known to cost.",
      QUERY_KINDS(refused)},
+    {"tidalite_query_memory_bytes", GAUGE,
+     "Memory of queries in work and of answers being sent.", FIELD(budget.used)},
+    {"tidalite_query_memory_peak_bytes", GAUGE, "The most of it since the start.", FIELD(budget.peak)},
+    {"tidalite_query_memory_limit_bytes", GAUGE,
+     "The most that it may be; 0 = no limit.", FIELD(budget.limit)},
+    {"tidalite_query_memory_waiting", GAUGE,
+     "Queries that wait for memory of others.", FIELD(budget.waiting)},
+    {"tidalite_query_memory_waited_total", COUNTER,
+     "Queries that had to wait for memory of others.", FIELD(budget.waited)},
+    {"tidalite_query_memory_gave_up_total", COUNTER,
+     "Queries that waited for it in vain.", FIELD(budget.gave_up)},
+    {"tidalite_query_memory_refused_total", COUNTER,
+     "Times that a query in work got no more memory because all together held what they may.",
+     FIELD(budget.refused)},
     {"tidalite_remote_read_running", GAUGE, "Remote read calls being answered.", FIELD(readers.running)},
     {"tidalite_remote_read_waiting", GAUGE, "Remote read calls waiting for a thread.",
      FIELD(readers.waiting)},
@@ -511,6 +529,18 @@ static const struct metric metrics[] = {
 #endif
 };
 /* clang-format on */
+
+static void read_budget(const struct budget *b, struct snapshot *out)
+{
+    out->budget.used = atomic_load_explicit(&b->total.used_bytes, memory_order_relaxed);
+    out->budget.peak = atomic_load_explicit(&b->total.peak_bytes, memory_order_relaxed);
+    out->budget.limit = b->total.limit_bytes;
+    out->budget.waiting = atomic_load_explicit(&b->waiting_count, memory_order_relaxed);
+    out->budget.waited = atomic_load_explicit(&b->waited, memory_order_relaxed);
+    out->budget.gave_up = atomic_load_explicit(&b->gave_up, memory_order_relaxed);
+    out->budget.refused = atomic_load_explicit(&b->total.refusals, memory_order_relaxed) +
+                          atomic_load_explicit(&b->costly.refusals, memory_order_relaxed);
+}
 
 static void take_snapshot(struct server *s, struct snapshot *out)
 {
@@ -537,6 +567,7 @@ static void take_snapshot(struct server *s, struct snapshot *out)
     if (s->decoders) {
         workers_stats_read(s->decoders, &out->decoders);
     }
+    read_budget(&s->budget, out);
     getrusage(RUSAGE_SELF, &out->usage);
     out->published = atomic_load(&s->blocks_published);
     out->published_removed = atomic_load(&s->blocks_published_removed);

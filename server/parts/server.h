@@ -15,6 +15,7 @@
 #include "server/http/http.h"
 #include "server/parts/active.h"
 #include "server/parts/asked.h"
+#include "server/parts/budget.h"
 #include "server/parts/costs.h"
 #include "server/parts/refusals.h"
 #include "tsdb/tsdb.h"
@@ -43,7 +44,7 @@ struct server {
     struct tsdb_mutex config_lock; /* rank SERVER_CONFIG */
     struct config_file *config TSDB_GUARDED;
     struct refusals refusals;
-    struct tsdb_account queries; /* memory of all queries together */
+    struct budget budget; /* memory of all queries together */
     int64_t start_ms;
     _Atomic(uint32_t) stopping;
     _Atomic(uint32_t) reload_requested; /* SIGHUP, POST /-/reload */

@@ -509,7 +509,7 @@ static void server_begin(void) TSDB_NO_TSA
     server.clock = (struct tsdb_clock){wall_ms, mono_ns, NULL};
     server.start_ms = HX_WALL_MS;
     tsdb_mutex_init(&server.config_lock, TSDB_RANK_SERVER_CONFIG, "config");
-    tsdb_account_init(&server.queries, 256u << 20, NULL);
+    budget_init(&server.budget, 256u << 20);
     server.query_options = (struct query_options){.lookback_ms = 300000,
                                                   .samples_max = 1000000,
                                                   .default_step_ms = 60000,

@@ -110,7 +110,7 @@ static inline void start_with(uint32_t workers, uint32_t queue_max) TSDB_NO_TSA
     active_init(&server.active);
     asked_init(&server.asked, server.options.query_names_max);
     costs_init(&server.costs);
-    tsdb_account_init(&server.queries, 0, NULL);
+    budget_init(&server.budget, server.options.query_total_bytes);
     server.query_options = (struct query_options){.lookback_ms = server.options.lookback_ms,
                                                   .samples_max = server.options.query_samples_max,
                                                   .default_step_ms = 60000,
@@ -145,7 +145,9 @@ static inline int teardown(void **state) TSDB_NO_TSA
     workers_destroy(server.readers);
     workers_destroy(server.decoders);
     query_crew_destroy(server.query_options.crew);
-    assert_int_equal(atomic_load(&server.queries.used_bytes), 0); /* queries gave it all back */
+    assert_int_equal(atomic_load(&server.budget.total.used_bytes),
+                     0); /* queries gave it all back */
+    budget_deinit(&server.budget);
     ingest_destroy(server.ingest);
     door_destroy(server.door);
     if (server.db) {

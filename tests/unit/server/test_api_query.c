@@ -420,6 +420,61 @@ static void *one_long_query(void *arg)
     return NULL;
 }
 
+/* 11,001 points of each of them, 264 kB. */
+#define MANY_POINTS                                                                                \
+    "/api/v1/query_range?query=%7Bjob%3D%22j%22%7D&start=1700000000&end=1700011000&step=1"         \
+    "&lookback_delta=4h"
+
+static void query__all_together_hold_what_they_may__is_503_and_the_cheap_go_on(void **state)
+{
+    (void)state;
+    struct http_answer a;
+    char v[16];
+    pthread_t thread;
+    int status = 0;
+    server.options.query_total_bytes = 32u << 20;
+    start();
+    expect_get("/api/v1/query?query=1&time=1", 200, NULL); /* known to be cheap from now on */
+    for (char name[] = "m_a"; name[2] < 'a' + 20; name[2]++) {
+        write_sample(name, T0, 1, 204, NULL);
+    }
+    struct tsdb_account *costly = &server.budget.costly;
+    uint64_t held = costly->limit_bytes - (64u << 10);
+    assert_ok(tsdb_account_charge(costly, held)); /* answers that nobody takes */
+    assert_int_equal(pthread_create(&thread, NULL, one_long_query, &status), 0);
+    for (int i = 0; i < WAIT_TRIES && atomic_load(&server.budget.waiting_count) == 0; i++) {
+        nap();
+    }
+    expect_get("/api/v1/query?query=1&time=2", 200, NULL);
+    assert_int_equal(atomic_load(&server.budget.waiting_count), 1);
+    /* There is room for what nobody asked yet, but not for as much as this one takes. */
+    held -= (9u << 19) - (64u << 10);
+    tsdb_account_release(costly, (9u << 19) - (64u << 10));
+    pthread_join(thread, NULL);
+    assert_int_equal(status, 200);
+    http_client_once(port, "GET", MANY_POINTS, NULL, NULL, 0, &a);
+    assert_int_equal(a.status, 503);
+    assert_non_null(strstr(a.body, "--query.total-memory"));
+    assert_true(http_answer_header(&a, "Retry-After", v, sizeof v));
+    http_answer_free(&a);
+    tsdb_account_release(costly, held);
+    expect_get(MANY_POINTS, 200, NULL);
+    assert_true(atomic_load(&server.budget.waited) >= 1);
+}
+
+static void query__more_than_one_may_have__is_422_that_names_the_flag(void **state)
+{
+    (void)state;
+    server.options.query_bytes_max = 1u << 20;
+    start();
+    for (char name[] = "m_a"; name[2] < 'a' + 20; name[2]++) {
+        write_sample(name, T0, 1, 204, NULL);
+    }
+    expect_part(MANY_POINTS, 422, "--query.max-memory");
+    server.options.query_bytes_max = 1u << 30;
+    expect_get(MANY_POINTS, 200, NULL);
+}
+
 static void query__long_ones_everywhere__a_cheap_one_does_not_wait(void **state)
 {
     (void)state;
@@ -594,6 +649,8 @@ static const struct CMUnitTest tests[] = {
     CASE(query__stats_all__samples_by_step),
     CASE(query__explain__tree_of_operators),
     CASE(query__memory_limit__is_an_error_and_gives_all_back),
+    CASE(query__all_together_hold_what_they_may__is_503_and_the_cheap_go_on),
+    CASE(query__more_than_one_may_have__is_422_that_names_the_flag),
     CASE(query__again__is_known_to_be_cheap_whenever_it_is_asked_for),
     CASE(query__long_ones_everywhere__a_cheap_one_does_not_wait),
     CASE(query__queue_full__is_503_and_health_goes_on),

@@ -50,6 +50,19 @@ static void costs_note__cheap_for_once__is_forgotten_by_halves(void **state)
     assert_in_range(turns, 2, 10);
 }
 
+static void costs_note_bytes__what_it_held__rounded_up_and_apart_from_time(void **state)
+{
+    (void)state;
+    assert_int_equal(costs_bytes(&costs, 7), 0);
+    costs_note_bytes(&costs, 7, 100 * COSTS_BYTES_UNIT - 1);
+    assert_int_equal(costs_bytes(&costs, 7), 100 * COSTS_BYTES_UNIT);
+    assert_int_equal(costs_kind(&costs, 7, 0), WORK_UNKNOWN);
+    costs_note_bytes(&costs, 8, 0);
+    assert_int_equal(costs_bytes(&costs, 8), COSTS_BYTES_UNIT);
+    costs_note_bytes(&costs, 9, UINT64_MAX);
+    assert_in_range(costs_bytes(&costs, 9), UINT64_C(8) << 30 >> 1, UINT64_C(8) << 30);
+}
+
 static void costs_note__same_slot__the_other_is_unknown_again(void **state)
 {
     (void)state;
@@ -66,6 +79,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup(costs_kind__nothing_noted__goes_by_the_guess, setup),
     cmocka_unit_test_setup(costs_note__what_it_took__counts_more_than_the_guess, setup),
     cmocka_unit_test_setup(costs_note__cheap_for_once__is_forgotten_by_halves, setup),
+    cmocka_unit_test_setup(costs_note_bytes__what_it_held__rounded_up_and_apart_from_time, setup),
     cmocka_unit_test_setup(costs_note__same_slot__the_other_is_unknown_again, setup),
 };
 

@@ -132,9 +132,11 @@ static void server_options_settle__auto__derived_from_memory(void **state)
     assert_int_equal(o.head_bytes_max, UINT64_C(4) << 30);
     assert_int_equal(o.series_max, 4u << 20);
     assert_int_equal(o.metric_series_max, 2u << 20);
+    assert_int_equal(o.query_total_bytes, UINT64_C(2) << 30);
     assert_ok_err(parse(&o, none, &err), &err);
     server_options_settle(&o, 0); /* not known */
     assert_int_equal(o.head_bytes_max + o.series_max + o.metric_series_max, 0);
+    assert_int_equal(o.query_total_bytes, 0);
     const char *const some[] = {"--storage.head.max-series=1000", "--storage.head.memory=1MiB",
                                 NULL};
     assert_ok_err(parse(&o, some, &err), &err);
