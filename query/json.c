@@ -177,7 +177,7 @@ void json_histogram(struct tsdb_buf *out, const struct tsdb_histogram *m)
 /* Texts of times, by the place of a point in its series: those of all series are mostly the same. */
 #define TIMES_MAX  1024u
 #define TIMES_FROM 4u /* series, before that is worth its memory */
-struct times {
+struct query_json_times {
     struct {
         int64_t t_ms;
         uint32_t len; /* 0: none yet */
@@ -185,7 +185,7 @@ struct times {
     } items[TIMES_MAX];
 };
 
-static char *put_time(char *p, struct times *times, uint32_t place, int64_t t_ms)
+static char *put_time(char *p, struct query_json_times *times, uint32_t place, int64_t t_ms)
 {
     if (!times) {
         return p + tsdb_format_timestamp_ms(p, t_ms);
@@ -200,8 +200,8 @@ static char *put_time(char *p, struct times *times, uint32_t place, int64_t t_ms
 }
 
 /* The point at this place of its series. times: may be NULL. */
-static void put_point(struct tsdb_buf *out, const struct query_point *point, struct times *times,
-                      uint32_t place)
+static void put_point(struct tsdb_buf *out, const struct query_point *point,
+                      struct query_json_times *times, uint32_t place)
 {
     char *begin = (char *)tsdb_buf_reserve(out, POINT_BYTES_MAX);
     if (!begin) {
@@ -225,61 +225,66 @@ static void put_point(struct tsdb_buf *out, const struct query_point *point, str
 }
 
 /* Looks at the request every so many points and series. */
-struct watch {
-    const struct tsdb_request *request;
-    struct times *times; /* NULL: no memory for it, or not worth it */
-    uint32_t turns;
-    enum tsdb_status status;
-};
 #define WATCH_EVERY 512u
 
-static bool go_on(struct watch *w)
+/* False: enough for now, or stopped. */
+static bool go_on(struct query_json *j, const struct tsdb_buf *out)
 {
-    if (w->request && w->status == TSDB_OK && w->turns++ % WATCH_EVERY == 0) {
-        w->status = tsdb_request_check(w->request);
+    if (j->request && j->status == TSDB_OK && j->turns++ % WATCH_EVERY == 0) {
+        j->status = tsdb_request_check(j->request);
     }
-    return w->status == TSDB_OK;
+    return j->status == TSDB_OK && !out->failed && out->len < j->enough;
 }
 
-/* "values":[...] or "histograms":[...]: the points of one kind, if there are any. */
-static void put_points(struct tsdb_buf *out, const struct query_series *s, bool histograms,
-                       struct watch *w)
+/* "values":[...] or "histograms":[...]: the points of one kind, if there are any. False: there are more. */
+static bool put_points(struct query_json *j, const struct query_series *s, bool histograms,
+                       struct tsdb_buf *out)
 {
-    bool any = false;
-    for (uint32_t i = 0; i < s->point_count && go_on(w); i++) {
-        if ((s->points[i].histogram != NULL) != histograms) {
+    for (; j->point < s->point_count; j->point++) {
+        if (!go_on(j, out)) {
+            return false;
+        }
+        if ((s->points[j->point].histogram != NULL) != histograms) {
             continue;
         }
-        if (any) {
+        if (j->open) {
             tsdb_buf_put_u8(out, ',');
         } else {
             tsdb_buf_put_str(out, histograms ? ",\"histograms\":[" : ",\"values\":[");
         }
-        any = true;
-        put_point(out, &s->points[i], w->times, i);
+        j->open = true;
+        put_point(out, &s->points[j->point], j->times, j->point);
     }
-    if (any) {
+    if (j->open) {
         tsdb_buf_put_u8(out, ']');
     }
+    j->open = false;
+    j->point = 0;
+    return true;
 }
 
-static void put_series(struct tsdb_buf *out, const struct query_result *r, struct watch *w)
+/* One series, from where it was left. False: there is more of it. */
+static bool put_series(struct query_json *j, struct tsdb_buf *out)
 {
-    tsdb_buf_put_u8(out, '[');
-    for (uint32_t i = 0; i < r->series_count && go_on(w) && !out->failed; i++) {
-        const struct query_series *s = &r->series[i];
-        tsdb_buf_put_str(out, i > 0 ? ",{\"metric\":" : "{\"metric\":");
+    const struct query_series *s = &j->result->series[j->series];
+    if (j->stage == 0) {
+        tsdb_buf_put_str(out, j->series > 0 ? ",{\"metric\":" : "{\"metric\":");
         json_labels(out, &s->labels);
-        if (r->type == QUERY_TYPE_VECTOR) {
-            tsdb_buf_put_str(out, s->points[0].histogram ? ",\"histogram\":" : ",\"value\":");
-            put_point(out, &s->points[0], w->times, 0);
-        } else {
-            put_points(out, s, false, w);
-            put_points(out, s, true, w);
-        }
-        tsdb_buf_put_u8(out, '}');
+        j->stage++;
     }
-    tsdb_buf_put_u8(out, ']');
+    if (j->result->type == QUERY_TYPE_VECTOR) {
+        tsdb_buf_put_str(out, s->points[0].histogram ? ",\"histogram\":" : ",\"value\":");
+        put_point(out, &s->points[0], j->times, 0);
+        j->stage = 3;
+    }
+    for (; j->stage < 3; j->stage++) {
+        if (!put_points(j, s, j->stage == 2, out)) {
+            return false;
+        }
+    }
+    tsdb_buf_put_u8(out, '}');
+    j->stage = 0;
+    return true;
 }
 
 /* Scalars and strings have the time as an ordinary JSON number. */
@@ -301,44 +306,82 @@ static void put_scalar(struct tsdb_buf *out, const struct query_point *p)
 
 /* Room for a large answer at once: growing by doubling would move and touch it several times over. */
 #define POINT_BYTES_USUAL 36u
-static void reserve_usual(const struct query_result *r, struct tsdb_buf *out)
+static void reserve_usual(const struct query_json *j, struct tsdb_buf *out)
 {
+    const struct query_result *r = j->result;
     uint64_t points = 0;
-    for (uint32_t i = 0; i < r->series_count; i++) {
+    for (uint32_t i = 0; i < r->series_count && points < j->enough / POINT_BYTES_USUAL; i++) {
         points += r->series[i].point_count;
     }
     size_t most = out->len_max == 0 ? SIZE_MAX : out->len_max - TSDB_MIN(out->len, out->len_max);
+    most = TSDB_MIN(most, j->enough);
     (void)tsdb_buf_reserve(out, (size_t)TSDB_MIN(points * POINT_BYTES_USUAL, (uint64_t)most));
+}
+
+static void put_single(const struct query_result *r, struct tsdb_buf *out)
+{
+    if (r->type == QUERY_TYPE_SCALAR) {
+        put_scalar(out, &r->scalar);
+        return;
+    }
+    tsdb_buf_put_u8(out, '[');
+    put_seconds(out, r->string_t_ms);
+    tsdb_buf_put_u8(out, ',');
+    json_string(out, r->string, r->string_len);
+    tsdb_buf_put_u8(out, ']');
+}
+
+void query_json_begin(struct query_json *j, const struct query_result *r,
+                      const struct tsdb_request *request)
+{
+    *j = (struct query_json){.result = r, .request = request};
+    if (r->series_count >= TIMES_FROM) {
+        j->times = tsdb_mem_alloc_zero(TSDB_MEM_QUERY, sizeof *j->times);
+    }
+}
+
+enum tsdb_status query_json_put(struct query_json *j, size_t enough, struct tsdb_buf *out,
+                                bool *out_done)
+{
+    const struct query_result *r = j->result;
+    bool list = r->type == QUERY_TYPE_VECTOR || r->type == QUERY_TYPE_MATRIX;
+    j->enough = enough;
+    *out_done = false;
+    if (!j->begun) {
+        reserve_usual(j, out);
+        tsdb_buf_printf(out, "{\"resultType\":\"%s\",\"result\":", query_type_name(r->type));
+        if (list) {
+            tsdb_buf_put_u8(out, '[');
+        } else {
+            put_single(r, out);
+        }
+        j->begun = true;
+    }
+    for (; list && j->series < r->series_count; j->series++) {
+        if (!go_on(j, out) || !put_series(j, out)) {
+            return j->status;
+        }
+    }
+    tsdb_buf_put_str(out, list ? "]}" : "}");
+    *out_done = true;
+    return j->status;
+}
+
+void query_json_end(struct query_json *j)
+{
+    tsdb_mem_free(TSDB_MEM_QUERY, j->times, sizeof *j->times);
+    j->times = NULL;
 }
 
 enum tsdb_status query_result_json(const struct query_result *r, const struct tsdb_request *request,
                                    struct tsdb_buf *out)
 {
-    struct watch w = {.request = request, .status = TSDB_OK};
-    if (r->series_count >= TIMES_FROM) {
-        w.times = tsdb_mem_alloc_zero(TSDB_MEM_QUERY, sizeof *w.times);
-    }
-    reserve_usual(r, out);
-    tsdb_buf_printf(out, "{\"resultType\":\"%s\",\"result\":", query_type_name(r->type));
-    switch (r->type) {
-    case QUERY_TYPE_SCALAR:
-        put_scalar(out, &r->scalar);
-        break;
-    case QUERY_TYPE_STRING:
-        tsdb_buf_put_u8(out, '[');
-        put_seconds(out, r->string_t_ms);
-        tsdb_buf_put_u8(out, ',');
-        json_string(out, r->string, r->string_len);
-        tsdb_buf_put_u8(out, ']');
-        break;
-    case QUERY_TYPE_VECTOR:
-    case QUERY_TYPE_MATRIX:
-        put_series(out, r, &w);
-        break;
-    }
-    tsdb_buf_put_u8(out, '}');
-    tsdb_mem_free(TSDB_MEM_QUERY, w.times, sizeof *w.times);
-    return w.status;
+    struct query_json j;
+    bool done;
+    query_json_begin(&j, r, request);
+    enum tsdb_status status = query_json_put(&j, SIZE_MAX, out, &done);
+    query_json_end(&j);
+    return status;
 }
 
 /* ---- plans ---- */

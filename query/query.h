@@ -150,6 +150,27 @@ enum tsdb_status query_eval(struct tsdb *db, const struct query_options *options
  * Returns OK, CANCELLED, TIMEOUT; errors of memory are the buffer's `failed`. */
 enum tsdb_status query_result_json(const struct query_result *r, const struct tsdb_request *request,
                                    struct tsdb_buf *out) TSDB_WUR;
+/* The same in parts. */
+struct query_json_times;
+struct query_json {
+    const struct query_result *result;
+    const struct tsdb_request *request;
+    struct query_json_times *times; /* NULL: no memory for it, or not worth it */
+    uint32_t series, point;         /* where it goes on */
+    uint32_t stage;                 /* of a series: labels, floats, histograms, its end */
+    bool begun, open;               /* the object; a list of points */
+    uint32_t turns;
+    size_t enough;
+    enum tsdb_status status;
+};
+/* r and request outlive it. */
+void query_json_begin(struct query_json *j, const struct query_result *r,
+                      const struct tsdb_request *request);
+/* Append until out has `enough` bytes, and one point or label set more; *out_done: that was all. OK, CANCELLED,
+ * TIMEOUT. */
+enum tsdb_status query_json_put(struct query_json *j, size_t enough, struct tsdb_buf *out,
+                                bool *out_done) TSDB_WUR;
+void query_json_end(struct query_json *j); /* again is fine */
 /* As it was written, cut after 256 bytes:
  * {"operator":"sum","expr":"sum(up)","series":1,"samples":3,"seconds":0.001,"children":[...]} */
 void query_plan_json(const struct query_plan *plan, struct tsdb_buf *out);

@@ -251,6 +251,7 @@ static enum tsdb_status open_http(struct server *s, struct tsdb_error *err)
         .read_timeout_ms = s->options.read_timeout_ms,
         .header_timeout_ms = s->options.header_timeout_ms,
         .body_timeout_ms = s->options.body_timeout_ms,
+        .write_timeout_ms = s->options.write_timeout_ms,
         .body_bytes_max = s->options.body_bytes_max,
         .tls = door_tls(s->door),
     };

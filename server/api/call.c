@@ -125,16 +125,29 @@ void call_arm(struct call *c)
     tsdb_arena_init(&c->arena, TSDB_MEM_QUERY, CALL_ARENA_BYTES, &c->request.account);
     tsdb_buf_init(&c->form, TSDB_MEM_SERVER, PARAMS_FORM_BYTES_MAX);
     tsdb_buf_init(&c->out, TSDB_MEM_QUERY, s->options.query_bytes_max);
+    tsdb_buf_init(&c->packed, TSDB_MEM_QUERY, 0);
     c->status = 200;
     c->armed = true;
+}
+
+/* Nothing more is made of the answer: what that took goes back, in the worker where it can. */
+static void end_making(struct call *c)
+{
+    if (c->close) {
+        c->close(c);
+        c->close = NULL;
+    }
+    envelope_packer_end(&c->packer);
+    tsdb_arena_deinit(&c->arena);
+    tsdb_buf_deinit(&c->form);
 }
 
 void call_disarm(struct call *c)
 {
     if (c->armed) {
-        tsdb_arena_deinit(&c->arena);
-        tsdb_buf_deinit(&c->form);
+        end_making(c);
         tsdb_buf_deinit(&c->out);
+        tsdb_buf_deinit(&c->packed);
         tsdb_account_release(&c->request.account, c->charged_bytes);
         budget_freed(&c->server->budget);
         c->armed = false;
@@ -200,45 +213,150 @@ static void answer_too_large(struct call *c)
     }
 }
 
-void call_send(struct call *c)
+void call_stream(struct call *c, call_more_fn *more, void (*close)(struct call *c), void *rest)
 {
-    if (!c->out.failed && tsdb_account_charge(&c->request.account, c->out.cap) == TSDB_OK) {
-        c->charged_bytes = c->out.cap;
-    } else {
-        answer_too_large(c);
+    TSDB_ASSERT(!c->more && (c->route->flags & ROUTE_WORKER));
+    c->more = more;
+    c->close = close;
+    c->rest = rest;
+}
+
+/* What the buffers of the answer hold, while it is on its way too. */
+static enum tsdb_status charge_buffers(struct call *c)
+{
+    uint64_t held = c->out.cap + c->packed.cap;
+    enum tsdb_status status = TSDB_OK;
+    if (c->out.failed || c->packed.failed) {
+        return TSDB_LIMIT;
     }
-    struct http_reply r = {.status = c->status, .content_type = c->content_type, .body = &c->out};
-    struct tsdb_buf packed;
-    tsdb_buf_init(&packed, TSDB_MEM_QUERY, 0);
-    if (c->content_encoding) {
-        add_header(&r, "Content-Encoding", c->content_encoding);
-    } else if (c->packing != ENVELOPE_PLAIN && c->out.len >= ENVELOPE_PACK_BYTES_MIN &&
-               envelope_pack(&c->out, c->packing, &c->arena, &packed)) {
-        tsdb_buf_deinit(&c->out);
-        r.body = &packed;
-        add_header(&r, "Content-Encoding", envelope_packing_name(c->packing));
+    if (held > c->charged_bytes) {
+        status = tsdb_account_charge(&c->request.account, held - c->charged_bytes);
     } else {
-        tsdb_buf_deinit(&packed);
+        tsdb_account_release(&c->request.account, c->charged_bytes - held);
     }
+    c->charged_bytes = status == TSDB_OK ? held : c->charged_bytes;
+    return status;
+}
+
+/* The next piece into c->out. */
+static enum tsdb_status make_piece(struct call *c, bool *out_done)
+{
+    enum tsdb_status status = tsdb_request_check(&c->request);
+    if (status == TSDB_OK) {
+        status = c->more(c, out_done);
+    }
+    return status == TSDB_OK ? charge_buffers(c) : status;
+}
+
+/* All of a piece that is ready to be sent, in the returned buffer; NULL: no memory. */
+static struct tsdb_buf *pack_piece(struct call *c, bool last)
+{
+    if (!c->packer.z) {
+        return &c->out;
+    }
+    tsdb_buf_clear(&c->packed);
+    bool ok = envelope_packer_put(&c->packer, &c->out, last, &c->packed);
+    return ok && charge_buffers(c) == TSDB_OK ? &c->packed : NULL;
+}
+
+/* The first piece of an answer that has more. False: it is whole, or failed and c->out says so. */
+static bool begin_stream(struct call *c)
+{
+    bool done = false;
+    enum tsdb_status status = make_piece(c, &done);
+    if (status == TSDB_OK && done) {
+        return false;
+    }
+    if (status == TSDB_OK && c->packing != ENVELOPE_PLAIN &&
+        !envelope_packer_begin(&c->packer, c->packing, &c->arena)) {
+        status = tsdb_arena_status(&c->arena);
+    }
+    if (status != TSDB_OK) {
+        call_fail(c, status, NULL);
+        return false;
+    }
+    /* From now on the reader has its own time: --web.write-timeout. */
+    c->request.deadline_ns = 0;
+    return true;
+}
+
+static void add_answer_headers(struct call *c, struct http_reply *r)
+{
     if (c->route && (c->route->flags & ROUTE_API)) {
-        add_cors(c, &r);
+        add_cors(c, r);
     }
-    add_page_headers(c, &r);
+    add_page_headers(c, r);
     if (c->retry_after) {
-        add_header(&r, "Retry-After", c->retry_after);
+        add_header(r, "Retry-After", c->retry_after);
     }
     if (c->allow[0]) {
-        add_header(&r, "Allow", c->allow);
+        add_header(r, "Allow", c->allow);
     }
     if (c->stopping_header) {
-        add_header(&r, "X-Prometheus-Stopping",
+        add_header(r, "X-Prometheus-Stopping",
                    atomic_load(&c->server->stopping) ? "true" : "false");
     }
-    /* Big arenas go back here, in the worker, not in the daemon's thread. */
-    tsdb_arena_deinit(&c->arena);
-    tsdb_buf_deinit(&c->form);
+}
+
+/* The body of an answer that is whole: c->out, or packed. */
+static struct tsdb_buf *whole_body(struct call *c, struct http_reply *r)
+{
+    if (charge_buffers(c) != TSDB_OK) {
+        answer_too_large(c);
+    }
+    if (c->content_encoding) {
+        add_header(r, "Content-Encoding", c->content_encoding);
+        return &c->out;
+    }
+    if (c->packing != ENVELOPE_PLAIN && c->out.len >= ENVELOPE_PACK_BYTES_MIN &&
+        envelope_pack(&c->out, c->packing, &c->arena, &c->packed)) {
+        tsdb_buf_deinit(&c->out);
+        if (charge_buffers(c) == TSDB_OK) {
+            add_header(r, "Content-Encoding", envelope_packing_name(c->packing));
+            return &c->packed;
+        }
+        answer_too_large(c);
+    }
+    tsdb_buf_deinit(&c->packed);
+    return &c->out;
+}
+
+void call_send(struct call *c)
+{
+    bool more = c->more && begin_stream(c);
+    struct http_reply r = {.status = c->status, .content_type = c->content_type, .more = more};
+    r.body = more ? pack_piece(c, false) : whole_body(c, &r);
+    if (!r.body) { /* nothing was sent yet */
+        more = r.more = false;
+        call_fail(c, TSDB_LIMIT, NULL);
+        r.status = c->status;
+        r.body = &c->out;
+    } else if (c->packer.z) {
+        add_header(&r, "Content-Encoding", envelope_packing_name(c->packing));
+    }
+    add_answer_headers(c, &r);
     if (c->route && (c->route->flags & ROUTE_WORKER)) {
         tsdb_perf_end(TSDB_LAYER_HTTP_QUERY, c->perf_begin);
     }
+    if (!more) { /* big arenas go back here, in the worker, not in the daemon's thread */
+        end_making(c);
+    }
     http_reply(c->x, &r);
+}
+
+void call_go_on(struct call *c)
+{
+    bool done = false;
+    http_take_sent(c->x, c->packer.z ? &c->packed : &c->out);
+    tsdb_buf_clear(&c->out);
+    struct tsdb_buf *piece = make_piece(c, &done) == TSDB_OK ? pack_piece(c, done) : NULL;
+    enum http_rest rest = !piece ? HTTP_REST_BROKEN : done ? HTTP_REST_END : HTTP_REST_MORE;
+    if (rest != HTTP_REST_MORE) {
+        end_making(c);
+    }
+    if (!piece) {
+        tsdb_buf_clear(&c->out);
+        piece = &c->out;
+    }
+    http_more(c->x, piece, rest);
 }

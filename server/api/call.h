@@ -4,6 +4,7 @@
  *   on_body        form bytes, or a write's body straight into ingest/
  *   on_complete    run the handler here, or queue it for a query worker (ROUTE_WORKER)
  *   handler        fills call->out, status, headers; call_send answers
+ *   on_more        of an answer in pieces (call_stream) one was sent: a worker makes the next
  *
  * Threads: a call belongs to the daemon's thread until on_complete handed it over, then to the
  * worker (or to ingest/, whose done callback only wakes) until http_reply, then to the daemon
@@ -22,6 +23,11 @@
 #include "server/parts/workers.h"
 
 struct call;
+
+/* Append to call->out what comes next of an answer, until that holds CALL_PIECE_BYTES or all of it is there. In a
+ * worker. Failures after the first piece cut the connection. */
+typedef enum tsdb_status call_more_fn(struct call *c, bool *out_done);
+#define CALL_PIECE_BYTES (HTTP_PIECE_BYTES - (64u << 10)) /* with what is over it fits into a MiB */
 
 enum route_flags {
     ROUTE_API = 1,        /* JSON envelope, CORS, compression, OPTIONS */
@@ -72,7 +78,14 @@ struct call {
     struct query_options query_options; /* as they were when it was parsed: reload changes them */
     /* the answer */
     struct tsdb_buf out;
-    uint64_t charged_bytes; /* of `out`, to request.account, until the answer was sent */
+    uint64_t
+        charged_bytes; /* of `out` and `packed`, to request.account, until the answer was sent */
+    /* an answer in pieces; call_stream */
+    call_more_fn *more; /* NULL: it is whole */
+    void (*close)(struct call *c);
+    void *rest;
+    struct tsdb_buf packed;
+    struct envelope_packer packer;
     unsigned status;
     const char *content_type;
     const char *content_encoding; /* the body has one of its own: it is not packed again */
@@ -107,6 +120,12 @@ void call_busy(struct call *c);
 /* Begin a 200 with a JSON envelope; the caller writes the data to c->out and then calls
  * envelope_success_end. */
 void call_success(struct call *c);
+/* The rest of the answer, whose beginning is in c->out, comes from more(c), which finds its state in `rest`. close(c), NULL
+ * if there is nothing to do, is called once, when all of it was made or nobody wants it any more. Workers
+ * only. */
+void call_stream(struct call *c, call_more_fn *more, void (*close)(struct call *c), void *rest);
+/* In a worker, after on_more. The call may be gone when this returns. */
+void call_go_on(struct call *c);
 /* Send what the handler made. The call may be gone when this returns. */
 void call_send(struct call *c);
 

@@ -168,36 +168,64 @@ static void z_free(void *arena, void *p)
     (void)p;
 }
 
+bool envelope_packer_begin(struct envelope_packer *p, enum envelope_packing packing,
+                           struct tsdb_arena *arena)
+{
+    int window_bits = packing == ENVELOPE_GZIP ? GZIP_WINDOW_BITS : ZLIB_WINDOW_BITS;
+    z_stream *z = TSDB_ARENA_NEW(arena, z_stream);
+    p->z = NULL;
+    if (!z) {
+        return false;
+    }
+    *z = (z_stream){.zalloc = z_alloc, .zfree = z_free, .opaque = arena};
+    if (deflateInit2(z, PACK_LEVEL, Z_DEFLATED, window_bits, 8, Z_DEFAULT_STRATEGY) != Z_OK) {
+        return false;
+    }
+    p->z = z;
+    return true;
+}
+
+bool envelope_packer_put(struct envelope_packer *p, const struct tsdb_buf *in, bool last,
+                         struct tsdb_buf *out)
+{
+    z_stream *z = p->z;
+    TSDB_ASSERT(z && in->len <= UINT32_MAX / 2);
+    z->next_in = in->data;
+    z->avail_in = (unsigned)in->len;
+    /* One call into a buffer of the worst case would keep that much; grow by what comes instead. */
+    size_t room = TSDB_MAX(in->len / 8, (size_t)16384);
+    int rc = Z_OK;
+    do {
+        uint8_t *dst = tsdb_buf_reserve(out, room);
+        if (!dst) {
+            return false;
+        }
+        z->next_out = dst;
+        z->avail_out = (unsigned)room;
+        rc = deflate(z, last ? Z_FINISH : Z_NO_FLUSH);
+        out->len += room - z->avail_out;
+    } while (z->avail_out == 0 && rc != Z_STREAM_END);
+    return last ? rc == Z_STREAM_END : rc == Z_OK || rc == Z_BUF_ERROR;
+}
+
+void envelope_packer_end(struct envelope_packer *p)
+{
+    if (p->z) {
+        (void)deflateEnd(p->z);
+        p->z = NULL;
+    }
+}
+
 bool envelope_pack(const struct tsdb_buf *in, enum envelope_packing packing,
                    struct tsdb_arena *arena, struct tsdb_buf *out)
 {
-    int window_bits = packing == ENVELOPE_GZIP ? GZIP_WINDOW_BITS : ZLIB_WINDOW_BITS;
-    z_stream z = {.zalloc = z_alloc, .zfree = z_free, .opaque = arena};
-    if (in->len > UINT32_MAX / 2 ||
-        deflateInit2(&z, PACK_LEVEL, Z_DEFLATED, window_bits, 8, Z_DEFAULT_STRATEGY) != Z_OK) {
+    struct envelope_packer p;
+    if (in->len > UINT32_MAX / 2 || !envelope_packer_begin(&p, packing, arena)) {
         return false;
     }
-    /* One call into a buffer of the worst case would keep that much; grow by what comes instead. */
-    z.next_in = in->data;
-    z.avail_in = (unsigned)in->len;
-    int rc = Z_OK;
-    while (rc == Z_OK) {
-        size_t room = TSDB_MAX(in->len / 8, (size_t)16384);
-        uint8_t *dst = tsdb_buf_reserve(out, room);
-        if (!dst) {
-            rc = Z_MEM_ERROR;
-            break;
-        }
-        z.next_out = dst;
-        z.avail_out = (unsigned)room;
-        rc = deflate(&z, Z_FINISH);
-        out->len += room - z.avail_out;
-        if (rc == Z_BUF_ERROR) {
-            rc = Z_OK;
-        }
-    }
-    (void)deflateEnd(&z);
-    return rc == Z_STREAM_END && out->len < in->len;
+    bool ok = envelope_packer_put(&p, in, true, out);
+    envelope_packer_end(&p);
+    return ok && out->len < in->len;
 }
 
 const char *envelope_allow_origin(const char *pattern, const char *origin)

@@ -59,6 +59,18 @@ const char *envelope_packing_name(enum envelope_packing packing);
 /* What the Accept-Encoding header (may be NULL) offers: gzip, or else deflate. q-values other than 0
  * are not weighed. */
 enum envelope_packing envelope_packing_of(const char *accept_encoding);
+/* The same for an answer that comes in pieces. */
+struct envelope_packer {
+    void *z; /* zlib's state, in the arena */
+};
+/* False: no memory. */
+bool envelope_packer_begin(struct envelope_packer *p, enum envelope_packing packing,
+                           struct tsdb_arena *arena);
+/* Append what is ready of the packed answer to `out`; after the last piece, all of it. False: no memory, and the
+ * answer is lost. */
+bool envelope_packer_put(struct envelope_packer *p, const struct tsdb_buf *in, bool last,
+                         struct tsdb_buf *out);
+void envelope_packer_end(struct envelope_packer *p); /* one that was not begun is fine */
 /* Compress `in` into `out` (initialised, empty). Working memory from the arena. False when that
  * failed or gained nothing: send `in` then. */
 bool envelope_pack(const struct tsdb_buf *in, enum envelope_packing packing,

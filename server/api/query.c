@@ -14,23 +14,31 @@
 
 #define POINTS_MAX 11000 /* steps of a range query, as Prometheus: 11001 points are allowed */
 
-static void truncated_note(struct call *c, const struct query_result *r)
+/* A result on its way to the client. */
+struct answer {
+    struct query_result result;
+    struct query_params params;
+    int64_t queue_ns;
+    struct query_json json;
+};
+
+static enum tsdb_status put_notes(struct call *c, const struct query_result *r)
 {
     static const char text[] = "results truncated due to limit";
     if (!r->truncated) {
         envelope_success_end(&c->out, r->notes, r->note_count);
-        return;
+        return TSDB_OK;
     }
     struct query_note *notes = TSDB_ARENA_ARRAY(&c->arena, struct query_note, r->note_count + 1);
     if (!notes) {
-        call_fail(c, TSDB_NOMEM, NULL);
-        return;
+        return tsdb_arena_status(&c->arena);
     }
     notes[0] = (struct query_note){.text = text, .is_info = false};
     for (uint32_t i = 0; i < r->note_count; i++) {
         notes[i + 1] = r->notes[i];
     }
     envelope_success_end(&c->out, notes, r->note_count + 1);
+    return TSDB_OK;
 }
 
 static void put_seconds(struct tsdb_buf *out, const char *key, int64_t ns)
@@ -170,40 +178,58 @@ static enum tsdb_status evaluate_listed(struct call *c, const struct query_expr 
     return status;
 }
 
+/* What follows the result. */
+static enum tsdb_status put_end(struct call *c, const struct answer *a)
+{
+    if (params_get(&c->params, "stats").len > 0) {
+        put_stats(c, &a->result.stats, a->queue_ns, &a->params);
+    }
+    if (a->result.plan && !c->out.failed) {
+        reopen_data(&c->out, "explain");
+        query_plan_json(a->result.plan, &c->out);
+        tsdb_buf_put_u8(&c->out, '}');
+    }
+    return put_notes(c, &a->result);
+}
+
+static enum tsdb_status put_more(struct call *c, bool *out_done)
+{
+    struct answer *a = c->rest;
+    uint64_t begin = tsdb_perf_now();
+    enum tsdb_status status = query_json_put(&a->json, CALL_PIECE_BYTES, &c->out, out_done);
+    tsdb_perf_end(TSDB_LAYER_ENCODE, begin);
+    return status == TSDB_OK && *out_done ? put_end(c, a) : status;
+}
+
+static void close_answer(struct call *c)
+{
+    struct answer *a = c->rest;
+    query_json_end(&a->json);
+}
+
 static void evaluate(struct call *c, const struct query_expr *expr,
                      const struct query_params *params)
 {
     struct server *s = c->server;
-    struct query_result result = {0};
+    struct answer *a = TSDB_ARENA_NEW(&c->arena, struct answer);
     struct tsdb_error err = {0};
-    int64_t queue_ns = tsdb_clock_mono_ns(&s->clock) - c->begin_ns;
-    enum tsdb_status status = evaluate_listed(c, expr, params, &result, &err);
+    if (!a) {
+        call_fail(c, tsdb_arena_status(&c->arena), NULL);
+        return;
+    }
+    *a = (struct answer){.params = *params};
+    a->queue_ns = tsdb_clock_mono_ns(&s->clock) - c->begin_ns;
+    enum tsdb_status status = evaluate_listed(c, expr, params, &a->result, &err);
     /* A duration expression: Prometheus works them out before it evaluates. */
     if (status == TSDB_INVALID && err.pos > 0) {
         call_error(c, ENVELOPE_BAD_DATA, "invalid parameter \"query\": %s", tsdb_error_text(&err));
-        return;
-    }
-    if (status != TSDB_OK) {
+    } else if (status != TSDB_OK) {
         call_fail(c, status, &err);
-        return;
+    } else {
+        call_success(c);
+        query_json_begin(&a->json, &a->result, &c->request);
+        call_stream(c, put_more, close_answer, a);
     }
-    uint64_t encode_begin = tsdb_perf_now();
-    call_success(c);
-    status = query_result_json(&result, &c->request, &c->out);
-    tsdb_perf_end(TSDB_LAYER_ENCODE, encode_begin);
-    if (status != TSDB_OK) {
-        call_fail(c, status, NULL);
-        return;
-    }
-    if (params_get(&c->params, "stats").len > 0) {
-        put_stats(c, &result.stats, queue_ns, params);
-    }
-    if (result.plan && !c->out.failed) {
-        reopen_data(&c->out, "explain");
-        query_plan_json(result.plan, &c->out);
-        tsdb_buf_put_u8(&c->out, '}');
-    }
-    truncated_note(c, &result);
 }
 
 /* timeout, limit and lookback_delta: what instant and range queries share. */

@@ -558,6 +558,20 @@ static void on_wake(void *arg, struct http_exchange *x)
     api_write_wake(http_user(x));
 }
 
+/* A piece was sent: the next one is made in a worker. */
+static void worker_go_on(struct work *w)
+{
+    call_go_on((struct call *)(void *)((char *)w - offsetof(struct call, work)));
+}
+
+static void on_more(void *arg, struct http_exchange *x)
+{
+    struct server *s = arg;
+    struct call *c = http_user(x);
+    c->work.run = worker_go_on;
+    workers_resume(s->workers, &c->work);
+}
+
 static void on_answer(void *arg, struct http_exchange *x)
 {
     struct server *s = arg;
@@ -584,5 +598,6 @@ const struct http_handlers server_handlers_template = {.on_headers = on_headers,
                                                        .on_complete = on_complete,
                                                        .on_wake = on_wake,
                                                        .on_refuse = on_refuse,
+                                                       .on_more = on_more,
                                                        .on_answer = on_answer,
                                                        .on_end = on_end};

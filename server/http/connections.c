@@ -1,8 +1,10 @@
 /* Deadlines of connections. libmicrohttpd's own timeout starts again with every byte, so that a
  * client that drips one a second holds its place for ever; these do not:
  *
- *   accepted ----- headers whole ----- body whole ----- answered ----- headers whole ...
- *   | header_timeout |  body_timeout  |     none       | idle + header_timeout |
+ *   accepted ----- headers whole ----- body whole ----- answered ------ taken ----- headers whole ...
+ *   | header_timeout |  body_timeout  |     none       | write_timeout | idle + header_timeout |
+ *
+ * (write_timeout: for each HTTP_PIECE_BYTES of the answer.)
  *
  * Where all places are taken and somebody waits, an idle one goes, else one that has been sending for a tenth
  * of its time: who sends slowly holds its place as long as nobody else wants it.
@@ -42,6 +44,7 @@ static struct http_connection *connection_of(struct MHD_Connection *connection)
 static void expect(struct http_connection *c, int64_t timeout_ns, int64_t idle_since_ns)
 {
     bool sends = timeout_ns != NO_DEADLINE && idle_since_ns == 0;
+    atomic_store_explicit(&c->taking, 0, memory_order_relaxed);
     atomic_store_explicit(&c->sending_since_ns, sends ? now_ns() : 0, memory_order_relaxed);
     /* Relaxed: whoever looks late shuts down late. */
     atomic_store_explicit(&c->idle_since_ns, idle_since_ns, memory_order_relaxed);
@@ -132,6 +135,15 @@ void http_connection_phase(struct http_server *s, struct MHD_Connection *connect
     }
 }
 
+void http_connection_sends(struct http_server *s, struct MHD_Connection *connection, size_t bytes)
+{
+    struct http_connection *c = connection_of(connection);
+    if (c) {
+        expect(c, s->write_timeout_ns * (int64_t)(1 + bytes / HTTP_PIECE_BYTES), 0);
+        atomic_store_explicit(&c->taking, 1, memory_order_relaxed);
+    }
+}
+
 /* All bytes are taken, and no more come. */
 static bool has_ended(int fd)
 {
@@ -148,9 +160,12 @@ void http_connections_check(struct http_server *s)
         if (deadline == NO_DEADLINE) {
             continue; /* the daemon or a worker is at work for it; watch.c has those that wait */
         }
-        if (deadline > now && has_ended(c->fd)) {
-            (void)shutdown(c->fd, SHUT_RD); /* an edge; what was whole is still answered */
-        } else if (deadline <= now) {
+        bool taking = atomic_load_explicit(&c->taking, memory_order_relaxed) != 0;
+        if (deadline > now) {
+            if (!taking && has_ended(c->fd)) {
+                (void)shutdown(c->fd, SHUT_RD); /* an edge; what was whole is still answered */
+            }
+        } else {
             (void)shutdown(c->fd, SHUT_RDWR);
             atomic_store_explicit(&c->deadline_ns, NO_DEADLINE, memory_order_relaxed);
             atomic_fetch_add_explicit(&s->connections_late, 1, memory_order_relaxed);

@@ -119,8 +119,10 @@ static enum MHD_Result queue_reply(struct http_exchange *x)
     size_t len = x->has_body ? x->body.len : 0;
     /* The exchange outlives the answer (on_end comes after it was sent), so the response may borrow
      * the body. */
-    struct MHD_Response *r = MHD_create_response_from_buffer(len, len ? (void *)x->body.data : NULL,
-                                                             MHD_RESPMEM_PERSISTENT);
+    struct MHD_Response *r =
+        x->more ? http_stream_response(x)
+                : MHD_create_response_from_buffer(len, len ? (void *)x->body.data : NULL,
+                                                  MHD_RESPMEM_PERSISTENT);
     if (!r) {
         return MHD_NO;
     }
@@ -134,14 +136,17 @@ static enum MHD_Result queue_reply(struct http_exchange *x)
     if (x->close || atomic_load_explicit(&x->server->draining, memory_order_relaxed)) {
         MHD_add_response_header(r, "Connection", "close");
     }
-    atomic_fetch_add_explicit(&x->server->bytes_out, len, memory_order_relaxed);
+    if (!x->more) { /* else counted as it goes */
+        atomic_fetch_add_explicit(&x->server->bytes_out, len, memory_order_relaxed);
+    }
+    http_connection_sends(x->server, x->connection, len);
     enum MHD_Result ok = MHD_queue_response(x->connection, x->status, r);
     MHD_destroy_response(r);
     x->queued = true;
     return ok;
 }
 
-static bool replied(struct http_exchange *x)
+bool http_replied(struct http_exchange *x)
 {
     /* Acquire: pairs with the exchange in http_reply, which publishes the answer's fields. */
     return atomic_load_explicit(&x->state, memory_order_acquire) == HTTP_STATE_REPLIED;
@@ -245,10 +250,10 @@ static enum MHD_Result handle_headers(struct http_exchange *x, const char *metho
     s->handlers.on_headers(s->handlers.arg, x);
     bool too_large =
         !x->streamed && x->content_length > 0 && (uint64_t)x->content_length > s->body_bytes_max;
-    if (too_large && !replied(x)) {
+    if (too_large && !http_replied(x)) {
         refuse(x, MHD_HTTP_CONTENT_TOO_LARGE, TOO_LARGE_TEXT);
     }
-    if (!replied(x)) {
+    if (!http_replied(x)) {
         return MHD_YES;
     }
     const char *expect = MHD_lookup_connection_value(x->connection, MHD_HEADER_KIND, "Expect");
@@ -309,10 +314,9 @@ static void list_remove(struct http_exchange *x)
     tsdb_mutex_unlock(&d->lock);
 }
 
-/* Somebody else holds the exchange from now on. First count, then look: http_stop first halts, then
- * waits for the count, so that one of us sees the other (both are seq_cst). False: the server has no
- * time left for it. */
-static bool count_unanswered(struct http_server *s)
+/* First count, then look: http_stop first halts, then
+ * waits for the count, so that one of us sees the other (both are seq_cst). */
+bool http_count_unanswered(struct http_server *s)
 {
     atomic_fetch_add(&s->unanswered, 1);
     if (atomic_load(&s->halted)) {
@@ -326,10 +330,10 @@ static bool count_unanswered(struct http_server *s)
 static bool complete_once(struct http_exchange *x)
 {
     struct http_server *s = x->server;
-    if (x->completed || replied(x)) {
+    if (x->completed || http_replied(x)) {
         return true;
     }
-    if (!count_unanswered(s)) {
+    if (!http_count_unanswered(s)) {
         return false;
     }
     x->completed = true;
@@ -339,10 +343,10 @@ static bool complete_once(struct http_exchange *x)
     return true;
 }
 
-/* Nothing to do for this thread until somebody replies or wakes. Suspend first, then say so: whoever
+/* Suspend first, then say so: whoever
  * replies from now on resumes. If the answer came in between, resume ourselves: then we are called
  * again. */
-static void suspend(struct http_exchange *x)
+void http_suspend(struct http_exchange *x)
 {
     MHD_suspend_connection(x->connection);
     uint32_t running = HTTP_STATE_RUNNING;
@@ -364,7 +368,7 @@ static bool stands_still(struct http_exchange *x)
         /* Acquire: pairs with the exchange in publish. */
         uint32_t state = atomic_load_explicit(&x->state, memory_order_acquire);
         if (state == HTTP_STATE_RUNNING) {
-            suspend(x);
+            http_suspend(x);
         }
         if (state <= HTTP_STATE_SUSPENDED) {
             return true; /* libmicrohttpd may call once more, with what of the body it has read */
@@ -384,7 +388,7 @@ static enum MHD_Result handle_body(struct http_exchange *x, const char *data, si
     if (stands_still(x)) {
         return MHD_YES;
     }
-    if (!x->sink && replied(x)) {
+    if (!x->sink && http_replied(x)) {
         x->sink = true;
         x->body_bytes = 0; /* what is thrown away is bounded in any case */
     }
@@ -425,7 +429,7 @@ static enum MHD_Result handle_complete(struct http_exchange *x)
             wake(x);
             continue;
         }
-        suspend(x);
+        http_suspend(x);
         return MHD_YES;
     }
 }
@@ -464,7 +468,7 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **co
     list_remove(x);
     s->handlers.on_end(s->handlers.arg, x);
     /* Woken, and the client was gone before on_wake came: nobody will answer any more. */
-    if (x->completed && !replied(x)) {
+    if (x->completed && !http_replied(x)) {
         atomic_fetch_sub(&s->unanswered, 1);
     }
     if (x->has_body) {
@@ -539,6 +543,7 @@ enum tsdb_status http_start(const struct http_options *o, const struct http_hand
     s->header_timeout_ns =
         o->header_timeout_ms ? o->header_timeout_ms * 1000000 : s->idle_timeout_ns;
     s->body_timeout_ns = o->body_timeout_ms ? o->body_timeout_ms * 1000000 : s->idle_timeout_ns;
+    s->write_timeout_ns = o->write_timeout_ms ? o->write_timeout_ms * 1000000 : s->idle_timeout_ns;
     tsdb_mutex_init(&s->connections_lock, TSDB_RANK_SERVER_EXCHANGES, "http-connections");
     s->listen_fd = -1;
     s->stop_fd = -1;
@@ -600,7 +605,7 @@ static void name_unanswered(struct http_server *s)
         struct http_daemon *d = &s->daemons[i];
         tsdb_mutex_lock(&d->lock);
         for (struct http_exchange *x = d->handed; x && named < HTTP_NAMED_MAX; x = x->next) {
-            if (!replied(x)) {
+            if (!http_replied(x)) {
                 named++;
                 tsdb_log(TSDB_LOG_ERROR, "http", "not answered, left behind",
                          TSDB_S("method", x->method_text), TSDB_S("path", x->uri));
@@ -739,9 +744,7 @@ static void copy_headers(struct http_exchange *x, const struct http_reply *reply
     }
 }
 
-/* Publish a state to the daemon's thread. From then on the exchange may be gone, unless it was
- * suspended, and then only until it is resumed. */
-static void publish(struct http_exchange *x, enum http_state state)
+void http_publish(struct http_exchange *x, enum http_state state)
 {
     struct MHD_Connection *connection = x->connection;
     uint32_t before = atomic_exchange(&x->state, (uint32_t)state);
@@ -755,7 +758,7 @@ void http_wake(struct http_exchange *x)
 {
     struct http_server *s = x->server;
     bool counted = x->held;
-    publish(x, HTTP_STATE_WOKEN);
+    http_publish(x, HTTP_STATE_WOKEN);
     if (counted) {
         atomic_fetch_sub(&s->unanswered, 1); /* as in http_reply */
     }
@@ -769,7 +772,7 @@ void http_body_stream(struct http_exchange *x)
 bool http_hold(struct http_exchange *x)
 {
     TSDB_ASSERT(x->streamed && !x->held && !x->completed);
-    x->held = count_unanswered(x->server);
+    x->held = http_count_unanswered(x->server);
     if (x->held) {
         http_connection_phase(x->server, x->connection, HTTP_PHASE_WORK);
     }
@@ -782,6 +785,9 @@ void http_reply(struct http_exchange *x, const struct http_reply *reply)
     bool counted = x->completed || x->held;
     x->status = reply->status;
     x->close = reply->close;
+    x->more = reply->more;
+    /* After the head of an answer in pieces libmicrohttpd 0.9.75 sends a last chunk also to HEAD. */
+    x->close |= x->more && x->method == HTTP_HEAD;
     if (reply->content_type) {
         snprintf(x->content_type_text, sizeof x->content_type_text, "%s", reply->content_type);
         x->content_type = x->content_type_text;
@@ -793,7 +799,7 @@ void http_reply(struct http_exchange *x, const struct http_reply *reply)
         reply->body->data = NULL;
         reply->body->len = reply->body->cap = 0;
     }
-    publish(x, HTTP_STATE_REPLIED);
+    http_publish(x, HTTP_STATE_REPLIED);
     if (counted) {
         atomic_fetch_sub(&s->unanswered, 1); /* the last touch: http_stop may go on now */
     }

@@ -34,7 +34,8 @@
 #include <stdint.h>
 
 #define HTTP_REPLY_HEADERS_MAX  18
-#define HTTP_REPLY_HEADER_BYTES 2048 /* all added headers of one answer, with their NULs */
+#define HTTP_REPLY_HEADER_BYTES 2048       /* all added headers of one answer, with their NULs */
+#define HTTP_PIECE_BYTES        (1u << 20) /* of an answer that comes in pieces, about */
 
 struct http_server;
 struct http_tls;      /* tls.h */
@@ -61,6 +62,8 @@ struct http_handlers {
     /* After http_wake, in the daemon's thread. Must call http_reply now or later, or see to it that
      * http_wake is called again. */
     void (*on_wake)(void *arg, struct http_exchange *x);
+    /* All of the last piece of an answer with `more` is on its way. Must call http_more now or later. */
+    void (*on_more)(void *arg, struct http_exchange *x);
     /* The exchange is over (answered, or the client is gone); free what http_user points to. Always
      * called, last; also when on_headers never was (http.c refused the request by itself). */
     void (*on_end)(void *arg, struct http_exchange *x);
@@ -82,6 +85,7 @@ struct http_options {
     int64_t read_timeout_ms;   /* of silence */
     int64_t header_timeout_ms; /* from accept to the end of the headers; 0: as read_timeout_ms */
     int64_t body_timeout_ms;   /* from there to the end of the body; 0: as read_timeout_ms */
+    int64_t write_timeout_ms;  /* to take HTTP_PIECE_BYTES of an answer; 0: as read_timeout_ms */
     uint64_t body_bytes_max;   /* hard bound of any body */
     struct http_tls *tls;      /* outlives the server; NULL: plain */
 };
@@ -132,8 +136,20 @@ struct http_reply {
     } headers[HTTP_REPLY_HEADERS_MAX];
     uint32_t header_count;
     bool close; /* close the connection afterwards */
+    bool more;  /* the body is the first piece only: on_more asks for the next */
 };
 void http_reply(struct http_exchange *x, const struct http_reply *reply);
+/* After on_more and before http_more, from any thread: the memory of the piece that was sent, to be used again or
+ * freed. */
+void http_take_sent(struct http_exchange *x, struct tsdb_buf *out);
+/* The next piece of an answer, moved, after on_more, from any thread; the exchange may be gone when it returns. One piece is
+ * held at most: who reads slowly holds that, and up to its deadline. BROKEN: the connection is cut, so that nobody takes a part for the whole. */
+enum http_rest {
+    HTTP_REST_MORE, /* on_more comes again */
+    HTTP_REST_END,  /* this is the last */
+    HTTP_REST_BROKEN
+};
+void http_more(struct http_exchange *x, struct tsdb_buf *piece, enum http_rest rest);
 /* In on_answer only; what has no room is left out. */
 void http_add_header(struct http_exchange *x, const char *name, const char *value);
 

@@ -32,6 +32,9 @@
  *    |   +------- http_reply --> REPLIED     |                      daemon's thread sees it
  *    |                                       |                      by itself
  *    +---- daemon's thread, then on_wake ----+
+ *
+ * An answer in pieces goes round: REPLIED, sent, RUNNING with on_more, and http_more is as http_reply. So the exchange is
+ * either with the daemon, which sends, or with whoever makes the next piece, never with both.
  */
 enum http_state {
     HTTP_STATE_RUNNING = 0,
@@ -61,6 +64,8 @@ struct http_exchange {
     bool streamed;  /* the body has no bound */
     bool held;      /* http_hold: counted in server->unanswered until http_wake or http_reply */
     bool queued;
+    bool asked;                 /* on_more was called, its answer not looked at */
+    size_t sent;                /* of the piece */
     int32_t watch_slot;         /* -1: none */
     struct http_daemon *daemon; /* whose list it is in, from on_complete to on_end */
     struct http_exchange *prev, *next;
@@ -72,6 +77,8 @@ struct http_exchange {
     struct tsdb_buf body;
     bool has_body;
     bool close;
+    bool more; /* the answer comes in pieces; body is the one that is being sent */
+    enum http_rest rest;
     uint32_t header_count;
     uint16_t header_used; /* of header_bytes */
     uint16_t header_name[HTTP_REPLY_HEADERS_MAX];
@@ -103,8 +110,10 @@ struct http_connection {
     struct http_connection *prev, *next; /* guarded by connections_lock */
     _Atomic(int64_t) deadline_ns;        /* monotonic */
     _Atomic(int64_t) idle_since_ns;      /* 0: not between two requests */
-    _Atomic(int64_t) sending_since_ns;   /* its request, or body; 0: it is not its turn */
-    uint32_t peer;                       /* of its address: a number below HTTP_PEERS */
+    _Atomic(int64_t)
+        sending_since_ns;     /* its request, or body, or taking ours; 0: it is not its turn */
+    _Atomic(uint32_t) taking; /* an answer: that no more bytes come of it says nothing */
+    uint32_t peer;            /* of its address: a number below HTTP_PEERS */
 };
 
 struct http_server {
@@ -112,7 +121,7 @@ struct http_server {
     uint32_t connections_max;
     bool knows_layout; /* of libmicrohttpd's buffer: head.c */
     uint64_t body_bytes_max;
-    int64_t header_timeout_ns, body_timeout_ns, idle_timeout_ns;
+    int64_t header_timeout_ns, body_timeout_ns, write_timeout_ns, idle_timeout_ns;
     struct http_daemon daemons[HTTP_DAEMONS_MAX];
     uint32_t daemon_count;
     struct http_tls *tls; /* the caller's; NULL: plain */
@@ -139,6 +148,19 @@ const char *http_head_check(struct http_exchange *x, const char *method, const c
 /* Is this the libmicrohttpd whose buffer it knows? Else it looks at names and values alone. */
 bool http_head_knows(const char *library_version);
 
+/* http.c: the hand-over. */
+/* Publish a state to the daemon's thread. From then on the exchange may be gone, unless it was
+ * suspended, and then only until it is resumed. */
+void http_publish(struct http_exchange *x, enum http_state state);
+bool http_replied(struct http_exchange *x);
+/* Daemon: nothing to do until somebody replies or wakes. */
+void http_suspend(struct http_exchange *x);
+/* Somebody else holds the exchange from now on, until unanswered is counted down. False: the server has no time left. */
+bool http_count_unanswered(struct http_server *s);
+
+/* stream.c: an answer that comes in pieces, for libmicrohttpd; NULL: no memory. */
+struct MHD_Response *http_stream_response(struct http_exchange *x);
+
 /* accept.c */
 /* As many connections as asked for, or as the descriptors of the process allow. */
 uint32_t http_connections_fit(uint32_t wanted);
@@ -157,6 +179,8 @@ void http_connection_open(struct http_server *s, struct MHD_Connection *connecti
 void http_connection_close(struct http_server *s, void **context);
 void http_connection_phase(struct http_server *s, struct MHD_Connection *connection,
                            enum http_phase phase);
+/* It is to take so many bytes now. */
+void http_connection_sends(struct http_server *s, struct MHD_Connection *connection, size_t bytes);
 /* Shut down those that are late. */
 void http_connections_check(struct http_server *s);
 /* Shut down the one that has been idle for longest; where none is, one that has been sending for so long

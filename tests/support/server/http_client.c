@@ -107,6 +107,35 @@ static size_t read_head(struct http_client *c)
     }
 }
 
+/* The body of chunks that begins at `head`, put together in its place. Its length in the input, SIZE_MAX where it
+ * ends before its end; *out_len: its own. */
+static size_t read_chunks(struct http_client *c, size_t head, size_t *out_len)
+{
+    size_t at = head;
+    *out_len = 0;
+    for (;;) {
+        const char *line_end;
+        while (!(line_end = memmem(c->data + at, c->len - at, "\r\n", 2))) {
+            if (!receive(c)) {
+                return SIZE_MAX;
+            }
+        }
+        size_t bytes = (size_t)strtoull(c->data + at, NULL, 16);
+        at = (size_t)(line_end - c->data) + 2;
+        while (c->len - at < bytes + 2) {
+            if (!receive(c)) {
+                return SIZE_MAX;
+            }
+        }
+        memmove(c->data + head + *out_len, c->data + at, bytes);
+        *out_len += bytes;
+        at += bytes + 2;
+        if (bytes == 0) {
+            return at - head;
+        }
+    }
+}
+
 void http_client_read(struct http_client *c, bool head_only, struct http_answer *out)
 {
     *out = (struct http_answer){0};
@@ -120,6 +149,17 @@ void http_client_read(struct http_client *c, bool head_only, struct http_answer 
     }
     out->head = copy_text(c->data, head);
     char length[32];
+    if (!head_only && http_answer_header(out, "Transfer-Encoding", length, sizeof length)) {
+        size_t len = 0;
+        size_t used = read_chunks(c, head, &len);
+        if (used != SIZE_MAX) {
+            out->body = copy_text(c->data + head, len);
+            out->body_len = len;
+            out->status = atoi(out->head + 9);
+            consume(c, head + used);
+        }
+        return;
+    }
     bool has_length = http_answer_header(out, "Content-Length", length, sizeof length);
     size_t body = has_length && !head_only ? (size_t)strtoull(length, NULL, 10) : 0;
     while (c->len < head + body) {

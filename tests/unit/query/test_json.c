@@ -252,6 +252,24 @@ static void query_result_json__many_series__each_with_its_times(void **state)
         .type = QUERY_TYPE_MATRIX, .series = series, .series_count = SERIES};
     assert_ok(query_result_json(&result, NULL, &r->out));
     assert_string_equal(rig_text(r), (const char *)want.data);
+    /* the same in parts, which end anywhere */
+    for (size_t enough = 1; enough < 30000; enough = enough * 5 + 1) {
+        struct query_json j;
+        struct tsdb_buf part;
+        bool done = false;
+        tsdb_buf_init(&part, TSDB_MEM_OTHER, 0);
+        tsdb_buf_clear(&r->out);
+        query_json_begin(&j, &result, NULL);
+        while (!done) {
+            tsdb_buf_clear(&part);
+            assert_ok(query_json_put(&j, enough, &part, &done));
+            assert_in_range(part.len, 0, enough + 200);
+            tsdb_buf_put(&r->out, part.data, part.len);
+        }
+        query_json_end(&j);
+        tsdb_buf_deinit(&part);
+        assert_string_equal(rig_text(r), (const char *)want.data);
+    }
     tsdb_buf_deinit(&want);
 }
 

@@ -1,6 +1,8 @@
 /* The query endpoints over a whole server: parameters, errors, limits, the queue. */
 #include "tests/unit/server/server_rig.h"
 
+#include <sys/socket.h>
+
 static void query__parameters__as_prometheus_reads_them(void **state)
 {
     (void)state;
@@ -462,6 +464,53 @@ static void query__all_together_hold_what_they_may__is_503_and_the_cheap_go_on(v
     assert_true(atomic_load(&server.budget.waited) >= 1);
 }
 
+static void wait_for_zero(_Atomic(uint64_t) *bytes)
+{
+    for (int i = 0; i < WAIT_TRIES && atomic_load(bytes) > 0; i++) {
+        nap();
+    }
+    assert_int_equal(atomic_load(bytes), 0);
+}
+
+/* What a reader that stands still holds counts until it is gone, and is less than the answer: a piece, and what the
+ * rest is made from. No worker waits for it. */
+static void query__reader_stands_still__holds_a_piece_and_no_worker(void **state)
+{
+    (void)state;
+    struct http_client c;
+    struct workers_stats s = {.running = 1};
+    struct http_answer a;
+    const int small = 65536; /* and the other side's is 4 MiB at most, of the 8 that come */
+    start_with(1, 10);
+    for (int i = 0; i < 40; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "m_%d", i);
+        write_sample(name, T0, 1, 204, NULL);
+    }
+    _Atomic(uint64_t) *used = &server.budget.total.used_bytes;
+    assert_int_equal(http_client_open(&c, port), 0);
+    assert_int_equal(setsockopt(c.fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small), 0);
+    assert_true(http_client_send_text(&c, "GET " MANY_POINTS " HTTP/1.1\r\nHost: t\r\n\r\n"));
+    expect_get("/api/v1/query?query=1&time=1", 200, NULL); /* behind it, on the one worker */
+    for (int i = 0; i < WAIT_TRIES && (s.running > 0 || s.waiting > 0); i++) {
+        nap();
+        workers_stats_read(server.workers, &s);
+    }
+    assert_int_equal(s.running + s.waiting, 0);
+    /* 40 * 11,001 points of 24 bytes, and not their text */
+    assert_in_range(atomic_load(used), 10560960, 20000000);
+    http_client_read(&c, false, &a); /* it goes on */
+    assert_int_equal(a.status, 200);
+    http_answer_free(&a);
+    wait_for_zero(used);
+    assert_true(http_client_send_text(&c, "GET " MANY_POINTS " HTTP/1.1\r\nHost: t\r\n\r\n"));
+    for (int i = 0; i < WAIT_TRIES && atomic_load(used) == 0; i++) {
+        nap();
+    }
+    http_client_close(&c);
+    wait_for_zero(used);
+}
+
 static void query__more_than_one_may_have__is_422_that_names_the_flag(void **state)
 {
     (void)state;
@@ -650,6 +699,7 @@ static const struct CMUnitTest tests[] = {
     CASE(query__explain__tree_of_operators),
     CASE(query__memory_limit__is_an_error_and_gives_all_back),
     CASE(query__all_together_hold_what_they_may__is_503_and_the_cheap_go_on),
+    CASE(query__reader_stands_still__holds_a_piece_and_no_worker),
     CASE(query__more_than_one_may_have__is_422_that_names_the_flag),
     CASE(query__again__is_known_to_be_cheap_whenever_it_is_asked_for),
     CASE(query__long_ones_everywhere__a_cheap_one_does_not_wait),

@@ -44,7 +44,8 @@ struct visit {
     uint32_t wakes;
     size_t streamed; /* bytes of /stream and /stream-refused */
     bool held;
-    bool wake; /* the replier wakes instead of answering */
+    bool wake;       /* the replier wakes instead of answering */
+    uint32_t pieces; /* of /pieces: how many were made */
     _Atomic(uint32_t) gone;
     struct visit *next;
 };
@@ -171,6 +172,51 @@ static void on_body(void *arg, struct http_exchange *x, const void *data, size_t
     }
 }
 
+#define PIECES      40u
+#define PIECE_BYTES 100000u
+
+/* /pieces: a letter each, some empty; /pieces-broken ends in the middle, /pieces-endless never. */
+static bool is_pieces(struct visit *v)
+{
+    return strncmp(http_path(v->x), "/pieces", 7) == 0;
+}
+
+static bool is_last(struct visit *v)
+{
+    return v->pieces == PIECES && !path_is(v, "/pieces-endless");
+}
+
+static void fill_piece(struct visit *v)
+{
+    size_t bytes = v->pieces % 5 == 3 ? 0 : PIECE_BYTES;
+    tsdb_buf_clear(&v->body);
+    uint8_t *p = tsdb_buf_reserve(&v->body, PIECE_BYTES);
+    if (!p) {
+        abort();
+    }
+    memset(p, (int)('a' + v->pieces % 26), bytes);
+    v->body.len = bytes;
+    v->pieces++;
+}
+
+static void reply_piece(struct visit *v)
+{
+    if (v->pieces == 0) {
+        struct http_reply r = {.status = 200, .body = &v->body, .more = true};
+        fill_piece(v);
+        http_reply(v->x, &r);
+        return;
+    }
+    http_take_sent(v->x, &v->body);
+    if (path_is(v, "/pieces-broken") && v->pieces > 3) {
+        tsdb_buf_clear(&v->body);
+        http_more(v->x, &v->body, HTTP_REST_BROKEN);
+        return;
+    }
+    fill_piece(v);
+    http_more(v->x, &v->body, is_last(v) ? HTTP_REST_END : HTTP_REST_MORE);
+}
+
 static void *replier_main(void *arg)
 {
     struct rig *rig = arg;
@@ -185,6 +231,8 @@ static void *replier_main(void *arg)
         pthread_mutex_unlock(&rig->lock);
         if (v->wake) {
             http_wake(v->x);
+        } else if (is_pieces(v)) {
+            reply_piece(v);
         } else {
             reply_body(v, 200);
         }
@@ -239,7 +287,7 @@ static void on_complete(void *arg, struct http_exchange *x)
     struct visit *v = http_user(x);
     check_thread(v);
     atomic_fetch_add(&rig->completes, 1);
-    if (path_is(v, "/late")) {
+    if (path_is(v, "/late") || is_pieces(v)) {
         enqueue(v);
     } else if (path_is(v, "/wake")) {
         v->wakes = 3;
@@ -288,6 +336,19 @@ static void on_wake(void *arg, struct http_exchange *x)
     enqueue(v);
 }
 
+/* Every third one at once, in the daemon's thread. */
+static void on_more(void *arg, struct http_exchange *x)
+{
+    (void)arg;
+    struct visit *v = http_user(x);
+    check_thread(v);
+    if (v->pieces % 3 == 0) {
+        reply_piece(v);
+    } else {
+        enqueue(v);
+    }
+}
+
 static void on_end(void *arg, struct http_exchange *x)
 {
     struct rig *rig = arg;
@@ -317,7 +378,8 @@ static void on_refuse(void *arg, struct http_exchange *x, struct http_reply *rep
 
 /* One for each test; the test starts it, teardown stops it. */
 static struct rig rig;
-static int64_t header_timeout_ms, body_timeout_ms; /* set before rig_start; 0: as timeout_ms */
+static int64_t header_timeout_ms, body_timeout_ms,
+    write_timeout_ms; /* set before rig_start; 0: as timeout_ms */
 
 static void rig_start(uint32_t threads, uint32_t connections_max, int64_t timeout_ms)
 {
@@ -329,11 +391,13 @@ static void rig_start(uint32_t threads, uint32_t connections_max, int64_t timeou
                              .read_timeout_ms = timeout_ms,
                              .header_timeout_ms = header_timeout_ms,
                              .body_timeout_ms = body_timeout_ms,
+                             .write_timeout_ms = write_timeout_ms,
                              .body_bytes_max = BODY_BYTES_MAX};
     struct http_handlers h = {.on_headers = on_headers,
                               .on_body = on_body,
                               .on_complete = on_complete,
                               .on_wake = on_wake,
+                              .on_more = on_more,
                               .on_end = on_end,
                               .on_refuse = on_refuse,
                               .on_listen = on_listen,
@@ -350,7 +414,7 @@ static int setup(void **state)
 {
     (void)state;
     memset(&rig, 0, sizeof rig);
-    header_timeout_ms = body_timeout_ms = 0;
+    header_timeout_ms = body_timeout_ms = write_timeout_ms = 0;
     return 0;
 }
 
@@ -700,6 +764,123 @@ static void stream__client_gone_or_server_stops__nothing_hangs(void **state)
         assert_true(http_client_send(&c[i], zeroes, sizeof zeroes));
     }
     assert_true(wait_for(&rig.headers, 2));
+    http_client_close(&c[0]);
+    assert_true(wait_for(&rig.ends, 1));
+    assert_true(http_stop(rig.server, 50)); /* the other one does not go on */
+    rig.server = NULL;
+    http_client_close(&c[1]);
+    assert_int_equal(atomic_load(&rig.ends), 2);
+}
+
+static void expect_pieces(const struct http_answer *a)
+{
+    size_t at = 0;
+    assert_int_equal(a->status, 200);
+    for (uint32_t i = 0; i < PIECES; i++) {
+        for (size_t k = 0; k < PIECE_BYTES && i % 5 != 3; k++) {
+            assert_int_equal(a->body[at++], 'a' + (int)(i % 26));
+        }
+    }
+    assert_int_equal(a->body_len, at);
+}
+
+static void pieces__made_one_by_one__come_whole_and_the_connection_lives_on(void **state)
+{
+    (void)state;
+    struct http_client c[2];
+    struct http_answer a;
+    rig_start(2, 16, 60000);
+    assert_int_equal(http_client_open(&c[0], rig.port), 0);
+    assert_int_equal(http_client_open(&c[1], rig.port), 0);
+    for (int i = 0; i < 4; i++) {
+        assert_true(http_client_send_text(&c[0], "GET /pieces HTTP/1.1\r\nHost: t\r\n\r\n"));
+        assert_true(http_client_send_text(&c[1], "GET /pieces HTTP/1.1\r\nHost: t\r\n\r\n"));
+        http_client_read(&c[0], false, &a);
+        expect_pieces(&a);
+        http_answer_free(&a);
+        http_client_read(&c[1], false, &a);
+        expect_pieces(&a);
+        http_answer_free(&a);
+        expect_alive(&c[0]);
+    }
+    assert_true(http_client_send_text(&c[0], "HEAD /pieces HTTP/1.1\r\nHost: t\r\n\r\n"));
+    http_client_read(&c[0], true, &a);
+    assert_int_equal(a.status, 200);
+    http_answer_free(&a);
+    assert_true(http_client_closed(&c[0]));
+    http_client_close(&c[0]);
+    http_client_close(&c[1]);
+}
+
+/* Without chunks the end of the connection is the end of the answer. */
+static void pieces__http_1_0__end_with_the_connection(void **state)
+{
+    (void)state;
+    struct http_client c;
+    size_t got = 0;
+    ssize_t n = 0;
+    static char bytes[65536];
+    rig_start(1, 16, 60000);
+    assert_int_equal(http_client_open(&c, rig.port), 0);
+    assert_true(http_client_send_text(&c, "GET /pieces HTTP/1.0\r\nHost: t\r\n\r\n"));
+    while ((n = recv(c.fd, bytes, sizeof bytes, 0)) > 0) {
+        got += (size_t)n;
+    }
+    assert_int_equal(n, 0);
+    assert_in_range(got, PIECES * 4 / 5 * PIECE_BYTES, PIECES * 4 / 5 * PIECE_BYTES + 1000);
+    http_client_close(&c);
+}
+
+/* Nobody may take a part for the whole: the last chunk does not come. */
+static void pieces__broken_in_the_middle__are_cut(void **state)
+{
+    (void)state;
+    struct http_client c;
+    struct http_answer a;
+    rig_start(1, 16, 60000);
+    assert_int_equal(http_client_open(&c, rig.port), 0);
+    assert_true(http_client_send_text(&c, "GET /pieces-broken HTTP/1.1\r\nHost: t\r\n\r\n"));
+    http_client_read(&c, false, &a);
+    assert_int_equal(a.status, 0); /* ended before its end */
+    assert_non_null(a.head);
+    http_answer_free(&a);
+    assert_true(http_client_closed(&c));
+    http_client_close(&c);
+}
+
+/* Who takes nothing of its answer is cut off, and holds up nobody else; so with an answer that came at once. */
+static void pieces__reader_stands_still__is_cut_off(void **state)
+{
+    (void)state;
+    struct http_client c;
+    struct http_stats stats = {0};
+    write_timeout_ms = 300;
+    rig_start(1, 16, 60000);
+    assert_int_equal(http_client_open(&c, rig.port), 0);
+    assert_true(http_client_send_text(&c, "GET /pieces-endless HTTP/1.1\r\nHost: t\r\n\r\n"));
+    assert_true(wait_for(&rig.completes, 1));
+    struct http_client other;
+    assert_int_equal(http_client_open(&other, rig.port), 0);
+    expect_alive(&other);
+    assert_true(wait_for(&rig.ends, 2));
+    http_stats_read(rig.server, &stats);
+    assert_int_equal(stats.connections_late, 1);
+    expect_alive(&other);
+    http_client_close(&c);
+    http_client_close(&other);
+}
+
+static void pieces__client_gone_or_server_stops__nothing_hangs(void **state)
+{
+    (void)state;
+    struct http_client c[2];
+    rig_start(1, 16, 60000);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(http_client_open(&c[i], rig.port), 0);
+        assert_true(
+            http_client_send_text(&c[i], "GET /pieces-endless HTTP/1.1\r\nHost: t\r\n\r\n"));
+    }
+    assert_true(wait_for(&rig.completes, 2));
     http_client_close(&c[0]);
     assert_true(wait_for(&rig.ends, 1));
     assert_true(http_stop(rig.server, 50)); /* the other one does not go on */
@@ -1170,6 +1351,11 @@ static const struct CMUnitTest tests[] = {
     CASE(stream__held_piece_by_piece__comes_whole_and_one_at_a_time),
     CASE(stream__refused_in_the_middle__is_answered_and_cut),
     CASE(stream__client_gone_or_server_stops__nothing_hangs),
+    CASE(pieces__made_one_by_one__come_whole_and_the_connection_lives_on),
+    CASE(pieces__http_1_0__end_with_the_connection),
+    CASE(pieces__broken_in_the_middle__are_cut),
+    CASE(pieces__reader_stands_still__is_cut_off),
+    CASE(pieces__client_gone_or_server_stops__nothing_hangs),
     CASE(hostile__heads_and_lengths__leave_the_server_well),
     CASE(hostile__headers_larger_than_the_pool__are_refused),
     CASE(slow_client__half_a_request__is_closed_after_the_timeout),
