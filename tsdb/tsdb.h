@@ -202,6 +202,12 @@ enum tsdb_status tsdb_series_read(struct tsdb_querier *q, tsdb_series_ref ref,
                                   struct tsdb_time_range range, struct tsdb_arena *arena,
                                   struct tsdb_columns *out, struct tsdb_error *err) TSDB_WUR;
 
+/* The same of the newest sample alone, for who wants no other: mostly told without reading any. Where it
+ * is not, all of the range comes. */
+enum tsdb_status tsdb_series_newest(struct tsdb_querier *q, tsdb_series_ref ref,
+                                    struct tsdb_time_range range, struct tsdb_arena *arena,
+                                    struct tsdb_columns *out, struct tsdb_error *err) TSDB_WUR;
+
 /* Distinct label names / values / label sets, sorted bytewise, of series that match ANY of the
  * selectors (each a conjunction of matchers; no selectors = all series). The time range may be
  * taken coarsely (a superset is allowed: names and values without selectors are all that the blocks

@@ -292,6 +292,10 @@ static enum tsdb_status vector_build(struct exec *x, const struct query_expr *e,
     v->op.unique = true;
     v->value = value;
     v->read = value == VECTOR_VALUE ? select_reader(x) : select_read;
+    /* The newest sample is told without its start timestamp. */
+    if (grid->count == 1 && !smooth && v->read == select_read && value != VECTOR_START) {
+        v->read = select_newest;
+    }
     v->inside = x->tally.in_subquery > 0;
     v->fixed = exec_at_ms(x, &e->u.vector.shift, &v->at_ms);
     enum tsdb_status status = vector_memory(v, x);

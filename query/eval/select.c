@@ -283,20 +283,38 @@ void select_ahead(const struct exec *x, const struct query_series_set *set, uint
     }
 }
 
+/* Samples have come in, or not. */
+static enum tsdb_status samples_came(struct exec *x, enum tsdb_status status,
+                                     const struct tsdb_columns *c)
+{
+    if (status == TSDB_OK) {
+        x->samples_read += c->count;
+        for (struct query_plan *p = x->plan; p; p = p->parent) {
+            p->samples += c->count;
+        }
+    }
+    return exec_stopped(x, status);
+}
+
 enum tsdb_status select_read(struct exec *x, uint32_t ref, int64_t min_ms, int64_t max_ms,
                              struct tsdb_arena *scratch, struct tsdb_columns *out)
 {
     const struct tsdb_time_range range = {min_ms, max_ms};
     tsdb_arena_reset(scratch);
-    enum tsdb_status status =
-        x->source->ops->read(x->source->ctx, ref, range, scratch, out, x->err);
-    if (status == TSDB_OK) {
-        x->samples_read += out->count;
-        for (struct query_plan *p = x->plan; p; p = p->parent) {
-            p->samples += out->count;
-        }
+    return samples_came(x, x->source->ops->read(x->source->ctx, ref, range, scratch, out, x->err),
+                        out);
+}
+
+enum tsdb_status select_newest(struct exec *x, uint32_t ref, int64_t min_ms, int64_t max_ms,
+                               struct tsdb_arena *scratch, struct tsdb_columns *out)
+{
+    const struct tsdb_time_range range = {min_ms, max_ms};
+    const struct query_source_ops *ops = x->source->ops;
+    if (!ops->newest) {
+        return select_read(x, ref, min_ms, max_ms, scratch, out);
     }
-    return exec_stopped(x, status);
+    tsdb_arena_reset(scratch);
+    return samples_came(x, ops->newest(x->source->ctx, ref, range, scratch, out, x->err), out);
 }
 
 /* The histograms of a series, in an array that may be changed. */

@@ -39,6 +39,8 @@ typedef enum tsdb_status select_read_fn(struct exec *x, uint32_t ref, int64_t mi
                                         int64_t max_ms, struct tsdb_arena *scratch,
                                         struct tsdb_columns *out);
 select_read_fn select_read;
+/* The newest one, perhaps with others before it. */
+select_read_fn select_newest;
 /* How a selector that is built now reads. Under histogram_count and the like Prometheus leaves the
  * buckets out and tells resets while it reads, so that notes about contradicting resets appear that
  * do not elsewhere: there every histogram that does not know is told whether it is a reset after

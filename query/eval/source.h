@@ -26,6 +26,10 @@ struct query_source_ops {
     enum tsdb_status (*read)(void *ctx, uint32_t ref, struct tsdb_time_range range,
                              struct tsdb_arena *arena, struct tsdb_columns *out,
                              struct tsdb_error *err);
+    /* The same of the newest sample alone, or all of the range: whatever is cheaper. NULL: read. */
+    enum tsdb_status (*newest)(void *ctx, uint32_t ref, struct tsdb_time_range range,
+                               struct tsdb_arena *arena, struct tsdb_columns *out,
+                               struct tsdb_error *err);
     /* refs[0] is read next, the others follow. NULL: nothing is gained by knowing. */
     void (*read_ahead)(void *ctx, const uint32_t *refs, uint32_t count);
     void (*close)(void *ctx); /* also without open */

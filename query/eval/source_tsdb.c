@@ -36,6 +36,14 @@ static enum tsdb_status source_read(void *ctx, uint32_t ref, struct tsdb_time_ra
     return tsdb_series_read(s->querier, ref, range, arena, out, err);
 }
 
+static enum tsdb_status source_newest(void *ctx, uint32_t ref, struct tsdb_time_range range,
+                                      struct tsdb_arena *arena, struct tsdb_columns *out,
+                                      struct tsdb_error *err)
+{
+    struct query_source_tsdb *s = ctx;
+    return tsdb_series_newest(s->querier, ref, range, arena, out, err);
+}
+
 static void source_read_ahead(void *ctx, const uint32_t *refs, uint32_t count)
 {
     const struct query_source_tsdb *s = ctx;
@@ -57,6 +65,7 @@ struct query_source query_source_tsdb(struct query_source_tsdb *s, struct tsdb *
         .select = source_select,
         .labels = source_labels,
         .read = source_read,
+        .newest = source_newest,
         .read_ahead = source_read_ahead,
         .close = source_close,
         .concurrent = true,

@@ -538,6 +538,27 @@ enum tsdb_status blocks_may_have(const struct view *v, const struct live_block *
     return status;
 }
 
+enum tsdb_status blocks_newest(const struct view *v, const struct live_block *l, uint32_t id,
+                               struct tsdb_time_range range, struct tsdb_arena *scratch,
+                               enum blocks_newest *out, struct block_chunk *out_chunk,
+                               struct tsdb_error *err)
+{
+    struct block_chunk *chunks = NULL;
+    struct tombstone_cuts cuts;
+    uint32_t n = 0;
+    enum tsdb_status status = chunks_in(v, l, id, range, scratch, &chunks, &n, &cuts, err);
+    if (status != TSDB_OK || n == 0) {
+        *out = BLOCKS_NEWEST_NONE;
+        return status;
+    }
+    const struct block_chunk *last = &chunks[n - 1]; /* their times rise */
+    bool known =
+        cuts.count == 0 && last->kind == TSDB_SAMPLE_FLOAT && last->summary.max_ms <= range.max_ms;
+    *out = known ? BLOCKS_NEWEST_LAST : BLOCKS_NEWEST_UNSURE;
+    *out_chunk = *last;
+    return TSDB_OK;
+}
+
 enum tsdb_status blocks_read(struct blocks *b, const struct view *v, const struct live_block *l,
                              uint32_t id, struct tsdb_time_range range, struct piece_list *out,
                              struct tsdb_error *err)

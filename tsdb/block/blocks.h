@@ -113,6 +113,17 @@ enum tsdb_status blocks_read(struct blocks *b, const struct view *v, const struc
 enum tsdb_status blocks_may_have(const struct view *v, const struct live_block *l, uint32_t id,
                                  struct tsdb_time_range range, struct tsdb_arena *scratch,
                                  bool *out, struct tsdb_error *err) TSDB_WUR;
+/* The newest sample of the series in the range, by the headers of its chunks. As blocks_may_have. */
+enum blocks_newest {
+    BLOCKS_NEWEST_NONE,
+    BLOCKS_NEWEST_LAST, /* a float, the last of the chunk *out_chunk */
+    BLOCKS_NEWEST_UNSURE, /* only the samples tell: of a chunk that goes on, has something hidden, or holds
+                             histograms */
+};
+enum tsdb_status blocks_newest(const struct view *v, const struct live_block *l, uint32_t id,
+                               struct tsdb_time_range range, struct tsdb_arena *scratch,
+                               enum blocks_newest *out, struct block_chunk *out_chunk,
+                               struct tsdb_error *err) TSDB_WUR;
 /* Does the block, does any block of the view overlap the range? */
 bool blocks_overlaps(const struct live_block *l, struct tsdb_time_range range);
 bool blocks_overlap(const struct view *v, struct tsdb_time_range range);

@@ -181,7 +181,9 @@ static bool add_string(void *arg, const char *s, uint32_t len)
 static bool want_string(void *arg, const char *s, uint32_t len)
 {
     struct label_query *lq = arg;
-    return living_turn(&lq->living) && strings_want(&lq->strings, s, len);
+    /* Of what is in the answer already no series need be asked. */
+    return living_turn(&lq->living) && strings_want(&lq->strings, s, len) &&
+           !strings_has(&lq->strings, s, len);
 }
 
 /* Without selectors: ask the indexes for their strings; of series only the head's are looked at, and

@@ -1,6 +1,7 @@
 /* What queriers share: the querier, and selectors compiled to local ids.
  *
  *   querier.c        open and close; a series' labels and samples, blocks and head merged
+ *   newest.c         its newest sample
  *   read_ahead.c     the memory of the series that are read next
  *   select.c         selectors to series: sets of refs, lists of label sets
  *   join.c           the series of blocks, and which of the head's they are

@@ -175,6 +175,11 @@ struct head_pieces {
  * Under a guard. */
 bool head_may_have(const struct head_partition *p, uint32_t local, struct tsdb_time_range range,
                    uint64_t view);
+/* The newest sample of a series, where that is known without reading any: it lies in an open chunk of
+ * plain floats (no start timestamp), and the owner is not just changing it. False: head_read knows. Under
+ * a guard. */
+bool head_newest_float(const struct head_partition *p, uint32_t local, int64_t *out_ms,
+                       uint64_t *out_bits);
 /* All pieces of a series, sealed ones first, in order; into arena memory. Under a guard. */
 enum tsdb_status head_pieces(const struct head_partition *p, uint32_t local, uint64_t view,
                              struct tsdb_arena *arena, struct head_pieces *out) TSDB_WUR;

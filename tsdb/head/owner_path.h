@@ -69,7 +69,7 @@ struct head_tail {
 #define HEAD_TAIL_STREAM 8u
 enum {
     HEAD_STREAM_FIRST_T,
-    HEAD_STREAM_LAST_VALUE, /* near the header, because an append waits for both */
+    HEAD_STREAM_LAST_VALUE, /* near the header, because an append waits for both; head_stream_last */
     HEAD_STREAM_FIRST_VALUE,
     HEAD_STREAM_TOKENS
 };
@@ -94,7 +94,9 @@ struct head_series {
     uint32_t ooo_seq;
     bool stream;   /* there is a tail, and it is one */
     uint8_t flags; /* HEAD_SERIES_* */
-    uint16_t reserved;
+    /* Set while the owner changes tail, newest time and the chunks of the list: see head_change_begin. */
+    _Atomic(bool) changing;
+    uint8_t reserved;
     uint32_t window_left_ms; /* from last_t_ms to the end of its window, or less */
 };
 #define HEAD_TAIL_COUNT_SHIFT     44u
@@ -162,7 +164,35 @@ static inline int64_t head_last_ms(const struct head_series *s)
 }
 static inline void head_last_ms_set(struct head_series *s, int64_t t_ms)
 {
-    atomic_store_explicit(&s->last_t_ms, t_ms, memory_order_relaxed);
+    /* Release: partner is the load in head_newest_float. */
+    atomic_store_explicit(&s->last_t_ms, t_ms, memory_order_release);
+}
+/* The newest value of a stream. */
+static inline void head_stream_last_set(struct head_tail *t, uint64_t bits)
+{
+    /* Release: partner is the load in head_newest_float. */
+    __atomic_store_n(&t->data[HEAD_STREAM_LAST_VALUE], bits, __ATOMIC_RELEASE);
+}
+
+/* What the owner does between the two, readers may see half of: newest time and value before the word that
+ * publishes them, a chunk in the list before its tail has left. A reader who loads the word, then what it
+ * wants, then finds `changing` not set and the word still the same, has seen what was there with that word:
+ * had the owner begun, whatever the reader saw of it (stored with release) would show `changing`; had he
+ * ended, the word would be another one, and under the reader's guard no word comes again. */
+static inline void head_change_begin(struct head_series *s)
+{
+    atomic_store_explicit(&s->changing, true, memory_order_relaxed);
+}
+static inline void head_change_end(struct head_series *s)
+{
+    /* Release: partner is the load in head_unchanged. */
+    atomic_store_explicit(&s->changing, false, memory_order_release);
+}
+/* Is the open tail still the one of the word, and what was loaded after it the word's? */
+static inline bool head_unchanged(const struct head_series *s, uint64_t word)
+{
+    return !atomic_load_explicit(&s->changing, memory_order_acquire) &&
+           atomic_load_explicit(&s->tail, memory_order_relaxed) == word;
 }
 
 static inline void head_hot_prefetch(const struct head_series *s)
@@ -217,18 +247,21 @@ static inline bool head_append_fast(struct head_front *f, struct head_series *s,
     if (bits != base_bits) {
         out->value = value_pack(bits, true, base_bits);
     }
+    head_change_begin(s);
     if (ahead == t->pace_ms && bits == base_bits) {
         t->run++; /* of at most TSDB_HEAD_CHUNK_SAMPLES_MAX samples */
     } else {
         bool failed = false; /* head_append will find the same */
         next = head_stream_put(word, (uint32_t)ahead, bits, out->value, &failed);
         if (TSDB_UNLIKELY(next == 0)) {
+            head_change_end(s);
             return false;
         }
     }
     head_last_ms_set(s, t_ms);
     /* Release: partner is the load of tail in head/read.c. */
     atomic_store_explicit(&s->tail, next, memory_order_release);
+    head_change_end(s);
     s->window_left_ms -= (uint32_t)ahead;
     if (TSDB_UNLIKELY(head_word_tail(next) != t)) {
         head_stream_retire(f, t);

@@ -43,7 +43,8 @@ void head_snapshot_take(const struct head_series *s, struct head_snapshot *sn)
     if (sn->list) {
         sn->list_count = atomic_load_explicit(&sn->list->count, memory_order_acquire);
     }
-    if (sn->tail && is_sealed(sn, sn->tail, sn->tail_count)) {
+    /* Nearly always it has not changed, and no chunk need be looked at. */
+    if (sn->tail && !head_unchanged(s, word) && is_sealed(sn, sn->tail, sn->tail_count)) {
         sn->tail = NULL;
     }
     TSDB_ASSERT(!sn->tail || sn->tail_count > 0);
@@ -186,6 +187,26 @@ bool head_may_have(const struct head_partition *p, uint32_t local, struct tsdb_t
         }
     }
     return sn.ooo && late_meets(sn.ooo, sn.ooo_count, range);
+}
+
+bool head_newest_float(const struct head_partition *p, uint32_t local, int64_t *out_ms,
+                       uint64_t *out_bits)
+{
+    const struct head_series *s = head_hot(p, local);
+    uint64_t word = atomic_load_explicit(&s->tail, memory_order_acquire);
+    struct head_tail *t = head_word_tail(word);
+    if (!t || !head_tail_is_stream(t)) {
+        return false;
+    }
+    /* Acquire, both: partners are the releases of those who set them; see head_change_begin. */
+    uint64_t bits = __atomic_load_n(&t->data[HEAD_STREAM_LAST_VALUE], __ATOMIC_ACQUIRE);
+    int64_t t_ms = atomic_load_explicit(&s->last_t_ms, memory_order_acquire);
+    if (!head_unchanged(s, word)) {
+        return false;
+    }
+    *out_ms = t_ms;
+    *out_bits = bits;
+    return true;
 }
 
 enum tsdb_status head_pieces(const struct head_partition *p, uint32_t local, uint64_t view,

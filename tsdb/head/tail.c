@@ -213,7 +213,7 @@ static struct sample_stream_end stream_end(const struct head_tail *t)
 
 static void stream_end_set(struct head_tail *t, const struct sample_stream_end *end)
 {
-    t->data[HEAD_STREAM_LAST_VALUE] = end->value;
+    head_stream_last_set(t, end->value);
     t->pace_ms = end->pace_ms;
     t->run = (uint16_t)end->run;
     t->off_ms = end->off_ms;
@@ -373,12 +373,14 @@ bool head_series_seal_tail(struct head_partition *p, struct head_series *s, uint
     if (word == 0) {
         return true;
     }
-    if (!tail_to_list(p, s, local, word)) {
-        return false;
+    head_change_begin(s);
+    bool done = tail_to_list(p, s, local, word);
+    if (done) {
+        s->stream = false;
+        atomic_store_explicit(&s->tail, 0, memory_order_release); /* partner: head/read.c */
     }
-    s->stream = false;
-    atomic_store_explicit(&s->tail, 0, memory_order_release); /* partner: head/read.c */
-    return true;
+    head_change_end(s);
+    return done;
 }
 
 /* One more sample for a stream; seals it if it may not grow. */
@@ -442,10 +444,12 @@ bool head_append_in_order(struct head_partition *p, struct head_series *s, uint3
     uint32_t starts = x->start_ms != 0 ? HEAD_TAIL_STARTS : 0;
     uint64_t word = atomic_load_explicit(&s->tail, memory_order_relaxed);
     TSDB_ASSERT(!(s->flags & HEAD_SERIES_HAS_SAMPLES) || head_last_ms(s) < x->t_ms);
+    head_change_begin(s);
     bool done = !word || tail_ends(p, word, kind, starts, x->t_ms)
                     ? tail_begin(p, s, local, word, kind, starts, x)
                 : head_tail_is_stream(head_word_tail(word)) ? stream_append(p, s, local, word, x)
                                                             : columns_append(p, s, word, x);
+    head_change_end(s);
     if (!done) {
         return false;
     }

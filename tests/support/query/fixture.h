@@ -315,8 +315,12 @@ static inline enum tsdb_status query_fixture_eval(struct query_fixture *f, const
                                                   const struct query_params *params,
                                                   struct query_result *out, struct tsdb_error *err)
 {
-    static const struct query_source_ops ops = {qf_open, qf_select, qf_labels, qf_read,
-                                                NULL,    qf_close,  true};
+    static const struct query_source_ops ops = {.open = qf_open,
+                                                .select = qf_select,
+                                                .labels = qf_labels,
+                                                .read = qf_read,
+                                                .close = qf_close,
+                                                .concurrent = true};
     const struct query_source source = {&ops, f};
     struct query_expr *e;
     tsdb_arena_reset(&f->result);

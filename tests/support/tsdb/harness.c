@@ -252,6 +252,29 @@ tsdb_series_ref hx_select(struct tsdb_querier *q, uint32_t series)
     return set.refs[0];
 }
 
+/* What tsdb_series_newest says of the samples up to the k-th is the k-th; behind it, none before the next,
+ * unless it has come meanwhile. */
+static void hx_newest_check(struct tsdb_querier *q, tsdb_series_ref ref,
+                            const struct tsdb_columns *c, uint32_t k, struct tsdb_arena *arena)
+{
+    struct tsdb_columns newest;
+    const struct tsdb_time_range until = {TSDB_TIME_ALL.min_ms, c->t_ms[k]};
+    const struct tsdb_time_range gap = {c->t_ms[k] + 1,
+                                        k + 1 < c->count ? c->t_ms[k + 1] - 1 : c->t_ms[k]};
+    struct tsdb_columns now;
+    if (tsdb_series_newest(q, ref, until, arena, &newest, NULL) == TSDB_OK) {
+        uint32_t last = newest.count - 1;
+        TSDB_ASSERT(newest.count > 0 && newest.t_ms[last] == c->t_ms[k]);
+        TSDB_ASSERT((newest.kind ? newest.kind[last] : 0) == (c->kind ? c->kind[k] : 0));
+        TSDB_ASSERT((c->kind && c->kind[k]) || newest.bits[last] == c->bits[k]);
+    }
+    if (gap.min_ms <= gap.max_ms &&
+        tsdb_series_newest(q, ref, gap, arena, &newest, NULL) == TSDB_OK &&
+        tsdb_series_read(q, ref, gap, arena, &now, NULL) == TSDB_OK) {
+        TSDB_ASSERT(newest.count <= now.count);
+    }
+}
+
 static enum tsdb_status hx_visit_series(struct tsdb_querier *q, tsdb_series_ref ref,
                                         struct tsdb_arena *arena, hx_found_fn fn, void *arg,
                                         struct tsdb_error *err)
@@ -271,6 +294,10 @@ static enum tsdb_status hx_visit_series(struct tsdb_querier *q, tsdb_series_ref 
         const struct tsdb_histogram *hist =
             kind == TSDB_SAMPLE_FLOAT ? NULL : &c.histograms[c.bits[i]];
         fn(arg, series, c.t_ms[i], c.start_ms ? c.start_ms[i] : 0, kind, c.bits[i], hist);
+    }
+    for (uint32_t k = 0; k < c.count; k += TSDB_MAX(c.count / 3, 1u)) {
+        hx_newest_check(q, ref, &c, k, arena);
+        hx_newest_check(q, ref, &c, c.count - 1 - k, arena);
     }
     return TSDB_OK;
 }

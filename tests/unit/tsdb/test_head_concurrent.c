@@ -50,7 +50,7 @@ struct shared {
 struct reader {
     struct shared *shared;
     uint64_t seed;
-    uint64_t reads, wrong_value, not_rising, gap, missing;
+    uint64_t reads, newest, wrong_value, not_rising, gap, missing;
 };
 
 static bool append_round(struct shared *sh, uint32_t s, uint32_t i)
@@ -139,6 +139,19 @@ static void check_columns(struct reader *r, uint32_t s, uint32_t done, const str
     }
 }
 
+/* At least as new as the read just before it, which began when `done` rounds were finished. */
+static void check_newest(struct reader *r, uint32_t s, uint32_t done)
+{
+    int64_t t = 0;
+    uint64_t bits = 0;
+    if (!head_newest_float(r->shared->head, s, &t, &bits)) {
+        return;
+    }
+    r->newest++;
+    r->wrong_value += is_late(t) || bits != value_of(s, t);
+    r->missing += t < time_of(done);
+}
+
 static void *read_on(void *arg)
 {
     struct reader *r = arg;
@@ -155,6 +168,7 @@ static void *read_on(void *arg)
         tsdb_epoch_enter(sh->epoch, &guard);
         enum tsdb_status status =
             head_read(sh->head, s, TSDB_TIME_ALL, HEAD_VIEW_NONE, &arena, &c, NULL);
+        check_newest(r, s, done);
         tsdb_epoch_exit(sh->epoch, &guard);
         r->wrong_value += status != TSDB_OK;
         check_columns(r, s, done, &c);
@@ -198,6 +212,7 @@ static void run(struct plan plan)
         assert_int_equal(readers[i].not_rising, 0);
         assert_int_equal(readers[i].gap, 0);
         assert_int_equal(readers[i].missing, 0);
+        assert_true(plan.alternate || readers[i].newest > 0);
     }
     struct tsdb_error err = {0};
     assert_ok_err(head_validate(sh.head, &err), &err);
