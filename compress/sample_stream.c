@@ -86,6 +86,7 @@ struct decoder {
     uint64_t pace_ms;
     uint64_t t_ms; /* of the last sample, in arithmetic that wraps */
     uint64_t value;
+    struct value_whole whole; /* of the value */
 };
 
 /* `n` little-endian bytes. */
@@ -107,10 +108,15 @@ static inline uint8_t next_byte(struct decoder *d)
     return *d->p++;
 }
 
-/* An integer below 2^53 and another one so that their sum is, too: adding doubles is exact. */
-static inline uint64_t add_whole(uint64_t base_bits, uint64_t zigzag)
+/* To an integer below 2^53, which the value is, another one so that their sum is, too. From one to the next
+ * only the sum has to be waited for. */
+static inline void add_whole(struct decoder *d, uint64_t zigzag)
 {
-    return tsdb_double_bits(tsdb_bits_double(base_bits) + (double)tsdb_unzigzag(zigzag));
+    if (TSDB_UNLIKELY(d->whole.scale != VALUE_SCALE_ONE)) {
+        d->whole = (struct value_whole){(int64_t)tsdb_bits_double(d->value), VALUE_SCALE_ONE};
+    }
+    d->whole.whole += tsdb_unzigzag(zigzag);
+    d->value = tsdb_double_bits((double)d->whole.whole);
 }
 
 /* The value of a token whose last control this is. The forms that most samples have are read here,
@@ -118,7 +124,7 @@ static inline uint64_t add_whole(uint64_t base_bits, uint64_t zigzag)
 static inline void get_value(struct decoder *d, uint8_t control)
 {
     if (TSDB_LIKELY(control > CONTROL_STEP_0)) {
-        d->value = add_whole(d->value, (uint64_t)control - CONTROL_STEP_0);
+        add_whole(d, (uint64_t)control - CONTROL_STEP_0);
         return;
     }
     uint32_t bytes = value_pack_bytes(control);
@@ -127,10 +133,11 @@ static inline void get_value(struct decoder *d, uint8_t control)
     d->p += bytes;
     if (control >= VALUE_PACK_XOR && control < VALUE_PACK_XOR_F32) {
         d->value ^= packed & ((UINT64_C(1) << (8 * bytes)) - 1);
+        d->whole.scale = VALUE_SCALE_UNKNOWN;
     } else if (control >= VALUE_PACK_INT_DELTA && control < VALUE_PACK_INT_RAW) {
-        d->value = add_whole(d->value, packed & ((UINT64_C(1) << (8 * bytes)) - 1));
+        add_whole(d, packed & ((UINT64_C(1) << (8 * bytes)) - 1));
     } else {
-        d->value = value_unpack(control, packed, d->value);
+        d->value = value_unpack_next(control, packed, d->value, &d->whole);
     }
 }
 
@@ -166,7 +173,7 @@ void sample_stream_decode(const uint8_t *src, uint32_t len, uint32_t count, int6
                           uint64_t *value)
 {
     TSDB_ASSERT(count > 0);
-    struct decoder d = {src, src + len, 0, (uint64_t)t_ms[0], value[0]};
+    struct decoder d = {.p = src, .end = src + len, .t_ms = (uint64_t)t_ms[0], .value = value[0]};
     uint32_t i = 1;
     while (d.p < d.end) {
         uint8_t control = *d.p++;

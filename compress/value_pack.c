@@ -188,19 +188,32 @@ bool value_pack_needs_base(uint32_t mode)
            (mode >= VALUE_PACK_XOR && mode < VALUE_PACK_RAW_TOP);
 }
 
-static uint64_t unpack_dec(uint32_t mode, uint64_t packed, uint64_t base_bits)
+static uint64_t unpack_dec(uint32_t mode, uint64_t packed, uint64_t base_bits,
+                           struct value_whole *w)
 {
     uint32_t k = (mode - VALUE_PACK_DEC) / 8;
     int64_t base = 0;
-    /* Whoever packed against the base has found that it is that integer, to the last bit. */
-    if (value_pack_needs_base(mode) &&
-        !nearest(tsdb_bits_double(base_bits) * dec_scale[k], &base)) {
-        base = 0;
+    if (value_pack_needs_base(mode)) {
+        /* Whoever packed against the base has found that it is that integer, to the last bit. */
+        bool known = w->scale == VALUE_SCALE_ONE + 1 + k;
+        if (known) {
+            base = w->whole;
+        } else if (!nearest(tsdb_bits_double(base_bits) * dec_scale[k], &base)) {
+            base = 0;
+        }
     }
-    return tsdb_double_bits((double)(base + tsdb_unzigzag(packed)) / dec_scale[k]);
+    *w = (struct value_whole){base + tsdb_unzigzag(packed), VALUE_SCALE_ONE + 1 + k};
+    return tsdb_double_bits((double)w->whole / dec_scale[k]);
 }
 
 uint64_t value_unpack(uint32_t mode, uint64_t packed, uint64_t base_bits)
+{
+    struct value_whole unknown = {0, VALUE_SCALE_UNKNOWN};
+    return value_unpack_next(mode, packed, base_bits, &unknown);
+}
+
+uint64_t value_unpack_next(uint32_t mode, uint64_t packed, uint64_t base_bits,
+                           struct value_whole *w)
 {
     TSDB_ASSERT(mode < VALUE_PACK_MODE_COUNT);
     uint32_t n = mode_bytes[mode];
@@ -208,6 +221,10 @@ uint64_t value_unpack(uint32_t mode, uint64_t packed, uint64_t base_bits)
     if (mode == VALUE_PACK_SAME) {
         return base_bits;
     }
+    if (mode >= VALUE_PACK_DEC) {
+        return unpack_dec(mode, packed, base_bits, w);
+    }
+    w->scale = VALUE_SCALE_UNKNOWN;
     if (mode == VALUE_PACK_STALE) {
         return STALE_BITS;
     }
@@ -227,8 +244,5 @@ uint64_t value_unpack(uint32_t mode, uint64_t packed, uint64_t base_bits)
     if (mode < VALUE_PACK_RAW_TOP) {
         return base_bits ^ (packed << 24);
     }
-    if (mode < VALUE_PACK_DEC) {
-        return packed << (64 - 8 * n);
-    }
-    return unpack_dec(mode, packed, base_bits);
+    return packed << (64 - 8 * n);
 }

@@ -61,4 +61,18 @@ bool value_pack_needs_base(uint32_t mode);
  * `packed` and any base give some value, never undefined behaviour. */
 uint64_t value_unpack(uint32_t mode, uint64_t packed, uint64_t base_bits);
 
+/* The integer that a value is, or is a power of ten of, as the one before left it: values of a series that
+ * are unpacked one against the other need not find it again each time, which takes longer than all else. */
+struct value_whole {
+    int64_t whole;
+    uint32_t scale; /* enum value_scale, or that of decimals */
+};
+enum value_scale {
+    VALUE_SCALE_UNKNOWN = 0, /* look at the value */
+    VALUE_SCALE_ONE          /* it is `whole` */
+};
+/* The same as value_unpack; *w is of the base, then of the result. */
+uint64_t value_unpack_next(uint32_t mode, uint64_t packed, uint64_t base_bits,
+                           struct value_whole *w);
+
 #endif
