@@ -32,12 +32,12 @@ static struct newest newest_of_head(struct tsdb_querier *q, tsdb_series_ref ref,
     return n;
 }
 
-static enum tsdb_status newest_of_blocks(struct tsdb_querier *q, tsdb_series_ref ref,
+/* p: the first of the series' pairs. */
+static enum tsdb_status newest_of_blocks(struct tsdb_querier *q, const struct join_pair *p,
                                          struct tsdb_time_range range, struct tsdb_arena *arena,
                                          struct newest *n, struct tsdb_error *err)
 {
     enum tsdb_status status = TSDB_OK;
-    const struct join_pair *p = join_first(&q->join, ref);
     *n = (struct newest){0};
     for (; p && status == TSDB_OK && !n->unsure; p = join_next(&q->join, p)) {
         struct block_chunk last;
@@ -75,11 +75,12 @@ enum tsdb_status tsdb_series_newest(struct tsdb_querier *q, tsdb_series_ref ref,
                                     struct tsdb_columns *out, struct tsdb_error *err)
 {
     struct newest n = newest_of_head(q, ref, range);
-    if (!n.unsure && join_first(&q->join, ref)) {
+    const struct join_pair *pairs = n.unsure ? NULL : join_first(&q->join, ref);
+    if (pairs) {
         /* Of two samples at one time the first written counts, which is the block's. */
         const struct newest head = n;
         const struct tsdb_time_range rest = {head.any ? head.t_ms : range.min_ms, range.max_ms};
-        enum tsdb_status status = newest_of_blocks(q, ref, rest, arena, &n, err);
+        enum tsdb_status status = newest_of_blocks(q, pairs, rest, arena, &n, err);
         if (status != TSDB_OK) {
             return status;
         }
