@@ -19,7 +19,8 @@ enum tsdb_lock_rank {
     TSDB_RANK_SERVER_WATCH,
     TSDB_RANK_SERVER_EXCHANGES,
     TSDB_RANK_QUERY_GATE,
-    TSDB_RANK_QUERY_CREW, /* what the helpers of queries have to do: query/crew.h */
+    TSDB_RANK_QUERY_CREW,  /* what the helpers of queries have to do: query/crew.h */
+    TSDB_RANK_QUERY_CACHE, /* which answers are kept: query/cache/table.h */
     TSDB_RANK_INGEST_POOL,
     TSDB_RANK_TSDB_BLOCKS, /* flush, compaction, retention of blocks: one at a time */
     TSDB_RANK_TSDB_ADMIN,  /* checkpoint, close, snapshot: one at a time */

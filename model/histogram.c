@@ -656,3 +656,40 @@ enum tsdb_status tsdb_histogram_decode(const uint8_t *src, size_t len, struct ts
     *out = h;
     return TSDB_OK;
 }
+
+/* ---- copies ---- */
+
+static const void *array_dup(struct tsdb_arena *arena, const void *items, size_t count,
+                             size_t bytes_each, bool *ok)
+{
+    if (count == 0 || !items) {
+        return NULL;
+    }
+    void *copy = tsdb_arena_alloc_array(arena, count, bytes_each, 8);
+    if (!copy) {
+        *ok = false;
+        return NULL;
+    }
+    memcpy(copy, items, count * bytes_each);
+    return copy;
+}
+#define ARRAY_DUP(items, count) array_dup(arena, h->items, h->count, sizeof *h->items, &ok)
+
+const struct tsdb_histogram *tsdb_histogram_dup(const struct tsdb_histogram *h,
+                                                struct tsdb_arena *arena)
+{
+    struct tsdb_histogram *c = TSDB_ARENA_NEW(arena, struct tsdb_histogram);
+    bool ok = c != NULL;
+    if (!ok) {
+        return NULL;
+    }
+    *c = *h;
+    c->positive_spans = ARRAY_DUP(positive_spans, positive_span_count);
+    c->negative_spans = ARRAY_DUP(negative_spans, negative_span_count);
+    c->positive_deltas = ARRAY_DUP(positive_deltas, positive_bucket_count);
+    c->negative_deltas = ARRAY_DUP(negative_deltas, negative_bucket_count);
+    c->positive_counts = ARRAY_DUP(positive_counts, positive_bucket_count);
+    c->negative_counts = ARRAY_DUP(negative_counts, negative_bucket_count);
+    c->custom_values = ARRAY_DUP(custom_values, custom_count);
+    return ok ? c : NULL;
+}

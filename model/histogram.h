@@ -80,6 +80,10 @@ enum tsdb_status tsdb_histogram_validate(const struct tsdb_histogram *h,
  * so that validation names that fault. */
 enum tsdb_status tsdb_histogram_reduce(struct tsdb_histogram *h, struct tsdb_arena *arena) TSDB_WUR;
 
+/* A copy of it and its arrays in arena memory. NULL: no room. */
+const struct tsdb_histogram *tsdb_histogram_dup(const struct tsdb_histogram *h,
+                                                struct tsdb_arena *arena);
+
 /* Raw form. encoded_bytes is an upper bound, good for reserving; encode returns the exact length,
  * which is at most TSDB_HISTOGRAM_BYTES_MAX for what validates. Encode validated histograms only:
  * spans and buckets must agree. A stale one is written without spans, buckets and custom values,

@@ -97,6 +97,7 @@ struct query_stats {
     const uint64_t *step_queryable;
     const uint64_t *step_read;
     uint32_t step_count;
+    uint32_t steps_cached; /* that were not computed; all above is about the others */
     int64_t prepare_ns, eval_ns, total_ns;
 };
 /* What one operator of an evaluation did, what is below it included (`explain`). */
@@ -122,6 +123,9 @@ struct query_result {
     const struct query_note *notes;
     uint32_t note_count;
     bool truncated; /* cut by `limit` */
+    /* Whether it is an answer at all may depend on several steps together: never to be cut, or put
+     * together from parts (query/cache). */
+    bool entangled;
     struct query_stats stats;
     const struct query_plan *plan; /* NULL: not asked for */
 };

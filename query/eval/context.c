@@ -165,44 +165,9 @@ void *exec_grow(struct exec *x, const void *items, uint32_t count, uint32_t *cap
     return grown;
 }
 
-static const void *keep_array(struct exec *x, const void *items, size_t count, size_t bytes_each,
-                              bool *ok)
-{
-    if (count == 0 || !items) {
-        return NULL;
-    }
-    void *copy = tsdb_arena_alloc_array(x->arena, count, bytes_each, 8);
-    if (!copy) {
-        *ok = false;
-        return NULL;
-    }
-    memcpy(copy, items, count * bytes_each);
-    return copy;
-}
-
 const struct tsdb_histogram *exec_keep_histogram(struct exec *x, const struct tsdb_histogram *h)
 {
-    struct tsdb_histogram *c = TSDB_ARENA_NEW(x->arena, struct tsdb_histogram);
-    bool ok = c != NULL;
-    if (!ok) {
-        return NULL;
-    }
-    *c = *h;
-    c->positive_spans =
-        keep_array(x, h->positive_spans, h->positive_span_count, sizeof *h->positive_spans, &ok);
-    c->negative_spans =
-        keep_array(x, h->negative_spans, h->negative_span_count, sizeof *h->negative_spans, &ok);
-    c->positive_deltas = keep_array(x, h->positive_deltas, h->positive_bucket_count,
-                                    sizeof *h->positive_deltas, &ok);
-    c->negative_deltas = keep_array(x, h->negative_deltas, h->negative_bucket_count,
-                                    sizeof *h->negative_deltas, &ok);
-    c->positive_counts = keep_array(x, h->positive_counts, h->positive_bucket_count,
-                                    sizeof *h->positive_counts, &ok);
-    c->negative_counts = keep_array(x, h->negative_counts, h->negative_bucket_count,
-                                    sizeof *h->negative_counts, &ok);
-    c->custom_values =
-        keep_array(x, h->custom_values, h->custom_count, sizeof *h->custom_values, &ok);
-    return ok ? c : NULL;
+    return tsdb_histogram_dup(h, x->arena);
 }
 
 /* ---- notes ---- */

@@ -369,6 +369,7 @@ enum tsdb_status query_eval_source(const struct query_source *source,
     int64_t end = tsdb_clock_mono_ns(request->clock);
     if (status == TSDB_OK) {
         r.plan = whole.first;
+        r.entangled = x.entangled;
         r.stats = (struct query_stats){.samples_loaded = x.samples_read,
                                        .samples_peak = x.samples_peak,
                                        .samples_queryable = x.tally.queryable,

@@ -194,6 +194,8 @@ enum tsdb_status op_series_unnamed(struct op *op, const struct op *child, bool d
             return exec_nomem(x);
         }
         losses_see(&losses, i == 0, &from[i].labels, &op->series[i].labels);
+        /* Series of one name may become equal to others then, also to some that are seen at other steps. */
+        x->entangled |= distinct && from[i].labels.count > op->series[i].labels.count + 1;
     }
     *out = op;
     op->unique = child->unique && losses.alike;

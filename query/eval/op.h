@@ -137,6 +137,7 @@ struct exec {
     /* While operators are built: in how many of ... are we? See select_reader. */
     uint32_t in_stats;   /* histogram_count, histogram_sum, histogram_avg */
     uint32_t in_buckets; /* what needs the buckets of a histogram, and subqueries */
+    bool entangled;      /* see query_result */
     bool labels_unused;  /* nobody looks at the labels of the selector that is built */
     uint32_t polls;
     struct exec_scratch *scratches;

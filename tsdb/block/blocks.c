@@ -352,8 +352,8 @@ enum tsdb_status blocks_publish(struct blocks *b, struct live_block *const *adde
     }
     uint64_t number = v->number;
     view_publish(&b->views, v);
-    if (removed_count > 0 ||
-        added_count == 0) { /* else a flush: what the head has shown until now */
+    bool adds_only = added_count > 0 && removed_count == 0; /* a flush: what the head has shown */
+    if (!adds_only) {
         atomic_store_explicit(&b->changed_view, number, memory_order_release);
     }
     count_blocks(b);
