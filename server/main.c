@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/memory_limit.h"
 #include "model/version.h"
+#include "query/cache/cache.h"
 #include "query/crew.h"
 #include "server/api/routes.h"
 #include "server/config/config_file.h"
@@ -234,6 +235,11 @@ static enum tsdb_status open_http(struct server *s, struct tsdb_error *err)
     uint32_t threads = s->options.http_threads ? s->options.http_threads : default_threads();
     uint32_t crew = s->options.query_crew ? s->options.query_crew : tsdb_cpu_count();
     enum tsdb_status status = query_crew_create(crew, &s->query_options.crew, err);
+    if (status != TSDB_OK) {
+        return status;
+    }
+    const struct query_cache_options cache = {.bytes_max = s->options.query_cache_bytes};
+    status = cache.bytes_max > 0 ? query_cache_create(&cache, &s->query_cache, err) : TSDB_OK;
     if (status != TSDB_OK) {
         return status;
     }

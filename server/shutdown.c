@@ -1,6 +1,7 @@
 #include "server/shutdown.h"
 
 #include "base/log.h"
+#include "query/cache/cache.h"
 #include "query/crew.h"
 #include "server/config/config_file.h"
 #include "server/parts/server.h"
@@ -71,6 +72,7 @@ static enum tsdb_status free_all(struct server *s, struct watch *w,
     workers_destroy(s->workers);
     workers_destroy(s->readers);
     query_crew_destroy(s->query_options.crew);
+    query_cache_destroy(s->query_cache);
     active_deinit(&s->active);
     asked_deinit(&s->asked);
     workers_destroy(s->decoders);

@@ -3,6 +3,7 @@
 #include "base/format.h"
 #include "base/latency.h"
 #include "base/log.h"
+#include "query/cache/cache.h"
 #include "query/json.h"
 #include "server/api/args.h"
 #include "server/api/handlers.h"
@@ -95,6 +96,9 @@ static void put_stats(struct call *c, const struct query_stats *s, int64_t queue
         put_per_step(out, "totalQueryableSamplesPerStep", s->step_queryable, s->step_count, p);
         put_per_step(out, "samplesReadPerStep", s->step_read, s->step_count, p);
     }
+    if (s->steps_cached > 0) {
+        tsdb_buf_printf(out, "\"cachedSteps\":%" PRIu32 ",", s->steps_cached);
+    }
     tsdb_buf_printf(out,
                     "\"totalQueryableSamples\":%" PRIu64 ",\"samplesRead\":%" PRIu64
                     ",\"peakSamples\":%" PRIu64 "}}}",
@@ -151,6 +155,17 @@ static void log_if_slow(struct call *c, const struct active_query *q,
              TSDB_S("status", tsdb_status_name(status)));
 }
 
+/* nocache=1: everything is computed. */
+static struct query_cache *cache_of(const struct call *c)
+{
+    struct tsdb_slice v = params_get(&c->params, "nocache");
+    bool without = false;
+    if (v.len > 0 && !api_bool_parse(v, &without)) {
+        without = true; /* VictoriaMetrics: whatever does not say no */
+    }
+    return without ? NULL : c->server->query_cache;
+}
+
 /* Evaluate, for everybody to see. */
 static enum tsdb_status evaluate_listed(struct call *c, const struct query_expr *expr,
                                         const struct query_params *params, struct query_result *out,
@@ -169,8 +184,8 @@ static enum tsdb_status evaluate_listed(struct call *c, const struct query_expr 
     enum tsdb_status status = tsdb_request_check(&c->request);
     if (status == TSDB_OK) {
         uint64_t begin = tsdb_perf_now();
-        status =
-            query_eval(s->db, &c->query_options, &c->request, expr, params, &c->arena, out, err);
+        status = query_cache_eval(cache_of(c), s->db, &c->query_options, &c->request, expr, params,
+                                  &c->arena, out, err);
         tsdb_perf_end(TSDB_LAYER_EVAL, begin);
     }
     active_leave(&s->active, &q);
@@ -187,6 +202,9 @@ static enum tsdb_status put_end(struct call *c, const struct answer *a)
     if (a->result.plan && !c->out.failed) {
         reopen_data(&c->out, "explain");
         query_plan_json(a->result.plan, &c->out);
+        if (a->result.stats.steps_cached > 0) {
+            tsdb_buf_printf(&c->out, ",\"cachedSteps\":%" PRIu32, a->result.stats.steps_cached);
+        }
         tsdb_buf_put_u8(&c->out, '}');
     }
     return put_notes(c, &a->result);

@@ -4,6 +4,7 @@
 #include "base/format.h"
 #include "base/latency.h"
 #include "model/version.h"
+#include "query/cache/cache.h"
 #include "server/parts/server.h"
 #include "server/parts/workers.h"
 
@@ -32,6 +33,7 @@ struct snapshot {
         uint64_t used, peak, limit, waited, gave_up, refused;
         uint32_t waiting;
     } budget;
+    struct query_cache_stats kept;
     struct rusage usage;
     uint64_t published, published_removed, publish_failures;
 };
@@ -515,6 +517,25 @@ static const struct metric metrics[] = {
     {"tidalite_query_memory_refused_total", COUNTER,
      "Times that a query in work got no more memory because all together held what they may.",
      FIELD(budget.refused)},
+    {"tidalite_query_cache_size_bytes", GAUGE,
+     "Limit of the cache of range queries.", FIELD(kept.bytes_max)},
+    {"tidalite_query_cache_used_bytes", GAUGE, "Memory of the answers in it.", FIELD(kept.bytes)},
+    {"tidalite_query_cache_entries", GAUGE, "Answers in it.", FIELD(kept.entries)},
+    {"tidalite_query_cache_requests_total", COUNTER,
+     "Range queries that it may answer, by what it had: all steps, some, none.", .label = "result",
+     .label_values = {"hit", "partial", "miss"}, .bytes = BYTES(kept.hits),
+     .offset = {AT(kept.hits), AT(kept.partial), AT(kept.misses)}},
+    {"tidalite_query_cache_bypassed_total", COUNTER,
+     "Range queries whose steps do not stand alone, and which are always computed.",
+     FIELD(kept.bypassed)},
+    {"tidalite_query_cache_steps_total", COUNTER,
+     "Steps of range queries that it may answer, by where they came from.", .label = "source",
+     .label_values = {"kept", "computed"}, .bytes = BYTES(kept.steps_kept),
+     .offset = {AT(kept.steps_kept), AT(kept.steps_computed)}},
+    {"tidalite_query_cache_voided_total", COUNTER,
+     "Answers of which a write, a delete or the like has left nothing.", FIELD(kept.voided)},
+    {"tidalite_query_cache_evictions_total", COUNTER,
+     "Answers that made room for others.", FIELD(kept.evicted)},
     {"tidalite_remote_read_running", GAUGE, "Remote read calls being answered.", FIELD(readers.running)},
     {"tidalite_remote_read_waiting", GAUGE, "Remote read calls waiting for a thread.",
      FIELD(readers.waiting)},
@@ -568,6 +589,7 @@ static void take_snapshot(struct server *s, struct snapshot *out)
         workers_stats_read(s->decoders, &out->decoders);
     }
     read_budget(&s->budget, out);
+    query_cache_stats(s->query_cache, &out->kept);
     getrusage(RUSAGE_SELF, &out->usage);
     out->published = atomic_load(&s->blocks_published);
     out->published_removed = atomic_load(&s->blocks_published_removed);

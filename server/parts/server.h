@@ -23,6 +23,7 @@
 #include <stdatomic.h>
 
 struct workers;     /* workers.h: threads for what takes its time */
+struct query_cache; /* query/cache/cache.h */
 struct config_file; /* config_file.h: what --config.file says */
 
 struct server {
@@ -32,6 +33,7 @@ struct server {
     struct tsdb *db;
     struct ingest *ingest;
     struct query_options query_options;
+    struct query_cache *query_cache; /* NULL: none */
     struct workers *workers;
     struct workers *readers;   /* of remote read; NULL: the query workers do it */
     struct active_list active; /* queries being evaluated */

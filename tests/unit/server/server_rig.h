@@ -7,6 +7,7 @@
 #include "tests/support/test.h"
 
 #include "base/format.h"
+#include "query/cache/cache.h"
 #include "query/crew.h"
 #include "server/api/call.h"
 #include "server/api/routes.h"
@@ -116,6 +117,8 @@ static inline void start_with(uint32_t workers, uint32_t queue_max) TSDB_NO_TSA
                                                   .default_step_ms = 60000,
                                                   .crew_work_min = 1};
     assert_ok(query_crew_create(3, &server.query_options.crew, NULL));
+    const struct query_cache_options cache = {.bytes_max = 1u << 20, .samples_min = 1};
+    assert_ok(query_cache_create(&cache, &server.query_cache, NULL));
     open_engine();
     open_http(workers, queue_max);
 }
@@ -145,6 +148,7 @@ static inline int teardown(void **state) TSDB_NO_TSA
     workers_destroy(server.readers);
     workers_destroy(server.decoders);
     query_crew_destroy(server.query_options.crew);
+    query_cache_destroy(server.query_cache);
     assert_int_equal(atomic_load(&server.budget.total.used_bytes),
                      0); /* queries gave it all back */
     budget_deinit(&server.budget);

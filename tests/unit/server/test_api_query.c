@@ -257,6 +257,50 @@ static void query__explain__tree_of_operators(void **state)
     http_answer_free(&a);
 }
 
+static void ask_range(const char *more, struct http_answer *a)
+{
+    char path[256];
+    snprintf(path, sizeof path,
+             "/api/v1/query_range?start=1700000000&end=1700000060&step=5&query=sum(a)%s", more);
+    http_client_once(port, "GET", path, NULL, NULL, 0, a);
+    assert_int_equal(a->status, 200);
+}
+
+static void query_range__asked_again__steps_are_kept(void **state)
+{
+    (void)state;
+    struct http_answer first;
+    struct http_answer a;
+    start();
+    write_some();
+    ask_range("", &first);
+    ask_range("", &a);
+    assert_string_equal(a.body, first.body);
+    http_answer_free(&a);
+    ask_range("&explain=1&stats=1", &a);
+    assert_non_null(strstr(a.body, "\"samples\":{\"cachedSteps\":13,"));
+    assert_non_null(strstr(a.body, "\"children\":[]},\"cachedSteps\":13}"));
+    http_answer_free(&a);
+    static const char *const without[] = {"&nocache=1", "&nocache=true", "&nocache=yes"};
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(without); i++) {
+        char more[64];
+        snprintf(more, sizeof more, "%s&stats=1", without[i]);
+        ask_range(more, &a);
+        assert_null(strstr(a.body, "cachedSteps"));
+        http_answer_free(&a);
+    }
+    ask_range("&nocache=0&stats=1", &a);
+    assert_non_null(strstr(a.body, "cachedSteps"));
+    http_answer_free(&a);
+    http_client_once(port, "GET", "/metrics", NULL, NULL, 0, &a);
+    assert_non_null(strstr(a.body, "tidalite_query_cache_requests_total{result=\"hit\"} 3\n"));
+    assert_non_null(strstr(a.body, "tidalite_query_cache_requests_total{result=\"miss\"} 1\n"));
+    assert_non_null(strstr(a.body, "tidalite_query_cache_steps_total{source=\"kept\"} 39\n"));
+    assert_non_null(strstr(a.body, "tidalite_query_cache_entries 1\n"));
+    http_answer_free(&a);
+    http_answer_free(&first);
+}
+
 /* What `samples` of the answer's stats says. */
 static void expect_samples(const char *path, const char *want)
 {
@@ -697,6 +741,7 @@ static const struct CMUnitTest tests[] = {
     CASE(query__stats__are_added),
     CASE(query__stats_all__samples_by_step),
     CASE(query__explain__tree_of_operators),
+    CASE(query_range__asked_again__steps_are_kept),
     CASE(query__memory_limit__is_an_error_and_gives_all_back),
     CASE(query__all_together_hold_what_they_may__is_503_and_the_cheap_go_on),
     CASE(query__reader_stands_still__holds_a_piece_and_no_worker),
