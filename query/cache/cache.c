@@ -351,7 +351,9 @@ static enum tsdb_status answer(struct question *q)
     }
     if (whole) {
         q->request->regex_size = regex_size;
-        *q->err = (struct tsdb_error){0};
+        if (q->err) {
+            *q->err = (struct tsdb_error){0};
+        }
         status = answer_whole(q);
     }
     cache_table_release(&q->c->table, e);
