@@ -36,7 +36,7 @@ static double mark_least(const struct written_mark *m)
 static void thin(struct written *w, int64_t now_ms)
 {
     uint32_t best = 0;
-    double best_cost = INFINITY;
+    double best_cost = (double)INFINITY;
     for (uint32_t i = 0; i + 2 < WRITTEN_MARKS; i++) {
         double least_ms = mark_least(&w->marks[i]);
         double cost =
