@@ -87,6 +87,15 @@ enum tsdb_status index_disk_select(const struct index_disk *ix,
 enum tsdb_status index_disk_labels(const struct index_disk *ix, uint32_t id,
                                    struct tsdb_arena *arena, struct tsdb_labels *out,
                                    struct tsdb_error *err) TSDB_WUR;
+/* The same of many, one after the other: what a series shares with the one before is not read again, and going
+ * up is cheap. The labels are valid until the next call. One thread. */
+struct index_disk_cursor;
+enum tsdb_status index_disk_cursor_create(const struct index_disk *ix,
+                                          struct index_disk_cursor **out,
+                                          struct tsdb_error *err) TSDB_WUR;
+void index_disk_cursor_destroy(struct index_disk_cursor *c); /* NULL is fine */
+enum tsdb_status index_disk_cursor_labels(struct index_disk_cursor *c, uint32_t id,
+                                          struct tsdb_labels *out, struct tsdb_error *err) TSDB_WUR;
 /* The series with these canonical labels, or NOT_FOUND. */
 enum tsdb_status index_disk_find(const struct index_disk *ix, const struct tsdb_labels *labels,
                                  uint32_t *out_id, struct tsdb_error *err) TSDB_WUR;

@@ -65,29 +65,41 @@ static enum tsdb_status symbol_copy(struct disk_symbols *c, uint32_t symbol,
     return TSDB_OK;
 }
 
-/* Names and values are far apart among the symbols, so each kind has its own cursor. */
+/* Label i of l, after the ones before it, but for what *to has already: the name, or all of it. Names and values are far apart among the
+ * symbols, so each kind has its own cursor. */
+static enum tsdb_status label_copy(const struct disk_labels *l, uint32_t i,
+                                   struct disk_symbols *names, struct disk_symbols *values,
+                                   struct tsdb_arena *arena, struct tsdb_label *to,
+                                   struct tsdb_error *err)
+{
+    enum tsdb_status status = TSDB_OK;
+    if (!to->name) {
+        struct disk_name n = {0};
+        status = disk_name_at(names->ix, l->name[i], &n, err);
+        if (status == TSDB_OK) {
+            status = symbol_copy(names, n.symbol, arena, &to->name, &to->name_len, err);
+        }
+    }
+    if (status == TSDB_OK && !to->value) {
+        status = symbol_copy(values, l->value[i], arena, &to->value, &to->value_len, err);
+    }
+    if (status == TSDB_OK && i > 0 &&
+        tsdb_str_compare(to[-1].name, to[-1].name_len, to->name, to->name_len) >= 0) {
+        return disk_corrupt(names->ix, DISK_NAMES, 0, "names do not rise", err);
+    }
+    return status;
+}
+
 static enum tsdb_status labels_copy(const struct disk_labels *l, struct disk_symbols *names,
                                     struct disk_symbols *values, struct tsdb_arena *arena,
                                     struct tsdb_label *items, struct tsdb_error *err)
 {
-    for (uint32_t i = 0; i < l->count; i++) {
-        struct disk_name n = {0};
-        struct tsdb_label *to = &items[i];
-        enum tsdb_status status = disk_name_at(names->ix, l->name[i], &n, err);
-        if (status == TSDB_OK) {
-            status = symbol_copy(names, n.symbol, arena, &to->name, &to->name_len, err);
-        }
-        if (status == TSDB_OK) {
-            status = symbol_copy(values, l->value[i], arena, &to->value, &to->value_len, err);
-        }
-        if (status != TSDB_OK) {
-            return status;
-        }
-        if (i > 0 && tsdb_str_compare(to[-1].name, to[-1].name_len, to->name, to->name_len) >= 0) {
-            return disk_corrupt(names->ix, DISK_NAMES, 0, "names do not rise", err);
-        }
+    enum tsdb_status status = TSDB_OK;
+    for (uint32_t i = 0; i < l->count && status == TSDB_OK; i++) {
+        items[i] = (struct tsdb_label){0};
+        status = label_copy(l, i, names, values, arena, &items[i], err);
     }
-    return TSDB_OK;
+    return status;
 }
 
 static enum tsdb_status labels_read(const struct index_disk *ix, const struct disk_labels *l,
@@ -123,6 +135,95 @@ enum tsdb_status index_disk_labels(const struct index_disk *ix, uint32_t id,
     }
     disk_series_deinit(&c);
     return status;
+}
+
+/* ---- labels of many ---- */
+
+#define CURSOR_ARENA_BYTES 4096u
+#define CURSOR_STRINGS_MAX (256u << 10) /* then what was kept is forgotten */
+
+struct index_disk_cursor {
+    struct disk_series series;
+    struct disk_symbols names, values;
+    struct tsdb_arena strings;
+    size_t string_bytes;
+    struct disk_labels numbers; /* of labels; count 0: none */
+    struct tsdb_label labels[TSDB_LABELS_MAX];
+    struct tsdb_label next[TSDB_LABELS_MAX];
+};
+
+enum tsdb_status index_disk_cursor_create(const struct index_disk *ix,
+                                          struct index_disk_cursor **out, struct tsdb_error *err)
+{
+    struct index_disk_cursor *c = tsdb_mem_alloc(TSDB_MEM_QUERY, sizeof *c);
+    if (!c) {
+        return tsdb_error_nomem(err, "a cursor of labels");
+    }
+    disk_series_init(&c->series, ix);
+    disk_symbols_init(&c->names, ix);
+    disk_symbols_init(&c->values, ix);
+    tsdb_arena_init(&c->strings, TSDB_MEM_QUERY, CURSOR_ARENA_BYTES, NULL);
+    c->string_bytes = 0;
+    c->numbers.count = 0;
+    *out = c;
+    return TSDB_OK;
+}
+
+void index_disk_cursor_destroy(struct index_disk_cursor *c)
+{
+    if (!c) {
+        return;
+    }
+    disk_series_deinit(&c->series);
+    disk_symbols_deinit(&c->names);
+    disk_symbols_deinit(&c->values);
+    tsdb_arena_deinit(&c->strings);
+    tsdb_mem_free(TSDB_MEM_QUERY, c, sizeof *c);
+}
+
+/* The labels of the series that c->series is at, with the strings that the last one had. */
+static enum tsdb_status cursor_fill(struct index_disk_cursor *c, struct tsdb_error *err)
+{
+    const struct disk_labels *l = &c->series.labels;
+    const struct disk_labels *old = &c->numbers;
+    enum tsdb_status status = TSDB_OK;
+    uint32_t k = 0;
+    for (uint32_t i = 0; i < l->count && status == TSDB_OK; i++) {
+        struct tsdb_label *to = &c->next[i];
+        while (k < old->count && old->name[k] < l->name[i]) {
+            k++;
+        }
+        *to = (struct tsdb_label){0};
+        if (k < old->count && old->name[k] == l->name[i]) {
+            *to = c->labels[k];
+            to->value = old->value[k] == l->value[i] ? to->value : NULL;
+        }
+        bool kept = to->value != NULL;
+        status = label_copy(l, i, &c->names, &c->values, &c->strings, to, err);
+        c->string_bytes += kept ? 0 : (size_t)to->name_len + to->value_len;
+    }
+    return status;
+}
+
+enum tsdb_status index_disk_cursor_labels(struct index_disk_cursor *c, uint32_t id,
+                                          struct tsdb_labels *out, struct tsdb_error *err)
+{
+    if (c->string_bytes > CURSOR_STRINGS_MAX) {
+        tsdb_arena_reset(&c->strings);
+        c->string_bytes = 0;
+        c->numbers.count = 0;
+    }
+    enum tsdb_status status = disk_series_at(&c->series, id, err);
+    if (status == TSDB_OK) {
+        status = cursor_fill(c, err);
+    }
+    if (status != TSDB_OK) {
+        return status;
+    }
+    c->numbers = c->series.labels;
+    memcpy(c->labels, c->next, c->numbers.count * sizeof c->labels[0]);
+    *out = (struct tsdb_labels){c->labels, c->numbers.count};
+    return TSDB_OK;
 }
 
 /* ---- find ---- */

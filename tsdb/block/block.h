@@ -86,6 +86,12 @@ enum tsdb_status block_select(const struct block *b, const struct index_matcher 
 /* Labels of a series; array and strings from the arena. */
 enum tsdb_status block_labels(const struct block *b, uint32_t id, struct tsdb_arena *arena,
                               struct tsdb_labels *out, struct tsdb_error *err) TSDB_WUR;
+/* The same of many, rising: the labels are valid until the next call. One thread; *c NULL to begin with, made
+ * when it is asked for the first time, of this block. */
+struct index_disk_cursor;
+enum tsdb_status block_labels_next(const struct block *b, struct index_disk_cursor **c, uint32_t id,
+                                   struct tsdb_labels *out, struct tsdb_error *err) TSDB_WUR;
+void block_labels_end(struct index_disk_cursor **c);
 /* A series by its labels: NOT_FOUND if the block lacks it. */
 enum tsdb_status block_find(const struct block *b, const struct tsdb_labels *labels,
                             uint32_t *out_id, struct tsdb_error *err) TSDB_WUR;

@@ -212,6 +212,20 @@ enum tsdb_status block_labels(const struct block *b, uint32_t id, struct tsdb_ar
     return named(b, index_disk_labels(b->index, id, arena, out, err), err);
 }
 
+enum tsdb_status block_labels_next(const struct block *b, struct index_disk_cursor **c, uint32_t id,
+                                   struct tsdb_labels *out, struct tsdb_error *err)
+{
+    enum tsdb_status status = *c ? TSDB_OK : index_disk_cursor_create(b->index, c, err);
+    status = status == TSDB_OK ? index_disk_cursor_labels(*c, id, out, err) : status;
+    return named(b, status, err);
+}
+
+void block_labels_end(struct index_disk_cursor **c)
+{
+    index_disk_cursor_destroy(*c);
+    *c = NULL;
+}
+
 enum tsdb_status block_find(const struct block *b, const struct tsdb_labels *labels,
                             uint32_t *out_id, struct tsdb_error *err)
 {

@@ -10,9 +10,8 @@
 
 #include <string.h>
 
-#define CAP_FIRST    64u
-#define LABELS_BYTES 4096u
-#define HASH_MIX     UINT32_C(2654435761)
+#define CAP_FIRST 64u
+#define HASH_MIX  UINT32_C(2654435761)
 
 /* ---- arrays ---- */
 
@@ -192,7 +191,8 @@ static tsdb_series_ref known_ref(struct tsdb_querier *q, const struct live_block
     return local < x->bound && index_mem_has(x->index, local) ? ref : TSDB_SERIES_NEW;
 }
 
-static enum tsdb_status resolve(struct tsdb_querier *q, const struct live_block *l, uint32_t id,
+static enum tsdb_status resolve(struct tsdb_querier *q, const struct live_block *l,
+                                struct index_disk_cursor **cursor, uint32_t id,
                                 tsdb_series_ref *out, struct tsdb_error *err)
 {
     const struct tsdb_hash_key *key = &q->db->hash_key;
@@ -201,8 +201,7 @@ static enum tsdb_status resolve(struct tsdb_querier *q, const struct live_block 
     if (*out != TSDB_SERIES_NEW) {
         return TSDB_OK;
     }
-    tsdb_arena_reset(&q->join.labels);
-    enum tsdb_status status = block_labels(l->block, id, &q->join.labels, &labels, err);
+    enum tsdb_status status = block_labels_next(l->block, cursor, id, &labels, err);
     if (status != TSDB_OK) {
         return status;
     }
@@ -297,11 +296,12 @@ static enum tsdb_status block_join(struct selection *sel, uint32_t block, struct
 {
     struct tsdb_querier *q = sel->q;
     const struct live_block *l = q->view->blocks[block];
+    struct index_disk_cursor *cursor = NULL;
     struct locals ids;
     enum tsdb_status status = ids_of_block(sel, l->block, &ids, err);
     for (uint32_t i = 0; status == TSDB_OK && i < ids.count; i++) {
         tsdb_series_ref ref = TSDB_SERIES_NEW;
-        status = resolve(q, l, ids.ids[i], &ref, err);
+        status = resolve(q, l, &cursor, ids.ids[i], &ref, err);
         if (status == TSDB_OK) {
             status = pair_add(q, ref, block, ids.ids[i], err);
         }
@@ -312,6 +312,7 @@ static enum tsdb_status block_join(struct selection *sel, uint32_t block, struct
             status = querier_check(q, i, err);
         }
     }
+    block_labels_end(&cursor);
     return status == TSDB_OK
                ? status
                : tsdb_error_prefix(err, status, "block %s", block_meta(l->block)->ulid);
@@ -334,15 +335,9 @@ enum tsdb_status join_select(struct selection *sel, struct locals *strays, struc
 
 /* ---- what was found ---- */
 
-void join_init(struct join *j, struct tsdb_account *account)
+void join_init(struct join *j)
 {
     *j = (struct join){0};
-    tsdb_arena_init(&j->labels, TSDB_MEM_QUERY, LABELS_BYTES, account);
-}
-
-void join_deinit(struct join *j)
-{
-    tsdb_arena_deinit(&j->labels);
 }
 
 static const struct join_pair *pair_at(const struct join *j, uint32_t i)

@@ -67,7 +67,7 @@ enum tsdb_status tsdb_querier_open(struct tsdb *db, struct tsdb_request *request
     q->view = view_acquire(&db->blocks.views);
     memset(q->indexes, 0, sizeof q->indexes);
     q->walk = (struct querier_walk){0};
-    join_init(&q->join, querier_account(request));
+    join_init(&q->join);
     tsdb_arena_init(&q->arena, TSDB_MEM_QUERY, QUERIER_ARENA_BYTES, querier_account(request));
     *out = q;
     return TSDB_OK;
@@ -80,7 +80,6 @@ void tsdb_querier_close(struct tsdb_querier *q)
     }
     view_release(&q->db->blocks.views, q->view);
     index_regexes_deinit(&q->regexes);
-    join_deinit(&q->join);
     for (uint32_t i = 0; i < TSDB_PARTITIONS; i++) {
         index_mem_unpin(q->indexes[i].index);
     }

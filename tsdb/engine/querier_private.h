@@ -58,8 +58,7 @@ struct join_array {
 struct join {
     struct join_array rows, pairs, strays;
     struct join_array row_slots,
-        stray_slots;          /* uint32_t: number + 1, 0 = free; cap a power of two */
-    struct tsdb_arena labels; /* of the series at hand */
+        stray_slots; /* uint32_t: number + 1, 0 = free; cap a power of two */
     uint32_t turn;
 };
 
@@ -153,8 +152,7 @@ enum tsdb_status selection_series(struct selection *sel, struct tsdb_series_set 
                                   struct tsdb_error *err) TSDB_WUR;
 
 /* ---- join.c ---- */
-void join_init(struct join *j, struct tsdb_account *account);
-void join_deinit(struct join *j);
+void join_init(struct join *j); /* all memory is the querier's */
 /* Find the selection's series in the blocks of the querier's range. `strays`: numbers of those that the
  * head does not have, each once; scratch memory of the selection. */
 enum tsdb_status join_select(struct selection *sel, struct locals *strays,

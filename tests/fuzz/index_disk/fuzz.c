@@ -100,6 +100,23 @@ static void series_ask(const struct index_disk *ix, uint32_t id, bool whole,
     }
 }
 
+/* A cursor says the same as who reads series by series. */
+static void cursor_ask(const struct index_disk *ix, bool whole, struct tsdb_arena *arena)
+{
+    struct index_disk_cursor *c = NULL;
+    must(index_disk_cursor_create(ix, &c, NULL) == TSDB_OK);
+    for (uint32_t id = 0; id < SERIES_ASKED && id < index_disk_series_count(ix); id++) {
+        struct tsdb_labels a;
+        struct tsdb_labels b;
+        bool alone = index_disk_labels(ix, id, arena, &a, NULL) == TSDB_OK;
+        bool next = index_disk_cursor_labels(c, id, &b, NULL) == TSDB_OK;
+        must(alone == next && (next || !whole));
+        must(!next || tsdb_labels_equal(&a, &b));
+        tsdb_arena_reset(arena);
+    }
+    index_disk_cursor_destroy(c);
+}
+
 static void index_ask(const struct index_disk *ix)
 {
     struct tsdb_arena arena;
@@ -117,6 +134,7 @@ static void index_ask(const struct index_disk *ix)
         series_ask(ix, id, whole, &arena);
         tsdb_arena_reset(&arena);
     }
+    cursor_ask(ix, whole, &arena);
     tsdb_arena_deinit(&arena);
 }
 

@@ -221,7 +221,7 @@ static void chunks_equal(const struct index_disk_chunk *a, const struct index_di
                 tsdb_double_bits(a->max) == tsdb_double_bits(b->max));
 }
 
-static void series_check(struct fixture *f, uint32_t id)
+static void series_check(struct fixture *f, struct index_disk_cursor *cursor, uint32_t id)
 {
     const struct model_series *s = &f->series[id];
     struct tsdb_error err = {0};
@@ -230,6 +230,8 @@ static void series_check(struct fixture *f, uint32_t id)
     uint32_t count = 0;
     uint32_t found = UINT32_MAX;
     assert_ok_err(index_disk_labels(f->ix, id, &f->arena, &labels, &err), &err);
+    assert_true(tsdb_labels_equal(&labels, &s->labels));
+    assert_ok_err(index_disk_cursor_labels(cursor, id, &labels, &err), &err);
     assert_true(tsdb_labels_equal(&labels, &s->labels));
     assert_ok_err(index_disk_find(f->ix, &s->labels, &found, &err), &err);
     assert_int_equal(found, id);
@@ -258,12 +260,21 @@ static void index_disk__random_series__read_back(void **state)
     for (uint32_t i = 0; i < TSDB_ARRAY_LEN(counts); i++) {
         struct fixture f;
         struct tsdb_error err = {0};
+        struct index_disk_cursor *cursor = NULL;
         fixture_init(&f, 100 + i, counts[i]);
         assert_int_equal(index_disk_series_count(f.ix), counts[i]);
+        assert_ok(index_disk_cursor_create(f.ix, &cursor, NULL));
         for (uint32_t id = 0; id < f.count; id++) {
-            series_check(&f, id);
+            series_check(&f, cursor, id);
             tsdb_arena_reset(&f.arena);
         }
+        for (uint32_t k = 0; k < 3 * f.count; k++) { /* in any order, too */
+            struct tsdb_labels labels;
+            uint32_t id = (uint32_t)tsdb_prng_below(&f.prng, f.count);
+            assert_ok(index_disk_cursor_labels(cursor, id, &labels, NULL));
+            assert_true(tsdb_labels_equal(&labels, &f.series[id].labels));
+        }
+        index_disk_cursor_destroy(cursor);
         assert_ok_err(index_disk_verify(f.ix, &err), &err);
         fixture_deinit(&f);
     }
@@ -867,6 +878,13 @@ static void index_disk__every_nth_allocation_fails__nomem_and_no_leak(void **sta
         enum tsdb_status b = index_disk_labels(f.ix, 3, &f.arena, &labels, NULL);
         tsdb_alloc_ops_set(NULL);
         assert_true((a == TSDB_OK || a == TSDB_NOMEM) && (b == TSDB_OK || b == TSDB_NOMEM));
+        struct index_disk_cursor *cursor = NULL;
+        tsdb_alloc_fail_nth(nth, 1);
+        enum tsdb_status c = index_disk_cursor_create(f.ix, &cursor, NULL);
+        c = c == TSDB_OK ? index_disk_cursor_labels(cursor, 3, &labels, NULL) : c;
+        index_disk_cursor_destroy(cursor);
+        tsdb_alloc_ops_set(NULL);
+        assert_true((c == TSDB_OK && nth > 1) || c == TSDB_NOMEM);
         assert_true(nth > 1 || a == TSDB_NOMEM);
     }
     fixture_deinit(&f);
