@@ -124,6 +124,39 @@ static void deletes__each_file_operation_fails_once__as_before_or_after(void **s
     assert_true(failed > 20);
 }
 
+/* A block that a flush could not finish, nor take out of sight again, must not come back with what was
+ * deleted meanwhile. */
+static void deletes__flush_failed_before__gone_after_a_start(void **state)
+{
+    (void)state;
+    static struct run r;
+    const struct grid_delete all = {.name = GRID_ANY, .range = {INT64_MIN, INT64_MAX}};
+    uint32_t failed = 0;
+    for (uint64_t at = 1; at <= 60; at++) {
+        for (uint64_t count = 1; count <= 3; count++) {
+            struct tsdb_error err = {0};
+            struct tsdb_prng p;
+            tsdb_prng_init(&p, at);
+            begin(&r);
+            assert_ok_err(hx_open(&r.h, &err), &err);
+            assert_ok(grid_put(&r.after, &p, 60));
+            tsdb_fs_sim_fault(r.h.sim, TSDB_FAULT_EIO, at, count);
+            failed += tsdb_flush(r.h.db, NULL) != TSDB_OK;
+            tsdb_fs_sim_fault(r.h.sim, TSDB_FAULT_NONE, 1, 0);
+            tsdb_clock_sim_advance(&r.h.clock, 31000);
+            assert_ok_err(grid_delete(&r.after, &all, NULL, &err), &err);
+            hx_die(&r.h, false);
+            assert_ok_err(hx_open(&r.h, &err), &err);
+            if (hx_count(&r.h) > 0) {
+                fail_msg("flush failed %u times from operation %u on: what was deleted is there",
+                         (unsigned)count, (unsigned)at);
+            }
+            hx_deinit(&r.h);
+        }
+    }
+    assert_true(failed > 20);
+}
+
 static int quiet(void **state)
 {
     (void)state;
@@ -133,6 +166,7 @@ static int quiet(void **state)
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup(deletes__stopped_at_every_file_operation__never_come_back, quiet),
+    cmocka_unit_test_setup(deletes__flush_failed_before__gone_after_a_start, quiet),
     cmocka_unit_test_setup(deletes__each_file_operation_fails_once__as_before_or_after, quiet),
 };
 

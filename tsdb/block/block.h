@@ -61,8 +61,9 @@ enum tsdb_status block_writer_pieces(struct block_writer *w, const struct piece_
 bool block_writer_times(const struct block_writer *w, int64_t *out_min_ms, int64_t *out_max_ms);
 /* Range of the block, then make it durable and visible. A block without series is not written:
  * NOT_FOUND. INVALID when a chunk lies outside of the range (max_ms INT64_MAX has no end). The
- * writer is gone after. After an error there is no block, unless the machine stopped in the last
- * step: then there is the whole block. */
+ * writer is gone after. After an error there is no block, unless the last step failed twice or the
+ * machine stopped in it: then there is the whole block. If so, and this process lives, out->ulid has its
+ * name, for blocks_disown; it is "" after any other error. */
 enum tsdb_status block_writer_finish(struct block_writer *w, int64_t min_ms, int64_t max_ms,
                                      struct block_meta *out, struct tsdb_error *err) TSDB_WUR;
 void block_writer_abort(struct block_writer *w); /* removes what was written; NULL is fine */

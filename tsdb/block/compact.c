@@ -560,7 +560,9 @@ static enum tsdb_status block_make(struct run *r, struct block_meta *out_meta,
     }
     int64_t end_ms = r->range.max_ms == INT64_MAX ? INT64_MAX : r->range.max_ms + 1;
     status = block_writer_finish(r->writer, r->range.min_ms, end_ms, out_meta, err);
-    if (status == TSDB_OK) {
+    if (status != TSDB_OK && out_meta->ulid[0]) {
+        blocks_disown(r->s->blocks, out_meta->ulid);
+    } else if (status == TSDB_OK) {
         status = blocks_adopt(r->s->blocks, out_meta->ulid, r->pairs, r->pair_count, out, err);
     }
     return status;

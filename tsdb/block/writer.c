@@ -43,6 +43,7 @@ struct block_writer {
     struct share_entry *share; /* SHARE_BUCKETS * SHARE_WAYS */
     int64_t min_ms, max_ms;    /* of the samples; meaningful with chunks */
     enum tsdb_status failed;   /* the first failure; TSDB_OK: none */
+    bool in_sight;             /* it has its name, and finish failed */
 };
 
 /* ---- files ---- */
@@ -413,7 +414,7 @@ static enum tsdb_status publish(struct block_writer *w, struct tsdb_error *err)
     status = fs->ops->sync_dir(fs->ctx, w->dir, err);
     if (status != TSDB_OK) {
         /* Nobody may rely on it: take it out of sight again, abort removes it. */
-        (void)!fs->ops->rename(fs->ctx, path, tmp, NULL);
+        w->in_sight = fs->ops->rename(fs->ctx, path, tmp, NULL) != TSDB_OK;
     }
     return status;
 }
@@ -439,6 +440,7 @@ enum tsdb_status block_writer_finish(struct block_writer *w, int64_t min_ms, int
 {
     w->meta.min_ms = min_ms;
     w->meta.max_ms = max_ms;
+    out->ulid[0] = 0;
     enum tsdb_status status = failed_before(w, err);
     if (status != TSDB_OK) {
         block_writer_abort(w);
@@ -452,6 +454,9 @@ enum tsdb_status block_writer_finish(struct block_writer *w, int64_t min_ms, int
     status = status == TSDB_OK ? meta_file_write(w, err) : status;
     status = status == TSDB_OK ? publish(w, err) : status;
     if (status != TSDB_OK) {
+        if (w->in_sight) {
+            memcpy(out->ulid, w->meta.ulid, sizeof out->ulid);
+        }
         status = fail(w, status, err);
         block_writer_abort(w);
         return status;

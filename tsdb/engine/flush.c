@@ -267,7 +267,9 @@ static enum tsdb_status block_make(struct run *r, struct flush_result *result,
     }
     status = block_writer_finish(r->writer, begin, last == INT64_MAX ? last : last + 1,
                                  &result->block, err);
-    if (status == TSDB_OK) {
+    if (status != TSDB_OK && result->block.ulid[0]) {
+        blocks_disown(blocks, result->block.ulid);
+    } else if (status == TSDB_OK) {
         status = blocks_adopt(blocks, result->block.ulid, r->pairs, r->pair_count, out, err);
     }
     return status;
