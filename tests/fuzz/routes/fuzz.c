@@ -53,6 +53,11 @@ struct http_exchange {
     bool streams, held; /* a body of any length, of which no more is read just now */
     uint32_t replies;
     unsigned status;
+    /* An answer in pieces: the last one, all of them so far, and whether the next is to be asked for. */
+    struct tsdb_buf piece, whole;
+    enum http_rest rest;
+    bool asks, asked;
+    bool json, packed;
 };
 
 static const struct http_handlers *const handlers = &server_handlers_template;
@@ -176,6 +181,12 @@ bool workers_submit(struct workers *w, struct work *item)
     (void)w;
     item->run(item);
     return true;
+}
+
+void workers_resume(struct workers *w, struct work *item)
+{
+    (void)w;
+    item->run(item);
 }
 
 void workers_stats_read(struct workers *w, struct workers_stats *out)
@@ -304,7 +315,14 @@ static void check_text(const char *s)
     }
 }
 
-static void check_reply(const struct http_exchange *x, const struct http_reply *r)
+static void check_whole(const struct http_exchange *x)
+{
+    if (x->whole.len > 0 && x->json) {
+        (x->packed ? check_json_packed : check_json)(x->whole.data, x->whole.len);
+    }
+}
+
+static void check_reply(struct http_exchange *x, const struct http_reply *r)
 {
     static const unsigned known[] = {200, 204, 302, 304, 400, 401, 403, 404, 405,
                                      406, 413, 415, 422, 429, 499, 500, 503, 504};
@@ -327,10 +345,25 @@ static void check_reply(const struct http_exchange *x, const struct http_reply *
     size_t len = r->body ? r->body->len : 0;
     TSDB_ASSERT(len == 0 || r->content_type);
     TSDB_ASSERT(r->status != 204 || len == 0);
-    if (len > 0 && strncmp(r->content_type, "application/json", 16) == 0) {
-        (packed ? check_json_packed : check_json)(r->body->data, len);
+    TSDB_ASSERT(!r->more || r->body);
+    x->json = r->content_type && strncmp(r->content_type, "application/json", 16) == 0;
+    x->packed = packed;
+}
+
+/* What is moved into an exchange. */
+static void take_piece(struct http_exchange *x, struct tsdb_buf *piece, enum http_rest rest)
+{
+    TSDB_ASSERT(!x->piece.data);
+    tsdb_buf_put(&x->whole, piece->data, piece->len);
+    x->piece = *piece;
+    piece->data = NULL;
+    piece->len = piece->cap = 0;
+    x->rest = rest;
+    x->asks = rest == HTTP_REST_MORE;
+    x->asked = false;
+    if (rest == HTTP_REST_END) {
+        check_whole(x);
     }
-    (void)x;
 }
 
 void http_reply(struct http_exchange *x, const struct http_reply *reply)
@@ -341,11 +374,22 @@ void http_reply(struct http_exchange *x, const struct http_reply *reply)
     handlers->on_answer(&server, x);
     check_reply(x, reply);
     if (reply->body) {
-        struct tsdb_buf body = *reply->body; /* moved, as server/http does */
-        reply->body->data = NULL;
-        reply->body->len = reply->body->cap = 0;
-        tsdb_buf_deinit(&body);
+        take_piece(x, reply->body, reply->more ? HTTP_REST_MORE : HTTP_REST_END);
     }
+}
+
+void http_take_sent(struct http_exchange *x, struct tsdb_buf *out)
+{
+    TSDB_ASSERT(x->asked && !out->data);
+    *out = x->piece;
+    x->piece.data = NULL;
+    x->piece.len = x->piece.cap = 0;
+}
+
+void http_more(struct http_exchange *x, struct tsdb_buf *piece, enum http_rest rest)
+{
+    TSDB_ASSERT(x->asked);
+    take_piece(x, piece, rest);
 }
 
 /* ---- requests ---- */
@@ -463,9 +507,17 @@ static void play(struct http_exchange *x)
         handlers->on_complete(&server, x);
         wait_for_it(x, true);
     }
+    while (x->asks) {
+        x->asks = false;
+        x->asked = true;
+        handlers->on_more(&server, x);
+    }
+    TSDB_ASSERT(x->rest != HTTP_REST_BROKEN); /* nothing fails below in this test */
     handlers->on_end(&server, x);
+    tsdb_buf_deinit(&x->piece);
+    tsdb_buf_deinit(&x->whole);
     TSDB_ASSERT(x->replies == 1);
-    TSDB_ASSERT(atomic_load(&server.queries.used_bytes) == 0);
+    TSDB_ASSERT(atomic_load(&server.budget.total.used_bytes) == 0);
     struct ingest_stats stats;
     ingest_stats_read(server.ingest, &stats);
     TSDB_ASSERT(stats.inflight_bytes == 0);
