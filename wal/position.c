@@ -132,6 +132,12 @@ static enum tsdb_status segment_found(void *arg, const char *name, bool is_dir)
     return tsdb_error_set(l->err, TSDB_UNSUPPORTED, "%s", why.msg);
 }
 
+int64_t wal_last_ms(const struct tsdb_fs *fs, const char *dir)
+{
+    struct wal_position p = {0};
+    return wal_position_read(fs, dir, &p, NULL) == TSDB_OK ? p.wall_ms : 0;
+}
+
 enum tsdb_status wal_versions_check(const struct tsdb_fs *fs, const char *dir,
                                     struct tsdb_error *err)
 {
@@ -194,6 +200,15 @@ static bool due(const struct wal *w, int64_t now_ns, bool last)
            now_ns - w->position_ns >= EVERY_NS;
 }
 
+/* A clock that has jumped ahead must not be all that the next start knows. */
+static int64_t position_ms(const struct wal *w)
+{
+    int64_t wall_ms = tsdb_clock_wall_ms(&w->o.clock);
+    int64_t believed_ms =
+        w->o.believed_ms ? atomic_load_explicit(w->o.believed_ms, memory_order_relaxed) : 0;
+    return believed_ms > 0 ? TSDB_MIN(wall_ms, believed_ms) : wall_ms;
+}
+
 void wal_position_step(struct wal *w, int64_t now_ns, bool last)
 {
     uint8_t slot[SLOT_BYTES];
@@ -203,7 +218,7 @@ void wal_position_step(struct wal *w, int64_t now_ns, bool last)
     }
     bool turn = w->position_synced.segment != w->position.segment;
     struct wal_position p = {w->position.sequence + 1, w->position_synced.segment,
-                             w->position_synced.offset, tsdb_clock_wall_ms(&w->o.clock)};
+                             w->position_synced.offset, position_ms(w)};
     w->position = p;
     w->position_ns = now_ns;
     if (!w->position_file && (!turn || file_open(w, &err) != TSDB_OK)) {

@@ -46,6 +46,8 @@ struct wal_options {
     const struct tsdb_fs *fs; /* outlives the log */
     const char *dir;          /* "wal" */
     struct tsdb_clock clock;
+    /* The wall time as far as it is believed (0: not known yet), for POSITION; NULL: as it is. */
+    const _Atomic(int64_t) *believed_ms;
     uint32_t mark; /* of the data directory: what another one wrote does not verify */
     uint32_t owner_count;
     uint32_t ring_slots;    /* batches waiting per owner */
@@ -134,6 +136,9 @@ void wal_stats(const struct wal *w, struct wal_stats *out); /* any thread */
  * knows, as far as it can be read? UNSUPPORTED names one that is not. */
 enum tsdb_status wal_versions_check(const struct tsdb_fs *fs, const char *dir,
                                     struct tsdb_error *err) TSDB_WUR;
+
+/* When the log was last synced, as POSITION has it, in time as it was believed; 0: nothing tells. */
+int64_t wal_last_ms(const struct tsdb_fs *fs, const char *dir);
 
 /* ---- replay: before wal_open, from the same directory ---- */
 struct wal_replay_options {

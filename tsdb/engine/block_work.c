@@ -339,10 +339,10 @@ static bool much_flushed(const struct tsdb *db)
 
 /* A window is due half a range after its end; late samples of older ones gather until the next
  * round. */
-static int64_t due_before(const struct tsdb *db)
+static int64_t due_before(struct tsdb *db)
 {
     int64_t range = db->options.block_range_ms;
-    return tsdb_clock_wall_ms(&db->options.clock) - range - range / 2 + 1;
+    return db_data_now(db) - range - range / 2 + 1;
 }
 
 static void failed(struct tsdb *db, const char *what, const struct tsdb_error *err,

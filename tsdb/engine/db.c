@@ -253,6 +253,7 @@ static enum tsdb_status open_wal(struct tsdb *db, struct tsdb_error *err)
         .fs = &o->fs,
         .dir = DATADIR_WAL,
         .clock = o->clock,
+        .believed_ms = &db->life->retention.believed_ms,
         .mark = datadir_mark(db->life->dir.hash_seed),
         .owner_count = db->owner_count,
         .ring_slots = o->ring_slots,
@@ -331,6 +332,7 @@ static enum tsdb_status load(struct tsdb *db, struct tsdb_error *err)
     };
     enum tsdb_status status = look_first(db, err);
     if (status == TSDB_OK) {
+        db_retention_clock_begin(db);
         status = db_windows_age(db, err);
     }
     if (status == TSDB_OK) {

@@ -35,11 +35,12 @@ struct db_owner_thread {
 };
 
 /* The time that retention counts from, as far as the wall clock is believed (retention.c). Guarded
- * by admin, or owned by whoever opens; believed_ms: any thread reads it. */
+ * by admin, or owned by whoever opens; believed_ms and mono_ns: any thread reads them. */
 struct retention_clock {
     _Atomic(int64_t) believed_ms;
-    int64_t mono_ns;       /* when believed_ms was set */
-    int64_t ahead_from_ns; /* since then the wall clock is not believed; 0: it is */
+    _Atomic(int64_t) mono_ns; /* when believed_ms was set */
+    int64_t ahead_from_ns;    /* since then the wall clock is not believed; 0: it is */
+    uint32_t rounds;          /* in which the believed time has followed it */
 };
 
 /* Room on the disk (room.c). */
@@ -92,8 +93,8 @@ struct db_life {
     struct retention_clock retention;
     _Atomic(int64_t) dropped_ms; /* chunks of the head that end before it have been dropped... */
     _Atomic(uint64_t) drops;     /* ...so often; both stored (release) under admin */
-    uint64_t metadata_saved;  /* changes of the table that its file has */
-    int64_t metadata_next_ns; /* it is not written before that */
+    uint64_t metadata_saved;     /* changes of the table that its file has */
+    int64_t metadata_next_ns;    /* it is not written before that */
     bool dirty; /* the log holds frames that `last` does not cover, from before this process */
 
     /* Flush, compaction and retention of blocks: one at a time. Guarded by block_work, or owned by
@@ -166,8 +167,14 @@ enum tsdb_status db_owners_ask(struct tsdb *db, enum owner_job_kind kind, uint64
 int64_t db_retention_min(struct tsdb *db);
 /* Look at the clocks. Caller holds admin, or is alone. Returns the believed time, Unix ms. */
 int64_t db_retention_clock_step(struct tsdb *db);
-/* last_ms: what the last checkpoint says, 0: there is none. Caller is alone. */
+/* Before anything is loaded: the time of which the log tells, if it does. Caller is alone. */
+void db_retention_clock_begin(struct tsdb *db);
+/* All is loaded. last_ms: what the last checkpoint says, 0: there is none. Caller is alone. */
 void db_retention_clock_init(struct tsdb *db, int64_t last_ms);
+
+/* The time that tells which windows are over and which series are silent: the wall clock, as far as it is
+ * believed or what is stored speaks for it. Ready, or whoever opens; any thread. */
+int64_t db_data_now(struct tsdb *db);
 
 /* What is older than keep_ms, by the same clocks; INT64_MIN: nothing. */
 int64_t db_older_than(struct tsdb *db, int64_t keep_ms);

@@ -33,7 +33,7 @@ static void forget_aliases(struct tsdb *db)
 enum tsdb_status db_leave_step(struct tsdb *db, int64_t now_ns, struct tsdb_error *err)
 {
     struct db_life *life = db->life;
-    int64_t now_ms = tsdb_clock_wall_ms(&db->options.clock);
+    int64_t now_ms = db_data_now(db);
     int64_t silent_ms = now_ms - db->options.series_idle_ms;
     uint64_t gone = 0;
     /* Relaxed: a hint; a missed one is found in half a minute. After a start senders have a while to
