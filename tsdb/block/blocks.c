@@ -75,10 +75,11 @@ static enum tsdb_status open_tombstones(struct blocks *b, struct live_block *liv
     if (status != TSDB_OK) {
         return tsdb_error_set(err, status, "%s", why.msg);
     }
-    if (t) {
-        live_block_hide(live, t); /* from_view 0: for every view */
+    if (!t) {
+        return TSDB_OK;
     }
-    return TSDB_OK;
+    live_block_hide(live, t); /* from_view 0: for every view */
+    return tombstones_settle(b->fs, BLOCKS_DIR, m->ulid, err);
 }
 
 static enum tsdb_status open_one(struct blocks *b, const char *ulid, struct live_block **out,

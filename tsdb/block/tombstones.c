@@ -543,6 +543,14 @@ enum tsdb_status tombstones_load(const struct tsdb_fs *fs, const char *dir, cons
     return status;
 }
 
+enum tsdb_status tombstones_settle(const struct tsdb_fs *fs, const char *dir, const char *ulid,
+                                   struct tsdb_error *err)
+{
+    char path[BLOCK_PATH_BYTES];
+    enum tsdb_status status = block_path(path, dir, ulid, "", NULL, err);
+    return status == TSDB_OK ? fs->ops->sync_dir(fs->ctx, path, err) : status;
+}
+
 enum tsdb_status tombstones_store(const struct tsdb_fs *fs, const char *dir, const char *ulid,
                                   uint32_t series, const struct tombstones *t,
                                   struct tsdb_error *err)

@@ -84,6 +84,10 @@ enum tsdb_status tombstones_version_look(const struct tsdb_fs *fs, const char *p
 enum tsdb_status tombstones_load(const struct tsdb_fs *fs, const char *dir, const char *ulid,
                                  uint32_t series, struct tombstones **out,
                                  struct tsdb_error *err) TSDB_WUR;
+/* What a process before this one stored may not be durable yet: whoever finds nothing left to delete
+ * relies on it. */
+enum tsdb_status tombstones_settle(const struct tsdb_fs *fs, const char *dir, const char *ulid,
+                                   struct tsdb_error *err) TSDB_WUR;
 /* Durable when it returns OK; else the old ones are, or these. IO, NOMEM. */
 enum tsdb_status tombstones_store(const struct tsdb_fs *fs, const char *dir, const char *ulid,
                                   uint32_t series, const struct tombstones *t,
