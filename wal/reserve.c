@@ -10,9 +10,9 @@
 
 #define LOOK_EVERY_NS (INT64_C(5) * 1000 * 1000 * 1000)
 
-static void path_of(const struct wal *w, char *out)
+static void path_of(const char *dir, char *out)
 {
-    (void)snprintf(out, WAL_PATH_MAX, "%.*s/" WAL_RESERVE_NAME, (int)(WAL_PATH_MAX - 32), w->dir);
+    (void)snprintf(out, WAL_PATH_MAX, "%.*s/" WAL_RESERVE_NAME, (int)(WAL_PATH_MAX - 32), dir);
 }
 
 static void state_set(struct wal *w, enum wal_reserve_state state)
@@ -30,19 +30,24 @@ static enum wal_reserve_state state_get(struct wal *w)
     return state;
 }
 
-static void file_remove(struct wal *w)
+void wal_reserve_remove(const struct tsdb_fs *fs, const char *dir)
 {
     char path[WAL_PATH_MAX];
-    path_of(w, path);
+    path_of(dir, path);
     /* Best effort: the next look finds what is left. */
-    (void)!w->o.fs->ops->unlink(w->o.fs->ctx, path, NULL);
+    (void)!fs->ops->unlink(fs->ctx, path, NULL);
+}
+
+static void file_remove(struct wal *w)
+{
+    wal_reserve_remove(w->o.fs, w->dir);
 }
 
 void wal_reserve_start(struct wal *w)
 {
     char path[WAL_PATH_MAX];
     struct tsdb_file_info info;
-    path_of(w, path);
+    path_of(w->dir, path);
     if (w->o.fs->ops->stat(w->o.fs->ctx, path, &info, NULL) != TSDB_OK) {
         return;
     }
@@ -103,7 +108,7 @@ static bool look(struct wal *w, int64_t now_ns)
 static void making_begin(struct wal *w)
 {
     char path[WAL_PATH_MAX];
-    path_of(w, path);
+    path_of(w->dir, path);
     if (w->o.fs->ops->open(w->o.fs->ctx, path,
                            TSDB_OPEN_WRITE | TSDB_OPEN_CREATE | TSDB_OPEN_TRUNCATE,
                            &w->reserve_file, NULL) == TSDB_OK) {

@@ -132,6 +132,8 @@ struct wal_stats {
 };
 void wal_stats(const struct wal *w, struct wal_stats *out); /* any thread */
 
+/* Before wal_open: give the room of a reserve that a killed process left back to whoever starts. */
+void wal_reserve_remove(const struct tsdb_fs *fs, const char *dir);
 /* Before anything is done to the log: is every segment, and POSITION, of a version that this one
  * knows, as far as it can be read? UNSUPPORTED names one that is not. */
 enum tsdb_status wal_versions_check(const struct tsdb_fs *fs, const char *dir,

@@ -7,6 +7,9 @@
 #include <stdio.h>
 #include <string.h>
 
+/* A start that could not write: how often it is tried again, and looked whether it is over. */
+#define START_AGAIN_NS       (INT64_C(5) * 1000 * 1000 * 1000)
+#define START_LOOK_NS        (INT64_C(500) * 1000 * 1000)
 #define OWNERS_DEFAULT_MAX   4u
 #define FLUSH_INTERVAL_MS    100u
 #define FLUSH_SAMPLES        UINT64_C(1000000)
@@ -442,6 +445,7 @@ static enum tsdb_status start_writing(struct tsdb *db, struct tsdb_error *err)
     } else if (status == TSDB_OK) {
         clean_up(db);
     }
+    db_room_keep(db, true);
     return status;
 }
 
@@ -485,6 +489,29 @@ static enum tsdb_status recover(struct tsdb *db, struct tsdb_error *err)
     return status;
 }
 
+/* The heads are there and the disk did not let the log begin: now and then that is tried again. False:
+ * nothing was done. */
+static bool start_again(struct tsdb *db, int64_t now_ns)
+{
+    struct db_life *life = db->life;
+    struct tsdb_error err = {0};
+    if (now_ns < life->start_next_ns || db->wal ||
+        atomic_load_explicit(&db->state, memory_order_relaxed) != TSDB_STATE_READ_ONLY) {
+        return false;
+    }
+    life->start_next_ns = now_ns + START_AGAIN_NS;
+    enum tsdb_status status = start_writing(db, &err);
+    if (status == TSDB_OK && !db->options.manual_steps) {
+        status = db_threads_start(db, &err);
+    }
+    if (status != TSDB_OK) { /* the cause that is shown stays the first */
+        return false;
+    }
+    tsdb_log(TSDB_LOG_INFO, "tsdb", "the log can be written after all");
+    atomic_store_explicit(&db->state, TSDB_STATE_READY, memory_order_release); /* as in recover */
+    return true;
+}
+
 static void *recovery_main(void *arg)
 {
     struct tsdb *db = arg;
@@ -493,6 +520,11 @@ static void *recovery_main(void *arg)
     enum tsdb_status status = recover(db, &err);
     if (status != TSDB_OK && status != TSDB_CANCELLED) {
         tsdb_log(TSDB_LOG_ERROR, "tsdb", "recovery failed", TSDB_S("err", err.msg));
+    }
+    while (atomic_load(&db->state) == TSDB_STATE_READ_ONLY && !atomic_load(&db->life->cancel)) {
+        if (!start_again(db, tsdb_clock_mono_ns(&db->options.clock))) {
+            db_pause(db, START_LOOK_NS);
+        }
     }
     return NULL;
 }
@@ -586,7 +618,7 @@ enum tsdb_status tsdb_stop(struct tsdb *db, struct tsdb_error *err)
                  1); /* a checkpoint that runs is cut short: a later one follows here */
     db_threads_stop(db);
     atomic_store(&life->cancel, 0);
-    db_room_lift(db);
+    db_room_keep(db, false);
     enum tsdb_status status = TSDB_OK, wal_status = TSDB_OK;
     if (db->wal) {
         drain(db);
@@ -751,7 +783,10 @@ size_t tsdb_seal_step(struct tsdb *db, int64_t now_ns)
 
 size_t tsdb_wal_write_step(struct tsdb *db, int64_t now_ns)
 {
-    return db->wal ? wal_write_step(db->wal, now_ns) : 0;
+    if (!db->wal) {
+        return db->options.manual_steps && start_again(db, now_ns) ? 1 : 0;
+    }
+    return wal_write_step(db->wal, now_ns);
 }
 
 size_t tsdb_wal_sync_step(struct tsdb *db, int64_t now_ns)

@@ -64,6 +64,7 @@ struct db_life {
     /* written by recovery before `state` is stored (release) */
     struct recovery_result recovered;
     int64_t replay_duration_ns;
+    int64_t start_next_ns;   /* READ_ONLY: the start is tried again then; by whoever does */
     struct tsdb_error error; /* cause of FAILED, of READ_ONLY without a log, of checkpoint_first */
     /* Ids have moved and no checkpoint says so yet: until one does, no write is taken. Set by
      * recovery; cleared (release) by the checkpoint. */
@@ -192,8 +193,8 @@ enum db_room_kind {
 };
 enum tsdb_status db_room_open(struct tsdb *db) TSDB_WUR; /* NOMEM. Caller is alone */
 void db_room_close(struct tsdb *db);
-/* Nothing is kept any more: the database ends, and its log with it. */
-void db_room_lift(struct tsdb *db);
+/* From now on the reserve is kept, or is no more: a start and a clean end write what they have to. */
+void db_room_keep(struct tsdb *db, bool keep);
 /* How much of the reserve is a file of the log's. */
 uint64_t db_room_log_reserve(const struct tsdb *db);
 /* Measure; a log line when it has become low, or is no more. False: the disk does not say. Any thread. */

@@ -38,7 +38,12 @@ enum tsdb_status db_room_open(struct tsdb *db)
     if (room->reserve_bytes == 0) {
         return TSDB_OK;
     }
-    return tsdb_fs_floor_create(&db->options.fs, room->reserve_bytes / 2, &room->floor, &room->fs);
+    uint64_t free_bytes = 0;
+    if (db_room_look(db, &free_bytes) && free_bytes < db_room_log_reserve(db)) {
+        wal_reserve_remove(&db->options.fs, DATADIR_WAL);
+    }
+    /* What a start has to write it must. */
+    return tsdb_fs_floor_create(&db->options.fs, 0, &room->floor, &room->fs);
 }
 
 void db_room_close(struct tsdb *db)
@@ -46,10 +51,11 @@ void db_room_close(struct tsdb *db)
     tsdb_fs_floor_destroy(db->life->room.floor);
 }
 
-void db_room_lift(struct tsdb *db)
+void db_room_keep(struct tsdb *db, bool keep)
 {
-    if (db->life->room.floor) {
-        tsdb_fs_floor_set(db->life->room.floor, 0);
+    const struct db_room *room = &db->life->room;
+    if (room->floor) {
+        tsdb_fs_floor_set(room->floor, keep ? room->reserve_bytes / 2 : 0);
     }
 }
 

@@ -183,7 +183,7 @@ void tsdb_stats_read(struct tsdb *db, struct tsdb_stats *out)
             add_blocks(db, out);
             add_block_times(db, out);
         }
-        if (db->wal) {
+        if (db->wal && state != TSDB_STATE_READ_ONLY) { /* then a start may be setting it */
             add_wal(db, out);
         }
     }
