@@ -52,11 +52,17 @@ struct mx_cell *mx_cell(struct mx *m, uint32_t series, int64_t t_ms)
     return &m->cells[i];
 }
 
-/* May retention have taken it (or refused it)? Stays true once it is: the clock only goes on. */
+void mx_clock(struct mx *m)
+{
+    m->wall_max_ms = TSDB_MAX(m->wall_max_ms, m->h->clock.wall_ms);
+}
+
+/* May retention have taken it (or refused it)? Stays true once it is. */
 static bool mx_optional(const struct mx *m, const struct mx_cell *c)
 {
     int64_t retention = m->h->options.retention_ms;
-    return retention > 0 && c->t_ms < m->h->clock.wall_ms - retention;
+    int64_t now_ms = TSDB_MAX(m->wall_max_ms, m->h->clock.wall_ms);
+    return retention > 0 && c->t_ms < now_ms - retention;
 }
 
 static bool mx_same(const struct mx_value *a, const struct mx_value *b)
@@ -86,6 +92,7 @@ static void mx_sent(struct mx *m, struct mx_write *w, const struct hx_sample *s,
     }
     if (!c->sent) {
         c->sent = true;
+        c->leaving = false;
         c->whole = w->x->w.batch_count == 1;
         c->v = v;
         c->rival_count = 0;
@@ -380,13 +387,39 @@ void mx_check(struct mx *m, enum mx_since since)
                     c->acked, c->kill_safe, c->cut_safe);
         }
         if (since != MX_RUNNING) {
-            c->sent = c->acked = c->kill_safe = c->cut_safe = c->found;
+            c->sent = c->found;
+            c->acked = c->kill_safe = c->cut_safe = c->found && !c->leaving;
             c->rival_count = 0;
             mx_doubt_settle(m, c);
         }
     }
     if (since != MX_RUNNING) {
         m->io_faults = false;
+    }
+}
+
+void mx_delete_begin(struct mx *m, uint32_t name, struct tsdb_time_range range)
+{
+    TSDB_ASSERT(!m->writes);
+    for (uint32_t i = 0; i < MX_CELLS; i++) {
+        struct mx_cell *c = &m->cells[i];
+        c->leaving = c->used && c->sent && (name == MX_ANY || c->series % 7 == name) &&
+                     range.min_ms <= c->t_ms && c->t_ms <= range.max_ms;
+        if (c->leaving) {
+            c->acked = c->kill_safe = c->cut_safe = false;
+        }
+    }
+}
+
+void mx_delete_done(struct mx *m)
+{
+    for (uint32_t i = 0; i < MX_CELLS; i++) {
+        struct mx_cell *c = &m->cells[i];
+        if (c->leaving) {
+            c->sent = c->leaving = false;
+            c->rival_count = 0;
+            mx_doubt_settle(m, c);
+        }
     }
 }
 

@@ -31,9 +31,10 @@ struct mx_value {
 
 struct mx_cell {
     bool used, sent, acked, kill_safe, cut_safe, found;
-    bool whole; /* its one write went to one owner: answered means that nothing of it was synced
+    bool whole;   /* its one write went to one owner: answered means that nothing of it was synced
                    long before */
-    bool doubt; /* the value's write was refused: a rival may be the first */
+    bool leaving; /* a delete of it was not answered with OK: there or not */
+    bool doubt;   /* the value's write was refused: a rival may be the first */
     struct mx_value v;   /* the first */
     uint8_t rival_count; /* those sent while the first was not cut_safe */
     struct mx_value rivals[MX_RIVALS];
@@ -56,6 +57,7 @@ struct mx {
     struct mx_cell cells[MX_CELLS];
     uint32_t used;
     uint32_t doubts;         /* cells in doubt */
+    int64_t wall_max_ms;     /* the latest that the wall clock has shown, mx_clock */
     struct mx_write *writes; /* under way, oldest first */
     uint8_t raws[MX_RAWS][MX_RAW_MAX];
     uint32_t raw_len[MX_RAWS];
@@ -90,6 +92,16 @@ void mx_reap(struct mx *m);
 /* All that was answered is durable: after a checkpoint or clean close (all), or when the log has no
  * un-synced byte (logged). */
 void mx_durable(struct mx *m, bool all);
+
+/* Series with the name m<name> (MX_ANY: all) are about to lose what they have in the range, or may have lost
+ * it by now. No write is under way. */
+#define MX_ANY UINT32_MAX
+void mx_delete_begin(struct mx *m, uint32_t name, struct tsdb_time_range range);
+/* The delete that was begun last was answered with OK: what it was about is gone for good. */
+void mx_delete_done(struct mx *m);
+
+/* The wall clock has moved, or is about to jump back. */
+void mx_clock(struct mx *m);
 
 /* Answered, logged and not known to be durable; and how old the oldest is. */
 uint32_t mx_at_risk(const struct mx *m, int64_t *out_age_ns);
