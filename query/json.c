@@ -426,8 +426,12 @@ void query_plan_json(const struct query_plan *plan, struct tsdb_buf *out)
     json_string(out, name, strlen(name));
     tsdb_buf_put_str(out, ",\"expr\":");
     json_string(out, e->text->data + e->start, len);
-    tsdb_buf_printf(out, ",\"series\":%llu,\"samples\":%llu,\"seconds\":",
-                    (unsigned long long)plan->series, (unsigned long long)plan->samples);
+    tsdb_buf_printf(out,
+                    ",\"series\":%llu,\"samples\":%llu,\"chunks\":{\"read\":%llu,\"cached\":%llu,"
+                    "\"skipped\":%llu},\"seconds\":",
+                    (unsigned long long)plan->series, (unsigned long long)plan->samples,
+                    (unsigned long long)plan->chunks.read, (unsigned long long)plan->chunks.cached,
+                    (unsigned long long)plan->chunks.skipped);
     tsdb_buf_put(out, seconds, tsdb_format_float_json(seconds, (double)plan->ns / 1e9));
     tsdb_buf_put_str(out, ",\"children\":[");
     for (const struct query_plan *p = plan->first; p; p = p->next) {

@@ -105,7 +105,8 @@ struct query_plan {
     const struct query_expr *expr;
     uint64_t series;  /* that it gave */
     uint64_t samples; /* read from storage */
-    int64_t ns;       /* wall time */
+    struct tsdb_chunk_counts chunks;
+    int64_t ns; /* wall time */
     struct query_plan *parent, *next;
     struct query_plan *first, *last; /* children, in the order of their building */
 };

@@ -27,6 +27,7 @@
 #include "model/batch.h"
 #include "model/matcher.h"
 #include "model/metadata.h"
+#include "model/windows.h"
 
 struct tsdb;
 
@@ -202,11 +203,20 @@ enum tsdb_status tsdb_series_read(struct tsdb_querier *q, tsdb_series_ref ref,
                                   struct tsdb_time_range range, struct tsdb_arena *arena,
                                   struct tsdb_columns *out, struct tsdb_error *err) TSDB_WUR;
 
+/* The same for who looks at some windows of the range only (NULL: all of it): samples between them are left
+ * out, or not. Adds to *counts what became of chunks. */
+enum tsdb_status tsdb_series_read_windows(struct tsdb_querier *q, tsdb_series_ref ref,
+                                          struct tsdb_time_range range,
+                                          const struct tsdb_time_windows *windows,
+                                          struct tsdb_arena *arena, struct tsdb_columns *out,
+                                          struct tsdb_chunk_counts *counts,
+                                          struct tsdb_error *err) TSDB_WUR;
 /* The same of the newest sample alone, for who wants no other: mostly told without reading any. Where it
  * is not, all of the range comes. */
 enum tsdb_status tsdb_series_newest(struct tsdb_querier *q, tsdb_series_ref ref,
                                     struct tsdb_time_range range, struct tsdb_arena *arena,
-                                    struct tsdb_columns *out, struct tsdb_error *err) TSDB_WUR;
+                                    struct tsdb_columns *out, struct tsdb_chunk_counts *counts,
+                                    struct tsdb_error *err) TSDB_WUR;
 
 /* Distinct label names / values / label sets, sorted bytewise, of series that match ANY of the
  * selectors (each a conjunction of matchers; no selectors = all series). The time range may be

@@ -98,12 +98,16 @@ static enum tsdb_status read_points(struct matrix *m, uint32_t pos, struct point
     if (m->grid.count == 0) {
         return TSDB_OK;
     }
-    int64_t min_ms = time_sub(matrix_window_end(m, 0), time_add(m->range_ms, m->before_ms));
-    int64_t max_ms = time_add(matrix_window_end(m, m->grid.count - 1), m->after_ms);
+    int64_t end_ms = matrix_window_end(m, 0);
+    bool extended = m->before_ms != 0 || m->after_ms != 0;
+    struct tsdb_time_windows windows;
+    const struct select_span span = {
+        time_add(time_sub(end_ms, time_add(m->range_ms, m->before_ms)), 1),
+        time_add(matrix_window_end(m, m->grid.count - 1), m->after_ms),
+        extended ? NULL : select_windows(&m->grid, end_ms, m->fixed, m->range_ms, &windows)};
     struct tsdb_columns c;
-    min_ms = time_add(min_ms, 1);
     select_ahead(m->x, &m->set, pos);
-    enum tsdb_status status = m->read(m->x, m->set.refs[pos], min_ms, max_ms, m->scratch, &c);
+    enum tsdb_status status = m->read(m->x, m->set.refs[pos], &span, m->scratch, &c);
     if (status == TSDB_OK) {
         status = exec_hold(m->x, c.count);
     }

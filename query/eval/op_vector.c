@@ -100,10 +100,12 @@ static enum tsdb_status vector_next(struct op *op, struct column *out)
     if (steps == 0) {
         return TSDB_OK;
     }
-    int64_t first = time_add(time_sub(reference_time(v, 0), x->lookback_ms), 1);
+    struct tsdb_time_windows windows;
+    const struct select_span span = {
+        time_add(time_sub(reference_time(v, 0), x->lookback_ms), 1), reference_time(v, steps - 1),
+        select_windows(&op->grid, reference_time(v, 0), v->fixed, x->lookback_ms, &windows)};
     select_ahead(x, &v->set, op->pos);
-    enum tsdb_status status =
-        v->read(x, v->set.refs[op->pos], first, reference_time(v, steps - 1), v->scratch, &c);
+    enum tsdb_status status = v->read(x, v->set.refs[op->pos], &span, v->scratch, &c);
     uint32_t next = 0; /* first sample later than the reference time */
     bool done = status == TSDB_OK && put_floats(v, &c, out);
     for (uint32_t i = 0; !done && i < steps && status == TSDB_OK; i++) {
@@ -231,9 +233,9 @@ static enum tsdb_status smooth_next(struct op *op, struct column *out)
     if (steps == 0) {
         return TSDB_OK;
     }
-    int64_t first = time_add(time_sub(reference_time(v, 0), x->lookback_ms), 1);
-    int64_t last = time_add(reference_time(v, steps - 1), x->lookback_ms);
-    enum tsdb_status status = v->read(x, v->set.refs[op->pos], first, last, v->scratch, &c);
+    const struct select_span span = {time_add(time_sub(reference_time(v, 0), x->lookback_ms), 1),
+                                     time_add(reference_time(v, steps - 1), x->lookback_ms), NULL};
+    enum tsdb_status status = v->read(x, v->set.refs[op->pos], &span, v->scratch, &c);
     tsdb_arena_reset(v->results);
     column_clear(out, steps);
     for (uint32_t i = 0; i < steps && status == TSDB_OK; i++) {

@@ -35,6 +35,13 @@ bool time_windows(const struct grid *grid, int64_t end_ms, bool fixed, int64_t r
            !__builtin_sub_overflow(end_ms, range_ms, &edge);
 }
 
+const struct tsdb_time_windows *select_windows(const struct grid *grid, int64_t end_ms, bool fixed,
+                                               int64_t width_ms, struct tsdb_time_windows *out)
+{
+    *out = (struct tsdb_time_windows){end_ms, grid->step_ms, width_ms};
+    return !fixed && grid->count > 1 && grid->step_ms > width_ms && width_ms > 0 ? out : NULL;
+}
+
 /* ---- durations of a node ---- */
 
 static double step_seconds(const struct exec *x)
@@ -283,38 +290,41 @@ void select_ahead(const struct exec *x, const struct query_series_set *set, uint
     }
 }
 
-/* Samples have come in, or not. */
-static enum tsdb_status samples_came(struct exec *x, enum tsdb_status status,
-                                     const struct tsdb_columns *c)
+typedef enum tsdb_status source_read_fn(void *ctx, const struct query_read *r,
+                                        struct tsdb_arena *arena, struct tsdb_columns *out,
+                                        struct tsdb_error *err);
+
+static enum tsdb_status read_by(source_read_fn *fn, struct exec *x, uint32_t ref,
+                                const struct select_span *span, struct tsdb_arena *scratch,
+                                struct tsdb_columns *out)
 {
+    struct tsdb_chunk_counts counts = {0};
+    const struct query_read r = {ref, {span->min_ms, span->max_ms}, span->windows, &counts};
+    tsdb_arena_reset(scratch);
+    enum tsdb_status status = fn(x->source->ctx, &r, scratch, out, x->err);
     if (status == TSDB_OK) {
-        x->samples_read += c->count;
+        x->samples_read += out->count;
         for (struct query_plan *p = x->plan; p; p = p->parent) {
-            p->samples += c->count;
+            p->samples += out->count;
+            p->chunks.read += counts.read;
+            p->chunks.cached += counts.cached;
+            p->chunks.skipped += counts.skipped;
         }
     }
     return exec_stopped(x, status);
 }
 
-enum tsdb_status select_read(struct exec *x, uint32_t ref, int64_t min_ms, int64_t max_ms,
+enum tsdb_status select_read(struct exec *x, uint32_t ref, const struct select_span *span,
                              struct tsdb_arena *scratch, struct tsdb_columns *out)
 {
-    const struct tsdb_time_range range = {min_ms, max_ms};
-    tsdb_arena_reset(scratch);
-    return samples_came(x, x->source->ops->read(x->source->ctx, ref, range, scratch, out, x->err),
-                        out);
+    return read_by(x->source->ops->read, x, ref, span, scratch, out);
 }
 
-enum tsdb_status select_newest(struct exec *x, uint32_t ref, int64_t min_ms, int64_t max_ms,
+enum tsdb_status select_newest(struct exec *x, uint32_t ref, const struct select_span *span,
                                struct tsdb_arena *scratch, struct tsdb_columns *out)
 {
-    const struct tsdb_time_range range = {min_ms, max_ms};
     const struct query_source_ops *ops = x->source->ops;
-    if (!ops->newest) {
-        return select_read(x, ref, min_ms, max_ms, scratch, out);
-    }
-    tsdb_arena_reset(scratch);
-    return samples_came(x, ops->newest(x->source->ctx, ref, range, scratch, out, x->err), out);
+    return read_by(ops->newest ? ops->newest : ops->read, x, ref, span, scratch, out);
 }
 
 /* The histograms of a series, in an array that may be changed. */
@@ -386,12 +396,13 @@ static enum tsdb_status hints_fill(struct exec *x, struct tsdb_columns *c, int64
 }
 
 /* For the hint of the first one, the samples of a lookback before min_ms are read as well. */
-static enum tsdb_status read_hints(struct exec *x, uint32_t ref, int64_t min_ms, int64_t max_ms,
+static enum tsdb_status read_hints(struct exec *x, uint32_t ref, const struct select_span *span,
                                    struct tsdb_arena *scratch, struct tsdb_columns *out)
 {
+    int64_t min_ms = span->min_ms;
+    const struct select_span wider = {time_sub(min_ms, x->lookback_ms), span->max_ms, NULL};
     struct tsdb_columns c;
-    enum tsdb_status status =
-        select_read(x, ref, time_sub(min_ms, x->lookback_ms), max_ms, scratch, &c);
+    enum tsdb_status status = select_read(x, ref, &wider, scratch, &c);
     if (status == TSDB_OK) {
         status = hints_fill(x, &c, min_ms, scratch);
     }

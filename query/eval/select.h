@@ -34,9 +34,18 @@ enum tsdb_status select_series(struct exec *x, const struct query_expr *v,
                                struct query_series_set *set, struct op_series **out) TSDB_WUR;
 /* Series `pos` of a set is read next, and most likely those behind it. */
 void select_ahead(const struct exec *x, const struct query_series_set *set, uint32_t pos);
+/* From when to when, and what of it is looked at, if not all (borrowed). */
+struct select_span {
+    int64_t min_ms, max_ms;
+    const struct tsdb_time_windows *windows;
+};
+/* Windows of that width at the steps, the first of which ends at end_ms (fixed: all do), in *out; NULL: they
+ * leave nothing out. */
+const struct tsdb_time_windows *select_windows(const struct grid *grid, int64_t end_ms, bool fixed,
+                                               int64_t width_ms, struct tsdb_time_windows *out);
 /* Samples of one series, valid until the next reset of scratch, which is reset here. */
-typedef enum tsdb_status select_read_fn(struct exec *x, uint32_t ref, int64_t min_ms,
-                                        int64_t max_ms, struct tsdb_arena *scratch,
+typedef enum tsdb_status select_read_fn(struct exec *x, uint32_t ref,
+                                        const struct select_span *span, struct tsdb_arena *scratch,
                                         struct tsdb_columns *out);
 select_read_fn select_read;
 /* The newest one, perhaps with others before it. */

@@ -7,10 +7,19 @@
 #include "model/labels.h"
 #include "model/matcher.h"
 #include "model/sample.h"
+#include "model/windows.h"
 
 struct query_series_set {
     const uint32_t *refs; /* in the order in which aggregations accumulate */
     uint32_t count;
+};
+
+/* What is read of a series. */
+struct query_read {
+    uint32_t ref;
+    struct tsdb_time_range range;
+    const struct tsdb_time_windows *windows; /* what of the range is looked at; NULL: all of it */
+    struct tsdb_chunk_counts *counts;        /* added to */
 };
 
 struct query_source_ops {
@@ -22,14 +31,13 @@ struct query_source_ops {
     /* Canonical; strings live as long as the source. */
     enum tsdb_status (*labels)(void *ctx, uint32_t ref, struct tsdb_arena *arena,
                                struct tsdb_labels *out, struct tsdb_error *err);
-    /* Samples with range.min_ms <= t <= range.max_ms, strictly rising, stale markers included. */
-    enum tsdb_status (*read)(void *ctx, uint32_t ref, struct tsdb_time_range range,
-                             struct tsdb_arena *arena, struct tsdb_columns *out,
-                             struct tsdb_error *err);
+    /* Samples with range.min_ms <= t <= range.max_ms, strictly rising, stale markers included; those
+     * outside of the windows, or not. */
+    enum tsdb_status (*read)(void *ctx, const struct query_read *r, struct tsdb_arena *arena,
+                             struct tsdb_columns *out, struct tsdb_error *err);
     /* The same of the newest sample alone, or all of the range: whatever is cheaper. NULL: read. */
-    enum tsdb_status (*newest)(void *ctx, uint32_t ref, struct tsdb_time_range range,
-                               struct tsdb_arena *arena, struct tsdb_columns *out,
-                               struct tsdb_error *err);
+    enum tsdb_status (*newest)(void *ctx, const struct query_read *r, struct tsdb_arena *arena,
+                               struct tsdb_columns *out, struct tsdb_error *err);
     /* refs[0] is read next, the others follow. NULL: nothing is gained by knowing. */
     void (*read_ahead)(void *ctx, const uint32_t *refs, uint32_t count);
     void (*close)(void *ctx); /* also without open */

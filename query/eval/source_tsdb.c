@@ -28,20 +28,20 @@ static enum tsdb_status source_labels(void *ctx, uint32_t ref, struct tsdb_arena
     return tsdb_series_labels(s->querier, ref, arena, out, err);
 }
 
-static enum tsdb_status source_read(void *ctx, uint32_t ref, struct tsdb_time_range range,
-                                    struct tsdb_arena *arena, struct tsdb_columns *out,
-                                    struct tsdb_error *err)
+static enum tsdb_status source_read(void *ctx, const struct query_read *r, struct tsdb_arena *arena,
+                                    struct tsdb_columns *out, struct tsdb_error *err)
 {
     struct query_source_tsdb *s = ctx;
-    return tsdb_series_read(s->querier, ref, range, arena, out, err);
+    return tsdb_series_read_windows(s->querier, r->ref, r->range, r->windows, arena, out, r->counts,
+                                    err);
 }
 
-static enum tsdb_status source_newest(void *ctx, uint32_t ref, struct tsdb_time_range range,
+static enum tsdb_status source_newest(void *ctx, const struct query_read *r,
                                       struct tsdb_arena *arena, struct tsdb_columns *out,
                                       struct tsdb_error *err)
 {
     struct query_source_tsdb *s = ctx;
-    return tsdb_series_newest(s->querier, ref, range, arena, out, err);
+    return tsdb_series_newest(s->querier, r->ref, r->range, arena, out, r->counts, err);
 }
 
 static void source_read_ahead(void *ctx, const uint32_t *refs, uint32_t count)

@@ -260,6 +260,8 @@ static void query_eval__wherever_samples_lie__same_bits(void **state)
     for (r->seed = 1; r->seed <= DATA_SETS; r->seed++) {
         query_fixture_init(&r->series);
         r->series.options.crew_work_min = 1;
+        /* Of a shorter one steps are further apart: chunks between them are not read. */
+        r->series.options.lookback_ms = r->seed % 2 == 0 ? 300000 : 45000;
         tsdb_prng_init(&g->prng, r->seed * 7919);
         random_data(g, &r->series);
         spice(g, &r->series);
@@ -285,7 +287,64 @@ static void query_eval__wherever_samples_lie__same_bits(void **state)
     free(r);
 }
 
+/* What a query did to chunks, whose answer is in r->text. */
+static struct tsdb_chunk_counts chunks_of(struct rig *r, const char *text, int64_t start_ms,
+                                          int64_t step_ms, uint32_t steps)
+{
+    struct query_fixture *f = &r->series;
+    struct query_result result = {0};
+    struct query_expr *e;
+    const struct query_params params = {.start_ms = start_ms,
+                                        .end_ms = start_ms + step_ms * (steps - 1),
+                                        .step_ms = step_ms,
+                                        .explain = true};
+    tsdb_arena_reset(&f->result);
+    assert_ok(query_parse(text, strlen(text), &f->options, &f->result, &e, NULL));
+    assert_ok(query_eval(r->h.db, &f->options, &f->request, e, &params, &f->result, &result, NULL));
+    assert_non_null(result.plan);
+    return result.plan->chunks;
+}
+
+/* 600 samples 10 s apart in chunks of 40, which end up in blocks of 300 s. */
+static void query_eval__far_steps__chunks_between_are_skipped(void **state)
+{
+    (void)state;
+    struct rig *r = calloc(1, sizeof *r);
+    assert_true(r);
+    query_fixture_init(&r->series);
+    query_fixture_load(&r->series, 10000, "the_first 1"); /* of it samples would come late */
+    query_fixture_load(&r->series, 10000, "a 1+1x599");
+    hx_init(&r->h, 1);
+    r->h.clock.wall_ms = 6100000;
+    r->h.options.block_range_ms = 300000;
+    r->h.options.old_range_max_ms = 1;
+    r->h.options.head_chunk_samples = 40;
+    assert_ok(hx_open(&r->h, NULL));
+    write_part(r, 0, 1);
+    for (uint32_t i = 0; i < 2; i++) {
+        /* 30 samples of a window are a chunk, so that a step's minute lies in one, or in two. */
+        struct tsdb_chunk_counts all = chunks_of(r, "a", 100000, 10000, 580);
+        assert_int_equal(all.read + all.cached, 20);
+        assert_int_equal(all.skipped, 0);
+        r->series.options.lookback_ms = 60000;
+        struct tsdb_chunk_counts far = chunks_of(r, "a", 100000, 1500000, 4);
+        assert_int_equal(far.read + far.cached, 4);
+        assert_int_equal(far.skipped, 12); /* none is in the range behind the last step */
+        far = chunks_of(r, "sum_over_time(a[70s] offset 40s)", 1240000, 1600000, 2);
+        assert_int_equal(far.read + far.cached, 3); /* 1130 s to 1200 s touches two, none else */
+        far = chunks_of(r, "count(a)", 5990000, 0, 1);
+        assert_int_equal(far.read + far.cached, 0);
+        assert_int_equal(far.skipped, 1);
+        r->series.options.lookback_ms = 300000;
+        assert_ok(tsdb_flush(r->h.db, NULL));
+    }
+    hx_deinit(&r->h);
+    query_fixture_deinit(&r->series);
+    free(r);
+}
+
 static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(query_eval__far_steps__chunks_between_are_skipped),
     cmocka_unit_test(query_eval__wherever_samples_lie__same_bits),
 };
 TEST_MAIN(tests)

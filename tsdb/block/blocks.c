@@ -453,11 +453,13 @@ enum tsdb_status piece_list_add_visible(struct piece_list *l, const struct tombs
 
 static enum tsdb_status read_chunk(struct blocks *b, const struct block *block,
                                    const struct block_chunk *c, const struct tombstone_cuts *cuts,
-                                   struct piece_list *out, struct tsdb_error *err)
+                                   struct piece_list *out, struct tsdb_chunk_counts *counts,
+                                   struct tsdb_error *err)
 {
     const struct chunk_samples *samples = NULL;
     struct chunk_samples decoded;
     struct cache_l1_entry *pin = cache_l1_get(b->l1, block_id(block), c->offset, &samples);
+    ++*(pin ? &counts->cached : &counts->read);
     if (!pin) {
         enum tsdb_status status = block_chunk_read(block, c, out->arena, &decoded, err);
         if (status != TSDB_OK) {
@@ -561,15 +563,18 @@ enum tsdb_status blocks_newest(const struct view *v, const struct live_block *l,
 }
 
 enum tsdb_status blocks_read(struct blocks *b, const struct view *v, const struct live_block *l,
-                             uint32_t id, struct tsdb_time_range range, struct piece_list *out,
+                             uint32_t id, struct chunk_want *want, struct piece_list *out,
                              struct tsdb_error *err)
 {
     struct block_chunk *chunks = NULL;
     struct tombstone_cuts cuts;
     uint32_t n = 0;
-    enum tsdb_status status = chunks_in(v, l, id, range, out->arena, &chunks, &n, &cuts, err);
+    enum tsdb_status status = chunks_in(v, l, id, want->range, out->arena, &chunks, &n, &cuts, err);
     for (uint32_t k = 0; k < n && status == TSDB_OK; k++) {
-        status = read_chunk(b, l->block, &chunks[k], &cuts, out, err);
+        if (!chunk_want(want, chunks[k].summary.min_ms, chunks[k].summary.max_ms)) {
+            continue;
+        }
+        status = read_chunk(b, l->block, &chunks[k], &cuts, out, &want->counts, err);
         if (status != TSDB_OK) {
             return tsdb_error_prefix(err, status, "block %s", block_meta(l->block)->ulid);
         }

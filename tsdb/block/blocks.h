@@ -103,10 +103,10 @@ enum tsdb_status piece_list_add_visible(struct piece_list *l, const struct tombs
 /* Of these chunks those that are not hidden as a whole, moved to the front. Returns how many. */
 uint32_t block_chunks_visible(const struct tombstone_cuts *cuts, struct block_chunk *chunks,
                               uint32_t count);
-/* Add the pieces of a block's series that overlap the range, as the view sees it. CORRUPT, IO, NOMEM,
+/* Add the pieces of a block's series that are wanted, as the view sees it. CORRUPT, IO, NOMEM,
  * LIMIT. */
 enum tsdb_status blocks_read(struct blocks *b, const struct view *v, const struct live_block *l,
-                             uint32_t id, struct tsdb_time_range range, struct piece_list *out,
+                             uint32_t id, struct chunk_want *want, struct piece_list *out,
                              struct tsdb_error *err) TSDB_WUR;
 /* Has the series a chunk that overlaps the range and is not hidden in the view? scratch: for chunk headers. CORRUPT, IO, NOMEM,
  * LIMIT. */

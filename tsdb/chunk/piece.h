@@ -3,6 +3,8 @@
 #ifndef TSDB_CHUNK_PIECE_H
 #define TSDB_CHUNK_PIECE_H
 
+#include "model/matcher.h"
+#include "model/windows.h"
 #include "tsdb/chunk/chunk.h"
 
 struct piece {
@@ -13,6 +15,27 @@ struct piece {
     const uint64_t *value;   /* float bits, or pointer to struct tsdb_raw_histogram */
     const int64_t *start_ms; /* NULL: none */
 };
+
+/* What a read wants of a series' chunks, and what became of them. */
+struct chunk_want {
+    struct tsdb_time_range range;
+    const struct tsdb_time_windows *windows; /* NULL: all of the range */
+    struct tsdb_chunk_counts counts;
+};
+static inline bool chunk_want_range(const struct chunk_want *w, int64_t min_ms, int64_t max_ms)
+{
+    return min_ms <= w->range.max_ms && w->range.min_ms <= max_ms;
+}
+/* A chunk with these bounds: is it to be read? Counted if not, though it lies in the range. */
+static inline bool chunk_want(struct chunk_want *w, int64_t min_ms, int64_t max_ms)
+{
+    if (!chunk_want_range(w, min_ms, max_ms)) {
+        return false;
+    }
+    bool met = !w->windows || tsdb_time_windows_meet(w->windows, min_ms, max_ms);
+    w->counts.skipped += !met;
+    return met;
+}
 
 static inline struct piece piece_of_chunk(const struct chunk_samples *s)
 {

@@ -72,7 +72,8 @@ static enum tsdb_status newest_give(const struct newest *n, struct tsdb_arena *a
 
 enum tsdb_status tsdb_series_newest(struct tsdb_querier *q, tsdb_series_ref ref,
                                     struct tsdb_time_range range, struct tsdb_arena *arena,
-                                    struct tsdb_columns *out, struct tsdb_error *err)
+                                    struct tsdb_columns *out, struct tsdb_chunk_counts *counts,
+                                    struct tsdb_error *err)
 {
     struct newest n = newest_of_head(q, ref, range);
     const struct join_pair *pairs = n.unsure ? NULL : join_first(&q->join, ref);
@@ -86,6 +87,9 @@ enum tsdb_status tsdb_series_newest(struct tsdb_querier *q, tsdb_series_ref ref,
         }
         n = n.any || n.unsure ? n : head;
     }
-    return n.unsure ? tsdb_series_read(q, ref, range, arena, out, err)
-                    : newest_give(&n, arena, out, err);
+    if (n.unsure) {
+        return tsdb_series_read_windows(q, ref, range, NULL, arena, out, counts, err);
+    }
+    counts->skipped += n.any;
+    return newest_give(&n, arena, out, err);
 }

@@ -179,12 +179,12 @@ enum tsdb_status tsdb_series_labels(struct tsdb_querier *q, tsdb_series_ref ref,
 }
 
 static enum tsdb_status pieces_of_head(struct tsdb_querier *q, tsdb_series_ref ref,
-                                       struct tsdb_time_range range, struct piece_list *l,
+                                       struct chunk_want *want, struct piece_list *l,
                                        struct tsdb_error *err)
 {
     struct piece *pieces = NULL;
     uint32_t n = 0;
-    enum tsdb_status status = head_collect(querier_head(q, ref), tsdb_series_local(ref), range,
+    enum tsdb_status status = head_collect(querier_head(q, ref), tsdb_series_local(ref), want,
                                            q->view->number, l->arena, &pieces, &n, err);
     for (uint32_t i = 0; status == TSDB_OK && i < n; i++) {
         status = piece_list_add(l, &pieces[i], NULL);
@@ -197,22 +197,22 @@ static enum tsdb_status pieces_of_head(struct tsdb_querier *q, tsdb_series_ref r
 
 /* Pieces of the view's blocks, then of the head: in the order in which they were written. */
 static enum tsdb_status pieces_gather(struct tsdb_querier *q, tsdb_series_ref ref,
-                                      struct tsdb_time_range range, struct piece_list *l,
+                                      struct chunk_want *want, struct piece_list *l,
                                       struct tsdb_error *err)
 {
     for (const struct join_pair *p = join_first(&q->join, ref); p; p = join_next(&q->join, p)) {
         enum tsdb_status status =
-            blocks_read(&q->db->blocks, q->view, q->view->blocks[p->block], p->id, range, l, err);
+            blocks_read(&q->db->blocks, q->view, q->view->blocks[p->block], p->id, want, l, err);
         if (status != TSDB_OK) {
             return status;
         }
     }
-    return join_stray(&q->join, ref) ? TSDB_OK : pieces_of_head(q, ref, range, l, err);
+    return join_stray(&q->join, ref) ? TSDB_OK : pieces_of_head(q, ref, want, l, err);
 }
 
 /* Pieces live in an arena of their own: what stays with the caller is the merged columns. */
 static enum tsdb_status series_read_blocks(struct tsdb_querier *q, tsdb_series_ref ref,
-                                           struct tsdb_time_range range, struct tsdb_arena *arena,
+                                           struct chunk_want *want, struct tsdb_arena *arena,
                                            struct tsdb_columns *out, struct tsdb_error *err)
 {
     struct tsdb_arena scratch;
@@ -220,9 +220,9 @@ static enum tsdb_status series_read_blocks(struct tsdb_querier *q, tsdb_series_r
     struct piece_columns c;
     tsdb_arena_init(&scratch, TSDB_MEM_QUERY, SCRATCH_ARENA_BYTES, querier_account(q->request));
     piece_list_init(&l, &scratch);
-    enum tsdb_status status = pieces_gather(q, ref, range, &l, err);
+    enum tsdb_status status = pieces_gather(q, ref, want, &l, err);
     if (status == TSDB_OK) {
-        status = pieces_merge(l.items, l.count, range, arena, &c, err);
+        status = pieces_merge(l.items, l.count, want->range, arena, &c, err);
     }
     if (status == TSDB_OK) {
         status = pieces_decode(&c, arena, out, err);
@@ -232,15 +232,29 @@ static enum tsdb_status series_read_blocks(struct tsdb_querier *q, tsdb_series_r
     return status;
 }
 
+enum tsdb_status tsdb_series_read_windows(struct tsdb_querier *q, tsdb_series_ref ref,
+                                          struct tsdb_time_range range,
+                                          const struct tsdb_time_windows *windows,
+                                          struct tsdb_arena *arena, struct tsdb_columns *out,
+                                          struct tsdb_chunk_counts *counts, struct tsdb_error *err)
+{
+    struct chunk_want want = {.range = range, .windows = windows};
+    TSDB_ASSERT(q->range.min_ms <= range.min_ms);
+    TSDB_ASSERT(range.max_ms <= q->range.max_ms);
+    enum tsdb_status status = join_first(&q->join, ref)
+                                  ? series_read_blocks(q, ref, &want, arena, out, err)
+                                  : head_read_wanted(querier_head(q, ref), tsdb_series_local(ref),
+                                                     &want, q->view->number, arena, out, err);
+    counts->read += want.counts.read;
+    counts->cached += want.counts.cached;
+    counts->skipped += want.counts.skipped;
+    return status;
+}
+
 enum tsdb_status tsdb_series_read(struct tsdb_querier *q, tsdb_series_ref ref,
                                   struct tsdb_time_range range, struct tsdb_arena *arena,
                                   struct tsdb_columns *out, struct tsdb_error *err)
 {
-    TSDB_ASSERT(q->range.min_ms <= range.min_ms);
-    TSDB_ASSERT(range.max_ms <= q->range.max_ms);
-    if (join_first(&q->join, ref)) {
-        return series_read_blocks(q, ref, range, arena, out, err);
-    }
-    return head_read(querier_head(q, ref), tsdb_series_local(ref), range, q->view->number, arena,
-                     out, err);
+    struct tsdb_chunk_counts counts = {0};
+    return tsdb_series_read_windows(q, ref, range, NULL, arena, out, &counts, err);
 }

@@ -183,11 +183,11 @@ bool head_newest_float(const struct head_partition *p, uint32_t local, int64_t *
 /* All pieces of a series, sealed ones first, in order; into arena memory. Under a guard. */
 enum tsdb_status head_pieces(const struct head_partition *p, uint32_t local, uint64_t view,
                              struct tsdb_arena *arena, struct head_pieces *out) TSDB_WUR;
-/* The pieces that may have samples in the range, in the order of head_pieces, copied and decoded:
+/* The pieces that may have samples that are wanted, in the order of head_pieces, copied and decoded:
  * all in arena memory. Takes a guard of its own and reads files after it. CORRUPT, IO, NOMEM,
  * LIMIT. */
 enum tsdb_status head_collect(const struct head_partition *p, uint32_t local,
-                              struct tsdb_time_range range, uint64_t view, struct tsdb_arena *arena,
+                              struct chunk_want *want, uint64_t view, struct tsdb_arena *arena,
                               struct piece **out, uint32_t *out_count,
                               struct tsdb_error *err) TSDB_WUR;
 /* Merged, sorted, within the range, decoded to columns; copies. Takes a guard of its own; without
@@ -195,6 +195,10 @@ enum tsdb_status head_collect(const struct head_partition *p, uint32_t local,
 enum tsdb_status head_read(const struct head_partition *p, uint32_t local,
                            struct tsdb_time_range range, uint64_t view, struct tsdb_arena *arena,
                            struct tsdb_columns *out, struct tsdb_error *err) TSDB_WUR;
+/* The same without what nobody wants. */
+enum tsdb_status head_read_wanted(const struct head_partition *p, uint32_t local,
+                                  struct chunk_want *want, uint64_t view, struct tsdb_arena *arena,
+                                  struct tsdb_columns *out, struct tsdb_error *err) TSDB_WUR;
 typedef bool (*head_exemplar_fn)(void *arg, uint32_t local, const struct tsdb_exemplar *x);
 /* Exemplars of the partition, oldest first. Takes the lock of the store (rank TSDB_METADATA), shared
  * with the owners' rare head_exemplar_append. */

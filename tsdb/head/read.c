@@ -136,8 +136,8 @@ static enum tsdb_status pieces_init(struct head_pieces *l, uint32_t cap, struct 
     return l->decoded ? TSDB_OK : tsdb_arena_status(arena);
 }
 
-/* Pieces whose samples may lie in the range. Under a guard. */
-static enum tsdb_status pieces_in(const struct head_series *s, struct tsdb_time_range range,
+/* Pieces that may have samples that are wanted. Under a guard. */
+static enum tsdb_status pieces_in(const struct head_series *s, struct chunk_want *want,
                                   uint64_t view, struct tsdb_arena *arena, struct head_pieces *out)
 {
     struct head_snapshot sn;
@@ -146,9 +146,10 @@ static enum tsdb_status pieces_in(const struct head_series *s, struct tsdb_time_
     enum tsdb_status status = pieces_init(&l, sn.list_count + 2u, arena);
     for (uint32_t i = 0; status == TSDB_OK && i < sn.list_count; i++) {
         struct head_sealed *c = head_list_at(sn.list, i);
-        if (!meets(c->min_ms, c->max_ms, range) || in_blocks(c, view)) {
+        if (in_blocks(c, view) || !chunk_want(want, c->min_ms, c->max_ms)) {
             continue;
         }
+        want->counts.read++;
         if (c->file) {
             pieces_add(&l,
                        (struct piece){.kind = (enum tsdb_sample_kind)c->kind,
@@ -160,7 +161,8 @@ static enum tsdb_status pieces_in(const struct head_series *s, struct tsdb_time_
             status = pieces_add_block(&l, arena, t, c->count, t->used);
         }
     }
-    if (status == TSDB_OK && sn.tail && meets(head_tail_first_ms(sn.tail), sn.last_ms, range)) {
+    if (status == TSDB_OK && sn.tail && chunk_want(want, head_tail_first_ms(sn.tail), sn.last_ms)) {
+        want->counts.read++;
         status = pieces_add_block(&l, arena, sn.tail, sn.tail_count, sn.tail_used);
     }
     if (status == TSDB_OK && sn.ooo) {
@@ -212,7 +214,8 @@ bool head_newest_float(const struct head_partition *p, uint32_t local, int64_t *
 enum tsdb_status head_pieces(const struct head_partition *p, uint32_t local, uint64_t view,
                              struct tsdb_arena *arena, struct head_pieces *out)
 {
-    return pieces_in(head_hot(p, local), TSDB_TIME_ALL, view, arena, out);
+    struct chunk_want all = {.range = TSDB_TIME_ALL};
+    return pieces_in(head_hot(p, local), &all, view, arena, out);
 }
 
 /* ---- pieces that outlive the guard ---- */
@@ -310,14 +313,14 @@ static enum tsdb_status pieces_fetch(struct piece *pieces, uint32_t n, struct ts
 }
 
 enum tsdb_status head_collect(const struct head_partition *p, uint32_t local,
-                              struct tsdb_time_range range, uint64_t view, struct tsdb_arena *arena,
+                              struct chunk_want *want, uint64_t view, struct tsdb_arena *arena,
                               struct piece **out, uint32_t *out_count, struct tsdb_error *err)
 {
     struct head_pieces l = {0};
     struct sealed_ref *refs = NULL;
     struct tsdb_epoch_guard guard;
     tsdb_epoch_enter(p->epoch, &guard);
-    enum tsdb_status status = pieces_in(head_hot(p, local), range, view, arena, &l);
+    enum tsdb_status status = pieces_in(head_hot(p, local), want, view, arena, &l);
     if (status == TSDB_OK && l.count > 0) {
         refs = TSDB_ARENA_ARRAY(arena, struct sealed_ref, l.count);
         status = refs ? pieces_keep(&l, arena, refs) : tsdb_arena_status(arena);
@@ -345,27 +348,37 @@ static enum tsdb_status merge(const struct piece *pieces, uint32_t n, struct tsd
     return status == TSDB_OK ? pieces_decode(&c, arena, out, err) : status;
 }
 
-enum tsdb_status head_read(const struct head_partition *p, uint32_t local,
-                           struct tsdb_time_range range, uint64_t view, struct tsdb_arena *arena,
-                           struct tsdb_columns *out, struct tsdb_error *err)
+enum tsdb_status head_read_wanted(const struct head_partition *p, uint32_t local,
+                                  struct chunk_want *want, uint64_t view, struct tsdb_arena *arena,
+                                  struct tsdb_columns *out, struct tsdb_error *err)
 {
+    const struct tsdb_chunk_counts before = want->counts;
     struct head_pieces l = {0};
     struct tsdb_epoch_guard guard;
     tsdb_epoch_enter(p->epoch, &guard);
-    enum tsdb_status status = pieces_in(head_hot(p, local), range, view, arena, &l);
+    enum tsdb_status status = pieces_in(head_hot(p, local), want, view, arena, &l);
     if (status != TSDB_OK) {
         status = tsdb_error_set(err, status, "no memory to read a series");
     } else if (l.in_files == 0) {
-        status = merge(l.items, l.count, range, arena, out, err);
+        status = merge(l.items, l.count, want->range, arena, out, err);
     }
     tsdb_epoch_exit(p->epoch, &guard);
     if (status == TSDB_OK && l.in_files > 0) {
         struct piece *pieces = NULL;
         uint32_t n = 0;
-        status = head_collect(p, local, range, view, arena, &pieces, &n, err);
+        want->counts = before; /* once more, as what was seen is gone with the guard */
+        status = head_collect(p, local, want, view, arena, &pieces, &n, err);
         if (status == TSDB_OK) {
-            status = merge(pieces, n, range, arena, out, err);
+            status = merge(pieces, n, want->range, arena, out, err);
         }
     }
     return status;
+}
+
+enum tsdb_status head_read(const struct head_partition *p, uint32_t local,
+                           struct tsdb_time_range range, uint64_t view, struct tsdb_arena *arena,
+                           struct tsdb_columns *out, struct tsdb_error *err)
+{
+    struct chunk_want want = {.range = range};
+    return head_read_wanted(p, local, &want, view, arena, out, err);
 }

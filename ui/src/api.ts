@@ -30,6 +30,7 @@ export interface Explained {
     expr: string;
     series: number;
     samples: number;
+    chunks: { read: number; cached: number; skipped: number };
     seconds: number;
     children: Explained[];
 }

@@ -13,7 +13,13 @@ interface Asked {
 
 function Branch({ node, whole }: { node: Explained; whole: number }) {
     const own = Math.max(node.seconds - node.children.reduce((sum, c) => sum + c.seconds, 0), 0);
-    const facts = [`${count(node.series)} series`, ...(node.samples > 0 ? [`${count(node.samples)} samples`] : []), `${seconds(node.seconds)}, ${seconds(own)} of its own`];
+    const { read, cached, skipped } = node.chunks;
+    const facts = [
+        `${count(node.series)} series`,
+        ...(node.samples > 0 ? [`${count(node.samples)} samples`] : []),
+        ...(read + cached + skipped > 0 ? [`chunks: ${count(read)} read, ${count(cached)} cached, ${count(skipped)} skipped`] : []),
+        `${seconds(node.seconds)}, ${seconds(own)} of its own`,
+    ];
     return (
         <li>
             <span class="node">

@@ -129,12 +129,13 @@ static inline enum tsdb_status qf_labels(void *ctx, uint32_t ref, struct tsdb_ar
 
 /* Copies into the caller's arena, exactly as many samples as there are: what is used after its
  * time, or beyond its end, is seen by a sanitizer. */
-static inline enum tsdb_status qf_read(void *ctx, uint32_t ref, struct tsdb_time_range range,
+static inline enum tsdb_status qf_read(void *ctx, const struct query_read *r,
                                        struct tsdb_arena *arena, struct tsdb_columns *out,
                                        struct tsdb_error *err)
 {
     struct query_fixture *f = ctx;
-    const struct qf_series *s = f->series[ref];
+    const struct qf_series *s = f->series[r->ref];
+    const struct tsdb_time_range range = r->range;
     TSDB_ASSERT(range.min_ms >= f->range.min_ms && range.max_ms <= f->range.max_ms);
     if (f->fail_read != TSDB_OK && f->reads++ >= f->fail_after) {
         return tsdb_error_set(err, f->fail_read, "the disk is gone");

@@ -262,14 +262,15 @@ static void hx_newest_check(struct tsdb_querier *q, tsdb_series_ref ref,
     const struct tsdb_time_range gap = {c->t_ms[k] + 1,
                                         k + 1 < c->count ? c->t_ms[k + 1] - 1 : c->t_ms[k]};
     struct tsdb_columns now;
-    if (tsdb_series_newest(q, ref, until, arena, &newest, NULL) == TSDB_OK) {
+    struct tsdb_chunk_counts counts = {0};
+    if (tsdb_series_newest(q, ref, until, arena, &newest, &counts, NULL) == TSDB_OK) {
         uint32_t last = newest.count - 1;
         TSDB_ASSERT(newest.count > 0 && newest.t_ms[last] == c->t_ms[k]);
         TSDB_ASSERT((newest.kind ? newest.kind[last] : 0) == (c->kind ? c->kind[k] : 0));
         TSDB_ASSERT((c->kind && c->kind[k]) || newest.bits[last] == c->bits[k]);
     }
     if (gap.min_ms <= gap.max_ms &&
-        tsdb_series_newest(q, ref, gap, arena, &newest, NULL) == TSDB_OK &&
+        tsdb_series_newest(q, ref, gap, arena, &newest, &counts, NULL) == TSDB_OK &&
         tsdb_series_read(q, ref, gap, arena, &now, NULL) == TSDB_OK) {
         TSDB_ASSERT(newest.count <= now.count);
     }

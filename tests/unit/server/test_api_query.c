@@ -241,10 +241,13 @@ static void query__explain__tree_of_operators(void **state)
     assert_int_equal(a.status, 200);
     assert_non_null(strstr(a.body, ",\"stats\":{"));
     assert_plan_has(a.body, "\"explain\":{\"operator\":\"+\",\"expr\":\"sum(a)+max_over_time("
-                            "sum(a)[1m:30s])\",\"series\":1,\"samples\":4,\"children\":["
+                            "sum(a)[1m:30s])\",\"series\":1,\"samples\":4,"
+                            "\"chunks\":{\"read\":2,\"cached\":0,\"skipped\":0},\"children\":["
                             "{\"operator\":\"sum\",\"expr\":\"sum(a)\",\"series\":1,\"samples\":2,"
-                            "\"children\":[{\"operator\":\"selector\",\"expr\":\"a\",\"series\":1,"
-                            "\"samples\":2,\"children\":[]}]}");
+                            "\"chunks\":{\"read\":1,\"cached\":0,\"skipped\":0},\"children\":[{"
+                            "\"operator\":\"selector\",\"expr\":\"a\",\"series\":1,"
+                            "\"samples\":2,\"chunks\":{\"read\":1,\"cached\":0,\"skipped\":0},"
+                            "\"children\":[]}]}");
     assert_plan_has(a.body, "{\"operator\":\"subquery\",\"expr\":\"sum(a)[1m:30s]\",");
     http_answer_free(&a);
     http_client_once(port, "GET", "/api/v1/query?query=rate(a%5B1m%5D)&time=1700000000&explain=1",
