@@ -272,6 +272,7 @@ static enum tsdb_status collect_matching(struct label_query *lq, struct selectio
                     querier_account(lq->q->request));
     for (uint32_t i = 0; status == TSDB_OK && go_on && i < set.count; i++) {
         struct tsdb_labels labels;
+        tsdb_series_read_ahead(lq->q, set.refs + i, set.count - i);
         if (living_has(&lq->living, set.refs[i])) {
             tsdb_arena_reset(&labels_arena);
             status = tsdb_series_labels(lq->q, set.refs[i], &labels_arena, &labels, err);

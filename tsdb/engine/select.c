@@ -377,6 +377,7 @@ static enum tsdb_status label_sets_collect(struct selection *sel, struct living 
     }
     for (uint32_t i = 0; status == TSDB_OK && n < stop_at && i < set.count; i++) {
         TSDB_ASSERT(set.refs);
+        tsdb_series_read_ahead(q, set.refs + i, set.count - i);
         if (living_has(living, set.refs[i])) {
             status = tsdb_series_labels(q, set.refs[i], arena, &items[n++], err);
         } else if (living->status != TSDB_OK) {
