@@ -5,7 +5,7 @@ Each server is pinned to one core, whoever loads or asks it to another.  What is
 storage.py and queries.py.
 
     bench.py                          all parts, about ten minutes
-    bench.py --parts ingest,memory    some of: ingest, ways, memory, disk (which includes the queries), real, skew, backfill, churn, exchange, fair, speed, layers
+    bench.py --parts ingest,memory    some of: ingest, ways, memory, disk (which includes the queries), real, skew, backfill, churn, exchange, fair, speed, dashboard, layers
     bench.py --quick                  a smoke run of seconds, as `make test` does it
 """
 import argparse
@@ -16,6 +16,7 @@ import sys
 import backfill
 import churn
 import common
+import dashboard
 import exchange
 import fair
 import ingest
@@ -28,7 +29,7 @@ import speed
 import storage
 import ways
 
-PARTS = ("ingest", "ways", "memory", "disk", "real", "skew", "backfill", "churn", "exchange", "fair", "speed", "layers")
+PARTS = ("ingest", "ways", "memory", "disk", "real", "skew", "backfill", "churn", "exchange", "fair", "speed", "dashboard", "layers")
 
 
 def parse_args():
@@ -64,6 +65,8 @@ def parse_args():
     p.add_argument("--speed-scrapes", type=int, default=300, help="speed")
     p.add_argument("--speed-cores", type=int, default=2, choices=(1, 2), help="of the server, speed")
     p.add_argument("--speed-only", default="", help="questions whose name has this, speed")
+    p.add_argument("--dashboard-targets", type=int, default=1000, help="of 100 series each (1000), dashboard")
+    p.add_argument("--dashboard-scrapes", type=int, default=270, help="dashboard")
     p.add_argument("--pipelines", default="", help="skew: other builds of bench/pipeline to measure beside this one, comma-separated")
     p.add_argument("--query-seconds", type=float, default=1.0, help="how long each question is repeated")
     p.add_argument("--real-limit", type=int, default=None, help="only so many series of the recorded data")
@@ -85,6 +88,7 @@ def parse_args():
         args.layers_appends = 1000
         args.fair_targets, args.fair_scrapes, args.fair_clients, args.fair_seconds, args.fair_warm = 2, 130, "0,3", 0.1, 0.1
         args.speed_targets, args.speed_scrapes, args.speed_only = 2, 260, "120 of"
+        args.dashboard_targets = 2
         args.servers = args.servers or "tidalite,tidalite-strict"
     args.kinds = (args.servers or ",".join(common.KINDS)).split(",")
     # Durability makes no difference to what lies on disk or in memory afterwards.
@@ -141,6 +145,9 @@ def measure(args, work, result):
     if "speed" in args.parts:
         result["speed"] = speed.run(args, work)
         tables.append(speed.table(result["speed"]))
+    if "dashboard" in args.parts:
+        result["dashboard"] = dashboard.run(args, work)
+        tables.append(dashboard.table(result["dashboard"]))
     if "layers" in args.parts:
         result["layers"] = layers.run(args)
         tables.append(layers.table(result["layers"]))
@@ -167,7 +174,7 @@ def main():
     print(f"\n{result['machine']['cpu']}, {result['machine']['cores']} cores; ingest: medians of {args.rounds} rounds")
     print("\n\n".join(tables))
     print(f"\nas JSON: {out}")
-    wrong = [w for part in ("queries", "speed") for w in result.get(part, {}).get("differences", [])]
+    wrong = [w for part in ("queries", "speed", "dashboard") for w in result.get(part, {}).get("differences", [])]
     return 1 if wrong else 0
 
 

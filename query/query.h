@@ -124,8 +124,8 @@ struct query_result {
     const struct query_note *notes;
     uint32_t note_count;
     bool truncated; /* cut by `limit` */
-    /* Whether it is an answer at all may depend on several steps together: never to be cut, or put
-     * together from parts (query/cache). */
+    /* Two of the series that were selected, or more, may become equal, which is an error even if they share
+     * no step: whether there is an answer depends on all steps together (query/cache). */
     bool entangled;
     struct query_stats stats;
     const struct query_plan *plan; /* NULL: not asked for */
@@ -134,6 +134,7 @@ struct query_params {
     int64_t start_ms, end_ms, step_ms; /* instant: start == end, step 0 */
     int64_t lookback_ms;               /* 0 = that of the options */
     uint32_t limit;                    /* most series, 0 = all */
+    int64_t select_before_ms;          /* series are those of a query that begins so much earlier */
     bool per_step_stats;               /* count samples by step too */
     bool explain;                      /* measure every operator */
 };

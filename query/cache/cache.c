@@ -83,7 +83,7 @@ struct question {
     struct query_result *out;
     struct tsdb_error *err;
 
-    struct tsdb_time_range reach;
+    struct stepwise stepwise;
     uint32_t steps;
     struct tsdb_stamp stamp; /* before anything is read for it */
     struct tsdb_buf key;
@@ -177,6 +177,7 @@ static enum tsdb_status evaluate_from(struct question *q, uint32_t step, struct 
     struct query_params p = *q->params;
     p.start_ms += (int64_t)step * p.step_ms;
     p.limit = 0; /* of all of it, later */
+    p.select_before_ms = q->stepwise.selects_all ? p.start_ms - q->params->start_ms : 0;
     count(&q->c->steps_computed, q->steps - step);
     return query_eval(q->db, q->options, q->request, q->expr, &p, q->arena, out, q->err);
 }
@@ -214,13 +215,13 @@ static bool notes_hold(const struct cache_entry *e, const struct query_result *f
 }
 
 /* Fresh steps behind the kept ones, from where on they are worth keeping: as many as were, or are
- * wanted. */
+ * wanted. Where series have to be looked at together, those of this query were, and of no more. */
 static void keep(struct question *q, const struct cache_part *part, uint32_t first,
                  const struct query_result *fresh)
 {
     struct cache_part kept = *part;
     struct cache_entry *e = NULL;
-    if (kept.count > 0) {
+    if (kept.count > 0 && !q->stepwise.selects_all) {
         uint32_t most = TSDB_MAX(kept.entry->steps, q->steps);
         uint32_t before = TSDB_MIN(kept.from - first, most - q->steps);
         kept.from -= before;
@@ -233,7 +234,7 @@ static void keep(struct question *q, const struct cache_part *part, uint32_t fir
                                   .steps = q->steps - part->count};
     uint64_t bytes_max = q->c->table.bytes_max / ENTRIES_MIN;
     if (cache_entry_make(&kept, &f, bytes_max, &e) == TSDB_OK) {
-        e->reach = q->reach;
+        e->reach = q->stepwise.reach;
         e->stamp = q->stamp;
         cache_table_put(&q->c->table, &q->key, e);
     }
@@ -380,8 +381,8 @@ enum tsdb_status query_cache_eval(struct query_cache *c, struct tsdb *db,
     struct question q = {c,      db,    options, request, expr,
                          params, arena, out,     err,     .steps = c ? steps_of(params) : 0};
     /* Samples by step, and what operators do, are told of an evaluation alone. */
-    bool may =
-        q.steps > 0 && !params->per_step_stats && query_stepwise(expr, options, params, &q.reach);
+    bool may = q.steps > 0 && !params->per_step_stats &&
+               query_stepwise(expr, options, params, &q.stepwise);
     if (!may) {
         if (q.steps > 0) {
             count(&c->bypassed, 1);

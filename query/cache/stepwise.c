@@ -67,7 +67,7 @@ static bool is_of_one_name(const struct query_expr *e)
     return false;
 }
 
-static bool call_is_stepwise(const struct query_expr *e)
+static bool call_is_stepwise(const struct query_expr *e, bool *selects_all)
 {
     const struct query_function *f = e->u.call.function;
     /* leaves_buckets: whether the first histogram of a query is a reset depends on where it begins. */
@@ -76,16 +76,20 @@ static bool call_is_stepwise(const struct query_expr *e)
     }
     for (uint32_t i = 0; i < e->u.call.arg_count && !f->keeps_name; i++) {
         const struct query_expr *arg = e->u.call.args[i];
-        if (arg->type == QUERY_TYPE_MATRIX && !is_of_one_name(arg)) {
-            return false;
+        if (arg->type != QUERY_TYPE_MATRIX || is_of_one_name(arg)) {
+            continue;
         }
+        if (query_expr_unwrap(arg)->kind != EXPR_MATRIX) {
+            return false; /* its series may depend on values at steps */
+        }
+        *selects_all = true;
     }
     return true;
 }
 
 static bool node_is_stepwise(void *arg, const struct query_expr *e)
 {
-    (void)arg;
+    bool *selects_all = arg;
     switch (e->kind) {
     case EXPR_VECTOR:
         return shift_is_plain(&e->u.vector.shift) && !e->u.vector.anchored && !e->u.vector.smoothed;
@@ -99,7 +103,7 @@ static bool node_is_stepwise(void *arg, const struct query_expr *e)
     case EXPR_AGGREGATE:
         return e->u.aggregate.op != TOKEN_LIMITK && e->u.aggregate.op != TOKEN_LIMIT_RATIO;
     case EXPR_CALL:
-        return call_is_stepwise(e);
+        return call_is_stepwise(e, selects_all);
     case EXPR_NUMBER:
     case EXPR_STRING:
     case EXPR_PAREN:
@@ -111,10 +115,11 @@ static bool node_is_stepwise(void *arg, const struct query_expr *e)
 }
 
 bool query_stepwise(const struct query_expr *expr, const struct query_options *options,
-                    const struct query_params *params, struct tsdb_time_range *reach)
+                    const struct query_params *params, struct stepwise *out)
 {
+    *out = (struct stepwise){.reach = {INT64_MAX, INT64_MIN}};
     if (params->step_ms <= 0 || options->delayed_name_removal || options->use_start_timestamps ||
-        !query_expr_visit(expr, node_is_stepwise, NULL)) {
+        !query_expr_visit(expr, node_is_stepwise, &out->selects_all)) {
         return false;
     }
     struct tsdb_error err = {0};
@@ -124,8 +129,8 @@ bool query_stepwise(const struct query_expr *expr, const struct query_options *o
         .step_ms = params->step_ms,
         .lookback_ms = params->lookback_ms > 0 ? params->lookback_ms : options->lookback_ms,
     };
+    struct tsdb_time_range *reach = &out->reach;
     bool any = false;
-    *reach = (struct tsdb_time_range){INT64_MAX, INT64_MIN};
     /* What the step at 0 reads; without @ all others read the same, moved. */
     return exec_time_range(&x, expr, 0, 0, reach, &any) == TSDB_OK && any &&
            -REACH_MS_MAX <= reach->min_ms && reach->max_ms <= REACH_MS_MAX;

@@ -4,11 +4,17 @@
 
 #include "query/query.h"
 
-/* Is the answer at each step its own: the same whatever other steps are asked for, errors included? Then the
- * step at t depends on samples in [t + reach->min_ms, t + reach->max_ms] alone. False also where that
- * is not known: @, duration expressions, experimental functions and features, functions over ranges of
- * several metrics (two series that become equal are an error even if they share no step), ... */
+struct stepwise {
+    struct tsdb_time_range reach; /* of samples that a step reads, relative to it */
+    /* Two of the series that a function over ranges has may become equal, which is an error also if they share no
+     * step. The evaluator says when they do (query_result.entangled), but only of the series that it has
+     * selected: it must select those of all steps. */
+    bool selects_all;
+};
+/* Is the answer at each step its own: the same whatever other steps are asked for, errors included? False also
+ * where that is not known: @, duration expressions, experimental functions and features, subqueries
+ * of several metrics below a function, ... */
 bool query_stepwise(const struct query_expr *expr, const struct query_options *options,
-                    const struct query_params *params, struct tsdb_time_range *reach);
+                    const struct query_params *params, struct stepwise *out);
 
 #endif

@@ -286,7 +286,8 @@ static enum tsdb_status open_source(struct exec *x, const struct query_expr *e,
 {
     struct tsdb_time_range range = {INT64_MAX, INT64_MIN};
     bool any = false;
-    enum tsdb_status status = exec_time_range(x, e, params->start_ms, params->end_ms, &range, &any);
+    int64_t start_ms = time_sub(params->start_ms, params->select_before_ms);
+    enum tsdb_status status = exec_time_range(x, e, start_ms, params->end_ms, &range, &any);
     if (status != TSDB_OK || !any) {
         return status;
     }

@@ -144,6 +144,7 @@ enum tsdb_status op_merge_equal(struct op **op, bool distinct)
     }
     enum tsdb_status status = TSDB_OK;
     if (map.count < child->series_count) {
+        x->entangled |= distinct;
         status = merge_build(child, target, members, map.count, distinct, op);
     }
     tsdb_arena_reset(scratch);
@@ -194,7 +195,7 @@ enum tsdb_status op_series_unnamed(struct op *op, const struct op *child, bool d
             return exec_nomem(x);
         }
         losses_see(&losses, i == 0, &from[i].labels, &op->series[i].labels);
-        /* Series of one name may become equal to others then, also to some that are seen at other steps. */
+        /* In a subquery others may become equal to it that are seen at other steps only. */
         x->entangled |= distinct && from[i].labels.count > op->series[i].labels.count + 1;
     }
     *out = op;

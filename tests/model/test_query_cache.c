@@ -38,6 +38,8 @@ static const char *const texts[] = {
     "last_over_time(m3[30s])",
     "sum(m0 offset 30s)",
     "rate(m0[30s] offset 1m)",
+    "sum(rate({__name__=~\"m[01]\"}[1m]))",
+    "max_over_time({__name__=~\"m[23]\"}[20s])",
     "sum(m1 offset -40s)",
     "max_over_time(m3[1m:10s])",
     "sum(sum_over_time(rate(m0[20s])[1m:7s]))",
@@ -65,7 +67,6 @@ static const char *const texts[] = {
     "bottomk by (i) (1, m2)",
     /* answered by an evaluation alone */
     "sum(m0 @ end())",
-    "sum(rate({__name__=~\"m[01]\"}[1m]))",
     "histogram_count(m5)",
     "sum(m0 @ 1700000100)",
 };

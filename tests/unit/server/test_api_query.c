@@ -304,6 +304,36 @@ static void query_range__asked_again__steps_are_kept(void **state)
     http_answer_free(&first);
 }
 
+static void expect_status(const char *path, int status)
+{
+    struct http_answer a;
+    http_client_once(port, "GET", path, NULL, NULL, 0, &a);
+    if (a.status != status) {
+        fail_msg("%s: %d, %s", path, a.status, a.body);
+    }
+    http_answer_free(&a);
+}
+
+/* x and y are equal without their names, and share no step. */
+static void query_range__error_of_steps_together__also_where_some_are_kept(void **state)
+{
+    (void)state;
+    static const char early[] = "/api/v1/query_range?start=1699999900&end=1699999960&step=10&query="
+                                "sum_over_time(%7B__name__%3D~%22a%7Cb%22%7D%5B15s%5D)";
+    static const char both[] = "/api/v1/query_range?start=1699999900&end=1700000060&step=10&query="
+                               "sum_over_time(%7B__name__%3D~%22a%7Cb%22%7D%5B15s%5D)";
+    start();
+    for (int i = 0; i < 5; i++) {
+        write_sample("a", T0 - 95000 + i * 10000, 1, 204, NULL);
+    }
+    expect_status(early, 200);
+    expect_status(early, 200);
+    write_sample("b", T0 + 5000, 7, 204, NULL);
+    expect_status(early, 200); /* no sample of it is there */
+    expect_status(both, 422);
+    expect_status(early, 200);
+}
+
 /* What `samples` of the answer's stats says. */
 static void expect_samples(const char *path, const char *want)
 {
@@ -745,6 +775,7 @@ static const struct CMUnitTest tests[] = {
     CASE(query__stats_all__samples_by_step),
     CASE(query__explain__tree_of_operators),
     CASE(query_range__asked_again__steps_are_kept),
+    CASE(query_range__error_of_steps_together__also_where_some_are_kept),
     CASE(query__memory_limit__is_an_error_and_gives_all_back),
     CASE(query__all_together_hold_what_they_may__is_503_and_the_cheap_go_on),
     CASE(query__reader_stands_still__holds_a_piece_and_no_worker),
