@@ -87,23 +87,45 @@ static bool call_is_stepwise(const struct query_expr *e, bool *selects_all)
     return true;
 }
 
+struct walk {
+    int64_t step_ms;         /* of the query */
+    int64_t default_step_ms; /* of subqueries */
+    bool selects_all;
+};
+
+static bool covers(void *arg, const struct query_expr *e)
+{
+    const int64_t *apart_ms = arg;
+    return e->kind != EXPR_SUBQUERY || e->u.subquery.range_ms >= *apart_ms;
+}
+
+/* A subquery is evaluated from its first window to its last, between the windows too, and an error there is an
+ * error of the query. Windows that meet leave nothing between, whoever evaluates them; those of a subquery in
+ * a subquery are as far apart as that one's steps. */
+static bool subquery_is_stepwise(const struct query_expr *e, const struct walk *w)
+{
+    int64_t step_ms = e->u.subquery.step_ms > 0 ? e->u.subquery.step_ms : w->default_step_ms;
+    return shift_is_plain(&e->u.subquery.shift) && !e->u.subquery.range_expr &&
+           !e->u.subquery.step_expr && e->u.subquery.range_ms >= w->step_ms &&
+           query_expr_visit(e->u.subquery.body, covers, &step_ms);
+}
+
 static bool node_is_stepwise(void *arg, const struct query_expr *e)
 {
-    bool *selects_all = arg;
+    struct walk *w = arg;
     switch (e->kind) {
     case EXPR_VECTOR:
         return shift_is_plain(&e->u.vector.shift) && !e->u.vector.anchored && !e->u.vector.smoothed;
     case EXPR_MATRIX:
         return !e->u.matrix.range_expr;
     case EXPR_SUBQUERY:
-        return shift_is_plain(&e->u.subquery.shift) && !e->u.subquery.range_expr &&
-               !e->u.subquery.step_expr;
+        return subquery_is_stepwise(e, w);
     case EXPR_BINARY:
         return !e->u.binary.matching.fill_left && !e->u.binary.matching.fill_right;
     case EXPR_AGGREGATE:
         return e->u.aggregate.op != TOKEN_LIMITK && e->u.aggregate.op != TOKEN_LIMIT_RATIO;
     case EXPR_CALL:
-        return call_is_stepwise(e, selects_all);
+        return call_is_stepwise(e, &w->selects_all);
     case EXPR_NUMBER:
     case EXPR_STRING:
     case EXPR_PAREN:
@@ -118,10 +140,12 @@ bool query_stepwise(const struct query_expr *expr, const struct query_options *o
                     const struct query_params *params, struct stepwise *out)
 {
     *out = (struct stepwise){.reach = {INT64_MAX, INT64_MIN}};
+    struct walk w = {.step_ms = params->step_ms, .default_step_ms = options->default_step_ms};
     if (params->step_ms <= 0 || options->delayed_name_removal || options->use_start_timestamps ||
-        !query_expr_visit(expr, node_is_stepwise, &out->selects_all)) {
+        !query_expr_visit(expr, node_is_stepwise, &w)) {
         return false;
     }
+    out->selects_all = w.selects_all;
     struct tsdb_error err = {0};
     struct exec x = {
         .options = options,

@@ -37,6 +37,7 @@ static void query_stepwise__what_has_a_reach__what_it_reads(void **state)
         {"x offset 1h - x", -3899999, 0, false},
         {"max_over_time(x[10m:1m])", -899999, 0, false},
         {"max_over_time(rate(x[5m])[10m:] offset 1m)", -959999, -60000, false},
+        {"max_over_time(max_over_time(x[1m:10s])[10m:1m])", -959999, 0, false},
         {"topk(3, x)", -299999, 0, false},
         {"histogram_quantile(0.9, sum by (le) (rate(x_bucket[5m])))", -299999, 0, false},
         {"label_replace(x, \"a\", \"$1\", \"b\", \"(.*)\")", -299999, 0, false},
@@ -75,6 +76,9 @@ static void query_stepwise__what_is_not_proven__no(void **state)
         "max_over_time({a=\"b\"}[10m:1m])",
         "max_over_time((x or y)[10m:1m])",
         "max_over_time((sum by (__name__) (x))[10m:1m])",
+        "max_over_time(x[14s:1s])",                         /* steps are 15 s apart */
+        "max_over_time(max_over_time(x[50s:10s])[10m:1m])", /* inner windows a minute */
+        "max_over_time(sum_over_time(x[50s:10s])[10m:])",
         "histogram_count(x)",
         "histogram_sum(rate(x[1m]))",
         "histogram_avg(x)",
