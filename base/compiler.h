@@ -2,18 +2,19 @@
 #ifndef BASE_COMPILER_H
 #define BASE_COMPILER_H
 
-#define TSDB_WUR          __attribute__((warn_unused_result))
-#define TSDB_PRINTF(f, a) __attribute__((format(printf, f, a)))
-#define TSDB_NORETURN     __attribute__((noreturn))
-#define TSDB_UNUSED       __attribute__((unused))
-#define TSDB_NOINLINE     __attribute__((noinline))
-#define TSDB_LIKELY(x)    __builtin_expect(!!(x), 1)
-#define TSDB_UNLIKELY(x)  __builtin_expect(!!(x), 0)
-#define TSDB_CACHELINE    64
-#define TSDB_ALIGNED(n)   __attribute__((aligned(n)))
-#define TSDB_ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
-#define TSDB_MIN(a, b)    ((a) < (b) ? (a) : (b))
-#define TSDB_MAX(a, b)    ((a) > (b) ? (a) : (b))
+#define TSDB_WUR           __attribute__((warn_unused_result))
+#define TSDB_PRINTF(f, a)  __attribute__((format(printf, f, a)))
+#define TSDB_NORETURN      __attribute__((noreturn))
+#define TSDB_UNUSED        __attribute__((unused))
+#define TSDB_NOINLINE      __attribute__((noinline))
+#define TSDB_ALWAYS_INLINE inline __attribute__((always_inline))
+#define TSDB_LIKELY(x)     __builtin_expect(!!(x), 1)
+#define TSDB_UNLIKELY(x)   __builtin_expect(!!(x), 0)
+#define TSDB_CACHELINE     64
+#define TSDB_ALIGNED(n)    __attribute__((aligned(n)))
+#define TSDB_ARRAY_LEN(a)  (sizeof(a) / sizeof((a)[0]))
+#define TSDB_MIN(a, b)     ((a) < (b) ? (a) : (b))
+#define TSDB_MAX(a, b)     ((a) > (b) ? (a) : (b))
 
 /* Clang's thread-safety analysis. Measured with clang 14 in C: guarded_by(sibling) is rejected,
  * guarded_var on fields plus capability attributes on functions works. */

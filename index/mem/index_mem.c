@@ -6,9 +6,6 @@
 #include <assert.h>
 #include <string.h>
 
-static_assert(sizeof(struct index_pair) == 24,
-              "most pairs belong to one target: their size is the index's size");
-static_assert(sizeof(struct index_series) == 16, "dense pages want a power of two");
 static_assert(TSDB_PARTITION_SHIFT < INDEX_HANDLE_BITS, "id + 1 fits a slot");
 
 /* ---- life ---- */
@@ -18,8 +15,10 @@ static enum tsdb_status mem_init(struct index_mem *ix)
     uint64_t handles = (uint64_t)INDEX_HANDLE_MAX + 1;
     index_pages_init(&ix->names, &ix->owner, handles, false);
     index_pages_init(&ix->pairs, &ix->owner, handles, false);
-    index_pages_init(&ix->labels, &ix->owner, UINT32_MAX, false);
-    index_pages_init(&ix->series, &ix->owner, handles, true);
+    index_pages_init(&ix->sets, &ix->owner, 1u << INDEX_SET_HANDLE_BITS, false);
+    index_pages_init(&ix->blocks, &ix->owner, UINT32_MAX, false);
+    index_pages_init(&ix->rows, &ix->owner, handles, true);
+    index_pages_init(&ix->hashes, &ix->owner, handles, true);
     if (index_symbols_init(&ix->symbols, &ix->owner) != TSDB_OK ||
         index_slots_init(&ix->name_slots, &ix->owner) != TSDB_OK ||
         index_slots_init(&ix->pair_slots, &ix->owner) != TSDB_OK ||
@@ -47,32 +46,18 @@ enum tsdb_status index_mem_create(struct tsdb_epoch *epoch, struct tsdb_epoch_li
     return TSDB_OK;
 }
 
-static void postings_deinit_all(struct index_mem *ix)
-{
-    uint32_t name = atomic_load_explicit(&ix->names_newest, memory_order_relaxed);
-    while (name != INDEX_NONE) {
-        struct index_name *n = index_name_at(ix, name);
-        uint32_t pair = atomic_load_explicit(&n->newest, memory_order_relaxed);
-        while (pair != INDEX_NONE) {
-            struct index_pair *p = index_pair_at(ix, pair);
-            index_postings_deinit(&p->postings, &ix->owner);
-            pair = p->next;
-        }
-        name = n->next;
-    }
-}
-
 void index_mem_destroy(struct index_mem *ix)
 {
     if (!ix) {
         return;
     }
-    postings_deinit_all(ix);
     index_slots_deinit(&ix->series_slots);
     index_slots_deinit(&ix->pair_slots);
     index_slots_deinit(&ix->name_slots);
-    index_pages_deinit(&ix->series);
-    index_pages_deinit(&ix->labels);
+    index_pages_deinit(&ix->hashes);
+    index_pages_deinit(&ix->rows);
+    index_pages_deinit(&ix->blocks);
+    index_pages_deinit(&ix->sets);
     index_pages_deinit(&ix->pairs);
     index_pages_deinit(&ix->names);
     index_symbols_deinit(&ix->symbols);
@@ -80,268 +65,20 @@ void index_mem_destroy(struct index_mem *ix)
     tsdb_mem_free(TSDB_MEM_INDEX, ix, sizeof *ix);
 }
 
-/* ---- names ---- */
-
-static uint32_t name_find_hashed(const struct index_mem *ix, const char *name, uint32_t len,
-                                 uint32_t hash)
-{
-    struct index_slots_cursor c;
-    uint32_t handle;
-    index_slots_find(&ix->name_slots, hash, &c);
-    while ((handle = index_slots_next(&c)) != INDEX_NONE) {
-        if (index_symbols_equal(&ix->symbols, index_name_at(ix, handle)->symbol, name, len)) {
-            return handle;
-        }
-    }
-    return INDEX_NONE;
-}
-
-uint32_t index_name_find(const struct index_mem *ix, const char *name, uint32_t len)
-{
-    return name_find_hashed(ix, name, len, index_symbols_hash(&ix->symbols, name, len));
-}
-
-static enum tsdb_status names_grow(struct index_mem *ix)
-{
-    struct index_slots_table *table = index_slots_grow_begin(&ix->name_slots);
-    if (!table) {
-        return TSDB_NOMEM;
-    }
-    uint32_t name = atomic_load_explicit(&ix->names_newest, memory_order_relaxed);
-    while (name != INDEX_NONE) {
-        const struct index_name *n = index_name_at(ix, name);
-        index_slots_table_put(table, index_symbols_at(&ix->symbols, n->symbol)->hash, name);
-        name = n->next;
-    }
-    index_slots_grow_end(&ix->name_slots, table);
-    return TSDB_OK;
-}
-
-static TSDB_NOINLINE enum tsdb_status name_add(struct index_mem *ix, const char *name, uint32_t len,
-                                               uint32_t hash, uint32_t *out_name)
-{
-    uint32_t symbol;
-    uint32_t handle;
-    void *piece;
-    enum tsdb_status status = index_symbols_intern(&ix->symbols, name, len, hash, &symbol);
-    if (status == TSDB_OK && index_slots_full(&ix->name_slots)) {
-        status = names_grow(ix);
-    }
-    if (status == TSDB_OK) {
-        status = index_pages_alloc(&ix->names, sizeof(struct index_name), &piece, &handle);
-    }
-    if (status != TSDB_OK) {
-        return status;
-    }
-    struct index_name *n = piece;
-    n->symbol = symbol;
-    n->next = atomic_load_explicit(&ix->names_newest, memory_order_relaxed);
-    atomic_store_explicit(&n->newest, INDEX_NONE, memory_order_relaxed);
-    atomic_store_explicit(&n->value_count, 0, memory_order_relaxed);
-    index_slots_put(&ix->name_slots, hash, handle);
-    atomic_store_explicit(&ix->names_newest, handle, memory_order_release);
-    *out_name = handle;
-    return TSDB_OK;
-}
-
-/* Find or add the name of the label at `position`. */
-static enum tsdb_status name_intern(struct index_mem *ix, uint32_t position, const char *name,
-                                    uint32_t len, uint32_t *out_name)
-{
-    uint32_t *hint = position < INDEX_NAME_HINTS ? &ix->name_hints[position] : NULL;
-    if (hint && *hint != INDEX_NONE &&
-        index_symbols_equal(&ix->symbols, index_name_at(ix, *hint)->symbol, name, len)) {
-        *out_name = *hint;
-        return TSDB_OK;
-    }
-    uint32_t hash = index_symbols_hash(&ix->symbols, name, len);
-    uint32_t handle = name_find_hashed(ix, name, len, hash);
-    if (handle == INDEX_NONE) {
-        enum tsdb_status status = name_add(ix, name, len, hash, &handle);
-        if (status != TSDB_OK) {
-            return status;
-        }
-    }
-    if (hint) {
-        *hint = handle;
-    }
-    *out_name = handle;
-    return TSDB_OK;
-}
-
-/* ---- pairs ---- */
-
-/* The value's hash is keyed and well mixed; the name only has to move it elsewhere. */
-static uint32_t pair_hash(uint32_t name, uint32_t value_hash)
-{
-    uint32_t h = (value_hash ^ (name * 0x9e3779b1u)) * 0x85ebca6bu;
-    return h ^ h >> 15;
-}
-
-static uint32_t pair_find_hashed(const struct index_mem *ix, uint32_t name, const char *value,
-                                 size_t len, uint32_t hash)
-{
-    struct index_slots_cursor c;
-    uint32_t handle;
-    index_slots_find(&ix->pair_slots, hash, &c);
-    while ((handle = index_slots_next(&c)) != INDEX_NONE) {
-        const struct index_pair *p = index_pair_at(ix, handle);
-        if (p->hash == hash && p->name == name &&
-            index_symbols_equal(&ix->symbols, p->value, value, len)) {
-            return handle;
-        }
-    }
-    return INDEX_NONE;
-}
-
-uint32_t index_pair_find(const struct index_mem *ix, uint32_t name, const char *value, size_t len)
-{
-    uint32_t hash = pair_hash(name, index_symbols_hash(&ix->symbols, value, len));
-    return pair_find_hashed(ix, name, value, len, hash);
-}
-
-static enum tsdb_status pairs_grow(struct index_mem *ix)
-{
-    struct index_slots_table *table = index_slots_grow_begin(&ix->pair_slots);
-    if (!table) {
-        return TSDB_NOMEM;
-    }
-    uint32_t units = sizeof(struct index_pair) >> INDEX_UNIT_SHIFT;
-    index_pages_walk_begin(&ix->pairs);
-    for (uint32_t r = 0; r < ix->pairs.region_count; r++) {
-        const struct index_region *region = &ix->pairs.regions[r];
-        /* The very first unit is never given out. */
-        for (uint32_t unit = r == 0 ? 1 : 0; unit < region->used; unit += units) {
-            uint32_t handle = region->first + unit;
-            index_slots_table_put(table, index_pair_at(ix, handle)->hash, handle);
-        }
-    }
-    index_slots_grow_end(&ix->pair_slots, table);
-    return TSDB_OK;
-}
-
-/* A pair without series: readers do not show it. If the add that wanted it fails, it stays for the
- * next one. */
-static TSDB_NOINLINE enum tsdb_status pair_add(struct index_mem *ix, uint32_t name,
-                                               const char *value, size_t len, uint32_t value_hash,
-                                               uint32_t *out_pair)
-{
-    uint32_t symbol;
-    uint32_t handle;
-    void *piece;
-    enum tsdb_status status = index_symbols_intern(&ix->symbols, value, len, value_hash, &symbol);
-    if (status == TSDB_OK && index_slots_full(&ix->pair_slots)) {
-        status = pairs_grow(ix);
-    }
-    if (status == TSDB_OK) {
-        status = index_pages_alloc(&ix->pairs, sizeof(struct index_pair), &piece, &handle);
-    }
-    if (status != TSDB_OK) {
-        return status;
-    }
-    struct index_name *n = index_name_at(ix, name);
-    struct index_pair *p = piece;
-    atomic_store_explicit(&p->postings.word, 0, memory_order_relaxed);
-    p->name = name;
-    p->value = symbol;
-    p->next = atomic_load_explicit(&n->newest, memory_order_relaxed);
-    p->hash = pair_hash(name, value_hash);
-    index_slots_put(&ix->pair_slots, p->hash, handle);
-    uint32_t value_count = atomic_load_explicit(&n->value_count, memory_order_relaxed);
-    atomic_store_explicit(&n->value_count, value_count + 1, memory_order_relaxed);
-    atomic_store_explicit(&n->newest, handle, memory_order_release);
-    index_counter_add(&ix->pair_count, 1);
-    *out_pair = handle;
-    return TSDB_OK;
-}
-
-/* What is known so far of one label of the series to add. */
-struct label_work {
-    uint32_t name;
-    uint32_t value_hash;
-    uint32_t hash; /* of the pair */
-    uint32_t pair; /* a guess by the tag, then the pair */
-};
-
-static bool pair_is(const struct index_mem *ix, uint32_t pair, const struct label_work *w,
-                    const struct tsdb_label *l)
-{
-    const struct index_pair *p = index_pair_at(ix, pair);
-    return p->hash == w->hash && p->name == w->name &&
-           index_symbols_equal(&ix->symbols, p->value, l->value, l->value_len);
-}
-
-/* A new series costs mostly cache misses: slot, pair, string, postings, for every label. Each is
- * asked for in a pass of its own over all labels before anything waits for it. Measured with 1M
- * series in 64 partitions: see README.md. */
-static void labels_prefetch(const struct index_mem *ix, struct label_work *work, uint32_t count)
-{
-    for (uint32_t i = 0; i < count; i++) {
-        struct index_slots_cursor c;
-        index_slots_find(&ix->pair_slots, work[i].hash, &c);
-        work[i].pair = index_slots_next(&c);
-        if (work[i].pair != INDEX_NONE) {
-            __builtin_prefetch(index_pair_at(ix, work[i].pair));
-        } else {
-            index_slots_prefetch(&ix->symbols.slots, work[i].value_hash);
-        }
-    }
-    for (uint32_t i = 0; i < count; i++) {
-        const struct index_pair *p =
-            work[i].pair != INDEX_NONE ? index_pair_at(ix, work[i].pair) : NULL;
-        if (p && p->hash == work[i].hash) {
-            __builtin_prefetch(index_symbols_at(&ix->symbols, p->value));
-            index_postings_prefetch(&p->postings);
-        }
-    }
-}
-
-/* The pairs of all labels, found or made. */
-static enum tsdb_status pairs_intern(struct index_mem *ix, const struct tsdb_labels *labels,
-                                     uint32_t *pairs)
-{
-    struct label_work work[TSDB_LABELS_MAX];
-    enum tsdb_status status = TSDB_OK;
-    for (uint32_t i = 0; i < labels->count; i++) {
-        const struct tsdb_label *l = &labels->items[i];
-        status = name_intern(ix, i, l->name, l->name_len, &work[i].name);
-        if (status != TSDB_OK) {
-            return status;
-        }
-        work[i].value_hash = index_symbols_hash(&ix->symbols, l->value, l->value_len);
-        work[i].hash = pair_hash(work[i].name, work[i].value_hash);
-        index_slots_prefetch(&ix->pair_slots, work[i].hash);
-    }
-    labels_prefetch(ix, work, labels->count);
-    for (uint32_t i = 0; i < labels->count && status == TSDB_OK; i++) {
-        const struct tsdb_label *l = &labels->items[i];
-        if (work[i].pair != INDEX_NONE && !pair_is(ix, work[i].pair, &work[i], l)) {
-            work[i].pair = pair_find_hashed(ix, work[i].name, l->value, l->value_len, work[i].hash);
-        }
-        if (work[i].pair == INDEX_NONE) {
-            status = pair_add(ix, work[i].name, l->value, l->value_len, work[i].value_hash,
-                              &work[i].pair);
-        }
-        pairs[i] = work[i].pair;
-    }
-    return status;
-}
-
 /* ---- series ---- */
 
-static bool labels_are(const struct index_mem *ix, const struct index_series *s,
-                       const struct tsdb_labels *labels)
+static bool labels_are(const struct index_mem *ix, uint32_t row, const struct tsdb_labels *labels)
 {
-    if (s->label_count != labels->count) {
+    uint32_t pairs[TSDB_LABELS_MAX];
+    if (index_set_read(ix, *index_row_set(ix, row), pairs, labels->count) != labels->count) {
         return false;
     }
-    const uint32_t *pairs = labels->count > 0 ? index_series_pairs(ix, s) : NULL;
     for (uint32_t i = 0; i < labels->count; i++) {
         const struct tsdb_label *l = &labels->items[i];
         const struct index_pair *p = index_pair_at(ix, pairs[i]);
         if (!index_symbols_equal(&ix->symbols, p->value, l->value, l->value_len) ||
-            !index_symbols_equal(&ix->symbols, index_name_at(ix, p->name)->symbol, l->name,
-                                 l->name_len)) {
+            !index_symbols_equal(&ix->symbols, index_name_at(ix, index_pair_name(p))->symbol,
+                                 l->name, l->name_len)) {
             return false;
         }
     }
@@ -356,12 +93,16 @@ uint32_t index_mem_find(const struct index_mem *ix, const struct tsdb_labels *la
      * here. */
     index_slots_find(&ix->series_slots, (uint32_t)hash, &c);
     while ((handle = index_slots_next(&c)) != INDEX_NONE) {
-        const struct index_series *s = index_series_at(ix, handle - 1);
-        if (s->hash == hash && labels_are(ix, s, labels)) {
+        if (*index_row_hash(ix, handle - 1) == hash && labels_are(ix, handle - 1, labels)) {
             return index_row_local(ix, handle - 1);
         }
     }
     return UINT32_MAX;
+}
+
+void index_mem_find_prefetch(const struct index_mem *ix, uint64_t hash)
+{
+    index_slots_prefetch(&ix->series_slots, (uint32_t)hash);
 }
 
 static enum tsdb_status series_grow(struct index_mem *ix)
@@ -372,50 +113,55 @@ static enum tsdb_status series_grow(struct index_mem *ix)
     }
     uint32_t count = atomic_load_explicit(&ix->series_count, memory_order_relaxed);
     for (uint32_t row = 0; row < count; row++) {
-        index_slots_table_put(table, (uint32_t)index_series_at(ix, row)->hash, row + 1);
+        index_slots_table_put(table, (uint32_t)*index_row_hash(ix, row), row + 1);
     }
     index_slots_grow_end(&ix->series_slots, table);
     return TSDB_OK;
 }
 
+/* A place for the row's handle and hash. */
+static enum tsdb_status row_reserve(struct index_mem *ix, uint32_t row)
+{
+    void *piece;
+    uint32_t handle = 0;
+    enum tsdb_status status = TSDB_OK;
+    if (row % 2 == 0) {
+        status = index_pages_alloc(&ix->rows, 2 * sizeof(uint32_t), &piece, &handle);
+        TSDB_ASSERT(status != TSDB_OK || handle == row / 2);
+    }
+    if (status == TSDB_OK) {
+        uint32_t hash_handle;
+        status = index_pages_alloc(&ix->hashes, sizeof(uint64_t), &piece, &hash_handle);
+        TSDB_ASSERT(status != TSDB_OK || hash_handle == row);
+        if (status != TSDB_OK && row % 2 == 0) {
+            index_pages_trim(&ix->rows, handle);
+        }
+    }
+    return status;
+}
+
 /* Everything that can fail, before anything of the series is visible. */
 static enum tsdb_status series_reserve(struct index_mem *ix, uint32_t row, const uint32_t *pairs,
-                                       uint32_t count, struct index_series **out_series)
+                                       uint32_t count, uint32_t differ, uint32_t *out_set,
+                                       uint32_t *out_base)
 {
-    for (uint32_t i = 0; i < count; i++) {
-        if (index_postings_reserve(&index_pair_at(ix, pairs[i])->postings, &ix->owner, row) !=
-            TSDB_OK) {
-            return TSDB_NOMEM;
+    enum tsdb_status status = TSDB_OK;
+    for (uint32_t i = 0; i < count && status == TSDB_OK; i++) {
+        status = index_postings_reserve(&index_pair_at(ix, pairs[i])->postings, &ix->blocks, row);
+    }
+    if (status == TSDB_OK && index_slots_full(&ix->series_slots)) {
+        status = series_grow(ix);
+    }
+    if (status == TSDB_OK) {
+        status = index_set_add(ix, pairs, count, differ, out_set, out_base);
+    }
+    if (status == TSDB_OK) {
+        status = row_reserve(ix, row);
+        if (status != TSDB_OK && *out_set != INDEX_NONE) {
+            index_pages_trim(&ix->sets, *out_set);
         }
     }
-    if (index_slots_full(&ix->series_slots) && series_grow(ix) != TSDB_OK) {
-        return TSDB_NOMEM;
-    }
-    void *list = NULL;
-    uint32_t list_handle = INDEX_NONE;
-    if (count > 0) {
-        enum tsdb_status status =
-            index_pages_alloc(&ix->labels, count * sizeof *pairs, &list, &list_handle);
-        if (status != TSDB_OK) {
-            return status;
-        }
-        memcpy(list, pairs, count * sizeof *pairs);
-    }
-    void *piece;
-    uint32_t handle;
-    enum tsdb_status status =
-        index_pages_alloc(&ix->series, sizeof(struct index_series), &piece, &handle);
-    if (status != TSDB_OK) {
-        if (count > 0) {
-            index_pages_trim(&ix->labels, list_handle);
-        }
-        return status;
-    }
-    *out_series = piece;
-    TSDB_ASSERT(*out_series == index_series_at(ix, row));
-    (*out_series)->labels = list_handle;
-    (*out_series)->label_count = count;
-    return TSDB_OK;
+    return status;
 }
 
 static enum tsdb_status series_add(struct index_mem *ix, const struct tsdb_labels *labels,
@@ -424,10 +170,12 @@ static enum tsdb_status series_add(struct index_mem *ix, const struct tsdb_label
     TSDB_ASSERT(labels->count <= TSDB_LABELS_MAX);
     TSDB_DASSERT(index_mem_find(ix, labels, hash) == UINT32_MAX);
     uint32_t pairs[TSDB_LABELS_MAX];
-    struct index_series *series = NULL;
-    enum tsdb_status status = pairs_intern(ix, labels, pairs);
+    uint32_t differ = 0;
+    uint32_t set = INDEX_NONE;
+    uint32_t base = INDEX_NONE;
+    enum tsdb_status status = index_pairs_intern(ix, labels, pairs, &differ);
     if (status == TSDB_OK) {
-        status = series_reserve(ix, row, pairs, labels->count, &series);
+        status = series_reserve(ix, row, pairs, labels->count, differ, &set, &base);
     }
     if (status == TSDB_LIMIT) {
         return tsdb_error_set(err, status,
@@ -436,9 +184,12 @@ static enum tsdb_status series_add(struct index_mem *ix, const struct tsdb_label
     if (status != TSDB_OK) {
         return tsdb_error_set(err, status, "index: out of memory for series %u", row);
     }
-    series->hash = hash;
+    *index_row_set(ix, row) = set;
+    *index_row_hash(ix, row) = hash;
+    ix->base = base;
+    index_pairs_remember(ix, pairs, labels->count);
     for (uint32_t i = 0; i < labels->count; i++) {
-        index_postings_append(&index_pair_at(ix, pairs[i])->postings, row);
+        index_postings_append(&index_pair_at(ix, pairs[i])->postings, &ix->blocks, row);
     }
     index_slots_put(&ix->series_slots, (uint32_t)hash, row + 1);
     /* Release: whoever sees the count sees all of the above. */

@@ -21,11 +21,9 @@
  *  2. A series is in the postings of exactly its labels, and in "all", before
  *     index_mem_series_count shows it. Readers bound every list by the series count that they
  *     loaded first, so that one read sees one prefix of the series.
- *  3. Symbols (names and values) are interned once per partition; a label costs 4 bytes per series
- *     beside them, and as much in its postings, with what they have in reserve.
- *
- * Memory: the target for a series with 10 labels of 230 bytes, of which most are shared, is < 250
- * bytes (measured: README.md).
+ *  3. Symbols (names and values) are interned once per partition. A series costs what differs from
+ *     those that came before it: some words for its label set (label_sets.c), and bytes in postings
+ *     where it ends a run (README.md has figures).
  *
  * Threads: index_mem_add: the owner. All other functions: any thread under an epoch guard.
  */
@@ -49,6 +47,8 @@ void index_mem_destroy(struct index_mem *ix);
 /* Find by labels; hash = tsdb_labels_hash of them. UINT32_MAX if unknown. */
 uint32_t index_mem_find(const struct index_mem *ix, const struct tsdb_labels *labels,
                         uint64_t hash);
+/* Ask the caches for what that reads first. */
+void index_mem_find_prefetch(const struct index_mem *ix, uint64_t hash);
 /* Add a series that is not there yet (asserted in debug). labels canonical. All or nothing.
  * Returns OK with its local id; NOMEM; LIMIT at TSDB_SERIES_IDS_MAX - 1 ids. */
 enum tsdb_status index_mem_add(struct index_mem *ix, const struct tsdb_labels *labels,

@@ -44,7 +44,7 @@ uint32_t index_mem_next(const struct index_mem *ix, uint32_t local)
 static struct tsdb_label label_view(const struct index_mem *ix, const struct index_pair *p)
 {
     const struct index_symbol *name =
-        index_symbols_at(&ix->symbols, index_name_at(ix, p->name)->symbol);
+        index_symbols_at(&ix->symbols, index_name_at(ix, index_pair_name(p))->symbol);
     const struct index_symbol *value = index_symbols_at(&ix->symbols, p->value);
     return (struct tsdb_label){name->bytes, value->bytes, name->len, value->len};
 }
@@ -56,9 +56,9 @@ uint32_t index_mem_labels(const struct index_mem *ix, uint32_t local, struct tsd
     if (row == UINT32_MAX) {
         return 0;
     }
-    const struct index_series *s = index_series_at(ix, row);
-    uint32_t n = TSDB_MIN(s->label_count, cap);
-    const uint32_t *pairs = n > 0 ? index_series_pairs(ix, s) : NULL;
+    uint32_t pairs[TSDB_LABELS_MAX];
+    cap = TSDB_MIN(cap, TSDB_LABELS_MAX);
+    uint32_t n = TSDB_MIN(index_set_read(ix, *index_row_set(ix, row), pairs, cap), cap);
     for (uint32_t i = 0; i < n; i++) {
         items[i] = label_view(ix, index_pair_at(ix, pairs[i]));
     }
@@ -67,24 +67,19 @@ uint32_t index_mem_labels(const struct index_mem *ix, uint32_t local, struct tsd
 
 void index_mem_prefetch(const struct index_mem *ix, uint32_t local)
 {
-    __builtin_prefetch(index_series_at(ix, row_of(ix, local)));
+    index_set_prefetch(ix, *index_row_set(ix, row_of(ix, local)));
 }
 
 void index_mem_prefetch_labels(const struct index_mem *ix, uint32_t local)
 {
-    const struct index_series *s = index_series_at(ix, row_of(ix, local));
-    if (s->label_count > 0) {
-        const uint32_t *pairs = index_series_pairs(ix, s);
-        __builtin_prefetch(pairs);
-        __builtin_prefetch(pairs + s->label_count - 1);
-    }
+    index_set_prefetch_base(ix, *index_row_set(ix, row_of(ix, local)));
 }
 
 uint64_t index_mem_hash(const struct index_mem *ix, uint32_t local)
 {
     uint32_t row = row_of(ix, local);
     TSDB_ASSERT(row != UINT32_MAX);
-    return index_series_at(ix, row)->hash;
+    return *index_row_hash(ix, row);
 }
 
 /* ---- names and values ---- */
@@ -94,16 +89,38 @@ static bool text_counts(const struct index_wanted *wanted, const struct index_sy
     return !wanted || !wanted->text || wanted->text(wanted->text_arg, s->bytes, s->len);
 }
 
+/* Does one series of a run count? Asked from the newest on. */
+static bool run_counts(const struct index_mem *ix, struct index_run run,
+                       const struct index_wanted *wanted)
+{
+    for (uint32_t i = run.count; i-- > 0;) {
+        if (wanted->series(wanted->series_arg, index_row_local(ix, run.first + i))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Mostly one of the newest series counts, if any does: those of the newest block come first. */
 static bool pair_is_used(const struct index_mem *ix, const struct index_pair *p, uint32_t bound,
                          const struct index_wanted *wanted)
 {
-    uint32_t scratch[INDEX_POSTINGS_INLINE_MAX];
+    struct index_runs runs;
+    struct index_run run;
     if (!wanted || !wanted->series) {
-        return index_postings_any(&p->postings, bound);
+        return index_postings_any(&p->postings, &ix->blocks, bound);
     }
-    struct index_postings_view v = index_postings_get(&p->postings, bound, scratch);
-    for (uint32_t i = v.count; i-- > 0;) {
-        if (wanted->series(wanted->series_arg, index_row_local(ix, v.ids[i]))) {
+    index_runs_begin_newest(&runs, &p->postings, &ix->blocks, bound);
+    uint32_t asked = bound;
+    while (index_runs_next(&runs, &run)) {
+        asked = TSDB_MIN(asked, run.first);
+        if (run_counts(ix, run, wanted)) {
+            return true;
+        }
+    }
+    index_runs_begin(&runs, &p->postings, &ix->blocks, asked);
+    while (index_runs_next(&runs, &run)) {
+        if (run_counts(ix, run, wanted)) {
             return true;
         }
     }
@@ -164,19 +181,17 @@ uint32_t index_mem_pair_series(const struct index_mem *ix, const char *name, uin
                                const char *value, uint32_t value_len)
 {
     uint32_t bound = index_mem_series_count(ix);
-    uint32_t scratch[INDEX_POSTINGS_INLINE_MAX];
     uint32_t handle = index_name_find(ix, name, name_len);
     uint32_t pair =
         handle == INDEX_NONE ? INDEX_NONE : index_pair_find(ix, handle, value, value_len);
     return pair == INDEX_NONE
                ? 0
-               : index_postings_get(&index_pair_at(ix, pair)->postings, bound, scratch).count;
+               : index_postings_count(&index_pair_at(ix, pair)->postings, &ix->blocks, bound);
 }
 
 void index_mem_pairs(const struct index_mem *ix, index_pair_fn fn, void *arg)
 {
     uint32_t bound = index_mem_series_count(ix);
-    uint32_t scratch[INDEX_POSTINGS_INLINE_MAX];
     uint32_t name = atomic_load_explicit(&ix->names_newest, memory_order_acquire);
     while (name != INDEX_NONE) {
         const struct index_name *n = index_name_at(ix, name);
@@ -184,7 +199,7 @@ void index_mem_pairs(const struct index_mem *ix, index_pair_fn fn, void *arg)
         while (pair != INDEX_NONE) {
             const struct index_pair *p = index_pair_at(ix, pair);
             struct tsdb_label l = label_view(ix, p);
-            uint32_t count = index_postings_get(&p->postings, bound, scratch).count;
+            uint32_t count = index_postings_count(&p->postings, &ix->blocks, bound);
             if (count > 0 && !fn(arg, l.name, l.name_len, l.value, l.value_len, count)) {
                 return;
             }
@@ -204,8 +219,9 @@ void index_mem_stats(const struct index_mem *ix, struct index_mem_stats *out)
     out->symbol_bytes = index_counter_get(&ix->symbols.pages.bytes);
     out->postings_bytes = index_counter_get(&ix->names.bytes) +
                           index_counter_get(&ix->pairs.bytes) +
-                          index_counter_get(&ix->owner.postings_bytes);
-    out->labels_bytes = index_counter_get(&ix->labels.bytes) + index_counter_get(&ix->series.bytes);
+                          index_counter_get(&ix->blocks.bytes);
+    out->labels_bytes = index_counter_get(&ix->sets.bytes) + index_counter_get(&ix->rows.bytes) +
+                        index_counter_get(&ix->hashes.bytes);
     out->table_bytes = index_counter_get(&ix->symbols.slots.bytes) +
                        index_counter_get(&ix->name_slots.bytes) +
                        index_counter_get(&ix->pair_slots.bytes) +
@@ -219,10 +235,9 @@ static enum tsdb_status series_validate(const struct index_mem *ix, uint32_t row
 {
     uint32_t local = index_row_local(ix, row);
     struct tsdb_label items[TSDB_LABELS_MAX];
-    uint32_t scratch[INDEX_POSTINGS_INLINE_MAX];
+    uint32_t pairs[TSDB_LABELS_MAX];
     struct tsdb_labels labels = {items, index_mem_labels(ix, local, items, TSDB_LABELS_MAX)};
-    const uint32_t *pairs =
-        labels.count > 0 ? index_series_pairs(ix, index_series_at(ix, row)) : NULL;
+    (void)index_set_read(ix, *index_row_set(ix, row), pairs, TSDB_LABELS_MAX);
     for (uint32_t i = 0; i < labels.count; i++) {
         const struct tsdb_label *l = &items[i];
         if (l->name_len == 0 || l->value_len == 0) {
@@ -233,10 +248,9 @@ static enum tsdb_status series_validate(const struct index_mem *ix, uint32_t row
             return tsdb_error_set(err, TSDB_CORRUPT, "index: series %u label %u is out of order",
                                   local, i);
         }
-        struct index_postings_view v =
-            index_postings_get(&index_pair_at(ix, pairs[i])->postings, bound, scratch);
-        uint32_t pos = index_ids_seek(v.ids, v.count, 0, row);
-        if (pos == v.count || v.ids[pos] != row) {
+        uint32_t in_list = row;
+        if (index_postings_filter(&index_pair_at(ix, pairs[i])->postings, &ix->blocks, bound, true,
+                                  &in_list, 1) != 1) {
             return tsdb_error_set(err, TSDB_CORRUPT,
                                   "index: series %u is not in the postings of label %u", local, i);
         }
@@ -259,17 +273,28 @@ static void pair_validate(struct pairs_check *check, uint32_t handle)
 {
     const struct index_pair *p = index_pair_at(check->ix, handle);
     uint32_t bound = index_mem_series_count(check->ix);
-    uint32_t scratch[INDEX_POSTINGS_INLINE_MAX];
-    struct index_postings_view v = index_postings_get(&p->postings, UINT32_MAX, scratch);
-    for (uint32_t i = 0; i < v.count; i++) {
-        if (v.ids[i] >= bound || (i > 0 && v.ids[i - 1] >= v.ids[i])) {
+    struct index_runs runs;
+    struct index_run run;
+    uint32_t end = 0;
+    uint32_t n = 0;
+    index_runs_begin(&runs, &p->postings, &check->ix->blocks, UINT32_MAX);
+    while (index_runs_next(&runs, &run)) {
+        if (run.first < end || run.count > bound || run.first > bound - run.count) {
             check->status = tsdb_error_set(check->err, TSDB_CORRUPT,
-                                           "index: pair %u, posting %u of %u is series %u", handle,
-                                           i, v.count, v.ids[i]);
+                                           "index: pair %u, postings from %u on are %u series from "
+                                           "%u on",
+                                           handle, n, run.count, run.first);
             return;
         }
+        end = run.first + run.count;
+        n += run.count;
     }
-    check->ids += v.count;
+    if (n != index_postings_count(&p->postings, &check->ix->blocks, UINT32_MAX)) {
+        check->status =
+            tsdb_error_set(check->err, TSDB_CORRUPT,
+                           "index: pair %u has %u postings and counts others", handle, n);
+    }
+    check->ids += n;
 }
 
 enum tsdb_status index_mem_validate(const struct index_mem *ix, struct tsdb_error *err)
@@ -281,7 +306,7 @@ enum tsdb_status index_mem_validate(const struct index_mem *ix, struct tsdb_erro
         if (status != TSDB_OK) {
             return status;
         }
-        labels += index_series_at(ix, row)->label_count;
+        labels += index_set_read(ix, *index_row_set(ix, row), NULL, 0);
     }
     struct pairs_check check = {.ix = ix, .err = err};
     uint32_t name = atomic_load_explicit(&ix->names_newest, memory_order_acquire);

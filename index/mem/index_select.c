@@ -3,20 +3,19 @@
 #include "index/mem/index_mem_private.h"
 #include "index/postings/select.h"
 
-#include <string.h>
-
 #define CANDIDATE_BATCH 16u
 
 struct source {
     const struct index_mem *ix;
     uint32_t bound; /* series with ids below: the prefix that this selection sees */
-    uint32_t place; /* where the last candidate had the label */
+    uint32_t place; /* where the last candidate had the label, and what it was */
+    uint32_t value;
 };
 
-static struct index_postings_view
-postings(const struct source *src, const struct index_select_value *value, uint32_t *scratch)
+static const struct index_postings *postings(const struct source *src,
+                                             const struct index_select_value *value)
 {
-    return index_postings_get(&index_pair_at(src->ix, value->id)->postings, src->bound, scratch);
+    return &index_pair_at(src->ix, value->id)->postings;
 }
 
 static enum tsdb_status name_find(void *ctx, const char *name, size_t len,
@@ -41,14 +40,13 @@ static enum tsdb_status value_find(void *ctx, const struct index_select_name *na
                                    struct tsdb_error *err)
 {
     const struct source *src = ctx;
-    uint32_t scratch[INDEX_POSTINGS_INLINE_MAX];
     (void)err;
     *out = (struct index_select_value){
         .id = index_pair_find(src->ix, name->id, (const char *)value.data, value.len)};
     if (out->id == INDEX_NONE) {
         return TSDB_NOT_FOUND;
     }
-    out->series = postings(src, out, scratch).count;
+    out->series = index_postings_count(postings(src, out), &src->ix->blocks, src->bound);
     return TSDB_OK;
 }
 
@@ -84,13 +82,10 @@ static enum tsdb_status value_next(void *ctx, const struct index_select_name *na
 static enum tsdb_status postings_all(void *ctx, const struct index_select_value *value,
                                      uint32_t *ids, struct tsdb_error *err)
 {
-    uint32_t scratch[INDEX_POSTINGS_INLINE_MAX];
-    struct index_postings_view v = postings(ctx, value, scratch);
+    const struct source *src = ctx;
     (void)err;
-    TSDB_ASSERT(v.count == value->series); /* the bound is the same: invariant 2 of index_mem.h */
-    if (v.count > 0) {
-        memcpy(ids, v.ids, v.count * sizeof *v.ids);
-    }
+    uint32_t n = index_postings_copy(postings(src, value), &src->ix->blocks, src->bound, ids);
+    TSDB_ASSERT(n == value->series); /* the bound is the same: invariant 2 of index_mem.h */
     return TSDB_OK;
 }
 
@@ -98,80 +93,64 @@ static enum tsdb_status postings_filter(void *ctx, const struct index_select_val
                                         bool keep, uint32_t *ids, uint32_t *count,
                                         struct tsdb_error *err)
 {
-    uint32_t scratch[INDEX_POSTINGS_INLINE_MAX];
-    struct index_postings_view v = postings(ctx, value, scratch);
-    struct index_postings_view own = {ids, *count};
+    const struct source *src = ctx;
     (void)err;
-    *count = keep ? index_ids_intersect(own, v, ids) : index_ids_subtract(own, v, ids);
+    *count = index_postings_filter(postings(src, value), &src->ix->blocks, src->bound, keep, ids,
+                                   *count);
     return TSDB_OK;
 }
 
 static enum tsdb_status postings_mark(void *ctx, const struct index_select_value *value,
                                       uint64_t *bits, struct tsdb_error *err)
 {
-    uint32_t scratch[INDEX_POSTINGS_INLINE_MAX];
+    const struct source *src = ctx;
     (void)err;
-    index_bits_add(bits, postings(ctx, value, scratch));
+    index_postings_mark(postings(src, value), &src->ix->blocks, src->bound, bits);
     return TSDB_OK;
 }
 
-/* A candidate's value is four cache misses away, one behind the other. Fetch those of a batch side
- * by side. */
+/* A candidate's value is some cache misses away, one behind the other. Fetch those of a batch side by
+ * side. */
 static void candidates_prefetch(const struct source *src, const uint32_t *ids, uint32_t n)
 {
     const struct index_mem *ix = src->ix;
-    uint32_t place = src->place;
     for (uint32_t i = 0; i < n; i++) {
-        __builtin_prefetch(index_series_at(ix, ids[i]));
+        __builtin_prefetch(index_row_set(ix, ids[i]));
     }
     for (uint32_t i = 0; i < n; i++) {
-        const struct index_series *s = index_series_at(ix, ids[i]);
-        if (place < s->label_count) {
-            __builtin_prefetch(index_series_pairs(ix, s) + place);
-        }
+        index_set_prefetch(ix, *index_row_set(ix, ids[i]));
     }
     for (uint32_t i = 0; i < n; i++) {
-        const struct index_series *s = index_series_at(ix, ids[i]);
-        if (place < s->label_count) {
-            __builtin_prefetch(index_pair_at(ix, index_series_pairs(ix, s)[place]));
-        }
-    }
-    for (uint32_t i = 0; i < n; i++) {
-        const struct index_series *s = index_series_at(ix, ids[i]);
-        if (place < s->label_count) {
-            const struct index_pair *p = index_pair_at(ix, index_series_pairs(ix, s)[place]);
-            __builtin_prefetch(index_symbols_at(&ix->symbols, p->value));
-        }
+        index_set_prefetch_base(ix, *index_row_set(ix, ids[i]));
     }
 }
 
 /* The number of a value is its pair. Mostly the next series has the name in the same place as the
- * last one, and then one pair is read instead of all up to it. */
+ * last one, or even the same pair. */
 static enum tsdb_status series_value(void *ctx, const struct index_select_name *name,
                                      const uint32_t *ids, uint32_t count, uint32_t i,
                                      uint32_t *out_value, struct tsdb_error *err)
 {
     struct source *src = ctx;
+    uint32_t pairs[TSDB_LABELS_MAX];
     (void)err;
     if (i % CANDIDATE_BATCH == 0) {
         src->place = i == 0 ? 0 : src->place;
+        src->value = i == 0 ? INDEX_NONE : src->value;
         candidates_prefetch(src, ids + i, TSDB_MIN(count - i, CANDIDATE_BATCH));
     }
-    const struct index_series *s = index_series_at(src->ix, ids[i]);
-    const uint32_t *pairs = s->label_count > 0 ? index_series_pairs(src->ix, s) : NULL;
-    *out_value = INDEX_SELECT_NO_VALUE;
-    if (src->place < s->label_count &&
-        index_pair_at(src->ix, pairs[src->place])->name == name->id) {
-        *out_value = pairs[src->place];
-        return TSDB_OK;
-    }
-    for (uint32_t k = 0; k < s->label_count; k++) {
-        if (index_pair_at(src->ix, pairs[k])->name == name->id) {
-            src->place = k;
-            *out_value = pairs[k];
+    uint32_t n = index_set_read(src->ix, *index_row_set(src->ix, ids[i]), pairs, TSDB_LABELS_MAX);
+    for (uint32_t k = 0; k < n; k++) {
+        uint32_t at = (src->place + k) % n;
+        if (pairs[at] == src->value ||
+            index_pair_name(index_pair_at(src->ix, pairs[at])) == name->id) {
+            src->place = at;
+            src->value = pairs[at];
+            *out_value = pairs[at];
             return TSDB_OK;
         }
     }
+    *out_value = INDEX_SELECT_NO_VALUE;
     return TSDB_OK;
 }
 

@@ -36,7 +36,6 @@
 struct index_owner {
     struct tsdb_epoch *epoch;
     struct tsdb_epoch_limbo *limbo;
-    _Atomic(uint64_t) postings_bytes; /* heap blocks of postings; only the writer stores */
 };
 
 struct index_region {

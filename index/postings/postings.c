@@ -3,195 +3,384 @@
 #include "base/assert.h"
 #include "base/limits.h"
 
+#include <stddef.h>
 #include <string.h>
 
-#define DELTA_BITS 11
-#define DELTA_MAX  ((1u << DELTA_BITS) - 1)
-#define ID_SHIFT   3
-#define FIRST_MAX  (TSDB_SERIES_LOCAL_MAX - 1)
-/* Block sizes are a heap's: 32, 64, ... 256 bytes, then half as much again, so that at most a third
- * lies idle. */
-#define BLOCK_BYTES_FIRST  32u
-#define BLOCK_BYTES_DOUBLE 256u
-
-static_assert(ID_SHIFT + TSDB_PARTITION_SHIFT + (INDEX_POSTINGS_INLINE_MAX - 1) * DELTA_BITS <= 64,
-              "ids fit the word");
+#define ID_MAX (TSDB_SERIES_LOCAL_MAX - 1)
+/* Each block is twice as large as the one before, so that about a third of a chain lies idle. */
+#define BLOCK_BYTES_FIRST 24u
+#define BLOCK_BYTES_MAX   256u
+#define RUN_WORDS_MAX     4u
+enum run_kind { /* the lowest two bits; of a single id only the lowest */
+    RUN_ONE = 0,
+    RUN_NEAR = 1,
+    RUN_FAR = 3
+};
+#define NEAR_GAP_BITS 14u
 
 struct index_postings_block {
-    uint32_t cap;
-    _Atomic(uint32_t) count;
-    uint32_t ids[];
+    _Atomic(uint32_t) next;
+    uint32_t first;         /* id of its first run */
+    uint32_t end;           /* the writer's: the last id; before any run, one before `first` */
+    _Atomic(uint16_t) used; /* words of runs */
+    uint16_t room;
+    uint16_t runs[];
 };
+#define BLOCK_HEAD_BYTES offsetof(struct index_postings_block, runs)
+static_assert(TSDB_PARTITION_SHIFT * 2 <= 64, "an open run fits the word");
+static_assert(TSDB_PARTITION_SHIFT <= NEAR_GAP_BITS + 16, "any gap fits a far run");
+static_assert(BLOCK_BYTES_FIRST >= BLOCK_HEAD_BYTES + RUN_WORDS_MAX * sizeof(uint16_t),
+              "any run fits the first block");
 
-static size_t block_bytes(uint32_t cap)
+static uint64_t open_make(uint32_t first, uint32_t count)
 {
-    return sizeof(struct index_postings_block) + (size_t)cap * sizeof(uint32_t);
+    return (uint64_t)count << TSDB_PARTITION_SHIFT | first;
 }
 
-static struct index_postings_block *block_of(uint64_t word)
+static uint32_t open_first(uint64_t open)
 {
-    return (struct index_postings_block *)(uintptr_t)word; /* NOLINT(performance-no-int-to-ptr) */
+    return (uint32_t)open & ID_MAX;
 }
 
-static bool is_inline(uint64_t word)
+static uint32_t open_count(uint64_t open)
 {
-    return word & 1;
+    return (uint32_t)(open >> TSDB_PARTITION_SHIFT);
 }
 
-static uint32_t inline_count(uint64_t word)
+static uint32_t open_end(uint64_t open)
 {
-    return ((uint32_t)(word >> 1) & 3) + 1;
+    return open_first(open) + open_count(open);
 }
 
-static uint32_t inline_unpack(uint64_t word, uint32_t *ids)
+static struct index_postings_block *block_at(const struct index_pages *blocks, uint32_t handle)
 {
-    uint32_t count = inline_count(word);
-    ids[0] = (uint32_t)(word >> ID_SHIFT) & FIRST_MAX;
-    for (uint32_t i = 1; i < count; i++) {
-        uint32_t shift = ID_SHIFT + TSDB_PARTITION_SHIFT + (i - 1) * DELTA_BITS;
-        ids[i] = ids[i - 1] + ((uint32_t)(word >> shift) & DELTA_MAX);
+    return handle == 0 ? NULL : index_pages_at(blocks, handle);
+}
+
+/* ---- the writer ---- */
+
+/* The open run as a block has it behind those that it has. Returns its words. */
+static uint32_t run_encode(const struct index_postings_block *b, uint64_t open,
+                           uint16_t out[RUN_WORDS_MAX])
+{
+    uint32_t gap = open_first(open) - b->end - 1;
+    uint32_t count = open_count(open);
+    if (count == 1 && gap < 1u << 15) {
+        out[0] = (uint16_t)(gap << 1);
+        return 1;
     }
-    return count;
+    if (gap < 1u << NEAR_GAP_BITS && count <= UINT16_MAX) {
+        out[0] = (uint16_t)(gap << 2 | RUN_NEAR);
+        out[1] = (uint16_t)count;
+        return 2;
+    }
+    out[0] = (uint16_t)(gap << 2 | RUN_FAR);
+    out[1] = (uint16_t)(gap >> NEAR_GAP_BITS);
+    out[2] = (uint16_t)count;
+    out[3] = (uint16_t)(count >> 16);
+    return RUN_WORDS_MAX;
 }
 
-/* The word with one more id, or 0 if that does not fit inline. */
-static uint64_t inline_with(uint64_t word, uint32_t id)
+static enum tsdb_status block_add(struct index_postings *p, struct index_pages *blocks,
+                                  struct index_postings_block *tail, uint64_t open)
 {
-    if (word == 0) {
-        return 1 | (uint64_t)id << ID_SHIFT;
+    uint32_t bytes = tail ? TSDB_MIN((uint32_t)(BLOCK_HEAD_BYTES + tail->room) * 2, BLOCK_BYTES_MAX)
+                          : BLOCK_BYTES_FIRST;
+    void *piece;
+    uint32_t handle;
+    enum tsdb_status status = index_pages_alloc(blocks, bytes, &piece, &handle);
+    if (status != TSDB_OK) {
+        return status;
     }
-    uint32_t ids[INDEX_POSTINGS_INLINE_MAX];
-    uint32_t count = inline_unpack(word, ids);
-    uint32_t delta = id - ids[count - 1];
-    if (count == INDEX_POSTINGS_INLINE_MAX || delta > DELTA_MAX) {
-        return 0;
-    }
-    uint32_t shift = ID_SHIFT + TSDB_PARTITION_SHIFT + (count - 1) * DELTA_BITS;
-    return (word + 2) | (uint64_t)delta << shift;
-}
-
-void index_postings_prefetch(const struct index_postings *p)
-{
-    uint64_t word = atomic_load_explicit(&p->word, memory_order_relaxed);
-    if (!is_inline(word)) {
-        __builtin_prefetch(block_of(word)); /* of address 0 it does nothing */
-    }
-}
-
-static enum tsdb_status block_replace(struct index_postings *p, struct index_owner *owner,
-                                      uint32_t cap, const uint32_t *ids, uint32_t count)
-{
-    struct index_postings_block *block = tsdb_mem_alloc(TSDB_MEM_INDEX, block_bytes(cap));
-    if (!block) {
-        return TSDB_NOMEM;
-    }
-    block->cap = cap;
-    memcpy(block->ids, ids, count * sizeof *ids);
-    atomic_store_explicit(&block->count, count, memory_order_relaxed);
-    /* Release: a reader that follows the word finds the ids and the count. */
-    atomic_store_explicit(&p->word, (uint64_t)(uintptr_t)block, memory_order_release);
-    index_counter_add(&owner->postings_bytes, block_bytes(cap));
+    struct index_postings_block *b = piece;
+    atomic_init(&b->next, 0);
+    b->first = open_first(open);
+    b->end = b->first - 1;
+    atomic_init(&b->used, 0);
+    b->room = (uint16_t)((bytes - BLOCK_HEAD_BYTES) / sizeof b->runs[0]);
+    /* Release, both: a reader that follows finds an empty block. */
+    atomic_store_explicit(tail ? &tail->next : &p->first, handle, memory_order_release);
+    atomic_store_explicit(&p->tail, handle, memory_order_release);
     return TSDB_OK;
 }
 
-static uint32_t cap_next(uint32_t cap)
-{
-    size_t bytes = block_bytes(cap);
-    bytes = bytes < BLOCK_BYTES_DOUBLE ? bytes * 2 : (bytes + bytes / 2 + 63) & ~(size_t)63;
-    return (uint32_t)((bytes - sizeof(struct index_postings_block)) / sizeof(uint32_t));
-}
-
-enum tsdb_status index_postings_reserve(struct index_postings *p, struct index_owner *owner,
+enum tsdb_status index_postings_reserve(struct index_postings *p, struct index_pages *blocks,
                                         uint32_t id)
 {
-    TSDB_ASSERT(id <= FIRST_MAX);
-    uint64_t word = atomic_load_explicit(&p->word, memory_order_relaxed);
-    if (word == 0 || is_inline(word)) {
-        if (inline_with(word, id) != 0) {
-            return TSDB_OK;
-        }
-        uint32_t ids[INDEX_POSTINGS_INLINE_MAX];
-        uint32_t count = inline_unpack(word, ids);
-        uint32_t cap = (BLOCK_BYTES_FIRST - sizeof(struct index_postings_block)) / sizeof(uint32_t);
-        return block_replace(p, owner, cap, ids, count);
-    }
-    struct index_postings_block *old = block_of(word);
-    uint32_t count = atomic_load_explicit(&old->count, memory_order_relaxed);
-    if (count < old->cap) {
-        __builtin_prefetch(&old->ids[count], 1); /* append writes there next */
+    uint64_t open = atomic_load_explicit(&p->open, memory_order_relaxed);
+    TSDB_ASSERT(id <= ID_MAX);
+    if (open == 0 || open_end(open) == id) {
         return TSDB_OK;
     }
-    size_t old_bytes = block_bytes(old->cap);
-    enum tsdb_status status = block_replace(p, owner, cap_next(old->cap), old->ids, count);
-    if (status == TSDB_OK) {
-        tsdb_epoch_retire(owner->epoch, owner->limbo, TSDB_MEM_INDEX, old, old_bytes);
-        index_counter_add(&owner->postings_bytes, (uint64_t)0 - old_bytes);
+    uint16_t run[RUN_WORDS_MAX];
+    struct index_postings_block *tail =
+        block_at(blocks, atomic_load_explicit(&p->tail, memory_order_relaxed));
+    if (tail &&
+        atomic_load_explicit(&tail->used, memory_order_relaxed) + run_encode(tail, open, run) <=
+            tail->room) {
+        return TSDB_OK;
     }
-    return status;
+    return block_add(p, blocks, tail, open);
 }
 
-void index_postings_append(struct index_postings *p, uint32_t id)
+static void run_close(const struct index_postings *p, const struct index_pages *blocks,
+                      uint64_t open)
 {
-    uint64_t word = atomic_load_explicit(&p->word, memory_order_relaxed);
-    if (word == 0 || is_inline(word)) {
-        uint64_t next = inline_with(word, id);
-        TSDB_ASSERT(next != 0);
-        atomic_store_explicit(&p->word, next, memory_order_release);
-        return;
-    }
-    struct index_postings_block *block = block_of(word);
-    uint32_t count = atomic_load_explicit(&block->count, memory_order_relaxed);
-    TSDB_ASSERT(count < block->cap);
-    TSDB_DASSERT(block->ids[count - 1] < id);
-    block->ids[count] = id;
-    atomic_store_explicit(&block->count, count + 1, memory_order_release);
+    uint16_t run[RUN_WORDS_MAX];
+    struct index_postings_block *b =
+        block_at(blocks, atomic_load_explicit(&p->tail, memory_order_relaxed));
+    TSDB_ASSERT(b != NULL);
+    uint32_t words = run_encode(b, open, run);
+    uint32_t used = atomic_load_explicit(&b->used, memory_order_relaxed);
+    TSDB_ASSERT(used + words <= b->room);
+    memcpy(b->runs + used, run, words * sizeof *run);
+    b->end = open_end(open) - 1;
+    /* Release: partner is the load in block_enter. */
+    atomic_store_explicit(&b->used, (uint16_t)(used + words), memory_order_release);
 }
 
-void index_postings_deinit(struct index_postings *p, struct index_owner *owner)
+void index_postings_append(struct index_postings *p, const struct index_pages *blocks, uint32_t id)
 {
-    uint64_t word = atomic_load_explicit(&p->word, memory_order_relaxed);
-    if (word != 0 && !is_inline(word)) {
-        size_t bytes = block_bytes(block_of(word)->cap);
-        tsdb_mem_free(TSDB_MEM_INDEX, block_of(word), bytes);
-        index_counter_add(&owner->postings_bytes, (uint64_t)0 - bytes);
+    uint64_t open = atomic_load_explicit(&p->open, memory_order_relaxed);
+    uint64_t next = open_make(id, 1);
+    if (open != 0 && open_end(open) == id) {
+        next = open + open_make(0, 1);
+    } else if (open != 0) {
+        TSDB_DASSERT(open_end(open) < id);
+        run_close(p, blocks, open);
     }
-    atomic_store_explicit(&p->word, 0, memory_order_relaxed);
+    /* Release, in this order: partners are runs_begin and index_postings_count. */
+    atomic_store_explicit(&p->open, next, memory_order_release);
+    uint32_t total = atomic_load_explicit(&p->total, memory_order_relaxed);
+    atomic_store_explicit(&p->total, total + 1, memory_order_release);
 }
 
-struct index_postings_view index_postings_get(const struct index_postings *p, uint32_t bound,
-                                              uint32_t *scratch)
+void index_postings_prefetch(const struct index_postings *p, const struct index_pages *blocks)
 {
-    struct index_postings_view v = {scratch, 0};
-    uint64_t word = atomic_load_explicit(&p->word, memory_order_acquire);
-    if (word == 0) {
-        return v;
-    }
-    if (is_inline(word)) {
-        v.count = inline_unpack(word, scratch);
-        while (v.count > 0 && scratch[v.count - 1] >= bound) {
-            v.count--;
-        }
-        return v;
-    }
-    const struct index_postings_block *block = block_of(word);
-    v.ids = block->ids;
-    v.count = atomic_load_explicit(&block->count, memory_order_acquire);
-    if (v.count > 0 && v.ids[v.count - 1] >= bound) {
-        v.count = index_ids_seek(v.ids, v.count, 0, bound);
-    }
-    return v;
+    const struct index_postings_block *b =
+        block_at(blocks, atomic_load_explicit(&p->tail, memory_order_relaxed));
+    __builtin_prefetch(b, 1); /* of address 0 it does nothing */
 }
 
-bool index_postings_any(const struct index_postings *p, uint32_t bound)
+/* ---- runs ---- */
+
+/* Read from this block on; NULL, or one that came after the open run was: from that one. */
+static TSDB_ALWAYS_INLINE void block_enter(struct index_runs *r,
+                                           const struct index_postings_block *b)
 {
-    uint64_t word = atomic_load_explicit(&p->word, memory_order_acquire);
-    if (word == 0) {
+    r->block = NULL;
+    if (b && b->first < open_first(r->open)) {
+        r->block = b;
+        r->pos = b->runs;
+        r->end = b->first - 1;
+        /* Acquire: partner is the release in run_close. */
+        r->used = b->runs + atomic_load_explicit(&b->used, memory_order_acquire);
+        uint32_t next = atomic_load_explicit(&b->next, memory_order_acquire);
+        __builtin_prefetch(block_at(r->blocks, next)); /* it arrives while this one is read */
+    }
+}
+
+static TSDB_ALWAYS_INLINE const struct index_postings_block *block_next(const struct index_runs *r)
+{
+    return block_at(r->blocks, atomic_load_explicit(&r->block->next, memory_order_acquire));
+}
+
+static TSDB_ALWAYS_INLINE void runs_begin(struct index_runs *r, const struct index_postings *p,
+                                          const struct index_pages *blocks, uint32_t bound,
+                                          const _Atomic(uint32_t) *from)
+{
+    r->blocks = blocks;
+    r->bound = bound;
+    r->end = 0;
+    /* Acquire: all runs before this one are in blocks. */
+    r->open = atomic_load_explicit(&p->open, memory_order_acquire);
+    r->block = NULL;
+    if (r->open != 0) {
+        block_enter(r, block_at(blocks, atomic_load_explicit(from, memory_order_acquire)));
+    }
+}
+
+void index_runs_begin(struct index_runs *r, const struct index_postings *p,
+                      const struct index_pages *blocks, uint32_t bound)
+{
+    runs_begin(r, p, blocks, bound, &p->first);
+}
+
+void index_runs_begin_newest(struct index_runs *r, const struct index_postings *p,
+                             const struct index_pages *blocks, uint32_t bound)
+{
+    runs_begin(r, p, blocks, bound, &p->tail);
+}
+
+static TSDB_ALWAYS_INLINE struct index_run run_read(struct index_runs *r)
+{
+    uint32_t word = *r->pos++;
+    if (TSDB_LIKELY((word & 1) == RUN_ONE)) {
+        return (struct index_run){r->end + 1 + (word >> 1), 1};
+    }
+    uint32_t gap = word >> 2;
+    if ((word & 3) == RUN_NEAR) {
+        return (struct index_run){r->end + 1 + gap, *r->pos++};
+    }
+    gap |= (uint32_t)*r->pos++ << NEAR_GAP_BITS;
+    uint32_t count = *r->pos++;
+    return (struct index_run){r->end + 1 + gap, count | (uint32_t)*r->pos++ << 16};
+}
+
+/* Inlined where a list is read as a whole: then its state is in registers. */
+static TSDB_ALWAYS_INLINE bool runs_next(struct index_runs *r, struct index_run *out)
+{
+    struct index_run run;
+    while (r->block && r->pos == r->used) {
+        block_enter(r, block_next(r));
+    }
+    if (r->open == 0) {
         return false;
     }
-    uint32_t first =
-        is_inline(word) ? (uint32_t)(word >> ID_SHIFT) & FIRST_MAX : block_of(word)->ids[0];
-    return first < bound;
+    if (r->block) {
+        run = run_read(r);
+        r->end = run.first + run.count - 1;
+    }
+    if (!r->block || run.first >= open_first(r->open)) {
+        run = (struct index_run){open_first(r->open), open_count(r->open)};
+        r->block = NULL;
+        r->open = 0;
+    }
+    if (run.first >= r->bound) {
+        r->block = NULL;
+        r->open = 0;
+        return false;
+    }
+    *out = (struct index_run){run.first, TSDB_MIN(run.count, r->bound - run.first)};
+    return true;
 }
+
+bool index_runs_next(struct index_runs *r, struct index_run *out)
+{
+    return runs_next(r, out);
+}
+
+void index_runs_skip(struct index_runs *r, uint32_t id)
+{
+    if (r->block && open_first(r->open) <= id) {
+        r->block = NULL;
+    }
+    while (r->block) {
+        const struct index_postings_block *next = block_next(r);
+        if (!next || next->first > id) {
+            return;
+        }
+        block_enter(r, next);
+    }
+}
+
+/* ---- a list as a whole ---- */
+
+uint32_t index_postings_count(const struct index_postings *p, const struct index_pages *blocks,
+                              uint32_t bound)
+{
+    uint64_t open = atomic_load_explicit(&p->open, memory_order_acquire);
+    uint32_t total = atomic_load_explicit(&p->total, memory_order_acquire);
+    /* A total that counts more than this run was stored behind a newer one. */
+    if (open == atomic_load_explicit(&p->open, memory_order_acquire) && open_end(open) <= bound) {
+        return total;
+    }
+    struct index_runs r;
+    struct index_run run;
+    uint32_t n = 0;
+    runs_begin(&r, p, blocks, bound, &p->first);
+    while (runs_next(&r, &run)) {
+        n += run.count;
+    }
+    return n;
+}
+
+bool index_postings_any(const struct index_postings *p, const struct index_pages *blocks,
+                        uint32_t bound)
+{
+    struct index_runs r;
+    struct index_run run;
+    runs_begin(&r, p, blocks, bound, &p->first);
+    return runs_next(&r, &run);
+}
+
+uint32_t index_postings_copy(const struct index_postings *p, const struct index_pages *blocks,
+                             uint32_t bound, uint32_t *ids)
+{
+    struct index_runs r;
+    struct index_run run;
+    uint32_t n = 0;
+    runs_begin(&r, p, blocks, bound, &p->first);
+    while (runs_next(&r, &run)) {
+        uint32_t *to = ids + n;
+        n += run.count;
+        do {
+            *to++ = run.first++;
+        } while (--run.count > 0);
+    }
+    return n;
+}
+
+/* `count` (> 0) bits from `first` on. */
+static void bits_add_run(uint64_t *bits, uint32_t first, uint32_t count)
+{
+    uint32_t last = first + count - 1;
+    uint64_t from = ~UINT64_C(0) << (first & 63);
+    uint64_t to = ~UINT64_C(0) >> (63 - (last & 63));
+    if (first >> 6 == last >> 6) {
+        bits[first >> 6] |= from & to;
+        return;
+    }
+    bits[first >> 6] |= from;
+    for (uint32_t w = (first >> 6) + 1; w < last >> 6; w++) {
+        bits[w] = ~UINT64_C(0);
+    }
+    bits[last >> 6] |= to;
+}
+
+void index_postings_mark(const struct index_postings *p, const struct index_pages *blocks,
+                         uint32_t bound, uint64_t *bits)
+{
+    struct index_runs r;
+    struct index_run run;
+    runs_begin(&r, p, blocks, bound, &p->first);
+    while (runs_next(&r, &run)) {
+        if (run.count == 1) {
+            bits[run.first >> 6] |= UINT64_C(1) << (run.first & 63);
+        } else {
+            bits_add_run(bits, run.first, run.count);
+        }
+    }
+}
+
+uint32_t index_postings_filter(const struct index_postings *p, const struct index_pages *blocks,
+                               uint32_t bound, bool keep, uint32_t *ids, uint32_t count)
+{
+    struct index_runs r;
+    struct index_run run;
+    uint32_t n = 0;
+    uint32_t i = 0; /* ids before it are dealt with */
+    runs_begin(&r, p, blocks, bound, &p->first);
+    while (i < count && runs_next(&r, &run)) {
+        uint32_t begin = index_ids_seek(ids, count, i, run.first);
+        uint32_t end = index_ids_seek(ids, count, begin, run.first + run.count);
+        uint32_t from = keep ? begin : i;
+        uint32_t some = keep ? end - begin : begin - i;
+        memmove(ids + n, ids + from, some * sizeof *ids);
+        n += some;
+        i = end;
+        if (i < count) {
+            index_runs_skip(&r, ids[i]);
+        }
+    }
+    if (!keep) {
+        memmove(ids + n, ids + i, (count - i) * sizeof *ids);
+        n += count - i;
+    }
+    return n;
+}
+
+/* ---- rising arrays of ids ---- */
 
 uint32_t index_ids_seek(const uint32_t *ids, uint32_t count, uint32_t from, uint32_t id)
 {
@@ -215,44 +404,6 @@ uint32_t index_ids_seek(const uint32_t *ids, uint32_t count, uint32_t from, uint
         }
     }
     return high;
-}
-
-uint32_t index_ids_intersect(struct index_postings_view a, struct index_postings_view b,
-                             uint32_t *out)
-{
-    uint32_t n = 0;
-    uint32_t i = 0;
-    uint32_t j = 0;
-    while (i < a.count && j < b.count) {
-        uint32_t id = a.ids[i];
-        if (id == b.ids[j]) {
-            out[n++] = id;
-            i++;
-            j++;
-        } else if (id < b.ids[j]) {
-            i = index_ids_seek(a.ids, a.count, i, b.ids[j]);
-        } else {
-            j = index_ids_seek(b.ids, b.count, j, id);
-        }
-    }
-    return n;
-}
-
-uint32_t index_ids_subtract(struct index_postings_view a, struct index_postings_view b,
-                            uint32_t *out)
-{
-    uint32_t n = 0;
-    uint32_t i = 0;
-    uint32_t j = 0;
-    while (i < a.count) {
-        /* The run of a before the next id of b stays as it is. */
-        j = index_ids_seek(b.ids, b.count, j, a.ids[i]);
-        uint32_t end = j < b.count ? index_ids_seek(a.ids, a.count, i, b.ids[j]) : a.count;
-        memmove(out + n, a.ids + i, (end - i) * sizeof *out);
-        n += end - i;
-        i = end + (end < a.count && a.ids[end] == b.ids[j]);
-    }
-    return n;
 }
 
 void index_bits_add(uint64_t *bits, struct index_postings_view v)

@@ -568,6 +568,101 @@ static void index_mem_stats__many_series__accounts_for_all_memory(void **state)
     fixture_deinit(&f);
 }
 
+/* ---- sets as differences ---- */
+
+/* Series as targets send them: some labels of the target, some of the metric, here and there many. */
+static uint32_t target_labels(struct tsdb_prng *prng, uint32_t target, uint32_t metric,
+                              char texts[][2][16], struct tsdb_label *items)
+{
+    static const uint32_t widths[] = {3, 8, 14, 30, 60};
+    uint32_t width = widths[target % TSDB_ARRAY_LEN(widths)];
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < width + 6; i++) {
+        bool of_metric = i % 5 == 0;
+        if (of_metric && i > 0 && (metric + i) % 3 == 0) {
+            continue; /* metrics have different labels */
+        }
+        (void)snprintf(texts[n][0], sizeof texts[n][0], "n%03u", i);
+        (void)snprintf(texts[n][1], sizeof texts[n][1], "v%u",
+                       of_metric ? metric + i : target + 1000 * i);
+        n++;
+    }
+    if (tsdb_prng_below(prng, 10) == 0) {
+        (void)snprintf(texts[n - 1][0], sizeof texts[n - 1][0], "z%u",
+                       (unsigned)tsdb_prng_below(prng, 100));
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        items[i] = tsdb_label_make(texts[i][0], texts[i][1]);
+    }
+    return n;
+}
+
+static void index_mem_labels__sets_of_targets__read_back_in_any_order(void **state)
+{
+    (void)state;
+    enum {
+        SERIES = 4000,
+        WIDEST = 70
+    };
+    static struct tsdb_labels added[SERIES];
+    struct fixture f;
+    struct tsdb_prng prng;
+    struct tsdb_error err = {0};
+    uint32_t count = 0;
+    tsdb_prng_init(&prng, 31);
+    fixture_init(&f);
+    for (uint32_t i = 0; i < SERIES; i++) {
+        static char texts[WIDEST][2][16];
+        struct tsdb_label items[WIDEST];
+        /* Now and then the next target comes in between. */
+        uint32_t target = i / 40 + (tsdb_prng_below(&prng, 15) == 0);
+        struct tsdb_labels labels = {
+            items,
+            target_labels(&prng, target, (uint32_t)tsdb_prng_below(&prng, 60), texts, items)};
+        uint64_t hash = tsdb_labels_hash(&f.key, &labels);
+        uint32_t local = 0;
+        if (index_mem_find(f.ix, &labels, hash) == UINT32_MAX) {
+            assert_ok(index_mem_add(f.ix, &labels, hash, &local, NULL));
+            assert_int_equal(local, count);
+            assert_ok(tsdb_labels_dup(&labels, &f.arena, &added[count++]));
+        }
+    }
+    for (uint32_t i = 0; i < 3 * count; i++) {
+        struct tsdb_label items[WIDEST];
+        uint32_t local = (uint32_t)tsdb_prng_below(&prng, count);
+        struct tsdb_labels labels = {items, index_mem_labels(f.ix, local, items, WIDEST)};
+        assert_true(tsdb_labels_equal(&labels, &added[local]));
+        uint32_t cap = (uint32_t)tsdb_prng_below(&prng, WIDEST);
+        labels.count = index_mem_labels(f.ix, local, items, cap);
+        struct tsdb_labels first = {added[local].items, TSDB_MIN(cap, added[local].count)};
+        assert_true(tsdb_labels_equal(&labels, &first));
+    }
+    assert_ok_err(index_mem_validate(f.ix, &err), &err);
+    fixture_deinit(&f);
+}
+
+/* A hundred series a target, of ten labels, of which one is the metric's. */
+static void index_mem_add__series_of_targets__cost_what_differs(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct index_mem_stats stats;
+    char spec[160];
+    fixture_init(&f);
+    for (uint32_t i = 0; i < 20000; i++) {
+        uint32_t target = i / 100;
+        (void)snprintf(
+            spec, sizeof spec,
+            "__name__=metric_%u,a=1,b=2,c=%u,d=%u,e=3,instance=host%u,job=j%u,pod=p%u,z=9", i % 100,
+            target % 7, target % 50, target, target % 20, target);
+        (void)add(&f, spec);
+    }
+    index_mem_stats(f.ix, &stats);
+    assert_in_range(stats.labels_bytes / stats.series, 1, 32);
+    assert_in_range(stats.postings_bytes / stats.series, 1, 8);
+    fixture_deinit(&f);
+}
+
 /* ---- failing allocations ---- */
 
 /* Neither the value nor, for the first series with it, the name of an add that failed is listed. */
@@ -654,19 +749,21 @@ static void index_mem_validate__damaged_index__finds_it(void **state)
     struct tsdb_error err = {0};
     small_index(&f);
     assert_ok(index_mem_validate(f.ix, &err));
-    struct index_series *s = index_series_at(f.ix, 1);
-    s->hash++;
+    (*index_row_hash(f.ix, 1))++;
     assert_int_equal(index_mem_validate(f.ix, &err), TSDB_CORRUPT);
-    s->hash--;
-    struct index_pair *p = index_pair_at(f.ix, index_series_pairs(f.ix, s)[1]);
-    uint64_t word = atomic_load(&p->postings.word);
-    atomic_store(&p->postings.word, 0);
+    (*index_row_hash(f.ix, 1))--;
+    uint32_t pairs[4];
+    assert_int_equal(index_set_read(f.ix, *index_row_set(f.ix, 1), pairs, 4), 3);
+    struct index_pair *p = index_pair_at(f.ix, pairs[1]);
+    uint64_t open = atomic_load(&p->postings.open);
+    atomic_store(&p->postings.open, 0);
     assert_int_equal(index_mem_validate(f.ix, &err), TSDB_CORRUPT);
-    atomic_store(&p->postings.word, word);
-    struct index_pair *other =
-        index_pair_at(f.ix, index_series_pairs(f.ix, index_series_at(f.ix, 0))[1]);
-    assert_ok(index_postings_reserve(&other->postings, &f.ix->owner, 4));
-    index_postings_append(&other->postings, 4); /* series 4 has no such label */
+    atomic_store(&p->postings.open, open);
+    assert_ok(index_mem_validate(f.ix, &err));
+    assert_int_equal(index_set_read(f.ix, *index_row_set(f.ix, 0), pairs, 4), 3);
+    struct index_pair *other = index_pair_at(f.ix, pairs[1]);
+    assert_ok(index_postings_reserve(&other->postings, &f.ix->blocks, 4));
+    index_postings_append(&other->postings, &f.ix->blocks, 4); /* series 4 has no such label */
     assert_int_equal(index_mem_validate(f.ix, &err), TSDB_CORRUPT);
     fixture_deinit(&f);
 }
@@ -685,6 +782,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(index_mem_values__strings_that_do_not_count__no_series_of_theirs_is_asked),
     cmocka_unit_test(index_mem_names_values_pairs__small_index__lists_each_once),
     cmocka_unit_test(index_mem_stats__many_series__accounts_for_all_memory),
+    cmocka_unit_test(index_mem_labels__sets_of_targets__read_back_in_any_order),
+    cmocka_unit_test(index_mem_add__series_of_targets__cost_what_differs),
     cmocka_unit_test(index_mem_add__each_allocation_fails__all_or_nothing),
     cmocka_unit_test(index_mem_create__each_allocation_fails__is_nomem_and_leaks_nothing),
     cmocka_unit_test(index_mem_validate__damaged_index__finds_it),
