@@ -4,28 +4,32 @@
 #include "base/mutex.h"
 
 #include <stdatomic.h>
+#include <string.h>
 
 #define ALIAS_CATEGORY  TSDB_MEM_ALIAS
 #define STRIPE_COUNT    256u
 #define SLOTS_CAP_FIRST 16u
-/* Grow beyond 5/8: linear probing then looks at 1.8 slots for a hit and 4 for a miss. */
-#define LOAD_NUMERATOR   5u
-#define LOAD_DENOMINATOR 8u
+/* Grow beyond 13/16, by a quarter: linear probing then looks at 1.9 to 3.2 slots for a hit, 4.5 to 15 for
+ * a miss. */
+#define LOAD_NUMERATOR   13u
+#define LOAD_DENOMINATOR 16u
+#define CAP_STEP         4u /* entries of a cache line */
 
 struct alias_entry {
-    _Atomic(uint64_t) hit; /* ref | generation << 32 */
-    _Atomic(uint64_t) hi;
-    _Atomic(uint64_t) lo; /* 0 = free; written last */
+    _Atomic(uint64_t) lo;  /* 0 = free; written last */
+    _Atomic(uint64_t) hit; /* ref | generation << 32 | bits of hi << 48 */
 };
-static_assert(sizeof(struct alias_entry) == 24, "24 bytes an alias");
+static_assert(sizeof(struct alias_entry) == 16, "16 bytes an alias");
 
 struct alias_slots {
-    uint64_t mask;
-    struct alias_entry entries[];
+    _Alignas(TSDB_CACHELINE) uint64_t cap;
+    _Alignas(TSDB_CACHELINE) struct alias_entry entries[];
 };
 
 struct alias_stripe {
     _Alignas(TSDB_CACHELINE) _Atomic(struct alias_slots *) slots;
+    _Atomic(uint64_t)
+        cap_hint;           /* of slots, more or less: who prefetches need not wait for theirs */
     struct tsdb_mutex lock; /* rank ALIAS_STRIPE; guards writing, and what follows */
     uint64_t used TSDB_GUARDED;
     struct tsdb_epoch_limbo limbo TSDB_GUARDED;
@@ -43,12 +47,15 @@ static size_t slots_bytes(uint64_t cap)
     return sizeof(struct alias_slots) + cap * sizeof(struct alias_entry);
 }
 
-/* All bytes zero is all slots free. */
+/* All bytes zero is all slots free. Written here: who read a page that the system has yet to make
+ * would be given one to read, and another one when it writes. */
 static struct alias_slots *slots_create(uint64_t cap)
 {
-    struct alias_slots *s = tsdb_mem_alloc_zero(ALIAS_CATEGORY, slots_bytes(cap));
+    struct alias_slots *s =
+        tsdb_mem_alloc_aligned(ALIAS_CATEGORY, TSDB_CACHELINE, slots_bytes(cap));
     if (s) {
-        s->mask = cap - 1;
+        memset(s, 0, slots_bytes(cap));
+        s->cap = cap;
     }
     return s;
 }
@@ -73,6 +80,7 @@ enum tsdb_status alias_table_create(struct tsdb_epoch *epoch, uint64_t aliases_m
         tsdb_mutex_unlock(&s->lock);
         struct alias_slots *slots = ok ? slots_create(SLOTS_CAP_FIRST) : NULL;
         atomic_init(&s->slots, slots);
+        atomic_init(&s->cap_hint, SLOTS_CAP_FIRST);
         ok = ok && slots;
     }
     if (!ok) {
@@ -92,7 +100,7 @@ void alias_table_destroy(struct alias_table *t)
         struct alias_stripe *s = &t->stripes[i];
         struct alias_slots *slots = atomic_load_explicit(&s->slots, memory_order_relaxed);
         if (slots) {
-            tsdb_mem_free(ALIAS_CATEGORY, slots, slots_bytes(slots->mask + 1));
+            tsdb_mem_free(ALIAS_CATEGORY, slots, slots_bytes(slots->cap));
         }
         tsdb_mutex_lock(&s->lock);
         tsdb_epoch_limbo_deinit(&s->limbo);
@@ -113,61 +121,83 @@ static uint64_t lo_of(struct tsdb_hash128 h)
     return h.lo ? h.lo : 1;
 }
 
+/* Of hi, beside the bits of the stripe. */
+static uint64_t check_of(struct tsdb_hash128 h)
+{
+    return h.hi & UINT16_MAX;
+}
+
+static uint64_t hit_make(struct tsdb_hash128 h, tsdb_series_ref ref, uint32_t generation)
+{
+    return (uint64_t)ref | (uint64_t)generation << 32 | check_of(h) << 48;
+}
+
+static tsdb_series_ref hit_ref(uint64_t hit)
+{
+    return (tsdb_series_ref)hit;
+}
+
+static uint64_t place_of(uint64_t cap, uint64_t lo)
+{
+    return (lo >> 32) * cap >> 32;
+}
+
+static uint64_t place_next(const struct alias_slots *slots, uint64_t at)
+{
+    return at + 1 < slots->cap ? at + 1 : 0;
+}
+
 void alias_prefetch(const struct alias_table *t, struct tsdb_hash128 h)
 {
     const struct alias_stripe *s = &t->stripes[stripe_index(h)];
-    const struct alias_slots *slots = atomic_load_explicit(&s->slots, memory_order_acquire);
-    const struct alias_entry *e = &slots->entries[lo_of(h) & slots->mask];
-    __builtin_prefetch(e);
-    __builtin_prefetch((const char *)e + sizeof *e - 1); /* it may straddle two lines */
+    const struct alias_slots *slots = atomic_load_explicit(&s->slots, memory_order_relaxed);
+    uint64_t cap = atomic_load_explicit(&s->cap_hint, memory_order_relaxed);
+    __builtin_prefetch(slots);
+    __builtin_prefetch((const char *)slots + slots_bytes(place_of(cap, lo_of(h))));
+}
+
+/* The entry of h, or NULL; a free slot always comes: the table is never full. */
+static const struct alias_entry *entry_find(const struct alias_slots *slots, struct tsdb_hash128 h,
+                                            uint64_t *out_hit)
+{
+    uint64_t want = lo_of(h);
+    for (uint64_t at = place_of(slots->cap, want);; at = place_next(slots, at)) {
+        const struct alias_entry *e = &slots->entries[at];
+        /* Acquire: partner is the release of lo in entry_write; hit is there as well. */
+        uint64_t lo = atomic_load_explicit(&e->lo, memory_order_acquire);
+        if (lo == 0) {
+            return NULL;
+        }
+        if (lo == want) {
+            /* Acquire: partner is the release of hit in alias_put, when it is overwritten. */
+            *out_hit = atomic_load_explicit(&e->hit, memory_order_acquire);
+            if (*out_hit >> 48 == check_of(h)) {
+                return e;
+            }
+        }
+    }
 }
 
 struct tsdb_alias_hit alias_find(const struct alias_table *t, struct tsdb_hash128 h)
 {
     const struct alias_stripe *s = &t->stripes[stripe_index(h)];
-    /* Acquire: partner is the release in slots_grow. */
-    const struct alias_slots *slots = atomic_load_explicit(&s->slots, memory_order_acquire);
-    uint64_t want = lo_of(h);
-    /* A free slot always comes: the table is never full. */
-    for (uint64_t at = want & slots->mask;; at = (at + 1) & slots->mask) {
-        const struct alias_entry *e = &slots->entries[at];
-        /* Acquire: partner is the release of lo in entry_write; hi and hit are there as well. */
-        uint64_t lo = atomic_load_explicit(&e->lo, memory_order_acquire);
-        if (lo == 0) {
-            return (struct tsdb_alias_hit){TSDB_SERIES_NEW, 0};
-        }
-        if (lo == want && atomic_load_explicit(&e->hi, memory_order_relaxed) == h.hi) {
-            /* Acquire: partner is the release of hit in alias_put, when it is overwritten. */
-            uint64_t hit = atomic_load_explicit(&e->hit, memory_order_acquire);
-            return (struct tsdb_alias_hit){(uint32_t)hit, (uint32_t)(hit >> 32)};
-        }
+    uint64_t hit = 0;
+    /* Acquire: partner is the release in slots_replace. */
+    if (!entry_find(atomic_load_explicit(&s->slots, memory_order_acquire), h, &hit)) {
+        return (struct tsdb_alias_hit){TSDB_SERIES_NEW, 0};
     }
+    return (struct tsdb_alias_hit){hit_ref(hit), (uint32_t)(hit >> 32) & ALIAS_GENERATION_MAX};
 }
 
-static void entry_write(struct alias_slots *slots, uint64_t lo, uint64_t hi, uint64_t hit)
+static void entry_write(struct alias_slots *slots, uint64_t lo, uint64_t hit)
 {
-    uint64_t at = lo & slots->mask;
+    uint64_t at = place_of(slots->cap, lo);
     while (atomic_load_explicit(&slots->entries[at].lo, memory_order_relaxed) != 0) {
-        at = (at + 1) & slots->mask;
+        at = place_next(slots, at);
     }
     struct alias_entry *e = &slots->entries[at];
     atomic_store_explicit(&e->hit, hit, memory_order_relaxed);
-    atomic_store_explicit(&e->hi, hi, memory_order_relaxed);
-    atomic_store_explicit(&e->lo, lo, memory_order_release); /* partner: alias_find */
-}
-
-static struct alias_entry *entry_find(struct alias_slots *slots, uint64_t want, uint64_t hi)
-{
-    for (uint64_t at = want & slots->mask;; at = (at + 1) & slots->mask) {
-        struct alias_entry *e = &slots->entries[at];
-        uint64_t lo = atomic_load_explicit(&e->lo, memory_order_relaxed);
-        if (lo == 0) {
-            return NULL;
-        }
-        if (lo == want && atomic_load_explicit(&e->hi, memory_order_relaxed) == hi) {
-            return e;
-        }
-    }
+    atomic_store_explicit(&e->lo, lo, memory_order_release); /* partner: entry_find */
 }
 
 /* Copy what is wanted (NULL: everything) to other slots, and publish those. */
@@ -175,16 +205,22 @@ static void slots_replace(struct alias_table *t, struct alias_stripe *s, struct 
                           alias_wanted_fn wanted, void *arg) TSDB_REQUIRES(s->lock)
 {
     struct alias_slots *old = atomic_load_explicit(&s->slots, memory_order_relaxed);
-    for (uint64_t i = 0; i <= old->mask; i++) {
+    for (uint64_t i = 0; i < old->cap; i++) {
         const struct alias_entry *e = &old->entries[i];
         uint64_t lo = atomic_load_explicit(&e->lo, memory_order_relaxed);
         uint64_t hit = atomic_load_explicit(&e->hit, memory_order_relaxed);
-        if (lo != 0 && (!wanted || wanted(arg, (tsdb_series_ref)hit))) {
-            entry_write(to, lo, atomic_load_explicit(&e->hi, memory_order_relaxed), hit);
+        if (lo != 0 && (!wanted || wanted(arg, hit_ref(hit)))) {
+            entry_write(to, lo, hit);
         }
     }
     atomic_store_explicit(&s->slots, to, memory_order_release); /* partner: alias_find */
-    tsdb_epoch_retire(t->epoch, &s->limbo, ALIAS_CATEGORY, old, slots_bytes(old->mask + 1));
+    atomic_store_explicit(&s->cap_hint, to->cap, memory_order_relaxed);
+    tsdb_epoch_retire(t->epoch, &s->limbo, ALIAS_CATEGORY, old, slots_bytes(old->cap));
+}
+
+static bool is_full(uint64_t count, uint64_t cap)
+{
+    return count * LOAD_DENOMINATOR > cap * LOAD_NUMERATOR;
 }
 
 /* The stripe's slots, grown if they are too full for one more; NULL without memory. */
@@ -192,11 +228,11 @@ static struct alias_slots *slots_ensure(struct alias_table *t, struct alias_stri
     TSDB_REQUIRES(s->lock)
 {
     struct alias_slots *old = atomic_load_explicit(&s->slots, memory_order_relaxed);
-    uint64_t cap = old->mask + 1;
-    if ((s->used + 1) * LOAD_DENOMINATOR <= cap * LOAD_NUMERATOR) {
+    if (!is_full(s->used + 1, old->cap)) {
         return old;
     }
-    struct alias_slots *grown = slots_create(cap * 2);
+    uint64_t cap = (old->cap + old->cap / 4 + CAP_STEP - 1) / CAP_STEP * CAP_STEP;
+    struct alias_slots *grown = slots_create(cap);
     if (grown) {
         slots_replace(t, s, grown, NULL, NULL);
     }
@@ -206,13 +242,15 @@ static struct alias_slots *slots_ensure(struct alias_table *t, struct alias_stri
 static void put_locked(struct alias_table *t, struct alias_stripe *s, struct tsdb_hash128 h,
                        uint64_t hit) TSDB_REQUIRES(s->lock)
 {
+    uint64_t before = 0;
     if (s->limbo.count > 0) {
         tsdb_epoch_reclaim(t->epoch, &s->limbo);
     }
     struct alias_slots *slots = atomic_load_explicit(&s->slots, memory_order_relaxed);
-    struct alias_entry *e = entry_find(slots, lo_of(h), h.hi);
+    const struct alias_entry *e = entry_find(slots, h, &before);
     if (e) {
-        atomic_store_explicit(&e->hit, hit, memory_order_release); /* partner: alias_find */
+        /* partner: entry_find */
+        atomic_store_explicit(&slots->entries[e - slots->entries].hit, hit, memory_order_release);
         return;
     }
     if (atomic_load_explicit(&t->count, memory_order_relaxed) >= t->aliases_max) {
@@ -220,7 +258,7 @@ static void put_locked(struct alias_table *t, struct alias_stripe *s, struct tsd
     }
     slots = slots_ensure(t, s);
     if (slots) {
-        entry_write(slots, lo_of(h), h.hi, hit);
+        entry_write(slots, lo_of(h), hit);
         s->used++;
         atomic_fetch_add_explicit(&t->count, 1, memory_order_relaxed);
     }
@@ -229,10 +267,10 @@ static void put_locked(struct alias_table *t, struct alias_stripe *s, struct tsd
 void alias_put(struct alias_table *t, struct tsdb_hash128 h, tsdb_series_ref ref,
                uint32_t generation)
 {
-    TSDB_ASSERT(ref != TSDB_SERIES_NEW);
+    TSDB_ASSERT(ref != TSDB_SERIES_NEW && generation <= ALIAS_GENERATION_MAX);
     struct alias_stripe *s = &t->stripes[stripe_index(h)];
     tsdb_mutex_lock(&s->lock);
-    put_locked(t, s, h, (uint64_t)ref | (uint64_t)generation << 32);
+    put_locked(t, s, h, hit_make(h, ref, generation));
     tsdb_mutex_unlock(&s->lock);
 }
 
@@ -241,19 +279,19 @@ static void sweep_locked(struct alias_table *t, struct alias_stripe *s, alias_wa
 {
     const struct alias_slots *old = atomic_load_explicit(&s->slots, memory_order_relaxed);
     uint64_t stay = 0;
-    for (uint64_t i = 0; i <= old->mask; i++) {
+    for (uint64_t i = 0; i < old->cap; i++) {
         const struct alias_entry *e = &old->entries[i];
         uint64_t hit = atomic_load_explicit(&e->hit, memory_order_relaxed);
-        stay += atomic_load_explicit(&e->lo, memory_order_relaxed) != 0 &&
-                wanted(arg, (tsdb_series_ref)hit);
+        stay +=
+            atomic_load_explicit(&e->lo, memory_order_relaxed) != 0 && wanted(arg, hit_ref(hit));
     }
     tsdb_epoch_reclaim(t->epoch, &s->limbo);
     if (stay == s->used) {
         return;
     }
     uint64_t cap = SLOTS_CAP_FIRST;
-    while ((stay + 1) * LOAD_DENOMINATOR > cap * LOAD_NUMERATOR) {
-        cap *= 2;
+    if (is_full(stay + 1, cap)) {
+        cap = ((stay + 1) * LOAD_DENOMINATOR / LOAD_NUMERATOR / CAP_STEP + 1) * CAP_STEP;
     }
     struct alias_slots *to = slots_create(cap);
     if (to) {

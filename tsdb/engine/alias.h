@@ -1,16 +1,17 @@
-/* The alias table: 128-bit keyed hash of the raw label bytes as senders write them -> series ref
- * and generation. 128 bits with a secret key are trusted: at 10^7 series a collision has
- * probability 10^-25.
+/* The alias table: keyed hash of the raw label bytes as senders write them -> series ref and
+ * generation. The 88 bits of it that count here, with a secret key, are trusted: at 10^7 series a
+ * collision has probability 10^-13.
  *
- *   stripe[hash >> 120] ─ slots ─ entries, open addressing: { ref | generation << 32 | hi | lo }
+ *   stripe[hash >> 120] ─ slots ─ entries, open addressing: { lo | ref | generation | 16 bits of hi }
  *
- * 256 stripes; an entry is 24 bytes, three atomic words, lo written last with release (0 = free; a
- * hash with lo 0 is stored as 1). Entries are never moved or removed within a table; growing, and
- * sweeping out those of series that have left, builds a new one, publishes it and retires the old
- * (epoch). An alias whose generation is out of date is
- * overwritten in place.
+ * 256 stripes; an entry is 16 bytes, two atomic words, lo written last with release (0 = free; a
+ * hash with lo 0 is stored as 1). An entry's place follows from the high bits of lo by a
+ * multiplication, so that tables have any size and grow by a quarter, in the order of the old one: 20
+ * to 25 bytes an alias. Entries are never moved or removed within a table; growing, and sweeping out
+ * those of series that have left, builds a new one, publishes it and retires the old (epoch). An alias
+ * whose generation is out of date is overwritten in place.
  *
- * Threads: find and prefetch any, under a guard; put any, under the stripe's lock (ALIAS_STRIPE).
+ * Threads: find any, under a guard; prefetch any; put any, under the stripe's lock (ALIAS_STRIPE).
  */
 #ifndef TSDB_ENGINE_ALIAS_H
 #define TSDB_ENGINE_ALIAS_H
@@ -26,6 +27,7 @@ enum tsdb_status alias_table_create(struct tsdb_epoch *epoch, uint64_t aliases_m
 void alias_table_destroy(struct alias_table *t);
 void alias_prefetch(const struct alias_table *t, struct tsdb_hash128 h);
 struct tsdb_alias_hit alias_find(const struct alias_table *t, struct tsdb_hash128 h);
+#define ALIAS_GENERATION_MAX UINT16_MAX
 /* Enter or overwrite. Failing for lack of memory is harmless and silent: the slow path remains. */
 void alias_put(struct alias_table *t, struct tsdb_hash128 h, tsdb_series_ref ref,
                uint32_t generation);

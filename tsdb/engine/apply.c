@@ -9,6 +9,7 @@
  * in its tail that it points to. */
 #define PREFETCH_HOT  8u
 #define PREFETCH_TAIL 4u
+#define RESOLVE_GROUP 16u
 
 static const int64_t future_ms_max = TSDB_FUTURE_MS_MAX;
 
@@ -82,10 +83,7 @@ static enum tsdb_status series_create_limited(struct apply *a, const struct tsdb
     } else if (!series_limits_metric_admit(limits, &ns->labels)) {
         series_limits_refused(limits, TSDB_SERIES_LIMIT_METRIC, a->head, &ns->labels);
     } else {
-        bool created = false;
-        status =
-            head_series_find_or_create(a->head, &ns->labels, ns->hash, out_local, &created, NULL);
-        TSDB_ASSERT(status != TSDB_OK || created);
+        status = head_series_create(a->head, &ns->labels, ns->hash, out_local, NULL);
     }
     if (status != TSDB_OK) {
         atomic_fetch_sub_explicit(a->owner->series_total, 1, memory_order_relaxed);
@@ -140,11 +138,28 @@ static bool in_bounds(const struct apply *a, int64_t t_ms)
     return a->min_ms <= t_ms && t_ms <= a->max_ms;
 }
 
+/* Ask the caches for what the look-ups of the entries will read. */
+static void entries_resolve_prefetch(const struct apply *a, uint32_t begin, uint32_t end)
+{
+    const struct index_mem *index = head_index(a->head);
+    for (uint32_t i = begin; i < end; i++) {
+        const struct tsdb_entry *e = &a->write->entries[i];
+        if (e->series == TSDB_SERIES_NEW) {
+            const struct tsdb_new_series *ns = &a->write->new_series[e->aux];
+            index_mem_find_prefetch(index, ns->hash);
+            alias_prefetch(a->owner->aliases, ns->alias);
+        }
+    }
+}
+
 /* Give the run's entries of new series their refs. Those that stay without one are refused later,
  * with their reason; a sample out of bounds creates no series. */
 static void entries_resolve(struct apply *a, uint32_t begin, uint32_t end)
 {
     for (uint32_t i = begin; i < end && a->failure == TSDB_OK; i++) {
+        if ((i - begin) % RESOLVE_GROUP == 0) {
+            entries_resolve_prefetch(a, i, TSDB_MIN(end, i + RESOLVE_GROUP));
+        }
         struct tsdb_entry *e = &a->write->entries[i];
         if (e->series != TSDB_SERIES_NEW || !in_bounds(a, e->t_ms)) {
             continue;

@@ -115,8 +115,11 @@ static uint64_t metric_count(const struct series_limits *l, struct tsdb_slice me
 
 bool series_limits_metric_admit(struct series_limits *l, const struct tsdb_labels *labels)
 {
+    if (!l || l->options->metric_series_max == 0) {
+        return true;
+    }
     struct tsdb_slice metric = metric_of(labels);
-    if (!l || l->options->metric_series_max == 0 || metric.len == 0) {
+    if (metric.len == 0) {
         return true;
     }
     uint64_t max = l->options->metric_series_max;

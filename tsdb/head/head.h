@@ -74,6 +74,10 @@ const struct head_counters *head_counters(const struct head_partition *p);
 uint64_t head_reclaim(struct head_partition *p, uint64_t bytes_min);
 
 /* ---- the owner ---- */
+/* Of labels that no series has. */
+enum tsdb_status head_series_create(struct head_partition *p, const struct tsdb_labels *labels,
+                                    uint64_t hash, uint32_t *out_local,
+                                    struct tsdb_error *err) TSDB_WUR;
 enum tsdb_status head_series_find_or_create(struct head_partition *p,
                                             const struct tsdb_labels *labels, uint64_t hash,
                                             uint32_t *out_local, bool *out_created,
@@ -84,6 +88,7 @@ enum tsdb_status head_ids_skip(struct head_partition *p, uint32_t end) TSDB_WUR;
 /* Of a series that has left: no entry has it, so none is applied. */
 #define HEAD_GENERATION_GONE  0u
 #define HEAD_GENERATION_FIRST 1u
+#define HEAD_GENERATION_MAX   UINT16_MAX /* an alias has so much room */
 /* Which entries with the series' id are to be applied: those with this number. HEAD_GENERATION_GONE of
  * a series that has left. Ids are not reused. */
 uint32_t head_generation(const struct head_partition *p, uint32_t local);

@@ -238,8 +238,8 @@ static void series_init(struct head_series *s)
     s->generation = HEAD_GENERATION_FIRST;
 }
 
-static enum tsdb_status series_add(struct head_partition *p, const struct tsdb_labels *labels,
-                                   uint64_t hash, uint32_t *out_local, struct tsdb_error *err)
+enum tsdb_status head_series_create(struct head_partition *p, const struct tsdb_labels *labels,
+                                    uint64_t hash, uint32_t *out_local, struct tsdb_error *err)
 {
     enum tsdb_status status = slot_ensure(p);
     if (status != TSDB_OK) {
@@ -270,7 +270,7 @@ enum tsdb_status head_series_find_or_create(struct head_partition *p,
         *out_created = false;
         return TSDB_OK;
     }
-    enum tsdb_status status = series_add(p, labels, hash, out_local, err);
+    enum tsdb_status status = head_series_create(p, labels, hash, out_local, err);
     if (status == TSDB_OK) {
         *out_created = true;
     }

@@ -8,11 +8,14 @@
 
 #define HASH_SECRET UINT64_C(0x9e3779b97f4a7c15)
 
-/* Well spread, except that the low bits of lo meet often, so that probing is exercised. */
+/* Well spread, except that the high bits of lo, which choose the place, are the same for eight in
+ * turn, so that probing is exercised. */
 static struct tsdb_hash128 hash_of(uint64_t i)
 {
     uint64_t x = (i + 1) * HASH_SECRET;
-    return (struct tsdb_hash128){.lo = (x >> 8) & ~UINT64_C(7), .hi = x ^ (i << 40)};
+    uint64_t meet = (i / 8 + 1) * HASH_SECRET;
+    return (struct tsdb_hash128){.lo = (meet & ~(uint64_t)UINT32_MAX) | (i & UINT32_MAX),
+                                 .hi = (x << 16 | x >> 48) ^ (i << 40)};
 }
 
 struct fixture {
@@ -56,13 +59,13 @@ static void alias_find__growing_table__finds_each_and_no_other(void **state)
     const uint32_t n = 100000;
     for (uint32_t i = 0; i < n; i++) {
         assert_int_equal(find(f, hash_of(i)).ref, TSDB_SERIES_NEW);
-        alias_put(f->table, hash_of(i), i, i * 3);
+        alias_put(f->table, hash_of(i), i, i % ALIAS_GENERATION_MAX);
     }
     assert_int_equal(alias_count(f->table), n);
     for (uint32_t i = 0; i < n; i++) {
         struct tsdb_alias_hit hit = find(f, hash_of(i));
         assert_int_equal(hit.ref, i);
-        assert_int_equal(hit.generation, i * 3);
+        assert_int_equal(hit.generation, i % ALIAS_GENERATION_MAX);
         assert_int_equal(find(f, hash_of(i + n)).ref, TSDB_SERIES_NEW);
     }
 }
