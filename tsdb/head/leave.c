@@ -99,7 +99,8 @@ static void copy_slice(struct head_partition *p, uint32_t from, uint32_t count, 
         struct head_series *s = head_hot(p, i);
         if (is_idle(s, silent_ms)) {
             s->flags |= HEAD_SERIES_LEAVING;
-            s->generation = s->generation == HEAD_GENERATION_MAX ? HEAD_GENERATION_FIRST : s->generation + 1;
+            s->generation =
+                s->generation == HEAD_GENERATION_MAX ? HEAD_GENERATION_FIRST : s->generation + 1;
         } else if (s->generation != HEAD_GENERATION_GONE) {
             l->failed = copy_one(p, i) != TSDB_OK;
         }
