@@ -243,6 +243,21 @@ enum tsdb_status tsdb_series_list(struct tsdb_querier *q, const struct tsdb_sele
                                   struct tsdb_labels **out, uint32_t *out_count,
                                   bool *out_truncated, struct tsdb_error *err) TSDB_WUR;
 
+/* The same one by one, where there may be too many to be held: sorted only if they are, or the limit is, at most
+ * sorted_max, else in the order of tsdb_series_set. The walk, and labels that are sorted, in `arena`; ends before the querier. */
+struct tsdb_series_walk;
+enum tsdb_status tsdb_series_walk_open(struct tsdb_querier *q,
+                                       const struct tsdb_selector *selectors,
+                                       uint32_t selector_count, uint32_t limit, uint32_t sorted_max,
+                                       struct tsdb_arena *arena, struct tsdb_series_walk **out,
+                                       struct tsdb_error *err) TSDB_WUR;
+/* *out: its array in `scratch`, or the walk's. *out_found false: that was all. */
+enum tsdb_status tsdb_series_walk_next(struct tsdb_series_walk *w, struct tsdb_arena *scratch,
+                                       struct tsdb_labels *out, bool *out_found,
+                                       struct tsdb_error *err) TSDB_WUR;
+bool tsdb_series_walk_truncated(const struct tsdb_series_walk *w); /* known at its end */
+void tsdb_series_walk_close(struct tsdb_series_walk *w);           /* NULL is fine */
+
 /* Exemplars of matching series in the range, oldest first per series. */
 struct tsdb_exemplar_series {
     struct tsdb_labels labels;

@@ -3,13 +3,16 @@
 
 #include "base/assert.h"
 #include "base/latency.h"
+#include "base/log.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #define CALL_ARENA_BYTES (16u << 10)
-#define TEXT_PLAIN       "text/plain; charset=utf-8"
+/* An answer in pieces is sent within so many times --query.timeout. */
+#define SEND_TIMEOUTS INT64_C(10)
+#define TEXT_PLAIN    "text/plain; charset=utf-8"
 
 static void answer_begin(struct call *c, unsigned status, const char *content_type)
 {
@@ -239,11 +242,11 @@ static enum tsdb_status charge_buffers(struct call *c)
 }
 
 /* The next piece into c->out. */
-static enum tsdb_status make_piece(struct call *c, bool *out_done)
+static enum tsdb_status make_piece(struct call *c, bool *out_done, struct tsdb_error *err)
 {
     enum tsdb_status status = tsdb_request_check(&c->request);
     if (status == TSDB_OK) {
-        status = c->more(c, out_done);
+        status = c->more(c, out_done, err);
     }
     return status == TSDB_OK ? charge_buffers(c) : status;
 }
@@ -263,7 +266,8 @@ static struct tsdb_buf *pack_piece(struct call *c, bool last)
 static bool begin_stream(struct call *c)
 {
     bool done = false;
-    enum tsdb_status status = make_piece(c, &done);
+    struct tsdb_error err = {0};
+    enum tsdb_status status = make_piece(c, &done, &err);
     if (status == TSDB_OK && done) {
         return false;
     }
@@ -272,11 +276,13 @@ static bool begin_stream(struct call *c)
         status = tsdb_arena_status(&c->arena);
     }
     if (status != TSDB_OK) {
-        call_fail(c, status, NULL);
+        call_fail(c, status, &err);
         return false;
     }
-    /* From now on the reader has its own time: --web.write-timeout. */
-    c->request.deadline_ns = 0;
+    /* From now on the reader has its own time, too: --web.write-timeout. What the answer is made from, an old view of
+     * storage may be, is not held for ever all the same. */
+    c->request.deadline_ns =
+        c->begin_ns + SEND_TIMEOUTS * c->server->options.query_timeout_ms * 1000000;
     return true;
 }
 
@@ -344,17 +350,30 @@ void call_send(struct call *c)
     http_reply(c->x, &r);
 }
 
+/* The client sees a cut connection only. */
+static void log_broken(const struct call *c, enum tsdb_status status, const struct tsdb_error *err)
+{
+    if (status != TSDB_CANCELLED) {
+        tsdb_log(TSDB_LOG_WARN, "http", "answer cut off in the middle",
+                 TSDB_S("path", c->route->path), TSDB_S("status", tsdb_status_name(status)),
+                 TSDB_S("err", err->msg));
+    }
+}
+
 void call_go_on(struct call *c)
 {
     bool done = false;
+    struct tsdb_error err = {0};
     http_take_sent(c->x, c->packer.z ? &c->packed : &c->out);
     tsdb_buf_clear(&c->out);
-    struct tsdb_buf *piece = make_piece(c, &done) == TSDB_OK ? pack_piece(c, done) : NULL;
+    enum tsdb_status status = make_piece(c, &done, &err);
+    struct tsdb_buf *piece = status == TSDB_OK ? pack_piece(c, done) : NULL;
     enum http_rest rest = !piece ? HTTP_REST_BROKEN : done ? HTTP_REST_END : HTTP_REST_MORE;
     if (rest != HTTP_REST_MORE) {
         end_making(c);
     }
     if (!piece) {
+        log_broken(c, status == TSDB_OK ? TSDB_LIMIT : status, &err);
         tsdb_buf_clear(&c->out);
         piece = &c->out;
     }

@@ -26,7 +26,7 @@ struct call;
 
 /* Append to call->out what comes next of an answer, until that holds CALL_PIECE_BYTES or all of it is there. In a
  * worker. Failures after the first piece cut the connection. */
-typedef enum tsdb_status call_more_fn(struct call *c, bool *out_done);
+typedef enum tsdb_status call_more_fn(struct call *c, bool *out_done, struct tsdb_error *err);
 #define CALL_PIECE_BYTES (HTTP_PIECE_BYTES - (64u << 10)) /* with what is over it fits into a MiB */
 
 enum route_flags {

@@ -210,8 +210,9 @@ static enum tsdb_status put_end(struct call *c, const struct answer *a)
     return put_notes(c, &a->result);
 }
 
-static enum tsdb_status put_more(struct call *c, bool *out_done)
+static enum tsdb_status put_more(struct call *c, bool *out_done, struct tsdb_error *err)
 {
+    (void)err;
     struct answer *a = c->rest;
     uint64_t begin = tsdb_perf_now();
     enum tsdb_status status = query_json_put(&a->json, CALL_PIECE_BYTES, &c->out, out_done);

@@ -34,22 +34,85 @@ static bool search_begin(struct call *c, bool wrap, struct search *s)
     return status == TSDB_OK;
 }
 
-static void end_list(struct call *c, bool truncated)
+/* A list on its way to the client, of label sets (walk) or of strings. */
+struct listing {
+    struct tsdb_querier *querier; /* borrowed from */
+    struct tsdb_series_walk *walk;
+    struct tsdb_arena labels; /* of one series */
+    struct tsdb_slice *strings;
+    uint32_t count; /* of strings */
+    uint32_t next;
+    bool truncated;
+};
+
+/* Beyond this many, label sets are not held to be sorted: they take some 200 bytes each. */
+#define SERIES_SORTED_MAX (1u << 16)
+
+static enum tsdb_status put_item(struct call *c, struct listing *l, bool *out_found,
+                                 struct tsdb_error *err)
 {
-    tsdb_buf_put_u8(&c->out, ']');
-    envelope_success_end(&c->out, &truncated_note, truncated ? 1 : 0);
+    if (!l->walk) {
+        *out_found = l->next < l->count;
+        if (*out_found) {
+            const struct tsdb_slice *s = &l->strings[l->next];
+            envelope_comma(&c->out, l->next++);
+            json_string(&c->out, (const char *)s->data, s->len);
+        }
+        return TSDB_OK;
+    }
+    struct tsdb_labels labels;
+    tsdb_arena_reset(&l->labels);
+    enum tsdb_status status = tsdb_series_walk_next(l->walk, &l->labels, &labels, out_found, err);
+    if (status == TSDB_OK && *out_found) {
+        envelope_comma(&c->out, l->next);
+        l->next = 1; /* only the first one has none in front */
+        json_labels(&c->out, &labels);
+    } else if (status == TSDB_OK) {
+        l->truncated = tsdb_series_walk_truncated(l->walk);
+    }
+    return status;
 }
 
-static void put_strings(struct call *c, const struct tsdb_slice *list, uint32_t count,
-                        bool truncated)
+static enum tsdb_status put_items(struct call *c, bool *out_done, struct tsdb_error *err)
 {
+    struct listing *l = c->rest;
+    bool found = true;
+    enum tsdb_status status = TSDB_OK;
+    while (status == TSDB_OK && found && c->out.len < CALL_PIECE_BYTES && !c->out.failed) {
+        status = put_item(c, l, &found, err);
+    }
+    *out_done = status == TSDB_OK && !found;
+    if (*out_done) {
+        tsdb_buf_put_u8(&c->out, ']');
+        envelope_success_end(&c->out, &truncated_note, l->truncated ? 1 : 0);
+    }
+    return status;
+}
+
+static void close_listing(struct call *c)
+{
+    struct listing *l = c->rest;
+    tsdb_series_walk_close(l->walk);
+    tsdb_arena_deinit(&l->labels);
+    tsdb_querier_close(l->querier);
+}
+
+/* Send what was found, or why nothing was. Takes the querier. */
+static void answer_list(struct call *c, enum tsdb_status status, const struct tsdb_error *err,
+                        const struct listing *found)
+{
+    struct listing *l = status == TSDB_OK ? TSDB_ARENA_NEW(&c->arena, struct listing) : NULL;
+    if (!l) {
+        tsdb_series_walk_close(found->walk);
+        tsdb_querier_close(found->querier);
+        call_fail(c, status == TSDB_OK ? tsdb_arena_status(&c->arena) : status, err);
+        return;
+    }
+    *l = *found;
+    tsdb_arena_init(&l->labels, TSDB_MEM_QUERY, 4096, &c->request.account);
     call_success(c);
     tsdb_buf_put_u8(&c->out, '[');
-    for (uint32_t i = 0; i < count; i++) {
-        envelope_comma(&c->out, i);
-        json_string(&c->out, (const char *)list[i].data, list[i].len);
-    }
-    end_list(c, truncated);
+    call_stream(c, put_items, close_listing, l);
 }
 
 void api_series(struct call *c)
@@ -64,26 +127,12 @@ void api_series(struct call *c)
     if (!search_begin(c, true, &s)) {
         return;
     }
-    struct tsdb_labels *list = NULL;
-    uint32_t count = 0;
-    bool truncated = false;
+    struct listing found = {.querier = s.querier};
     struct tsdb_error err = {0};
-    enum tsdb_status status = tsdb_series_list(s.querier, s.selectors, s.selector_count, s.limit,
-                                               &c->arena, &list, &count, &truncated, &err);
-    if (status != TSDB_OK) {
-        call_fail(c, status, &err);
-    } else {
-        call_success(c);
-        tsdb_buf_put_u8(&c->out, '[');
-        for (uint32_t i = 0; i < count; i++) {
-            if (i > 0) {
-                tsdb_buf_put_u8(&c->out, ',');
-            }
-            json_labels(&c->out, &list[i]);
-        }
-        end_list(c, truncated);
-    }
-    tsdb_querier_close(s.querier);
+    enum tsdb_status status =
+        tsdb_series_walk_open(s.querier, s.selectors, s.selector_count, s.limit, SERIES_SORTED_MAX,
+                              &c->arena, &found.walk, &err);
+    answer_list(c, status, &err, &found);
 }
 
 void api_labels(struct call *c)
@@ -92,18 +141,12 @@ void api_labels(struct call *c)
     if (!search_begin(c, false, &s)) {
         return;
     }
-    struct tsdb_slice *list = NULL;
-    uint32_t count = 0;
-    bool truncated = false;
+    struct listing found = {.querier = s.querier};
     struct tsdb_error err = {0};
-    enum tsdb_status status = tsdb_label_names(s.querier, s.selectors, s.selector_count, s.limit,
-                                               &c->arena, &list, &count, &truncated, &err);
-    if (status != TSDB_OK) {
-        call_fail(c, status, &err);
-    } else {
-        put_strings(c, list, count, truncated);
-    }
-    tsdb_querier_close(s.querier);
+    enum tsdb_status status =
+        tsdb_label_names(s.querier, s.selectors, s.selector_count, s.limit, &c->arena,
+                         &found.strings, &found.count, &found.truncated, &err);
+    answer_list(c, status, &err, &found);
 }
 
 /* The name in the path, decoded and checked. */
@@ -134,17 +177,10 @@ void api_label_values(struct call *c)
     if (!label_name(c, &name) || !search_begin(c, false, &s)) {
         return;
     }
-    struct tsdb_slice *list = NULL;
-    uint32_t count = 0;
-    bool truncated = false;
+    struct listing found = {.querier = s.querier};
     struct tsdb_error err = {0};
-    enum tsdb_status status =
-        tsdb_label_values(s.querier, (const char *)name.data, (uint32_t)name.len, s.selectors,
-                          s.selector_count, s.limit, &c->arena, &list, &count, &truncated, &err);
-    if (status != TSDB_OK) {
-        call_fail(c, status, &err);
-    } else {
-        put_strings(c, list, count, truncated);
-    }
-    tsdb_querier_close(s.querier);
+    enum tsdb_status status = tsdb_label_values(
+        s.querier, (const char *)name.data, (uint32_t)name.len, s.selectors, s.selector_count,
+        s.limit, &c->arena, &found.strings, &found.count, &found.truncated, &err);
+    answer_list(c, status, &err, &found);
 }

@@ -3,7 +3,8 @@
  *   querier.c        open and close; a series' labels and samples, blocks and head merged
  *   newest.c         its newest sample
  *   read_ahead.c     the memory of the series that are read next
- *   select.c         selectors to series: sets of refs, lists of label sets
+ *   select.c         selectors to series: sets of refs
+ *   series_walk.c    lists of label sets
  *   join.c           the series of blocks, and which of the head's they are
  *   living.c         which series have samples in a range, for lists of labels
  *   label_strings.c  distinct names and values

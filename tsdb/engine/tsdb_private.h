@@ -7,7 +7,8 @@
  *                    tsdb_write_submit
  *   metadata.c       tsdb_metadata_*
  *   querier.c        tsdb_querier_*, tsdb_series_labels, tsdb_series_read
- *   select.c         tsdb_select, tsdb_series_list
+ *   select.c         tsdb_select
+ *   series_walk.c    tsdb_series_list, tsdb_series_walk_*
  *   label_strings.c  tsdb_label_names, tsdb_label_values
  *   exemplars.c      tsdb_exemplars
  *   cardinality.c    tsdb_cardinality_read

@@ -160,10 +160,61 @@ static void lists__start_and_end__what_lived_then(void **state)
     expect_paths(cases, TSDB_ARRAY_LEN(cases));
 }
 
+/* 3 MiB of values, sent in pieces. */
+static void lists__larger_than_a_piece__come_whole(void **state)
+{
+    (void)state;
+    enum {
+        SERIES = 1500
+    };
+    static char value[SERIES][2049];
+    static const char *const paths[] = {"/api/v1/series?match[]=wide", "/api/v1/label/v/values",
+                                        "/api/v1/label/v/values?match[]=wide"};
+    start();
+    for (int first = 0; first < SERIES; first += 300) {
+        struct body b;
+        struct http_answer a;
+        body_init(&b);
+        for (int i = first; i < first + 300; i++) {
+            memset(value[i], 'a' + i % 26, 2048);
+            value[i][snprintf(value[i], 2049, "%06d", i)] = 'x';
+            struct tsdb_label labels[] = {tsdb_label_make("__name__", "wide"),
+                                          tsdb_label_make("v", value[i])};
+            body_add(&b, labels, 2, T0, 1);
+        }
+        body_pack(&b);
+        send_write(V1_HEADERS, b.packed.data, b.packed.len, &a);
+        assert_int_equal(a.status, 204);
+        http_answer_free(&a);
+        body_deinit(&b);
+    }
+    for (size_t p = 0; p < TSDB_ARRAY_LEN(paths); p++) {
+        struct http_answer a;
+        http_client_once(port, "GET", paths[p], NULL, NULL, 0, &a);
+        assert_int_equal(a.status, 200);
+        const char *at = strstr(a.body, "\"data\":[");
+        assert_non_null(at);
+        at += strlen("\"data\":[");
+        for (int i = 0; i < SERIES; i++) {
+            static const char begin[] = "{\"__name__\":\"wide\",\"v\":";
+            at += i > 0 && *at == ',';
+            if (p == 0) {
+                assert_memory_equal(at, begin, sizeof begin - 1);
+                at += sizeof begin - 1;
+            }
+            assert_int_equal(*at, '"');
+            assert_memory_equal(at + 1, value[i], 2048);
+            at += 2050;
+            at += p == 0 && *at == '}';
+        }
+        assert_string_equal(at, "]}");
+        http_answer_free(&a);
+    }
+}
+
 static const struct CMUnitTest tests[] = {
-    CASE(lists__start_and_end__what_lived_then),
-    CASE(names__series_labels_values__are_listed),
-    CASE(search__names_that_fit__as_lines),
+    CASE(lists__larger_than_a_piece__come_whole),  CASE(lists__start_and_end__what_lived_then),
+    CASE(names__series_labels_values__are_listed), CASE(search__names_that_fit__as_lines),
     CASE(search__not_enabled__is_unavailable),
 };
 

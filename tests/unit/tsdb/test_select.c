@@ -313,6 +313,75 @@ static void tsdb_label_endpoints__random_selectors__agree_with_the_model(void **
     free(ns);
 }
 
+/* What a walk gives: as many as it should, each once and one of the list, sorted or not. */
+static void expect_walk(struct fixture *f, const struct tsdb_selector *sel, uint32_t limit,
+                        uint32_t sorted_max, const struct tsdb_labels *list, uint32_t count)
+{
+    struct tsdb_series_walk *w = NULL;
+    struct tsdb_labels labels;
+    struct tsdb_arena scratch;
+    bool *seen = calloc(count, sizeof *seen);
+    bool found = true;
+    uint32_t n = 0;
+    uint32_t before = 0;
+    uint32_t falls = 0;
+    assert_non_null(seen);
+    tsdb_arena_init(&scratch, TSDB_MEM_OTHER, 1000, NULL);
+    assert_ok(tsdb_series_walk_open(f->q, sel, 1, limit, sorted_max, &f->arena, &w, NULL));
+    for (;;) {
+        tsdb_arena_reset(&scratch);
+        assert_ok(tsdb_series_walk_next(w, &scratch, &labels, &found, NULL));
+        if (!found) {
+            break;
+        }
+        uint32_t i = 0;
+        while (i < count && tsdb_labels_compare(&list[i], &labels) != 0) {
+            i++;
+        }
+        assert_true(i < count && !seen[i]);
+        seen[i] = true;
+        falls += i < before;
+        before = i;
+        n++;
+    }
+    bool cut = limit > 0 && limit < count;
+    assert_int_equal(n, cut ? limit : count);
+    assert_int_equal(tsdb_series_walk_truncated(w), cut);
+    assert_int_equal(falls > 0, (cut ? limit : count) > sorted_max);
+    assert_ok(tsdb_series_walk_next(w, &scratch, &labels, &found, NULL));
+    assert_false(found);
+    tsdb_series_walk_close(w);
+    tsdb_arena_deinit(&scratch);
+    free(seen);
+}
+
+static void tsdb_series_walk__many__one_by_one_what_the_list_has(void **state)
+{
+    struct fixture *f = *state;
+    fill(f, 4, 500);
+    struct tsdb_matcher m = matcher(TSDB_MATCH_NE, TSDB_METRIC_NAME, "");
+    struct tsdb_selector sel = {&m, 1};
+    struct tsdb_labels *list;
+    uint32_t count;
+    bool cut;
+    assert_ok(tsdb_series_list(f->q, &sel, 1, 0, &f->arena, &list, &count, &cut, NULL));
+    assert_true(count > 300);
+    static const uint32_t limits[] = {0, 100, UINT32_MAX};
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(limits); i++) {
+        expect_walk(f, &sel, limits[i], 0, list, count);
+        expect_walk(f, &sel, limits[i], 150, list, count);
+        expect_walk(f, &sel, limits[i], count, list, count);
+    }
+    expect_walk(f, &sel, count, 10, list, count);
+    struct tsdb_series_walk *w = NULL;
+    assert_ok(tsdb_series_walk_open(f->q, &sel, 1, 0, 0, &f->arena, &w, NULL));
+    tsdb_request_cancel(&f->request);
+    bool found;
+    struct tsdb_labels labels;
+    assert_int_equal(tsdb_series_walk_next(w, &f->arena, &labels, &found, NULL), TSDB_CANCELLED);
+    tsdb_series_walk_close(w);
+}
+
 /* Values in an order of their own, each many times over the limit. */
 static void add_many_values(struct fixture *f, uint32_t n)
 {
@@ -670,6 +739,7 @@ static void tsdb_metadata_put__many__table_grows(void **state)
 static const struct CMUnitTest tests[] = {
     T(tsdb_select__random_matchers__agree_with_asking_every_series),
     T(tsdb_label_endpoints__random_selectors__agree_with_the_model),
+    T(tsdb_series_walk__many__one_by_one_what_the_list_has),
     T(tsdb_label_values__limit_of_many__the_first_ones_in_little_memory),
     T(tsdb_label_endpoints__limit__cuts_and_says_so),
     T(tsdb_series_labels__each__are_those_it_was_made_with),
