@@ -257,6 +257,26 @@ enum tsdb_status tsdb_account_charge(struct tsdb_account *a, uint64_t bytes)
     return TSDB_OK;
 }
 
+static void count_refusal(struct tsdb_account *a, const struct tsdb_account *by)
+{
+    for (; a != by; a = a->parent) {
+        atomic_fetch_add_explicit(&a->refusals_above, 1, memory_order_relaxed);
+    }
+    atomic_fetch_add_explicit(&a->refusals, 1, memory_order_relaxed);
+}
+
+bool tsdb_account_foresees(struct tsdb_account *a, uint64_t bytes)
+{
+    for (const struct tsdb_account *up = a; up; up = up->parent) {
+        uint64_t now = atomic_load_explicit(&up->used_bytes, memory_order_relaxed);
+        if (up->limit_bytes != 0 && (now > up->limit_bytes || bytes > up->limit_bytes - now)) {
+            count_refusal(a, up);
+            return true;
+        }
+    }
+    return false;
+}
+
 void tsdb_account_release(struct tsdb_account *a, uint64_t bytes)
 {
     for (; a; a = a->parent) {

@@ -42,6 +42,11 @@ static inline void *tsdb_arena_alloc(struct tsdb_arena *a, size_t bytes, size_t 
 }
 /* count * bytes_each with the multiplication checked. */
 void *tsdb_arena_alloc_array(struct tsdb_arena *a, size_t count, size_t bytes_each, size_t align);
+/* Of what it took, without what is left of the newest chunk. */
+static inline size_t tsdb_arena_used(const struct tsdb_arena *a)
+{
+    return a->total_bytes - (size_t)(a->end - a->pos);
+}
 /* Why an allocation just returned NULL. */
 static inline enum tsdb_status tsdb_arena_status(const struct tsdb_arena *a)
 {

@@ -9,7 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define POLL_EVERY 128
+#define POLL_EVERY        128
+#define MEMORY_LIMIT_TEXT "query needs more memory than it may use"
 
 /* ---- limits ---- */
 
@@ -22,7 +23,7 @@ enum tsdb_status exec_nomem_status(struct exec *x)
         limited |= a->limit_bytes > 0;
     }
     if (limited) {
-        return exec_fail(x, TSDB_LIMIT, "query needs more memory than it may use");
+        return exec_fail(x, TSDB_LIMIT, MEMORY_LIMIT_TEXT);
     }
     return exec_fail(x, TSDB_NOMEM, "out of memory in query execution");
 }
@@ -93,6 +94,24 @@ void exec_release(struct exec *x, uint64_t samples)
 {
     TSDB_ASSERT(x->samples_now >= samples);
     x->samples_now -= samples;
+}
+
+/* Fewer say nothing. */
+#define FORESEE_FROM 4096u
+
+enum tsdb_status exec_foresee(struct exec *x, size_t used_before, uint32_t done, uint32_t total)
+{
+    if (done < FORESEE_FROM || (done != total / 8 && done != total / 4 && done != total / 2)) {
+        return TSDB_OK;
+    }
+    uint64_t took = tsdb_arena_used(x->arena) - used_before;
+    uint64_t room = (uint64_t)(x->arena->end - x->arena->pos); /* charged already */
+    uint64_t rest = took / done * (total - done);
+    /* They lie in an order of hashes, so that the first are like the others, more or less. */
+    if (tsdb_account_foresees(&x->request->account, TSDB_MAX(rest / 3 * 2, room) - room)) {
+        return exec_fail(x, TSDB_LIMIT, MEMORY_LIMIT_TEXT);
+    }
+    return TSDB_OK;
 }
 
 /* ---- explain ---- */

@@ -26,9 +26,8 @@ static int series_compare(const void *a, const void *b)
     return tsdb_labels_compare(&x->labels, &y->labels);
 }
 
-static enum tsdb_status result_series(struct exec *x, const struct op_series *series,
-                                      const struct column *c, const struct grid *grid,
-                                      struct query_series *out)
+static enum tsdb_status result_points(struct exec *x, const struct column *c,
+                                      const struct grid *grid, struct query_series *out)
 {
     uint32_t n = column_count(c, grid->count);
     struct query_point *points = TSDB_ARENA_ARRAY(x->arena, struct query_point, TSDB_MAX(n, 1));
@@ -50,7 +49,8 @@ static enum tsdb_status result_series(struct exec *x, const struct op_series *se
         }
         k++;
     }
-    *out = (struct query_series){series->labels, points, n};
+    out->points = points;
+    out->point_count = n;
     return exec_hold(x, n);
 }
 
@@ -78,32 +78,99 @@ static enum tsdb_status finish_names(struct op **op)
     return any ? op_merge_equal(op, false) : TSDB_OK;
 }
 
+/* A text that lives as long as the result; before: one that does already, and may be the same. */
+static const char *keep_text(struct exec *x, const char *s, uint32_t len, const char *before,
+                             uint32_t before_len)
+{
+    bool same = before && len == before_len && (len == 0 || memcmp(s, before, len) == 0);
+    return same ? before : tsdb_arena_strndup(x->arena, s, len);
+}
+
+/* Labels borrow strings from the source, which is closed before the result is used. Names, and many values, are those
+ * of the series before. */
+static enum tsdb_status keep_labels(struct exec *x, const struct tsdb_labels *from,
+                                    const struct tsdb_labels *before, struct tsdb_labels *out)
+{
+    struct tsdb_label *items =
+        TSDB_ARENA_ARRAY(x->arena, struct tsdb_label, TSDB_MAX(from->count, 1u));
+    for (uint32_t i = 0; items && i < from->count; i++) {
+        struct tsdb_label *l = &items[i];
+        const struct tsdb_label none = {0};
+        const struct tsdb_label *b = before && i < before->count ? &before->items[i] : &none;
+        *l = from->items[i];
+        l->name = keep_text(x, l->name, l->name_len, b->name, b->name_len);
+        l->value = keep_text(x, l->value, l->value_len, b->value, b->value_len);
+        if (!l->name || !l->value) {
+            return exec_nomem(x);
+        }
+    }
+    *out = (struct tsdb_labels){items, from->count};
+    return items ? TSDB_OK : exec_nomem(x);
+}
+
+/* A result of the series of a selector: their labels are read one by one, of those that have a value. */
+static bool labels_late(const struct exec *x, const struct query_expr *e)
+{
+    e = query_expr_unwrap(e);
+    return e->kind == EXPR_VECTOR && !e->u.vector.smoothed && !x->options->delayed_name_removal;
+}
+
+/* The labels of series i of the operator, for result out[n]. */
+static enum tsdb_status result_labels(struct exec *x, const struct op *op, uint32_t i,
+                                      struct tsdb_arena *late, struct query_series *out, uint32_t n)
+{
+    struct tsdb_labels labels = op->series[i].labels;
+    enum tsdb_status status = TSDB_OK;
+    if (late) {
+        TSDB_ASSERT(op->series_count == x->late.count);
+        tsdb_arena_reset(late);
+        status = x->source->ops->labels(x->source->ctx, x->late.refs[i], late, &labels, x->err);
+    }
+    return status == TSDB_OK
+               ? keep_labels(x, &labels, n > 0 ? &out[n - 1].labels : NULL, &out[n].labels)
+               : exec_stopped(x, status);
+}
+
+static enum tsdb_status result_fill(struct exec *x, struct op *op, const struct grid *grid,
+                                    struct tsdb_arena *late, struct query_result *out)
+{
+    struct column c;
+    enum tsdb_status status = column_init(x, &c, grid->count);
+    size_t before = tsdb_arena_used(x->arena);
+    for (uint32_t i = 0; i < op->series_count && status == TSDB_OK; i++) {
+        status = op_next(op, &c);
+        if (status == TSDB_OK && column_count(&c, grid->count) > 0) {
+            status = result_labels(x, op, i, late, out->series, out->series_count);
+            if (status == TSDB_OK) {
+                status = result_points(x, &c, grid, &out->series[out->series_count++]);
+            }
+        }
+        if (status == TSDB_OK) {
+            status = exec_foresee(x, before, i, op->series_count);
+        }
+    }
+    return status;
+}
+
 static enum tsdb_status result_vectors(struct exec *x, const struct query_expr *e,
                                        const struct grid *grid, struct query_result *out)
 {
     struct op *op;
-    struct column c;
+    struct tsdb_arena *late = NULL;
+    x->labels_late = labels_late(x, e);
+    if (x->labels_late && !(late = exec_scratch(x))) {
+        return exec_nomem(x);
+    }
     enum tsdb_status status = exec_build(x, e, grid, &op);
+    x->labels_late = false;
     if (status == TSDB_OK) {
         status = finish_names(&op);
-    }
-    if (status == TSDB_OK) {
-        status = column_init(x, &c, grid->count);
     }
     if (status != TSDB_OK) {
         return status;
     }
     out->series = TSDB_ARENA_ARRAY(x->arena, struct query_series, TSDB_MAX(op->series_count, 1));
-    if (!out->series) {
-        return exec_nomem(x);
-    }
-    for (uint32_t i = 0; i < op->series_count && status == TSDB_OK; i++) {
-        status = op_next(op, &c);
-        if (status == TSDB_OK && column_count(&c, grid->count) > 0) {
-            status = result_series(x, &op->series[i], &c, grid, &out->series[out->series_count++]);
-        }
-    }
-    return status;
+    return out->series ? result_fill(x, op, grid, late, out) : exec_nomem(x);
 }
 
 /* Floats and histograms of one series in the order of their times. */
@@ -157,12 +224,17 @@ static enum tsdb_status result_matrix(struct exec *x, const struct query_expr *e
             continue;
         }
         tally_window(&x->tally, grid, 0, false, m->body == NULL, &p, p.count, p.h_count);
-        struct query_series *series = &out->series[out->series_count++];
-        series->labels = m->series[i].labels;
-        if (m->series[i].drop_name &&
-            !labels_without_metadata(x->arena, &series->labels, &series->labels)) {
+        struct query_series *series = &out->series[out->series_count];
+        struct tsdb_labels labels = m->series[i].labels;
+        if (m->series[i].drop_name && !labels_without_metadata(x->arena, &labels, &labels)) {
             return exec_nomem(x);
         }
+        status = keep_labels(x, &labels, out->series_count > 0 ? &series[-1].labels : NULL,
+                             &series->labels);
+        if (status != TSDB_OK) {
+            return status;
+        }
+        out->series_count++;
         status = merge_points(x, &p, series);
     }
     return status;
@@ -310,18 +382,6 @@ static enum tsdb_status check_params(struct exec *x, const struct query_expr *e,
     return exec_check(x);
 }
 
-/* Labels borrow strings from the source, which is about to be closed. */
-static enum tsdb_status result_own(struct exec *x, struct query_result *r)
-{
-    for (uint32_t i = 0; i < r->series_count; i++) {
-        struct tsdb_labels *labels = &r->series[i].labels;
-        if (tsdb_labels_dup(labels, x->arena, labels) != TSDB_OK) {
-            return exec_nomem(x);
-        }
-    }
-    return TSDB_OK;
-}
-
 enum tsdb_status query_eval_source(const struct query_source *source,
                                    const struct query_options *options,
                                    struct tsdb_request *request, const struct query_expr *expr,
@@ -358,9 +418,6 @@ enum tsdb_status query_eval_source(const struct query_source *source,
     }
     if (status == TSDB_OK) {
         status = notes_finish(&x, &r);
-    }
-    if (status == TSDB_OK) {
-        status = result_own(&x, &r);
     }
     source->ops->close(source->ctx);
     index_regexes_deinit(&x.regexes);

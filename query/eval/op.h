@@ -139,6 +139,8 @@ struct exec {
     uint32_t in_buckets; /* what needs the buckets of a histogram, and subqueries */
     bool entangled;      /* see query_result */
     bool labels_unused;  /* nobody looks at the labels of the selector that is built */
+    bool labels_late;    /* likewise, but in the result: of `late`, which it sets */
+    struct query_series_set late;
     uint32_t polls;
     struct exec_scratch *scratches;
     struct index_regexes regexes; /* of label_replace and info; selectors have those of storage */
@@ -161,6 +163,10 @@ enum tsdb_status exec_sort(struct exec *x, void *items, size_t count, size_t byt
 /* The status of something below, with the words of the query if it ran out of time or was
  * cancelled. */
 enum tsdb_status exec_stopped(struct exec *x, enum tsdb_status status) TSDB_WUR;
+/* Of `total` series that take memory alike `done` have taken what the arena holds more than `used_before`: LIMIT where the
+ * rest cannot have room, half as much again as there is at least. So that what must fail does so early. */
+enum tsdb_status exec_foresee(struct exec *x, size_t used_before, uint32_t done,
+                              uint32_t total) TSDB_WUR;
 /* Account for samples held until the end of the query, or until exec_release. */
 enum tsdb_status exec_hold(struct exec *x, uint64_t samples) TSDB_WUR;
 void exec_release(struct exec *x, uint64_t samples);

@@ -272,14 +272,22 @@ enum tsdb_status select_series(struct exec *x, const struct query_expr *v,
         return exec_nomem(x);
     }
     memset(series, 0, set->count * sizeof *series);
-    for (uint32_t i = 0; !x->labels_unused && i < set->count && status == TSDB_OK; i++) {
+    *out = series;
+    if (x->labels_unused || x->labels_late) {
+        x->late = *set;
+        return TSDB_OK;
+    }
+    size_t before = tsdb_arena_used(x->arena);
+    for (uint32_t i = 0; i < set->count && status == TSDB_OK; i++) {
         status = exec_poll(x);
+        if (status == TSDB_OK) {
+            status = exec_foresee(x, before, i, set->count);
+        }
         if (status == TSDB_OK) {
             status = x->source->ops->labels(x->source->ctx, set->refs[i], x->arena,
                                             &series[i].labels, x->err);
         }
     }
-    *out = series;
     return status;
 }
 

@@ -153,6 +153,28 @@ static void account_charge__beyond_parent_limit__undoes_the_child(void **state)
     tsdb_account_release(NULL, UINT64_MAX);
 }
 
+static void account_foresees__beyond_a_limit__counts_and_charges_nothing(void **state)
+{
+    (void)state;
+    struct tsdb_account root;
+    struct tsdb_account a;
+    tsdb_account_init(&root, 50, NULL);
+    tsdb_account_init(&a, 100, &root);
+    assert_ok(tsdb_account_charge(&a, 40));
+    assert_false(tsdb_account_foresees(&a, 10));
+    assert_true(tsdb_account_foresees(&a, 11));
+    assert_int_equal(a.refusals, 0);
+    assert_int_equal(a.refusals_above, 1);
+    assert_int_equal(root.refusals, 1);
+    assert_true(tsdb_account_foresees(&a, UINT64_MAX));
+    assert_int_equal(a.refusals, 1);
+    assert_int_equal(a.refusals_above, 1);
+    assert_int_equal(a.used_bytes, 40);
+    assert_false(tsdb_account_foresees(NULL, UINT64_MAX));
+    tsdb_account_release(&a, 40);
+    assert_int_equal(root.used_bytes, 0);
+}
+
 #define CHARGES 20000
 struct charger {
     struct tsdb_account *account;
@@ -206,6 +228,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(category_name__each__distinct),
     cmocka_unit_test(account_charge__beyond_own_limit__charges_nothing),
     cmocka_unit_test(account_charge__beyond_parent_limit__undoes_the_child),
+    cmocka_unit_test(account_foresees__beyond_a_limit__counts_and_charges_nothing),
     cmocka_unit_test(account_charge__four_threads__never_exceeds_the_limit),
 };
 TEST_MAIN(tests)

@@ -453,6 +453,122 @@ static void eval__account_limit__is_limit(void **state)
     assert_string_equal(err.msg, "query needs more memory than it may use");
 }
 
+/* A source of many series, one sample each, that counts what it is asked for. */
+#define WIDE 40000u
+struct wide {
+    uint32_t refs[WIDE];
+    char ids[WIDE][32];
+    uint32_t labels, reads;
+};
+
+static enum tsdb_status wide_open(void *ctx, struct tsdb_time_range range, struct tsdb_error *err)
+{
+    struct wide *w = ctx;
+    (void)range;
+    (void)err;
+    for (uint32_t i = 0; i < WIDE; i++) {
+        w->refs[i] = i;
+        snprintf(w->ids[i], sizeof w->ids[i], "%031u", i);
+    }
+    w->labels = w->reads = 0;
+    return TSDB_OK;
+}
+
+static enum tsdb_status wide_select(void *ctx, const struct tsdb_matcher *matchers,
+                                    uint32_t matcher_count, struct query_series_set *out,
+                                    struct tsdb_error *err)
+{
+    struct wide *w = ctx;
+    (void)matchers;
+    (void)matcher_count;
+    (void)err;
+    *out = (struct query_series_set){w->refs, WIDE};
+    return TSDB_OK;
+}
+
+static enum tsdb_status wide_labels(void *ctx, uint32_t ref, struct tsdb_arena *arena,
+                                    struct tsdb_labels *out, struct tsdb_error *err)
+{
+    struct wide *w = ctx;
+    struct tsdb_label *items = TSDB_ARENA_ARRAY(arena, struct tsdb_label, 2);
+    (void)err;
+    w->labels++;
+    if (!items) {
+        return tsdb_arena_status(arena);
+    }
+    items[0] = tsdb_label_make("__name__", "wide");
+    items[1] = tsdb_label_make("id", w->ids[ref]);
+    *out = (struct tsdb_labels){items, 2};
+    return TSDB_OK;
+}
+
+/* Every other one has a sample. */
+static enum tsdb_status wide_read(void *ctx, uint32_t ref, struct tsdb_time_range range,
+                                  struct tsdb_arena *arena, struct tsdb_columns *out,
+                                  struct tsdb_error *err)
+{
+    static const int64_t t_ms = 0;
+    static const uint64_t bits = 0;
+    (void)range;
+    (void)arena;
+    (void)err;
+    ((struct wide *)ctx)->reads++;
+    *out = (struct tsdb_columns){.count = ref % 2, .t_ms = &t_ms, .bits = &bits};
+    return TSDB_OK;
+}
+
+static void wide_close(void *ctx)
+{
+    (void)ctx;
+}
+
+static enum tsdb_status wide_eval(struct query_fixture *f, struct wide *w, uint64_t limit,
+                                  const char *query, struct query_result *out)
+{
+    static const struct query_source_ops ops = {.open = wide_open,
+                                                .select = wide_select,
+                                                .labels = wide_labels,
+                                                .read = wide_read,
+                                                .close = wide_close};
+    const struct query_source source = {&ops, w};
+    const struct query_params params = {0};
+    struct query_expr *e;
+    tsdb_arena_deinit(&f->result);
+    tsdb_account_init(&f->request.account, limit, NULL);
+    tsdb_arena_init(&f->result, TSDB_MEM_QUERY, 4096, &f->request.account);
+    assert_ok(query_parse(query, strlen(query), &f->options, &f->result, &e, NULL));
+    return query_eval_source(&source, &f->options, &f->request, e, &params, &f->result, out, NULL);
+}
+
+/* What cannot fit is refused when an eighth of it is there; what can, has all its labels, and asks for no others. */
+static void eval__too_many_series__refused_early(void **state)
+{
+    struct query_fixture *f = *state;
+    struct wide *w = calloc(1, sizeof *w);
+    struct query_result r;
+    assert_non_null(w);
+    assert_ok(wide_eval(f, w, 0, "wide", &r));
+    uint64_t whole = atomic_load(&f->request.account.peak_bytes);
+    assert_int_equal(r.series_count, WIDE / 2);
+    assert_int_equal(w->labels, WIDE / 2);
+    for (uint32_t i = 0; i < r.series_count; i++) {
+        assert_int_equal(r.series[i].labels.count, 2);
+        assert_string_equal(r.series[i].labels.items[0].value, "wide");
+        assert_string_equal(r.series[i].labels.items[1].value, w->ids[2 * i + 1]);
+    }
+    assert_int_equal(wide_eval(f, w, whole / 2, "wide", &r), TSDB_LIMIT);
+    assert_int_equal(atomic_load(&f->request.account.refusals), 1);
+    assert_true(w->reads <= WIDE / 4 + 1);
+    assert_ok(wide_eval(f, w, whole, "wide", &r));
+    assert_ok(wide_eval(f, w, 0, "-wide", &r));
+    whole = atomic_load(&f->request.account.peak_bytes);
+    assert_int_equal(wide_eval(f, w, whole / 4, "-wide", &r), TSDB_LIMIT);
+    assert_true(w->labels <= WIDE / 2 + 1);
+    assert_int_equal(w->reads, 0);
+    assert_ok(wide_eval(f, w, whole, "-wide", &r));
+    free(w);
+}
+
 static int ints_compare(const void *a, const void *b)
 {
     int x = *(const int *)a;
@@ -542,5 +658,6 @@ static const struct CMUnitTest tests[] = {
     FIXTURE_TEST(eval__failing_allocation__is_nomem_and_leaks_nothing),
     FIXTURE_TEST(eval__failing_allocation_with_helpers__ends_well_or_is_nomem),
     FIXTURE_TEST(eval__account_limit__is_limit),
+    FIXTURE_TEST(eval__too_many_series__refused_early),
 };
 TEST_MAIN(tests)
