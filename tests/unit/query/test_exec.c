@@ -503,17 +503,15 @@ static enum tsdb_status wide_labels(void *ctx, uint32_t ref, struct tsdb_arena *
 }
 
 /* Every other one has a sample. */
-static enum tsdb_status wide_read(void *ctx, uint32_t ref, struct tsdb_time_range range,
-                                  struct tsdb_arena *arena, struct tsdb_columns *out,
-                                  struct tsdb_error *err)
+static enum tsdb_status wide_read(void *ctx, const struct query_read *r, struct tsdb_arena *arena,
+                                  struct tsdb_columns *out, struct tsdb_error *err)
 {
     static const int64_t t_ms = 0;
     static const uint64_t bits = 0;
-    (void)range;
     (void)arena;
     (void)err;
     ((struct wide *)ctx)->reads++;
-    *out = (struct tsdb_columns){.count = ref % 2, .t_ms = &t_ms, .bits = &bits};
+    *out = (struct tsdb_columns){.count = r->ref % 2, .t_ms = &t_ms, .bits = &bits};
     return TSDB_OK;
 }
 
