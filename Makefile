@@ -108,7 +108,7 @@ BIN := $(BUILD)/tidalite
 
 # What people ask for comes one after the other and hands its building to a make below, so that packages are there before
 # anything is built, however many jobs are asked for.
-FRONT := all run demo test bench deps lib install deb test-deb
+FRONT := all run demo test bench deps lib install deb test-deb torture
 ifneq ($(filter $(FRONT),$(or $(MAKECMDGOALS),all)),)
 .NOTPARALLEL:
 endif
@@ -314,6 +314,17 @@ asan tsan clang debug:
 	@$(MAKE) $(BELOW) VARIANT=$@ run-unit
 run-unit:
 	@$(TEST_RUN) $(if $(filter tsan,$(VARIANT)),--concurrent)
+
+# Schedules over all actors and faults from a random seed on, for so long; then kills under load. What fails names its seed.
+SECONDS ?= 600
+TORTURE := $(BUILD)/tests/fault/test_crash_all $(BUILD)/tests/fault/test_crash $(BUILD)/tests/fault/test_crash_blocks
+torture: deps-check-test
+	@$(MAKE) $(BELOW) $(TORTURE) bin
+	@from=$$((RANDOM * 32768 + RANDOM)); first=$$from; end=$$(($$(date +%s) + $(SECONDS))); \
+	while [ $$(date +%s) -lt $$end ]; do \
+	  for t in $(TORTURE); do TSDB_SEED_FROM=$$from TSDB_SEEDS=100 $$t '*random_schedules*' > build/torture.log 2>&1 || { cat build/torture.log; exit 1; }; done; \
+	  from=$$((from + 100)); done; echo "torture: seeds $$first to $$((from - 1)) of $(words $(TORTURE)) tests"
+	@TIDALITE_BINARY=build/tidalite TIDALITE_KILLS=$${TIDALITE_KILLS:-200} python3 tests/e2e/test_torture.py
 
 SECONDS_EACH ?= 60
 fuzz:
