@@ -2,15 +2,18 @@
 """A disk that fails for real: a small tmpfs that fills up, and a shim that lets calls on named files fail while the server
 runs. Senders go on as senders do; when the cause is gone the server goes on by itself, and nothing acknowledged is lost."""
 import errno
+import http.client
 import os
 import random
 import resource
+import shutil
 import subprocess
 import sys
 import time
 
 import acked
 import lib
+import wire
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SMALL = ["--storage.wal.segment-size=1MiB", "--storage.wal.checkpoint-size=1MiB", f"--{lib.BLOCK_RANGE_FLAG}=10m", "--web.enable-admin-api"]
@@ -225,10 +228,7 @@ def small_disk(mode):
 
 def alive_answer(server):
     lib.expect(server.alive(), f"the server ended: {server.log_tail()}")
-    try:
-        return server.client.get("/-/healthy").status == 200
-    except OSError:
-        return False
+    return answers(server)
 
 
 @suite.case
@@ -239,6 +239,48 @@ def small_disk__buffered__full_and_freed__nothing_is_lost():
 @suite.case
 def small_disk__strict__full_and_freed__nothing_is_lost():
     small_disk("strict")
+
+
+# ---- little address space ----
+
+def under_limit(mebibytes):
+    """Starts, takes what it can, ends: True if it came so far as to answer. It may refuse, but not crash."""
+    server = lib.Tidalite(None, *SMALL)
+    server.argv = ["prlimit", f"--as={mebibytes << 20}", *server.argv]
+    server.start(ready=False)
+    lib.wait_for("an answer, or an end", lambda: not server.alive() or answers(server))
+    answered = server.alive()
+    rng = random.Random(mebibytes)
+    for i in range(20):
+        if not server.alive():
+            break
+        try:
+            labels = [wire.labels("tight", i=str(k), round=str(i)) for k in range(300)]
+            server.client.write([wire.Series(x, [(lib.now_ms() - 1000 * k, lib.any_value(rng)) for k in range(50)]) for x in labels])
+            server.client.get("/api/v1/query", {"query": f"sum by (i) (rate(tight{{round='{i}'}}[5m]))"})
+            work_on_disk(server)
+        except (OSError, http.client.HTTPException):
+            server.client.close()
+    code = server.terminate()
+    server.check_log()
+    lib.expect(code in (0, 1), f"{mebibytes} MiB of address space: ended with {code}; its log ends:\n{server.log_tail()}")
+    return answered
+
+
+def answers(server):
+    try:
+        return server.client.get("/-/healthy").status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+
+
+@suite.case
+def little_address_space__refuses_or_serves_and_never_crashes():
+    if not shutil.which("prlimit"):
+        raise lib.Skip("no prlimit, so no little address space")
+    served = [m for m in (64, 160, 256, 384, 512, 768, 1024, 1536, 2048, 3072) if under_limit(m)]
+    print(f"served with {served} MiB of address space")
+    lib.expect(3072 in served, "3 GiB of address space are too little")
 
 
 if __name__ == "__main__":
