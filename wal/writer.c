@@ -616,6 +616,21 @@ static size_t absorb(struct wal *w)
     return wal_batch_list_complete(&taken, TSDB_BUSY);
 }
 
+/* After the disk was full: has it room for more than a header? Else the log would be ready for a moment,
+ * again and again. A disk that does not say is tried. */
+static bool room_again(struct wal *w, struct tsdb_error *cause)
+{
+    uint64_t free_bytes = 0;
+    uint64_t total_bytes = 0;
+    uint64_t bytes = w->lpos - w->move.from;
+    tsdb_mutex_lock(&w->lock);
+    *cause = w->cause;
+    tsdb_mutex_unlock(&w->lock);
+    return !tsdb_error_is_no_space(cause) ||
+           w->o.fs->ops->space(w->o.fs->ctx, &free_bytes, &total_bytes, NULL) != TSDB_OK ||
+           free_bytes >= TSDB_MIN(capacity_for(w, bytes), bytes + WAL_GROW_AHEAD);
+}
+
 /* Is there a segment again, and memory for what waits? True: READY. */
 static bool retry(struct wal *w)
 {
@@ -626,6 +641,10 @@ static bool retry(struct wal *w)
     tsdb_mutex_lock(&w->lock);
     w->stats.retries++;
     tsdb_mutex_unlock(&w->lock);
+    if (w->move.due && !w->closing && !room_again(w, &err)) {
+        retry_later(w, &err);
+        return false;
+    }
     if (w->move.due && !move_or_retry(w)) {
         return false;
     }

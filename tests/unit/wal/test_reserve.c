@@ -86,6 +86,14 @@ static void full(void **state, uint64_t seed, bool power_cut)
     assert_int_equal(reserve_on_disk(h), 0);
     assert_true(wal_out_of_space(h->wal));
     assert_false(put(h));
+    /* Room for a header, and not for more: it does not go to and fro. */
+    tsdb_fs_sim_capacity(h->sim, tsdb_fs_sim_used(h->sim) + h->options.segment_bytes - 1);
+    for (int i = 0; i < 20; i++) {
+        tsdb_clock_sim_advance(&h->clock, 10000);
+        log_write(h);
+        log_sync(h);
+        assert_true(wal_out_of_space(h->wal));
+    }
     /* Room for the log alone: no reserve yet. */
     tsdb_fs_sim_capacity(h->sim, tsdb_fs_sim_used(h->sim) + RESERVE);
     tsdb_clock_sim_advance(&h->clock, 10000);
