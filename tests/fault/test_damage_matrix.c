@@ -6,6 +6,7 @@
  * line for each case. */
 #include "tests/support/test.h"
 
+#include "tests/support/seeds.h"
 #include "tests/support/tsdb/scene.h"
 #include "tests/support/tsdb/tree.h"
 #include "tsdb/engine/db_private.h"
@@ -673,12 +674,6 @@ static void directory_free(struct directory *d)
     tree_free(d->now);
 }
 
-static uint64_t environment(const char *name)
-{
-    const char *text = getenv(name);
-    return text ? strtoull(text, NULL, 10) : 1;
-}
-
 static void run_seed(struct matrix *x, uint64_t seed)
 {
     scene_begin(&x->s, seed);
@@ -694,9 +689,9 @@ static void run_seed(struct matrix *x, uint64_t seed)
 static void tsdb_open__any_file_damaged_in_any_way__loses_what_the_page_says(void **state)
 {
     struct matrix *x = *state;
-    uint64_t from = environment("TSDB_SEED_FROM");
-    for (uint64_t seed = from; seed < from + environment("TSDB_SEEDS"); seed++) {
-        run_seed(x, seed);
+    struct seeds seeds = seeds_of(1, 1);
+    for (uint64_t i = 0; i < seeds.count; i++) {
+        run_seed(x, seeds.first + i);
     }
     print_message("%u cases, %u refused, %u with a loss\n", x->cases, x->refused, x->with_loss);
     assert_true(x->cases > 500 && x->with_loss > x->cases / 8);

@@ -25,17 +25,73 @@ static bool chosen(const struct hx_sample *samples, uint32_t n, uint32_t series,
     return false;
 }
 
+#define RAW_BYTES 256u
+
+static uint8_t raws[HX_SAMPLES_MAX][RAW_BYTES];
+
+/* A histogram with the sum, in raws[n]. */
+static struct hx_sample histogram_make(uint32_t n, uint32_t series, int64_t t_ms, uint64_t sum)
+{
+    static const struct tsdb_span spans[1] = {{1, 3}};
+    static const int64_t deltas[3] = {5, -2, 1};
+    static const double counts[3] = {1.5, 2.25, 0};
+    struct tsdb_histogram h = {.schema = 2,
+                               .sum = (double)sum,
+                               .count_int = 12,
+                               .positive_span_count = 1,
+                               .positive_bucket_count = 3,
+                               .positive_spans = spans,
+                               .positive_deltas = deltas};
+    if (sum % 2 == 0) {
+        h.is_float = true;
+        h.count_int = 0;
+        h.count_float = 3.75;
+        h.positive_deltas = NULL;
+        h.positive_counts = counts;
+    }
+    TSDB_ASSERT(tsdb_histogram_encoded_bytes_max(&h) <= RAW_BYTES);
+    return (struct hx_sample){.series = series,
+                              .t_ms = t_ms,
+                              .kind = h.is_float ? TSDB_SAMPLE_HISTOGRAM_FLOAT
+                                                 : TSDB_SAMPLE_HISTOGRAM_INT,
+                              .bits = tsdb_double_bits(-(double)sum),
+                              .raw = raws[n],
+                              .raw_len = (uint32_t)tsdb_histogram_encode(&h, raws[n])};
+}
+
+uint64_t grid_value(enum tsdb_sample_kind kind, uint64_t bits, const struct tsdb_histogram *h)
+{
+    if (kind == TSDB_SAMPLE_FLOAT) {
+        return bits;
+    }
+    TSDB_ASSERT(h->is_float == (kind == TSDB_SAMPLE_HISTOGRAM_FLOAT));
+    TSDB_ASSERT(h->schema == 2 && h->positive_bucket_count == 3);
+    return tsdb_double_bits(-h->sum);
+}
+
+static uint32_t pick(struct tsdb_prng *p, uint32_t from, uint32_t count, uint32_t all)
+{
+    uint32_t x = (uint32_t)tsdb_prng_below(p, count > 0 ? count : all);
+    return (from + x) % all;
+}
+
 enum tsdb_status grid_put(struct grid *g, struct tsdb_prng *p, uint32_t count)
 {
     struct hx_sample samples[HX_SAMPLES_MAX];
     uint32_t n = 0;
     TSDB_ASSERT(count <= HX_SAMPLES_MAX);
     for (uint32_t i = 0; i < count; i++) {
-        uint32_t series = (uint32_t)tsdb_prng_below(p, GRID_SERIES);
-        uint32_t t = (uint32_t)tsdb_prng_below(p, GRID_TIMES);
-        if (g->bits[series][t] == 0 && !chosen(samples, n, series, grid_time(g, t))) {
-            samples[n++] = hx_float(series, grid_time(g, t), (double)g->next++);
+        uint32_t series = pick(p, g->window.series, g->window.series_count, GRID_SERIES);
+        uint32_t t = pick(p, g->window.t, g->window.t_count, GRID_TIMES);
+        int64_t t_ms = grid_time(g, t);
+        if (g->bits[series][t] != 0 || t_ms < g->oldest_ms || chosen(samples, n, series, t_ms)) {
+            continue;
         }
+        uint64_t value = g->next++;
+        samples[n] = g->histograms > 0 && value % g->histograms == 0
+                         ? histogram_make(n, series, t_ms, value)
+                         : hx_float(series, t_ms, (double)value);
+        n++;
     }
     for (uint32_t i = 0; i < n; i++) {
         g->bits[samples[i].series][(samples[i].t_ms - g->first_ms) / GRID_STEP] = samples[i].bits;
@@ -133,14 +189,34 @@ static void show_one(void *arg, uint32_t series, int64_t t_ms, int64_t start_ms,
 {
     struct grid *shown = arg;
     int64_t t = (t_ms - shown->first_ms) / GRID_STEP;
-    (void)start_ms, (void)kind, (void)histogram;
-    TSDB_ASSERT(series < GRID_SERIES && t >= 0 && t < GRID_TIMES && bits != 0);
-    shown->bits[series][t] = bits;
+    (void)start_ms;
+    TSDB_ASSERT(series < GRID_SERIES && t >= 0 && t < GRID_TIMES);
+    TSDB_ASSERT(shown->bits[series][t] == 0);
+    shown->bits[series][t] = grid_value(kind, bits, histogram);
+}
+
+static char text[240];
+
+static const char *differs(const struct grid *g, const struct grid *after, uint32_t series,
+                           int64_t t_ms, uint64_t is)
+{
+    int64_t t = (t_ms - g->first_ms) / GRID_STEP;
+    uint64_t one = g->bits[series][t], other = after->bits[series][t];
+    if (is == one || is == other || (is == 0 && t_ms < g->oldest_ms)) {
+        return NULL;
+    }
+    snprintf(text, sizeof text, "series %u at cell %d: shown %g, expected %g or %g", series, (int)t,
+             tsdb_bits_double(is), tsdb_bits_double(one), tsdb_bits_double(other));
+    return text;
+}
+
+const char *grid_check(const struct grid *g, uint32_t series, int64_t t_ms, uint64_t is)
+{
+    return differs(g, g, series, t_ms, is);
 }
 
 const char *grid_settle(struct grid *g, const struct grid *after)
 {
-    static char text[240];
     static struct grid shown;
     struct tsdb_error err = {0};
     grid_init(&shown, g->h, g->first_ms);
@@ -151,13 +227,11 @@ const char *grid_settle(struct grid *g, const struct grid *after)
     for (uint32_t s = 0; s < GRID_SERIES; s++) {
         for (uint32_t t = 0; t < GRID_TIMES; t++) {
             uint64_t is = shown.bits[s][t];
-            if (is != g->bits[s][t] && is != after->bits[s][t]) {
-                snprintf(text, sizeof text, "series %u at cell %u: shown %g, expected %g or %g", s,
-                         t, tsdb_bits_double(is), tsdb_bits_double(g->bits[s][t]),
-                         tsdb_bits_double(after->bits[s][t]));
+            if (differs(g, after, s, grid_time(g, t), is)) {
                 return text;
             }
-            g->bits[s][t] = is;
+            bool may_return = is == 0 && is != after->bits[s][t] && grid_time(g, t) < g->oldest_ms;
+            g->bits[s][t] = may_return ? g->bits[s][t] : is;
         }
     }
     return NULL;

@@ -227,7 +227,7 @@ struct hx_sample hx_float(uint32_t series, int64_t t_ms, double value)
 
 /* ---- reading everything ---- */
 
-static uint32_t hx_series_of(const struct tsdb_labels *labels)
+uint32_t hx_series_of(const struct tsdb_labels *labels)
 {
     const struct tsdb_label *l = tsdb_labels_find(labels, "i", 1);
     char text[16];

@@ -86,6 +86,8 @@ void hx_seal_all(struct hx *h);
 enum tsdb_status hx_put(struct hx *h, const struct hx_sample *samples, uint32_t count,
                         enum tsdb_durability durability, struct tsdb_write_result *out_result);
 
+/* Its number, from label i. */
+uint32_t hx_series_of(const struct tsdb_labels *labels);
 /* The series as the querier knows it; it has to be there. */
 tsdb_series_ref hx_select(struct tsdb_querier *q, uint32_t series);
 /* histogram: of the sample, decoded; NULL for floats. */

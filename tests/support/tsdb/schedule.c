@@ -1,16 +1,8 @@
 #include "tests/support/tsdb/schedule.h"
 
 #include "base/log.h"
+#include "tests/support/seeds.h"
 #include "tests/support/test.h"
-
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-#if !defined(SANITIZED)
-#define SANITIZED 0
-#endif
 
 int schedule_setup(void **state)
 {
@@ -123,24 +115,15 @@ static void run_one(struct schedule *r, const struct schedule_ops *ops, uint64_t
     scene_end_checked(&r->s, "TSDB_SEED=%llu, step %u", (unsigned long long)seed, (unsigned)i);
 }
 
-static uint64_t environment(const char *name, uint64_t absent)
-{
-    const char *text = getenv(name);
-    return text ? strtoull(text, NULL, 10) : absent;
-}
-
 uint64_t schedule_run_all(struct schedule *r, const struct schedule_ops *ops,
                           uint64_t default_count, uint64_t default_sanitized)
 {
-    if (getenv("TSDB_SEED")) {
+    struct seeds seeds = seeds_of(default_count, default_sanitized);
+    if (seeds.one) {
         tsdb_log_configure(TSDB_LOG_DEBUG, TSDB_LOG_LOGFMT);
-        run_one(r, ops, environment("TSDB_SEED", 1));
-        return 0;
     }
-    uint64_t first = environment("TSDB_SEED_FROM", 1);
-    uint64_t count = environment("TSDB_SEEDS", SANITIZED ? default_sanitized : default_count);
-    for (uint64_t i = 0; i < count; i++) {
-        run_one(r, ops, first + i);
+    for (uint64_t i = 0; i < seeds.count; i++) {
+        run_one(r, ops, seeds.first + i);
     }
-    return count;
+    return seeds.one ? 0 : seeds.count;
 }
