@@ -103,12 +103,6 @@ static const struct row *row_of(const char *path)
 
 /* ---- making a directory ---- */
 
-/* The value says which series and time it belongs to. */
-static double value_of(uint32_t series, int64_t t_ms)
-{
-    return (double)series * 1e6 + (double)(t_ms - HX_WALL_MS) / 1000;
-}
-
 static void note(struct notes *n, uint32_t series, int64_t t_ms, uint32_t home)
 {
     assert_true(n->count < NOTES_MAX);
@@ -122,7 +116,7 @@ static void put(struct hx *h, struct notes *n, uint32_t first, uint32_t count, u
     assert_true(count <= HX_SAMPLES_MAX);
     for (uint32_t k = 0; k < 4; k++) {
         for (uint32_t i = 0; i < count; i++) {
-            s[i] = hx_float(first + i, h->clock.wall_ms, value_of(first + i, h->clock.wall_ms));
+            s[i] = hx_float(first + i, h->clock.wall_ms, hx_value_of(first + i, h->clock.wall_ms));
             note(n, first + i, h->clock.wall_ms, home);
         }
         assert_ok(hx_put(h, s, count, TSDB_DURABILITY_STRICT, NULL));
@@ -149,14 +143,7 @@ static void put_head(struct hx *h, struct notes *n, uint32_t base)
 
 static void delete_series(struct hx *h, struct notes *n, uint32_t series)
 {
-    char text[16];
-    snprintf(text, sizeof text, "%u", series);
-    struct tsdb_matcher m = {TSDB_MATCH_EQ, "i", text, 1, (uint32_t)strlen(text)};
-    struct tsdb_selector selector = {&m, 1};
-    struct tsdb_delete_info info;
-    struct tsdb_error err;
-    assert_ok_err(tsdb_delete_series(h->db, &selector, 1, TSDB_TIME_ALL, &info, &err), &err);
-    assert_true(info.samples > 0);
+    assert_true(hx_delete(h, series) > 0);
     for (uint32_t i = 0; i < n->count; i++) {
         n->all[i].home = n->all[i].series == series ? DELETED : n->all[i].home;
     }
@@ -351,7 +338,7 @@ static void look_one(void *arg, uint32_t series, int64_t t_ms, int64_t start_ms,
 {
     struct matrix *x = arg;
     (void)start_ms, (void)histogram;
-    if (kind != TSDB_SAMPLE_FLOAT || bits != tsdb_double_bits(value_of(series, t_ms))) {
+    if (kind != TSDB_SAMPLE_FLOAT || bits != tsdb_double_bits(hx_value_of(series, t_ms))) {
         mx_fail(&x->s.m, "series %u at %" PRId64 " has the sample of another: %.17g", series, t_ms,
                 tsdb_bits_double(bits));
         return;

@@ -10,10 +10,16 @@
 #define MOMENTS 3u
 #define SERIES  24u /* new ones at every moment */
 #define RANGE   INT64_C(60000)
-#define DIRS    5u
+#define KINDS   7u
 
-/* What is of one moment together: a copy goes folder by folder. */
-static const char *const dirs[DIRS] = {"series.log", "checkpoint", "head", "wal", "blocks"};
+/* What is of one moment together: a copy goes folder by folder, and tombstones are replaced by themselves. */
+static const struct kind {
+    const char *begin, *end; /* of the path */
+    bool ends;               /* first and last moment alone: nothing else depends on it */
+} kinds[KINDS] = {
+    {"series.log", "", false}, {"checkpoint/", "", false},       {"head/", "", false},
+    {"wal/", "", false},       {"blocks/", "/tombstones", true}, {"blocks/", "", false},
+    {"metadata", "", true}};
 
 struct mixer {
     struct scene s; /* first: what scene_teardown gets */
@@ -24,7 +30,21 @@ struct mixer {
 
 /* ---- laying out a mixture ---- */
 
-static void mix(struct mixer *x, const uint32_t choice[DIRS], struct hx *out)
+/* KINDS: of none that is mixed. */
+static uint32_t kind_of(const char *path)
+{
+    uint32_t i = 0;
+    for (size_t len = strlen(path); i < KINDS; i++) {
+        size_t end = strlen(kinds[i].end);
+        if (strncmp(path, kinds[i].begin, strlen(kinds[i].begin)) == 0 && len >= end &&
+            strcmp(path + len - end, kinds[i].end) == 0) {
+            break;
+        }
+    }
+    return i;
+}
+
+static void mix(struct mixer *x, const uint32_t choice[KINDS], struct hx *out)
 {
     hx_init(out, 99);
     out->options.block_range_ms = RANGE;
@@ -32,12 +52,12 @@ static void mix(struct mixer *x, const uint32_t choice[DIRS], struct hx *out)
     out->clock = x->s.h.clock;
     const struct tree_file *version = tree_find(x->moments[0], "VERSION", "");
     tree_put(&out->options.fs, version->path, version->data, version->len);
-    for (uint32_t i = 0; i < DIRS; i++) {
-        const struct tree *m = x->moments[choice[i]];
-        size_t len = strlen(dirs[i]);
+    for (uint32_t i = 0; i < MOMENTS; i++) {
+        const struct tree *m = x->moments[i];
         for (uint32_t k = 0; k < m->count; k++) {
             const struct tree_file *f = &m->files[k];
-            if (strncmp(f->path, dirs[i], len) == 0 && (f->path[len] == '/' || f->path[len] == 0)) {
+            uint32_t kind = kind_of(f->path);
+            if (kind < KINDS && choice[kind] == i) {
                 tree_put(&out->options.fs, f->path, f->data, f->len);
             }
         }
@@ -46,12 +66,6 @@ static void mix(struct mixer *x, const uint32_t choice[DIRS], struct hx *out)
 
 /* ---- what is there ---- */
 
-/* The value says which series and time it belongs to. */
-static double value_of(uint32_t series, int64_t t_ms)
-{
-    return (double)series * 1e6 + (double)(t_ms - HX_WALL_MS) / 1000;
-}
-
 static void check_one(void *arg, uint32_t series, int64_t t_ms, int64_t start_ms,
                       enum tsdb_sample_kind kind, uint64_t bits,
                       const struct tsdb_histogram *histogram)
@@ -59,7 +73,7 @@ static void check_one(void *arg, uint32_t series, int64_t t_ms, int64_t start_ms
     struct mixer *x = arg;
     (void)start_ms, (void)histogram;
     x->found++;
-    if (kind != TSDB_SAMPLE_FLOAT || bits != tsdb_double_bits(value_of(series, t_ms))) {
+    if (kind != TSDB_SAMPLE_FLOAT || bits != tsdb_double_bits(hx_value_of(series, t_ms))) {
         mx_fail(&x->s.m, "series %u at %lld has the sample of another: %.17g", (unsigned)series,
                 (long long)t_ms, tsdb_bits_double(bits));
     }
@@ -70,7 +84,7 @@ static void put_series(struct hx *h, uint32_t first, uint32_t count)
     struct hx_sample s[2 * SERIES];
     assert_true(count <= TSDB_ARRAY_LEN(s));
     for (uint32_t i = 0; i < count; i++) {
-        s[i] = hx_float(first + i, h->clock.wall_ms, value_of(first + i, h->clock.wall_ms));
+        s[i] = hx_float(first + i, h->clock.wall_ms, hx_value_of(first + i, h->clock.wall_ms));
     }
     assert_ok(hx_put(h, s, count, TSDB_DURABILITY_STRICT, NULL));
 }
@@ -85,12 +99,18 @@ static void live(struct mixer *x, uint32_t moment, bool restart)
     tsdb_clock_sim_advance(&h->clock, RANGE);
     put_series(h, 0, SERIES);
     assert_ok_err(tsdb_flush(h->db, &err), &err);
+    assert_true(hx_delete(h, first + 1) > 0);
     tsdb_clock_sim_advance(&h->clock, RANGE);
     put_series(h, first, SERIES);
     assert_ok_err(tsdb_checkpoint(h->db, &err), &err);
     tsdb_clock_sim_advance(&h->clock, RANGE);
     put_series(h, first + SERIES, SERIES);
     hx_seal_all(h);
+    struct tsdb_metadata m = {.metric = {(const uint8_t *)"m1", 2}, .type = TSDB_METRIC_GAUGE};
+    m.type = moment == 0 ? TSDB_METRIC_COUNTER : TSDB_METRIC_GAUGE;
+    assert_ok(tsdb_metadata_put(h->db, &m));
+    tsdb_clock_sim_advance(&h->clock, RANGE);
+    tsdb_metadata_step(h->db, h->clock.mono_ns);
     if (restart) {
         hx_die(h, false);
         assert_ok_err(hx_open(h, &err), &err);
@@ -121,10 +141,16 @@ static void open_mixture(struct mixer *x, struct hx *h, uint32_t all)
     }
 }
 
+/* All moments, or the first and the last. */
+static uint32_t choices(uint32_t kind, bool restart)
+{
+    return restart || kinds[kind].ends ? 2 : MOMENTS;
+}
+
 static void run(struct mixer *x, bool restart)
 {
     struct hx *h = &x->s.h;
-    uint32_t choice[DIRS], all = 0;
+    uint32_t choice[KINDS], all = 0;
     scene_begin(&x->s, 5);
     h->options.block_range_ms = RANGE;
     assert_ok(hx_open(h, NULL));
@@ -134,17 +160,18 @@ static void run(struct mixer *x, bool restart)
     }
     all = hx_count(h);
     uint32_t combinations = 1;
-    uint32_t step = restart ? 2 : 1; /* the first and the last moment, or all */
-    uint32_t some = (MOMENTS - 1) / step + 1;
-    for (uint32_t i = 0; i < DIRS; i++) {
-        combinations *= some;
+    for (uint32_t i = 0; i < KINDS; i++) {
+        combinations *= choices(i, restart);
     }
     for (uint32_t c = 0; c < combinations && !x->s.m.failure[0]; c++) {
-        char text[64] = "";
+        char text[160] = "";
         uint32_t rest = c;
-        for (uint32_t i = 0; i < DIRS; i++, rest /= some) {
-            choice[i] = rest % some * step;
-            snprintf(text + strlen(text), sizeof text - strlen(text), " %s %u", dirs[i], choice[i]);
+        for (uint32_t i = 0; i < KINDS; i++) {
+            uint32_t some = choices(i, restart);
+            choice[i] = rest % some * ((MOMENTS - 1) / (some - 1));
+            rest /= some;
+            snprintf(text + strlen(text), sizeof text - strlen(text), " %s%s %u", kinds[i].begin,
+                     kinds[i].end, choice[i]);
         }
         mix(x, choice, &x->mixed);
         open_mixture(x, &x->mixed, all);

@@ -107,15 +107,6 @@ static void put_metadata(struct hx *h)
     tsdb_metadata_step(h->db, h->clock.mono_ns);
 }
 
-static void delete_one(struct hx *h)
-{
-    struct tsdb_matcher m = {TSDB_MATCH_EQ, "i", "3", 1, 1};
-    struct tsdb_selector selector = {&m, 1};
-    struct tsdb_delete_info info;
-    assert_ok(tsdb_delete_series(h->db, &selector, 1, TSDB_TIME_ALL, &info, NULL));
-    assert_int_equal(info.samples, IN_BLOCKS);
-}
-
 static void keep_files(const struct tsdb_fs *fs)
 {
     struct tree *t = tree_read(fs);
@@ -140,7 +131,7 @@ static void write_golden(struct mx *m)
     assert_ok(hx_open(h, NULL));
     put_rounds(m, 0, IN_BLOCKS);
     assert_ok(tsdb_flush(h->db, NULL));
-    delete_one(h);
+    assert_int_equal(hx_delete(h, DELETED), IN_BLOCKS);
     put_metadata(h);
     put_rounds(m, IN_BLOCKS, IN_HEAD);
     hx_seal_all(h);

@@ -166,6 +166,23 @@ void hx_settle(struct hx *h)
     }
 }
 
+double hx_value_of(uint32_t series, int64_t t_ms)
+{
+    return (double)series * 1e6 + (double)(t_ms - HX_WALL_MS) / 1000;
+}
+
+uint64_t hx_delete(struct hx *h, uint32_t series)
+{
+    char text[16];
+    snprintf(text, sizeof text, "%u", (unsigned)series);
+    struct tsdb_matcher m = {TSDB_MATCH_EQ, "i", text, 1, (uint32_t)strlen(text)};
+    struct tsdb_selector selector = {&m, 1};
+    struct tsdb_delete_info info;
+    enum tsdb_status status = tsdb_delete_series(h->db, &selector, 1, TSDB_TIME_ALL, &info, NULL);
+    TSDB_ASSERT(status == TSDB_OK);
+    return info.samples;
+}
+
 void hx_seal_all(struct hx *h)
 {
     for (uint32_t i = 0; i < h->options.owner_count; i++) {

@@ -79,6 +79,10 @@ void hx_learn(struct hx *h, const struct hx_write *x);
 void hx_forget(struct hx *h, const struct hx_write *x);
 /* Every actor until nothing is left to do. */
 void hx_settle(struct hx *h);
+/* A value that says which series and time (a whole second) it belongs to. */
+double hx_value_of(uint32_t series, int64_t t_ms);
+/* All samples of the series are deleted. Returns how many there were; it must work. */
+uint64_t hx_delete(struct hx *h, uint32_t series);
 /* What the head holds is sealed, to the last open chunk, and in head files. */
 void hx_seal_all(struct hx *h);
 /* Write and wait; once more by labels when a series has left memory. The status of submit, else of the

@@ -117,15 +117,6 @@ static void put_some(struct hx *h, uint32_t first)
     assert_ok(hx_put(h, s, TSDB_ARRAY_LEN(s), TSDB_DURABILITY_STRICT, NULL));
 }
 
-static void delete_one(struct hx *h)
-{
-    struct tsdb_matcher m = {TSDB_MATCH_EQ, "i", "3", 1, 1};
-    struct tsdb_selector selector = {&m, 1};
-    struct tsdb_delete_info info;
-    assert_ok(tsdb_delete_series(h->db, &selector, 1, TSDB_TIME_ALL, &info, NULL));
-    assert_int_equal(info.samples, 1);
-}
-
 /* All kinds of files, and things that an open would set right: left-overs, a torn end of series.log,
  * a damaged block, references that do not fit, head files that nothing refers to. */
 static void make_directory(struct scene *s)
@@ -139,7 +130,7 @@ static void make_directory(struct scene *s)
         assert_ok_err(tsdb_flush(h->db, &err), &err);
         tsdb_clock_sim_advance(&h->clock, RANGE);
     }
-    delete_one(h);
+    assert_int_equal(hx_delete(h, 3), 1);
     put_some(h, 40);
     hx_seal_all(h);
     assert_ok_err(tsdb_checkpoint(h->db, &err), &err);
