@@ -5,6 +5,7 @@
 #include "tests/support/golden.h"
 #include "tests/support/test.h"
 
+#include "model/version.h"
 #include "tests/support/tsdb/scene.h"
 #include "tests/support/tsdb/tree.h"
 #include "tsdb/engine/db_private.h"
@@ -273,7 +274,37 @@ static void tsdb_open__directory_of_version_1__refused_and_untouched(void **stat
     }
 }
 
+static void formats__page__numbers_of_this_version(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *file, *page;
+        int version;
+    } formats[] = {
+        {"`VERSION`, and the directory as a whole", "data-directory.md", TSDB_FORMAT_DATA_DIR},
+        {"`wal/NNNNNNNN`", "wal.md", TSDB_FORMAT_WAL},
+        {"`wal/POSITION`", "wal.md", TSDB_FORMAT_WAL_POSITION},
+        {"`series.log`, `series.log.next`", "series-log.md", TSDB_FORMAT_SERIES_LOG},
+        {"`checkpoint/NNNNNNNN`", "checkpoint.md", TSDB_FORMAT_CHECKPOINT},
+        {"`head/NNNNNNNN`", "head-chunks.md", TSDB_FORMAT_HEAD_CHUNKS},
+        {"`metadata`", "metadata.md", TSDB_FORMAT_METADATA},
+        {"`blocks/<ULID>/meta.json`, `chunks`", "block.md", TSDB_FORMAT_BLOCK},
+        {"`blocks/<ULID>/index`", "index.md", TSDB_FORMAT_INDEX},
+        {"`blocks/<ULID>/tombstones`", "tombstones.md", TSDB_FORMAT_TOMBSTONES},
+        {"`snapshots/<name>/MANIFEST`", "snapshot.md", TSDB_FORMAT_SNAPSHOT}};
+    char table[2048];
+    size_t n = (size_t)snprintf(table, sizeof table, "| file | version | page |\n|---|--:|---|\n");
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(formats); i++) {
+        n +=
+            (size_t)snprintf(table + n, sizeof table - n, "| %s | %d | [%s](%s) |\n",
+                             formats[i].file, formats[i].version, formats[i].page, formats[i].page);
+    }
+    assert_true(n < sizeof table);
+    golden_check_text("docs/format/README.md", table);
+}
+
 static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(formats__page__numbers_of_this_version),
     cmocka_unit_test_setup_teardown(tsdb_open__directory_of_version_2__all_samples_and_goes_on,
                                     scene_setup, scene_teardown),
     cmocka_unit_test_setup_teardown(tsdb_open__directory_of_version_1__refused_and_untouched,

@@ -151,6 +151,16 @@ void golden_check_page(const char *path, const char *page, const char *fence, un
     compare(page, path, (const uint8_t *)block, len);
 }
 
+void golden_check_text(const char *page, const char *text)
+{
+    static char all[PAGE_BYTES_MAX];
+    all[file_read(page, all, sizeof all - 1)] = 0;
+    if (!strstr(all, text)) {
+        fprintf(stderr, "%s", text);
+        fail_msg("%s does not have the text above", page);
+    }
+}
+
 void golden_copy_in(const char *path, const struct tsdb_fs *fs, const char *to)
 {
     static uint8_t data[GOLDEN_BYTES_MAX];

@@ -26,6 +26,9 @@ void golden_check(const char *path, const void *got, size_t len);
  * every other block is taken as it is. */
 void golden_check_page(const char *path, const char *page, const char *fence, unsigned nth);
 
+/* The page must have the text, to the letter; if not, the text is printed. */
+void golden_check_text(const char *page, const char *text);
+
 /* A copy of the golden file as `to` on fs, whose folders are made if need be. */
 void golden_copy_in(const char *path, const struct tsdb_fs *fs, const char *to);
 
