@@ -292,6 +292,7 @@ static enum tsdb_status plan_kept(const struct question *q, const struct cache_p
 static enum tsdb_status answer_kept(struct question *q, const struct cache_part *part)
 {
     struct query_result none = {0};
+    TSDB_ASSERT(part->entry && part->count == q->steps);
     enum tsdb_status status = cache_notes(part->entry, q->arena, &none);
     if (status == TSDB_OK && q->params->explain) {
         status = plan_kept(q, part, &none);
