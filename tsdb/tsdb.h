@@ -274,11 +274,12 @@ enum tsdb_status tsdb_exemplars(struct tsdb_querier *q, const struct tsdb_select
 struct tsdb_stamp {
     bool valid;                        /* the database could be read then */
     uint64_t view, lost, drops;        /* of blocks; chunks given up; retention of the head */
-    uint64_t written[TSDB_OWNERS_MAX]; /* batches, by owner */
+    uint64_t written[TSDB_OWNERS_MAX], late[TSDB_OWNERS_MAX]; /* batches, by owner */
 };
 void tsdb_stamp_take(const struct tsdb *db, struct tsdb_stamp *out);
 /* The times at which a select that begins now sees the samples that one saw which began when the stamp
- * was taken, or later; min_ms > max_ms: nothing is known. Of writes under way either may be seen, as by
+ * was taken, or later; min_ms > max_ms: none that is known. Where both what is early and what is new has changed,
+ * it is what lies between. Of writes under way either may be seen, as by
  * any select. Blocks that only took over what the head had change nothing. */
 struct tsdb_time_range tsdb_unchanged_since(const struct tsdb *db, const struct tsdb_stamp *stamp);
 

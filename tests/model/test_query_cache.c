@@ -6,6 +6,7 @@
 #include "query/cache/cache.h"
 #include "query/crew.h"
 #include "tests/support/tsdb/harness.h"
+#include "tsdb/engine/tsdb_private.h"
 
 #include <string.h>
 
@@ -184,8 +185,9 @@ static void put_late(struct life *l)
 {
     uint8_t raws[4][RAW_MAX + 1];
     struct hx_sample samples[4];
+    int64_t from_ms = 1 + (int64_t)below(l, 140000);
     for (uint32_t i = 0; i < 4; i++) {
-        int64_t t_ms = l->h.clock.wall_ms - (int64_t)below(l, 600000);
+        int64_t t_ms = l->h.clock.wall_ms - from_ms - (int64_t)below(l, 10000);
         samples[i] = random_sample(l, i * 16 + (uint32_t)below(l, 15), t_ms, raws[i]);
     }
     assert_ok(hx_put(&l->h, samples, 4, TSDB_DURABILITY_BUFFERED, NULL));
@@ -216,6 +218,14 @@ static void cache_begin(struct life *l)
     assert_ok(query_cache_create(&o, &l->cache, NULL));
 }
 
+/* So late is what the lives write late, too. */
+static void late_is_soon(struct life *l)
+{
+    for (uint32_t i = 0; i < l->h.db->owner_count; i++) {
+        l->h.db->owners[i].late_ms = 40000;
+    }
+}
+
 static void reopen(struct life *l, bool clean)
 {
     struct tsdb_error err = {0};
@@ -226,6 +236,7 @@ static void reopen(struct life *l, bool clean)
         hx_die(&l->h, false);
     }
     assert_ok_err(hx_open(&l->h, &err), &err);
+    late_is_soon(l);
     cache_begin(l);
 }
 
@@ -290,6 +301,8 @@ static void turn(struct life *l)
         break;
     case 8:
     case 9:
+    case 13:
+    case 14:
         put_late(l);
         break;
     case 10:
@@ -479,6 +492,7 @@ static void life_begin(struct life *l, uint64_t seed)
     l->h.options.retention_ms = RETENTION;
     l->h.options.series_idle_ms = 30000;
     assert_ok_err(hx_open(&l->h, &err), &err);
+    late_is_soon(l);
     for (uint32_t i = 0; i < CREWS; i++) {
         assert_ok_err(query_crew_create(threads[i], &l->crews[i], &err), &err);
     }

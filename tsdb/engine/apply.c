@@ -260,6 +260,7 @@ static TSDB_NOINLINE void entry_apply_slow(struct apply *a, uint32_t i)
     case HEAD_APPENDED_OUT_OF_ORDER:
         a->changed = true;
         a->least_ms = TSDB_MIN(a->least_ms, e->t_ms);
+        a->greatest_ms = TSDB_MAX(a->greatest_ms, e->t_ms);
         if (a->log) {
             log_sample(a, e, s, start_ms);
         }
@@ -325,6 +326,7 @@ static void run_samples(struct apply *a, uint32_t begin, uint32_t end)
     if (fast > 0) {
         a->changed = true;
         a->least_ms = TSDB_MIN(a->least_ms, min_ms);
+        a->greatest_ms = TSDB_MAX(a->greatest_ms, max_ms);
         a->result->samples_written += fast;
         head_count(&a->front->counters.samples, fast);
         head_count_times(&a->front->counters, min_ms, max_ms);
@@ -432,6 +434,21 @@ static void group_for_duplicates(struct apply *a)
     }
 }
 
+/* Before anybody is told that they are written: who keeps results asks for it then. */
+static void note_written(struct apply *a)
+{
+    struct owner *o = a->owner;
+    if (a->least_ms == INT64_MAX) {
+        return; /* no sample was */
+    }
+    TSDB_ASSERT(a->least_ms <= a->greatest_ms);
+    if (a->greatest_ms < a->max_ms - future_ms_max - o->late_ms) {
+        written_note(&o->written_late, -TSDB_MAX(a->greatest_ms, -INT64_MAX));
+    } else {
+        written_note(&o->written, a->least_ms);
+    }
+}
+
 /* Runs of entries and of exemplars, both sorted by partition, side by side. After a failure the
  * rest of the batch is left out. */
 static void batch_runs(struct apply *a)
@@ -459,10 +476,7 @@ static void batch_runs(struct apply *a)
         i = i_end;
         x = x_end;
     }
-    if (a->least_ms < INT64_MAX) {
-        /* Before anybody is told that they are written: who keeps results asks for it then. */
-        written_note(&a->owner->written, a->least_ms);
-    }
+    note_written(a);
     if (a->partition) {
         group_for_duplicates(a);
     }
@@ -483,6 +497,7 @@ void apply_init(struct apply *a, struct owner *o, struct tsdb_batch *b)
     a->log = b->durability > TSDB_DURABILITY_MEMORY;
     a->log_duplicates = a->log && o->options->durability == TSDB_DURABILITY_MEMORY;
     a->least_ms = INT64_MAX;
+    a->greatest_ms = INT64_MIN;
     int64_t now_ms = tsdb_clock_wall_ms(&o->clock);
     a->max_ms = now_ms + future_ms_max;
     a->min_ms = o->options->retention_ms > 0 ? now_ms - o->options->retention_ms : INT64_MIN;

@@ -24,8 +24,8 @@ struct apply {
     bool duplicates;     /* the batch had exact duplicates */
     bool memory_full;    /* no new series */
     enum tsdb_status failure;
-    int64_t min_ms, max_ms; /* bounds for samples */
-    int64_t least_ms;       /* of the samples appended; INT64_MAX: none */
+    int64_t min_ms, max_ms;        /* bounds for samples */
+    int64_t least_ms, greatest_ms; /* of the samples appended; INT64_MAX, INT64_MIN: none */
     struct wal_encoder encoder;
 };
 

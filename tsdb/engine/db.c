@@ -98,6 +98,7 @@ static enum tsdb_status owners_create(struct tsdb *db)
     db->owner_count = n;
     for (uint32_t i = 0; i < n; i++) {
         struct owner *o = &db->owners[i];
+        o->late_ms = WRITTEN_LATE_MS;
         o->index = i;
         o->aliases = db->aliases;
         o->partitions = db->partitions;

@@ -62,7 +62,10 @@ struct owner {
     struct tsdb_clock clock;
     _Atomic(uint64_t) *series_total; /* over all partitions, for series_max */
     struct series_limits *limits;    /* NULL: none but series_max */
-    struct written written;          /* the owner notes, others ask */
+    /* The owner notes, others ask: the least time of each batch; of those that are late as a whole the
+     * greatest, negated, so that what is filled in of last year says nothing of today. */
+    struct written written, written_late;
+    int64_t late_ms; /* a batch is, that ends so long ago */
     void *backlog[64];
     uint32_t backlog_begin, backlog_count;
     _Atomic(struct head_raw_chunk *) mailbox; /* chunks that are in files now: from the sealer */

@@ -28,6 +28,28 @@ void tsdb_stamp_take(const struct tsdb *db, struct tsdb_stamp *out)
     out->drops = atomic_load_explicit(&db->life->drops, memory_order_acquire);
     for (uint32_t i = 0; i < db->owner_count; i++) {
         out->written[i] = written_number(&db->owners[i].written);
+        out->late[i] = written_number(&db->owners[i].written_late);
+    }
+}
+
+/* Narrow the range to what the batches since leave. */
+static void cut_written(const struct tsdb *db, const struct tsdb_stamp *stamp,
+                        struct tsdb_time_range *r)
+{
+    for (uint32_t i = 0; i < db->owner_count; i++) {
+        const struct owner *o = &db->owners[i];
+        int64_t least_ms = written_least_since(&o->written, stamp->written[i]);
+        int64_t late_ms = written_least_since(&o->written_late, stamp->late[i]);
+        if (least_ms == INT64_MIN || late_ms == INT64_MIN) {
+            *r = (struct tsdb_time_range){INT64_MAX, INT64_MIN};
+            return;
+        }
+        if (least_ms < INT64_MAX) {
+            r->max_ms = TSDB_MIN(r->max_ms, least_ms - 1);
+        }
+        if (late_ms < INT64_MAX) {
+            r->min_ms = TSDB_MAX(r->min_ms, -late_ms + 1);
+        }
     }
 }
 
@@ -38,18 +60,10 @@ struct tsdb_time_range tsdb_unchanged_since(const struct tsdb *db, const struct 
         stamp->view != atomic_load_explicit(&db->blocks.changed_view, memory_order_acquire)) {
         return r;
     }
-    int64_t least_ms = INT64_MAX;
-    for (uint32_t i = 0; i < db->owner_count; i++) {
-        int64_t since_ms = written_least_since(&db->owners[i].written, stamp->written[i]);
-        least_ms = TSDB_MIN(least_ms, since_ms);
-    }
-    if (least_ms == INT64_MIN) {
-        return r;
-    }
-    r.min_ms = INT64_MIN;
+    r = (struct tsdb_time_range){INT64_MIN, INT64_MAX};
     if (stamp->drops != atomic_load_explicit(&db->life->drops, memory_order_acquire)) {
         r.min_ms = atomic_load_explicit(&db->life->dropped_ms, memory_order_acquire);
     }
-    r.max_ms = least_ms == INT64_MAX ? INT64_MAX : least_ms - 1;
+    cut_written(db, stamp, &r);
     return r;
 }

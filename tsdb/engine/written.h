@@ -19,7 +19,8 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-#define WRITTEN_MARKS 128u
+#define WRITTEN_MARKS   128u
+#define WRITTEN_LATE_MS INT64_C(3600000)
 
 struct written_mark {
     _Atomic(uint64_t) number;
