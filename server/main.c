@@ -227,6 +227,11 @@ static enum tsdb_status start_workers(struct server *s, uint32_t decoders, struc
     if (status == TSDB_OK && reads.threads > 0) {
         status = workers_create(&reads, &s->readers, err);
     }
+    const struct workers_options answers = {
+        .name = "sender", .threads = decoders, .queue_max = o->connections_max + 64};
+    if (status == TSDB_OK) {
+        status = workers_create(&answers, &s->senders, err);
+    }
     return status == TSDB_OK ? workers_create(&writes, &s->decoders, err) : status;
 }
 

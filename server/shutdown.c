@@ -76,6 +76,7 @@ static enum tsdb_status free_all(struct server *s, struct watch *w,
     active_deinit(&s->active);
     asked_deinit(&s->asked);
     workers_destroy(s->decoders);
+    workers_destroy(s->senders);
     ingest_destroy(s->ingest);
     watch_stage(w, "storage: sync and checkpoint");
     enum tsdb_status status = tsdb_close(s->db, err);

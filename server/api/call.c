@@ -79,6 +79,7 @@ static bool fail_for_memory(struct call *c)
 {
     const struct tsdb_account *a = &c->request.account;
     if (atomic_load(&a->refusals_above) > 0) {
+        c->out_of_room = true;
         call_busy(c);
     } else if (atomic_load(&a->refusals) > 0) {
         call_error(c, ENVELOPE_EXECUTION, "query needs more memory than it may use (%s)",
@@ -131,6 +132,21 @@ void call_arm(struct call *c)
     tsdb_buf_init(&c->packed, TSDB_MEM_QUERY, 0);
     c->status = 200;
     c->armed = true;
+}
+
+void call_rearm(struct call *c)
+{
+    TSDB_ASSERT(!c->more && c->charged_bytes == 0);
+    tsdb_arena_deinit(&c->arena);
+    tsdb_buf_clear(&c->out);
+    c->params = (struct params){0};
+    c->parsed = false;
+    c->out_of_room = false;
+    c->retry_after = NULL;
+    c->request.regex_size = 0;
+    atomic_store(&c->request.account.refusals, 0);
+    atomic_store(&c->request.account.refusals_above, 0);
+    budget_freed(&c->server->budget);
 }
 
 /* Nothing more is made of the answer: what that took goes back, in the worker where it can. */

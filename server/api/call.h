@@ -4,7 +4,7 @@
  *   on_body        form bytes, or a write's body straight into ingest/
  *   on_complete    run the handler here, or queue it for a query worker (ROUTE_WORKER)
  *   handler        fills call->out, status, headers; call_send answers
- *   on_more        of an answer in pieces (call_stream) one was sent: a worker makes the next
+ *   on_more        of an answer in pieces (call_stream) one was sent: a sender makes the next
  *
  * Threads: a call belongs to the daemon's thread until on_complete handed it over, then to the
  * worker (or to ingest/, whose done callback only wakes) until http_reply, then to the daemon
@@ -74,7 +74,8 @@ struct call {
     bool shaped; /* estimate.h: they were when it was queued */
     uint64_t shape;
     struct budget_share share;
-    bool shared;                        /* it is one that runs */
+    bool shared;      /* it is one that runs */
+    bool out_of_room; /* it failed because all queries together hold what they may */
     struct query_options query_options; /* as they were when it was parsed: reload changes them */
     /* the answer */
     struct tsdb_buf out;
@@ -124,7 +125,7 @@ void call_success(struct call *c);
  * if there is nothing to do, is called once, when all of it was made or nobody wants it any more. Workers
  * only. */
 void call_stream(struct call *c, call_more_fn *more, void (*close)(struct call *c), void *rest);
-/* In a worker, after on_more. The call may be gone when this returns. */
+/* In a sender, after on_more. The call may be gone when this returns. */
 void call_go_on(struct call *c);
 /* Send what the handler made. The call may be gone when this returns. */
 void call_send(struct call *c);
@@ -132,6 +133,8 @@ void call_send(struct call *c);
 /* ---- life; routes.c only ---- */
 /* Everything that is not a write: memory, deadline, an empty answer. begin_ns is set. */
 void call_arm(struct call *c);
+/* What the handler took goes back, its answer too, and the parameters are to be parsed again. */
+void call_rearm(struct call *c);
 void call_disarm(struct call *c);
 
 #endif

@@ -120,6 +120,8 @@ void estimate_end(struct call *c, int64_t spent_ns)
     }
     if (c->shaped) {
         costs_note(&s->costs, c->shape, spent_ns);
-        costs_note_bytes(&s->costs, c->shape, atomic_load(&c->request.account.peak_bytes));
+        /* Who got no more needs more; how much shows the next time. */
+        uint64_t peak = atomic_load(&c->request.account.peak_bytes);
+        costs_note_bytes(&s->costs, c->shape, c->out_of_room ? 2 * peak : peak);
     }
 }

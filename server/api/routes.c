@@ -478,20 +478,43 @@ static void run_call(struct call *c)
     }
 }
 
-static void worker_run(struct work *w)
+/* How often a query that met the limit of all begins anew, each time with a larger share, for which it waits. */
+#define RUNS_MAX 4
+
+static bool runs_again(const struct call *c, int runs)
 {
-    struct call *c = (struct call *)(void *)((char *)w - offsetof(struct call, work));
-    enum tsdb_status status = tsdb_request_check(&c->request);
-    if (status == TSDB_OK) {
-        status = estimate_begin(c);
-    }
-    if (status == TSDB_OK) {
+    return c->out_of_room && c->shaped && !(c->route->flags & ROUTE_CHANGES) && runs < RUNS_MAX;
+}
+
+/* OK: there is an answer, of whatever kind. */
+static enum tsdb_status run_in_budget(struct call *c)
+{
+    for (int runs = 1;; runs++) {
+        enum tsdb_status status = tsdb_request_check(&c->request);
+        if (status == TSDB_OK) {
+            status = estimate_begin(c);
+        }
+        if (status != TSDB_OK) {
+            return status;
+        }
         int64_t begin_ns = tsdb_clock_thread_cpu_ns();
         run_call(c);
         estimate_end(c, tsdb_clock_thread_cpu_ns() - begin_ns);
-    } else if (status == TSDB_BUSY) {
+        if (!runs_again(c, runs)) {
+            return TSDB_OK;
+        }
+        call_rearm(c);
+        c->work.kind = TSDB_MAX(c->work.kind, WORK_UNKNOWN); /* not as cheap as it was */
+    }
+}
+
+static void worker_run(struct work *w)
+{
+    struct call *c = (struct call *)(void *)((char *)w - offsetof(struct call, work));
+    enum tsdb_status status = run_in_budget(c);
+    if (status == TSDB_BUSY) {
         call_busy(c);
-    } else {
+    } else if (status != TSDB_OK) {
         call_error(c, envelope_error_of(status), "%s",
                    status == TSDB_TIMEOUT ? TIMEOUT_IN_QUEUE : CANCELLED_IN_QUEUE);
     }
@@ -558,8 +581,8 @@ static void on_wake(void *arg, struct http_exchange *x)
     api_write_wake(http_user(x));
 }
 
-/* A piece was sent: the next one is made in a worker. */
-static void worker_go_on(struct work *w)
+/* A piece was sent: the next one is made in a sender. */
+static void sender_run(struct work *w)
 {
     call_go_on((struct call *)(void *)((char *)w - offsetof(struct call, work)));
 }
@@ -568,8 +591,9 @@ static void on_more(void *arg, struct http_exchange *x)
 {
     struct server *s = arg;
     struct call *c = http_user(x);
-    c->work.run = worker_go_on;
-    workers_resume(s->workers, &c->work);
+    c->work.run = sender_run;
+    bool taken = workers_submit(s->senders, &c->work);
+    TSDB_ASSERT(taken); /* there is room for one of every connection */
 }
 
 static void on_answer(void *arg, struct http_exchange *x)

@@ -7,7 +7,7 @@
 
 void budget_init(struct budget *b, uint64_t bytes)
 {
-    *b = (struct budget){0};
+    *b = (struct budget){.wait_ns = BUDGET_WAIT_NS};
     tsdb_account_init(&b->total, bytes, NULL);
     tsdb_account_init(&b->costly, bytes - bytes / 8, &b->total);
     tsdb_mutex_init(&b->lock, TSDB_RANK_SERVER_BUDGET, "query-budget");
@@ -61,7 +61,7 @@ static bool fits(const struct budget *b, const struct budget_share *s) TSDB_REQU
 static enum tsdb_status wait_turn(struct budget *b, const struct budget_share *share,
                                   const struct tsdb_request *request) TSDB_REQUIRES(b->lock)
 {
-    int64_t until_ns = tsdb_clock_mono_ns(request->clock) + BUDGET_WAIT_NS;
+    int64_t until_ns = tsdb_clock_mono_ns(request->clock) + b->wait_ns;
     while (b->waiting.first != share || !fits(b, share)) {
         enum tsdb_status status = tsdb_request_check(request);
         if (status != TSDB_OK) {

@@ -32,6 +32,7 @@ struct budget_list {
 struct budget {
     struct tsdb_account total;  /* limit 0: none */
     struct tsdb_account costly; /* its parent is total */
+    int64_t wait_ns;            /* BUDGET_WAIT_NS; tests have less time */
     struct tsdb_mutex lock;     /* rank SERVER_BUDGET */
     struct tsdb_cond changed;
     struct budget_list running TSDB_GUARDED;

@@ -40,6 +40,8 @@ struct server {
     struct asked asked;        /* metrics that queries asked for */
     struct costs costs;        /* what queries took */
     struct workers *decoders;  /* large write requests */
+    struct workers *
+        senders; /* answers in pieces: those that wait for memory do not hold up what gives some back */
     struct door *door;
     struct http_server *http;
     char prefix[256];              /* of all paths: "" or "/..." without a slash at its end */

@@ -202,23 +202,6 @@ bool workers_submit(struct workers *w, struct work *item)
     return taken;
 }
 
-void workers_resume(struct workers *w, struct work *item)
-{
-    tsdb_mutex_lock(&w->lock);
-    TSDB_ASSERT(!w->stopping);
-    struct lane *lane = &w->lanes[item->kind];
-    struct work **at = &lane->head;
-    while (*at && (*at)->number < item->number) { /* others that go on */
-        at = &(*at)->next;
-    }
-    item->next = *at;
-    *at = item;
-    lane->tail = item->next ? lane->tail : item;
-    lane->stats.waiting++;
-    tsdb_mutex_unlock(&w->lock);
-    tsdb_cond_signal(&w->ready);
-}
-
 void workers_stats_read(struct workers *w, struct workers_stats *out)
 {
     *out = (struct workers_stats){.threads = w->thread_cap};

@@ -32,7 +32,7 @@ struct workers;
 struct work {
     void (*run)(struct work *w); /* in a worker thread; afterwards the item is the caller's again */
     enum work_kind kind;
-    /* the queue's while it waits; number, until it is submitted again */
+    /* the queue's while it waits */
     struct work *next;
     uint64_t number;
 };
@@ -50,9 +50,6 @@ enum tsdb_status workers_create(const struct workers_options *options, struct wo
 void workers_destroy(struct workers *w);
 /* False when the queue is full: the item was not taken. */
 bool workers_submit(struct workers *w, struct work *item) TSDB_WUR;
-
-/* An item that has run goes on: it comes before all of its kind that wait, and is never refused. */
-void workers_resume(struct workers *w, struct work *item);
 
 struct workers_stats {
     uint64_t submitted, refused;

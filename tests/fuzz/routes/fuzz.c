@@ -183,11 +183,6 @@ bool workers_submit(struct workers *w, struct work *item)
     return true;
 }
 
-void workers_resume(struct workers *w, struct work *item)
-{
-    (void)w;
-    item->run(item);
-}
 
 void workers_stats_read(struct workers *w, struct workers_stats *out)
 {

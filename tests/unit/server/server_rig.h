@@ -94,9 +94,11 @@ static inline void open_http(uint32_t workers, uint32_t queue_max)
     const struct workers_options queries = {"test-worker", workers,
                                             server.options.query_cheap_slots, queue_max};
     const struct workers_options reads = {"test-reader", 2, 0, queue_max};
+    const struct workers_options answers = {"test-sender", 2, 0, 64};
     const struct workers_options writes = {"test-decoder", 2, 0, 8};
     assert_ok_err(workers_create(&queries, &server.workers, &err), &err);
     assert_ok_err(workers_create(&reads, &server.readers, &err), &err);
+    assert_ok_err(workers_create(&answers, &server.senders, &err), &err);
     assert_ok_err(workers_create(&writes, &server.decoders, &err), &err);
     assert_ok_err(http_start(&o, &handlers, &server.http, &err), &err);
     port = http_port(server.http);
@@ -147,6 +149,7 @@ static inline int teardown(void **state) TSDB_NO_TSA
     workers_destroy(server.workers);
     workers_destroy(server.readers);
     workers_destroy(server.decoders);
+    workers_destroy(server.senders);
     query_crew_destroy(server.query_options.crew);
     query_cache_destroy(server.query_cache);
     assert_int_equal(atomic_load(&server.budget.total.used_bytes),

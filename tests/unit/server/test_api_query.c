@@ -504,6 +504,16 @@ static void *one_long_query(void *arg)
     "/api/v1/query_range?query=%7Bjob%3D%22j%22%7D&start=1700000000&end=1700011000&step=1"         \
     "&lookback_delta=4h"
 
+static void *many_points(void *arg)
+{
+    int *status = arg;
+    struct http_answer a;
+    http_client_once(port, "GET", MANY_POINTS, NULL, NULL, 0, &a);
+    *status = a.status;
+    http_answer_free(&a);
+    return NULL;
+}
+
 static void query__all_together_hold_what_they_may__is_503_and_the_cheap_go_on(void **state)
 {
     (void)state;
@@ -531,12 +541,21 @@ static void query__all_together_hold_what_they_may__is_503_and_the_cheap_go_on(v
     tsdb_account_release(costly, (9u << 19) - (64u << 10));
     pthread_join(thread, NULL);
     assert_int_equal(status, 200);
+    server.budget.wait_ns = 100000000; /* it asks for more, in vain */
     http_client_once(port, "GET", MANY_POINTS, NULL, NULL, 0, &a);
     assert_int_equal(a.status, 503);
     assert_non_null(strstr(a.body, "--query.total-memory"));
     assert_true(http_answer_header(&a, "Retry-After", v, sizeof v));
     http_answer_free(&a);
+    /* With more time it runs again when there is room. */
+    server.budget.wait_ns = BUDGET_WAIT_NS;
+    assert_int_equal(pthread_create(&thread, NULL, many_points, &status), 0);
+    for (int i = 0; i < WAIT_TRIES && atomic_load(&server.budget.waiting_count) == 0; i++) {
+        nap();
+    }
     tsdb_account_release(costly, held);
+    pthread_join(thread, NULL);
+    assert_int_equal(status, 200);
     expect_get(MANY_POINTS, 200, NULL);
     assert_true(atomic_load(&server.budget.waited) >= 1);
 }

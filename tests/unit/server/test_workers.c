@@ -278,46 +278,6 @@ static void workers_create__out_of_memory__leaves_nothing(void **state)
     workers_destroy(NULL);
 }
 
-/* What goes on comes before what waits, in the order of its first turn, and is taken however full the queue is. */
-static void workers_resume__queue_full__goes_on_first(void **state)
-{
-    (void)state;
-    static struct item items[5];
-    _Atomic(uint32_t) gate = 0;
-    _Atomic(uint32_t) started = 0;
-    struct workers *w = NULL;
-    assert_ok(create(1, 0, 1, &w));
-    for (int i = 0; i < 2; i++) {
-        item_init(&items[i], NULL, NULL);
-        while (!workers_submit(w, &items[i].work)) {
-            nap();
-        }
-        wait_for(&items[i].ran, 1);
-    }
-    for (int i = 2; i < 5; i++) {
-        item_init(&items[i], &gate, &started);
-    }
-    assert_true(workers_submit(w, &items[2].work));
-    wait_for(&started, 1);
-    assert_true(workers_submit(w, &items[3].work));
-    assert_false(workers_submit(w, &items[4].work));
-    _Atomic(uint32_t) second = 0; /* holds the two that go on */
-    items[0].gate = &second;
-    items[0].started = &started;
-    items[1].gate = &second;
-    items[1].started = &started;
-    workers_resume(w, &items[1].work);
-    workers_resume(w, &items[0].work);
-    atomic_store(&gate, 1);
-    wait_for(&started, 2);
-    assert_int_equal(atomic_load(&items[1].ran) + atomic_load(&items[3].ran), 1);
-    atomic_store(&second, 1);
-    workers_destroy(w);
-    for (int i = 0; i < 4; i++) {
-        assert_int_equal(atomic_load(&items[i].ran), i < 2 ? 2 : 1);
-    }
-}
-
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(workers__many_items__each_runs_once),
     cmocka_unit_test(workers_submit__queue_full__refuses_and_takes_again_later),
@@ -326,7 +286,6 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(workers_submit__one_thread__all_kinds_in_the_order_they_came),
     cmocka_unit_test(workers_submit__from_many_threads__loses_nothing),
     cmocka_unit_test(workers_create__out_of_memory__leaves_nothing),
-    cmocka_unit_test(workers_resume__queue_full__goes_on_first),
 };
 
 TEST_MAIN(tests)
