@@ -459,7 +459,16 @@ struct wide {
     uint32_t refs[WIDE];
     char ids[WIDE][32];
     uint32_t labels, reads;
+    struct tsdb_request *request; /* is cancelled with so many label sets and reads; NULL: is not */
+    uint32_t cancel_at;
 };
+
+static void wide_turn(const struct wide *w)
+{
+    if (w->request && w->labels + w->reads == w->cancel_at) {
+        tsdb_request_cancel(w->request);
+    }
+}
 
 static enum tsdb_status wide_open(void *ctx, struct tsdb_time_range range, struct tsdb_error *err)
 {
@@ -493,6 +502,7 @@ static enum tsdb_status wide_labels(void *ctx, uint32_t ref, struct tsdb_arena *
     struct tsdb_label *items = TSDB_ARENA_ARRAY(arena, struct tsdb_label, 2);
     (void)err;
     w->labels++;
+    wide_turn(w);
     if (!items) {
         return tsdb_arena_status(arena);
     }
@@ -503,15 +513,18 @@ static enum tsdb_status wide_labels(void *ctx, uint32_t ref, struct tsdb_arena *
 }
 
 /* Every other one has a sample. */
-static enum tsdb_status wide_read(void *ctx, const struct query_read *r, struct tsdb_arena *arena,
-                                  struct tsdb_columns *out, struct tsdb_error *err)
+static enum tsdb_status wide_read(void *ctx, const struct query_read *read,
+                                  struct tsdb_arena *arena, struct tsdb_columns *out,
+                                  struct tsdb_error *err)
 {
     static const int64_t t_ms = 0;
     static const uint64_t bits = 0;
+    struct wide *w = ctx;
     (void)arena;
     (void)err;
-    ((struct wide *)ctx)->reads++;
-    *out = (struct tsdb_columns){.count = r->ref % 2, .t_ms = &t_ms, .bits = &bits};
+    w->reads++;
+    wide_turn(w);
+    *out = (struct tsdb_columns){.count = read->ref % 2, .t_ms = &t_ms, .bits = &bits};
     return TSDB_OK;
 }
 
@@ -564,6 +577,42 @@ static void eval__too_many_series__refused_early(void **state)
     assert_true(w->labels <= WIDE / 2 + 1);
     assert_int_equal(w->reads, 0);
     assert_ok(wide_eval(f, w, whole, "-wide", &r));
+    free(w);
+}
+
+/* Whatever it is at, a query does no more than this after its client is gone: series, of which a millisecond has some
+ * hundreds. */
+#define WORK_AFTER_CANCEL 256u
+
+static void eval__cancelled_anywhere__ends_within_some_series(void **state)
+{
+    struct query_fixture *f = *state;
+    static const char *const queries[] = {"wide",
+                                          "-wide",
+                                          "sum(wide)",
+                                          "count(wide)",
+                                          "sum by (id) (wide)",
+                                          "topk(3, wide)",
+                                          "wide + on(id) wide",
+                                          "rate(wide[1m])",
+                                          "sort(wide)",
+                                          "wide[5m]",
+                                          "label_replace(wide, \"a\", \"b\", \"\", \"\")"};
+    struct wide *w = calloc(1, sizeof *w);
+    struct query_result r;
+    assert_non_null(w);
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(queries); i++) {
+        assert_ok(wide_eval(f, w, 0, queries[i], &r));
+        uint32_t all = w->labels + w->reads;
+        for (uint32_t part = 1; part < 8; part++) {
+            w->request = &f->request;
+            w->cancel_at = all / 8 * part;
+            assert_int_equal(wide_eval(f, w, 0, queries[i], &r), TSDB_CANCELLED);
+            assert_true(w->labels + w->reads <= w->cancel_at + WORK_AFTER_CANCEL);
+            atomic_store(&f->request.cancelled, 0);
+            w->request = NULL;
+        }
+    }
     free(w);
 }
 
@@ -657,5 +706,6 @@ static const struct CMUnitTest tests[] = {
     FIXTURE_TEST(eval__failing_allocation_with_helpers__ends_well_or_is_nomem),
     FIXTURE_TEST(eval__account_limit__is_limit),
     FIXTURE_TEST(eval__too_many_series__refused_early),
+    FIXTURE_TEST(eval__cancelled_anywhere__ends_within_some_series),
 };
 TEST_MAIN(tests)
