@@ -58,6 +58,7 @@ void wal_group_begin(struct wal_encoder *e, enum wal_record_type type, uint32_t 
     e->prev_local = LOCAL_BEFORE_FIRST;
     e->prev_t_ms = e->frame_t_ms = t_ms;
     e->run = NULL;
+    e->labels_len = 0;
 }
 
 void wal_group_end(struct wal_encoder *e)
@@ -107,15 +108,63 @@ static uint8_t *put_time(struct wal_encoder *e, uint8_t *p, int64_t t_ms)
     return p;
 }
 
+/* How many bytes both begin with, of at most `max`. */
+static uint32_t common_begin(const uint8_t *a, const uint8_t *b, uint32_t max)
+{
+    uint32_t n = 0;
+    while (n + sizeof(uint64_t) <= max) {
+        uint64_t differ = tsdb_load_le64(a + n) ^ tsdb_load_le64(b + n);
+        if (differ != 0) {
+            return n + (uint32_t)__builtin_ctzll(differ) / 8;
+        }
+        n += (uint32_t)sizeof(uint64_t);
+    }
+    while (n < max && a[n] == b[n]) {
+        n++;
+    }
+    return n;
+}
+
+/* How many bytes both end with, of at most `max`; the ends are given. */
+static uint32_t common_end(const uint8_t *a, const uint8_t *b, uint32_t max)
+{
+    uint32_t n = 0;
+    while (n + sizeof(uint64_t) <= max) {
+        uint64_t differ =
+            tsdb_load_le64(a - n - sizeof differ) ^ tsdb_load_le64(b - n - sizeof differ);
+        if (differ != 0) {
+            return n + (uint32_t)__builtin_clzll(differ) / 8;
+        }
+        n += (uint32_t)sizeof(uint64_t);
+    }
+    while (n < max && a[-1 - (ptrdiff_t)n] == b[-1 - (ptrdiff_t)n]) {
+        n++;
+    }
+    return n;
+}
+
+/* The labels are written whole behind the room for what stands before them, compared with those of the
+ * series before, and what differs is moved to its place. */
 void wal_encode_series(struct wal_encoder *e, uint32_t local, const struct tsdb_labels *labels)
 {
     size_t bytes = tsdb_labels_encoded_bytes(labels);
-    TSDB_ASSERT(e->group);
+    TSDB_ASSERT(e->group && bytes <= TSDB_LABELS_BYTES_MAX);
     TSDB_ASSERT(encoder_left(e) >= WAL_SERIES_BYTES_OVERHEAD_MAX &&
                 encoder_left(e) - WAL_SERIES_BYTES_OVERHEAD_MAX >= bytes);
+    uint32_t len = (uint32_t)bytes;
+    uint8_t *whole = e->pos + WAL_SERIES_BYTES_OVERHEAD_MAX;
+    (void)tsdb_labels_encode(labels, whole);
+    uint32_t most = TSDB_MIN(len, e->labels_len);
+    uint32_t begin = common_begin(whole, e->labels, most);
+    uint32_t end = common_end(whole + len, e->labels + e->labels_len, most - begin);
+    e->labels_len = len <= sizeof e->labels ? len : 0;
+    memcpy(e->labels, whole, e->labels_len);
     e->pos = put_local(e, e->pos, local);
-    e->pos = tsdb_put_uvarint(e->pos, bytes);
-    e->pos += tsdb_labels_encode(labels, e->pos);
+    e->pos = tsdb_put_uvarint(e->pos, begin);
+    e->pos = tsdb_put_uvarint(e->pos, end);
+    e->pos = tsdb_put_uvarint(e->pos, len - begin - end);
+    memmove(e->pos, whole + begin, len - begin - end);
+    e->pos += len - begin - end;
 }
 
 /* Which series and when, where that does not follow from the sample before. */
@@ -343,18 +392,54 @@ static bool get_bytes(struct wal_decoder *d, struct tsdb_slice *out)
     return true;
 }
 
-bool wal_decode_series(struct wal_decoder *d, uint32_t *out_local, struct tsdb_slice *out_labels)
+static bool get_count(struct wal_decoder *d, size_t max, size_t *out)
 {
-    struct tsdb_slice labels;
-    if (d->pos == d->end) {
+    uint64_t v;
+    const uint8_t *p = tsdb_get_uvarint(d->pos, d->end, &v);
+    if (!p || v > max) {
         return false;
     }
-    if (!get_local(d) || !get_bytes(d, &labels)) {
+    d->pos = p;
+    *out = (size_t)v;
+    return true;
+}
+
+/* The bytes before become those of the next: what both begin and end with stays, and between them
+ * comes `between`. False: no memory. */
+static bool labels_change(struct tsdb_buf *labels, size_t begin, size_t end,
+                          struct tsdb_slice between)
+{
+    size_t len = begin + between.len + end;
+    if (len > labels->len && !tsdb_buf_reserve(labels, len - labels->len)) {
+        return false;
+    }
+    if (end > 0) {
+        memmove(labels->data + len - end, labels->data + labels->len - end, end);
+    }
+    if (between.len > 0) {
+        memcpy(labels->data + begin, between.data, between.len);
+    }
+    labels->len = len;
+    return true;
+}
+
+bool wal_decode_series(struct wal_decoder *d, struct tsdb_buf *labels, uint32_t *out_local)
+{
+    size_t begin;
+    size_t end;
+    struct tsdb_slice between;
+    if (d->pos == d->end || labels->failed) {
+        return false;
+    }
+    labels->len = d->series_begun ? labels->len : 0;
+    if (!get_local(d) || !get_count(d, labels->len, &begin) ||
+        !get_count(d, labels->len - begin, &end) || !get_bytes(d, &between) ||
+        between.len > TSDB_LABELS_BYTES_MAX - begin - end) {
         return decode_fail(d);
     }
+    d->series_begun = true;
     *out_local = d->prev_local;
-    *out_labels = labels;
-    return true;
+    return labels_change(labels, begin, end, between);
 }
 
 static void sample_value(struct wal_sample *s, uint32_t mode, uint64_t packed)

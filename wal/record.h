@@ -41,8 +41,10 @@ enum wal_record_type {
 #define WAL_FRAME_OVERHEAD_MAX                                                                     \
     (WAL_FRAME_HEADER_BYTES + WAL_GROUP_HEAD_MAX + 3 * TSDB_VARINT64_BYTES_MAX + 4)
 /* Float, or histogram without its raw bytes; start timestamp included. */
-#define WAL_SAMPLE_BYTES_MAX            48
-#define WAL_SERIES_BYTES_OVERHEAD_MAX   24
+#define WAL_SAMPLE_BYTES_MAX          48
+#define WAL_SERIES_BYTES_OVERHEAD_MAX 24
+/* Labels of more bytes are written whole, and those behind them. */
+#define WAL_SERIES_SHARED_MAX           2048
 #define WAL_EXEMPLAR_BYTES_OVERHEAD_MAX 32 /* beside the labels' canonical bytes */
 
 /* ---- encoding, into [pos, end) of a batch ---- */
@@ -55,7 +57,9 @@ struct wal_encoder {
     int64_t frame_t_ms;  /* time of the last group in the frame */
     uint32_t prev_local; /* delta state within the group */
     int64_t prev_t_ms;
-    uint8_t *run; /* control byte of the open run of unchanged values, or NULL */
+    uint8_t *run;        /* control byte of the open run of unchanged values, or NULL */
+    uint32_t labels_len; /* of the series before in the group; 0: none, or too long */
+    uint8_t labels[WAL_SERIES_SHARED_MAX];
 };
 void wal_encoder_init(struct wal_encoder *e, uint8_t *begin, uint8_t *end);
 /* Opens a frame if none is open. t_ms: of the first item, ideally; labels have no time, and it is
@@ -100,6 +104,7 @@ struct wal_decoder {
     uint32_t prev_local;
     int64_t prev_t_ms;
     uint32_t run_left; /* samples of a run still to be given */
+    bool series_begun;
     bool failed;
 };
 /* The body of a group with its time. */
@@ -107,8 +112,9 @@ enum tsdb_status wal_decode_head(const uint8_t *body, uint32_t len, int64_t time
                                  struct wal_frame_head *out_head, struct wal_decoder *out,
                                  struct tsdb_error *err) TSDB_WUR;
 /* Each returns true with the next item, false at the end or on malformed bytes (then d->failed). */
-bool wal_decode_series(struct wal_decoder *d, uint32_t *out_local,
-                       struct tsdb_slice *out_labels /* canonical bytes, unchecked */);
+/* labels: in, what the call before left there (before the first series of a body: anything); out, the
+ * labels' canonical bytes, unchecked. labels->failed: no memory. */
+bool wal_decode_series(struct wal_decoder *d, struct tsdb_buf *labels, uint32_t *out_local);
 struct wal_sample {
     uint32_t local;
     enum tsdb_sample_kind kind;

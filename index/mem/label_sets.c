@@ -118,12 +118,19 @@ enum tsdb_status index_set_add(struct index_mem *ix, const uint32_t *pairs, uint
     return status;
 }
 
+/* As __builtin_popcount, which is a call where the instruction may be missing. */
+static inline uint32_t bits_count(uint32_t v)
+{
+    v -= v >> 1 & 0x55555555u;
+    v = (v & 0x33333333u) + (v >> 2 & 0x33333333u);
+    return ((v + (v >> 4)) & 0x0f0f0f0fu) * 0x01010101u >> 24;
+}
+
 /* `own` and `base` merged by their places, the first `cap`. */
 static uint32_t based_read(const uint32_t *base, struct difference d, const uint32_t *own,
                            uint32_t *pairs, uint32_t cap)
 {
-    uint32_t count =
-        base[0] - (uint32_t)__builtin_popcount(d.left_out) + (uint32_t)__builtin_popcount(d.own);
+    uint32_t count = base[0] - bits_count(d.left_out) + bits_count(d.own);
     uint32_t n = TSDB_MIN(count, cap);
     base++;
     for (uint32_t i = 0; i < n; i++) {

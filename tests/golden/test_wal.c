@@ -1,5 +1,5 @@
-/* Format version 3 of the log, held to a file: what is written today, what docs/format/wal.md
- * shows, and what is read today must all be the bytes in tests/golden/wal/v3/. Run from the
+/* Format version 4 of the log, held to a file: what is written today, what docs/format/wal.md
+ * shows, and what is read today must all be the bytes in tests/golden/wal/v4/. Run from the
  * repository's root. */
 #include "tests/support/golden.h"
 #include "tests/support/test.h"
@@ -10,10 +10,10 @@
 #include "wal/wal.h"
 #include "wal/wal_format.h"
 
-#define GOLDEN_PATH "wal/v3/00000001"
+#define GOLDEN_PATH "wal/v4/00000001"
 #define BYTES_MAX   1024
 
-/* The example of the format page: one frame with a series, samples in several modes and an exemplar
+/* The example of the format page: one frame with two series, samples in several modes and an exemplar
  * of partition 9, and samples of partition 40, eight of them in a run. */
 static size_t example_encode(uint8_t *out, size_t cap, uint64_t epoch)
 {
@@ -28,6 +28,8 @@ static size_t example_encode(uint8_t *out, size_t cap, uint64_t epoch)
     wal_encoder_init(&e, out, out + cap);
     wal_group_begin(&e, WAL_RECORD_SERIES, 9, 0, 1, 1, epoch);
     wal_encode_series(&e, 0, &labels);
+    items[1] = tsdb_label_make("job", "nodx");
+    wal_encode_series(&e, 1, &labels);
     wal_group_end(&e);
     wal_group_begin(&e, WAL_RECORD_SAMPLES, 9, t, 2, 1, epoch);
     wal_encode_float(&e, 0, t, 0, tsdb_double_bits(1), false, 0);
@@ -102,14 +104,14 @@ static size_t example_write(uint8_t *out)
     return size;
 }
 
-static void wal_format_3__written_today__golden_bytes(void **state)
+static void wal_format_4__written_today__golden_bytes(void **state)
 {
     (void)state;
     uint8_t written[BYTES_MAX];
     golden_check(GOLDEN_PATH, written, example_write(written));
 }
 
-static void wal_format_3__page__golden_bytes(void **state)
+static void wal_format_4__page__golden_bytes(void **state)
 {
     (void)state;
     golden_check_page(GOLDEN_PATH, "docs/format/wal.md", "```hexdump", 0);
@@ -155,7 +157,7 @@ static void samples_check(const struct wal_frame *frame)
     assert_false(d.failed);
 }
 
-static void wal_format_3__golden_file__still_read(void **state)
+static void wal_format_4__golden_file__still_read(void **state)
 {
     (void)state;
     struct tsdb_fs_sim *sim;
@@ -165,12 +167,13 @@ static void wal_format_3__golden_file__still_read(void **state)
     struct wal_segment_view view;
     struct wal_frame_head head;
     struct wal_decoder d;
-    struct tsdb_slice labels;
+    struct tsdb_buf labels;
     struct tsdb_label items[4];
     struct tsdb_exemplar x;
     struct wal_sample s;
     const struct wal_damage *damage;
     uint32_t local;
+    tsdb_buf_init(&labels, TSDB_MEM_OTHER, 0);
     assert_ok(tsdb_fs_sim_create(1, &sim, &fs));
     golden_copy_in(GOLDEN_PATH, &fs, "wal/00000001");
     struct wal_replay_options options = {.fs = &fs, .dir = "wal", .segment_from = 1};
@@ -181,16 +184,20 @@ static void wal_format_3__golden_file__still_read(void **state)
     for (uint32_t i = 0; i < view.frame_count; i++) {
         bytes += view.frames[i].bytes;
     }
-    assert_int_equal(bytes, 124); /* header, 107 of groups, padding */
+    assert_int_equal(bytes, 132); /* header, 114 of groups, padding */
     assert_int_equal(wal_replay_damage(r, &damage), 0);
     assert_int_equal(view.frames[0].partition, 9);
     assert_int_equal(view.frames[0].type, WAL_RECORD_SERIES);
     assert_ok(wal_decode_head(view.frames[0].payload, view.frames[0].len, view.frames[0].time_ms,
                               &head, &d, &err));
-    assert_true(wal_decode_series(&d, &local, &labels));
-    assert_int_equal(local, 0);
-    assert_int_equal(labels.len, 21);
-    assert_memory_equal(labels.data, "\x08__name__\x02up\x03job\x04node", 21);
+    for (uint32_t i = 0; i < 2; i++) {
+        assert_true(wal_decode_series(&d, &labels, &local));
+        assert_int_equal(local, i);
+        assert_int_equal(labels.len, 21);
+        assert_memory_equal(labels.data, "\x08__name__\x02up\x03job\x04nod", 20);
+        assert_int_equal(labels.data[20], "ex"[i]);
+    }
+    tsdb_buf_deinit(&labels);
     assert_int_equal(view.frames[1].type, WAL_RECORD_SAMPLES);
     samples_check(&view.frames[1]);
     assert_int_equal(view.frames[2].type, WAL_RECORD_EXEMPLARS);
@@ -217,7 +224,7 @@ static void wal_format_3__golden_file__still_read(void **state)
     tsdb_fs_sim_destroy(sim);
 }
 
-/* Version 1 was never released. */
+/* Versions 1 to 3 were never released. */
 static void wal_format_1__golden_file__unsupported(void **state)
 {
     (void)state;
@@ -234,9 +241,9 @@ static void wal_format_1__golden_file__unsupported(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(wal_format_3__written_today__golden_bytes),
-    cmocka_unit_test(wal_format_3__page__golden_bytes),
-    cmocka_unit_test(wal_format_3__golden_file__still_read),
+    cmocka_unit_test(wal_format_4__written_today__golden_bytes),
+    cmocka_unit_test(wal_format_4__page__golden_bytes),
+    cmocka_unit_test(wal_format_4__golden_file__still_read),
     cmocka_unit_test(wal_format_1__golden_file__unsupported),
 };
 TEST_MAIN(tests)

@@ -108,13 +108,23 @@ static void count_samples(struct wal_decoder *d, struct wal_figures *f)
     }
 }
 
+static void count_series(struct wal_decoder *d, struct wal_figures *f)
+{
+    struct tsdb_buf bytes;
+    uint32_t local;
+    tsdb_buf_init(&bytes, TSDB_MEM_OTHER, 0);
+    while (wal_decode_series(d, &bytes, &local)) {
+        f->new_series++;
+    }
+    tsdb_buf_deinit(&bytes);
+}
+
 static void count_frame(const struct wal_frame *frame, struct wal_figures *f)
 {
     struct wal_frame_head head;
     struct wal_decoder d = {.failed = false};
     struct tsdb_label labels[TSDB_LABELS_MAX];
     struct tsdb_exemplar exemplar;
-    struct tsdb_slice bytes;
     uint32_t local;
     f->frames++;
     f->frame_bytes += frame->bytes;
@@ -124,9 +134,7 @@ static void count_frame(const struct wal_frame *frame, struct wal_figures *f)
     }
     switch (frame->type) {
     case WAL_RECORD_SERIES:
-        while (wal_decode_series(&d, &local, &bytes)) {
-            f->new_series++;
-        }
+        count_series(&d, f);
         break;
     case WAL_RECORD_SAMPLES:
         count_samples(&d, f);
@@ -410,9 +418,10 @@ enum tsdb_status tool_wal_verify(struct tool *t, struct tsdb_error *err)
 static void dump_series(struct tsdb_buf *b, struct wal_decoder *d)
 {
     uint32_t local;
-    struct tsdb_slice bytes;
+    struct tsdb_buf bytes;
     const char *before = "";
-    while (wal_decode_series(d, &local, &bytes)) {
+    tsdb_buf_init(&bytes, TSDB_MEM_OTHER, 0);
+    while (wal_decode_series(d, &bytes, &local)) {
         struct tsdb_label items[TSDB_LABELS_MAX];
         struct tsdb_labels labels = {items, 0};
         bool ok = tsdb_labels_decode(bytes.data, bytes.len, items, TSDB_LABELS_MAX, &labels.count,
@@ -426,6 +435,7 @@ static void dump_series(struct tsdb_buf *b, struct wal_decoder *d)
         tsdb_buf_put_u8(b, '}');
         before = ",";
     }
+    tsdb_buf_deinit(&bytes);
 }
 
 static enum tsdb_status dump_samples(struct wal_tool *w, const struct wal_frame *frame,

@@ -95,7 +95,10 @@ bool series_limits_memory_full(const struct series_limits *l)
 
 static struct tsdb_slice metric_of(const struct tsdb_labels *labels)
 {
-    const struct tsdb_label *name = tsdb_labels_find(labels, "__name__", 8);
+    const struct tsdb_label *name = labels->count > 0 ? &labels->items[0] : NULL; /* mostly */
+    if (name && (name->name_len != 8 || memcmp(name->name, "__name__", 8) != 0)) {
+        name = tsdb_labels_find(labels, "__name__", 8);
+    }
     return name ? (struct tsdb_slice){(const uint8_t *)name->value, name->value_len}
                 : (struct tsdb_slice){(const uint8_t *)"", 0};
 }
@@ -124,11 +127,13 @@ bool series_limits_metric_admit(struct series_limits *l, const struct tsdb_label
     }
     uint64_t max = l->options->metric_series_max;
     uint64_t hash = tsdb_hash64(l->key, metric.data, metric.len) | 1;
-    int64_t now_ns = tsdb_clock_mono_ns(&l->options->clock);
     tsdb_mutex_lock(&l->metrics_lock);
     struct metric_slot *s = &l->metrics[hash >> 1 & (METRIC_SLOTS - 1)];
-    if (s->hash != hash || (s->count >= max && now_ns - s->counted_ns >= RECOUNT_NS)) {
-        *s = (struct metric_slot){hash, metric_count(l, metric), now_ns};
+    if (s->hash != hash || s->count >= max) {
+        int64_t now_ns = tsdb_clock_mono_ns(&l->options->clock);
+        if (s->hash != hash || now_ns - s->counted_ns >= RECOUNT_NS) {
+            *s = (struct metric_slot){hash, metric_count(l, metric), now_ns};
+        }
     }
     bool admitted = s->count < max;
     s->count += admitted;

@@ -86,30 +86,40 @@ enum tsdb_status recovery_series(struct head_partition *head, uint32_t partition
     return head_series_find_or_create(head, &view, hash, out_local, &created, err);
 }
 
+static enum tsdb_status apply_one_series(struct replay_partition *p, uint32_t local,
+                                         struct tsdb_slice labels)
+{
+    uint32_t mine = 0;
+    enum tsdb_status status =
+        recovery_series(p->partition->head, p->id, p->hash_key, labels, &mine, &p->err);
+    if (status == TSDB_CORRUPT || local >= TSDB_SERIES_LOCAL_MAX - 1) {
+        return TSDB_OK; /* its samples will be counted as dropped */
+    }
+    if (status != TSDB_OK) {
+        return status;
+    }
+    head_labels_logged_set(p->partition->head, mine);
+    if (mine == local && local == p->identity) {
+        p->identity++;
+    } else if ((mine != local || local > p->identity) &&
+               replay_map_put(&p->map, local, mine) != TSDB_OK) {
+        return tsdb_error_set(&p->err, TSDB_NOMEM, "recovery: no memory for ids");
+    }
+    return TSDB_OK;
+}
+
 static void apply_series(struct replay_partition *p, struct wal_decoder *d)
 {
     uint32_t local;
-    struct tsdb_slice labels;
-    while (p->status == TSDB_OK && wal_decode_series(d, &local, &labels)) {
-        uint32_t mine = 0;
-        enum tsdb_status status =
-            recovery_series(p->partition->head, p->id, p->hash_key, labels, &mine, &p->err);
-        if (status == TSDB_CORRUPT || local >= TSDB_SERIES_LOCAL_MAX - 1) {
-            continue; /* its samples will be counted as dropped */
-        }
-        if (status != TSDB_OK) {
-            p->status = status;
-            return;
-        }
-        head_labels_logged_set(p->partition->head, mine);
-        if (mine == local && local == p->identity) {
-            p->identity++;
-        } else if (mine != local || local > p->identity) {
-            p->status = replay_map_put(&p->map, local, mine) == TSDB_OK
-                            ? TSDB_OK
-                            : tsdb_error_set(&p->err, TSDB_NOMEM, "recovery: no memory for ids");
-        }
+    struct tsdb_buf labels;
+    tsdb_buf_init(&labels, TSDB_MEM_WAL, 0);
+    while (p->status == TSDB_OK && wal_decode_series(d, &labels, &local)) {
+        p->status = apply_one_series(p, local, (struct tsdb_slice){labels.data, labels.len});
     }
+    if (labels.failed) {
+        p->status = tsdb_error_nomem(&p->err, "labels of the log");
+    }
+    tsdb_buf_deinit(&labels);
 }
 
 uint32_t replay_local(const struct replay_partition *p, uint32_t local)

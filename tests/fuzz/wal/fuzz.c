@@ -37,17 +37,19 @@ static void frame_decode(const struct wal_frame *f)
     struct wal_decoder d, again;
     struct tsdb_label items[LABELS_MAX];
     struct tsdb_exemplar x;
-    struct tsdb_slice labels;
+    struct tsdb_buf labels;
     uint32_t local, count;
     must(f->partition < TSDB_PARTITIONS);
     if (wal_decode_head(f->payload, f->len, f->time_ms, &head, &d, NULL) != TSDB_OK) {
         return;
     }
     samples_decode(f, d);
-    for (again = d; wal_decode_series(&again, &local, &labels);) {
-        must(local < TSDB_SERIES_LOCAL_MAX);
+    tsdb_buf_init(&labels, TSDB_MEM_OTHER, 0);
+    for (again = d; wal_decode_series(&again, &labels, &local);) {
+        must(local < TSDB_SERIES_LOCAL_MAX && labels.len <= f->len);
         (void)!tsdb_labels_decode(labels.data, labels.len, items, LABELS_MAX, &count, NULL);
     }
+    tsdb_buf_deinit(&labels);
     for (again = d; wal_decode_exemplar(&again, &local, items, LABELS_MAX, &x);) {
         must(x.labels.count <= LABELS_MAX);
     }

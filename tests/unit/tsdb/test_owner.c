@@ -162,8 +162,9 @@ static enum tsdb_status commit(struct fixture *f, struct tsdb_write_result *out)
 static void replay_series(struct fixture *f, uint32_t p, struct wal_decoder *d)
 {
     uint32_t local = 0;
-    struct tsdb_slice bytes;
-    while (wal_decode_series(d, &local, &bytes)) {
+    struct tsdb_buf bytes;
+    tsdb_buf_init(&bytes, TSDB_MEM_OTHER, 0);
+    while (wal_decode_series(d, &bytes, &local)) {
         struct tsdb_label items[8];
         struct tsdb_labels labels = {items, 0};
         assert_ok(tsdb_labels_decode(bytes.data, bytes.len, items, 8, &labels.count, NULL));
@@ -174,6 +175,7 @@ static void replay_series(struct fixture *f, uint32_t p, struct wal_decoder *d)
             f->replayed[p], &labels, tsdb_labels_hash(&f->key, &labels), &got, &created, NULL));
         assert_int_equal(got, local);
     }
+    tsdb_buf_deinit(&bytes);
     assert_false(d->failed);
 }
 

@@ -4,6 +4,8 @@
 #include "tests/support/guard.h"
 #include "wal/wal_format.h"
 
+#include <stdio.h>
+
 #define ITEMS_MAX 200
 #define LOCALS    300
 
@@ -273,9 +275,10 @@ static void wal_encode_series__labels__decode_to_canonical_bytes(void **state)
     uint8_t bytes[1024], canonical[64];
     struct wal_encoder e;
     struct wal_decoder d;
-    struct tsdb_slice found;
+    struct tsdb_buf found;
     uint32_t local;
     size_t len = tsdb_labels_encode(&labels, canonical);
+    tsdb_buf_init(&found, TSDB_MEM_OTHER, 0);
     wal_encoder_init(&e, bytes, bytes + sizeof bytes);
     wal_group_begin(&e, WAL_RECORD_SERIES, 9, 77, 1, 2, 3);
     wal_encode_series(&e, 0, &labels);
@@ -285,13 +288,109 @@ static void wal_encode_series__labels__decode_to_canonical_bytes(void **state)
     d = only_items(bytes);
     static const uint32_t locals[] = {0, TSDB_SERIES_LOCAL_MAX - 1, 17};
     for (int i = 0; i < 3; i++) {
-        assert_true(wal_decode_series(&d, &local, &found));
+        assert_true(wal_decode_series(&d, &found, &local));
         assert_int_equal(local, locals[i]);
         assert_int_equal(found.len, len);
         assert_memory_equal(found.data, canonical, len);
     }
-    assert_false(wal_decode_series(&d, &local, &found));
-    assert_false(d.failed);
+    assert_false(wal_decode_series(&d, &found, &local));
+    assert_false(d.failed || found.failed);
+    tsdb_buf_deinit(&found);
+}
+
+/* Labels of one series after another, from a few bytes to more than are compared, that share a
+ * beginning, an end, both, all or nothing. */
+static void wal_encode_series__labels_that_share__decode_to_the_same(void **state)
+{
+    (void)state;
+    enum {
+        ROUNDS = 300,
+        BIG = 3 * WAL_SERIES_SHARED_MAX
+    };
+    static char values[ROUNDS][3][BIG];
+    static uint8_t bytes[ROUNDS * 4 * BIG], canonical[4 * BIG];
+    static const uint32_t sizes[] = {1, 7, 8, 9, 40, 127, 129, 700, BIG};
+    struct wal_encoder e;
+    struct tsdb_prng prng;
+    struct tsdb_buf found;
+    uint32_t local;
+    static struct tsdb_label items[ROUNDS][3];
+    tsdb_prng_init(&prng, 41);
+    wal_encoder_init(&e, bytes, bytes + sizeof bytes);
+    wal_group_begin(&e, WAL_RECORD_SERIES, 9, 77, 1, 2, 3);
+    for (uint32_t i = 0; i < ROUNDS; i++) {
+        static const char *const names[] = {"__name__", "job", "z"};
+        for (uint32_t k = 0; k < 3; k++) {
+            uint64_t most = k == 1 && tsdb_prng_below(&prng, 20) ? 8 : TSDB_ARRAY_LEN(sizes);
+            uint32_t len = sizes[tsdb_prng_below(&prng, most)];
+            bool same = i > 0 && tsdb_prng_below(&prng, 2);
+            memset(values[i][k], 'a', len);
+            values[i][k][tsdb_prng_below(&prng, len)] = (char)('a' + tsdb_prng_below(&prng, 2));
+            items[i][k] =
+                same ? items[i - 1][k]
+                     : (struct tsdb_label){names[k], values[i][k], (uint32_t)strlen(names[k]), len};
+        }
+        struct tsdb_labels labels = {items[i], 3};
+        wal_encode_series(&e, i * 2, &labels);
+    }
+    wal_frame_end(&e);
+    tsdb_buf_init(&found, TSDB_MEM_OTHER, 0);
+    struct wal_decoder d = only_items(bytes);
+    for (uint32_t i = 0; i < ROUNDS; i++) {
+        struct tsdb_labels labels = {items[i], 3};
+        assert_true(wal_decode_series(&d, &found, &local));
+        assert_int_equal(local, i * 2);
+        assert_int_equal(found.len, tsdb_labels_encode(&labels, canonical));
+        assert_memory_equal(found.data, canonical, found.len);
+    }
+    assert_false(wal_decode_series(&d, &found, &local));
+    assert_false(d.failed || found.failed);
+    tsdb_buf_deinit(&found);
+}
+
+/* What a series of a target costs: its id, three counts, and the bytes of its metric's name. */
+static void wal_encode_series__series_of_a_target__few_bytes_each(void **state)
+{
+    (void)state;
+    static uint8_t bytes[64 * 1024];
+    char name[32];
+    struct tsdb_label items[] = {
+        tsdb_label_make("__name__", ""), tsdb_label_make("instance", "10.0.0.1:9100"),
+        tsdb_label_make("job", "node"), tsdb_label_make("pod", "exporter-5f7d8c9b6-00001")};
+    struct wal_encoder e;
+    wal_encoder_init(&e, bytes, bytes + sizeof bytes);
+    wal_group_begin(&e, WAL_RECORD_SERIES, 9, 77, 1, 2, 3);
+    for (uint32_t i = 0; i < 100; i++) {
+        (void)snprintf(name, sizeof name, "node_metric_number_%02u", i);
+        items[0] = tsdb_label_make("__name__", name);
+        wal_encode_series(&e, i, &(struct tsdb_labels){items, 4});
+    }
+    wal_frame_end(&e);
+    assert_in_range(e.pos - bytes, 100, 900);
+}
+
+static void wal_decode_series__counts_beyond_what_was_before__fail(void **state)
+{
+    (void)state;
+    /* id difference, begin, end, bytes */
+    static const uint8_t bad[][12] = {
+        {2, 1, 0, 0},                         /* begin of nothing */
+        {2, 0, 1, 0},                         /* end of nothing */
+        {2, 0, 0, 3, 'a', 'b', 'c', 2, 4, 0}, /* begin: one more than there is */
+        {2, 0, 0, 3, 'a', 'b', 'c', 2, 2, 2}, /* both: they overlap */
+        {2, 0, 0, 9, 'a'},                    /* bytes behind the end */
+    };
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(bad); i++) {
+        struct tsdb_buf labels;
+        struct wal_decoder d = {.pos = bad[i], .end = bad[i] + sizeof bad[i]};
+        uint32_t local;
+        tsdb_buf_init(&labels, TSDB_MEM_OTHER, 0);
+        tsdb_buf_put_str(&labels, "of another body");
+        for (int k = 0; k < 4 && wal_decode_series(&d, &labels, &local); k++) {
+        }
+        assert_true(d.failed);
+        tsdb_buf_deinit(&labels);
+    }
 }
 
 static void wal_encode_exemplar__labels_and_value__decode_to_the_same(void **state)
@@ -439,7 +538,7 @@ static uint32_t body_decode(const uint8_t *payload, uint32_t len)
     struct wal_frame_head head;
     struct wal_decoder d, begin;
     struct wal_sample s;
-    struct tsdb_slice labels;
+    struct tsdb_buf labels;
     struct tsdb_label items[8];
     struct tsdb_exemplar x;
     uint32_t n = 0, local;
@@ -450,9 +549,11 @@ static uint32_t body_decode(const uint8_t *payload, uint32_t len)
         (void)wal_sample_unpack(&s, n);
         assert_true(s.local < TSDB_SERIES_LOCAL_MAX);
     }
-    for (d = begin; wal_decode_series(&d, &local, &labels);) {
-        assert_true(labels.data + labels.len <= payload + len);
+    tsdb_buf_init(&labels, TSDB_MEM_OTHER, 0);
+    for (d = begin; wal_decode_series(&d, &labels, &local);) {
+        assert_true(labels.len <= len);
     }
+    tsdb_buf_deinit(&labels);
     for (d = begin; wal_decode_exemplar(&d, &local, items, 8, &x);) {
     }
     return n;
@@ -544,6 +645,9 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(wal_encode_float__steps_of_integers__one_byte_where_they_fit),
     cmocka_unit_test(wal_decode_sample__place_without_a_sample__fails),
     cmocka_unit_test(wal_encode_series__labels__decode_to_canonical_bytes),
+    cmocka_unit_test(wal_encode_series__labels_that_share__decode_to_the_same),
+    cmocka_unit_test(wal_encode_series__series_of_a_target__few_bytes_each),
+    cmocka_unit_test(wal_decode_series__counts_beyond_what_was_before__fail),
     cmocka_unit_test(wal_encode_exemplar__labels_and_value__decode_to_the_same),
     cmocka_unit_test(wal_decode__truncated_anywhere__stops_inside),
     cmocka_unit_test(wal_decode__random_bytes__stops_inside),
