@@ -353,6 +353,9 @@ size_t tsdb_wal_write_step(struct tsdb *db, int64_t now_ns);
 size_t tsdb_wal_sync_step(struct tsdb *db, int64_t now_ns);
 /* A whole checkpoint when one is due. */
 size_t tsdb_checkpoint_step(struct tsdb *db, int64_t now_ns);
+/* After a start: enter the aliases of some series that were loaded, as Prometheus's remote write 1.0 spells their
+ * labels; how many were looked at, 0: there are no more. */
+size_t tsdb_alias_step(struct tsdb *db);
 /* Write the metadata of metrics, if it changed some seconds ago. */
 size_t tsdb_metadata_step(struct tsdb *db, int64_t now_ns);
 /* Chunks of the head that are older than the retention go; returns how many. With manual_steps it

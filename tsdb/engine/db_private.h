@@ -73,6 +73,7 @@ struct db_life {
 
     struct recovery_progress progress; /* atomics */
     _Atomic(uint32_t) cancel;          /* recovery and checkpoints stop early */
+    uint32_t alias_partition, alias_local; /* tsdb_alias_step: the next series to look at */
 
     /* threads; touched by whoever opens, recovers, closes: one after the other */
     struct db_owner_thread owners[TSDB_OWNERS_MAX];

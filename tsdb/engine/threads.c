@@ -101,6 +101,8 @@ static void *background_main(void *arg)
 {
     struct tsdb *db = arg;
     int64_t retention_ns = tsdb_clock_mono_ns(&db->options.clock);
+    while (!is_set(&db->life->stop_background) && tsdb_alias_step(db) > 0) {
+    }
     while (!is_set(&db->life->stop_background)) {
         int64_t now_ns = tsdb_clock_mono_ns(&db->options.clock);
         uint64_t free_bytes = 0;

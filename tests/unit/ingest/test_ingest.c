@@ -984,6 +984,55 @@ static void ingest_submit__many_series__survive_a_kill(void **state)
 }
 
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+/* ---- after a start ---- */
+
+static void put_two(struct tsdb_buf *raw, int64_t t_ms)
+{
+    struct tsdb_label a[] = {tsdb_label_make("__name__", "up"), tsdb_label_make("job", "node")};
+    static char wide[300];
+    memset(wide, 'w', sizeof wide - 1);
+    struct tsdb_label b[] = {tsdb_label_make("__name__", "up"), tsdb_label_make("job", "node"),
+                             tsdb_label_make("wide", wide)};
+    struct encode_sample sample = {t_ms, tsdb_double_bits(1), 0};
+    struct encode_series s = {.labels = {a, 2}, .samples = &sample, .sample_count = 1};
+    encode_v1_series(&s, raw);
+    s.labels = (struct tsdb_labels){b, 3};
+    encode_v1_series(&s, raw);
+}
+
+/* The first scrape after a start finds what was loaded, as if it were not the first. */
+static void tsdb_alias_step__after_a_start__first_scrape_hits(void **state)
+{
+    struct fixture *f = *state;
+    struct tsdb_stats before;
+    struct tsdb_stats after;
+    struct tsdb_buf raw;
+    tsdb_buf_init(&raw, TSDB_MEM_OTHER, 0);
+    put_two(&raw, T0);
+    assert_ok(send_raw(f, &raw, INGEST_REMOTE_WRITE_1).status);
+    ingest_destroy(f->in);
+    assert_ok(tsdb_close(f->db, NULL));
+    open_db(f);
+    tsdb_stats_read(f->db, &before);
+    assert_int_equal(before.aliases, 0);
+    size_t looked_at = 0;
+    for (size_t n; (n = tsdb_alias_step(f->db)) > 0;) {
+        looked_at += n;
+    }
+    assert_int_equal(looked_at, 2);
+    tsdb_stats_read(f->db, &before);
+    assert_int_equal(before.aliases, 2);
+    tsdb_buf_clear(&raw);
+    put_two(&raw, T0 + 1000);
+    assert_ok(send_raw(f, &raw, INGEST_REMOTE_WRITE_1).status);
+    tsdb_stats_read(f->db, &after);
+    assert_int_equal(after.aliases, 2);
+    assert_int_equal(after.alias_misses, before.alias_misses);
+    assert_int_equal(after.series, 2);
+    assert_int_equal(after.samples_appended - before.samples_appended, 2);
+    tsdb_buf_deinit(&raw);
+}
+
 static const struct CMUnitTest tests[] = {
     CASE(ingest_submit__floats_in_both_protocols__same_series_bit_for_bit),
     CASE(ingest_submit__known_series__found_by_alias),
@@ -1011,5 +1060,6 @@ static const struct CMUnitTest tests[] = {
     CASE(ingest_submit__budget_held_by_others__busy),
     CASE(ingest_add__self_scrape__stored),
     CASE(ingest_submit__many_series__survive_a_kill),
+    CASE(tsdb_alias_step__after_a_start__first_scrape_hits),
 };
 TEST_MAIN(tests)
