@@ -206,6 +206,24 @@ static void question_run(struct world *w, const struct question *q)
     }
 }
 
+/* Of what the bytes of a series are. */
+static void parts_print(const struct world *w, uint32_t count)
+{
+    struct index_mem_stats sum = {0};
+    for (uint32_t p = 0; p < TSDB_PARTITIONS; p++) {
+        struct index_mem_stats s;
+        index_mem_stats(w->index[p], &s);
+        sum.symbol_bytes += s.symbol_bytes;
+        sum.postings_bytes += s.postings_bytes;
+        sum.labels_bytes += s.labels_bytes;
+        sum.table_bytes += s.table_bytes;
+    }
+    printf(", \"symbol_bytes\": %.1f, \"postings_bytes\": %.1f, \"labels_bytes\": %.1f"
+           ", \"table_bytes\": %.1f",
+           (double)sum.symbol_bytes / count, (double)sum.postings_bytes / count,
+           (double)sum.labels_bytes / count, (double)sum.table_bytes / count);
+}
+
 static bool count_string(void *arg, const char *s, uint32_t len)
 {
     (void)s;
@@ -265,6 +283,7 @@ int main(int argc, char **argv)
     }
     printf("{\"series\": %u, \"add_ns\": %.1f, \"bytes\": %.1f", count, least,
            (double)tsdb_mem_used(TSDB_MEM_INDEX) / count);
+    parts_print(&w, count);
     for (size_t i = 0; i < TSDB_ARRAY_LEN(questions); i++) {
         question_run(&w, &questions[i]);
     }

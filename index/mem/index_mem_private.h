@@ -14,10 +14,12 @@
  *   whole    count | pair ...
  *   narrow   1 << 30 | base,  own (16 bits) | left out << 16,  pair ...
  *   wide     2 << 30 | base,  own,  left out,  pair ...
+ *   other    3 << 30 | base,  place << 27 | pair            the base's pairs but for one
  *
  * `base` is the handle of a whole set. Of its pairs those in `left out` (bits by their places) are not in
  * this set; the pairs that stand here are at the places of this set that `own` has. So a set is read
- * in two steps, whichever row it is, and a series of a target costs the words for its metric's labels.
+ * in two steps, whichever row it is, and a series of a target costs the words for its metric's labels:
+ * mostly two, for its name.
  *
  * Lists of names and of a name's pairs are linked, newest first, so that readers walk them without a
  * lock and without an array to replace.

@@ -7,11 +7,13 @@
 enum set_kind {
     SET_WHOLE = 0,
     SET_NARROW,
-    SET_WIDE
+    SET_WIDE,
+    SET_OTHER
 };
 #define KIND_SHIFT  30u
 #define VALUE_MASK  ((1u << KIND_SHIFT) - 1)
 #define NARROW_BITS 16u
+static_assert(INDEX_SET_BASED <= 1u << (32 - INDEX_HANDLE_BITS), "a place and a pair fit a word");
 /* A base that shares so many pairs less than the last series did is one of another target. */
 #define BASE_LOST 2u
 
@@ -95,6 +97,24 @@ static enum tsdb_status based_add(struct index_mem *ix, const uint32_t *pairs,
     return TSDB_OK;
 }
 
+static bool is_other(const struct difference *d)
+{
+    return d->own_count == 1 && d->own == d->left_out;
+}
+
+static enum tsdb_status other_add(struct index_mem *ix, const uint32_t *pairs,
+                                  const struct difference *d, uint32_t *out_set)
+{
+    uint32_t *words;
+    enum tsdb_status status = words_alloc(ix, 2, &words, out_set);
+    if (status == TSDB_OK) {
+        uint32_t place = (uint32_t)__builtin_ctz(d->own);
+        words[0] = (uint32_t)SET_OTHER << KIND_SHIFT | ix->base;
+        words[1] = place << INDEX_HANDLE_BITS | pairs[place];
+    }
+    return status;
+}
+
 enum tsdb_status index_set_add(struct index_mem *ix, const uint32_t *pairs, uint32_t count,
                                uint32_t differ, uint32_t *out_set, uint32_t *out_base)
 {
@@ -107,6 +127,9 @@ enum tsdb_status index_set_add(struct index_mem *ix, const uint32_t *pairs, uint
         const uint32_t *base = set_at(ix, ix->base);
         struct difference d = difference_of(base + 1, base[0], pairs, count);
         bool narrow = TSDB_MAX(count, base[0]) <= NARROW_BITS;
+        if (is_other(&d)) {
+            return other_add(ix, pairs, &d, out_set);
+        }
         if (3 - narrow + d.own_count <= count && d.own_count < differ + BASE_LOST) {
             return based_add(ix, pairs, &d, narrow, out_set);
         }
@@ -147,6 +170,24 @@ static uint32_t based_read(const uint32_t *base, struct difference d, const uint
     return count;
 }
 
+static uint32_t whole_read(const uint32_t *words, uint32_t *pairs, uint32_t cap)
+{
+    if (cap > 0) {
+        memcpy(pairs, words + 1, TSDB_MIN(words[0], cap) * sizeof *pairs);
+    }
+    return words[0];
+}
+
+static uint32_t other_read(const uint32_t *base, uint32_t other, uint32_t *pairs, uint32_t cap)
+{
+    uint32_t place = other >> INDEX_HANDLE_BITS;
+    uint32_t count = whole_read(base, pairs, cap);
+    if (place < cap) {
+        pairs[place] = other & INDEX_HANDLE_MAX;
+    }
+    return count;
+}
+
 uint32_t index_set_read(const struct index_mem *ix, uint32_t set, uint32_t *pairs, uint32_t cap)
 {
     if (set == INDEX_NONE) {
@@ -156,10 +197,10 @@ uint32_t index_set_read(const struct index_mem *ix, uint32_t set, uint32_t *pair
     uint32_t value = words[0] & VALUE_MASK;
     enum set_kind kind = (enum set_kind)(words[0] >> KIND_SHIFT);
     if (kind == SET_WHOLE) {
-        if (cap > 0) {
-            memcpy(pairs, words + 1, TSDB_MIN(value, cap) * sizeof *pairs);
-        }
-        return value;
+        return whole_read(words, pairs, cap);
+    }
+    if (kind == SET_OTHER) {
+        return other_read(set_at(ix, value), words[1], pairs, cap);
     }
     bool narrow = kind == SET_NARROW;
     struct difference d = {.own = words[1], .left_out = words[2 - narrow]};

@@ -135,6 +135,12 @@ static bool count_string(void *arg, const char *s, uint32_t len)
     return true;
 }
 
+/* Asked of the newest series of a value first; those of before count. */
+static bool is_old(void *arg, uint32_t local)
+{
+    return local < *(const uint32_t *)arg;
+}
+
 static bool sum_pairs(void *arg, const char *name, uint32_t name_len, const char *value,
                       uint32_t value_len, uint64_t series)
 {
@@ -157,6 +163,11 @@ static void check_lists(struct reader *r)
     uint32_t after = index_mem_series_count(ix);
     CHECK(r, hosts >= before && hosts <= after);
     CHECK(r, grouped >= before && grouped <= after);
+    uint32_t old = before / 2;
+    uint32_t groups = 0;
+    struct index_wanted wanted = {.series = is_old, .series_arg = &old};
+    index_mem_values(ix, "group", 5, &wanted, count_string, &groups);
+    CHECK(r, groups == (old < GROUPS ? old : GROUPS));
     CHECK(r, before == 0 || (names >= 5 && names <= 4 + (after + 4999) / 5000));
 }
 

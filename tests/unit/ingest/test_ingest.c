@@ -1000,6 +1000,41 @@ static void put_two(struct tsdb_buf *raw, int64_t t_ms)
     encode_v1_series(&s, raw);
 }
 
+/* Senders that spell a series otherwise reach the same one, by an alias of their own. */
+static void ingest_submit__labels_in_other_orders_and_2_0__one_series(void **state)
+{
+    struct fixture *f = *state;
+    struct tsdb_label labels[][3] = {
+        {tsdb_label_make("__name__", "up"), tsdb_label_make("a", "1"), tsdb_label_make("b", "2")},
+        {tsdb_label_make("b", "2"), tsdb_label_make("__name__", "up"), tsdb_label_make("a", "1")},
+        {tsdb_label_make("a", "1"), tsdb_label_make("b", "2"), tsdb_label_make("__name__", "up")},
+    };
+    struct tsdb_stats st;
+    struct tsdb_buf raw;
+    tsdb_buf_init(&raw, TSDB_MEM_OTHER, 0);
+    for (uint32_t round = 0; round < 2; round++) {
+        for (uint32_t i = 0; i < 4; i++) {
+            struct encode_sample sample = {T0 + (int64_t)(round * 4 + i), tsdb_double_bits(1), 0};
+            struct encode_series s = {
+                .labels = {labels[i % 3], 3}, .samples = &sample, .sample_count = 1};
+            tsdb_buf_clear(&raw);
+            if (i < 3) {
+                encode_v1_series(&s, &raw);
+            } else {
+                assert_ok(encode_v2_request(&s, 1, &raw));
+            }
+            assert_ok(
+                send_raw(f, &raw, i < 3 ? INGEST_REMOTE_WRITE_1 : INGEST_REMOTE_WRITE_2).status);
+            tsdb_stats_read(f->db, &st);
+            assert_int_equal(st.series, 1);
+            assert_int_equal(st.aliases, round == 0 ? i + 1 : 4);
+            assert_int_equal(st.alias_misses, round == 0 ? i + 1 : 4);
+        }
+    }
+    assert_int_equal(st.samples_appended, 8);
+    tsdb_buf_deinit(&raw);
+}
+
 /* The first scrape after a start finds what was loaded, as if it were not the first. */
 static void tsdb_alias_step__after_a_start__first_scrape_hits(void **state)
 {
@@ -1060,6 +1095,7 @@ static const struct CMUnitTest tests[] = {
     CASE(ingest_submit__budget_held_by_others__busy),
     CASE(ingest_add__self_scrape__stored),
     CASE(ingest_submit__many_series__survive_a_kill),
+    CASE(ingest_submit__labels_in_other_orders_and_2_0__one_series),
     CASE(tsdb_alias_step__after_a_start__first_scrape_hits),
 };
 TEST_MAIN(tests)
