@@ -5,7 +5,7 @@ Each server is pinned to one core, whoever loads or asks it to another.  What is
 storage.py and queries.py.
 
     bench.py                          all parts, about ten minutes
-    bench.py --parts ingest,memory    some of: ingest, ways, memory, disk (which includes the queries), real, skew, backfill, churn, exchange, fair, speed, dashboard, layers
+    bench.py --parts ingest,memory    some of: ingest, ways, memory, disk (which includes the queries), real, skew, backfill, churn, exchange, fair, speed, dashboard, layers, restart
     bench.py --quick                  a smoke run of seconds, as `make test` does it
 """
 import argparse
@@ -24,12 +24,13 @@ import layers
 import lib
 import peers
 import queries
+import restart
 import skew
 import speed
 import storage
 import ways
 
-PARTS = ("ingest", "ways", "memory", "disk", "real", "skew", "backfill", "churn", "exchange", "fair", "speed", "dashboard", "layers")
+PARTS = ("ingest", "ways", "memory", "disk", "real", "skew", "backfill", "churn", "exchange", "fair", "speed", "dashboard", "layers", "restart")
 
 
 def parse_args():
@@ -56,6 +57,8 @@ def parse_args():
     p.add_argument("--churn-turns", type=int, default=10, help="churn")
     p.add_argument("--layers-appends", type=int, default=100_000, help="single appends and reads that are timed, layers")
     p.add_argument("--exchange-samples", type=int, default=10_000_000, help="imported and exported, exchange")
+    p.add_argument("--restart-series", type=int, default=1_000_000, help="restart")
+    p.add_argument("--restart-scrapes", type=int, default=10, help="restart")
     p.add_argument("--fair-targets", type=int, default=100, help="of 100 series each (100), fair")
     p.add_argument("--fair-scrapes", type=int, default=150, help="fair; a query covers the last half hour")
     p.add_argument("--fair-clients", default="0,16,24,40", help="how many ask heavy queries, one table row each, fair")
@@ -86,6 +89,7 @@ def parse_args():
         args.churn_series, args.churn_turns = 500, 2
         args.exchange_samples = 100_000
         args.layers_appends = 1000
+        args.restart_series, args.restart_scrapes = 2000, 3
         args.fair_targets, args.fair_scrapes, args.fair_clients, args.fair_seconds, args.fair_warm = 2, 130, "0,3", 0.1, 0.1
         args.speed_targets, args.speed_scrapes, args.speed_only = 2, 260, "120 of"
         args.dashboard_targets = 2
@@ -151,6 +155,9 @@ def measure(args, work, result):
     if "layers" in args.parts:
         result["layers"] = layers.run(args)
         tables.append(layers.table(result["layers"]))
+    if "restart" in args.parts:
+        result["restart"] = restart.run(args, work)
+        tables.append(restart.table(result["restart"]))
     return tables
 
 
