@@ -478,6 +478,12 @@ struct tsdb_stats {
     uint64_t replay_lost_log_segments, replay_lost_log_bytes; /* synced once, missing at its end */
     uint64_t replay_dropped_samples; /* whose series was lost with a frame */
     uint64_t replay_lost_chunks;     /* of head files that are not readable */
+    /* Series whose labels series.log has lost, with so many samples in the head; stretches of checkpoints that no
+     * other copy makes good, of at most so many series, with samples from before replay_written_ms. */
+    uint64_t replay_lost_series, replay_lost_series_samples;
+    uint64_t replay_lost_ranges, replay_lost_range_bytes, replay_lost_range_series;
+    uint32_t replay_fell_back_partitions; /* loaded from an older checkpoint, or from parts */
+    int64_t replay_written_ms;            /* of the newest checkpoint; 0: there was none */
     int64_t replay_duration_ns;
     uint64_t quarantine_files, quarantine_bytes; /* looked at every ten seconds */
     int64_t open_ms;                             /* wall time of open */

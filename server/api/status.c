@@ -89,10 +89,22 @@ static void put_storage(struct server *s, const struct tsdb_stats *st, struct ts
     tsdb_buf_printf(out,
                     ",\"lostAtStart\":{\"frames\":%" PRIu64 ",\"samples\":%" PRIu64
                     ",\"chunks\":%" PRIu64 ",\"damagedRanges\":%" PRIu64 ",\"logSegments\":%" PRIu64
-                    ",\"logBytes\":%" PRIu64 ",\"blocks\":%" PRIu64 ",\"tombstones\":%" PRIu64 "}",
+                    ",\"logBytes\":%" PRIu64 ",\"blocks\":%" PRIu64 ",\"tombstones\":%" PRIu64,
                     st->replay_lost_frames, st->replay_dropped_samples, st->replay_lost_chunks,
                     st->replay_damage, st->replay_lost_log_segments, st->replay_lost_log_bytes,
                     st->blocks_quarantined, st->tombstones_damaged);
+    tsdb_buf_printf(out,
+                    ",\"series\":%" PRIu64 ",\"seriesSamples\":%" PRIu64
+                    ",\"checkpointRanges\":%" PRIu64 ",\"checkpointBytes\":%" PRIu64
+                    ",\"checkpointSeriesAtMost\":%" PRIu64 ",\"partitionsFromOlder\":%u",
+                    st->replay_lost_series, st->replay_lost_series_samples, st->replay_lost_ranges,
+                    st->replay_lost_range_bytes, st->replay_lost_range_series,
+                    st->replay_fell_back_partitions);
+    bool inside = st->replay_lost_series + st->replay_lost_ranges > 0;
+    if (inside) {
+        put_time(out, "before", st->replay_written_ms);
+    }
+    tsdb_buf_put_u8(out, '}');
     tsdb_buf_printf(out, ",\"quarantine\":{\"files\":%" PRIu64 ",\"bytes\":%" PRIu64 "}}",
                     st->quarantine_files, st->quarantine_bytes);
 }

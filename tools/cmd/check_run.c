@@ -179,23 +179,29 @@ static enum tsdb_status check_series_log(struct check *c, struct tsdb_error *err
         return status;
     }
     struct series_log log;
-    uint64_t cut = 0;
+    struct series_log_found found = {0};
+    struct series_log_sink sink = {.apply = series_records};
     series_log_init(&log, &overlay, tsdb_random_system);
     status = series_log_choose(&overlay, &c->series_log, false, 0, err);
-    status = status != TSDB_OK
-                 ? status
-                 : series_log_load(&log, c->series_log.bytes, 0, series_records, NULL, &cut, err);
+    status = status != TSDB_OK ? status
+                               : series_log_load(&log, &c->series_log, 1, 0, &sink, &found, err);
+    if (status == TSDB_OK && found.damaged_ranges > 0) {
+        status = tsdb_error_set(err, TSDB_CORRUPT,
+                                DATADIR_SERIES_LOG " at byte %" PRIu64 ": %" PRIu64
+                                                   " damaged stretches, %" PRIu64 " bytes",
+                                found.damaged_first, found.damaged_ranges, found.damaged_bytes);
+    }
     if (status == TSDB_OK && c->series_log.bytes > 0) {
         status = series_log_fits(&log, &c->series_log, err);
         status = status == TSDB_NOT_FOUND ? TSDB_CORRUPT : status;
     }
     series_log_deinit(&log);
     overlay_destroy(&overlay);
-    if (status == TSDB_OK && cut > 0) {
+    if (status == TSDB_OK && found.cut_bytes > 0) {
         return report(c, CHECK_SERIES_LOG, CHECK_NOTE, DATADIR_SERIES_LOG, err,
                       "%" PRIu64 " bytes at the end are no whole record: an append that was "
                       "interrupted, or damage of labels that no checkpoint relies on",
-                      cut);
+                      found.cut_bytes);
     }
     return outcome(c, CHECK_SERIES_LOG, DATADIR_SERIES_LOG, status, err);
 }
@@ -319,7 +325,8 @@ static enum tsdb_status load_all(const struct checkpoint_reader *r,
 static enum tsdb_status head_one(struct head_refs *h, const struct checkpoint_reader *r,
                                  uint64_t file, struct tsdb_error *err)
 {
-    const struct checkpoint_sink sink = {h, no_run, head_chunk, no_exemplar};
+    const struct checkpoint_sink sink = {
+        .arg = h, .run = no_run, .chunk = head_chunk, .exemplar = no_exemplar};
     char path[64];
     h->file = file;
     h->chunks = h->lost = h->lost_samples = 0;
@@ -340,7 +347,8 @@ static enum tsdb_status head_all(struct head_refs *h, const struct checkpoint_re
                                  struct tsdb_error *err)
 {
     for (struct head_next n = {0, 0};; n.above = n.least) {
-        const struct checkpoint_sink sink = {&n, no_run, next_chunk, no_exemplar};
+        const struct checkpoint_sink sink = {
+            .arg = &n, .run = no_run, .chunk = next_chunk, .exemplar = no_exemplar};
         n.least = UINT64_MAX;
         enum tsdb_status status = load_all(r, &sink, err);
         if (status != TSDB_OK || n.least == UINT64_MAX) {

@@ -7,8 +7,12 @@
  *      left, which takes its place after 4.
  *   4. write the heads (possibly newer than the marks: replaying those frames is a no-op), sync,
  *      rename, sync the directory
- *   5. remove older checkpoints, then segments below S: an older checkpoint never outlives the log
- *      it needs; then head files that were not referred to any more before 4.
+ *   5. keep the one before, too, should this one turn out to be damaged: with the log from its S and the head
+ *      files that it refers to. Remove older checkpoints, then segments below the S of the one that is kept: a
+ *      checkpoint never outlives the log it needs; then head files that the kept ones do not refer to.
+ *
+ * Where the one before is of no use (series.log was made anew, or it still has what was deleted), a second one
+ * follows at once. Until there is a second one, no log goes; unless the disk is nearly full: then one is kept.
  */
 #include "base/assert.h"
 #include "base/log.h"
@@ -16,7 +20,10 @@
 
 #include <string.h>
 
-#define RETRY_NS (INT64_C(30) * 1000 * 1000 * 1000)
+#define RETRY_NS  (INT64_C(30) * 1000 * 1000 * 1000)
+#define VIEW_NONE UINT64_MAX
+/* Less is not worth a checkpoint. */
+#define WAITING_BYTES_MIN (UINT64_C(1) << 20)
 
 /* ---- 2. ---- */
 static enum tsdb_status take_marks(struct tsdb *db, bool inline_owners,
@@ -83,11 +90,14 @@ static enum tsdb_status log_new_series(struct tsdb *db, struct series_log *log,
     return status;
 }
 
-/* Is so much of series.log of series that have left that it is worth a successor? One that still waits
- * to take its place comes first. */
+/* Is so much of series.log of series that have left, or is it damaged, that it is worth a successor? One
+ * that still waits to take its place comes first. */
 static bool series_log_is_old(struct tsdb *db)
 {
     const struct series_log *log = &db->life->series_log;
+    if (log->damaged) {
+        return true;
+    }
     uint64_t living = atomic_load_explicit(&db->series_total, memory_order_relaxed);
     uint64_t left = log->records_durable > living ? log->records_durable - living : 0;
     bool many_left =
@@ -110,16 +120,27 @@ static void series_log_move(struct series_log *log)
 /* ---- 5. ---- */
 void db_checkpoint_remove_old(struct tsdb *db)
 {
-    const struct checkpoint_info *info = &db->life->last;
+    struct db_life *life = db->life;
     struct tsdb_error err;
-    enum tsdb_status status = checkpoint_remove_before(&db->options.fs, info->number, &err);
+    bool low = tsdb_disk_low(db); /* then the room is worth more */
+    if (low) {
+        life->older = (struct checkpoint_info){0};
+        life->older_view = VIEW_NONE;
+    }
+    const struct checkpoint_info *kept = life->older.number > 0 ? &life->older : &life->last;
+    enum tsdb_status status = recovery_set_aside(
+        &db->options.fs, (uint64_t)tsdb_clock_wall_ms(&db->options.clock), &life->recovered, &err);
     if (status == TSDB_OK) {
-        status = wal_truncate_before(db->wal, info->wal_segment, &err);
+        status = checkpoint_remove_before(&db->options.fs, kept->number, &err);
+    }
+    if (status == TSDB_OK && (low || kept == &life->older)) {
+        status = wal_truncate_before(db->wal, kept->wal_segment, &err);
     }
     if (status != TSDB_OK) {
         /* Harmless: the next checkpoint tries again. */
         tsdb_log(TSDB_LOG_WARN, "checkpoint", "old files stay for now", TSDB_S("err", err.msg));
     }
+    head_files_doom(db->head_files, kept->number);
 }
 
 static void collect_head_files(struct tsdb *db)
@@ -142,22 +163,23 @@ static enum tsdb_status write_steps(struct tsdb *db, struct series_log *log, boo
     if (status != TSDB_OK) {
         return status;
     }
-    /* Before the heads are looked at: a file without references now is not in this checkpoint. */
-    head_files_mark(db->head_files);
-    info->head_file_next = head_files_next_number(db->head_files);
     info->number = life->next_number++; /* a failed number is not used again */
+    /* Before the heads are looked at: a file without references now is not in this checkpoint. */
+    head_files_mark(db->head_files, info->number);
+    info->head_file_next = head_files_next_number(db->head_files);
     struct checkpoint_source source = {&life->room.fs, db->epoch, db->heads, &life->cancel};
     return checkpoint_write(&source, info, out_bytes, err);
 }
 
-/* With series.log as it is, or with a successor that has the living alone. */
+/* With series.log as it is, or with a successor that has the living alone: *out_anew. */
 static enum tsdb_status write_with_log(struct tsdb *db, bool inline_owners,
                                        struct checkpoint_info *info, uint64_t *out_bytes,
-                                       struct tsdb_error *err)
+                                       bool *out_anew, struct tsdb_error *err)
 {
     struct series_log *log = &db->life->series_log;
     struct series_log next;
     series_log_move(log);
+    *out_anew = false;
     if (!series_log_is_old(db)) {
         return write_steps(db, log, inline_owners, info, out_bytes, err);
     }
@@ -171,6 +193,7 @@ static enum tsdb_status write_with_log(struct tsdb *db, bool inline_owners,
              TSDB_U("records", next.records_durable), TSDB_U("before", log->records_durable));
     series_log_deinit(log);
     *log = next;
+    *out_anew = true;
     series_log_move(log);
     return TSDB_OK;
 }
@@ -181,7 +204,8 @@ static void failure_note(struct db_life *life, const struct tsdb_clock *clock)
     life->retry_ns = tsdb_clock_mono_ns(clock) + RETRY_NS;
 }
 
-enum tsdb_status db_checkpoint_write(struct tsdb *db, bool inline_owners, struct tsdb_error *err)
+static enum tsdb_status write_one(struct tsdb *db, bool inline_owners, bool *out_anew,
+                                  struct tsdb_error *err)
 {
     struct db_life *life = db->life;
     if (!db->wal) {
@@ -198,12 +222,15 @@ enum tsdb_status db_checkpoint_write(struct tsdb *db, bool inline_owners, struct
     uint64_t flushed = atomic_load_explicit(&life->flushed_view, memory_order_acquire);
     uint64_t flushed_bytes = atomic_load_explicit(&life->flushed_bytes, memory_order_relaxed);
     atomic_store_explicit(&life->checkpoint_wanted, 0, memory_order_relaxed);
-    enum tsdb_status status = write_with_log(db, inline_owners, &info, &bytes, err);
+    enum tsdb_status status = write_with_log(db, inline_owners, &info, &bytes, out_anew, err);
     if (status != TSDB_OK) {
         failure_note(life, &db->options.clock);
         atomic_store_explicit(&life->checkpoint_wanted, 1, memory_order_relaxed);
         return status;
     }
+    life->older = *out_anew ? (struct checkpoint_info){0} : life->last;
+    life->older_view =
+        *out_anew ? VIEW_NONE : atomic_load_explicit(&life->checkpoint_view, memory_order_relaxed);
     life->last = info;
     life->dirty = false;
     /* Release: partner is db_checkpoint_first. */
@@ -217,9 +244,30 @@ enum tsdb_status db_checkpoint_write(struct tsdb *db, bool inline_owners, struct
     atomic_store_explicit(&life->checkpoint_last_bytes, bytes, memory_order_relaxed);
     atomic_store_explicit(&life->checkpoint_last_ms, info.created_ms, memory_order_relaxed);
     db_checkpoint_remove_old(db);
-    head_files_doom(db->head_files);
     collect_head_files(db);
     return TSDB_OK;
+}
+
+enum tsdb_status db_checkpoint_write(struct tsdb *db, bool inline_owners, struct tsdb_error *err)
+{
+    bool anew = false;
+    enum tsdb_status status = write_one(db, inline_owners, &anew, err);
+    if (status == TSDB_OK && anew) {
+        status = write_one(db, inline_owners, &anew, err);
+    }
+    return status;
+}
+
+enum tsdb_status db_checkpoint_forget_flushed(struct tsdb *db, bool inline_owners,
+                                              struct tsdb_error *err)
+{
+    struct db_life *life = db->life;
+    uint64_t flushed = atomic_load_explicit(&life->flushed_view, memory_order_relaxed);
+    enum tsdb_status status = TSDB_OK;
+    for (int i = 0; i < 2 && status == TSDB_OK && life->older_view != flushed; i++) {
+        status = db_checkpoint_write(db, inline_owners, err);
+    }
+    return status;
 }
 
 bool db_checkpoint_wanted(struct tsdb *db)
@@ -240,13 +288,23 @@ bool db_checkpoint_wanted(struct tsdb *db)
 }
 
 /* ---- steps ---- */
+/* Do head files wait for the older checkpoint to go that are larger than one more would be? */
+static bool much_waits(struct tsdb *db)
+{
+    struct head_files_stats s;
+    head_files_stats(db->head_files, &s);
+    uint64_t last = atomic_load_explicit(&db->life->checkpoint_last_bytes, memory_order_relaxed);
+    return s.marked_bytes >= TSDB_MAX(last, WAITING_BYTES_MIN);
+}
+
 static bool due(struct tsdb *db, int64_t now_ns)
 {
     struct db_life *life = db->life;
     if (now_ns < life->retry_ns || !db->wal) {
         return false;
     }
-    if (atomic_load_explicit(&life->checkpoint_wanted, memory_order_acquire) != 0) {
+    if (atomic_load_explicit(&life->checkpoint_wanted, memory_order_acquire) != 0 ||
+        much_waits(db)) {
         return true;
     }
     struct wal_stats s;

@@ -357,12 +357,19 @@ static enum tsdb_status load(struct tsdb *db, struct tsdb_error *err)
     }
     atomic_store_explicit(&db->series_total, series, memory_order_relaxed);
     life->last = life->recovered.base;
+    life->older = life->recovered.older;
+    life->older_view = UINT64_MAX;
     life->next_number = life->recovered.checkpoint_number_max + 1;
-    life->dirty = life->recovered.frames > 0 || life->recovered.ids_moved;
+    life->dirty = life->recovered.frames > 0 || life->recovered.ids_moved ||
+                  life->recovered.checkpoints_left_out > 0;
+    if (life->recovered.checkpoints_left_out > 0) { /* so that there are two again */
+        atomic_store_explicit(&life->checkpoint_wanted, 1, memory_order_relaxed);
+    }
     atomic_store_explicit(&life->checkpoint_last_bytes, life->recovered.checkpoint_bytes,
                           memory_order_relaxed);
     atomic_store_explicit(&life->checkpoint_last_ms, life->last.created_ms, memory_order_relaxed);
-    db_retention_clock_init(db, life->last.created_ms - (int64_t)life->last.ahead_s * 1000);
+    db_retention_clock_init(db, life->recovered.written_ms -
+                                    (int64_t)life->recovered.written_ahead_s * 1000);
     life->replay_duration_ns = tsdb_clock_mono_ns(&db->options.clock) - begin_ns;
     return TSDB_OK;
 }
@@ -372,7 +379,12 @@ static enum tsdb_status load(struct tsdb *db, struct tsdb_error *err)
 static enum tsdb_status keep_what_may_be_needed(struct tsdb *db, struct tsdb_error *err)
 {
     struct recovery_result *r = &db->life->recovered;
+    const struct checkpoint_info *older = &db->life->older;
     uint32_t moved = 0;
+    if (older->head_file_first > 0) {
+        struct head_files_kept kept = {older->head_file_first, older->head_file_next};
+        head_files_keep(db->head_files, db->life->last.number, &kept);
+    }
     if (!checkpoint_missing(db)) {
         return TSDB_OK;
     }
@@ -381,11 +393,10 @@ static enum tsdb_status keep_what_may_be_needed(struct tsdb *db, struct tsdb_err
                              (uint64_t)tsdb_clock_wall_ms(&db->options.clock), &moved, err);
     r->damage += moved;
     if (moved > 0) {
-        tsdb_log(
-            TSDB_LOG_ERROR, "recovery",
-            "the checkpoint is missing: the head's files are moved to quarantine, their samples "
-            "are missing",
-            TSDB_U("files", moved), TSDB_U("log_from", r->wal_segment_first));
+        tsdb_log(TSDB_LOG_ERROR, "recovery",
+                 "a checkpoint is missing: head files to which nothing else refers are moved to "
+                 "quarantine",
+                 TSDB_U("files", moved), TSDB_U("log_from", r->wal_segment_first));
     }
     return status;
 }
@@ -405,8 +416,10 @@ static void clean_up(struct tsdb *db)
 static enum tsdb_status settle_ids(struct tsdb *db, struct tsdb_error *err)
 {
     struct db_life *life = db->life;
-    tsdb_log(TSDB_LOG_INFO, "tsdb",
-             "series ids differ from those in the log; writing a checkpoint first");
+    tsdb_log(TSDB_LOG_INFO, "tsdb", "writing a checkpoint first",
+             TSDB_S("reason", life->recovered.ids_moved
+                                  ? "series ids differ from those in the log"
+                                  : "what was loaded is on disk in parts only"));
     enum tsdb_status status = db_checkpoint_write(db, true, err);
     if (status == TSDB_IO) {
         tsdb_log(TSDB_LOG_ERROR, "tsdb", "no writes are taken until the checkpoint is written",
@@ -441,7 +454,8 @@ static enum tsdb_status start_writing(struct tsdb *db, struct tsdb_error *err)
     if (status == TSDB_OK) {
         status = open_wal(db, err);
     }
-    if (status == TSDB_OK && db->life->recovered.ids_moved) {
+    if (status == TSDB_OK &&
+        (db->life->recovered.ids_moved || db->life->recovered.checkpoint_first)) {
         status = settle_ids(db, err);
     } else if (status == TSDB_OK) {
         clean_up(db);

@@ -88,7 +88,9 @@ struct db_life {
     /* checkpoints: one at a time. Guarded by admin, or owned by whoever opens or closes. */
     struct tsdb_mutex admin;
     struct series_log series_log;
-    struct checkpoint_info last; /* the newest durable one; number 0: none */
+    struct checkpoint_info last;  /* the newest durable one; number 0: none */
+    struct checkpoint_info older; /* the one before, should `last` be damaged; number 0: none */
+    uint64_t older_view;          /* flushed_view, when it was written; UINT64_MAX: not known */
     uint64_t next_number;
     uint64_t wal_bytes_covered; /* of wal_stats.bytes_written, when `last` was written */
     int64_t retry_ns;           /* after a failure no earlier than this */
@@ -221,7 +223,10 @@ bool db_checkpoint_first(const struct tsdb *db, struct tsdb_error *err);
  * (no owner threads). */
 enum tsdb_status db_checkpoint_write(struct tsdb *db, bool inline_owners,
                                      struct tsdb_error *err) TSDB_WUR;
-/* Remove what the last checkpoint makes superfluous: older ones, and the log before it. Logs a
+/* The same, once or twice if need be, until none that is kept has what was flushed before this call. */
+enum tsdb_status db_checkpoint_forget_flushed(struct tsdb *db, bool inline_owners,
+                                              struct tsdb_error *err) TSDB_WUR;
+/* Remove what the last two checkpoints make superfluous: older ones, the log before them, head files. Logs a
  * failure; the next one tries again. */
 void db_checkpoint_remove_old(struct tsdb *db);
 /* Is there anything that the last checkpoint lacks? Caller is alone. */

@@ -133,12 +133,11 @@ static enum tsdb_status to_blocks(struct tsdb *db, struct tsdb_time_range range,
     if (status == TSDB_OK) {
         status = db_flush_windows(db, from_ms, before_ms, &blocks, err);
     }
-    /* Also what an earlier flush has left to "the next checkpoint". */
-    if (status == TSDB_OK &&
-        atomic_load_explicit(&life->flushed_view, memory_order_relaxed) !=
-            atomic_load_explicit(&life->checkpoint_view, memory_order_relaxed)) {
+    /* Also what an earlier flush has left to "the next checkpoint": a start from either that is kept must not
+     * bring back what is deleted. */
+    if (status == TSDB_OK) {
         tsdb_mutex_lock(&life->admin);
-        status = db_checkpoint_write(db, db->options.manual_steps, err);
+        status = db_checkpoint_forget_flushed(db, db->options.manual_steps, err);
         tsdb_mutex_unlock(&life->admin);
     }
     return status;

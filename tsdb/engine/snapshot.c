@@ -144,7 +144,7 @@ static enum tsdb_status take_head_file(void *arg, const char *name, bool is_dir)
     if (is_dir || !tsdb_numbered_parse(name, &number) || number >= next) {
         return TSDB_OK;
     }
-    const struct head_file *f = head_files_find(s->db->head_files, number);
+    const struct head_file *f = head_files_find_live(s->db->head_files, number);
     if (!f) {
         return TSDB_OK;
     }

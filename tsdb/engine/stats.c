@@ -63,7 +63,15 @@ static void add_recovered(const struct db_life *life, struct tsdb_stats *out)
     out->replay_lost_log_bytes = life->recovered.lost_log_bytes;
     out->replay_lost_frames = life->recovered.lost_frames;
     out->replay_dropped_samples = life->recovered.dropped_samples;
-    out->replay_lost_chunks = life->recovered.lost_chunks;
+    const struct recovery_result *r = &life->recovered;
+    out->replay_lost_chunks = r->lost_chunks;
+    out->replay_lost_series = r->lost_series;
+    out->replay_lost_series_samples = r->lost_series_samples;
+    out->replay_lost_ranges = r->lost_ranges;
+    out->replay_lost_range_bytes = r->lost_range_bytes;
+    out->replay_lost_range_series = r->lost_range_series;
+    out->replay_fell_back_partitions = r->fell_back_partitions;
+    out->replay_written_ms = r->written_ms;
     out->replay_duration_ns = life->replay_duration_ns;
 }
 

@@ -277,6 +277,15 @@ struct head_file *head_files_find(struct head_files *f, uint64_t number)
     return h;
 }
 
+struct head_file *head_files_find_live(struct head_files *f, uint64_t number)
+{
+    struct head_file *h = head_files_find(f, number);
+    tsdb_mutex_lock(&f->lock);
+    bool live = h && h->state == LIVE;
+    tsdb_mutex_unlock(&f->lock);
+    return live ? h : NULL;
+}
+
 uint64_t head_files_next_number(struct head_files *f)
 {
     tsdb_mutex_lock(&f->lock);
@@ -444,18 +453,19 @@ enum tsdb_status head_files_load(struct head_files *f, uint64_t number_min, uint
 
 /* ---- going ---- */
 
-void head_files_mark(struct head_files *f)
+void head_files_mark(struct head_files *f, uint64_t checkpoint)
 {
     tsdb_mutex_lock(&f->lock);
     for (struct head_file *h = f->first; h; h = h->next) {
         if (h->state == LIVE && unused(h)) {
             h->state = MARKED;
+            h->not_in = checkpoint;
         }
     }
     tsdb_mutex_unlock(&f->lock);
 }
 
-void head_files_doom(struct head_files *f)
+void head_files_doom(struct head_files *f, uint64_t checkpoint)
 {
     uint32_t doomed = 0;
     /* When this is freed, no guard is open any more that was when the files were doomed. Without
@@ -466,7 +476,7 @@ void head_files_doom(struct head_files *f)
     }
     tsdb_mutex_lock(&f->lock);
     for (struct head_file *h = f->first; h; h = h->next) {
-        if (h->state == MARKED) {
+        if (h->state == MARKED && h->not_in <= checkpoint) {
             h->state = DOOMED;
             doomed++;
         }
@@ -480,6 +490,13 @@ void head_files_doom(struct head_files *f)
     }
 }
 
+/* Of those that recovery loaded: nothing refers to it. */
+static bool may_go(const struct head_file *h)
+{
+    return h->state == LIVE && unused(h) &&
+           !atomic_load_explicit(&h->in_checkpoint, memory_order_relaxed);
+}
+
 /* Take the files off the list that may go, or NULL. */
 static struct head_file *take(struct head_files *f, enum state state)
 {
@@ -487,8 +504,8 @@ static struct head_file *take(struct head_files *f, enum state state)
     tsdb_mutex_lock(&f->lock);
     for (struct head_file **at = &f->first; *at;) {
         struct head_file *h = *at;
-        bool kept = state == LIVE && atomic_load_explicit(&h->in_checkpoint, memory_order_relaxed);
-        if (h->state != (uint32_t)state || !unused(h) || kept) {
+        bool goes = state == LIVE ? may_go(h) : h->state == (uint32_t)state && unused(h);
+        if (!goes) {
             at = &h->next;
             continue;
         }
@@ -570,6 +587,18 @@ uint32_t head_files_collect(struct head_files *f, const char *dir, uint64_t stam
     return f->limbo.count == 0 ? remove_all(f, take(f, DOOMED), dir, stamp) : 0;
 }
 
+void head_files_keep(struct head_files *f, uint64_t loaded, const struct head_files_kept *kept)
+{
+    tsdb_mutex_lock(&f->lock);
+    for (struct head_file *h = f->first; h; h = h->next) {
+        if (h->number >= kept->first && h->number < kept->before && may_go(h)) {
+            h->state = MARKED;
+            h->not_in = loaded;
+        }
+    }
+    tsdb_mutex_unlock(&f->lock);
+}
+
 uint32_t head_files_remove_unused(struct head_files *f)
 {
     return remove_all(f, take(f, LIVE), NULL, 0);
@@ -616,7 +645,9 @@ void head_files_stats(struct head_files *f, struct head_files_stats *out)
     tsdb_mutex_lock(&f->lock);
     for (struct head_file *h = f->first; h; h = h->next) {
         out->files++;
-        out->bytes += atomic_load_explicit(&h->bytes, memory_order_relaxed);
+        uint64_t bytes = atomic_load_explicit(&h->bytes, memory_order_relaxed);
+        out->bytes += bytes;
+        out->marked_bytes += h->state == MARKED ? bytes : 0;
     }
     tsdb_mutex_unlock(&f->lock);
 }

@@ -55,7 +55,8 @@ struct head_file {
     struct error_budget budget;       /* the flusher's */
     _Atomic(bool) damaged;            /* of the flusher: a chunk was given up; it is not deleted */
     _Atomic(uint64_t) *damaged_files; /* how many are; a metric */
-    struct head_file *next;           /* guarded by the list's lock, as is state */
+    struct head_file *next;           /* guarded by the list's lock, as are the two below */
+    uint64_t not_in;                  /* when marked: this checkpoint and later ones lack it */
     uint32_t state;
 };
 void head_file_acquire(struct head_file *f);

@@ -6,8 +6,8 @@
  *
  *   header | pages of partition 0 | pages of partition 1 | ... | directory | footer
  *
- * A page (about 1 MiB) belongs to one partition and holds runs: samples of one series in columns,
- * or where they are in a head file. Each section has its CRC, pages and directory seeded with the
+ * A page (about 1 MiB) belongs to one partition and holds names: which series an id is, by a hash of
+ * its labels; or runs: samples of one series in columns, or where they are in a head file. Each section has its CRC, pages and directory seeded with the
  * checkpoint's number and the offset. Format: docs/format/checkpoint.md.
  *
  * Invariants:
@@ -54,6 +54,7 @@ struct checkpoint_info {
     struct partition_mark marks[TSDB_PARTITIONS];
     uint32_t series[TSDB_PARTITIONS]; /* series relied upon: local ids 0 .. series-1 */
     uint64_t head_file_next;          /* every number of a head file so far is below */
+    uint64_t head_file_first;         /* the least that it refers to; 0: none. Set by the writer */
 };
 
 /* ---- writing ---- */
@@ -64,9 +65,9 @@ struct checkpoint_source {
     const _Atomic(uint32_t) *cancel;     /* not 0: stop with CANCELLED; NULL: never */
 };
 /* Write checkpoint/<number> and make it durable. On failure nothing is left behind but, at worst, a
- * .tmp file. *out_bytes: size of the file. OK, IO, NOMEM, CANCELLED. */
+ * .tmp file. info->head_file_first is set; *out_bytes: size of the file. OK, IO, NOMEM, CANCELLED. */
 enum tsdb_status checkpoint_write(const struct checkpoint_source *source,
-                                  const struct checkpoint_info *info, uint64_t *out_bytes,
+                                  struct checkpoint_info *info, uint64_t *out_bytes,
                                   struct tsdb_error *err) TSDB_WUR;
 /* Move it to quarantine/checkpoint-<stamp>-<number>, durably. */
 enum tsdb_status checkpoint_set_aside(const struct tsdb_fs *fs, uint64_t number, uint64_t stamp,
@@ -88,9 +89,12 @@ enum tsdb_status checkpoint_open(const struct tsdb_fs *fs, uint64_t number,
 void checkpoint_close(struct checkpoint_reader *r); /* NULL is fine */
 const struct checkpoint_info *checkpoint_info(const struct checkpoint_reader *r);
 uint64_t checkpoint_bytes(const struct checkpoint_reader *r); /* size of the file */
-/* Check the CRC of every page. OK, CORRUPT (err->pos: offset of the page), IO, NOMEM. */
+/* Check the CRC of every page, of all partitions or of one. OK, CORRUPT (err->pos: offset of the page), IO,
+ * NOMEM. */
 enum tsdb_status checkpoint_verify(const struct checkpoint_reader *r,
                                    struct tsdb_error *err) TSDB_WUR;
+enum tsdb_status checkpoint_verify_partition(const struct checkpoint_reader *r, uint32_t partition,
+                                             struct tsdb_error *err) TSDB_WUR;
 
 /* Samples of one series, decoded; valid during the call. */
 struct checkpoint_run {
@@ -110,6 +114,11 @@ struct checkpoint_chunk {
     uint64_t file, offset;
     uint32_t len;
 };
+struct checkpoint_damage {
+    uint64_t from, to;                /* bytes of the file */
+    uint32_t local_first, local_last; /* it may have had anything of these series, of no other */
+    const char *why;
+};
 struct checkpoint_sink {
     void *arg;
     enum tsdb_status (*run)(void *arg, const struct checkpoint_run *run, struct tsdb_error *err);
@@ -118,7 +127,17 @@ struct checkpoint_sink {
     enum tsdb_status (*chunk)(void *arg, const struct checkpoint_chunk *c, struct tsdb_error *err);
     enum tsdb_status (*exemplar)(void *arg, uint32_t local, const struct tsdb_exemplar *x,
                                  struct tsdb_error *err);
+    /* Which series the id is: checkpoint_name of the hash of its labels. Before all else of the partition. NULL:
+     * not wanted. */
+    enum tsdb_status (*name)(void *arg, uint32_t local, uint32_t name, struct tsdb_error *err);
+    /* A stretch of the file is no page of the partition, or does not make sense; it is left out. NULL: that
+     * ends the loading with CORRUPT. */
+    void (*damage)(void *arg, const struct checkpoint_damage *d);
 };
+static inline uint32_t checkpoint_name(uint64_t labels_hash)
+{
+    return (uint32_t)labels_hash;
+}
 /* Hand the partition's content to the sink, in file order. Bytes are checked as untrusted. Stops at
  * the first status of the sink that is not OK. CORRUPT, IO, NOMEM. */
 enum tsdb_status checkpoint_load(const struct checkpoint_reader *r, uint32_t partition,

@@ -6,36 +6,8 @@
 #include "model/version.h"
 #include "tsdb/recovery/checkpoint_private.h"
 
+#include <stdio.h>
 #include <string.h>
-
-struct checkpoint_reader {
-    const struct tsdb_fs *fs;
-    struct tsdb_file *file;
-    char path[CHECKPOINT_PATH_MAX];
-    uint64_t bytes;
-    struct checkpoint_info info;
-    struct extent {
-        uint64_t offset, bytes;
-    } pages[TSDB_PARTITIONS];
-};
-
-static enum tsdb_status corrupt(const struct checkpoint_reader *r, uint64_t offset,
-                                struct tsdb_error *err, const char *what)
-{
-    return tsdb_error_set_at(err, TSDB_CORRUPT, offset, "%s at byte %llu: %s", r->path,
-                             (unsigned long long)offset, what);
-}
-
-static enum tsdb_status read_exact(const struct checkpoint_reader *r, void *out, size_t len,
-                                   uint64_t offset, struct tsdb_error *err)
-{
-    size_t got = 0;
-    enum tsdb_status status = r->fs->ops->pread(r->fs->ctx, r->file, out, len, offset, &got, err);
-    if (status == TSDB_OK && got != len) {
-        return corrupt(r, offset + got, err, "the file ends too early");
-    }
-    return status;
-}
 
 /* ---- header, directory, footer ---- */
 enum tsdb_status checkpoint_version_check(const uint8_t *data, size_t len, struct tsdb_error *err)
@@ -66,7 +38,7 @@ static enum tsdb_status read_version(struct checkpoint_reader *r,
     }
     status = checkpoint_version_check(out, got, &why);
     if (status == TSDB_CORRUPT) {
-        return corrupt(r, 0, err, why.msg);
+        return checkpoint_corrupt(r, 0, err, why.msg);
     }
     return status == TSDB_OK ? status : tsdb_error_set(err, status, "%s: %s", r->path, why.msg);
 }
@@ -81,14 +53,14 @@ static enum tsdb_status read_header(struct checkpoint_reader *r, uint64_t number
         return status;
     }
     if (r->bytes < CHECKPOINT_HEADER_BYTES + CHECKPOINT_DIRECTORY_BYTES + CHECKPOINT_FOOTER_BYTES) {
-        return corrupt(r, r->bytes, err, "the file ends too early");
+        return checkpoint_corrupt(r, r->bytes, err, "the file ends too early");
     }
     if (tsdb_load_le32(h + 12) != TSDB_PARTITIONS || tsdb_load_le64(h + 16) != number) {
-        return corrupt(r, 12, err, "partition count or number is not as expected");
+        return checkpoint_corrupt(r, 12, err, "partition count or number is not as expected");
     }
     if (tsdb_load_le32(h + CHECKPOINT_MARK_CRC_AT) !=
         tsdb_crc32c(0, mark, CHECKPOINT_MARK_CRC_AT - CHECKPOINT_MARK_AT)) {
-        return corrupt(r, CHECKPOINT_MARK_AT, err, "crc of the mark does not match");
+        return checkpoint_corrupt(r, CHECKPOINT_MARK_AT, err, "crc of the mark does not match");
     }
     r->info.number = number;
     r->info.wal_segment = tsdb_load_le64(h + 24);
@@ -113,23 +85,25 @@ static enum tsdb_status parse_directory(struct checkpoint_reader *r, const uint8
         r->info.marks[i].epoch = tsdb_load_le64(e + 16);
         r->pages[i] = (struct extent){tsdb_load_le64(e + 24), tsdb_load_le64(e + 32)};
         r->info.series[i] = tsdb_load_le32(e + 48);
+        uint64_t first = tsdb_load_le64(e + 56), *least = &r->info.head_file_first;
+        *least = first != 0 && (*least == 0 || first < *least) ? first : *least;
         if (r->pages[i].offset != expected || r->pages[i].bytes > dir_offset - expected ||
             r->info.series[i] >= TSDB_SERIES_LOCAL_MAX) {
-            return corrupt(r, dir_offset, err, "the directory contradicts itself");
+            return checkpoint_corrupt(r, dir_offset, err, "the directory contradicts itself");
         }
         expected += r->pages[i].bytes;
     }
     return expected == dir_offset ? TSDB_OK
-                                  : corrupt(r, expected, err,
-                                            "bytes that the directory does not "
-                                            "name");
+                                  : checkpoint_corrupt(r, expected, err,
+                                                       "bytes that the directory does not "
+                                                       "name");
 }
 
 static enum tsdb_status read_directory(struct checkpoint_reader *r, struct tsdb_error *err)
 {
     uint8_t footer[CHECKPOINT_FOOTER_BYTES], dir[CHECKPOINT_DIRECTORY_BYTES];
     uint64_t footer_offset = r->bytes - sizeof footer;
-    enum tsdb_status status = read_exact(r, footer, sizeof footer, footer_offset, err);
+    enum tsdb_status status = checkpoint_read_exact(r, footer, sizeof footer, footer_offset, err);
     if (status != TSDB_OK) {
         return status;
     }
@@ -137,15 +111,15 @@ static enum tsdb_status read_directory(struct checkpoint_reader *r, struct tsdb_
     if (memcmp(footer, CHECKPOINT_FOOTER_MAGIC, 8) != 0 ||
         tsdb_load_le32(footer + 28) != tsdb_crc32c(0, footer, 28) ||
         tsdb_load_le64(footer + 8) != dir_offset || tsdb_load_le32(footer + 16) != sizeof dir) {
-        return corrupt(r, footer_offset, err, "no valid footer");
+        return checkpoint_corrupt(r, footer_offset, err, "no valid footer");
     }
-    status = read_exact(r, dir, sizeof dir, dir_offset, err);
+    status = checkpoint_read_exact(r, dir, sizeof dir, dir_offset, err);
     if (status != TSDB_OK) {
         return status;
     }
     uint32_t crc = checkpoint_crc(r->info.number, dir_offset, dir, sizeof dir, NULL, 0);
     if (crc != tsdb_load_le32(footer + 20)) {
-        return corrupt(r, dir_offset, err, "crc of the directory does not match");
+        return checkpoint_corrupt(r, dir_offset, err, "crc of the directory does not match");
     }
     return parse_directory(r, dir, dir_offset, err);
 }
@@ -197,102 +171,6 @@ const struct checkpoint_info *checkpoint_info(const struct checkpoint_reader *r)
 uint64_t checkpoint_bytes(const struct checkpoint_reader *r)
 {
     return r->bytes;
-}
-
-/* ---- pages ---- */
-struct page {
-    enum checkpoint_page_kind kind;
-    uint32_t items;
-    uint64_t offset;
-    const uint8_t *payload;
-    size_t len;
-};
-struct cursor {
-    const struct checkpoint_reader *r;
-    uint32_t partition;
-    uint64_t offset, end;
-    uint8_t *data; /* of one page; grows */
-    size_t cap;
-};
-
-static void cursor_deinit(struct cursor *c)
-{
-    tsdb_mem_free(TSDB_MEM_OTHER, c->data, c->cap);
-}
-
-static enum tsdb_status cursor_reserve(struct cursor *c, size_t len, struct tsdb_error *err)
-{
-    if (len <= c->cap) {
-        return TSDB_OK;
-    }
-    cursor_deinit(c);
-    c->data = tsdb_mem_alloc(TSDB_MEM_OTHER, len);
-    c->cap = c->data ? len : 0;
-    return c->data ? TSDB_OK
-                   : tsdb_error_set(err, TSDB_NOMEM, "%s: no memory for a page", c->r->path);
-}
-
-static void cursor_seek(struct cursor *c, uint32_t partition)
-{
-    c->partition = partition;
-    c->offset = c->r->pages[partition].offset;
-    c->end = c->offset + c->r->pages[partition].bytes;
-}
-
-/* The next page of the partition, CRC-checked. NOT_FOUND at the end. */
-static enum tsdb_status cursor_next(struct cursor *c, struct page *out, struct tsdb_error *err)
-{
-    uint8_t h[CHECKPOINT_PAGE_HEADER_BYTES];
-    if (c->offset == c->end) {
-        return TSDB_NOT_FOUND;
-    }
-    if (c->end - c->offset < sizeof h) {
-        return corrupt(c->r, c->offset, err, "page header is cut off");
-    }
-    enum tsdb_status status = read_exact(c->r, h, sizeof h, c->offset, err);
-    if (status != TSDB_OK) {
-        return status;
-    }
-    uint32_t len = tsdb_load_le32(h + 8);
-    if (tsdb_load_le32(h) != CHECKPOINT_PAGE_MAGIC || len > CHECKPOINT_PAGE_BYTES_MAX ||
-        len > c->end - c->offset - sizeof h) {
-        return corrupt(c->r, c->offset, err, "not a page header");
-    }
-    status = cursor_reserve(c, len, err);
-    if (status == TSDB_OK) {
-        status = read_exact(c->r, c->data, len, c->offset + sizeof h, err);
-    }
-    if (status != TSDB_OK) {
-        return status;
-    }
-    uint32_t crc = checkpoint_crc(c->r->info.number, c->offset, h, 20, c->data, len);
-    if (crc != tsdb_load_le32(h + 20)) {
-        return corrupt(c->r, c->offset, err, "crc of the page does not match");
-    }
-    if ((h[4] != CHECKPOINT_PAGE_SAMPLES && h[4] != CHECKPOINT_PAGE_EXEMPLARS) ||
-        h[5] != c->partition) {
-        return corrupt(c->r, c->offset, err, "page of an unknown kind or another partition");
-    }
-    *out = (struct page){(enum checkpoint_page_kind)h[4], tsdb_load_le32(h + 12), c->offset,
-                         c->data, len};
-    c->offset += sizeof h + len;
-    return TSDB_OK;
-}
-
-enum tsdb_status checkpoint_verify(const struct checkpoint_reader *r, struct tsdb_error *err)
-{
-    struct cursor c = {.r = r};
-    enum tsdb_status status = TSDB_OK;
-    for (uint32_t i = 0; status == TSDB_OK && i < TSDB_PARTITIONS; i++) {
-        struct page page = {0};
-        cursor_seek(&c, i);
-        while (status == TSDB_OK) {
-            status = cursor_next(&c, &page, err);
-        }
-        status = status == TSDB_NOT_FOUND ? TSDB_OK : status;
-    }
-    cursor_deinit(&c);
-    return status;
 }
 
 /* ---- runs ---- */
@@ -460,14 +338,29 @@ static bool get_exemplar(const struct checkpoint_reader *cr, uint32_t partition,
     return true;
 }
 
+/* *inout_next: the least id that may come. */
+static bool get_name(const struct checkpoint_reader *cr, uint32_t partition, struct tsdb_reader *r,
+                     uint32_t *inout_next, uint32_t *out_name)
+{
+    uint64_t skipped = tsdb_reader_uvarint(r);
+    *out_name = tsdb_reader_le32(r);
+    uint32_t series = cr->info.series[partition];
+    if (r->failed || *inout_next >= series || skipped >= series - *inout_next) {
+        return false;
+    }
+    *inout_next += (uint32_t)skipped + 1;
+    return true;
+}
+
 struct scratch {
     struct columns columns;
     struct tsdb_label labels[TSDB_LABELS_MAX];
 };
 
 static enum tsdb_status load_item(const struct checkpoint_reader *cr, uint32_t partition,
-                                  const struct page *page, struct tsdb_reader *r, struct scratch *s,
-                                  const struct checkpoint_sink *sink, struct tsdb_error *err)
+                                  const struct checkpoint_page *page, struct tsdb_reader *r,
+                                  struct scratch *s, const struct checkpoint_sink *sink,
+                                  struct tsdb_error *err)
 {
     uint32_t local, flags;
     struct checkpoint_run run;
@@ -477,37 +370,143 @@ static enum tsdb_status load_item(const struct checkpoint_reader *cr, uint32_t p
         if (sink->chunk && get_chunk(r, local, flags, &chunk)) {
             return sink->chunk(sink->arg, &chunk, err);
         }
-        return corrupt(cr, page->offset, err, "malformed reference to a head file");
+        return checkpoint_corrupt(cr, page->offset, err, "malformed reference to a head file");
     }
     if (ok && get_run(r, local, flags, &s->columns, &run)) {
         return sink->run(sink->arg, &run, err);
     }
-    return corrupt(cr, page->offset, err, "malformed run");
+    return checkpoint_corrupt(cr, page->offset, err, "malformed run");
+}
+
+static enum tsdb_status load_exemplar(const struct checkpoint_reader *cr, uint32_t partition,
+                                      const struct checkpoint_page *page, struct tsdb_reader *r,
+                                      struct scratch *s, const struct checkpoint_sink *sink,
+                                      struct tsdb_error *err)
+{
+    struct tsdb_exemplar x;
+    uint32_t local;
+    return get_exemplar(cr, partition, r, s->labels, &local, &x)
+               ? sink->exemplar(sink->arg, local, &x, err)
+               : checkpoint_corrupt(cr, page->offset, err, "malformed exemplar");
+}
+
+static enum tsdb_status load_name(const struct checkpoint_reader *cr, uint32_t partition,
+                                  const struct checkpoint_page *page, struct tsdb_reader *r,
+                                  uint32_t *inout_next, const struct checkpoint_sink *sink,
+                                  struct tsdb_error *err)
+{
+    uint32_t name;
+    if (!get_name(cr, partition, r, inout_next, &name)) {
+        return checkpoint_corrupt(cr, page->offset, err, "malformed name");
+    }
+    return sink->name ? sink->name(sink->arg, *inout_next - 1, name, err) : TSDB_OK;
 }
 
 static enum tsdb_status load_page(const struct checkpoint_reader *cr, uint32_t partition,
-                                  const struct page *page, struct scratch *s,
+                                  const struct checkpoint_page *page, struct scratch *s,
                                   const struct checkpoint_sink *sink, struct tsdb_error *err)
 {
     struct tsdb_reader r;
     tsdb_reader_init(&r, page->payload, page->len);
     enum tsdb_status status = TSDB_OK;
+    uint32_t next = 0;
     for (uint32_t i = 0; status == TSDB_OK && i < page->items; i++) {
-        if (page->kind == CHECKPOINT_PAGE_SAMPLES) {
+        switch (page->kind) {
+        case CHECKPOINT_PAGE_SAMPLES:
             status = load_item(cr, partition, page, &r, s, sink, err);
-        } else {
-            struct tsdb_exemplar x;
-            uint32_t local;
-            if (!get_exemplar(cr, partition, &r, s->labels, &local, &x)) {
-                return corrupt(cr, page->offset, err, "malformed exemplar");
-            }
-            status = sink->exemplar(sink->arg, local, &x, err);
+            break;
+        case CHECKPOINT_PAGE_EXEMPLARS:
+            status = load_exemplar(cr, partition, page, &r, s, sink, err);
+            break;
+        case CHECKPOINT_PAGE_NAMES:
+            status = load_name(cr, partition, page, &r, &next, sink, err);
+            break;
         }
     }
     if (status == TSDB_OK && tsdb_reader_left(&r) > 0) {
-        return corrupt(cr, page->offset, err, "bytes behind the last item of the page");
+        return checkpoint_corrupt(cr, page->offset, err, "bytes behind the last item of the page");
     }
     return status;
+}
+
+/* A stretch without pages, until the next good one tells of which series it was. */
+struct gap {
+    bool open;
+    struct checkpoint_damage damage;
+    char why[128];
+};
+
+static void gap_begin(struct gap *g, uint64_t from, uint32_t local, const struct tsdb_error *why)
+{
+    if (!g->open) {
+        g->open = true;
+        g->damage.from = from;
+        g->damage.local_first = local;
+        snprintf(g->why, sizeof g->why, "%.*s", (int)sizeof g->why - 1, why->msg);
+        g->damage.why = g->why;
+    }
+}
+
+static void gap_end(struct gap *g, uint64_t to, uint32_t local, const struct checkpoint_sink *sink)
+{
+    if (g->open) {
+        g->open = false;
+        g->damage.to = to;
+        g->damage.local_last = local;
+        sink->damage(sink->arg, &g->damage);
+    }
+}
+
+static uint32_t first_local(const struct checkpoint_page *page)
+{
+    struct tsdb_reader r;
+    tsdb_reader_init(&r, page->payload, page->len);
+    return (uint32_t)tsdb_reader_uvarint(&r);
+}
+
+/* What a page says that is whole, and whether a gap ends or begins at it. */
+static enum tsdb_status take_page(struct checkpoint_cursor *c, const struct checkpoint_page *page,
+                                  struct scratch *s, struct gap *g, uint32_t *inout_local,
+                                  const struct checkpoint_sink *sink, struct tsdb_error *err)
+{
+    bool samples = page->kind == CHECKPOINT_PAGE_SAMPLES;
+    uint32_t last = c->r->info.series[c->partition];
+    gap_end(g, page->offset, samples && page->items > 0 ? first_local(page) : last, sink);
+    struct tsdb_error why;
+    enum tsdb_status status = load_page(c->r, c->partition, page, s, sink, &why);
+    if (status == TSDB_CORRUPT && sink->damage) {
+        gap_begin(g, page->offset, *inout_local, &why);
+        status = TSDB_OK;
+    }
+    *inout_local = samples && page->items > 0 ? first_local(page) : *inout_local;
+    if (status != TSDB_OK && err) {
+        *err = why;
+    }
+    return status;
+}
+
+static enum tsdb_status load_pages(struct checkpoint_cursor *c, struct scratch *s,
+                                   const struct checkpoint_sink *sink, struct tsdb_error *err)
+{
+    struct gap gap = {.open = false};
+    uint32_t local = 0; /* where a page of samples began last */
+    enum tsdb_status status = TSDB_OK;
+    while (status == TSDB_OK) {
+        struct checkpoint_page page = {0};
+        struct tsdb_error why;
+        uint64_t at = c->offset;
+        status = checkpoint_cursor_next(c, &page, &why);
+        if (status == TSDB_OK) {
+            status = take_page(c, &page, s, &gap, &local, sink, err);
+        } else if (sink->damage && recovery_is_damage(status, &why)) {
+            gap_begin(&gap, at, local, &why);
+            status = checkpoint_cursor_resync(c, err);
+        } else if (status != TSDB_NOT_FOUND && err) {
+            *err = why;
+        }
+    }
+    gap_end(&gap, c->end, c->r->info.series[c->partition], sink);
+    return status == TSDB_NOT_FOUND ? TSDB_OK : status;
 }
 
 enum tsdb_status checkpoint_load(const struct checkpoint_reader *r, uint32_t partition,
@@ -521,17 +520,10 @@ enum tsdb_status checkpoint_load(const struct checkpoint_reader *r, uint32_t par
     if (!s) {
         return tsdb_error_set(err, TSDB_NOMEM, "%s: no memory to load it", r->path);
     }
-    struct cursor c = {.r = r};
-    enum tsdb_status status = TSDB_OK;
-    cursor_seek(&c, partition);
-    while (status == TSDB_OK) {
-        struct page page = {0};
-        status = cursor_next(&c, &page, err);
-        if (status == TSDB_OK) {
-            status = load_page(r, partition, &page, s, sink, err);
-        }
-    }
-    cursor_deinit(&c);
+    struct checkpoint_cursor c = {.r = r};
+    checkpoint_cursor_seek(&c, partition);
+    enum tsdb_status status = load_pages(&c, s, sink, err);
+    checkpoint_cursor_deinit(&c);
     tsdb_mem_free(TSDB_MEM_OTHER, s, sizeof *s);
-    return status == TSDB_NOT_FOUND ? TSDB_OK : status;
+    return status;
 }

@@ -25,11 +25,12 @@ void checkpoint_path(uint64_t number, char *out)
 /* ---- the writer ---- */
 struct partition_entry {
     uint64_t offset, bytes, samples;
+    uint64_t head_file_first; /* 0: none */
     uint32_t pages;
 };
 struct writer {
     const struct checkpoint_source *source;
-    const struct checkpoint_info *info;
+    struct checkpoint_info *info;
     struct tsdb_file *file;
     uint64_t offset; /* of buf.data[0] in the file */
     uint64_t unsynced_bytes;
@@ -226,7 +227,11 @@ static void put_chunk(struct writer *w, uint32_t local, const struct head_sealed
     tsdb_buf_put_uvarint(&w->buf, c->file->number);
     tsdb_buf_put_uvarint(&w->buf, c->offset);
     tsdb_buf_put_uvarint(&w->buf, c->len);
-    w->entries[w->partition].samples += c->count;
+    struct partition_entry *e = &w->entries[w->partition];
+    e->samples += c->count;
+    if (e->head_file_first == 0 || c->file->number < e->head_file_first) {
+        e->head_file_first = c->file->number;
+    }
     item_end(w);
 }
 
@@ -279,11 +284,52 @@ static bool put_exemplar(void *arg, uint32_t local, const struct tsdb_exemplar *
     return !w->buf.failed;
 }
 
+/* ---- names ---- */
+/* So that a series.log of another moment, or one that lost records, gives no sample the labels of
+ * another. */
+/* A page of them, from *inout_next on; index is pinned. False: there were none left. */
+static bool put_names_page(struct writer *w, const struct index_mem *index, uint32_t *inout_next)
+{
+    uint32_t series = w->info->series[w->partition], before = 0;
+    struct tsdb_epoch_guard guard;
+    tsdb_epoch_enter(w->source->epoch, &guard);
+    uint32_t local = index_mem_next(index, *inout_next);
+    bool any = local < series;
+    if (any) {
+        page_begin(w, CHECKPOINT_PAGE_NAMES);
+    }
+    while (local < series && w->page_open) {
+        tsdb_buf_put_uvarint(&w->buf, local - before);
+        tsdb_buf_put_le32(&w->buf, checkpoint_name(index_mem_hash(index, local)));
+        item_end(w);
+        before = local + 1;
+        local = index_mem_next(index, before);
+    }
+    tsdb_epoch_exit(w->source->epoch, &guard);
+    if (w->page_open) {
+        page_end(w);
+    }
+    *inout_next = before;
+    return any;
+}
+
+static enum tsdb_status put_names(struct writer *w, struct tsdb_error *err)
+{
+    struct index_mem *index = head_index_pin(w->source->heads[w->partition]);
+    uint32_t next = 0;
+    enum tsdb_status status = TSDB_OK;
+    while (status == TSDB_OK && put_names_page(w, index, &next)) {
+        status = flush(w, err);
+    }
+    index_mem_unpin(index);
+    return status;
+}
+
 static enum tsdb_status put_partition(struct writer *w, struct tsdb_error *err)
 {
     struct partition_entry *entry = &w->entries[w->partition];
     entry->offset = w->offset + w->buf.len;
-    enum tsdb_status status = TSDB_OK;
+    enum tsdb_status status = put_names(w, err);
     uint32_t series = w->info->series[w->partition];
     for (uint32_t local = 0; status == TSDB_OK && local < series; local++) {
         if (w->source->cancel && atomic_load_explicit(w->source->cancel, memory_order_relaxed)) {
@@ -305,6 +351,10 @@ static enum tsdb_status put_partition(struct writer *w, struct tsdb_error *err)
         status = w->buf.failed ? out_of_memory(err) : TSDB_OK;
     }
     entry->bytes = w->offset + w->buf.len - entry->offset;
+    uint64_t *first = &w->info->head_file_first;
+    if (entry->head_file_first != 0 && (*first == 0 || entry->head_file_first < *first)) {
+        *first = entry->head_file_first;
+    }
     return status;
 }
 
@@ -350,6 +400,7 @@ static void put_directory(struct writer *w)
         tsdb_store_le64(e + 40, w->entries[i].samples);
         tsdb_store_le32(e + 48, w->info->series[i]);
         tsdb_store_le32(e + 52, w->entries[i].pages);
+        tsdb_store_le64(e + 56, w->entries[i].head_file_first);
     }
     uint8_t *footer = dir + CHECKPOINT_DIRECTORY_BYTES;
     memcpy(footer, CHECKPOINT_FOOTER_MAGIC, 8);
@@ -378,7 +429,7 @@ static enum tsdb_status write_all(struct writer *w, struct tsdb_error *err)
 }
 
 enum tsdb_status checkpoint_write(const struct checkpoint_source *source,
-                                  const struct checkpoint_info *info, uint64_t *out_bytes,
+                                  struct checkpoint_info *info, uint64_t *out_bytes,
                                   struct tsdb_error *err)
 {
     const struct tsdb_fs *fs = source->fs;
@@ -392,6 +443,7 @@ enum tsdb_status checkpoint_write(const struct checkpoint_source *source,
     uint64_t begin = tsdb_perf_now();
     w->source = source;
     w->info = info;
+    info->head_file_first = 0;
     tsdb_buf_init(&w->buf, TSDB_MEM_OTHER, 0);
     tsdb_arena_init(&w->arena, TSDB_MEM_OTHER, 16u << 10, NULL);
     enum tsdb_status status = fs->ops->open(

@@ -64,6 +64,31 @@ void replay_map_deinit(struct replay_map *m)
     *m = (struct replay_map){0};
 }
 
+/* ---- doubt ---- */
+enum tsdb_status replay_doubt_flip(struct replay_doubt *d, uint32_t local)
+{
+    uint32_t word = local / 64;
+    if (word >= d->words) {
+        uint32_t words = TSDB_MAX(word + 1, 2 * d->words);
+        uint64_t *bits = tsdb_mem_realloc(TSDB_MEM_OTHER, d->bits, d->words * sizeof *bits,
+                                          words * sizeof *bits);
+        if (!bits) {
+            return TSDB_NOMEM;
+        }
+        memset(bits + d->words, 0, (words - d->words) * sizeof *bits);
+        d->bits = bits;
+        d->words = words;
+    }
+    d->bits[word] ^= UINT64_C(1) << local % 64;
+    return TSDB_OK;
+}
+
+void replay_doubt_deinit(struct replay_doubt *d)
+{
+    tsdb_mem_free(TSDB_MEM_OTHER, d->bits, d->words * sizeof *d->bits);
+    *d = (struct replay_doubt){.believe = d->believe};
+}
+
 /* ---- series ---- */
 enum tsdb_status recovery_series(struct head_partition *head, uint32_t partition,
                                  const struct tsdb_hash_key *hash_key, struct tsdb_slice labels,
@@ -105,6 +130,10 @@ static enum tsdb_status apply_one_series(struct replay_partition *p, uint32_t lo
                replay_map_put(&p->map, local, mine) != TSDB_OK) {
         return tsdb_error_set(&p->err, TSDB_NOMEM, "recovery: no memory for ids");
     }
+    if (local < p->identity && !replay_believed(&p->doubt, local) &&
+        replay_doubt_flip(&p->doubt, local) != TSDB_OK) {
+        return tsdb_error_nomem(&p->err, "ids of series");
+    }
     return TSDB_OK;
 }
 
@@ -124,6 +153,9 @@ static void apply_series(struct replay_partition *p, struct wal_decoder *d)
 
 uint32_t replay_local(const struct replay_partition *p, uint32_t local)
 {
+    if (local < p->identity && !replay_believed(&p->doubt, local)) {
+        return MAP_FREE;
+    }
     uint32_t mapped = replay_map_find(&p->map, local);
     if (mapped != MAP_FREE || local >= p->identity) {
         return mapped;
@@ -140,7 +172,7 @@ static void apply_sample(struct replay_partition *p, const struct wal_sample *s)
     struct head_partition *head = p->partition->head;
     uint32_t local = replay_local(p, s->local);
     uint64_t base = 0, bits = s->bits;
-    if (local == MAP_FREE && s->local < p->identity) {
+    if (local == MAP_FREE && s->local < p->identity && replay_believed(&p->doubt, s->local)) {
         return; /* its series has left: blocks have the sample, or it was dropped */
     }
     if (local == MAP_FREE ||
@@ -270,6 +302,7 @@ void replay_partition_init(struct replay_partition *p, uint32_t id, struct parti
     *p = (struct replay_partition){
         .id = id,
         .map = p->map,
+        .doubt = p->doubt,
         .partition = partition,
         .hash_key = hash_key,
         .log_seq = base->marks[id].log_seq,
@@ -283,4 +316,5 @@ void replay_partition_init(struct replay_partition *p, uint32_t id, struct parti
 void replay_partition_deinit(struct replay_partition *p)
 {
     replay_map_deinit(&p->map);
+    replay_doubt_deinit(&p->doubt);
 }

@@ -1,7 +1,7 @@
 /* Recovery: from files to heads. Runs before anything else may touch the partitions.
  *
- *   checkpoint (newest that is whole and fits series.log) ─▶ samples of the checkpoint
- *     ─▶ log frames after each partition's mark
+ *   series.log ─▶ per partition: samples of the newest checkpoint that is whole there
+ *     ─▶ log frames after that checkpoint's mark
  *
  * Replay decides nothing: what is in the log was accepted then. Exact duplicates are no-ops (the
  * checkpoint may be newer than its mark); a conflict keeps the first.
@@ -21,9 +21,11 @@
  *     repeats stands twice and is merged on read. A chunk that lies in two windows (the range was
  *     another one when it was written) is read and cut anew. A chunk whose file is missing or
  *     damaged is left out and counted.
- *  6. A checkpoint whose mark series.log does not have is of another moment: its ids would give
- *     samples the labels of others. It goes to quarantine/, as do damaged ones newer than the one
- *     that is taken; what they refer to must be kept (result.checkpoints_left_out).
+ *  6. A checkpoint whose mark series.log does not have is of another moment: of its ids only those count
+ *     whose names (hashes of labels) both have. Damage in a page costs nothing as long as an older checkpoint
+ *     has that partition whole, since the log goes back to that one; else the page. Both kinds of checkpoints go to
+ *     quarantine/, once a durable one has what was loaded; what they refer to must be kept
+ *     (result.checkpoints_left_out).
  *  7. The partitions' epochs end above every epoch and decode generation that was seen.
  *  8. It needs little more memory than what it recovers: what readers could have held is freed on the
  *     way, and what is full is sealed (relieve) after every stretch of log.
@@ -45,13 +47,27 @@ struct recovery_progress {
 };
 
 struct recovery_result {
-    struct checkpoint_info base; /* of the checkpoint that was loaded; number 0: none, all zero */
+    struct checkpoint_info base;  /* of the checkpoint that was loaded; number 0: none, all zero */
+    struct checkpoint_info older; /* of the one before it, which fits, too; number 0: none */
     uint64_t checkpoint_bytes;
     uint64_t checkpoint_number_max; /* highest number seen, damaged ones included */
-    uint32_t checkpoints_left_out;  /* newer than base and moved to quarantine/ */
-    uint64_t wal_segment_first;     /* that was there to replay; 0: none */
-    uint64_t wal_segment_next;      /* first segment to write */
-    uint64_t wal_bytes;             /* of frames that were applied */
+    uint32_t checkpoints_left_out;  /* damaged, or of another moment: they go to quarantine/ */
+#define RECOVERY_ASIDE_MAX 16u
+    uint64_t aside[RECOVERY_ASIDE_MAX]; /* those that have not gone yet: recovery_set_aside */
+    uint32_t aside_count;
+    bool checkpoint_first; /* what was loaded is nowhere else as a whole: as with ids_moved */
+    int64_t written_ms;    /* when the newest checkpoint that could be opened was written */
+    uint32_t written_ahead_s;
+    uint32_t fell_back_partitions; /* loaded from an older checkpoint, or from parts */
+    uint64_t lost_series;          /* of the checkpoint: series.log lacks their labels */
+    uint64_t lost_series_samples;
+    uint64_t lost_series_log_bytes;
+    uint64_t lost_ranges;       /* stretches of checkpoints that no other makes good */
+    uint64_t lost_range_bytes;  /* of them */
+    uint64_t lost_range_series; /* so many may lack samples that are older than written_ms */
+    uint64_t wal_segment_first; /* that was there to replay; 0: none */
+    uint64_t wal_segment_next;  /* first segment to write */
+    uint64_t wal_bytes;         /* of frames that were applied */
     bool ids_moved;
     uint64_t frames, samples;
     uint64_t lost_frames;       /* missing, or malformed */
@@ -85,8 +101,12 @@ struct recovery {
  * not; IO. */
 enum tsdb_status recovery_versions_check(const struct tsdb_fs *fs, struct tsdb_error *err) TSDB_WUR;
 
-/* Returns OK; CORRUPT (no whole checkpoint though there is one; damaged series.log), UNSUPPORTED,
- * IO, NOMEM, CANCELLED. After a failure the heads are good for nothing but to be destroyed. */
+/* Move those checkpoints to quarantine/ that were to stay until a durable one has what was loaded. IO. */
+enum tsdb_status recovery_set_aside(const struct tsdb_fs *fs, uint64_t stamp,
+                                    struct recovery_result *r, struct tsdb_error *err) TSDB_WUR;
+
+/* Returns OK; CORRUPT (labels that do not belong to their partition: VERSION is of another directory),
+ * UNSUPPORTED, IO, NOMEM, CANCELLED. After a failure the heads are good for nothing but to be destroyed. */
 enum tsdb_status recovery_run(const struct recovery *r, struct recovery_result *out,
                               struct tsdb_error *err) TSDB_WUR;
 

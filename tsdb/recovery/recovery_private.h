@@ -2,6 +2,7 @@
 #ifndef TSDB_RECOVERY_RECOVERY_PRIVATE_H
 #define TSDB_RECOVERY_RECOVERY_PRIVATE_H
 
+#include "tsdb/recovery/damage.h"
 #include "tsdb/recovery/recovery.h"
 #include "wal/record.h"
 #include "wal/wal.h"
@@ -27,6 +28,21 @@ uint32_t replay_map_find(const struct replay_map *m, uint32_t key); /* UINT32_MA
 enum tsdb_status replay_map_put(struct replay_map *m, uint32_t key, uint32_t value) TSDB_WUR;
 void replay_map_deinit(struct replay_map *m);
 
+/* ---- which ids are believed ---- */
+/* All but those that were flipped, or none but those. */
+struct replay_doubt {
+    bool believe;
+    uint64_t *bits; /* of those that were flipped */
+    uint32_t words;
+};
+static inline bool replay_believed(const struct replay_doubt *d, uint32_t local)
+{
+    bool flipped = local / 64 < d->words && (d->bits[local / 64] >> local % 64 & 1) != 0;
+    return d->believe != flipped;
+}
+enum tsdb_status replay_doubt_flip(struct replay_doubt *d, uint32_t local) TSDB_WUR;
+void replay_doubt_deinit(struct replay_doubt *d); /* d->believe stays */
+
 /* ---- one partition under replay; touched by its worker only ---- */
 struct replay_partition {
     uint32_t id;
@@ -39,6 +55,13 @@ struct replay_partition {
     uint64_t decode_epoch; /* of kept bases; rises with every frame epoch and every gap */
     uint32_t identity;     /* ids below are the head's */
     struct replay_map map;
+    struct replay_doubt doubt; /* of ids below identity */
+    uint32_t base;             /* index of the checkpoint that it was loaded from */
+    bool salvaged;             /* from what is whole of several */
+    uint64_t from;             /* the first segment of the log that it needs */
+    uint64_t named;            /* series that checkpoint and series.log name the same */
+    uint64_t lost_series, lost_series_samples;
+    uint64_t lost_ranges, lost_range_bytes, lost_range_series;
     uint64_t bytes, frames, samples, lost_frames, dropped_samples, conflicts, lost_chunks;
     uint32_t gaps;
     enum tsdb_status status; /* first failure; nothing is applied after it */
@@ -58,5 +81,46 @@ void replay_frame(struct replay_partition *p, uint64_t segment, const struct wal
 enum tsdb_status recovery_series(struct head_partition *head, uint32_t partition,
                                  const struct tsdb_hash_key *hash_key, struct tsdb_slice labels,
                                  uint32_t *out_local, struct tsdb_error *err) TSDB_WUR;
+
+/* ---- a run ---- */
+#define RECOVERY_BASES_MAX    4u
+#define RECOVERY_LEFT_OUT_MAX RECOVERY_ASIDE_MAX
+/* Of one partition: replaced blocks of samples wait no longer than this. */
+#define RECOVERY_RECLAIM_BYTES_MIN (64u << 10)
+
+/* A checkpoint that can be opened. */
+struct recovery_base {
+    struct checkpoint_reader *reader;
+    struct checkpoint_info info;
+    bool exact;                /* series.log has its mark: ids mean what they meant */
+    _Atomic(uint32_t) damaged; /* partitions with damaged pages */
+};
+
+struct recovery_run {
+    const struct recovery *r;
+    struct recovery_result *result;
+    struct recovery_pool *pool;
+    struct recovery_base bases[RECOVERY_BASES_MAX]; /* newest first; once ranked the best first */
+    uint32_t base_count;
+    uint64_t left_out[RECOVERY_LEFT_OUT_MAX]; /* numbers of those that go to quarantine/ */
+    uint32_t left_out_count;
+    uint64_t head_file_next; /* of all checkpoints that were read */
+    struct replay_partition partitions[TSDB_PARTITIONS];
+    const struct series_log_record *records; /* of the window being applied */
+    uint32_t record_count;
+    _Atomic(bool) bad_record;
+    const struct wal_segment_view *view; /* of the segment being applied */
+    uint32_t frame_from, frame_to;       /* of its frames */
+};
+bool recovery_cancelled(const struct recovery_run *run);
+/* Workers have ranges of partitions: the first of this one's. */
+uint32_t recovery_range_begin(const struct recovery_run *run, uint32_t worker);
+
+/* bases.c, in this order */
+enum tsdb_status recovery_bases_open(struct recovery_run *run, struct tsdb_error *err) TSDB_WUR;
+enum tsdb_status recovery_bases_rank(struct recovery_run *run, struct tsdb_error *err) TSDB_WUR;
+void recovery_bases_load(void *run, uint32_t worker);
+enum tsdb_status recovery_bases_settle(struct recovery_run *run, struct tsdb_error *err) TSDB_WUR;
+void recovery_bases_close(struct recovery_run *run);
 
 #endif

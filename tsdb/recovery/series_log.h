@@ -21,7 +21,8 @@
  *  1. Per partition, ids rise; those that are left out are of series that have left. Records are never
  *     changed or removed.
  *  2. Bytes that a checkpoint relies on were synced before it was renamed into place: damage there
- *     is an error. What follows is an interrupted append: its good records are kept, the rest is
+ *     costs the records that it hits, is said, and the file is made anew before anything is appended.
+ *     What follows them is an interrupted append: its good records are kept, the rest is
  *     cut off; into quarantine/ first, where no checkpoint vouches for what is in front of it.
  *  3. A failed write or sync drops the handle; the next append opens the file anew and cuts it to
  *     what is known durable.
@@ -64,6 +65,8 @@ struct series_log {
     uint32_t appended[TSDB_PARTITIONS];         /* within bytes_appended */
     uint64_t records_durable, records_appended; /* of series */
     uint64_t holes_durable, holes_appended;
+    bool
+        damaged; /* records are missing from it: nothing is appended, a successor takes its place */
     struct tsdb_buf buf;
 };
 
@@ -80,20 +83,40 @@ struct series_log_record {
     uint32_t local;
     /* Canonical bytes, unchecked beyond the CRC; empty: a hole, an id without a series. */
     struct tsdb_slice labels;
+    /* For series_log_record_good. */
+    const uint8_t *bytes;
+    uint64_t offset;
+    uint32_t crc_before;
 };
+/* Does its CRC match? Pure, any thread. */
+bool series_log_record_good(const struct series_log_record *record);
+
 /* A window of records in file order; slices are valid during the call. */
 typedef enum tsdb_status (*series_log_fn)(void *arg, const struct series_log_record *records,
                                           uint32_t count, struct tsdb_error *err);
-/* Read the file from the beginning, cut a torn tail, make the rest durable, and be ready to append.
- *   bytes_relied   length that the checkpoint relies on; 0: none does
- *   stamp          Unix ms, for the name of what goes to quarantine/
- *   out_cut_bytes  bytes of an interrupted append that were cut off
- * Returns OK, also when there is no file and nobody relies on it, and when the file ends before
- * bytes_relied (then series_log_fits is false for the mark); CORRUPT (err->pos: the offset) for
- * damage below bytes_relied; UNSUPPORTED for another format version; whatever fn returns; IO,
- * NOMEM. */
-enum tsdb_status series_log_load(struct series_log *s, uint64_t bytes_relied, uint64_t stamp,
-                                 series_log_fn fn, void *arg, uint64_t *out_cut_bytes,
+struct series_log_sink {
+    void *arg;
+    series_log_fn apply; /* of good records */
+    /* series_log_record_good of each, in parallel if it likes: false if one is not. NULL: the loader asks. */
+    bool (*verify)(void *arg, const struct series_log_record *records, uint32_t count);
+};
+struct series_log_found {
+    uint64_t cut_bytes;      /* of an interrupted append; they were cut off */
+    uint64_t damaged_ranges; /* of what is relied upon: bytes without a good record, left out */
+    uint64_t damaged_bytes;
+    uint64_t damaged_first;
+    uint64_t missing_bytes; /* that are relied upon and lie beyond its end; all: there is no file */
+};
+/* Read the file from the beginning, leave out what is damaged, cut a torn tail, make the rest durable, and be
+ * ready to append, or s->damaged.
+ *   marks   of the checkpoints that there are: those of this file's life say up to where it is relied upon; a
+ *           header that is damaged is told from them
+ *   stamp   Unix ms, for the names of what goes to quarantine/
+ * Returns OK, also when there is no file; UNSUPPORTED for another format version; whatever apply returns;
+ * IO, NOMEM. */
+enum tsdb_status series_log_load(struct series_log *s, const struct series_log_mark *marks,
+                                 uint32_t mark_count, uint64_t stamp,
+                                 const struct series_log_sink *sink, struct series_log_found *out,
                                  struct tsdb_error *err) TSDB_WUR;
 /* Has this file, as far as it is durable, the mark? OK; NOT_FOUND if not (err says why); IO. */
 enum tsdb_status series_log_fits(const struct series_log *s, const struct series_log_mark *mark,

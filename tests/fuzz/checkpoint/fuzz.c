@@ -107,7 +107,8 @@ static enum tsdb_status see_exemplar(void *arg, uint32_t local, const struct tsd
 static enum tsdb_status load(const struct tsdb_fs *fs, uint64_t *out_sum)
 {
     struct checkpoint_reader *r = NULL;
-    struct checkpoint_sink sink = {out_sum, see_run, see_chunk, see_exemplar};
+    struct checkpoint_sink sink = {
+        .arg = out_sum, .run = see_run, .chunk = see_chunk, .exemplar = see_exemplar};
     *out_sum = 0;
     TSDB_ASSERT(checkpoint_open(fs, NUMBER, &r, NULL) == TSDB_OK);
     TSDB_ASSERT(checkpoint_verify(r, NULL) == TSDB_OK);
@@ -127,7 +128,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     uint8_t *file = malloc(len + 2 * CHECKPOINT_DIRECTORY_BYTES);
     TSDB_ASSERT(file && tsdb_fs_sim_create(1, &sim, &fs) == TSDB_OK);
     TSDB_ASSERT(fs.ops->mkdir(fs.ctx, "checkpoint", NULL) == TSDB_OK);
-    size_t bytes = build(file, data + 2, len, (uint8_t)(1 + data[0] % 2), data[1]);
+    size_t bytes = build(file, data + 2, len, (uint8_t)(1 + data[0] % 3), data[1]);
     TSDB_ASSERT(tsdb_file_replace(&fs, "checkpoint/00000007", file, bytes, NULL) == TSDB_OK);
     uint64_t first, second;
     enum tsdb_status status = load(&fs, &first);

@@ -96,7 +96,9 @@ static void metadata__more_than_one_page__is_sorted(void **state)
     "\"storage\":{\"state\":\"ready\",\"reason\":\"\",\"lostAtStart\":{\"frames\":0,\"samples\":"  \
     "0,"                                                                                           \
     "\"chunks\":0,\"damagedRanges\":0,\"logSegments\":0,\"logBytes\":0,\"blocks\":0,"              \
-    "\"tombstones\":0},"                                                                           \
+    "\"tombstones\":0,\"series\":0,"                                                               \
+    "\"seriesSamples\":0,\"checkpointRanges\":0,\"checkpointBytes\":0,"                            \
+    "\"checkpointSeriesAtMost\":0,\"partitionsFromOlder\":0},"                                     \
     "\"quarantine\":{\"files\":0,\"bytes\":0}}"
 
 static void status_tsdb__after_writes__counts(void **state)

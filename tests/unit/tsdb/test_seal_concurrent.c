@@ -89,8 +89,8 @@ static void *seal(void *arg)
         if (sealer_step(sh->sealer, 0) == 0) {
             sched_yield();
         }
-        head_files_mark(sh->files); /* as if a checkpoint became durable at once */
-        head_files_doom(sh->files);
+        head_files_mark(sh->files, 1); /* as if a checkpoint became durable at once */
+        head_files_doom(sh->files, 1);
         head_files_collect(sh->files, "quarantine", 1);
     }
     return NULL;

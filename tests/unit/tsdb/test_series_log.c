@@ -2,6 +2,7 @@
 
 #include "base/bytes.h"
 #include "base/crc32c.h"
+#include "base/log.h"
 #include "tsdb/recovery/series_log.h"
 
 #include <stdio.h>
@@ -11,6 +12,8 @@ struct fixture {
     struct tsdb_fs fs;
     struct tsdb_prng prng;
     struct series_log log;
+    struct series_log_found found; /* of the last load */
+    uint8_t identity[SERIES_LOG_IDENTITY_BYTES];
 };
 
 static void init_log(struct fixture *f)
@@ -22,6 +25,7 @@ static int setup(void **state)
 {
     struct fixture *f = test_calloc(1, sizeof *f);
     *state = f;
+    tsdb_log_configure(TSDB_LOG_ERROR + 1, TSDB_LOG_LOGFMT);
     if (tsdb_fs_sim_create(3, &f->sim, &f->fs) != TSDB_OK) {
         return -1;
     }
@@ -89,23 +93,42 @@ static enum tsdb_status see(void *arg, const struct series_log_record *records, 
     return TSDB_OK;
 }
 
+/* Whose file it is. */
+static void note_identity(struct fixture *f)
+{
+    uint8_t header[SERIES_LOG_HEADER_BYTES];
+    struct tsdb_file *file = NULL;
+    size_t got = 0;
+    assert_ok(f->fs.ops->open(f->fs.ctx, "series.log", TSDB_OPEN_READ, &file, NULL));
+    assert_ok(f->fs.ops->pread(f->fs.ctx, file, header, sizeof header, 0, &got, NULL));
+    f->fs.ops->close(f->fs.ctx, file);
+    assert_int_equal(got, sizeof header);
+    memcpy(f->identity, header + 16, sizeof f->identity);
+}
+
 static enum tsdb_status load(struct fixture *f, uint64_t relied, struct seen *out,
                              uint64_t *out_cut, struct tsdb_error *err)
 {
+    struct series_log_mark mark = {.bytes = relied};
+    struct series_log_sink sink = {.arg = out, .apply = see};
     memset(out, 0, sizeof *out);
-    return series_log_load(&f->log, relied, 1700000000000, see, out, out_cut, err);
+    memcpy(mark.identity, f->identity, sizeof mark.identity);
+    enum tsdb_status status =
+        series_log_load(&f->log, &mark, relied > 0, 1700000000000, &sink, &f->found, err);
+    *out_cut = f->found.cut_bytes;
+    return status;
 }
 
-static void series_log_load__no_file__ok_unless_relied_upon(void **state)
+static void series_log_load__no_file__ok_and_what_is_relied_upon_is_missing(void **state)
 {
     struct fixture *f = *state;
     struct seen seen;
     uint64_t cut = 99;
-    struct tsdb_error err;
     assert_ok(load(f, 0, &seen, &cut, NULL));
-    assert_int_equal(seen.total + cut, 0);
-    assert_int_equal(load(f, 36, &seen, &cut, &err), TSDB_CORRUPT);
-    assert_non_null(strstr(err.msg, "missing"));
+    assert_int_equal(seen.total + cut + f->found.missing_bytes, 0);
+    assert_ok(load(f, 36, &seen, &cut, NULL));
+    assert_int_equal(f->found.missing_bytes, 36);
+    assert_false(f->log.damaged); /* a new one may begin */
 }
 
 static void series_log_commit__many_windows_and_a_hole__all_come_back_after_power_cut(void **state)
@@ -121,6 +144,7 @@ static void series_log_commit__many_windows_and_a_hole__all_come_back_after_powe
     uint64_t relied = f->log.bytes_durable;
     uint32_t counts[TSDB_PARTITIONS];
     memcpy(counts, f->log.durable, sizeof counts);
+    note_identity(f);
     tsdb_fs_sim_crash(f->sim);
     reopen(f);
     struct seen seen;
@@ -147,6 +171,7 @@ static void series_log_load__cut_at_every_byte_of_the_tail__good_records_stay(vo
     assert_ok(append(f, 2, 0, NULL));
     assert_ok(series_log_commit(&f->log, NULL));
     uint64_t relied = f->log.bytes_durable, ends[4] = {relied};
+    note_identity(f);
     for (uint32_t i = 1; i < 4; i++) {
         assert_ok(append(f, 1, i * 10, NULL));
         ends[i] = f->log.bytes_appended;
@@ -173,29 +198,97 @@ static void series_log_load__cut_at_every_byte_of_the_tail__good_records_stay(vo
     tsdb_mem_free(TSDB_MEM_OTHER, data, len);
 }
 
-static void series_log_load__every_bit_of_relied_bytes_flipped__corrupt_with_offset(void **state)
+static void put_file(struct fixture *f, const uint8_t *data, size_t len)
+{
+    assert_ok(tsdb_file_replace(&f->fs, "series.log", data, len, NULL));
+    reopen(f);
+}
+
+static uint8_t *take_file(struct fixture *f, size_t *out_len)
+{
+    uint8_t *data = NULL;
+    assert_ok(series_log_commit(&f->log, NULL));
+    note_identity(f);
+    assert_ok(
+        tsdb_file_read_all(&f->fs, "series.log", 1u << 24, TSDB_MEM_OTHER, &data, out_len, NULL));
+    return data;
+}
+
+/* One bit costs its record, or, in a length, that and the one behind it; in header and CRC nothing. */
+static void series_log_load__every_bit_of_relied_bytes_flipped__costs_its_record(void **state)
 {
     struct fixture *f = *state;
-    for (uint32_t i = 0; i < 3; i++) {
+    size_t len = 0;
+    uint32_t whole = 0;
+    for (uint32_t i = 0; i < 6; i++) {
         assert_ok(append(f, i, 0, NULL));
     }
-    assert_ok(series_log_commit(&f->log, NULL));
-    uint8_t *data = NULL;
-    size_t len = 0;
-    assert_ok(
-        tsdb_file_read_all(&f->fs, "series.log", 1u << 20, TSDB_MEM_OTHER, &data, &len, NULL));
+    uint8_t *data = take_file(f, &len);
     for (size_t bit = 0; bit < len * 8; bit++) {
-        data[bit / 8] ^= (uint8_t)(1u << bit % 8);
-        assert_ok(tsdb_file_replace(&f->fs, "series.log", data, len, NULL));
-        data[bit / 8] ^= (uint8_t)(1u << bit % 8);
-        reopen(f);
         struct seen seen;
         uint64_t cut;
         struct tsdb_error err;
-        assert_int_equal(load(f, len, &seen, &cut, &err), TSDB_CORRUPT);
-        assert_true(err.pos <= bit / 8);
-        assert_non_null(strstr(err.msg, "series.log"));
+        data[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        put_file(f, data, len);
+        data[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        assert_ok_err(load(f, len, &seen, &cut, &err), &err);
+        assert_in_range(seen.total, 4, 6);
+        assert_int_equal(seen.wrong, 0);
+        assert_int_equal(f->found.damaged_ranges, 1);
+        assert_int_equal(cut, 0);
+        assert_true(f->log.damaged);
+        whole += seen.total == 6;
     }
+    assert_true(whole >= 8 * (36 + 4 * 5)); /* header, and CRCs but for the last one */
+    tsdb_mem_free(TSDB_MEM_OTHER, data, len);
+}
+
+/* Windows of records of any length; a page of zeroes wherever it lies, also over header and end. */
+static void series_log_load__page_of_zeroes_anywhere__costs_what_it_touches(void **state)
+{
+    struct fixture *f = *state;
+    size_t len = 0;
+    static uint8_t kept[4096];
+    for (uint32_t i = 0; i < 700; i++) {
+        assert_ok(append(f, i % TSDB_PARTITIONS, i % 50 == 49 ? 39000 : i % 7 * 30, NULL));
+    }
+    uint8_t *data = take_file(f, &len);
+    for (size_t at = 0; at < len; at += len / 97) {
+        struct seen seen;
+        uint64_t cut;
+        size_t n = TSDB_MIN(sizeof kept, len - at);
+        memcpy(kept, data + at, n);
+        memset(data + at, 0, n);
+        put_file(f, data, len);
+        memcpy(data + at, kept, n);
+        assert_ok(load(f, len, &seen, &cut, NULL));
+        assert_in_range(seen.total, 700 - 4096 / 20, 699);
+        assert_true(f->found.damaged_ranges >= 1 && f->found.damaged_ranges <= 2);
+        assert_true(f->found.damaged_bytes >= n && f->found.damaged_bytes <= n + 100000);
+        assert_true(f->log.damaged);
+    }
+    tsdb_mem_free(TSDB_MEM_OTHER, data, len);
+}
+
+/* The file is kept as it was: its name goes to a successor. */
+static void series_log_load__damaged__kept_in_quarantine(void **state)
+{
+    struct fixture *f = *state;
+    struct seen seen;
+    uint64_t cut;
+    size_t len = 0, kept_len = 0;
+    uint8_t *kept = NULL;
+    assert_ok(append(f, 1, 0, NULL));
+    uint8_t *data = take_file(f, &len);
+    data[50] ^= 1;
+    put_file(f, data, len);
+    assert_ok(load(f, len, &seen, &cut, NULL));
+    assert_int_equal(seen.total, 0);
+    assert_ok(tsdb_file_read_all(&f->fs, "quarantine/series.log-1700000000000-damaged", 4096,
+                                 TSDB_MEM_OTHER, &kept, &kept_len, NULL));
+    assert_int_equal(kept_len, len);
+    assert_memory_equal(kept, data, len);
+    tsdb_mem_free(TSDB_MEM_OTHER, kept, kept_len);
     tsdb_mem_free(TSDB_MEM_OTHER, data, len);
 }
 
@@ -285,7 +378,8 @@ static void series_log_settle__successor__takes_the_place_with_its_gaps(void **s
     struct fixture *f = *state;
     struct series_log next;
     uint32_t sum = 0;
-    uint64_t cut = 0;
+    struct series_log_found found;
+    struct series_log_sink sink = {.arg = &sum, .apply = see_ids};
     assert_ok(append(f, 3, 0, NULL));
     assert_ok(series_log_commit(&f->log, NULL));
     struct series_log_mark old = f->log.durable_mark;
@@ -303,7 +397,7 @@ static void series_log_settle__successor__takes_the_place_with_its_gaps(void **s
     series_log_deinit(&next);
     tsdb_fs_sim_crash(f->sim);
     reopen(f);
-    assert_ok(series_log_load(&f->log, mark.bytes, 1, see_ids, &sum, &cut, NULL));
+    assert_ok(series_log_load(&f->log, &mark, 1, 1, &sink, &found, NULL));
     assert_int_equal(sum, 7 * 10000 + 9 * 100 + 10);
     assert_int_equal(f->log.durable[3], 11);
     assert_int_equal(f->log.records_durable, 3);
@@ -330,8 +424,9 @@ static void series_log_choose__by_the_mark__takes_or_removes_the_successor(void 
         assert_int_equal(there(f, "quarantine/series.log-17-next"), turn >= 1);
         assert_ok(series_log_choose(&f->fs, chosen, false, 18, NULL)); /* again: nothing */
         uint32_t sum = 0;
-        uint64_t cut = 0;
-        assert_ok(series_log_load(&f->log, chosen->bytes, 1, see_ids, &sum, &cut, NULL));
+        struct series_log_found found;
+        struct series_log_sink sink = {.arg = &sum, .apply = see_ids};
+        assert_ok(series_log_load(&f->log, chosen, 1, 1, &sink, &found, NULL));
         assert_ok(series_log_fits(&f->log, chosen, NULL));
         assert_int_equal(f->log.durable[3], turn == 2 ? 10 : turn + 1);
     }
@@ -396,6 +491,7 @@ static void series_log_fits__marks_of_this_file__ok_from_there_on(void **state)
             assert_ok(series_log_fits(&f->log, &marks[k], NULL));
         }
     }
+    note_identity(f);
     reopen(f);
     assert_int_equal(series_log_fits(&f->log, &marks[0], NULL), TSDB_NOT_FOUND); /* not loaded */
     assert_ok(load(f, marks[4].bytes, &seen, &cut, NULL));
@@ -413,45 +509,59 @@ static void series_log_fits__marks_of_this_file__ok_from_there_on(void **state)
     }
 }
 
-/* Of an earlier moment: that is no damage, but a later mark does not fit, not even when the file has
+/* Of an earlier moment, or cut: what it has counts, but a later mark does not fit; not even when the file has
  * grown beyond it by other series. */
 static void series_log_load__shorter_than_relied_upon__ok_and_later_marks_do_not_fit(void **state)
 {
     struct fixture *f = *state;
     struct series_log_mark first = commit_one(f, 1);
-    uint8_t *data = NULL;
-    size_t len = 0;
-    assert_ok(tsdb_file_read_all(&f->fs, "series.log", 4096, TSDB_MEM_OTHER, &data, &len, NULL));
     struct series_log_mark later = commit_one(f, 2);
-    for (size_t size = len; size < later.bytes; size++) { /* a copy may end within a record */
+    size_t len = 0;
+    uint8_t *data = take_file(f, &len);
+    for (size_t size = (size_t)first.bytes; size < later.bytes; size++) {
+        struct seen seen;
+        uint64_t cut;
+        struct tsdb_error err;
+        put_file(f, data, size);
+        assert_ok_err(load(f, later.bytes, &seen, &cut, &err), &err);
+        assert_int_equal(seen.total, 1);
+        assert_int_equal(f->found.missing_bytes, later.bytes - size);
+        assert_true(f->log.damaged && cut == 0);
+        assert_ok(series_log_fits(&f->log, &first, NULL));
+        assert_int_equal(series_log_fits(&f->log, &later, &err), TSDB_NOT_FOUND);
+        assert_non_null(strstr(err.msg, "shorter"));
+        assert_ok(
+            f->fs.ops->unlink(f->fs.ctx, "quarantine/series.log-1700000000000-damaged", NULL));
+    }
+    tsdb_mem_free(TSDB_MEM_OTHER, data, len);
+}
+
+static void series_log_load__cut_where_nobody_relies_on_it__tail_kept(void **state)
+{
+    struct fixture *f = *state;
+    struct series_log_mark first = commit_one(f, 1);
+    struct series_log_mark later = commit_one(f, 2);
+    size_t len = 0;
+    uint8_t *data = take_file(f, &len);
+    for (size_t size = (size_t)first.bytes; size < later.bytes; size++) {
         struct seen seen;
         uint64_t cut;
         struct tsdb_error err;
         struct tsdb_file_info info;
         char path[64];
-        assert_ok(tsdb_file_replace(&f->fs, "series.log", data, len, NULL));
-        if (size > len) {
-            struct tsdb_file *file = NULL;
-            assert_ok(f->fs.ops->open(f->fs.ctx, "series.log", TSDB_OPEN_WRITE, &file, NULL));
-            assert_ok(f->fs.ops->pwrite(f->fs.ctx, file, "\x14", 1, len, NULL));
-            assert_ok(f->fs.ops->truncate(f->fs.ctx, file, size, NULL));
-            f->fs.ops->close(f->fs.ctx, file);
-        }
-        reopen(f);
-        assert_ok_err(load(f, later.bytes, &seen, &cut, &err), &err);
+        put_file(f, data, size);
+        assert_ok_err(load(f, 0, &seen, &cut, &err), &err);
         assert_int_equal(seen.total, 1);
-        assert_int_equal(cut, size - len);
+        assert_int_equal(cut, size - first.bytes);
         /* Nobody vouches for what was cut: it is kept. */
-        snprintf(path, sizeof path, "quarantine/series.log-1700000000000-%zu", len);
+        snprintf(path, sizeof path, "quarantine/series.log-1700000000000-%u",
+                 (unsigned)first.bytes);
         assert_int_equal(f->fs.ops->stat(f->fs.ctx, path, &info, NULL),
                          cut > 0 ? TSDB_OK : TSDB_NOT_FOUND);
         if (cut > 0) {
             assert_int_equal(info.size_bytes, cut);
             assert_ok(f->fs.ops->unlink(f->fs.ctx, path, NULL));
         }
-        assert_ok(series_log_fits(&f->log, &first, NULL));
-        assert_int_equal(series_log_fits(&f->log, &later, &err), TSDB_NOT_FOUND);
-        assert_non_null(strstr(err.msg, "shorter"));
         struct series_log_mark other = commit_one(f, 3); /* as long as the one that is missing */
         assert_int_equal(other.bytes, later.bytes);
         assert_int_equal(series_log_fits(&f->log, &later, &err), TSDB_NOT_FOUND);
@@ -475,14 +585,19 @@ static void series_log_fits__mark_of_a_file_before__not_found(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test_setup_teardown(series_log_load__no_file__ok_unless_relied_upon, setup,
-                                    teardown),
+    cmocka_unit_test_setup_teardown(series_log_load__no_file__ok_and_what_is_relied_upon_is_missing,
+                                    setup, teardown),
     cmocka_unit_test_setup_teardown(
         series_log_commit__many_windows_and_a_hole__all_come_back_after_power_cut, setup, teardown),
     cmocka_unit_test_setup_teardown(
         series_log_load__cut_at_every_byte_of_the_tail__good_records_stay, setup, teardown),
     cmocka_unit_test_setup_teardown(
-        series_log_load__every_bit_of_relied_bytes_flipped__corrupt_with_offset, setup, teardown),
+        series_log_load__every_bit_of_relied_bytes_flipped__costs_its_record, setup, teardown),
+    cmocka_unit_test_setup_teardown(series_log_load__page_of_zeroes_anywhere__costs_what_it_touches,
+                                    setup, teardown),
+    cmocka_unit_test_setup_teardown(series_log_load__damaged__kept_in_quarantine, setup, teardown),
+    cmocka_unit_test_setup_teardown(series_log_load__cut_where_nobody_relies_on_it__tail_kept,
+                                    setup, teardown),
     cmocka_unit_test_setup_teardown(series_log_load__later_version__unsupported, setup, teardown),
     cmocka_unit_test_setup_teardown(series_log_settle__successor__takes_the_place_with_its_gaps,
                                     setup, teardown),
