@@ -114,6 +114,9 @@ enum tsdb_state tsdb_state_look(struct tsdb *db, struct tsdb_error *err);
 enum tsdb_status tsdb_files_check(const struct tsdb *db, struct tsdb_error *err) TSDB_WUR;
 void tsdb_replay_progress(const struct tsdb *db, uint64_t *out_min, uint64_t *out_max,
                           uint64_t *out_current);
+/* While RECOVERING: what it does ("labels of series", "checkpoint", "log"; static) and how far that is, 0 to 100. Any
+ * thread. */
+const char *tsdb_recovery_step(const struct tsdb *db, uint32_t *out_percent);
 
 /* What is kept free on the disk: the option, or what it became. Any thread. */
 uint64_t tsdb_disk_reserve(const struct tsdb *db);

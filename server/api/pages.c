@@ -23,7 +23,11 @@ void page_ready(struct call *c)
                       : "");
         return;
     }
-    if (err.msg[0]) {
+    uint32_t percent = 0;
+    if (state == TSDB_STATE_RECOVERING) {
+        const char *step = tsdb_recovery_step(c->server->db, &percent);
+        call_text(c, 503, "Service Unavailable: recovering: %s, %u %%\n", step, percent);
+    } else if (err.msg[0]) {
         call_text(c, 503, "Service Unavailable: storage is %s and takes no writes: %s\n",
                   tsdb_state_name(state), err.msg);
     } else {

@@ -758,6 +758,17 @@ void tsdb_replay_progress(const struct tsdb *db, uint64_t *out_min, uint64_t *ou
     *out_current = atomic_load_explicit(&p->current, memory_order_relaxed);
 }
 
+const char *tsdb_recovery_step(const struct tsdb *db, uint32_t *out_percent)
+{
+    static const char *const names[] = {"labels of series", "checkpoint", "log"};
+    static_assert(TSDB_ARRAY_LEN(names) == RECOVERY_STEP_COUNT, "every step has a name");
+    const struct recovery_progress *p = &db->life->progress;
+    uint64_t total = atomic_load_explicit(&p->total, memory_order_relaxed);
+    uint64_t done = TSDB_MIN(atomic_load_explicit(&p->done, memory_order_relaxed), total);
+    *out_percent = total > 0 ? (uint32_t)((double)done / (double)total * 100) : 0;
+    return names[atomic_load_explicit(&p->step, memory_order_relaxed)];
+}
+
 const struct tsdb_hash_key *tsdb_hash_key(const struct tsdb *db)
 {
     return &db->hash_key;

@@ -312,6 +312,7 @@ void recovery_bases_load(void *arg, uint32_t worker)
     uint32_t end = recovery_range_begin(run, worker + 1);
     for (uint32_t i = recovery_range_begin(run, worker); i < end && !recovery_cancelled(run); i++) {
         load_partition(run, &run->partitions[i]);
+        recovery_step_done(run, 1);
     }
 }
 

@@ -17,6 +17,19 @@ bool recovery_cancelled(const struct recovery_run *run)
     return run->r->cancel && atomic_load_explicit(run->r->cancel, memory_order_relaxed) != 0;
 }
 
+void recovery_step_begin(struct recovery_run *run, enum recovery_step step, uint64_t total)
+{
+    struct recovery_progress *p = run->r->progress;
+    atomic_store_explicit(&p->done, 0, memory_order_relaxed);
+    atomic_store_explicit(&p->total, total, memory_order_relaxed);
+    atomic_store_explicit(&p->step, (uint32_t)step, memory_order_relaxed);
+}
+
+void recovery_step_done(struct recovery_run *run, uint64_t more)
+{
+    atomic_fetch_add_explicit(&run->r->progress->done, more, memory_order_relaxed);
+}
+
 uint32_t recovery_range_begin(const struct recovery_run *run, uint32_t worker)
 {
     uint32_t n = run->r->worker_count;
@@ -116,7 +129,10 @@ static enum tsdb_status load_window(void *arg, const struct series_log_record *r
     struct recovery_run *run = arg;
     run->records = records;
     run->record_count = count;
-    return run_all(run, load_records, err);
+    enum tsdb_status status = run_all(run, load_records, err);
+    const uint8_t *end = records[count - 1].labels.data + records[count - 1].labels.len;
+    recovery_step_done(run, (uint64_t)(end - records[0].bytes));
+    return status;
 }
 
 /* Each worker takes a stretch. */
@@ -153,6 +169,10 @@ static enum tsdb_status load_series_log(struct recovery_run *run, struct tsdb_er
     for (uint32_t i = 0; i < run->base_count; i++) {
         marks[i] = run->bases[i].info.series_log;
     }
+    struct tsdb_file_info info = {0};
+    const struct tsdb_fs *fs = run->r->fs;
+    (void)!fs->ops->stat(fs->ctx, DATADIR_SERIES_LOG, &info, NULL); /* for the progress only */
+    recovery_step_begin(run, RECOVERY_SERIES, info.size_bytes);
     enum tsdb_status status = series_log_load(run->r->series_log, marks, run->base_count,
                                               run->r->stamp, &sink, &found, err);
     if (status != TSDB_OK) {
@@ -217,6 +237,16 @@ static void apply_frames(void *arg, uint32_t worker)
     reclaim(run, begin, end);
 }
 
+#define SEGMENT_UNITS 1024u /* of progress */
+
+static void log_step_show(struct recovery_run *run)
+{
+    struct recovery_progress *p = run->r->progress;
+    uint64_t before = run->view->segment - atomic_load_explicit(&p->min, memory_order_relaxed);
+    uint64_t within = (uint64_t)SEGMENT_UNITS * run->frame_to / run->view->frame_count;
+    atomic_store_explicit(&p->done, before * SEGMENT_UNITS + within, memory_order_relaxed);
+}
+
 /* Stretch by stretch. */
 static enum tsdb_status apply_segment(struct recovery_run *run, const struct wal_segment_view *view,
                                       struct tsdb_error *err)
@@ -231,6 +261,7 @@ static enum tsdb_status apply_segment(struct recovery_run *run, const struct wal
             bytes += view->frames[run->frame_to++].len;
         }
         status = run_all(run, apply_frames, err);
+        log_step_show(run);
         relieve(run);
     }
     run->view = NULL;
@@ -287,6 +318,8 @@ static enum tsdb_status replay_segments(struct recovery_run *run, struct wal_rep
     bool any = atomic_load_explicit(&progress->min, memory_order_relaxed) <= max;
     run->result->wal_segment_first =
         any ? atomic_load_explicit(&progress->min, memory_order_relaxed) : 0;
+    recovery_step_begin(run, RECOVERY_LOG,
+                        any ? (max - run->result->wal_segment_first + 1) * SEGMENT_UNITS : 0);
     run->result->wal_segment_next = wal_replay_next(replay);
     for (uint32_t i = 0; i < run->base_count; i++) {
         run->result->wal_segment_next =
@@ -302,6 +335,8 @@ static enum tsdb_status replay_segments(struct recovery_run *run, struct wal_rep
             return status;
         }
         show_progress(progress, replay);
+        tsdb_log(TSDB_LOG_INFO, "recovery", "log segment", TSDB_U("segment", view.segment),
+                 TSDB_U("to", max), TSDB_U("groups", view.frame_count));
         status = apply_segment(run, &view, err);
         if (status != TSDB_OK) {
             return status;
@@ -463,6 +498,7 @@ static enum tsdb_status run_checkpoints(struct recovery_run *run, struct tsdb_er
 {
     enum tsdb_status status = TSDB_OK;
     if (run->base_count > 0) {
+        recovery_step_begin(run, RECOVERY_CHECKPOINT, TSDB_PARTITIONS);
         status = run_all(run, recovery_bases_load, err);
         head_exemplars_settle(run->r->partitions[0].head);
         note_relied(run);

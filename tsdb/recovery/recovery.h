@@ -41,9 +41,17 @@
 #include "tsdb/recovery/checkpoint.h"
 #include "tsdb/recovery/series_log.h"
 
+enum recovery_step {
+    RECOVERY_SERIES = 0,
+    RECOVERY_CHECKPOINT,
+    RECOVERY_LOG,
+    RECOVERY_STEP_COUNT
+};
 /* Written by recovery, read by any thread (relaxed). max < min: nothing to replay. */
 struct recovery_progress {
     _Atomic(uint64_t) min, max, current; /* segment numbers */
+    _Atomic(uint32_t) step;              /* enum recovery_step */
+    _Atomic(uint64_t) done, total;       /* of the step: bytes, partitions, groups of the log */
 };
 
 struct recovery_result {

@@ -113,6 +113,9 @@ struct recovery_run {
     uint32_t frame_from, frame_to;       /* of its frames */
 };
 bool recovery_cancelled(const struct recovery_run *run);
+/* For who asks how far it is. */
+void recovery_step_begin(struct recovery_run *run, enum recovery_step step, uint64_t total);
+void recovery_step_done(struct recovery_run *run, uint64_t more);
 /* Workers have ranges of partitions: the first of this one's. */
 uint32_t recovery_range_begin(const struct recovery_run *run, uint32_t worker);
 

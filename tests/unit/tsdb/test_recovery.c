@@ -81,6 +81,9 @@ static void tsdb_open__after_kill_checkpoint_and_log__same_samples_and_figures(v
     uint64_t min, max, current;
     tsdb_replay_progress(h->db, &min, &max, &current);
     assert_true(min <= current && current == max);
+    uint32_t percent = 0;
+    assert_string_equal(tsdb_recovery_step(h->db, &percent), "log");
+    assert_int_equal(percent, 100);
     close_ok(h);
     /* After a clean close the log has nothing to say. */
     open_ok(h);
@@ -620,6 +623,9 @@ static void tsdb_open__background_recovery__ready_then_close_at_any_time(void **
         enum tsdb_state s = TSDB_STATE_RECOVERING;
         while (i % 2 &&
                s == TSDB_STATE_RECOVERING) { /* every other time: closed while it recovers */
+            uint32_t percent = 101;
+            assert_non_null(tsdb_recovery_step(h->db, &percent));
+            assert_in_range(percent, 0, 100);
             s = tsdb_state(h->db, NULL);
         }
         assert_true(i % 2 == 0 || s == TSDB_STATE_READY);
