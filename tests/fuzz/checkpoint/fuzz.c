@@ -1,7 +1,7 @@
 /* Pages of a checkpoint: any payload behind good CRCs. The first byte chooses the kind of page, the
  * rest is its payload. Invariants checked: the reader stays within the payload, hands out only what
  * its contract says, and what it accepts it accepts again; a file with one flipped byte never
- * verifies. */
+ * verifies, and what is whole in it is found within bounds. */
 #include "base/assert.h"
 #include "model/version.h"
 #include "tsdb/recovery/checkpoint_private.h"
@@ -104,11 +104,46 @@ static enum tsdb_status see_exemplar(void *arg, uint32_t local, const struct tsd
     return TSDB_OK;
 }
 
+static enum tsdb_status see_name(void *arg, uint32_t local, uint32_t name, struct tsdb_error *err)
+{
+    (void)err;
+    uint64_t *sum = arg;
+    TSDB_ASSERT(local < SERIES);
+    *sum = *sum * 31 + name + local;
+    return TSDB_OK;
+}
+
+static void see_damage(void *arg, const struct checkpoint_damage *d)
+{
+    (void)arg;
+    TSDB_ASSERT(d->from < d->to && d->local_last <= SERIES && d->why[0] != 0);
+}
+
+/* Of a file that does not verify: what is whole in it. */
+static void salvage(const struct tsdb_fs *fs)
+{
+    struct checkpoint_reader *r = NULL;
+    uint64_t sum = 0;
+    struct checkpoint_sink sink = {.arg = &sum,
+                                   .run = see_run,
+                                   .chunk = see_chunk,
+                                   .exemplar = see_exemplar,
+                                   .name = see_name,
+                                   .damage = see_damage};
+    TSDB_ASSERT(checkpoint_open(fs, NUMBER, &r, NULL) == TSDB_OK);
+    TSDB_ASSERT(checkpoint_verify(r, NULL) == TSDB_CORRUPT);
+    TSDB_ASSERT(checkpoint_load(r, PARTITION, &sink, NULL) == TSDB_OK);
+    checkpoint_close(r);
+}
+
 static enum tsdb_status load(const struct tsdb_fs *fs, uint64_t *out_sum)
 {
     struct checkpoint_reader *r = NULL;
-    struct checkpoint_sink sink = {
-        .arg = out_sum, .run = see_run, .chunk = see_chunk, .exemplar = see_exemplar};
+    struct checkpoint_sink sink = {.arg = out_sum,
+                                   .run = see_run,
+                                   .chunk = see_chunk,
+                                   .exemplar = see_exemplar,
+                                   .name = see_name};
     *out_sum = 0;
     TSDB_ASSERT(checkpoint_open(fs, NUMBER, &r, NULL) == TSDB_OK);
     TSDB_ASSERT(checkpoint_verify(r, NULL) == TSDB_OK);
@@ -136,10 +171,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     TSDB_ASSERT(load(&fs, &second) == status && first == second);
     file[CHECKPOINT_HEADER_BYTES + data[0] % (CHECKPOINT_PAGE_HEADER_BYTES + len)] ^= 1;
     TSDB_ASSERT(tsdb_file_replace(&fs, "checkpoint/00000007", file, bytes, NULL) == TSDB_OK);
-    struct checkpoint_reader *r = NULL;
-    TSDB_ASSERT(checkpoint_open(&fs, NUMBER, &r, NULL) == TSDB_OK);
-    TSDB_ASSERT(checkpoint_verify(r, NULL) == TSDB_CORRUPT);
-    checkpoint_close(r);
+    salvage(&fs);
     tsdb_fs_sim_destroy(sim);
     free(file);
     return 0;
