@@ -468,7 +468,11 @@ struct tsdb_stats {
     uint64_t seal_pending; /* sealed chunks in memory, not in a file yet */
     uint64_t blocks, block_bytes, blocks_deleted, blocks_expired, blocks_quarantined;
     uint64_t tombstones_damaged; /* moved to quarantine: what they hid shows again */
-    uint64_t tombstones_samples; /* deleted, and still in the files of blocks */
+    /* What blocks in quarantine had, of those that say it: so many of blocks_quarantined. Series are
+     * counted block by block; times [min, max), 0 without blocks. */
+    uint64_t lost_blocks, lost_block_series, lost_block_samples;
+    int64_t lost_block_min_ms, lost_block_max_ms;
+    uint64_t tombstones_samples;                 /* deleted, and still in the files of blocks */
     uint64_t blocks_damaged, head_files_damaged; /* given up after failing to be read */
     uint64_t flushes, flush_failures, flush_samples, flush_chunks_lost;
     uint64_t compactions, compaction_failures;

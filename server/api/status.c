@@ -78,6 +78,19 @@ static void put_time(struct tsdb_buf *out, const char *key, int64_t ms)
     put_pair(out, key, text);
 }
 
+/* What is missing with the blocks in quarantine, of those that say so. */
+static void put_lost_blocks(const struct tsdb_stats *st, struct tsdb_buf *out)
+{
+    tsdb_buf_printf(
+        out, ",\"lostBlocks\":{\"blocks\":%" PRIu64 ",\"series\":%" PRIu64 ",\"samples\":%" PRIu64,
+        st->lost_blocks, st->lost_block_series, st->lost_block_samples);
+    if (st->lost_blocks > 0) {
+        put_time(out, "from", st->lost_block_min_ms);
+        put_time(out, "to", st->lost_block_max_ms);
+    }
+    tsdb_buf_put_u8(out, '}');
+}
+
 /* What the storage can do now, what it found missing at its start, and what a person may look at. */
 static void put_storage(struct server *s, const struct tsdb_stats *st, struct tsdb_buf *out)
 {
@@ -105,8 +118,10 @@ static void put_storage(struct server *s, const struct tsdb_stats *st, struct ts
         put_time(out, "before", st->replay_written_ms);
     }
     tsdb_buf_put_u8(out, '}');
-    tsdb_buf_printf(out, ",\"quarantine\":{\"files\":%" PRIu64 ",\"bytes\":%" PRIu64 "}}",
+    tsdb_buf_printf(out, ",\"quarantine\":{\"files\":%" PRIu64 ",\"bytes\":%" PRIu64 "}",
                     st->quarantine_files, st->quarantine_bytes);
+    put_lost_blocks(st, out);
+    tsdb_buf_put_u8(out, '}');
 }
 
 static void put_runtimeinfo(struct server *s, struct tsdb_buf *out)

@@ -75,6 +75,10 @@ enum tsdb_status block_open(const struct tsdb_fs *fs, const char *dir, const cha
                             struct cache_l2 *cache, struct block **out,
                             struct tsdb_error *err) TSDB_WUR;
 void block_close(struct block *b); /* NULL is fine */
+/* What its meta.json alone says, of a block that need not be whole. CORRUPT (a missing one, too),
+ * UNSUPPORTED, IO, NOMEM. */
+enum tsdb_status block_meta_read(const struct tsdb_fs *fs, const char *dir, const char *ulid,
+                                 struct block_meta *out, struct tsdb_error *err) TSDB_WUR;
 const struct block_meta *block_meta(const struct block *b);
 uint64_t block_id(const struct block *b); /* unique in this process: key of the L1 cache */
 

@@ -100,6 +100,32 @@ static enum tsdb_status open_one(struct blocks *b, const char *ulid, struct live
     return status;
 }
 
+/* What is missing without the block. */
+static void quarantine_say(struct blocks *b, const char *ulid, const struct tsdb_error *why)
+{
+    struct blocks_lost *lost = &b->lost;
+    struct block_meta m;
+    if (block_meta_read(b->fs, BLOCKS_DIR, ulid, &m, NULL) != TSDB_OK) {
+        tsdb_log(TSDB_LOG_ERROR, "tsdb",
+                 "damaged block is moved to quarantine; it does not say what is missing",
+                 TSDB_S("block", ulid), TSDB_S("err", why->msg));
+        return;
+    }
+    bool first = atomic_fetch_add(&lost->blocks, 1) == 0;
+    atomic_fetch_add(&lost->series, m.series);
+    atomic_fetch_add(&lost->samples, m.samples);
+    if (first || m.min_ms < atomic_load(&lost->min_ms)) {
+        atomic_store(&lost->min_ms, m.min_ms);
+    }
+    if (first || m.max_ms > atomic_load(&lost->max_ms)) {
+        atomic_store(&lost->max_ms, m.max_ms);
+    }
+    tsdb_log(TSDB_LOG_ERROR, "tsdb",
+             "damaged block is moved to quarantine, and its samples are missing",
+             TSDB_S("block", ulid), TSDB_S("err", why->msg), TSDB_U("series", m.series),
+             TSDB_U("samples", m.samples), TSDB_I("from_ms", m.min_ms), TSDB_I("to_ms", m.max_ms));
+}
+
 /* Out of the way, but kept for a person to look at. */
 static enum tsdb_status quarantine(struct blocks *b, const char *ulid, const struct tsdb_error *why,
                                    struct tsdb_error *err)
@@ -108,8 +134,7 @@ static enum tsdb_status quarantine(struct blocks *b, const char *ulid, const str
     char to[64];
     snprintf(from, sizeof from, BLOCKS_DIR "/%s", ulid);
     snprintf(to, sizeof to, BLOCKS_DIR_QUARANTINE "/%s", ulid);
-    tsdb_log(TSDB_LOG_ERROR, "tsdb", "damaged block is moved to quarantine", TSDB_S("block", ulid),
-             TSDB_S("err", why->msg));
+    quarantine_say(b, ulid, why);
     enum tsdb_status status = b->fs->ops->mkdir(b->fs->ctx, BLOCKS_DIR_QUARANTINE, err);
     if (status == TSDB_OK) {
         status = b->fs->ops->sync_dir(b->fs->ctx, "", err);

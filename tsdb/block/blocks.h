@@ -20,6 +20,12 @@
 #define BLOCKS_DIR            "blocks"
 #define BLOCKS_DIR_QUARANTINE "quarantine"
 
+/* Blocks that were moved to quarantine, of which meta.json can be read. */
+struct blocks_lost {
+    _Atomic(uint64_t) blocks, series, samples; /* series: counted block by block */
+    _Atomic(int64_t) min_ms, max_ms;           /* [min, max); of no meaning without blocks */
+};
+
 struct blocks {
     const struct tsdb_fs *fs; /* immutable, as is all above views */
     struct tsdb_fs files;     /* for readers: so many open at most */
@@ -35,6 +41,7 @@ struct blocks {
     struct tsdb_buf leftovers;
     bool leftovers_lost; /* there was no memory to note one */
     _Atomic(uint64_t) count, bytes, quarantined, deleted;
+    struct blocks_lost lost;   /* what those in quarantine had, as far as they say */
     _Atomic(uint64_t) damaged; /* found by compactions, in this life */
     _Atomic(uint64_t) hidden;  /* samples of the current view that tombstones hide */
     /* The last view that may show less than, or other than, the one before: blocks went, or something

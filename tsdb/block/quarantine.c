@@ -18,7 +18,7 @@ static const struct kind {
     {"tombstones-", true, "tombstones of a block, damaged"},
     {"head-", false, "head file that no checkpoint refers to, or with damaged chunks"},
     {"checkpoint-", false, "checkpoint, damaged or of another series.log"},
-    {"wal-", false, "log of a checkpoint that is missing"},
+    {"wal-", false, "log of a checkpoint that is missing, or with damage"},
     {"series.log-", false, "part of series.log that no checkpoint vouches for"},
     {"repair-", false, "set aside by tidalite repair"},
 };

@@ -102,13 +102,14 @@ static void file_close(struct block_file *f)
 
 /* ---- open ---- */
 
-static enum tsdb_status meta_load(const struct tsdb_fs *fs, struct block *b, const char *ulid,
+static enum tsdb_status meta_load(const struct tsdb_fs *fs, const char *dir, const char *ulid,
+                                  struct block_meta *out, struct block_file_sizes *out_sizes,
                                   struct tsdb_error *err)
 {
     char path[BLOCK_PATH_BYTES];
     uint8_t *data = NULL;
     size_t len = 0;
-    enum tsdb_status status = block_path(path, b->dir, ulid, "", BLOCK_META_NAME, err);
+    enum tsdb_status status = block_path(path, dir, ulid, "", BLOCK_META_NAME, err);
     if (status == TSDB_OK) {
         status =
             tsdb_file_read_all(fs, path, BLOCK_META_BYTES_MAX, TSDB_MEM_OTHER, &data, &len, err);
@@ -119,16 +120,23 @@ static enum tsdb_status meta_load(const struct tsdb_fs *fs, struct block *b, con
                    : status;
     }
     struct block_meta meta;
-    status = block_meta_parse(data, len, &meta, &b->sizes, err);
+    status = block_meta_parse(data, len, &meta, out_sizes, err);
     tsdb_mem_free(TSDB_MEM_OTHER, data, len);
     if (status == TSDB_OK && strcmp(meta.ulid, ulid) != 0) {
         return tsdb_error_set(err, TSDB_CORRUPT, BLOCK_META_NAME " belongs to block %s", meta.ulid);
     }
     if (status == TSDB_OK) {
-        b->meta = meta;
-        b->meta.bytes = b->sizes.index + b->sizes.chunks + len;
+        *out = meta;
+        out->bytes = out_sizes->index + out_sizes->chunks + len;
     }
     return status;
+}
+
+enum tsdb_status block_meta_read(const struct tsdb_fs *fs, const char *dir, const char *ulid,
+                                 struct block_meta *out, struct tsdb_error *err)
+{
+    struct block_file_sizes unused;
+    return meta_load(fs, dir, ulid, out, &unused, err);
 }
 
 static enum tsdb_status files_open(const struct tsdb_fs *fs, struct block *b,
@@ -162,7 +170,7 @@ enum tsdb_status block_open(const struct tsdb_fs *fs, const char *dir, const cha
     }
     memcpy(b->dir, dir, strlen(dir) + 1);
     b->id = atomic_fetch_add_explicit(&next_block_id, 1, memory_order_relaxed);
-    enum tsdb_status status = meta_load(fs, b, ulid, err);
+    enum tsdb_status status = meta_load(fs, b->dir, ulid, &b->meta, &b->sizes, err);
     status = status == TSDB_OK ? files_open(fs, b, cache, err) : status;
     if (status != TSDB_OK) {
         block_close(b);

@@ -126,6 +126,12 @@ static void add_blocks(struct tsdb *db, struct tsdb_stats *out)
     out->block_bytes = relaxed(&db->blocks.bytes);
     out->blocks_deleted = relaxed(&db->blocks.deleted);
     out->blocks_quarantined = relaxed(&db->blocks.quarantined);
+    const struct blocks_lost *lost = &db->blocks.lost;
+    out->lost_blocks = relaxed(&lost->blocks);
+    out->lost_block_series = relaxed(&lost->series);
+    out->lost_block_samples = relaxed(&lost->samples);
+    out->lost_block_min_ms = atomic_load_explicit(&lost->min_ms, memory_order_relaxed);
+    out->lost_block_max_ms = atomic_load_explicit(&lost->max_ms, memory_order_relaxed);
     out->tombstones_damaged = relaxed(&db->blocks.tombstones_damaged);
     out->tombstones_samples = relaxed(&db->blocks.hidden);
     out->blocks_damaged = relaxed(&db->blocks.damaged);

@@ -99,7 +99,8 @@ static void metadata__more_than_one_page__is_sorted(void **state)
     "\"tombstones\":0,\"series\":0,"                                                               \
     "\"seriesSamples\":0,\"checkpointRanges\":0,\"checkpointBytes\":0,"                            \
     "\"checkpointSeriesAtMost\":0,\"partitionsFromOlder\":0},"                                     \
-    "\"quarantine\":{\"files\":0,\"bytes\":0}}"
+    "\"quarantine\":{\"files\":0,\"bytes\":0},\"lostBlocks\":{\"blocks\":0,\"series\":0,"          \
+    "\"samples\":0}}"
 
 static void status_tsdb__after_writes__counts(void **state)
 {

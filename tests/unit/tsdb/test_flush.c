@@ -254,6 +254,37 @@ static void blocks_open__index_damaged__in_quarantine_the_rest_serves(void **sta
     tsdb_stats_read(h->db, &st);
     assert_true(st.quarantine_files > 1); /* all of the block's */
     assert_true(st.quarantine_bytes > info.size_bytes);
+    assert_int_equal(st.lost_blocks, 0); /* it does not say what it had */
+}
+
+static void blocks_open__index_cut__what_is_missing_is_counted(void **state)
+{
+    struct hx *h = *state;
+    fill(h);
+    flush(h);
+    uint32_t all = hx_count(h);
+    char ulid[BLOCK_ULID_CHARS + 1];
+    char path[128];
+    struct tsdb_file *f = NULL;
+    struct tsdb_stats st;
+    first_block(h, ulid);
+    struct view *v = view_acquire(&h->db->blocks.views);
+    struct block_meta m = *block_meta(v->blocks[0]->block);
+    view_release(&h->db->blocks.views, v);
+    assert_string_equal(m.ulid, ulid);
+    assert_ok(hx_close(h, NULL));
+    const struct tsdb_fs *fs = &h->options.fs;
+    snprintf(path, sizeof path, "blocks/%s/index", ulid);
+    assert_ok(fs->ops->open(fs->ctx, path, TSDB_OPEN_WRITE, &f, NULL));
+    assert_ok(fs->ops->truncate(fs->ctx, f, 100, NULL));
+    fs->ops->close(fs->ctx, f);
+    rig_open(h);
+    tsdb_stats_read(h->db, &st);
+    assert_int_equal(st.lost_blocks, 1);
+    assert_int_equal(st.lost_block_series, m.series);
+    assert_int_equal(st.lost_block_samples, all - hx_count(h));
+    assert_int_equal(st.lost_block_min_ms, m.min_ms);
+    assert_int_equal(st.lost_block_max_ms, m.max_ms);
 }
 
 static void pages_version_add(const struct tsdb_fs *fs, const char *path, int by)
@@ -773,6 +804,7 @@ static const struct CMUnitTest tests[] = {
     T(tsdb_flush_step__afterwards__checkpoint_lets_head_files_go),
     T(tsdb_flush__killed_before_the_checkpoint__merged_by_time),
     T(blocks_open__index_damaged__in_quarantine_the_rest_serves),
+    T(blocks_open__index_cut__what_is_missing_is_counted),
     T(blocks_open__newer_version__refuses_and_moves_nothing),
     T(tsdb_open__checkpoint_taken_away__head_files_are_kept),
     T(tsdb_open__series_log_damaged_and_no_checkpoint__blocks_serve_rest_is_kept),
