@@ -15,7 +15,7 @@ enum tsdb_lock_rank {
     TSDB_RANK_SERVER_CONFIG = 1,
     TSDB_RANK_SERVER_QUEUE,
     TSDB_RANK_SERVER_BUDGET, /* who runs and who waits for memory: server/parts/budget.h */
-    TSDB_RANK_SERVER_DOOR, /* one comparison of passwords at a time: server/door */
+    TSDB_RANK_SERVER_DOOR,   /* one comparison of passwords at a time: server/door */
     TSDB_RANK_SERVER_WATCH,
     TSDB_RANK_SERVER_EXCHANGES,
     TSDB_RANK_QUERY_GATE,

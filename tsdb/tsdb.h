@@ -275,8 +275,8 @@ enum tsdb_status tsdb_exemplars(struct tsdb_querier *q, const struct tsdb_select
 /* ---- results that are kept ---- */
 /* A moment, for who keeps what came out of selects that began after it. */
 struct tsdb_stamp {
-    bool valid;                        /* the database could be read then */
-    uint64_t view, lost, drops;        /* of blocks; chunks given up; retention of the head */
+    bool valid;                 /* the database could be read then */
+    uint64_t view, lost, drops; /* of blocks; chunks given up; retention of the head */
     uint64_t written[TSDB_OWNERS_MAX], late[TSDB_OWNERS_MAX]; /* batches, by owner */
 };
 void tsdb_stamp_take(const struct tsdb *db, struct tsdb_stamp *out);
