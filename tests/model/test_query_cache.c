@@ -561,6 +561,59 @@ static void query_cache_eval__random_lives__the_same_bits(void **state)
     assert_true(all.steps_kept > 5000 * count);
 }
 
+/* ---- without memory ---- */
+
+static const char scarce[] = "sum by (i) (rate(m5[1m])) or m2";
+
+/* An answer, part of it kept, while the nth allocation fails. False: fewer were made. */
+static bool ask_without(struct life *l, const struct query_params *params, uint64_t nth)
+{
+    struct tsdb_arena arena;
+    struct query_options o;
+    struct query_expr *e = NULL;
+    struct query_result want = {0};
+    struct query_result have = {0};
+    struct tsdb_error err = {0};
+    struct tsdb_request request = {.clock = &l->h.options.clock};
+    tsdb_arena_init(&arena, TSDB_MEM_QUERY, 1u << 16, NULL);
+    options_of(&o, NULL);
+    assert_ok(query_parse(scarce, strlen(scarce), &o, &arena, &e, NULL));
+    assert_ok(query_eval(l->h.db, &o, &request, e, params, &arena, &want, &err));
+    tsdb_alloc_fail_nth(nth, 0);
+    enum tsdb_status status =
+        query_cache_eval(l->cache, l->h.db, &o, &request, e, params, &arena, &have, &err);
+    bool failed = tsdb_alloc_fail_count() >= nth;
+    tsdb_alloc_ops_set(NULL);
+    assert_true(status == TSDB_OK || (failed && status == TSDB_NOMEM));
+    if (status == TSDB_OK) {
+        assert_null(results_differ(&want, &have));
+    }
+    tsdb_arena_deinit(&arena);
+    return failed;
+}
+
+static void query_cache_eval__allocations_fail__no_memory_or_the_same(void **state)
+{
+    (void)state;
+    static struct life l;
+    uint64_t nth = 0;
+    bool failed = true;
+    life_begin(&l, 77);
+    while (failed) {
+        tsdb_clock_sim_advance(&l.h.clock, 5000);
+        put_moment(&l, l.h.clock.wall_ms);
+        int64_t end_ms = l.h.clock.wall_ms - l.h.clock.wall_ms % 5000;
+        struct query_params p = {.start_ms = end_ms - 100000, .end_ms = end_ms, .step_ms = 5000};
+        ask(&l, scarce, &p);
+        p.end_ms += 10000;
+        failed = ask_without(&l, &p, ++nth);
+    }
+    assert_true(nth > 20);
+    cache_end(&l);
+    assert_true(l.past.partial >= nth - 1);
+    life_end(&l);
+}
+
 static int quiet(void **state)
 {
     (void)state;
@@ -570,6 +623,7 @@ static int quiet(void **state)
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup(query_cache_eval__random_lives__the_same_bits, quiet),
+    cmocka_unit_test_setup(query_cache_eval__allocations_fail__no_memory_or_the_same, quiet),
 };
 
 TEST_MAIN(tests)
