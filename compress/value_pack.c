@@ -193,6 +193,7 @@ static uint64_t unpack_dec(uint32_t mode, uint64_t packed, uint64_t base_bits,
 {
     uint32_t k = (mode - VALUE_PACK_DEC) / 8;
     int64_t base = 0;
+    TSDB_ASSERT(k < DEC_KINDS);
     if (value_pack_needs_base(mode)) {
         /* Whoever packed against the base has found that it is that integer, to the last bit. */
         bool known = w->scale == VALUE_SCALE_ONE + 1 + k;
