@@ -139,6 +139,16 @@ def bench__quick_fair__light_ones_beside_none_and_beside_heavy_ones():
 
 
 @suite.case
+def bench__quick_speed__same_answers_in_every_state():
+    out = pathlib.Path(lib.folder()) / "quick.json"
+    code, text, err = run(sys.executable, lib.ROOT / "bench/bench.py", "--quick", "--parts", "speed", "--servers", "tidalite", "--out", out)
+    lib.expect_equal(code, 0, f"exit status of bench.py --quick --parts speed ({text}{err})")  # it compares them itself
+    result = json.loads(out.read_text())["speed"]
+    lib.expect_equal((sorted(result["servers"]), result["differences"]), (["blocks", "cold", "head"], []), "states")
+    lib.expect(all(r["bytes"] > 1000 for rows in result["servers"].values() for r in rows.values()), f"no answers in {result}")
+
+
+@suite.case
 def bench__quick_beside_peers__same_answers_and_every_sample_on_disk():
     out = pathlib.Path(lib.folder()) / "quick.json"
     code, text, err = run(sys.executable, lib.ROOT / "bench/bench.py", "--quick", "--parts", "disk,real",
