@@ -239,20 +239,22 @@ static void sort_by_heap(struct tsdb_label *items, uint32_t count)
     }
 }
 
-static void sort_by_name(struct tsdb_label *items, uint32_t count)
+/* True: they were in order before, and no two have one name. */
+static bool sort_by_name(struct tsdb_label *items, uint32_t count)
 {
     uint32_t sorted = count > 0 ? 1 : 0;
-    while (sorted < count && label_name_compare(&items[sorted - 1], &items[sorted]) <= 0) {
+    while (sorted < count && label_name_compare(&items[sorted - 1], &items[sorted]) < 0) {
         sorted++;
     }
     if (sorted == count) {
-        return; /* what Prometheus sends */
+        return true; /* what Prometheus sends */
     }
     if (count <= INSERTION_SORT_MAX) {
         sort_by_insertion(items, count);
     } else {
         sort_by_heap(items, count);
     }
+    return false;
 }
 
 static uint32_t drop_empty_values(struct tsdb_label *items, uint32_t count)
@@ -313,8 +315,8 @@ static enum tsdb_status check_label(const struct tsdb_label *l, struct tsdb_erro
     return TSDB_OK;
 }
 
-/* The checks that need the sorted set as a whole. */
-static enum tsdb_status check_set(const struct tsdb_label *items, uint32_t count,
+/* The checks that need the sorted set as a whole. unique: no two names are known to be the same. */
+static enum tsdb_status check_set(const struct tsdb_label *items, uint32_t count, bool unique,
                                   struct tsdb_error *err)
 {
     uint64_t bytes = 0;
@@ -323,7 +325,7 @@ static enum tsdb_status check_set(const struct tsdb_label *items, uint32_t count
         if (status != TSDB_OK) {
             return status;
         }
-        if (i > 0 && label_name_compare(&items[i - 1], &items[i]) == 0) {
+        if (!unique && i > 0 && label_name_compare(&items[i - 1], &items[i]) == 0) {
             char quoted[QUOTE_BYTES];
             return tsdb_error_set(err, TSDB_INVALID, "label name %s is not unique: invalid sample",
                                   quote_short(quoted, items[i].name, items[i].name_len));
@@ -345,8 +347,8 @@ enum tsdb_status tsdb_labels_canonicalize(struct tsdb_label *items, uint32_t *co
         return tsdb_error_set(err, TSDB_INVALID, "series has %u labels, at most %u", n,
                               (unsigned)TSDB_LABELS_MAX);
     }
-    sort_by_name(items, n);
-    enum tsdb_status status = check_set(items, n, err);
+    bool unique = sort_by_name(items, n);
+    enum tsdb_status status = check_set(items, n, unique, err);
     if (status != TSDB_OK) {
         return status;
     }
