@@ -17,6 +17,10 @@
 #define TSDB_LABELS_BYTES_MAX       (1u << 21) /* canonical bytes of one series' labels */
 #define TSDB_CHUNK_SAMPLES          120 /* head chunk in plain columns is sealed at this many samples */
 #define TSDB_HEAD_CHUNK_SAMPLES_MAX 480 /* one of plain floats, coded as it grows: 2 h of 15 s */
+/* Open chunks of plain floats of 64 series are sealed together when their blocks have so many bytes, or
+ * more where few series share what all may have. */
+#define TSDB_HEAD_BUNDLE_BYTES (6u << 10)
+#define TSDB_HEAD_OPEN_BYTES   (32u << 20)
 /* Of one sample: positive, negative and custom together. */
 #define TSDB_HISTOGRAM_BUCKETS_MAX    65536
 #define TSDB_HISTOGRAM_BYTES_MAX      (1u << 20)

@@ -11,10 +11,14 @@ enum {
     CONTROL_OFF_SAME,
     CONTROL_RUN, /* + log2 of the length */
     RUN_BITS_MAX = 7,
-    CONTROL_STEP_0 = CONTROL_RUN + RUN_BITS_MAX, /* + zigzag of the step, which is not 0 */
+    NEAR_MS = 8,
+    NEARS = 2 * NEAR_MS, /* -8 .. -1, 1 .. 8 */
+    CONTROL_NEAR_SAME = CONTROL_RUN + RUN_BITS_MAX + 1,
+    CONTROL_NEAR_PACE = CONTROL_NEAR_SAME + NEARS,
+    CONTROL_STEP_0 = CONTROL_NEAR_PACE + NEARS - 1, /* + zigzag of the step, which is not 0 */
     STEP_MAX = UINT8_MAX - CONTROL_STEP_0,
 };
-static_assert(CONTROL_STEP_0 == 68, "as the header says");
+static_assert(CONTROL_NEAR_SAME == 69 && CONTROL_STEP_0 == 100, "as the header says");
 static_assert(SAMPLE_STREAM_RUN_MAX < (8u << RUN_BITS_MAX), "seven longest runs and the rest");
 
 static uint8_t *put_run(uint8_t *p, uint32_t run)
@@ -36,6 +40,19 @@ static uint8_t *put_run(uint8_t *p, uint32_t run)
 static bool stays_off(const struct sample_stream_end *end, int64_t off)
 {
     return end->pace_ms != 0 && INT8_MIN <= off && off <= INT8_MAX && off != end->off_ms;
+}
+
+/* A sample off the pace, which stays; `same`: with the value before. */
+static uint8_t *put_off(uint8_t *p, int8_t off, bool same)
+{
+    if (-NEAR_MS <= off && off <= NEAR_MS) {
+        int32_t near = off < 0 ? off + NEAR_MS : off + NEAR_MS - 1;
+        *p++ = (uint8_t)((same ? CONTROL_NEAR_SAME : CONTROL_NEAR_PACE) + near);
+        return p;
+    }
+    *p++ = same ? CONTROL_OFF_SAME : CONTROL_OFF_PACE;
+    *p++ = (uint8_t)off;
+    return p;
 }
 
 static inline uint8_t *put_value(uint8_t *p, struct value_packed v)
@@ -65,8 +82,7 @@ uint32_t sample_stream_put(struct sample_stream_end *end, uint32_t ahead_ms, uin
         TSDB_ASSERT(packed.mode != VALUE_PACK_SAME);
     } else if (stays_off(end, off)) {
         same = packed.mode == VALUE_PACK_SAME;
-        *p++ = same ? CONTROL_OFF_SAME : CONTROL_OFF_PACE;
-        *p++ = (uint8_t)(int8_t)off;
+        p = put_off(p, (int8_t)off, same);
         end->off_ms = (int8_t)off;
     } else {
         *p++ = CONTROL_NEW_PACE;
@@ -102,60 +118,72 @@ static inline uint64_t load_bytes(const uint8_t *p, const uint8_t *end, uint32_t
     return x;
 }
 
-static inline uint8_t next_byte(struct decoder *d)
-{
-    TSDB_ASSERT(d->p < d->end);
-    return *d->p++;
-}
-
-/* To an integer below 2^53, which the value is, another one so that their sum is, too. From one to the next
- * only the sum has to be waited for. */
-static inline void add_whole(struct decoder *d, uint64_t zigzag)
+/* To an integer below 2^53 another one; from one to the next only the sum has to be waited for. False: the value
+ * is none, which bytes from outside may say. */
+static inline bool add_whole(struct decoder *d, uint64_t zigzag)
 {
     if (TSDB_UNLIKELY(d->whole.scale != VALUE_SCALE_ONE)) {
-        d->whole = (struct value_whole){(int64_t)tsdb_bits_double(d->value), VALUE_SCALE_ONE};
+        double value = tsdb_bits_double(d->value);
+        if (TSDB_UNLIKELY(!(-0x1p53 < value && value < 0x1p53))) {
+            return false;
+        }
+        d->whole = (struct value_whole){(int64_t)value, VALUE_SCALE_ONE};
     }
-    d->whole.whole += tsdb_unzigzag(zigzag);
+    d->whole.whole = (int64_t)((uint64_t)d->whole.whole + (uint64_t)tsdb_unzigzag(zigzag));
     d->value = tsdb_double_bits((double)d->whole.whole);
+    return true;
 }
 
 /* The value of a token whose last control this is. The forms that most samples have are read here,
  * as value_unpack would. */
-static inline void get_value(struct decoder *d, uint8_t control)
+static inline bool get_value(struct decoder *d, uint8_t control)
 {
     if (TSDB_LIKELY(control > CONTROL_STEP_0)) {
-        add_whole(d, (uint64_t)control - CONTROL_STEP_0);
-        return;
+        return add_whole(d, (uint64_t)control - CONTROL_STEP_0);
     }
-    uint32_t bytes = value_pack_bytes(control);
-    TSDB_ASSERT(bytes <= (size_t)(d->end - d->p));
+    uint32_t bytes = control < VALUE_PACK_MODE_COUNT ? value_pack_bytes(control) : UINT32_MAX;
+    if (TSDB_UNLIKELY(bytes > (size_t)(d->end - d->p))) {
+        return false;
+    }
     uint64_t packed = load_bytes(d->p, d->end, bytes);
     d->p += bytes;
     if (control >= VALUE_PACK_XOR && control < VALUE_PACK_XOR_F32) {
         d->value ^= packed & ((UINT64_C(1) << (8 * bytes)) - 1);
         d->whole.scale = VALUE_SCALE_UNKNOWN;
     } else if (control >= VALUE_PACK_INT_DELTA && control < VALUE_PACK_INT_RAW) {
-        add_whole(d, packed & ((UINT64_C(1) << (8 * bytes)) - 1));
+        return add_whole(d, packed & ((UINT64_C(1) << (8 * bytes)) - 1));
     } else {
         d->value = value_unpack_next(control, packed, d->value, &d->whole);
     }
+    return true;
 }
 
 /* A token off the pace. */
-static inline void get_off_pace(struct decoder *d, uint8_t control)
+static inline bool get_off_pace(struct decoder *d, uint8_t control)
 {
     uint64_t ahead = d->pace_ms;
     if (control == CONTROL_NEW_PACE) {
         d->p = tsdb_get_uvarint(d->p, d->end, &ahead);
-        TSDB_ASSERT(d->p);
+        if (!d->p) {
+            return false;
+        }
         d->pace_ms = ahead;
+    } else if (d->p < d->end) {
+        ahead += (uint64_t)(int64_t)(int8_t)*d->p++;
     } else {
-        ahead += (uint64_t)(int64_t)(int8_t)next_byte(d);
+        return false;
     }
     d->t_ms += ahead;
-    if (control != CONTROL_OFF_SAME) {
-        get_value(d, next_byte(d));
-    }
+    return control == CONTROL_OFF_SAME || (d->p < d->end && get_value(d, *d->p++));
+}
+
+/* A token a little off the pace. */
+static inline bool get_near_pace(struct decoder *d, uint8_t control)
+{
+    bool same = control < CONTROL_NEAR_PACE;
+    int32_t off = control - (same ? CONTROL_NEAR_SAME : CONTROL_NEAR_PACE) - NEAR_MS;
+    d->t_ms += d->pace_ms + (uint64_t)(int64_t)(off < 0 ? off : off + 1);
+    return same || (d->p < d->end && get_value(d, *d->p++));
 }
 
 static uint32_t fill_run(struct decoder *d, uint32_t from, uint32_t n, int64_t *t_ms,
@@ -169,29 +197,40 @@ static uint32_t fill_run(struct decoder *d, uint32_t from, uint32_t n, int64_t *
     return from + n;
 }
 
-void sample_stream_decode(const uint8_t *src, uint32_t len, uint32_t count, int64_t *t_ms,
+bool sample_stream_decode(const uint8_t *src, uint32_t len, uint32_t count, int64_t *t_ms,
                           uint64_t *value)
 {
     TSDB_ASSERT(count > 0);
     struct decoder d = {.p = src, .end = src + len, .t_ms = (uint64_t)t_ms[0], .value = value[0]};
     uint32_t i = 1;
-    while (d.p < d.end) {
+    while (d.p < d.end && i < count) {
         uint8_t control = *d.p++;
-        TSDB_ASSERT(i < count);
-        if (control >= CONTROL_RUN && control <= CONTROL_STEP_0) {
+        if (control >= CONTROL_RUN && control < CONTROL_NEAR_SAME) {
             uint32_t run = 1u << (control - CONTROL_RUN);
-            TSDB_ASSERT(run <= count - i);
+            if (run > count - i) {
+                return false;
+            }
             i = fill_run(&d, i, run, t_ms, value);
             continue;
         }
-        if (control >= CONTROL_OFF_PACE && control < CONTROL_RUN) {
-            get_off_pace(&d, control);
+        bool ok = true;
+        if (control >= CONTROL_NEAR_SAME && control <= CONTROL_STEP_0) {
+            ok = get_near_pace(&d, control);
+        } else if (control >= CONTROL_OFF_PACE && control < CONTROL_RUN) {
+            ok = get_off_pace(&d, control);
         } else {
             d.t_ms += d.pace_ms;
-            get_value(&d, control);
+            ok = get_value(&d, control);
+        }
+        if (TSDB_UNLIKELY(!ok)) {
+            return false;
         }
         t_ms[i] = (int64_t)d.t_ms;
         value[i++] = d.value;
     }
+    if (d.p < d.end) {
+        return false;
+    }
     fill_run(&d, i, count - i, t_ms, value);
+    return true;
 }

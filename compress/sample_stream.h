@@ -1,7 +1,7 @@
 /* Float samples of one series, coded as they come: what an open chunk of the head is made of.
  *
  * On the data path: owner -> tsdb/head/tail.c -> here; readers, the sealer and recovery decode. The
- * bytes live in memory only, no file holds them.
+ * bytes stand in head files as they stood in memory (docs/format/head-chunks.md).
  *
  * The first sample is its user's to keep. Each later one stands in a token, or in a run: samples at
  * the stream's pace (the usual distance of two times) with the value before them. The run at the
@@ -10,11 +10,13 @@
  *
  *   token        [time] value
  *   value  0..57     a mode of value_pack.h, which says how many bytes follow
- *          69..255   an integer: the value before + unzigzag(control - 68), which is -93 .. 94
+ *          101..255  an integer: the value before + unzigzag(control - 100), which is -78 .. 77
  *   time   none      at the pace
  *          58        int8 follows: so much later than the pace says; the pace stays
  *          59        uvarint follows: the distance, which is the pace from here on
+ *          85..100   -8 .. -1, 1 .. 8 ms later than the pace says; the pace stays
  *   60               int8 follows: as 58, with the value before
+ *   69..84           as 85..100, with the value before
  *   61..68           a run of 1, 2, 4 .. 128 samples; longer ones take several
  *
  * Invariants:
@@ -27,6 +29,7 @@
 #ifndef COMPRESS_SAMPLE_STREAM_H
 #define COMPRESS_SAMPLE_STREAM_H
 
+#include "base/compiler.h"
 #include "compress/value_pack.h"
 
 #include <stdbool.h>
@@ -53,9 +56,10 @@ struct sample_stream_end {
 uint32_t sample_stream_put(struct sample_stream_end *end, uint32_t ahead_ms, uint64_t value,
                            struct value_packed packed, uint8_t *out);
 
-/* Decode `count` > 0 samples of src[len]: t_ms[0] and value[0] are set, the rest is filled in. src
- * is what sample_stream_put wrote, and holds no more than count samples. */
-void sample_stream_decode(const uint8_t *src, uint32_t len, uint32_t count, int64_t *t_ms,
-                          uint64_t *value);
+/* Decode `count` > 0 samples of src[len]: t_ms[0] and value[0] are set, the rest is filled in. False:
+ * src is nothing that sample_stream_put wrote, or holds more than count samples; t_ms and value have
+ * anything then. Of untrusted bytes, true does not say that times rise. */
+bool sample_stream_decode(const uint8_t *src, uint32_t len, uint32_t count, int64_t *t_ms,
+                          uint64_t *value) TSDB_WUR;
 
 #endif

@@ -148,6 +148,7 @@ static void fill_tsdb_options(const struct server *s, struct tsdb_options *o)
     o->checkpoint_wal_bytes = s->options.checkpoint_wal_bytes;
     o->retention_ms = s->options.retention_ms;
     o->head_chunk_samples = s->options.head_chunk_samples;
+    o->head_open_bytes = s->options.head_open_bytes;
     o->retention_bytes = s->options.retention_bytes;
     static_assert(SERVER_AUTO == TSDB_DISK_RESERVE_AUTO, "the engine knows the disk");
     o->disk_reserve_bytes = s->options.disk_reserve_bytes;

@@ -65,6 +65,11 @@ struct tsdb_options {
     uint32_t overdue_chunks;
     /* An open chunk of floats is sealed at so many; 0 = 480, the most. */
     uint32_t head_chunk_samples;
+    /* What open chunks of floats have together before they are sealed, if that is more than
+     * TSDB_HEAD_BUNDLE_BYTES for 64 series; 0 = TSDB_HEAD_OPEN_BYTES. */
+    uint64_t head_open_bytes;
+    uint32_t
+        head_bundle_bytes; /* for tests: so much for 64 series, whatever there are; 0 = as above */
     uint32_t block_files_max;     /* files of blocks that are open at once; 0 = 128 */
     int64_t block_range_ms;       /* windows of the head, length of the first blocks; 0 = 2 h */
     uint64_t cache_l1_bytes;      /* decoded chunks; 0 = 64 MiB */

@@ -24,6 +24,7 @@ static void configure(struct schedule *r, uint64_t seed)
     o->owner_count = 1 + (uint32_t)below(r, 4);
     o->wal_segment_bytes = UINT64_C(1) << (15 + below(r, 3));
     o->wal_epoch_bytes = UINT64_C(1) << (10 + below(r, 4));
+    o->head_bundle_bytes = 100u << below(r, 5);
     o->flush_samples = 20 + below(r, 400);
     o->flush_interval_ms = 100;
     o->checkpoint_wal_bytes = UINT64_C(1) << (12 + below(r, 4));

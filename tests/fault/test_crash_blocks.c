@@ -17,6 +17,7 @@ static void configure(struct schedule *r, uint64_t seed)
     o->owner_count = 1 + (uint32_t)below(r, 3);
     o->wal_segment_bytes = UINT64_C(1) << (15 + below(r, 3));
     o->wal_epoch_bytes = UINT64_C(1) << (10 + below(r, 4));
+    o->head_bundle_bytes = 100u << below(r, 5);
     o->checkpoint_wal_bytes = UINT64_C(1) << (12 + below(r, 4));
     o->block_range_ms = 2000 + (int64_t)below(r, 9) * 1000;
     o->cache_l1_bytes = UINT64_C(1) << (12 + below(r, 8));

@@ -47,6 +47,7 @@ static void begin(struct scene *s)
     scene_begin(s, 42);
     s->h.options.wal_segment_bytes = 1u << 12;
     s->h.options.wal_epoch_bytes = 1u << 10;
+    s->h.options.head_bundle_bytes = 200;
     s->h.options.block_range_ms = 2000;
     s->h.options.head_file_bytes_max = 400;
 }

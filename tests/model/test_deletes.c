@@ -15,6 +15,7 @@ static void begin(struct hx *h, uint64_t seed)
     h->options.block_range_ms = 8000 + 1000 * (int64_t)(seed % 5);
     h->options.wal_segment_bytes = 1u << 14;
     h->options.wal_epoch_bytes = 1u << 12;
+    h->options.head_bundle_bytes = 300;
     h->options.head_file_bytes_max = 4000;
     h->options.cache_l1_bytes = 1u << 16;
     assert_ok(hx_open(h, NULL));

@@ -200,8 +200,9 @@ static void log_float(struct apply *a, struct head_series *s, uint32_t local, in
 {
     apply_group_ensure(a, WAL_RECORD_SAMPLES, t_ms);
     uint64_t epoch = a->partition->epoch;
-    wal_encode_float(&a->encoder, local, t_ms, start_ms, bits, s->wal_epoch == epoch, s->wal_bits);
-    s->wal_epoch = epoch;
+    wal_encode_float(&a->encoder, local, t_ms, start_ms, bits, s->wal_epoch == (uint32_t)epoch,
+                     s->wal_bits);
+    s->wal_epoch = (uint32_t)epoch;
     s->wal_bits = bits;
     a->batch->wal_samples++;
 }
@@ -210,7 +211,7 @@ static void log_float(struct apply *a, struct head_series *s, uint32_t local, in
 static void log_packed(struct apply *a, struct head_series *s, uint32_t local, int64_t t_ms,
                        uint64_t bits, const struct head_packed *packed)
 {
-    if (s->wal_epoch != a->partition->epoch || s->wal_bits != packed->base_bits) {
+    if (s->wal_epoch != (uint32_t)a->partition->epoch || s->wal_bits != packed->base_bits) {
         log_float(a, s, local, t_ms, 0, bits);
         return;
     }
@@ -311,7 +312,7 @@ static void run_samples(struct apply *a, uint32_t begin, uint32_t end)
         struct head_series *s = plain ? head_front_series(a->front, local) : NULL;
         struct head_packed packed;
         if (TSDB_UNLIKELY(!plain || s->generation != e->generation ||
-                          !head_append_fast(a->front, s, e->t_ms, e->value, &packed))) {
+                          !head_append_fast(a->front, s, local, e->t_ms, e->value, &packed))) {
             entry_apply_slow(a, i);
             continue;
         }

@@ -53,6 +53,7 @@ static enum tsdb_status options_fill(const struct tsdb_options *in, struct tsdb_
     out->wal_epoch_bytes = in->wal_epoch_bytes ? in->wal_epoch_bytes : TSDB_WAL_EPOCH_BYTES;
     out->checkpoint_wal_bytes =
         in->checkpoint_wal_bytes ? in->checkpoint_wal_bytes : CHECKPOINT_WAL_BYTES;
+    out->head_open_bytes = in->head_open_bytes ? in->head_open_bytes : TSDB_HEAD_OPEN_BYTES;
     out->head_chunk_samples =
         in->head_chunk_samples ? in->head_chunk_samples : TSDB_HEAD_CHUNK_SAMPLES_MAX;
     out->block_range_ms = in->block_range_ms ? in->block_range_ms : BLOCK_RANGE_MS;
@@ -164,6 +165,8 @@ static enum tsdb_status parts_create(struct tsdb *db)
             head_partition_configure(db->heads[i], db->options.block_range_ms, db_old_range_max(db),
                                      true);
             head_chunk_samples_set(db->heads[i], db->options.head_chunk_samples);
+            head_bundle_bytes_set(db->heads[i], db->options.head_bundle_bytes,
+                                  db->options.head_open_bytes / TSDB_PARTITIONS);
         }
     }
     if (status == TSDB_OK) {

@@ -16,8 +16,7 @@
 /* A chunk of the series at hand. */
 struct flush_chunk {
     struct head_file *file; /* acquired */
-    uint64_t offset;
-    uint32_t len;
+    struct head_place place;
 };
 /* Which chunk it is. The number of a head file takes 24 bits after millions of files; two that
  * differ above them have no chunk of one series and window in common. */
@@ -35,6 +34,7 @@ struct run {
     uint32_t *taken; /* [series_count] chunks that were read: so many of the keys are the series' */
     uint64_t *keys;  /* of the chunks that were read, in the order of series */
     size_t key_count, key_cap;
+    tsdb_series_ref ref;        /* of the series at hand */
     struct flush_chunk *chunks; /* the last chunk_count of chunk_wanted */
     uint32_t chunk_count, chunk_wanted, chunk_cap;
     struct block_ref_pair *pairs; /* of the series that were written */
@@ -91,8 +91,9 @@ static bool take_chunk(void *arg, struct head_sealed *s)
         TSDB_ASSERT(r->chunk_count < r->chunk_wanted);
         head_file_acquire(s->file);
         r->chunk_count++;
-        r->chunks[r->chunk_wanted - r->chunk_count] =
-            (struct flush_chunk){s->file, s->offset, s->len};
+        r->chunks[r->chunk_wanted - r->chunk_count] = (struct flush_chunk){
+            s->file, head_sealed_place(s, (uint8_t)tsdb_series_partition(r->ref),
+                                       tsdb_series_local(r->ref))};
     }
     return r->chunk_count < r->chunk_wanted;
 }
@@ -108,6 +109,7 @@ static void chunks_release(struct run *r)
 /* The chunks of the entry that are still there, in the order of the list, their files acquired. */
 static bool chunks_take(struct run *r, const struct flush_entry *e)
 {
+    r->ref = e->ref;
     r->chunk_count = 0;
     r->chunk_wanted = e->chunks;
     if (!chunks_ensure(r, e->chunks)) {
@@ -141,7 +143,7 @@ static enum tsdb_status chunk_read(struct run *r, const struct flush_chunk *c,
     if (r->s->patient && error_budget_waits(&c->file->budget, now_ns)) {
         return hold(r, c->file, &why);
     }
-    enum tsdb_status status = head_file_read_once(c->file, c->offset, c->len, &r->arena, out, &why);
+    enum tsdb_status status = head_file_read_once(c->file, &c->place, &r->arena, out, &why);
     if (status == TSDB_OK) {
         return TSDB_OK;
     }
@@ -222,7 +224,7 @@ static enum tsdb_status series_flush(struct run *r, uint32_t i, struct tsdb_erro
         status = TSDB_OK;
     } else {
         for (uint32_t k = 0; k < r->chunk_count; k++) {
-            r->keys[r->key_count++] = key_of(r->chunks[k].file, r->chunks[k].offset);
+            r->keys[r->key_count++] = key_of(r->chunks[k].file, r->chunks[k].place.offset);
         }
         r->taken[i] = r->chunk_count;
     }
@@ -284,7 +286,7 @@ static bool mark_chunk(void *arg, struct head_sealed *s)
     for (uint32_t i = 0; in_window(r, s) && i < r->mark_count; i++) {
         if (r->mark_keys[i] == key) {
             r->mark_left--;
-            if (head_sealed_flushed(r->mark_partition, s, r->view)) {
+            if (head_sealed_flushed(r->mark_partition, tsdb_series_local(r->ref), s, r->view)) {
                 r->marked++;
                 r->marked_bytes += s->len;
             }
@@ -302,6 +304,7 @@ static void mark_all(void *arg, uint64_t view_number)
     for (uint32_t i = 0; i < r->series_count; i++) {
         const struct flush_entry *e = entry_at(r, i);
         r->mark_partition = r->s->heads[tsdb_series_partition(e->ref)];
+        r->ref = e->ref;
         r->mark_keys = keys;
         r->mark_count = r->mark_left = r->taken[i];
         if (r->mark_left > 0) {

@@ -19,7 +19,6 @@ struct sealer {
     struct head_file *current; /* NULL: none yet, or the last one failed or is full */
     struct head_raw_chunk *pending, **pending_end; /* taken from queues, oldest first */
     struct tsdb_buf buf;
-    struct head_sealed_room room;              /* samples of the chunk under way */
     struct head_raw_chunk *made[BATCH_CHUNKS]; /* of the batch under way */
     uint32_t made_count;
     int64_t retry_ns;
@@ -68,26 +67,52 @@ static void take_queues(struct sealer *s)
 
 /* ---- a batch ---- */
 
+/* The chunk that will lie at `offset` behind the end of the buffer; returns what the reference calls its
+ * length, and in *out_bytes how many bytes it takes. 0: no memory. */
+static uint32_t samples_put(struct sealer *s, const struct head_raw_chunk *raw, uint64_t offset,
+                            size_t *out_bytes)
+{
+    struct chunk_samples samples = head_raw_samples(raw);
+    uint8_t *frame =
+        tsdb_buf_reserve(&s->buf, chunk_encoded_bytes_max(&samples) + HEAD_FILE_FRAME_BYTES);
+    if (!frame) {
+        return 0;
+    }
+    size_t len = chunk_encode(&samples, NULL, frame + 4);
+    TSDB_ASSERT(len <= UINT32_MAX - HEAD_FILE_FRAME_BYTES);
+    head_file_frame_end(s->current, offset, frame, (uint32_t)len);
+    *out_bytes = len + HEAD_FILE_FRAME_BYTES;
+    return (uint32_t)len;
+}
+
+static uint32_t bundle_put(struct sealer *s, const struct head_raw_chunk *raw, uint64_t offset,
+                           size_t *out_bytes)
+{
+    struct bundle_stream streams[BUNDLE_SERIES];
+    uint32_t n = head_raw_streams(raw, streams);
+    const struct bundle_place place = {s->current->mark, s->current->number, offset, raw->local, raw->partition};
+    uint8_t *room = tsdb_buf_reserve(&s->buf, bundle_encoded_bytes(streams, n));
+    *out_bytes = room ? bundle_encode(&place, raw->sealed.mask, streams, room) : 0;
+    return (uint32_t)*out_bytes;
+}
+
 /* Room for the chunk at the end of the buffer and a head_sealed for it; false: no memory. */
 static bool chunk_put(struct sealer *s, struct head_raw_chunk *raw, uint64_t file_bytes)
 {
     TSDB_ASSERT(s->current && s->made_count < BATCH_CHUNKS);
-    struct chunk_samples samples = head_raw_samples(raw, &s->room);
-    uint8_t *frame =
-        tsdb_buf_reserve(&s->buf, chunk_encoded_bytes_max(&samples) + HEAD_FILE_FRAME_BYTES);
-    if (!frame) {
+    uint64_t offset = file_bytes + s->buf.len;
+    size_t bytes = 0;
+    uint32_t len = raw->sealed.mask != 0 ? bundle_put(s, raw, offset, &bytes)
+                                         : samples_put(s, raw, offset, &bytes);
+    if (len == 0) {
         s->buf.failed = false;
         return false;
     }
-    uint64_t offset = file_bytes + s->buf.len;
-    size_t len = chunk_encode(&samples, NULL, frame + 4);
-    TSDB_ASSERT(len <= UINT32_MAX - HEAD_FILE_FRAME_BYTES);
-    raw->replacement = head_sealed_in_file(raw, s->current, offset, (uint32_t)len);
+    raw->replacement = head_sealed_in_file(raw, s->current, offset, len);
     if (!raw->replacement) {
         return false;
     }
-    head_file_frame_end(s->current, offset, frame, (uint32_t)len);
-    s->buf.len += len + HEAD_FILE_FRAME_BYTES;
+    s->buf.len += bytes;
     s->made[s->made_count++] = raw;
     return true;
 }

@@ -9,7 +9,7 @@
 #define OWNER_BLOCKED_NS   (INT64_C(500) * 1000)
 #define WAL_IDLE_NS        (INT64_C(1000) * 1000 * 1000)
 #define BACKGROUND_IDLE_NS (INT64_C(250) * 1000 * 1000)
-#define SEAL_BUSY_CHUNKS   1024u /* more in one batch: do not wait for the next */
+#define SEAL_BUSY_CHUNKS   128u /* more in one batch, of 64 series most: do not wait for the next */
 #define SEAL_IDLE_NS       (INT64_C(1000) * 1000 * 1000) /* chunks gather: a sync for many */
 #define BLOCK_IDLE_NS      (INT64_C(1000) * 1000 * 1000)
 /* Retention, and a look at quarantine/. */

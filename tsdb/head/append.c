@@ -28,12 +28,8 @@ static bool stream_find(const struct head_tail *t, uint32_t count, uint32_t used
     return true;
 }
 
-static bool block_find(struct head_tail *t, uint32_t count, uint32_t used, int64_t t_ms,
-                       struct found *out)
+static bool columns_find(struct head_tail *t, uint32_t count, int64_t t_ms, struct found *out)
 {
-    if (head_tail_is_stream(t)) {
-        return head_tail_first_ms(t) <= t_ms && stream_find(t, count, used, t_ms, out);
-    }
     uint32_t at = head_tail_find(t, count, t_ms);
     if (at == UINT32_MAX) {
         return false;
@@ -51,7 +47,12 @@ static bool tail_find(const struct head_series *s, int64_t t_ms, struct found *o
         *out = (struct found){TSDB_SAMPLE_FLOAT, t->data[HEAD_STREAM_LAST_VALUE]};
         return true;
     }
-    return t && block_find(t, head_word_count(word), head_word_used(word), t_ms, out);
+    if (!t || head_tail_first_ms(t) > t_ms) {
+        return false;
+    }
+    return head_tail_is_stream(t)
+               ? stream_find(t, head_word_count(word), head_word_used(word), t_ms, out)
+               : columns_find(t, head_word_count(word), t_ms, out);
 }
 
 /* The sample of the series at t_ms, wherever in memory it lies: an owner waits for no disk, and looks
@@ -67,10 +68,13 @@ static bool series_find(const struct head_partition *p, struct head_series *s, u
         *out = (struct found){(enum tsdb_sample_kind)e->kind, e->value};
         return true;
     }
-    struct head_list *l = atomic_load_explicit(&s->chunks, memory_order_relaxed);
+    const struct head_raw_stream *stream = head_bundle_find(p, local, t_ms);
+    if (stream && stream_find(stream->tail, stream->count, stream->used, t_ms, out)) {
+        return true;
+    }
+    struct head_list *l = head_own_list(s);
     struct head_sealed *c = l ? head_list_find_ordered(l, t_ms) : NULL;
-    struct head_tail *t = c ? head_raw_chunk_of(c)->tail : NULL;
-    return t && block_find(t, c->count, t->used, t_ms, out);
+    return c && columns_find(head_raw_chunk_of(c)->tail, c->count, t_ms, out);
 }
 
 static bool same_value(const struct found *have, enum tsdb_sample_kind kind, uint64_t value)
@@ -129,7 +133,7 @@ enum head_append_outcome head_append(struct head_partition *p, uint32_t local, i
     bool plain = kind == TSDB_SAMPLE_FLOAT && start_ms == 0;
     enum head_append_outcome outcome = HEAD_APPENDED;
     struct head_packed packed;
-    if (!(plain && head_append_fast(&p->front, s, t_ms, value, &packed))) {
+    if (!(plain && head_append_fast(&p->front, s, local, t_ms, value, &packed))) {
         outcome = append_slow(p, s, local, t_ms, start_ms, kind, value);
     }
     if (outcome == HEAD_APPENDED || outcome == HEAD_APPENDED_OUT_OF_ORDER) {

@@ -208,33 +208,105 @@ static enum tsdb_status chunk_check(const struct head_file *f, bool cached, uint
     return chunk_decode(frame + 4, len, arena, out, err);
 }
 
-static enum tsdb_status chunk_read(const struct head_file *f, bool cached, uint64_t offset,
-                                   uint32_t len, struct tsdb_arena *arena,
+/* ---- bundles ---- */
+
+/* The first bytes of a bundle: its head, and maybe more. */
+struct bundle_front {
+    struct bundle_place place;
+    struct bundle_head head;
+    size_t have;
+    uint8_t bytes[BUNDLE_HEAD_BYTES_MAX];
+};
+
+static enum tsdb_status bundle_open(const struct head_file *f, bool cached,
+                                    const struct head_place *at, struct bundle_front *b,
+                                    struct tsdb_error *err)
+{
+    b->place = (struct bundle_place){f->mark, f->number, at->offset,
+                                     at->local & ~(BUNDLE_SERIES - 1), at->partition};
+    b->have = TSDB_MIN(sizeof b->bytes, (size_t)at->len);
+    enum tsdb_status status = bytes_read(f, cached, at->offset, b->bytes, b->have, err);
+    return status == TSDB_OK
+               ? bundle_head_open(b->bytes, b->have, at->len, &b->place, &b->head, err)
+               : status;
+}
+
+/* The tokens of a stream: what has been read already, or bytes in `room`. */
+static enum tsdb_status tokens_read(const struct head_file *f, bool cached,
+                                    const struct bundle_front *b, const struct bundle_stream *s,
+                                    uint8_t *room, const uint8_t **out, struct tsdb_error *err)
+{
+    if (s->at + s->bytes <= b->have) {
+        *out = b->bytes + s->at;
+        return TSDB_OK;
+    }
+    *out = room;
+    return bytes_read(f, cached, b->place.offset + s->at, room, s->bytes, err);
+}
+
+static enum tsdb_status bundle_check(const struct head_file *f, bool cached,
+                                     const struct head_place *at, struct tsdb_arena *arena,
+                                     struct chunk_samples *out, struct tsdb_error *err)
+{
+    struct bundle_front b;
+    struct bundle_stream s;
+    const uint8_t *tokens = NULL;
+    enum tsdb_status status = bundle_open(f, cached, at, &b, err);
+    if (status == TSDB_OK) {
+        status = bundle_head_find(&b.head, at->local & (BUNDLE_SERIES - 1), &s, err);
+        status = status == TSDB_NOT_FOUND ? TSDB_CORRUPT : status;
+    }
+    if (status != TSDB_OK) {
+        return status;
+    }
+    int64_t *t_ms = TSDB_ARENA_ARRAY(arena, int64_t, s.count);
+    uint64_t *value = t_ms ? TSDB_ARENA_ARRAY(arena, uint64_t, s.count) : NULL;
+    uint8_t *room = value ? tsdb_arena_alloc(arena, s.bytes + 1u, 1) : NULL;
+    if (!room) {
+        return tsdb_error_set(err, arena->failure, "no memory for %u samples", s.count);
+    }
+    status = tokens_read(f, cached, &b, &s, room, &tokens, err);
+    if (status == TSDB_OK) {
+        status = bundle_stream_decode(&b.place, &s, tokens, t_ms, value, err);
+    }
+    *out = (struct chunk_samples){
+        .kind = TSDB_SAMPLE_FLOAT, .count = s.count, .t_ms = t_ms, .value = value};
+    return status;
+}
+
+/* ---- either ---- */
+
+static enum tsdb_status place_read(const struct head_file *f, bool cached,
+                                   const struct head_place *at, struct tsdb_arena *arena,
                                    struct chunk_samples *out, struct tsdb_error *err)
 {
-    enum tsdb_status status = chunk_check(f, cached, offset, len, arena, out, err);
+    struct chunk_samples samples = {0};
+    enum tsdb_status status =
+        at->bundle ? bundle_check(f, cached, at, arena, &samples, err)
+                   : chunk_check(f, cached, at->offset, at->len, arena, &samples, err);
     if (status == TSDB_CORRUPT || status == TSDB_IO) {
         atomic_fetch_add_explicit(f->read_failures, 1, memory_order_relaxed);
     }
     if (status != TSDB_OK) {
         return tsdb_error_prefix(err, status, HEAD_FILES_DIR "/%08" PRIu64 " at byte %" PRIu64,
-                                 f->number, offset);
+                                 f->number, at->offset);
     }
+    *out = samples;
     return TSDB_OK;
 }
 
-enum tsdb_status head_file_read(const struct head_file *f, uint64_t offset, uint32_t len,
+enum tsdb_status head_file_read(const struct head_file *f, const struct head_place *place,
                                 struct tsdb_arena *arena, struct chunk_samples *out,
                                 struct tsdb_error *err)
 {
-    return chunk_read(f, true, offset, len, arena, out, err);
+    return place_read(f, true, place, arena, out, err);
 }
 
-enum tsdb_status head_file_read_once(const struct head_file *f, uint64_t offset, uint32_t len,
+enum tsdb_status head_file_read_once(const struct head_file *f, const struct head_place *place,
                                      struct tsdb_arena *arena, struct chunk_samples *out,
                                      struct tsdb_error *err)
 {
-    return chunk_read(f, false, offset, len, arena, out, err);
+    return place_read(f, false, place, arena, out, err);
 }
 
 /* ---- the list ---- */

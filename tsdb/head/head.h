@@ -1,11 +1,12 @@
 /* The head of one partition: its series and their recent samples, in memory.
  *
- * Per series a hot struct of one cache line (open tail, its count and bytes, chunk list, newest time,
- * last float logged and its epoch, generation) and an append-only tail. Plain floats are coded as they
+ * Per series a hot struct of 48 bytes (open tail, its count and bytes, newest time, last float logged and
+ * its epoch, generation) and an append-only tail. Plain floats are coded as they
  * come (compress/sample_stream.h), in a block that grows from 48 bytes to 768 bytes, or up to
  * head_chunk_samples_set; all else stands in columns, which grow 4, 9, 39 up to
  * TSDB_CHUNK_SAMPLES. Then it becomes a sealed chunk as it is; the sealer replaces that by a
- * reference into a head file (tsdb/head/sealed.h). Samples older than the series' newest go to its
+ * reference into a head file (tsdb/head/sealed.h). Coded floats of 64 neighbouring series are sealed
+ * together, when their blocks reach a budget or one of them ends. Samples older than the series' newest go to its
  * out-of-order buffer: append-only, unsorted, sealed (sorted, split by window) at as many samples as
  * an open chunk of its kind has. A tail or chunk holds one sample kind; a change of kind, or of "has start
  * timestamps", seals early, and so does a sample of another window (tsdb/head/sealed.h).
@@ -62,6 +63,10 @@ void head_partition_configure(struct head_partition *p, int64_t range_ms, int64_
 /* Likewise: an open chunk of plain floats is sealed at so many samples, 1..
  * TSDB_HEAD_CHUNK_SAMPLES_MAX. TSDB_CHUNK_SAMPLES until this is called. */
 void head_chunk_samples_set(struct head_partition *p, uint32_t samples);
+/* Likewise: the open chunks of plain floats of 64 neighbouring series are sealed together when their blocks
+ * have so many bytes. fixed > 0: that is it. Else the partition's series share open_bytes, and get no less
+ * than TSDB_HEAD_BUNDLE_BYTES; 0 (as both are until this is called): never for that. */
+void head_bundle_bytes_set(struct head_partition *p, uint32_t fixed, uint64_t open_bytes);
 void head_partition_destroy(struct head_partition *p);
 
 /* As it is published now: under a guard, or the owner. */

@@ -3,6 +3,7 @@
  *   series.c    partition and series: create, find, destroy
  *   leave.c     series that leave: idle ones, the index of the others, slabs
  *   tail.c      blocks of samples; the open tail: begin, grow, seal
+ *   bundle.c    streams of neighbouring series, sealed together
  *   late.c      out-of-order buffers: append, seal, split by window
  *   late_set.c  which late samples are in memory
  *   append.c    a sample: newer, late, there already
@@ -112,10 +113,11 @@ struct head_partition {
     struct head_front front;
     uint32_t id; /* immutable, as is epoch */
     struct tsdb_epoch *epoch;
-    _Atomic(struct index_mem *) index;           /* replaced by the owner (leave.c) */
-    struct head_leaving leaving;                 /* owner */
-    struct tsdb_epoch_limbo limbo;               /* owner */
-    bool seal;                                   /* immutable after configure */
+    _Atomic(struct index_mem *) index; /* replaced by the owner (leave.c) */
+    struct head_leaving leaving;       /* owner */
+    struct tsdb_epoch_limbo limbo;     /* owner */
+    uint64_t open_bytes; /* immutable: what bundles share; 0: bundle_bytes stays as it is */
+    bool seal;           /* immutable after configure */
     _Atomic(struct head_raw_chunk *) seal_queue; /* raw chunks, newest first: owner to sealer */
     _Atomic(uint32_t) raw_pending;
     struct head_windows windows;
@@ -129,12 +131,40 @@ static inline struct index_mem *head_own_index(const struct head_partition *p)
 {
     return atomic_load_explicit(&p->index, memory_order_relaxed); /* own store */
 }
+/* Of a series that has one: else NULL. A reader, or the owner. */
+static inline struct head_side *head_side(const struct head_series *s)
+{
+    /* Acquire: partner is the release of head_side_ensure. */
+    return atomic_load_explicit(&s->side, memory_order_acquire);
+}
+/* NULL: no memory. */
+struct head_side *head_side_ensure(struct head_series *s);
+/* The owner's view of what it has. */
+static inline struct head_tail *head_own_late(const struct head_series *s)
+{
+    struct head_side *side = head_side(s);
+    return side ? atomic_load_explicit(&side->ooo, memory_order_relaxed) : NULL;
+}
+static inline struct head_list *head_own_list(const struct head_series *s)
+{
+    struct head_side *side = head_side(s);
+    return side ? atomic_load_explicit(&side->chunks, memory_order_relaxed) : NULL;
+}
 /* The first id from `local` on whose slab is there; may be the series count. */
 uint32_t head_there(const struct head_partition *p, uint32_t local);
 
 static inline struct head_series *head_hot(const struct head_partition *p, uint32_t local)
 {
     return head_front_series(&p->front, local);
+}
+
+static inline struct head_bundle *head_bundle(const struct head_partition *p, uint32_t local)
+{
+    return head_front_bundle(&p->front, local);
+}
+static inline uint32_t head_bundle_first(uint32_t local)
+{
+    return local & ~(BUNDLE_SERIES - 1);
 }
 
 /* ---- blocks of samples (tail.c) ---- */
@@ -187,6 +217,12 @@ static inline int64_t head_tail_first_ms(struct head_tail *t)
     return head_tail_t(t)[0];
 }
 static_assert(HEAD_STREAM_FIRST_T == 0, "both forms begin with their first time");
+/* Bytes of the block. */
+size_t head_tail_size(const struct head_tail *t);
+static inline const uint8_t *head_stream_tokens(const struct head_tail *t)
+{
+    return (const uint8_t *)(t->data + HEAD_STREAM_TOKENS);
+}
 /* The samples of a stream in columns: the first `count`, `used` bytes of tokens, of the word that
  * published them, or of the sealed chunk. t_ms[count], value[count]. */
 void head_stream_decode(const struct head_tail *t, uint32_t count, uint32_t used, int64_t *t_ms,
@@ -246,38 +282,68 @@ void head_late_set_leave(struct head_late_set *s, uint32_t local, struct head_ta
 
 /* ---- lists of sealed chunks (sealed.c): the owner ---- */
 
+static inline uint32_t head_list_count(const struct head_list *l)
+{
+    return l ? atomic_load_explicit(&l->count, memory_order_relaxed) : 0; /* own store */
+}
 static inline struct head_sealed *head_list_at(struct head_list *l, uint32_t i)
 {
     /* Acquire: partner is the owner's release when it swaps a chunk. */
     return atomic_load_explicit(&l->items[i], memory_order_acquire);
 }
-/* A raw chunk (its front part) of the samples of `tail` (sorted, not empty, of one window), not yet in any list. A
- * stream is the series' open tail. */
+/* A raw chunk (its front part) of the samples of `tail` (columns, sorted, not empty, of one window), not yet
+ * in any list. */
 struct head_sealed *head_sealed_create(struct head_partition *p, uint32_t local,
                                        struct head_tail *tail, uint32_t count);
-/* A list with room for `more`: the series' own, or a larger copy (*out_copied). NULL: no memory. */
-struct head_list *head_list_ensure(struct head_series *s, uint32_t more, bool *out_copied);
+/* A list with room for `more`: the one that `slot` has, or a larger copy (*out_copied). NULL: no memory. */
+struct head_list *head_list_ensure(_Atomic(struct head_list *) *slot, uint32_t more,
+                                   bool *out_copied);
+/* The same of a series' own. */
+struct head_list *head_series_list_ensure(struct head_series *s, uint32_t more, bool *out_copied);
 void head_list_discard(struct head_list *l); /* a larger copy that was not published */
 /* Publish chunks at the end of `list`, which head_list_ensure gave, and queue raw ones for the
  * sealer. */
-void head_list_publish(struct head_partition *p, struct head_series *s, struct head_list *list,
-                       bool copied, struct head_sealed *const *chunks, uint32_t n);
+void head_list_publish(struct head_partition *p, _Atomic(struct head_list *) *slot,
+                       struct head_list *list, bool copied, struct head_sealed *const *chunks,
+                       uint32_t n);
 void head_list_destroy(struct head_partition *p, struct head_list *l);
 /* The in-order chunk in memory in whose bounds t_ms lies, or NULL. */
 struct head_sealed *head_list_find_ordered(struct head_list *l, int64_t t_ms);
-/* Take away the list of a series that has no chunks. */
-void head_list_drop(struct head_partition *p, struct head_series *s);
+/* Take away a list that has no chunks. */
+void head_list_drop(struct head_partition *p, _Atomic(struct head_list *) *slot);
+/* What a raw chunk that is in no list has, and itself: at once. */
+void head_raw_destroy(struct head_partition *p, struct head_raw_chunk *raw);
+
+/* ---- bundles (bundle.c): the owner ---- */
+
+/* Masks over the bundle of `local`: all its open streams; those of the window in which that of `local`
+ * lies; those of windows that begin before before_ms. */
+uint64_t head_bundle_open(const struct head_partition *p, uint32_t local);
+uint64_t head_bundle_beside(const struct head_partition *p, uint32_t local);
+uint64_t head_bundle_before(const struct head_partition *p, uint32_t local, int64_t before_ms);
+/* Seal the open streams of a mask, as one chunk for each window. False: no memory, some are still
+ * open. Returns in *out_chunks (may be NULL) how many chunks. */
+bool head_bundle_seal(struct head_partition *p, uint32_t local, uint64_t mask,
+                      uint64_t *out_chunks);
+/* Seal them all if they have reached the partition's budget; if there is no memory, later. */
+void head_bundle_settle(struct head_partition *p, uint32_t local);
+/* The stream of the series among those that wait for the sealer in whose bounds t_ms lies, or NULL. */
+const struct head_raw_stream *head_bundle_find(const struct head_partition *p, uint32_t local,
+                                               int64_t t_ms);
+/* How far a stream may reach beyond its first time, so that times of a bundle fit 32 bits. */
+#define HEAD_STREAM_SPAN_MAX ((uint64_t)INT32_MAX)
 
 /* ---- what a reader saw of a series (read.c): invariant 3 of head.h ---- */
 
 struct head_snapshot {
     struct head_tail *tail, *ooo; /* NULL: none, or found among the chunks */
     uint32_t tail_count, tail_used, ooo_count;
-    int64_t last_ms; /* no sample of the tail is newer */
-    struct head_list *list;
-    uint32_t list_count;
+    int64_t last_ms;           /* no sample of the tail is newer */
+    struct head_list *list;    /* the series' own */
+    struct head_list *bundles; /* not all of them have it */
+    uint32_t list_count, bundle_count;
 };
-void head_snapshot_take(const struct head_series *s, struct head_snapshot *sn);
+void head_snapshot_take(const struct head_partition *p, uint32_t local, struct head_snapshot *sn);
 
 /* ---- windows.c: any thread ---- */
 

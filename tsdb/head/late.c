@@ -71,7 +71,8 @@ static void late_publish(struct head_series *s, struct head_tail *t, uint32_t n)
 {
     TSDB_ASSERT((t->flags & (HEAD_TAIL_LATE | HEAD_TAIL_SORTED)) == HEAD_TAIL_LATE);
     head_tail_count_set(t, n);
-    atomic_store_explicit(&s->ooo, t, memory_order_release); /* partner: head/read.c */
+    /* Release: partner is head/read.c. Who had a buffer before, or begins one, has a side. */
+    atomic_store_explicit(&head_side(s)->ooo, t, memory_order_release);
 }
 
 /* Samples [begin, end) of a sorted block as a chunk with a block of its own. */
@@ -137,7 +138,7 @@ static bool late_to_list(struct head_partition *p, struct head_series *s, uint32
     uint32_t n = sorted ? head_late_split(p, local, sorted, parts) : 0;
     head_tail_release(p, sorted, false, true);
     bool copied = false;
-    struct head_list *list = n > 0 ? head_list_ensure(s, n, &copied) : NULL;
+    struct head_list *list = n > 0 ? head_series_list_ensure(s, n, &copied) : NULL;
     if (!list) {
         head_parts_discard(p, parts, n);
         return false;
@@ -145,20 +146,21 @@ static bool late_to_list(struct head_partition *p, struct head_series *s, uint32
     for (uint32_t i = 0; i < n; i++) { /* counted by sample until now, by chunk from now on */
         head_windows_sub(&p->windows, parts[i]->min_ms, parts[i]->count - 1);
     }
-    head_list_publish(p, s, list, copied, parts, n);
+    head_list_publish(p, &head_side(s)->chunks, list, copied, parts, n);
     return true;
 }
 
 bool head_series_seal_late(struct head_partition *p, struct head_series *s, uint32_t local)
 {
-    struct head_tail *t = atomic_load_explicit(&s->ooo, memory_order_relaxed);
+    struct head_tail *t = head_own_late(s);
     if (!t) {
         return true;
     }
     if (!late_to_list(p, s, local, t)) {
         return false;
     }
-    atomic_store_explicit(&s->ooo, NULL, memory_order_release); /* partner: head/read.c */
+    /* Release: partner is head/read.c. */
+    atomic_store_explicit(&head_side(s)->ooo, NULL, memory_order_release);
     head_tail_release(p, t, false, false);
     return true;
 }
@@ -189,14 +191,16 @@ static bool late_put(struct head_partition *p, struct head_series *s, struct hea
 static bool late_begin(struct head_partition *p, struct head_series *s, uint32_t local,
                        struct head_tail *full, struct head_tail *next, const struct head_row *x)
 {
-    if (!next) {
+    struct head_side *side = next ? head_side_ensure(s) : NULL;
+    if (!side) {
+        head_tail_release(p, next, false, true);
         return false;
     }
     if (full && !late_to_list(p, s, local, full)) {
         head_tail_release(p, next, false, true);
         return false;
     }
-    next->seq = ++s->ooo_seq;
+    next->seq = ++side->ooo_seq;
     TSDB_ASSERT(!full || full->seq < next->seq);
     head_tail_put(next, 0, x);
     late_publish(s, next, 1);
@@ -209,7 +213,7 @@ bool head_append_late(struct head_partition *p, struct head_series *s, uint32_t 
 {
     TSDB_ASSERT((s->flags & HEAD_SERIES_HAS_SAMPLES) && x->t_ms <= head_last_ms(s));
     uint32_t flags = HEAD_TAIL_LATE | (x->start_ms != 0 ? HEAD_TAIL_STARTS : 0);
-    struct head_tail *t = atomic_load_explicit(&s->ooo, memory_order_relaxed);
+    struct head_tail *t = head_own_late(s);
     bool fits = t && head_tail_has_form(t, kind, flags & HEAD_TAIL_STARTS) &&
                 head_tail_count(t) < late_max(p, kind);
     if (!head_late_set_add(&p->late, local, (uint8_t)kind, x)) {

@@ -7,7 +7,7 @@
  * time: 1 / COST_SHARE. */
 #define COST_SHARE 200
 
-struct head_series head_slab_gone[HEAD_SLAB_SERIES];
+struct head_slab head_slab_gone;
 
 static struct head_directory *directory(const struct head_partition *p)
 {
@@ -19,10 +19,10 @@ uint32_t head_there(const struct head_partition *p, uint32_t local)
 {
     struct head_directory *d = directory(p);
     uint32_t slab = local >> HEAD_SLAB_SHIFT;
-    if (!d || slab >= d->cap || head_directory_slab(d, slab) != head_slab_gone) {
+    if (!d || slab >= d->cap || head_directory_slab(d, slab) != &head_slab_gone) {
         return local;
     }
-    while (slab < d->cap && head_directory_slab(d, slab) == head_slab_gone) {
+    while (slab < d->cap && head_directory_slab(d, slab) == &head_slab_gone) {
         slab++;
     }
     return slab << HEAD_SLAB_SHIFT;
@@ -37,18 +37,31 @@ static bool is_silent(const struct head_series *s, int64_t silent_ms)
     return stale || !(s->flags & HEAD_SERIES_HAS_SAMPLES) || head_last_ms(s) < silent_ms;
 }
 
-static bool is_empty(const struct head_series *s)
+static bool is_in_bundle(const struct head_partition *p, uint32_t local)
 {
-    struct head_tail *late = atomic_load_explicit(&s->ooo, memory_order_relaxed);
-    struct head_list *l = atomic_load_explicit(&s->chunks, memory_order_relaxed);
-    return atomic_load_explicit(&s->tail, memory_order_relaxed) == 0 &&
-           (!late || head_tail_count(late) == 0) &&
-           (!l || atomic_load_explicit(&l->count, memory_order_relaxed) == 0);
+    struct head_list *l =
+        atomic_load_explicit(&head_bundle(p, local)->chunks, memory_order_relaxed); /* own store */
+    for (uint32_t i = 0; i < head_list_count(l); i++) {
+        if (head_sealed_has(head_list_at(l, i), local)) {
+            return true;
+        }
+    }
+    return false;
 }
 
-static bool is_idle(const struct head_series *s, int64_t silent_ms)
+static bool is_empty(const struct head_partition *p, uint32_t local)
 {
-    return s->generation != HEAD_GENERATION_GONE && is_empty(s) && is_silent(s, silent_ms);
+    const struct head_series *s = head_hot(p, local);
+    struct head_tail *late = head_own_late(s);
+    return atomic_load_explicit(&s->tail, memory_order_relaxed) == 0 &&
+           (!late || head_tail_count(late) == 0) && head_list_count(head_own_list(s)) == 0 &&
+           !is_in_bundle(p, local);
+}
+
+static bool is_idle(const struct head_partition *p, uint32_t local, int64_t silent_ms)
+{
+    const struct head_series *s = head_hot(p, local);
+    return s->generation != HEAD_GENERATION_GONE && is_silent(s, silent_ms) && is_empty(p, local);
 }
 
 /* ---- count ---- */
@@ -59,7 +72,7 @@ void head_leave_count(struct head_partition *p, uint32_t from, uint32_t count, i
         p->leaving.idle = 0;
     }
     for (uint32_t i = head_there(p, from); i < p->front.series_count && i - from < count; i++) {
-        p->leaving.idle += is_idle(head_hot(p, i), silent_ms);
+        p->leaving.idle += is_idle(p, i, silent_ms);
     }
 }
 
@@ -97,7 +110,7 @@ static void copy_slice(struct head_partition *p, uint32_t from, uint32_t count, 
     for (uint32_t i = head_there(p, from);
          !l->failed && i < p->front.series_count && i - from < count; i++) {
         struct head_series *s = head_hot(p, i);
-        if (is_idle(s, silent_ms)) {
+        if (is_idle(p, i, silent_ms)) {
             s->flags |= HEAD_SERIES_LEAVING;
             s->generation =
                 s->generation == HEAD_GENERATION_MAX ? HEAD_GENERATION_FIRST : s->generation + 1;
@@ -160,11 +173,14 @@ static bool settle_one(struct head_partition *p, uint32_t local)
     if (index_mem_has(head_own_index(p), local)) {
         return false;
     }
-    TSDB_ASSERT(is_empty(s));
-    struct head_tail *late = atomic_load_explicit(&s->ooo, memory_order_relaxed);
-    atomic_store_explicit(&s->ooo, NULL, memory_order_release); /* partner: head/read.c */
-    head_tail_release(p, late, true, false);
-    head_list_drop(p, s);
+    TSDB_ASSERT(is_empty(p, local));
+    struct head_side *side = head_side(s);
+    if (side) {
+        head_tail_release(p, head_own_late(s), true, false);
+        head_list_drop(p, &side->chunks);
+        atomic_store_explicit(&s->side, NULL, memory_order_release); /* partner: head_side */
+        tsdb_epoch_retire(p->epoch, &p->limbo, HEAD_CATEGORY, side, sizeof *side);
+    }
     s->generation = HEAD_GENERATION_GONE;
     return true;
 }
@@ -173,14 +189,17 @@ static bool settle_one(struct head_partition *p, uint32_t local)
 static void slab_settle(struct head_partition *p, uint32_t slab)
 {
     struct head_directory *d = directory(p);
-    struct head_series *s = head_directory_slab(d, slab);
+    struct head_slab *s = head_directory_slab(d, slab);
     uint32_t first = slab << HEAD_SLAB_SHIFT;
-    if (s == head_slab_gone || p->front.series_count - first < HEAD_SLAB_SERIES ||
+    if (s == &head_slab_gone || p->front.series_count - first < HEAD_SLAB_SERIES ||
         index_mem_next(head_own_index(p), first) < first + HEAD_SLAB_SERIES) {
         return;
     }
-    atomic_store_explicit(&d->slabs[slab], head_slab_gone, memory_order_relaxed);
-    tsdb_epoch_retire(p->epoch, &p->limbo, HEAD_CATEGORY, s, HEAD_SLAB_BYTES);
+    for (uint32_t i = 0; i < HEAD_SLAB_SERIES / BUNDLE_SERIES; i++) {
+        head_list_drop(p, &s->bundles[i].chunks);
+    }
+    atomic_store_explicit(&d->slabs[slab], &head_slab_gone, memory_order_relaxed);
+    tsdb_epoch_retire(p->epoch, &p->limbo, HEAD_CATEGORY, s, sizeof *s);
 }
 
 uint64_t head_leave_settle(struct head_partition *p, uint32_t from, uint32_t count)

@@ -35,7 +35,7 @@ enum tsdb_status head_sealed_load(struct head_partition *p, uint32_t local,
     TSDB_ASSERT(head_window_holds(p, chunk->min_ms, chunk->max_ms));
     bool copied = false;
     struct head_sealed *own = tsdb_mem_alloc_zero(HEAD_CATEGORY, sizeof *own);
-    struct head_list *list = own ? head_list_ensure(s, 1, &copied) : NULL;
+    struct head_list *list = own ? head_series_list_ensure(s, 1, &copied) : NULL;
     if (!list || !head_window_count(p, chunk->min_ms)) {
         if (list && copied) {
             head_list_discard(list);
@@ -52,8 +52,55 @@ enum tsdb_status head_sealed_load(struct head_partition *p, uint32_t local,
     own->offset = chunk->offset;
     own->len = chunk->len;
     head_file_acquire(own->file);
-    head_list_publish(p, s, list, copied, &own, 1);
+    head_list_publish(p, &head_side(s)->chunks, list, copied, &own, 1);
     series_reached(s, own->max_ms);
+    return TSDB_OK;
+}
+
+enum tsdb_status head_series_reached(struct head_partition *p, uint32_t local, int64_t last_ms)
+{
+    TSDB_ASSERT(local < p->front.series_count);
+    struct head_series *s = head_hot(p, local);
+    /* What is open came late, or ends where its samples do. */
+    if (head_last_ms(s) <= last_ms && !head_series_seal_tail(p, s, local)) {
+        return TSDB_NOMEM;
+    }
+    series_reached(s, last_ms);
+    return TSDB_OK;
+}
+
+enum tsdb_status head_bundle_load(struct head_partition *p, uint32_t local,
+                                  const struct head_sealed *chunk)
+{
+    uint32_t first = head_bundle_first(local);
+    TSDB_ASSERT(chunk->file && chunk->mask != 0);
+    TSDB_ASSERT(head_window_holds(p, chunk->min_ms, chunk->max_ms));
+    bool copied = false;
+    _Atomic(struct head_list *) *slot = &head_bundle(p, local)->chunks;
+    struct head_sealed *own = tsdb_mem_alloc_zero(HEAD_CATEGORY, sizeof *own);
+    struct head_list *list = own ? head_list_ensure(slot, 1, &copied) : NULL;
+    if (!list || !head_window_count(p, chunk->min_ms)) {
+        if (list && copied) {
+            head_list_discard(list);
+        }
+        head_sealed_discard(own);
+        return TSDB_NOMEM;
+    }
+    own->min_ms = chunk->min_ms;
+    own->max_ms = chunk->max_ms;
+    own->count = chunk->count;
+    own->kind = TSDB_SAMPLE_FLOAT;
+    own->mask = chunk->mask;
+    own->file = chunk->file;
+    own->offset = chunk->offset;
+    own->len = chunk->len;
+    head_file_acquire(own->file);
+    head_list_publish(p, slot, list, copied, &own, 1);
+    for (uint64_t left = own->mask; left != 0; left &= left - 1) {
+        uint32_t bit = (uint32_t)__builtin_ctzll(left);
+        TSDB_ASSERT(first + bit < p->front.series_count);
+        head_hot(p, first + bit)->flags |= HEAD_SERIES_FROM_FILES;
+    }
     return TSDB_OK;
 }
 
@@ -109,7 +156,7 @@ enum tsdb_status head_sealed_load_split(struct head_partition *p, uint32_t local
     struct head_tail *whole = tail_of_chunk(p, c, late);
     uint32_t n = whole ? head_late_split(p, local, whole, parts) : 0;
     bool copied = false;
-    struct head_list *list = n > 0 ? head_list_ensure(s, n, &copied) : NULL;
+    struct head_list *list = n > 0 ? head_series_list_ensure(s, n, &copied) : NULL;
     for (uint32_t i = 0; list && i < n; i++) {
         if (!head_window_count(p, parts[i]->min_ms)) {
             if (copied) {
@@ -130,7 +177,7 @@ enum tsdb_status head_sealed_load_split(struct head_partition *p, uint32_t local
         return TSDB_NOMEM;
     }
     head_tail_release(p, whole, false, true); /* the parts own the histograms */
-    head_list_publish(p, s, list, copied, parts, n);
+    head_list_publish(p, &head_side(s)->chunks, list, copied, parts, n);
     series_reached(s, c->t_ms[c->count - 1]);
     return TSDB_OK;
 }

@@ -1,12 +1,16 @@
 /* The owner's way into a head, inlined: what an append of a plain, newer float touches.
  *
- *   directory ─ slab[local >> 12] ─ struct head_series, one cache line
- *                                     ├─ tail     newest samples, in order; replaced by a larger
- *                                     │           one as it fills
- *                                     ├─ ooo      samples that came late, unsorted; NULL for
- *                                     │           nearly every series
- *                                     └─ chunks   list of head_sealed: tails as they were, or
- *                                                 where they are in a head file
+ *   directory ─ slab[local >> 12] ─┬─ struct head_series, 48 bytes
+ *                                  │    ├─ tail   newest samples, in order; replaced by a larger
+ *                                  │    │         one as it fills
+ *                                  │    └─ side   NULL for nearly every series
+ *                                  │         ├─ ooo     samples that came late, unsorted
+ *                                  │         └─ chunks  list of head_sealed: late ones, columns
+ *                                  └─ struct head_bundle, one for 64 series
+ *                                       └─ chunks  list of head_sealed: their streams, sealed
+ *                                                  together
+ *
+ * A head_sealed has the samples in memory as they were, or says where they are in a head file.
  *
  *   tail   pointer / 16 | count << 44 | bytes of tokens << 53 ──▶ head_tail, of one of two forms:
  *            stream    first time | last value | first value | tokens of compress/sample_stream.h
@@ -20,14 +24,15 @@
 
 #include "base/assert.h"
 #include "compress/value_pack.h"
+#include "tsdb/chunk/bundle.h"
 #include "tsdb/head/head.h"
 
 #include <stdatomic.h>
 
-/* 4096 series, 256 KiB: large enough that the directory stays small. */
+/* 4096 series, 193 KiB: large enough that the directory stays small. */
 #define HEAD_SLAB_SHIFT  12u
 #define HEAD_SLAB_SERIES (1u << HEAD_SLAB_SHIFT)
-#define HEAD_EPOCH_NONE  UINT64_MAX /* nothing of the series was logged yet */
+#define HEAD_EPOCH_NONE  UINT32_MAX /* nothing of the series was logged yet */
 
 /* A block of samples. What readers look at is written before the count (and the bytes) that cover it
  * are published and never changes afterwards; all else is immutable after creation, or the owner's.
@@ -37,9 +42,13 @@
  *
  * As a stream (HEAD_TAIL_STREAM): plain floats in order. */
 struct head_tail {
-    /* Late and sealed blocks. That of the open tail stands in the hot struct; it comes here when
-     * the tail is sealed, as does `used`. */
-    _Atomic(uint32_t) count;
+    union {
+        /* Late and sealed columns. That of the open tail stands in the hot struct; it comes here when
+         * the tail is sealed. */
+        _Atomic(uint32_t) count;
+        /* Stream: the first bundle that may have it. Immutable. */
+        uint32_t bundle_seq;
+    };
     union {
         uint16_t cap; /* samples */
         struct {
@@ -55,10 +64,7 @@ struct head_tail {
         uint32_t seq;
         uint32_t pace_ms; /* stream, owner */
     };
-    struct {
-        uint16_t run;  /* stream, owner */
-        uint16_t used; /* stream, once it is sealed: bytes of tokens */
-    };
+    uint32_t run; /* stream, owner */
     /* Columns: t_ms[cap], value[cap], and start_ms[cap] with HEAD_TAIL_STARTS. Stream: first time,
      * last value (the owner's), first value, tokens. */
     uint64_t data[];
@@ -76,28 +82,33 @@ enum {
 
 struct head_list;
 
-/* Zones: tail, ooo, chunks are published by the owner (release) to readers (acquire); the rest is
- * the owner's. */
+/* What few series have: samples that came late, or are no plain floats. Made when it is needed, there
+ * until the series leaves. Published by the owner (release) to readers (acquire). */
+struct head_side {
+    _Atomic(struct head_tail *) ooo;
+    _Atomic(struct head_list *) chunks;
+    uint32_t ooo_seq; /* owner */
+};
+
+/* Zones: tail, side, last_t_ms are published by the owner to readers; the rest is the owner's. */
 struct head_series {
     /* The open tail: a sixteenth of its address in the low 44 bits (user space ends at 2^48, and
      * allocations are aligned), its count in 9 bits, the bytes of its tokens in 11: one store
      * publishes a sample or a new tail. 0: no tail yet. */
-    _Alignas(TSDB_CACHELINE) _Atomic(uint64_t) tail;
-    _Atomic(struct head_tail *) ooo;
-    _Atomic(struct head_list *) chunks;
+    _Atomic(uint64_t) tail;
+    _Atomic(struct head_side *) side;
     /* Newest sample; only with HEAD_SERIES_HAS_SAMPLES. Stored before the word that publishes the
      * sample, so that a reader finds it no older than what the word shows. */
     _Atomic(int64_t) last_t_ms;
-    uint64_t wal_bits; /* last float logged, in wal_epoch */
-    uint64_t wal_epoch;
+    uint64_t wal_bits;  /* last float logged, in wal_epoch */
+    uint32_t wal_epoch; /* its low half: the log ends before it comes round */
     uint32_t generation;
-    uint32_t ooo_seq;
-    bool stream;   /* there is a tail, and it is one */
-    uint8_t flags; /* HEAD_SERIES_* */
-    /* Set while the owner changes tail, newest time and the chunks of the list: see head_change_begin. */
+    uint32_t window_left_ms; /* from last_t_ms to the end of its window, or less */
+    bool stream;             /* there is a tail, and it is one */
+    uint8_t flags;           /* HEAD_SERIES_* */
+    /* Set while the owner changes tail, newest time and the chunks of lists: see head_change_begin. */
     _Atomic(bool) changing;
     uint8_t reserved;
-    uint32_t window_left_ms; /* from last_t_ms to the end of its window, or less */
 };
 #define HEAD_TAIL_COUNT_SHIFT     44u
 #define HEAD_TAIL_USED_SHIFT      53u
@@ -110,19 +121,32 @@ struct head_series {
 #define HEAD_SERIES_FROM_FILES 8u
 /* Left out of the index that is being made; a sender that asks for it by its labels keeps it. */
 #define HEAD_SERIES_LEAVING 16u
-#define HEAD_SLAB_BYTES     (HEAD_SLAB_SERIES * sizeof(struct head_series))
-static_assert(sizeof(struct head_series) == 64, "one cache line a series");
+static_assert(sizeof(struct head_series) == 48, "four in three cache lines");
+
+/* 64 series with consecutive ids, whose streams are sealed together: those of one window make one
+ * chunk, and take one reference. */
+struct head_bundle {
+    _Atomic(struct head_list *) chunks;
+    uint32_t bytes; /* owner: of the blocks of their open streams */
+    uint32_t seq;   /* owner: of the next bundle that is sealed; they begin with 1 */
+};
+
 static_assert(TSDB_CHUNK_SAMPLES <= HEAD_TAIL_COUNT_MAX, "a count fits the word");
 static_assert(TSDB_HEAD_CHUNK_SAMPLES_MAX <= HEAD_TAIL_COUNT_MAX, "likewise");
+
+struct head_slab {
+    _Alignas(TSDB_CACHELINE) struct head_series series[HEAD_SLAB_SERIES];
+    struct head_bundle bundles[HEAD_SLAB_SERIES / BUNDLE_SERIES];
+};
 
 /* A slab whose series have all left is head_slab_gone: all zero, never written. Relaxed: a series is
  * published with its index, and of a slab that is gone nothing is read but zeros. */
 struct head_directory {
     uint32_t cap;
-    _Atomic(struct head_series *) slabs[];
+    _Atomic(struct head_slab *) slabs[];
 };
-extern struct head_series head_slab_gone[HEAD_SLAB_SERIES];
-static inline struct head_series *head_directory_slab(struct head_directory *d, uint32_t slab)
+extern struct head_slab head_slab_gone;
+static inline struct head_slab *head_directory_slab(struct head_directory *d, uint32_t slab)
 {
     return atomic_load_explicit(&d->slabs[slab], memory_order_relaxed);
 }
@@ -132,17 +156,26 @@ struct head_front {
     _Atomic(struct head_directory *) directory; /* grows; published by the index's series count */
     uint32_t series_count;                      /* owner; ids given out */
     uint32_t chunk_samples;                     /* immutable: of a stream */
+    uint32_t bundle_bytes; /* owner: open streams of a bundle are sealed at this; 0: never */
     _Alignas(TSDB_CACHELINE) struct head_counters counters;
 };
 struct head_front *head_front(struct head_partition *p);
 
-/* A series' hot struct; local < series count. Owner, or a reader that learned of the series from
- * the index or an alias. */
-static inline struct head_series *head_front_series(const struct head_front *f, uint32_t local)
+static inline struct head_slab *head_front_slab(const struct head_front *f, uint32_t local)
 {
     /* Acquire: partner is the release when the directory grows. */
     struct head_directory *d = atomic_load_explicit(&f->directory, memory_order_acquire);
-    return &head_directory_slab(d, local >> HEAD_SLAB_SHIFT)[local & (HEAD_SLAB_SERIES - 1)];
+    return head_directory_slab(d, local >> HEAD_SLAB_SHIFT);
+}
+/* A series' hot struct, and its bundle; local < series count. Owner, or a reader that learned of the
+ * series from the index or an alias. */
+static inline struct head_series *head_front_series(const struct head_front *f, uint32_t local)
+{
+    return &head_front_slab(f, local)->series[local & (HEAD_SLAB_SERIES - 1)];
+}
+static inline struct head_bundle *head_front_bundle(const struct head_front *f, uint32_t local)
+{
+    return &head_front_slab(f, local)->bundles[(local & (HEAD_SLAB_SERIES - 1)) >> BUNDLE_SHIFT];
 }
 
 static inline struct head_tail *head_word_tail(uint64_t word)
@@ -198,6 +231,7 @@ static inline bool head_unchanged(const struct head_series *s, uint64_t word)
 static inline void head_hot_prefetch(const struct head_series *s)
 {
     __builtin_prefetch(s, 1);
+    __builtin_prefetch(&s->wal_bits, 1); /* half of them lie in two lines */
 }
 /* Second stage, once the hot struct has arrived: the tail's header, the last value (a quarter of the blocks
  * have it in the next line), and where the next sample goes. */
@@ -219,16 +253,17 @@ struct head_packed {
 };
 
 /* The word with one more sample, which is not one more of the open run, in the stream that the word names
- * or in a larger copy of it: then the caller retires the one before, once the new word is published. 0:
- * it would be too large, or there is no memory (*out_failed). (tail.c) */
+ * or in a larger copy of it: then the caller says so, once the new word is published. 0: it would be
+ * too large, or there is no memory (*out_failed). (tail.c) */
 uint64_t head_stream_put(uint64_t word, uint32_t ahead_ms, uint64_t bits,
                          struct value_packed packed, bool *out_failed);
-void head_stream_retire(struct head_front *f, struct head_tail *t);
+void head_stream_grown(struct head_front *f, uint32_t local, struct head_tail *from,
+                       const struct head_tail *to);
 
 /* Append a plain float that is newer than all and of the open chunk; false: take head_append. Counts
  * nothing. */
-static inline bool head_append_fast(struct head_front *f, struct head_series *s, int64_t t_ms,
-                                    uint64_t bits, struct head_packed *out)
+static inline bool head_append_fast(struct head_front *f, struct head_series *s, uint32_t local,
+                                    int64_t t_ms, uint64_t bits, struct head_packed *out)
 {
     /* One comparison for "newer" and "of the same window": what is not newer wraps to a large
      * number. window_left_ms never reaches beyond INT64_MAX, so a sum cannot wrap. */
@@ -264,7 +299,7 @@ static inline bool head_append_fast(struct head_front *f, struct head_series *s,
     head_change_end(s);
     s->window_left_ms -= (uint32_t)ahead;
     if (TSDB_UNLIKELY(head_word_tail(next) != t)) {
-        head_stream_retire(f, t);
+        head_stream_grown(f, local, t, head_word_tail(next));
     }
     return true;
 }

@@ -6,8 +6,23 @@
 
 #include <string.h>
 
-/* Was this block, loaded as the open one, sealed before the list was loaded? An in-order chunk of
- * the list that reaches up to the block's first sample is made of it, of a grown copy of it, or of
+/* Was this stream, loaded as the open one, sealed before the list of bundles was loaded? The first
+ * bundle that may have it, and those after that, stand at the end of the list. */
+static bool is_bundled(const struct head_snapshot *sn, const struct head_tail *open, uint32_t local)
+{
+    for (uint32_t i = sn->bundle_count; i-- > 0;) {
+        const struct head_sealed *c = head_list_at(sn->bundles, i);
+        if (c->seq < open->bundle_seq) {
+            return false;
+        }
+        if (head_sealed_has(c, local)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The same of a block in columns. An in-order chunk of the list that reaches up to the block's first sample is made of it, of a grown copy of it, or of
  * what came after it (retention may have dropped its own). Late blocks are known by their number,
  * because what is sealed is a sorted copy. */
 static bool is_sealed(const struct head_snapshot *sn, struct head_tail *open, uint32_t count)
@@ -25,26 +40,37 @@ static bool is_sealed(const struct head_snapshot *sn, struct head_tail *open, ui
     return false;
 }
 
-void head_snapshot_take(const struct head_series *s, struct head_snapshot *sn)
+/* A list as it is now. */
+static struct head_list *list_take(_Atomic(struct head_list *) *slot, uint32_t *out_count)
 {
+    /* Acquire, both: partner is head_list_publish. */
+    struct head_list *l = atomic_load_explicit(slot, memory_order_acquire);
+    *out_count = l ? atomic_load_explicit(&l->count, memory_order_acquire) : 0;
+    return l;
+}
+
+void head_snapshot_take(const struct head_partition *p, uint32_t local, struct head_snapshot *sn)
+{
+    const struct head_series *s = head_hot(p, local);
     memset(sn, 0, sizeof *sn);
     /* Acquire, all: partners are the releases in tail.c and late.c. The open blocks first, then the
-     * list: what was sealed before an open block came is in the list that is loaded after it. */
+     * lists: what was sealed before an open block came is in the list that is loaded after it. */
     uint64_t word = atomic_load_explicit(&s->tail, memory_order_acquire);
     sn->tail = head_word_tail(word);
     sn->tail_count = head_word_count(word);
     sn->tail_used = head_word_used(word);
     sn->last_ms = head_last_ms(s); /* stored before the word was */
-    sn->ooo = atomic_load_explicit(&s->ooo, memory_order_acquire);
-    if (sn->ooo) {
-        sn->ooo_count = atomic_load_explicit(&sn->ooo->count, memory_order_acquire);
+    struct head_side *side = head_side(s);
+    if (side) {
+        sn->ooo = atomic_load_explicit(&side->ooo, memory_order_acquire);
+        sn->ooo_count = sn->ooo ? atomic_load_explicit(&sn->ooo->count, memory_order_acquire) : 0;
+        sn->list = list_take(&side->chunks, &sn->list_count);
     }
-    sn->list = atomic_load_explicit(&s->chunks, memory_order_acquire);
-    if (sn->list) {
-        sn->list_count = atomic_load_explicit(&sn->list->count, memory_order_acquire);
-    }
+    sn->bundles = list_take(&head_bundle(p, local)->chunks, &sn->bundle_count);
     /* Nearly always it has not changed, and no chunk need be looked at. */
-    if (sn->tail && !head_unchanged(s, word) && is_sealed(sn, sn->tail, sn->tail_count)) {
+    if (sn->tail && !head_unchanged(s, word) &&
+        (head_tail_is_stream(sn->tail) ? is_bundled(sn, sn->tail, local)
+                                       : is_sealed(sn, sn->tail, sn->tail_count))) {
         sn->tail = NULL;
     }
     TSDB_ASSERT(!sn->tail || sn->tail_count > 0);
@@ -136,30 +162,61 @@ static enum tsdb_status pieces_init(struct head_pieces *l, uint32_t cap, struct 
     return l->decoded ? TSDB_OK : tsdb_arena_status(arena);
 }
 
-/* Pieces that may have samples that are wanted. Under a guard. */
-static enum tsdb_status pieces_in(const struct head_series *s, struct chunk_want *want,
-                                  uint64_t view, struct tsdb_arena *arena, struct head_pieces *out)
+/* What of the series lies in a sealed chunk that has it. */
+static enum tsdb_status pieces_add_sealed(struct head_pieces *l, struct tsdb_arena *arena,
+                                          struct head_sealed *c, uint32_t local,
+                                          struct chunk_want *want)
+{
+    want->counts.read++;
+    if (c->file) {
+        /* Of a bundle, only the file knows how many samples are the series'. */
+        pieces_add(l,
+                   (struct piece){
+                       .kind = (enum tsdb_sample_kind)c->kind, .sorted = true, .count = c->count},
+                   c);
+        return TSDB_OK;
+    }
+    const struct head_raw_chunk *raw = head_raw_chunk_of(c);
+    if (c->mask == 0) {
+        return pieces_add_block(l, arena, raw->tail, c->count, 0);
+    }
+    const struct head_raw_stream *x = &raw->streams[head_bundle_rank(c, head_bundle_bit(local))];
+    return meets(head_tail_first_ms(x->tail), x->last_ms, want->range)
+               ? pieces_add_block(l, arena, x->tail, x->count, x->used)
+               : TSDB_OK;
+}
+
+/* Of a list; bundles without the series are left out, too. */
+static enum tsdb_status pieces_add_list(struct head_pieces *l, struct tsdb_arena *arena,
+                                        struct head_list *list, uint32_t count, uint32_t local,
+                                        struct chunk_want *want, uint64_t view)
+{
+    enum tsdb_status status = TSDB_OK;
+    for (uint32_t i = 0; status == TSDB_OK && i < count; i++) {
+        struct head_sealed *c = head_list_at(list, i);
+        if (!in_blocks(c, view) && head_sealed_has(c, local) &&
+            chunk_want(want, c->min_ms, c->max_ms)) {
+            status = pieces_add_sealed(l, arena, c, local, want);
+        }
+    }
+    return status;
+}
+
+/* Pieces that may have samples that are wanted. Under a guard. In-order ones share no time with one
+ * another; late ones come behind them, as they came after them. */
+static enum tsdb_status pieces_in(const struct head_partition *p, uint32_t local,
+                                  struct chunk_want *want, uint64_t view, struct tsdb_arena *arena,
+                                  struct head_pieces *out)
 {
     struct head_snapshot sn;
-    head_snapshot_take(s, &sn);
+    head_snapshot_take(p, local, &sn);
     struct head_pieces l;
-    enum tsdb_status status = pieces_init(&l, sn.list_count + 2u, arena);
-    for (uint32_t i = 0; status == TSDB_OK && i < sn.list_count; i++) {
-        struct head_sealed *c = head_list_at(sn.list, i);
-        if (in_blocks(c, view) || !chunk_want(want, c->min_ms, c->max_ms)) {
-            continue;
-        }
-        want->counts.read++;
-        if (c->file) {
-            pieces_add(&l,
-                       (struct piece){.kind = (enum tsdb_sample_kind)c->kind,
-                                      .sorted = true,
-                                      .count = c->count},
-                       c);
-        } else {
-            struct head_tail *t = head_raw_chunk_of(c)->tail;
-            status = pieces_add_block(&l, arena, t, c->count, t->used);
-        }
+    enum tsdb_status status = pieces_init(&l, sn.bundle_count + sn.list_count + 2u, arena);
+    if (status == TSDB_OK) {
+        status = pieces_add_list(&l, arena, sn.bundles, sn.bundle_count, local, want, view);
+    }
+    if (status == TSDB_OK) {
+        status = pieces_add_list(&l, arena, sn.list, sn.list_count, local, want, view);
     }
     if (status == TSDB_OK && sn.tail && chunk_want(want, head_tail_first_ms(sn.tail), sn.last_ms)) {
         want->counts.read++;
@@ -174,21 +231,30 @@ static enum tsdb_status pieces_in(const struct head_series *s, struct chunk_want
     return status;
 }
 
+static bool list_may_have(struct head_list *l, uint32_t count, uint32_t local,
+                          struct tsdb_time_range range, uint64_t view)
+{
+    for (uint32_t i = count; i-- > 0;) {
+        const struct head_sealed *c = head_list_at(l, i);
+        if (meets(c->min_ms, c->max_ms, range) && !in_blocks(c, view) &&
+            head_sealed_has(c, local)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool head_may_have(const struct head_partition *p, uint32_t local, struct tsdb_time_range range,
                    uint64_t view)
 {
     struct head_snapshot sn;
-    head_snapshot_take(head_hot(p, local), &sn);
+    head_snapshot_take(p, local, &sn);
     if (sn.tail && meets(head_tail_first_ms(sn.tail), sn.last_ms, range)) {
         return true;
     }
-    for (uint32_t i = sn.list_count; i-- > 0;) {
-        const struct head_sealed *c = head_list_at(sn.list, i);
-        if (meets(c->min_ms, c->max_ms, range) && !in_blocks(c, view)) {
-            return true;
-        }
-    }
-    return sn.ooo && late_meets(sn.ooo, sn.ooo_count, range);
+    return list_may_have(sn.bundles, sn.bundle_count, local, range, view) ||
+           list_may_have(sn.list, sn.list_count, local, range, view) ||
+           (sn.ooo && late_meets(sn.ooo, sn.ooo_count, range));
 }
 
 bool head_newest_float(const struct head_partition *p, uint32_t local, int64_t *out_ms,
@@ -215,7 +281,7 @@ enum tsdb_status head_pieces(const struct head_partition *p, uint32_t local, uin
                              struct tsdb_arena *arena, struct head_pieces *out)
 {
     struct chunk_want all = {.range = TSDB_TIME_ALL};
-    return pieces_in(head_hot(p, local), &all, view, arena, out);
+    return pieces_in(p, local, &all, view, arena, out);
 }
 
 /* ---- pieces that outlive the guard ---- */
@@ -223,8 +289,7 @@ enum tsdb_status head_pieces(const struct head_partition *p, uint32_t local, uin
 /* A reference that was copied under a guard and is used after it. */
 struct sealed_ref {
     struct head_file *file; /* acquired; NULL: the piece is in memory */
-    uint64_t offset;
-    uint32_t len;
+    struct head_place place;
 };
 
 /* Pointers to raw histograms become pointers to copies of them. */
@@ -269,7 +334,8 @@ static enum tsdb_status piece_copy(struct tsdb_arena *arena, struct piece *p)
 
 /* Copy what lies in memory, acquire the files of the rest. Under a guard. On failure nothing is
  * acquired. */
-static enum tsdb_status pieces_keep(struct head_pieces *l, struct tsdb_arena *arena,
+static enum tsdb_status pieces_keep(const struct head_partition *p, uint32_t local,
+                                    struct head_pieces *l, struct tsdb_arena *arena,
                                     struct sealed_ref *refs)
 {
     for (uint32_t i = 0; i < l->count; i++) {
@@ -284,7 +350,7 @@ static enum tsdb_status pieces_keep(struct head_pieces *l, struct tsdb_arena *ar
         refs[i] = (struct sealed_ref){0};
         if (c) {
             head_file_acquire(c->file);
-            refs[i] = (struct sealed_ref){c->file, c->offset, c->len};
+            refs[i] = (struct sealed_ref){c->file, head_sealed_place(c, (uint8_t)p->id, local)};
         }
     }
     return TSDB_OK;
@@ -302,7 +368,7 @@ static enum tsdb_status pieces_fetch(struct piece *pieces, uint32_t n, struct ts
         }
         struct chunk_samples samples;
         if (status == TSDB_OK) {
-            status = head_file_read(r->file, r->offset, r->len, arena, &samples, err);
+            status = head_file_read(r->file, &r->place, arena, &samples, err);
             if (status == TSDB_OK) {
                 pieces[i] = piece_of_chunk(&samples);
             }
@@ -320,10 +386,10 @@ enum tsdb_status head_collect(const struct head_partition *p, uint32_t local,
     struct sealed_ref *refs = NULL;
     struct tsdb_epoch_guard guard;
     tsdb_epoch_enter(p->epoch, &guard);
-    enum tsdb_status status = pieces_in(head_hot(p, local), want, view, arena, &l);
+    enum tsdb_status status = pieces_in(p, local, want, view, arena, &l);
     if (status == TSDB_OK && l.count > 0) {
         refs = TSDB_ARENA_ARRAY(arena, struct sealed_ref, l.count);
-        status = refs ? pieces_keep(&l, arena, refs) : tsdb_arena_status(arena);
+        status = refs ? pieces_keep(p, local, &l, arena, refs) : tsdb_arena_status(arena);
     }
     tsdb_epoch_exit(p->epoch, &guard);
     if (status != TSDB_OK) {
@@ -356,7 +422,7 @@ enum tsdb_status head_read_wanted(const struct head_partition *p, uint32_t local
     struct head_pieces l = {0};
     struct tsdb_epoch_guard guard;
     tsdb_epoch_enter(p->epoch, &guard);
-    enum tsdb_status status = pieces_in(head_hot(p, local), want, view, arena, &l);
+    enum tsdb_status status = pieces_in(p, local, want, view, arena, &l);
     if (status != TSDB_OK) {
         status = tsdb_error_set(err, status, "no memory to read a series");
     } else if (l.in_files == 0) {

@@ -16,7 +16,8 @@ void head_read_ahead_pieces(const struct head_partition *p, uint32_t local)
     /* Acquire, both: partners are the releases in tail.c; nothing is read through them here. */
     const char *tail =
         (const char *)head_word_tail(atomic_load_explicit(&s->tail, memory_order_acquire));
-    const struct head_list *list = atomic_load_explicit(&s->chunks, memory_order_acquire);
+    const struct head_list *list =
+        atomic_load_explicit(&head_bundle(p, local)->chunks, memory_order_acquire);
     for (uint32_t i = 0; tail && i < TAIL_LINES; i++) {
         __builtin_prefetch(tail + (size_t)i * LINE_BYTES);
     }
@@ -27,9 +28,9 @@ void head_read_ahead_pieces(const struct head_partition *p, uint32_t local)
 
 void head_read_ahead_chunks(const struct head_partition *p, uint32_t local)
 {
-    const struct head_series *s = head_hot(p, local);
     /* Acquire, both: partner is the owner's release of a list and of its length. */
-    struct head_list *list = atomic_load_explicit(&s->chunks, memory_order_acquire);
+    struct head_list *list =
+        atomic_load_explicit(&head_bundle(p, local)->chunks, memory_order_acquire);
     uint32_t count = list ? atomic_load_explicit(&list->count, memory_order_acquire) : 0;
     for (uint32_t i = count > 3 ? count - 3 : 0; i < count; i++) {
         __builtin_prefetch(head_list_at(list, i));

@@ -10,11 +10,6 @@ static size_t list_bytes(uint32_t cap)
     return sizeof(struct head_list) + cap * sizeof(struct head_sealed *);
 }
 
-static uint32_t list_count(const struct head_list *l)
-{
-    return l ? atomic_load_explicit(&l->count, memory_order_relaxed) : 0; /* own store */
-}
-
 static uint64_t flushed_in(const struct head_sealed *s)
 {
     /* Relaxed: it is compared with a view's number only, and the lock that guards views orders. */
@@ -32,13 +27,9 @@ struct head_sealed *head_sealed_create(struct head_partition *p, uint32_t local,
     }
     struct head_sealed *s = &c->sealed;
     TSDB_ASSERT(count > 0 && count <= TSDB_HEAD_CHUNK_SAMPLES_MAX);
+    TSDB_ASSERT(!head_tail_is_stream(tail) && count <= tail->cap);
     s->min_ms = head_tail_first_ms(tail);
-    if (head_tail_is_stream(tail)) {
-        s->max_ms = head_last_ms(head_hot(p, local));
-    } else {
-        TSDB_ASSERT(count <= tail->cap);
-        s->max_ms = head_tail_t(tail)[count - 1];
-    }
+    s->max_ms = head_tail_t(tail)[count - 1];
     TSDB_ASSERT(s->min_ms <= s->max_ms);
     TSDB_ASSERT(head_window_holds(p, s->min_ms, s->max_ms));
     s->count = (uint16_t)count;
@@ -51,17 +42,11 @@ struct head_sealed *head_sealed_create(struct head_partition *p, uint32_t local,
     return s;
 }
 
-struct chunk_samples head_raw_samples(const struct head_raw_chunk *raw,
-                                      struct head_sealed_room *room)
+struct chunk_samples head_raw_samples(const struct head_raw_chunk *raw)
 {
     struct head_tail *t = raw->tail;
     uint32_t count = raw->sealed.count;
-    TSDB_ASSERT(!raw->sealed.file && count == head_tail_count(t));
-    if (head_tail_is_stream(t)) {
-        head_stream_decode(t, count, t->used, room->t_ms, room->value);
-        return (struct chunk_samples){
-            .kind = TSDB_SAMPLE_FLOAT, .count = count, .t_ms = room->t_ms, .value = room->value};
-    }
+    TSDB_ASSERT(!raw->sealed.file && t && count == head_tail_count(t));
     return (struct chunk_samples){
         .kind = (enum tsdb_sample_kind)raw->sealed.kind,
         .count = count,
@@ -85,6 +70,7 @@ struct head_sealed *head_sealed_in_file(const struct head_raw_chunk *raw, struct
     s->seq = raw->sealed.seq;
     s->kind = raw->sealed.kind;
     s->late = raw->sealed.late;
+    s->mask = raw->sealed.mask;
     s->file = file;
     s->offset = (uint32_t)offset;
     s->len = len;
@@ -93,7 +79,9 @@ struct head_sealed *head_sealed_in_file(const struct head_raw_chunk *raw, struct
 
 static size_t sealed_bytes(const struct head_sealed *s)
 {
-    return s->file ? sizeof *s : sizeof(struct head_raw_chunk);
+    return s->file ? sizeof *s
+                   : sizeof(struct head_raw_chunk) +
+                         head_bundle_streams(s) * sizeof(struct head_raw_stream);
 }
 
 void head_sealed_discard(struct head_sealed *s)
@@ -110,13 +98,22 @@ static void sealed_free(struct head_partition *p, struct head_sealed *s, bool at
     if (s->file) {
         head_file_release(s->file);
     } else {
-        head_tail_release(p, head_raw_chunk_of(s)->tail, true, at_once);
+        struct head_raw_chunk *raw = head_raw_chunk_of(s);
+        head_tail_release(p, raw->tail, true, at_once);
+        for (uint32_t i = 0; i < head_bundle_streams(s); i++) {
+            head_tail_release(p, raw->streams[i].tail, false, at_once);
+        }
     }
     if (at_once) {
         tsdb_mem_free(HEAD_CATEGORY, s, bytes);
     } else {
         tsdb_epoch_retire(p->epoch, &p->limbo, HEAD_CATEGORY, s, bytes);
     }
+}
+
+void head_raw_destroy(struct head_partition *p, struct head_raw_chunk *raw)
+{
+    sealed_free(p, &raw->sealed, true);
 }
 
 /* Free a chunk that was just taken off its list; the sealer gives back what it has. */
@@ -139,10 +136,17 @@ static void sealed_drop(struct head_partition *p, struct head_sealed *s)
     }
 }
 
-bool head_sealed_flushed(struct head_partition *p, struct head_sealed *s, uint64_t view)
+bool head_sealed_flushed(struct head_partition *p, uint32_t local, struct head_sealed *s,
+                         uint64_t view)
 {
     uint64_t expected = 0;
-    TSDB_ASSERT(view > 0 && view <= HEAD_VIEW_ALL && s->file);
+    TSDB_ASSERT(view > 0 && view <= HEAD_VIEW_ALL && s->file && head_sealed_has(s, local));
+    if (s->mask != 0) {
+        s->taken |= UINT64_C(1) << head_bundle_bit(local);
+        if (s->taken != s->mask) {
+            return false;
+        }
+    }
     if (!atomic_compare_exchange_strong_explicit(&s->flushed_in, &expected, view,
                                                  memory_order_relaxed, memory_order_relaxed)) {
         return false;
@@ -194,7 +198,7 @@ static void place_set(struct head_list *l, uint32_t at, struct head_sealed *s)
 struct head_sealed *head_list_find_ordered(struct head_list *l, int64_t t_ms)
 {
     uint32_t low = 0;
-    uint32_t high = list_count(l);
+    uint32_t high = head_list_count(l);
     struct head_sealed *found = NULL;
     while (low < high) {
         uint32_t mid = low + (high - low) / 2;
@@ -217,10 +221,17 @@ static uint32_t list_cap(uint32_t n)
     return ((n + n / 4) | 1);
 }
 
-struct head_list *head_list_ensure(struct head_series *s, uint32_t more, bool *out_copied)
+struct head_list *head_series_list_ensure(struct head_series *s, uint32_t more, bool *out_copied)
 {
-    struct head_list *l = atomic_load_explicit(&s->chunks, memory_order_relaxed);
-    uint32_t n = list_count(l);
+    struct head_side *side = head_side_ensure(s);
+    return side ? head_list_ensure(&side->chunks, more, out_copied) : NULL;
+}
+
+struct head_list *head_list_ensure(_Atomic(struct head_list *) *slot, uint32_t more,
+                                   bool *out_copied)
+{
+    struct head_list *l = atomic_load_explicit(slot, memory_order_relaxed);
+    uint32_t n = head_list_count(l);
     TSDB_ASSERT(more > 0 && (!l || n <= l->cap));
     *out_copied = false;
     if (l && more <= l->cap - n) {
@@ -252,26 +263,28 @@ static void queue(struct head_partition *p, struct head_raw_chunk *s)
     head_seal_queue_push(p, s);
 }
 
-/* Put a new list (or none) in the place of the series' own. */
-static void list_replace(struct head_partition *p, struct head_series *s, struct head_list *l)
+/* Put a new list (or none) in the place of the one that the slot has. */
+static void list_replace(struct head_partition *p, _Atomic(struct head_list *) *slot,
+                         struct head_list *l)
 {
-    struct head_list *old = atomic_load_explicit(&s->chunks, memory_order_relaxed);
-    atomic_store_explicit(&s->chunks, l, memory_order_release); /* partner: head/read.c */
+    struct head_list *old = atomic_load_explicit(slot, memory_order_relaxed);
+    atomic_store_explicit(slot, l, memory_order_release); /* partner: head/read.c */
     if (old) {
         tsdb_epoch_retire(p->epoch, &p->limbo, HEAD_CATEGORY, old, list_bytes(old->cap));
     }
 }
 
-void head_list_drop(struct head_partition *p, struct head_series *s)
+void head_list_drop(struct head_partition *p, _Atomic(struct head_list *) *slot)
 {
-    TSDB_ASSERT(list_count(atomic_load_explicit(&s->chunks, memory_order_relaxed)) == 0);
-    list_replace(p, s, NULL);
+    TSDB_ASSERT(head_list_count(atomic_load_explicit(slot, memory_order_relaxed)) == 0);
+    list_replace(p, slot, NULL);
 }
 
-void head_list_publish(struct head_partition *p, struct head_series *s, struct head_list *list,
-                       bool copied, struct head_sealed *const *chunks, uint32_t n)
+void head_list_publish(struct head_partition *p, _Atomic(struct head_list *) *slot,
+                       struct head_list *list, bool copied, struct head_sealed *const *chunks,
+                       uint32_t n)
 {
-    uint32_t have = list_count(list);
+    uint32_t have = head_list_count(list);
     TSDB_ASSERT(n > 0 && n <= list->cap - have);
     for (uint32_t i = 0; i < n; i++) {
         list_put(list, have + i, chunks[i]);
@@ -280,7 +293,7 @@ void head_list_publish(struct head_partition *p, struct head_series *s, struct h
     /* Release, both: partners are the loads of chunks and count in head/read.c. */
     atomic_store_explicit(&list->count, have + n, memory_order_release);
     if (copied) {
-        list_replace(p, s, list);
+        list_replace(p, slot, list);
     }
     head_count(&p->front.counters.chunks, n);
     for (uint32_t i = 0; p->seal && i < n; i++) {
@@ -292,7 +305,7 @@ void head_list_publish(struct head_partition *p, struct head_series *s, struct h
 
 void head_list_destroy(struct head_partition *p, struct head_list *l)
 {
-    for (uint32_t i = 0; i < list_count(l); i++) {
+    for (uint32_t i = 0; i < head_list_count(l); i++) {
         sealed_free(p, head_list_at(l, i), true);
     }
     if (l) {
@@ -344,9 +357,11 @@ void head_sealed_swap(struct head_partition *p, struct head_raw_chunk *raw)
         sealed_free(p, item, true); /* nobody has seen it */
     } else {
         struct head_list *l =
-            atomic_load_explicit(&head_hot(p, raw->local)->chunks, memory_order_relaxed);
+            raw->sealed.mask != 0
+                ? atomic_load_explicit(&head_bundle(p, raw->local)->chunks, memory_order_relaxed)
+                : head_own_list(head_hot(p, raw->local));
         uint32_t at = raw->place.at;
-        TSDB_ASSERT(raw->state == SEALED_QUEUED && at < list_count(l) &&
+        TSDB_ASSERT(raw->state == SEALED_QUEUED && at < head_list_count(l) &&
                     head_list_at(l, at) == &raw->sealed);
         if (raw->sealed.late) {
             head_late_set_leave(&p->late, raw->local, raw->tail);
@@ -375,11 +390,11 @@ static bool is_flushed(const struct head_sealed *s, uint64_t view)
 }
 
 /* What is_gone says must not change from yes to no meanwhile; from no to yes is found out here. */
-static uint32_t series_remove(struct head_partition *p, struct head_series *s, gone_fn is_gone,
-                              uint64_t value)
+static uint32_t list_remove(struct head_partition *p, _Atomic(struct head_list *) *slot,
+                            gone_fn is_gone, uint64_t value)
 {
-    struct head_list *old = atomic_load_explicit(&s->chunks, memory_order_relaxed);
-    uint32_t n = list_count(old);
+    struct head_list *old = atomic_load_explicit(slot, memory_order_relaxed);
+    uint32_t n = head_list_count(old);
     uint32_t stay = 0;
     for (uint32_t i = 0; i < n; i++) {
         stay += !is_gone(head_list_at(old, i), value);
@@ -407,7 +422,7 @@ static uint32_t series_remove(struct head_partition *p, struct head_series *s, g
     }
     TSDB_ASSERT(kept_count == stay && gone_count == n - stay);
     atomic_store_explicit(&kept->count, kept_count, memory_order_relaxed);
-    list_replace(p, s, kept);
+    list_replace(p, slot, kept);
     for (uint32_t i = 0; i < gone_count; i++) {
         sealed_drop(p, head_list_at(gone, i));
     }
@@ -420,7 +435,11 @@ static uint64_t remove_slice(struct head_partition *p, uint32_t from, uint32_t c
 {
     uint64_t gone = 0;
     for (uint32_t i = head_there(p, from); i < p->front.series_count && i - from < count; i++) {
-        gone += series_remove(p, head_hot(p, i), is_gone, value);
+        struct head_side *side = head_side(head_hot(p, i));
+        if (i == from || head_bundle_bit(i) == 0) {
+            gone += list_remove(p, &head_bundle(p, i)->chunks, is_gone, value);
+        }
+        gone += side ? list_remove(p, &side->chunks, is_gone, value) : 0;
     }
     /* Subtraction in the counter's own arithmetic. */
     head_count(&p->front.counters.chunks, (uint64_t)0 - gone);
@@ -457,9 +476,14 @@ static uint64_t series_seal_before(struct head_partition *p, uint32_t local, int
     uint64_t sealed = 0;
     uint64_t word = atomic_load_explicit(&s->tail, memory_order_relaxed);
     if (word && head_window_of(p, head_tail_first_ms(head_word_tail(word))).begin_ms < before_ms) {
-        sealed += head_series_seal_tail(p, s, local);
+        if (s->stream) {
+            /* What finds no memory is tried again in the next round. */
+            (void)head_bundle_seal(p, local, head_bundle_before(p, local, before_ms), &sealed);
+        } else {
+            sealed += head_series_seal_tail(p, s, local);
+        }
     }
-    struct head_tail *late = atomic_load_explicit(&s->ooo, memory_order_relaxed);
+    struct head_tail *late = head_own_late(s);
     if (late && reaches_before(p, late, head_tail_count(late), before_ms)) {
         sealed += head_series_seal_late(p, s, local);
     }
@@ -478,18 +502,45 @@ uint64_t head_seal_before(struct head_partition *p, uint32_t from, uint32_t coun
 
 /* ---- the flusher ---- */
 
-static bool to_flush(const struct head_sealed *s)
+static bool to_flush(const struct head_sealed *s, uint32_t local)
 {
-    return s->file && flushed_in(s) == 0;
+    return s->file && flushed_in(s) == 0 && head_sealed_has(s, local);
 }
 
-/* Under a guard. */
-static struct head_list *list_seen(const struct head_partition *p, uint32_t local, uint32_t *out_n)
+/* A list and its length, or 0. Under a guard. */
+static struct head_list *list_seen(_Atomic(struct head_list *) *slot, uint32_t *out_n)
 {
     /* Acquire, both: partner is head_list_publish. */
-    struct head_list *l = atomic_load_explicit(&head_hot(p, local)->chunks, memory_order_acquire);
+    struct head_list *l = atomic_load_explicit(slot, memory_order_acquire);
     *out_n = l ? atomic_load_explicit(&l->count, memory_order_acquire) : 0;
     return l;
+}
+static struct head_list *own_list_seen(const struct head_partition *p, uint32_t local,
+                                       uint32_t *out_n)
+{
+    struct head_side *side = head_side(head_hot(p, local));
+    *out_n = 0;
+    return side ? list_seen(&side->chunks, out_n) : NULL;
+}
+
+static void series_visit(struct head_partition *p, uint32_t local, sealed_fn fn, void *arg)
+{
+    tsdb_series_ref ref = tsdb_series_make(p->id, local);
+    uint32_t n = 0;
+    struct head_list *l = list_seen(&head_bundle(p, local)->chunks, &n);
+    for (uint32_t i = 0; i < n; i++) {
+        struct head_sealed *s = head_list_at(l, i);
+        if (to_flush(s, local)) {
+            fn(arg, ref, 0, s);
+        }
+    }
+    l = own_list_seen(p, local, &n);
+    for (uint32_t i = 0; i < n; i++) {
+        struct head_sealed *s = head_list_at(l, i);
+        if (to_flush(s, local)) {
+            fn(arg, ref, i, s);
+        }
+    }
 }
 
 void head_sealed_visit(struct head_partition *p, struct tsdb_epoch *epoch, uint32_t from,
@@ -499,16 +550,21 @@ void head_sealed_visit(struct head_partition *p, struct tsdb_epoch *epoch, uint3
     tsdb_epoch_enter(epoch, &guard);
     uint32_t count = index_mem_ids_end(head_index(p));
     for (uint32_t local = head_there(p, from); local < to && local < count; local++) {
-        uint32_t n = 0;
-        struct head_list *l = list_seen(p, local, &n);
-        for (uint32_t i = 0; i < n; i++) {
-            struct head_sealed *s = head_list_at(l, i);
-            if (to_flush(s)) {
-                fn(arg, tsdb_series_make(p->id, local), i, s);
-            }
-        }
+        series_visit(p, local, fn, arg);
     }
     tsdb_epoch_exit(epoch, &guard);
+}
+
+/* From the place `at` back, or all. False: fn said so. */
+static bool list_visit_back(struct head_list *l, uint32_t n, uint32_t at, uint32_t local,
+                            sealed_back_fn fn, void *arg)
+{
+    bool on = true;
+    for (uint32_t i = at < n ? at + 1 : n; on && i-- > 0;) {
+        struct head_sealed *s = head_list_at(l, i);
+        on = !to_flush(s, local) || fn(arg, s);
+    }
+    return on;
 }
 
 void head_sealed_visit_back(struct head_partition *p, struct tsdb_epoch *epoch, uint32_t local,
@@ -517,11 +573,10 @@ void head_sealed_visit_back(struct head_partition *p, struct tsdb_epoch *epoch, 
     struct tsdb_epoch_guard guard;
     tsdb_epoch_enter(epoch, &guard);
     uint32_t n = 0;
-    struct head_list *l = list_seen(p, local, &n);
-    bool on = true;
-    for (uint32_t i = at < n ? at + 1 : n; on && i-- > 0;) {
-        struct head_sealed *s = head_list_at(l, i);
-        on = !to_flush(s) || fn(arg, s);
+    struct head_list *l = own_list_seen(p, local, &n);
+    if (list_visit_back(l, n, at, local, fn, arg)) {
+        l = list_seen(&head_bundle(p, local)->chunks, &n);
+        list_visit_back(l, n, UINT32_MAX, local, fn, arg);
     }
     tsdb_epoch_exit(epoch, &guard);
 }

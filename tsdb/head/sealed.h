@@ -21,13 +21,17 @@
  *     file is deleted when no chunk of the head and no checkpoint refers to it.
  *  6. The raw chunk that waits for the sealer is the sealer's to read and the owner's to free: the
  *     owner that drops it marks it as an orphan and frees it when the sealer gives it back.
- *  7. Chunks of a series stand in its list in the order in which their samples were accepted where
+ *  7. Plain floats in order, which are nearly all samples, are sealed by bundles of 64 series: one chunk
+ *     for the streams of one window, in the list of the bundle. It is flushed when the samples of
+ *     all its series are in blocks.
+ *  8. Chunks of a series stand in its list in the order in which their samples were accepted where
  *     they share a time: the first one wins. Conflicts are refused against what is in memory only.
  */
 #ifndef TSDB_HEAD_SEALED_H
 #define TSDB_HEAD_SEALED_H
 
 #include "base/assert.h"
+#include "tsdb/chunk/bundle.h"
 #include "tsdb/chunk/cache_l2.h"
 #include "tsdb/chunk/chunk.h"
 #include "tsdb/chunk/error_budget.h"
@@ -59,18 +63,25 @@ struct head_file {
     uint64_t not_in;                  /* when marked: this checkpoint and later ones lack it */
     uint32_t state;
 };
+/* Where samples of a series lie in a head file. */
+struct head_place {
+    uint64_t offset;
+    uint32_t len;
+    bool bundle;
+    uint8_t partition; /* of a bundle, as local */
+    uint32_t local;
+};
 void head_file_acquire(struct head_file *f);
 void head_file_release(struct head_file *f);
 /* Read, check and decode a chunk (through the L2 cache where the page is full); arrays from the
  * arena. Not under an epoch guard: it may read the disk. CORRUPT names file and offset. */
-enum tsdb_status head_file_read(const struct head_file *f, uint64_t offset, uint32_t len,
+enum tsdb_status head_file_read(const struct head_file *f, const struct head_place *place,
                                 struct tsdb_arena *arena, struct chunk_samples *out,
                                 struct tsdb_error *err) TSDB_WUR;
 /* The same past the cache: for who reads everything once. */
-enum tsdb_status head_file_read_once(const struct head_file *f, uint64_t offset, uint32_t len,
+enum tsdb_status head_file_read_once(const struct head_file *f, const struct head_place *place,
                                      struct tsdb_arena *arena, struct chunk_samples *out,
                                      struct tsdb_error *err) TSDB_WUR;
-
 /* A head file that is larger gets a successor: an offset is 32 bits, and what is appended at once is
  * far less than the other half. */
 #define SEALED_FILE_BYTES_MAX (UINT64_C(1) << 31)
@@ -91,19 +102,28 @@ struct head_sealed {
     uint32_t offset; /* of the length field; SEALED_FILE_BYTES_MAX bounds a file */
     uint32_t len;    /* of the chunk bytes */
     uint32_t seq;    /* late: number of the out-of-order buffer that it was; 0 after a restart */
-    uint16_t count;
-    uint8_t kind; /* enum tsdb_sample_kind */
-    bool late;    /* from the out-of-order buffer: may overlap other chunks */
+    uint16_t count;  /* of all series, in a bundle */
+    uint8_t kind;    /* enum tsdb_sample_kind */
+    bool late;       /* from the out-of-order buffer: may overlap other chunks */
+    uint64_t mask;   /* of a bundle: which of its series are in it; else 0 */
+    uint64_t taken;  /* the flusher's, of a bundle: which of them are in blocks */
 };
-static_assert(sizeof(struct head_sealed) == 48, "a size class of jemalloc, and no padding");
+static_assert(sizeof(struct head_sealed) == 64, "a size class of jemalloc, and no padding");
+static_assert(BUNDLE_SERIES * TSDB_HEAD_CHUNK_SAMPLES_MAX <= UINT16_MAX, "samples of a bundle");
 
+/* A stream of a bundle. */
+struct head_raw_stream {
+    struct head_tail *tail;
+    int64_t last_ms;
+    uint16_t count, used; /* samples, bytes of tokens */
+};
 /* A chunk whose samples are still in memory: on its way to the sealer and back. */
 struct head_raw_chunk {
     struct head_sealed sealed;
     struct head_raw_chunk *next; /* link of the queue to the sealer, or of the owner's mailbox */
-    struct head_tail *tail;      /* the samples */
+    struct head_tail *tail;      /* the samples, in columns; NULL: a bundle */
     struct head_sealed *replacement; /* in the mailbox */
-    uint32_t local;
+    uint32_t local;                  /* of a bundle: its first */
     uint8_t partition;
     uint8_t state; /* owner: enum sealed_state */
     struct {
@@ -111,13 +131,40 @@ struct head_raw_chunk {
         uint32_t ordered; /* that of the in-order chunk which it is, or which is the last one
                              before it; SEALED_NOWHERE: there is none */
     } place;              /* the owner's */
+    struct head_raw_stream streams[]; /* of a bundle: one for each bit of the mask */
 };
+static inline uint32_t head_bundle_streams(const struct head_sealed *s)
+{
+    return (uint32_t)__builtin_popcountll(s->mask);
+}
+/* Which of the streams has the series of that bit; it is in the mask. */
+static inline uint32_t head_bundle_rank(const struct head_sealed *s, uint32_t bit)
+{
+    TSDB_ASSERT(bit < BUNDLE_SERIES && (s->mask >> bit & 1));
+    return (uint32_t)__builtin_popcountll(s->mask & ((UINT64_C(1) << bit) - 1));
+}
+static inline uint32_t head_bundle_bit(uint32_t local)
+{
+    return local & (BUNDLE_SERIES - 1);
+}
+static inline bool head_sealed_has(const struct head_sealed *s, uint32_t local)
+{
+    return s->mask == 0 || (s->mask >> head_bundle_bit(local) & 1);
+}
 static inline struct head_raw_chunk *head_raw_chunk_of(struct head_sealed *s)
 {
     TSDB_ASSERT(!s->file);
     return (struct head_raw_chunk *)s;
 }
 #define SEALED_NOWHERE UINT32_MAX
+
+/* Of a chunk that is in a file. */
+static inline struct head_place head_sealed_place(const struct head_sealed *s, uint8_t partition,
+                                                  uint32_t local)
+{
+    TSDB_ASSERT(s->file);
+    return (struct head_place){s->offset, s->len, s->mask != 0, partition, local};
+}
 
 /* ---- windows ---- */
 
@@ -160,14 +207,12 @@ bool head_windows_age(struct head_partition *p, int64_t before_ms);
 struct head_raw_chunk *head_seal_queue_take(struct head_partition *p);
 /* Give a chunk back that was taken and not sealed: at the end of the process. */
 void head_seal_queue_push(struct head_partition *p, struct head_raw_chunk *c);
-/* The samples of a raw chunk: borrowed, the sealer's to read until it gives the chunk back; those of
- * one that is coded go to `room`. */
-struct head_sealed_room {
-    int64_t t_ms[TSDB_HEAD_CHUNK_SAMPLES_MAX];
-    uint64_t value[TSDB_HEAD_CHUNK_SAMPLES_MAX];
-};
-struct chunk_samples head_raw_samples(const struct head_raw_chunk *raw,
-                                      struct head_sealed_room *room);
+/* The samples of a raw chunk that is no bundle: borrowed, the sealer's to read until it gives the chunk
+ * back. */
+struct chunk_samples head_raw_samples(const struct head_raw_chunk *raw);
+/* The streams of one that is, likewise; returns how many. */
+uint32_t head_raw_streams(const struct head_raw_chunk *raw,
+                          struct bundle_stream out[BUNDLE_SERIES]);
 /* What is to replace a raw chunk: its samples lie in `file`, which is not acquired. For the owner's
  * mailbox (head_sealed_swap), or to be discarded. NULL: no memory. */
 struct head_sealed *head_sealed_in_file(const struct head_raw_chunk *raw, struct head_file *file,
@@ -189,6 +234,23 @@ void head_sealed_swap(struct head_partition *p, struct head_raw_chunk *raw);
  * recovery. */
 enum tsdb_status head_sealed_load(struct head_partition *p, uint32_t local,
                                   const struct head_sealed *chunk) TSDB_WUR;
+/* A bundle that lies in a file, behind what the bundle of `local` has already. Acquires the file. NOMEM
+ * ends recovery. */
+enum tsdb_status head_bundle_load(struct head_partition *p, uint32_t local,
+                                  const struct head_sealed *chunk) TSDB_WUR;
+/* The newest sample of the series that was sealed is of last_ms. NOMEM. */
+enum tsdb_status head_series_reached(struct head_partition *p, uint32_t local,
+                                     int64_t last_ms) TSDB_WUR;
+/* For a checkpoint, any thread: the same of a series that has no open tail; false: it has one, or no
+ * samples. */
+bool head_series_sealed_ms(const struct head_partition *p, uint32_t local, int64_t *out_ms);
+/* Visit the bundles of the series [local, local + 64) that are in a file and in no block, if they came after
+ * the one with the number `after` (HEAD_BUNDLE_ALL: all), from the oldest on; takes a guard of its own.
+ * Returns the number after which those come that were not. */
+#define HEAD_BUNDLE_ALL UINT32_MAX
+typedef void (*bundle_fn)(void *arg, const struct head_sealed *s);
+uint32_t head_bundle_visit(const struct head_partition *p, struct tsdb_epoch *epoch, uint32_t local,
+                           uint32_t after, bundle_fn fn, void *arg);
 /* Samples of a chunk (at most TSDB_HEAD_CHUNK_SAMPLES_MAX) that lies in several windows of today's range, as
  * raw chunks in its place of the list; copies. NOMEM ends recovery. */
 enum tsdb_status head_sealed_load_split(struct head_partition *p, uint32_t local, bool late,
@@ -196,22 +258,25 @@ enum tsdb_status head_sealed_load_split(struct head_partition *p, uint32_t local
 
 /* ---- the flusher: any thread; takes guards of its own, short ones ---- */
 
-/* Visit every sealed chunk that is in a file and not flushed, of the series [from, to), in the order
- * of their lists. at: its place in the list, which only falls as chunks before it leave. fn runs
- * under the guard and must not block. */
+/* Visit every sealed chunk that is in a file and not flushed, of the series [from, to), series by series,
+ * their bundles first, in the order of the lists. at: its place in the list of the series, which only
+ * falls as chunks before it leave; 0 for a bundle. fn runs under the guard and must not block. */
 typedef void (*sealed_fn)(void *arg, tsdb_series_ref series, uint32_t at, struct head_sealed *s);
 void head_sealed_visit(struct head_partition *p, struct tsdb_epoch *epoch, uint32_t from,
                        uint32_t to, sealed_fn fn, void *arg);
-/* The same of one series, from the place `at` (or the end) back to the first, until fn says false. */
+/* The same of one series, from the place `at` (or the end) back to the first, then its bundles from the
+ * newest on, until fn says false. */
 typedef bool (*sealed_back_fn)(void *arg, struct head_sealed *s);
 void head_sealed_visit_back(struct head_partition *p, struct tsdb_epoch *epoch, uint32_t local,
                             uint32_t at, sealed_back_fn fn, void *arg);
 /* A chunk of the file is given up: it could not be read again and again, or does not verify. The file
  * will go to quarantine instead of being deleted; why is logged once a file. */
 void head_file_give_up(struct head_file *f, const struct tsdb_error *why);
-/* The chunk's samples are in the blocks of view `view` (> 0). False: retention has dropped it
- * meanwhile, or it was marked before. Under the guard of a visit. */
-bool head_sealed_flushed(struct head_partition *p, struct head_sealed *s, uint64_t view);
+/* The chunk's samples (of a bundle: those of the series) are in the blocks of view `view` (> 0). False: retention
+ * has dropped it meanwhile, it was marked before, or others of the bundle wait. Under the guard of a
+ * visit. */
+bool head_sealed_flushed(struct head_partition *p, uint32_t local, struct head_sealed *s,
+                         uint64_t view);
 /* Windows that end at from_ms or later, begin before before_ms, and have an unflushed sealed chunk, tail
  * or out-of-order sample: the first of them; false: none. From counts per window, so that it touches
  * no series. */

@@ -57,6 +57,13 @@ void head_partition_configure(struct head_partition *p, int64_t range_ms, int64_
     p->seal = seal;
 }
 
+void head_bundle_bytes_set(struct head_partition *p, uint32_t fixed, uint64_t open_bytes)
+{
+    TSDB_ASSERT(p->front.series_count == 0);
+    p->front.bundle_bytes = fixed;
+    p->open_bytes = fixed > 0 ? 0 : open_bytes;
+}
+
 void head_chunk_samples_set(struct head_partition *p, uint32_t samples)
 {
     TSDB_ASSERT(samples > 0 && samples <= TSDB_HEAD_CHUNK_SAMPLES_MAX);
@@ -71,25 +78,32 @@ uint32_t head_series_count(const struct head_partition *p)
 
 static size_t directory_bytes(uint32_t cap)
 {
-    return sizeof(struct head_directory) + cap * sizeof(struct head_series *);
+    return sizeof(struct head_directory) + cap * sizeof(struct head_slab *);
 }
 
-static void slab_free(struct head_series *slab)
+static void slab_free(struct head_slab *slab)
 {
-    if (slab != head_slab_gone) {
-        tsdb_mem_free(HEAD_CATEGORY, slab, HEAD_SLAB_BYTES);
+    if (slab != &head_slab_gone) {
+        tsdb_mem_free(HEAD_CATEGORY, slab, sizeof *slab);
     }
 }
 
-static void series_destroy(struct head_partition *p, struct head_series *s)
+static void series_destroy(struct head_partition *p, uint32_t local)
 {
+    struct head_series *s = head_hot(p, local);
+    struct head_side *side = head_side(s);
     uint64_t word = atomic_load_explicit(&s->tail, memory_order_relaxed);
-    if (word) {
+    if (word && !s->stream) {
         head_tail_count_set(head_word_tail(word), head_word_count(word));
-        head_tail_release(p, head_word_tail(word), true, true);
     }
-    head_tail_release(p, atomic_load_explicit(&s->ooo, memory_order_relaxed), true, true);
-    head_list_destroy(p, atomic_load_explicit(&s->chunks, memory_order_relaxed));
+    head_tail_release(p, head_word_tail(word), true, true);
+    head_tail_release(p, head_own_late(s), true, true);
+    head_list_destroy(p, head_own_list(s));
+    tsdb_mem_free(HEAD_CATEGORY, side, sizeof *side);
+    if (head_bundle_bit(local) == 0) {
+        head_list_destroy(
+            p, atomic_load_explicit(&head_bundle(p, local)->chunks, memory_order_relaxed));
+    }
 }
 
 /* What the sealer had when it stopped and the owner had dropped: nobody else knows of it. */
@@ -98,8 +112,7 @@ static void orphans_destroy(struct head_partition *p)
     for (struct head_raw_chunk *s = head_seal_queue_take(p), *next; s; s = next) {
         next = s->next;
         if (s->state == SEALED_ORPHAN) {
-            head_tail_release(p, s->tail, true, true);
-            head_sealed_discard(&s->sealed);
+            head_raw_destroy(p, s);
         }
     }
 }
@@ -111,7 +124,7 @@ void head_partition_destroy(struct head_partition *p)
     }
     orphans_destroy(p);
     for (uint32_t i = 0; i < p->front.series_count; i++) {
-        series_destroy(p, head_hot(p, i));
+        series_destroy(p, i);
     }
     struct head_directory *d = atomic_load_explicit(&p->front.directory, memory_order_relaxed);
     for (uint32_t i = 0; d && i < d->cap; i++) {
@@ -201,10 +214,27 @@ static enum tsdb_status slot_ensure(struct head_partition *p)
     if (d && !head_directory_slab(d, slab)) {
         /* Not zeroed: pages are touched as series come. */
         atomic_store_explicit(
-            &d->slabs[slab], tsdb_mem_alloc_aligned(HEAD_CATEGORY, TSDB_CACHELINE, HEAD_SLAB_BYTES),
+            &d->slabs[slab],
+            tsdb_mem_alloc_aligned(HEAD_CATEGORY, TSDB_CACHELINE, sizeof(struct head_slab)),
             memory_order_relaxed);
     }
     return d && head_directory_slab(d, slab) ? TSDB_OK : TSDB_NOMEM;
+}
+
+/* The bundle of an id that is the next one, if it is the first of its bundle. */
+static void bundle_init(struct head_partition *p, uint32_t local)
+{
+    if (head_bundle_bit(local) == 0) {
+        struct head_bundle *b = head_bundle(p, local);
+        atomic_init(&b->chunks, NULL);
+        b->bytes = 0;
+        b->seq = 1;
+        if (p->open_bytes > 0) {
+            uint64_t share = p->open_bytes / (local / BUNDLE_SERIES + 1);
+            share = TSDB_MAX(share, (uint64_t)TSDB_HEAD_BUNDLE_BYTES);
+            p->front.bundle_bytes = (uint32_t)TSDB_MIN(share, (uint64_t)UINT32_MAX);
+        }
+    }
 }
 
 enum tsdb_status head_ids_skip(struct head_partition *p, uint32_t end)
@@ -215,11 +245,14 @@ enum tsdb_status head_ids_skip(struct head_partition *p, uint32_t end)
         uint32_t to = TSDB_MIN(end, (slab + 1) << HEAD_SLAB_SHIFT);
         struct head_directory *d = directory_ensure(p, slab);
         if (d && to - *count == HEAD_SLAB_SERIES) {
-            atomic_store_explicit(&d->slabs[slab], head_slab_gone, memory_order_relaxed);
+            atomic_store_explicit(&d->slabs[slab], &head_slab_gone, memory_order_relaxed);
         } else if (!d || slot_ensure(p) != TSDB_OK) {
             return TSDB_NOMEM;
         } else {
             memset(head_hot(p, *count), 0, (to - *count) * sizeof(struct head_series));
+            for (uint32_t i = *count; i < to; i++) {
+                bundle_init(p, i);
+            }
         }
         *count = to;
     }
@@ -231,11 +264,20 @@ static void series_init(struct head_series *s)
 {
     memset(s, 0, sizeof *s);
     atomic_init(&s->tail, 0);
-    atomic_init(&s->ooo, NULL);
-    atomic_init(&s->chunks, NULL);
+    atomic_init(&s->side, NULL);
     head_last_ms_set(s, INT64_MIN);
     s->wal_epoch = HEAD_EPOCH_NONE;
     s->generation = HEAD_GENERATION_FIRST;
+}
+
+struct head_side *head_side_ensure(struct head_series *s)
+{
+    struct head_side *side = head_side(s);
+    if (!side) {
+        side = tsdb_mem_alloc_zero(HEAD_CATEGORY, sizeof *side);
+        atomic_store_explicit(&s->side, side, memory_order_release); /* partner: head_side */
+    }
+    return side;
 }
 
 enum tsdb_status head_series_create(struct head_partition *p, const struct tsdb_labels *labels,
@@ -247,6 +289,7 @@ enum tsdb_status head_series_create(struct head_partition *p, const struct tsdb_
     }
     struct head_series *s = head_hot(p, p->front.series_count);
     series_init(s);
+    bundle_init(p, p->front.series_count);
     uint32_t local = 0;
     status = index_mem_add(head_own_index(p), labels, hash, &local, err);
     if (status != TSDB_OK) {
@@ -300,9 +343,9 @@ bool head_last_time(const struct head_partition *p, uint32_t local, int64_t *out
 bool head_wal_base(const struct head_partition *p, uint32_t local, uint64_t epoch,
                    uint64_t *out_bits)
 {
-    TSDB_ASSERT(epoch != HEAD_EPOCH_NONE);
+    TSDB_ASSERT((uint32_t)epoch != HEAD_EPOCH_NONE);
     const struct head_series *s = head_hot(p, local);
-    if (s->wal_epoch != epoch) {
+    if (s->wal_epoch != (uint32_t)epoch) {
         return false;
     }
     *out_bits = s->wal_bits;
@@ -312,9 +355,9 @@ bool head_wal_base(const struct head_partition *p, uint32_t local, uint64_t epoc
 void head_wal_logged(struct head_partition *p, uint32_t local, uint64_t epoch, uint64_t bits)
 {
     TSDB_ASSERT(local < p->front.series_count);
-    TSDB_ASSERT(epoch != HEAD_EPOCH_NONE);
+    TSDB_ASSERT((uint32_t)epoch != HEAD_EPOCH_NONE);
     struct head_series *s = head_hot(p, local);
-    s->wal_epoch = epoch;
+    s->wal_epoch = (uint32_t)epoch;
     s->wal_bits = bits;
 }
 

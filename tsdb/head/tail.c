@@ -20,6 +20,7 @@
 #define STREAM_BYTES_FIRST 48u
 #define STREAM_BYTES_MAX   768u
 static_assert(STREAM_BYTES_MAX - STREAM_HEAD_BYTES <= HEAD_TAIL_USED_MAX, "bytes fit the word");
+static_assert(STREAM_BYTES_MAX <= BUNDLE_TOKENS_MAX, "bytes fit a bundle");
 static_assert(STREAM_BYTES_MAX / STREAM_UNIT <= UINT8_MAX, "units are a byte");
 static_assert(TSDB_HEAD_CHUNK_SAMPLES_MAX <= SAMPLE_STREAM_RUN_MAX, "a run of all");
 
@@ -66,11 +67,10 @@ struct head_tail *head_tail_create(uint32_t cap, enum tsdb_sample_kind kind, uin
     t->flags = (uint8_t)flags;
     t->seq = 0;
     t->run = 0;
-    t->used = 0;
     return t;
 }
 
-static size_t tail_bytes(const struct head_tail *t)
+size_t head_tail_size(const struct head_tail *t)
 {
     return head_tail_is_stream(t) ? t->units * (size_t)STREAM_UNIT
                                   : head_tail_bytes(t->cap, t->flags);
@@ -124,7 +124,7 @@ void head_tail_release(struct head_partition *p, struct head_tail *t, bool with_
     if (!t) {
         return;
     }
-    uint32_t n = head_tail_count(t);
+    uint32_t n = head_tail_is_stream(t) ? 0 : head_tail_count(t);
     TSDB_ASSERT(head_tail_is_stream(t) || n <= t->cap);
     bool owns_values = with_values && t->kind != TSDB_SAMPLE_FLOAT;
     for (uint32_t i = 0; owns_values && i < n; i++) {
@@ -135,7 +135,7 @@ void head_tail_release(struct head_partition *p, struct head_tail *t, bool with_
             tsdb_epoch_retire(p->epoch, &p->limbo, HEAD_CATEGORY, h, raw_bytes(h));
         }
     }
-    size_t bytes = tail_bytes(t);
+    size_t bytes = head_tail_size(t);
     if (at_once) {
         tsdb_mem_free(HEAD_CATEGORY, t, bytes);
     } else {
@@ -176,27 +176,26 @@ static uint8_t *stream_tokens(struct head_tail *t)
     return (uint8_t *)(t->data + HEAD_STREAM_TOKENS);
 }
 
-static struct head_tail *stream_alloc(size_t bytes)
+static struct head_tail *stream_alloc(size_t bytes, uint32_t bundle_seq)
 {
     struct head_tail *t = tsdb_mem_alloc(HEAD_CATEGORY, bytes);
     if (!t) {
         return NULL;
     }
     TSDB_ASSERT((uintptr_t)t % STREAM_UNIT == 0 && (uintptr_t)t >> 4 < HEAD_TAIL_COUNT_ONE);
-    atomic_init(&t->count, 0);
+    t->bundle_seq = bundle_seq;
     t->units = (uint8_t)(bytes / STREAM_UNIT);
     t->off_ms = 0;
     t->kind = TSDB_SAMPLE_FLOAT;
     t->flags = HEAD_TAIL_STREAM;
     t->pace_ms = 0;
     t->run = 0;
-    t->used = 0;
     return t;
 }
 
-static struct head_tail *stream_create(const struct head_row *x)
+static struct head_tail *stream_create(const struct head_row *x, uint32_t bundle_seq)
 {
-    struct head_tail *t = stream_alloc(STREAM_BYTES_FIRST);
+    struct head_tail *t = stream_alloc(STREAM_BYTES_FIRST, bundle_seq);
     if (t) {
         t->data[HEAD_STREAM_FIRST_T] = (uint64_t)x->t_ms;
         t->data[HEAD_STREAM_FIRST_VALUE] = x->value;
@@ -215,7 +214,7 @@ static void stream_end_set(struct head_tail *t, const struct sample_stream_end *
 {
     head_stream_last_set(t, end->value);
     t->pace_ms = end->pace_ms;
-    t->run = (uint16_t)end->run;
+    t->run = end->run;
     t->off_ms = end->off_ms;
 }
 
@@ -231,14 +230,14 @@ static size_t stream_bytes_next(size_t bytes)
 static struct head_tail *stream_grow(const struct head_tail *t, uint32_t used, uint32_t n,
                                      bool *out_failed)
 {
-    size_t bytes = tail_bytes(t);
+    size_t bytes = head_tail_size(t);
     while (bytes < STREAM_HEAD_BYTES + used + n) {
         bytes = stream_bytes_next(bytes);
     }
     if (bytes > STREAM_BYTES_MAX) {
         return NULL;
     }
-    struct head_tail *grown = stream_alloc(bytes);
+    struct head_tail *grown = stream_alloc(bytes, t->bundle_seq);
     if (!grown) {
         *out_failed = true;
         return NULL;
@@ -255,7 +254,7 @@ uint64_t head_stream_put(uint64_t word, uint32_t ahead_ms, uint64_t bits,
     struct sample_stream_end end = stream_end(t);
     uint8_t token[SAMPLE_STREAM_BYTES_MAX];
     TSDB_ASSERT(head_tail_is_stream(t) && head_word_count(word) < TSDB_HEAD_CHUNK_SAMPLES_MAX);
-    size_t room = tail_bytes(t) - STREAM_HEAD_BYTES - used;
+    size_t room = head_tail_size(t) - STREAM_HEAD_BYTES - used;
     bool in_place = room >= sizeof token;
     uint32_t n =
         sample_stream_put(&end, ahead_ms, bits, packed, in_place ? stream_tokens(t) + used : token);
@@ -274,10 +273,15 @@ uint64_t head_stream_put(uint64_t word, uint32_t ahead_ms, uint64_t bits,
     return next;
 }
 
-void head_stream_retire(struct head_front *f, struct head_tail *t)
+void head_stream_grown(struct head_front *f, uint32_t local, struct head_tail *from,
+                       const struct head_tail *to)
 {
     /* The front part of a partition, as head_front() gave it. */
-    head_tail_release((struct head_partition *)f, t, false, false);
+    struct head_partition *p = (struct head_partition *)f;
+    struct head_bundle *b = head_bundle(p, local);
+    b->bytes += (uint32_t)(head_tail_size(to) - head_tail_size(from));
+    head_tail_release(p, from, false, false);
+    head_bundle_settle(p, local);
 }
 
 void head_stream_decode(const struct head_tail *t, uint32_t count, uint32_t used, int64_t *t_ms,
@@ -286,7 +290,8 @@ void head_stream_decode(const struct head_tail *t, uint32_t count, uint32_t used
     TSDB_ASSERT(head_tail_is_stream(t) && count <= TSDB_HEAD_CHUNK_SAMPLES_MAX);
     t_ms[0] = (int64_t)t->data[HEAD_STREAM_FIRST_T];
     value[0] = t->data[HEAD_STREAM_FIRST_VALUE];
-    sample_stream_decode((const uint8_t *)(t->data + HEAD_STREAM_TOKENS), used, count, t_ms, value);
+    bool ok = sample_stream_decode(head_stream_tokens(t), used, count, t_ms, value);
+    TSDB_ASSERT(ok);
 }
 
 /* ---- the open tail ---- */
@@ -309,33 +314,58 @@ static void tail_publish(struct head_series *s, struct head_tail *t, uint32_t n)
     word_publish(s, (uint64_t)(uintptr_t)t >> 4 | (uint64_t)n << HEAD_TAIL_COUNT_SHIFT);
 }
 
-/* Move the tail that the word names to the list. Its count in the window is the chunk's from now on.
+/* Move columns that the word names to the list. Their count in the window is the chunk's from now on.
  * All or nothing; the caller publishes the next tail, or none. */
-static bool tail_to_list(struct head_partition *p, struct head_series *s, uint32_t local,
-                         uint64_t word)
+static bool columns_to_list(struct head_partition *p, struct head_series *s, uint32_t local,
+                            uint64_t word)
 {
     struct head_tail *full = head_word_tail(word);
     uint32_t n = head_word_count(word);
-    TSDB_ASSERT(head_hot(p, local) == s);
+    TSDB_ASSERT(head_hot(p, local) == s && !head_tail_is_stream(full));
     struct head_sealed *chunk = head_sealed_create(p, local, full, n);
     bool copied = false;
-    struct head_list *list = chunk ? head_list_ensure(s, 1, &copied) : NULL;
+    struct head_list *list = chunk ? head_series_list_ensure(s, 1, &copied) : NULL;
     if (!list) {
         head_sealed_discard(chunk);
         return false;
     }
-    full->used = (uint16_t)head_word_used(word);
     head_tail_count_set(full, n);
-    head_list_publish(p, s, list, copied, &chunk, 1);
+    head_list_publish(p, &head_side(s)->chunks, list, copied, &chunk, 1);
     return true;
 }
 
+/* Is it alone that the stream ends, or its bundle that is full? */
+static uint64_t streams_ending(const struct head_partition *p, uint32_t local,
+                               struct head_tail *tail, bool same_form, int64_t t_ms)
+{
+    if (!same_form) {
+        return UINT64_C(1) << head_bundle_bit(local);
+    }
+    return head_window_holds(p, head_tail_first_ms(tail), t_ms) ? head_bundle_open(p, local)
+                                                                : head_bundle_beside(p, local);
+}
+
+/* Seal the tail that the word names: a stream with others of its bundle, before a sample at t_ms. All or
+ * nothing, but for the others. */
+static bool tail_to_list(struct head_partition *p, struct head_series *s, uint32_t local,
+                         uint64_t word, bool same_form, int64_t t_ms)
+{
+    struct head_tail *tail = head_word_tail(word);
+    if (!head_tail_is_stream(tail)) {
+        return columns_to_list(p, s, local, word);
+    }
+    /* If others find no memory, this one may still have. */
+    return head_bundle_seal(p, local, streams_ending(p, local, tail, same_form, t_ms), NULL) ||
+           head_bundle_seal(p, local, UINT64_C(1) << head_bundle_bit(local), NULL);
+}
+
 /* A tail that holds x alone, not yet published. NULL: no memory. */
-static struct head_tail *tail_of_row(uint32_t cap, enum tsdb_sample_kind kind, uint32_t starts,
+static struct head_tail *tail_of_row(const struct head_partition *p, uint32_t local, uint32_t cap,
+                                     enum tsdb_sample_kind kind, uint32_t starts,
                                      const struct head_row *x)
 {
     if (kind == TSDB_SAMPLE_FLOAT && !starts) {
-        return stream_create(x);
+        return stream_create(x, head_bundle(p, local)->seq);
     }
     struct head_tail *t = head_tail_create(cap, kind, starts);
     if (t) {
@@ -351,18 +381,23 @@ static bool tail_begin(struct head_partition *p, struct head_series *s, uint32_t
                        const struct head_row *x)
 {
     bool was_full = word && head_word_count(word) == TSDB_CHUNK_SAMPLES;
-    struct head_tail *next =
-        tail_of_row(was_full ? TAIL_CAP_AFTER_SEAL : HEAD_TAIL_CAP_FIRST, kind, starts, x);
+    struct head_tail *next = tail_of_row(
+        p, local, was_full ? TAIL_CAP_AFTER_SEAL : HEAD_TAIL_CAP_FIRST, kind, starts, x);
     if (!next || !head_window_count(p, x->t_ms)) {
         head_tail_release(p, next, false, true);
         return false;
     }
-    if (word && !tail_to_list(p, s, local, word)) {
+    bool same_form = word && head_tail_has_form(head_word_tail(word), kind, starts);
+    if (word && !tail_to_list(p, s, local, word, same_form, x->t_ms)) {
         head_window_uncount(p, x->t_ms);
         head_tail_release(p, next, false, true);
         return false;
     }
     head_last_ms_set(s, x->t_ms);
+    if (head_tail_is_stream(next)) {
+        next->bundle_seq = head_bundle(p, local)->seq; /* which sealing the one before has raised */
+        head_bundle(p, local)->bytes += STREAM_BYTES_FIRST;
+    }
     tail_publish(s, next, 1);
     return true;
 }
@@ -373,10 +408,12 @@ bool head_series_seal_tail(struct head_partition *p, struct head_series *s, uint
     if (word == 0) {
         return true;
     }
+    if (head_tail_is_stream(head_word_tail(word))) {
+        return head_bundle_seal(p, local, UINT64_C(1) << head_bundle_bit(local), NULL);
+    }
     head_change_begin(s);
-    bool done = tail_to_list(p, s, local, word);
+    bool done = columns_to_list(p, s, local, word);
     if (done) {
-        s->stream = false;
         atomic_store_explicit(&s->tail, 0, memory_order_release); /* partner: head/read.c */
     }
     head_change_end(s);
@@ -390,7 +427,7 @@ static bool stream_append(struct head_partition *p, struct head_series *s, uint3
     uint64_t ahead = (uint64_t)x->t_ms - (uint64_t)head_last_ms(s);
     uint64_t next = 0;
     bool failed = false;
-    if (head_word_count(word) < p->front.chunk_samples && ahead <= UINT32_MAX) {
+    if (head_word_count(word) < p->front.chunk_samples && ahead <= HEAD_STREAM_SPAN_MAX) {
         struct value_packed packed =
             value_pack(x->value, true, head_word_tail(word)->data[HEAD_STREAM_LAST_VALUE]);
         next = head_stream_put(word, (uint32_t)ahead, x->value, packed, &failed);
@@ -404,7 +441,7 @@ static bool stream_append(struct head_partition *p, struct head_series *s, uint3
     head_last_ms_set(s, x->t_ms);
     word_publish(s, next);
     if (head_word_tail(next) != head_word_tail(word)) {
-        head_tail_release(p, head_word_tail(word), false, false);
+        head_stream_grown(&p->front, local, head_word_tail(word), head_word_tail(next));
     }
     return true;
 }
@@ -433,9 +470,22 @@ static bool tail_ends(const struct head_partition *p, uint64_t word, enum tsdb_s
                       uint32_t starts, int64_t t_ms)
 {
     struct head_tail *t = head_word_tail(word);
-    return !head_tail_has_form(t, kind, starts) ||
-           (!head_tail_is_stream(t) && head_word_count(word) == TSDB_CHUNK_SAMPLES) ||
+    bool stream = head_tail_is_stream(t);
+    uint64_t span = (uint64_t)t_ms - (uint64_t)head_tail_first_ms(t);
+    return !head_tail_has_form(t, kind, starts) || (stream && span > HEAD_STREAM_SPAN_MAX) ||
+           (!stream && head_word_count(word) == TSDB_CHUNK_SAMPLES) ||
            !head_window_holds(p, head_tail_first_ms(t), t_ms);
+}
+
+/* From t_ms, which the tail's last sample has, to where the window or what a stream may span ends. */
+static uint32_t window_left(const struct head_partition *p, const struct head_series *s,
+                            int64_t t_ms)
+{
+    struct head_tail *t = head_word_tail(atomic_load_explicit(&s->tail, memory_order_relaxed));
+    /* The difference in unsigned arithmetic: a window may be longer than INT64_MAX. */
+    uint64_t left = (uint64_t)head_window_of(p, t_ms).last_ms - (uint64_t)t_ms;
+    uint64_t span = t ? (uint64_t)t_ms - (uint64_t)head_tail_first_ms(t) : 0;
+    return (uint32_t)TSDB_MIN(left, HEAD_STREAM_SPAN_MAX - TSDB_MIN(span, HEAD_STREAM_SPAN_MAX));
 }
 
 bool head_append_in_order(struct head_partition *p, struct head_series *s, uint32_t local,
@@ -453,9 +503,8 @@ bool head_append_in_order(struct head_partition *p, struct head_series *s, uint3
     if (!done) {
         return false;
     }
-    /* The difference in unsigned arithmetic: a window may be longer than INT64_MAX. */
-    uint64_t left = (uint64_t)head_window_of(p, x->t_ms).last_ms - (uint64_t)x->t_ms;
-    s->window_left_ms = (uint32_t)TSDB_MIN(left, (uint64_t)UINT32_MAX);
+    s->window_left_ms = window_left(p, s, x->t_ms);
     s->flags |= HEAD_SERIES_HAS_SAMPLES;
+    head_bundle_settle(p, local);
     return true;
 }

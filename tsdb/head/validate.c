@@ -21,10 +21,11 @@ static enum tsdb_status block_validate(struct head_tail *t, uint32_t n, uint32_t
         return tsdb_error_set(err, TSDB_CORRUPT, "block of %u samples, capacity %u", n, cap);
     }
     if (stream) {
-        struct head_sealed_room room;
-        head_stream_decode(t, n, used, room.t_ms, room.value);
-        *out_last_ms = room.t_ms[n - 1];
-        return times_validate(room.t_ms, n, err);
+        int64_t t_ms[TSDB_HEAD_CHUNK_SAMPLES_MAX];
+        uint64_t value[TSDB_HEAD_CHUNK_SAMPLES_MAX];
+        head_stream_decode(t, n, used, t_ms, value);
+        *out_last_ms = t_ms[n - 1];
+        return times_validate(t_ms, n, err);
     }
     *out_last_ms = head_tail_t(t)[n - 1];
     bool sorted = !(t->flags & HEAD_TAIL_LATE) || (t->flags & HEAD_TAIL_SORTED);
@@ -37,10 +38,32 @@ static enum tsdb_status raw_validate(const struct head_raw_chunk *c, uint32_t at
 {
     const struct head_sealed *s = &c->sealed;
     int64_t last_ms = 0;
-    enum tsdb_status status = block_validate(c->tail, s->count, c->tail->used, &last_ms, err);
+    enum tsdb_status status = block_validate(c->tail, s->count, 0, &last_ms, err);
     if (status == TSDB_OK && (s->min_ms != head_tail_first_ms(c->tail) || s->max_ms != last_ms ||
                               s->count != head_tail_count(c->tail))) {
         status = tsdb_error_set(err, TSDB_CORRUPT, "chunk %u: bounds are not its samples'", at);
+    }
+    return status;
+}
+
+/* A bundle that waits for the sealer. */
+static enum tsdb_status streams_validate(const struct head_raw_chunk *c, uint32_t at,
+                                         struct tsdb_error *err)
+{
+    const struct head_sealed *s = &c->sealed;
+    enum tsdb_status status = TSDB_OK;
+    uint32_t samples = 0;
+    bool in_bounds = true;
+    for (uint32_t i = 0; status == TSDB_OK && i < head_bundle_streams(s); i++) {
+        const struct head_raw_stream *x = &c->streams[i];
+        int64_t last_ms = 0;
+        status = block_validate(x->tail, x->count, x->used, &last_ms, err);
+        samples += x->count;
+        in_bounds = in_bounds && s->min_ms <= head_tail_first_ms(x->tail) &&
+                    last_ms == x->last_ms && last_ms <= s->max_ms;
+    }
+    if (status == TSDB_OK && (!in_bounds || samples != s->count)) {
+        status = tsdb_error_set(err, TSDB_CORRUPT, "bundle %u: bounds are not its samples'", at);
     }
     return status;
 }
@@ -49,7 +72,9 @@ static enum tsdb_status raw_validate(const struct head_raw_chunk *c, uint32_t at
 static enum tsdb_status sealed_validate(const struct head_partition *p, struct head_sealed *c,
                                         uint32_t at, struct tsdb_error *err)
 {
-    enum tsdb_status status = c->file ? TSDB_OK : raw_validate(head_raw_chunk_of(c), at, err);
+    enum tsdb_status status = c->file        ? TSDB_OK
+                              : c->mask != 0 ? streams_validate(head_raw_chunk_of(c), at, err)
+                                             : raw_validate(head_raw_chunk_of(c), at, err);
     if (status == TSDB_OK && !head_window_holds(p, c->min_ms, c->max_ms)) {
         status = tsdb_error_set(err, TSDB_CORRUPT, "chunk %u lies in two windows", at);
     }
@@ -61,7 +86,7 @@ static enum tsdb_status series_validate(const struct head_partition *p, uint32_t
 {
     const struct head_series *s = head_hot(p, local);
     struct head_snapshot sn;
-    head_snapshot_take(s, &sn);
+    head_snapshot_take(p, local, &sn);
     enum tsdb_status status = TSDB_OK;
     uint64_t samples = 0;
     bool in_files = (s->flags & HEAD_SERIES_FROM_FILES) != 0;
@@ -70,6 +95,17 @@ static enum tsdb_status series_validate(const struct head_partition *p, uint32_t
         status = sealed_validate(p, c, i, err);
         samples += c->count;
         in_files = in_files || c->file;
+    }
+    for (uint32_t i = 0; status == TSDB_OK && i < sn.bundle_count; i++) {
+        struct head_sealed *c = head_list_at(sn.bundles, i);
+        status = sealed_validate(p, c, i, err);
+        if (head_sealed_has(c, local)) {
+            in_files = in_files || c->file;
+            samples += c->file ? TSDB_HEAD_CHUNK_SAMPLES_MAX
+                               : head_raw_chunk_of(c)
+                                     ->streams[head_bundle_rank(c, head_bundle_bit(local))]
+                                     .count;
+        }
     }
     struct head_tail *open[2] = {sn.tail, sn.ooo};
     uint32_t counts[2] = {sn.tail_count, sn.ooo_count};

@@ -131,22 +131,23 @@ static enum tsdb_status sink_run(void *arg, const struct checkpoint_run *c, stru
 }
 
 /* A chunk that lies in two windows of today's range: read, and cut anew. */
-static enum tsdb_status split_chunk(struct replay_partition *p, uint32_t local,
+static enum tsdb_status split_chunk(struct replay_partition *p, uint32_t local, uint32_t stored,
                                     const struct checkpoint_chunk *c, struct head_file *file,
                                     struct tsdb_error *err)
 {
+    const struct head_place place = {c->offset, c->len, c->mask != 0, c->partition, stored};
     struct chunk_samples s;
     struct tsdb_arena arena;
     tsdb_arena_init(&arena, TSDB_MEM_OTHER, 1u << 14, NULL);
-    enum tsdb_status status = head_file_read(file, c->offset, c->len, &arena, &s, err);
-    if (status == TSDB_OK && s.count != c->count) {
+    enum tsdb_status status = head_file_read(file, &place, &arena, &s, err);
+    if (status == TSDB_OK && c->mask == 0 && s.count != c->count) {
         status = tsdb_error_set(err, TSDB_CORRUPT, "%u samples, expected %u", s.count, c->count);
     }
     if (status == TSDB_OK) {
         status = head_sealed_load_split(p->partition->head, local, c->late, &s);
     } else if (status == TSDB_CORRUPT) {
         tsdb_log(TSDB_LOG_ERROR, "recovery", "a chunk is damaged and was left out",
-                 TSDB_U("partition", p->id), TSDB_U("series", c->local), TSDB_I("from", c->min_ms),
+                 TSDB_U("partition", p->id), TSDB_U("series", stored), TSDB_I("from", c->min_ms),
                  TSDB_I("to", c->max_ms), TSDB_S("err", err ? err->msg : ""));
         p->lost_chunks++;
         status = TSDB_OK;
@@ -155,24 +156,80 @@ static enum tsdb_status split_chunk(struct replay_partition *p, uint32_t local,
     return status;
 }
 
+/* The file of a chunk, which is referred to from now on; NULL: it is not there, or too short. */
+static struct head_file *file_of(struct replay_partition *p, const struct checkpoint_chunk *c)
+{
+    uint64_t frame = c->mask != 0 ? 0 : HEAD_FILE_FRAME_BYTES;
+    struct head_file *file = p->head_files ? head_files_find(p->head_files, c->file) : NULL;
+    if (!file ||
+        c->offset + c->len + frame > atomic_load_explicit(&file->bytes, memory_order_relaxed)) {
+        p->lost_chunks++;
+        return NULL;
+    }
+    atomic_store_explicit(&file->in_checkpoint, true, memory_order_relaxed);
+    return file;
+}
+
+/* A bundle stays one for those of its series that have the ids they had, if its window still holds it; the
+ * samples of the others are cut anew. */
+static enum tsdb_status sink_bundle(struct replay_partition *p, const struct checkpoint_chunk *c,
+                                    struct head_file *file, struct tsdb_error *err)
+{
+    bool holds = head_window_holds(p->partition->head, c->min_ms, c->max_ms);
+    struct head_sealed s = {.min_ms = c->min_ms,
+                            .max_ms = c->max_ms,
+                            .count = (uint16_t)c->count,
+                            .file = file,
+                            .offset = (uint32_t)c->offset,
+                            .len = c->len};
+    enum tsdb_status status = TSDB_OK;
+    for (uint64_t left = c->mask; status == TSDB_OK && left != 0; left &= left - 1) {
+        uint64_t bit = left & -left;
+        uint32_t stored = c->local + (uint32_t)__builtin_ctzll(left);
+        uint32_t local = replay_local(p, stored);
+        if (local == stored && holds) {
+            s.mask |= bit;
+        } else if (local != UINT32_MAX) {
+            status = split_chunk(p, local, stored, c, file, err);
+        }
+    }
+    if (status == TSDB_OK && s.mask != 0 &&
+        head_bundle_load(p->partition->head, c->local, &s) != TSDB_OK) {
+        status = tsdb_error_set(err, TSDB_NOMEM, "recovery: no memory for bundles");
+    }
+    return status;
+}
+
+static enum tsdb_status sink_last(void *arg, uint32_t local, int64_t t_ms, struct tsdb_error *err)
+{
+    struct replay_partition *p = arg;
+    uint32_t mine = replay_local(p, local);
+    if (mine == UINT32_MAX) {
+        return TSDB_OK; /* its series has left */
+    }
+    return head_series_reached(p->partition->head, mine, t_ms) == TSDB_OK
+               ? TSDB_OK
+               : tsdb_error_set(err, TSDB_NOMEM, "recovery: no memory for chunks");
+}
+
 static enum tsdb_status sink_chunk(void *arg, const struct checkpoint_chunk *c,
                                    struct tsdb_error *err)
 {
     struct replay_partition *p = arg;
     uint32_t local = replay_local(p, c->local);
-    if (local == UINT32_MAX) {
+    if (local == UINT32_MAX && c->mask == 0) {
         p->lost_series_samples += c->count;
         return TSDB_OK;
     }
-    struct head_file *file = p->head_files ? head_files_find(p->head_files, c->file) : NULL;
-    if (!file || c->offset + c->len + HEAD_FILE_FRAME_BYTES >
-                     atomic_load_explicit(&file->bytes, memory_order_relaxed)) {
-        p->lost_chunks++;
+    struct head_file *file = file_of(p, c);
+    if (!file) {
         return TSDB_OK;
     }
-    atomic_store_explicit(&file->in_checkpoint, true, memory_order_relaxed);
+    if (c->mask != 0) {
+        return sink_bundle(p, c, file, err);
+    }
     if (!head_window_holds(p->partition->head, c->min_ms, c->max_ms)) {
-        return split_chunk(p, local, c, file, err);
+        return split_chunk(p, local, c->local, c, file, err);
     }
     struct head_sealed s = {.min_ms = c->min_ms,
                             .max_ms = c->max_ms,
@@ -237,6 +294,7 @@ static void load_from(struct recovery_run *run, struct replay_partition *p, uint
     struct checkpoint_sink sink = {.arg = p,
                                    .run = sink_run,
                                    .chunk = sink_chunk,
+                                   .last = sink_last,
                                    .exemplar = sink_exemplar,
                                    .name = sink_name,
                                    .damage = salvage ? sink_damage : NULL};

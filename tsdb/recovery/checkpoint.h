@@ -108,6 +108,8 @@ struct checkpoint_run {
 /* A sealed chunk in a head file. */
 struct checkpoint_chunk {
     uint32_t local, count;
+    uint8_t partition;
+    uint64_t mask; /* of a bundle: which of the series from `local` on; else 0 */
     enum tsdb_sample_kind kind;
     bool late;
     int64_t min_ms, max_ms; /* min <= max */
@@ -125,6 +127,8 @@ struct checkpoint_sink {
     /* NULL: a checkpoint with such chunks is refused. Runs and chunks of a series come in the order
      * of the series' list. */
     enum tsdb_status (*chunk)(void *arg, const struct checkpoint_chunk *c, struct tsdb_error *err);
+    /* The newest sample of the series that lies in a bundle; NULL as above. */
+    enum tsdb_status (*last)(void *arg, uint32_t local, int64_t t_ms, struct tsdb_error *err);
     enum tsdb_status (*exemplar)(void *arg, uint32_t local, const struct tsdb_exemplar *x,
                                  struct tsdb_error *err);
     /* Which series the id is: checkpoint_name of the hash of its labels. Before all else of the partition. NULL:

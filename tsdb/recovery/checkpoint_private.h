@@ -25,6 +25,8 @@ enum checkpoint_page_kind {
 #define CHECKPOINT_RUN_HAS_STARTS 4u
 #define CHECKPOINT_RUN_IN_FILE    8u  /* a reference instead of columns */
 #define CHECKPOINT_RUN_LATE       16u /* of a reference */
+#define CHECKPOINT_RUN_BUNDLE                                                                      \
+    32u /* a reference for several series; without IN_FILE their last times */
 
 /* CRC of a section at `offset`: bytes that belong elsewhere, or to another checkpoint, do not
  * verify. */

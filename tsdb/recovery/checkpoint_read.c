@@ -4,6 +4,7 @@
 #include "base/assert.h"
 #include "compress/value_pack.h"
 #include "model/version.h"
+#include "tsdb/chunk/bundle.h"
 #include "tsdb/recovery/checkpoint_private.h"
 
 #include <stdio.h>
@@ -233,23 +234,43 @@ static void get_histograms(struct tsdb_reader *r, struct columns *c, uint32_t co
     }
 }
 
+/* Which series of a bundle an item is about: floats of some that there are. False: malformed. */
+static bool get_mask(struct tsdb_reader *r, uint32_t local, uint32_t flags, uint32_t series,
+                     uint64_t *out)
+{
+    uint64_t mask = tsdb_reader_le64(r);
+    if (r->failed || mask == 0 || local % BUNDLE_SERIES != 0 ||
+        (flags & ~(CHECKPOINT_RUN_IN_FILE | CHECKPOINT_RUN_BUNDLE)) != 0 ||
+        (uint32_t)(63 - __builtin_clzll(mask)) >= series - local) {
+        return false;
+    }
+    *out = mask;
+    return true;
+}
+
 /* The rest of an item that says where a chunk is. False: malformed. */
-static bool get_chunk(struct tsdb_reader *r, uint32_t local, uint32_t flags,
+static bool get_chunk(struct tsdb_reader *r, uint32_t local, uint32_t flags, uint32_t series,
                       struct checkpoint_chunk *out)
 {
+    uint64_t mask = 0;
+    if ((flags & CHECKPOINT_RUN_BUNDLE) && !get_mask(r, local, flags, series, &mask)) {
+        return false;
+    }
+    uint64_t count_max =
+        mask ? BUNDLE_SERIES * TSDB_HEAD_CHUNK_SAMPLES_MAX : TSDB_HEAD_CHUNK_SAMPLES_MAX;
     uint64_t count = tsdb_reader_uvarint(r);
     int64_t min_ms = tsdb_reader_varint(r);
     uint64_t span = tsdb_reader_uvarint(r);
     uint64_t file = tsdb_reader_uvarint(r);
     uint64_t offset = tsdb_reader_uvarint(r);
     uint64_t len = tsdb_reader_uvarint(r);
-    if (r->failed || count == 0 || count > TSDB_HEAD_CHUNK_SAMPLES_MAX || len == 0 ||
-        len > UINT32_MAX || span > (uint64_t)INT64_MAX - (uint64_t)min_ms || file == 0 ||
-        offset > UINT32_MAX) {
+    if (r->failed || count == 0 || count > count_max || len == 0 || len > UINT32_MAX ||
+        span > (uint64_t)INT64_MAX - (uint64_t)min_ms || file == 0 || offset > UINT32_MAX) {
         return false;
     }
     *out = (struct checkpoint_chunk){
         .local = local,
+        .mask = mask,
         .count = (uint32_t)count,
         .kind = (enum tsdb_sample_kind)(flags & CHECKPOINT_RUN_KIND_MASK),
         .late = (flags & CHECKPOINT_RUN_LATE) != 0,
@@ -269,7 +290,8 @@ static bool get_item(const struct checkpoint_reader *cr, uint32_t partition, str
     uint64_t local = tsdb_reader_uvarint(r);
     uint32_t flags = tsdb_reader_u8(r);
     uint32_t other =
-        (flags & CHECKPOINT_RUN_IN_FILE) ? CHECKPOINT_RUN_LATE : CHECKPOINT_RUN_HAS_STARTS;
+        CHECKPOINT_RUN_BUNDLE |
+        ((flags & CHECKPOINT_RUN_IN_FILE) ? CHECKPOINT_RUN_LATE : CHECKPOINT_RUN_HAS_STARTS);
     *out_local = (uint32_t)local;
     *out_flags = flags;
     return !r->failed && local < cr->info.series[partition] &&
@@ -357,6 +379,26 @@ struct scratch {
     struct tsdb_label labels[TSDB_LABELS_MAX];
 };
 
+static enum tsdb_status load_last_times(const struct checkpoint_reader *cr, uint32_t partition,
+                                        const struct checkpoint_page *page, struct tsdb_reader *r,
+                                        uint32_t local, uint32_t flags,
+                                        const struct checkpoint_sink *sink, struct tsdb_error *err)
+{
+    uint64_t mask = 0;
+    bool ok = sink->last && get_mask(r, local, flags, cr->info.series[partition], &mask);
+    uint64_t t_ms = 0;
+    enum tsdb_status status = TSDB_OK;
+    for (uint64_t left = mask; ok && status == TSDB_OK && left != 0; left &= left - 1) {
+        t_ms += (uint64_t)tsdb_reader_varint(r);
+        ok = !r->failed;
+        if (ok) {
+            status =
+                sink->last(sink->arg, local + (uint32_t)__builtin_ctzll(left), (int64_t)t_ms, err);
+        }
+    }
+    return ok ? status : checkpoint_corrupt(cr, page->offset, err, "malformed last times");
+}
+
 static enum tsdb_status load_item(const struct checkpoint_reader *cr, uint32_t partition,
                                   const struct checkpoint_page *page, struct tsdb_reader *r,
                                   struct scratch *s, const struct checkpoint_sink *sink,
@@ -367,10 +409,14 @@ static enum tsdb_status load_item(const struct checkpoint_reader *cr, uint32_t p
     struct checkpoint_chunk chunk;
     bool ok = get_item(cr, partition, r, &local, &flags);
     if (ok && (flags & CHECKPOINT_RUN_IN_FILE)) {
-        if (sink->chunk && get_chunk(r, local, flags, &chunk)) {
+        if (sink->chunk && get_chunk(r, local, flags, cr->info.series[partition], &chunk)) {
+            chunk.partition = (uint8_t)partition;
             return sink->chunk(sink->arg, &chunk, err);
         }
         return checkpoint_corrupt(cr, page->offset, err, "malformed reference to a head file");
+    }
+    if (ok && (flags & CHECKPOINT_RUN_BUNDLE)) {
+        return load_last_times(cr, partition, page, r, local, flags, sink, err);
     }
     if (ok && get_run(r, local, flags, &s->columns, &run)) {
         return sink->run(sink->arg, &run, err);
@@ -471,14 +517,16 @@ static enum tsdb_status take_page(struct checkpoint_cursor *c, const struct chec
 {
     bool samples = page->kind == CHECKPOINT_PAGE_SAMPLES;
     uint32_t last = c->r->info.series[c->partition];
-    gap_end(g, page->offset, samples && page->items > 0 ? first_local(page) : last, sink);
+    /* What neighbours share stands before and behind what each of them has. */
+    uint32_t first = samples && page->items > 0 ? first_local(page) & ~(BUNDLE_SERIES - 1) : last;
+    gap_end(g, page->offset, TSDB_MIN(first + BUNDLE_SERIES - 1, last), sink);
     struct tsdb_error why;
     enum tsdb_status status = load_page(c->r, c->partition, page, s, sink, &why);
     if (status == TSDB_CORRUPT && sink->damage) {
         gap_begin(g, page->offset, *inout_local, &why);
         status = TSDB_OK;
     }
-    *inout_local = samples && page->items > 0 ? first_local(page) : *inout_local;
+    *inout_local = samples && page->items > 0 ? first : *inout_local;
     if (status != TSDB_OK && err) {
         *err = why;
     }

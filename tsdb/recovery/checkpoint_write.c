@@ -40,6 +40,8 @@ struct writer {
     uint32_t page_items;
     enum checkpoint_page_kind page_kind;
     uint32_t partition;
+    uint64_t sealed; /* of the 64 series under way: those with a time in */
+    int64_t sealed_ms[BUNDLE_SERIES];
     struct partition_entry entries[TSDB_PARTITIONS];
     struct tsdb_arena arena; /* pieces of one series */
 };
@@ -214,13 +216,9 @@ static void put_run(struct writer *w, uint32_t local, const struct piece *piece,
     item_end(w);
 }
 
-/* Where the samples are, instead of the samples. */
-static void put_chunk(struct writer *w, uint32_t local, const struct head_sealed *c)
+/* The rest of an item that says where a chunk is. */
+static void put_place(struct writer *w, const struct head_sealed *c)
 {
-    item_begin(w, CHECKPOINT_PAGE_SAMPLES);
-    unsigned flags = c->kind | CHECKPOINT_RUN_IN_FILE | (c->late ? CHECKPOINT_RUN_LATE : 0);
-    tsdb_buf_put_uvarint(&w->buf, local);
-    tsdb_buf_put_u8(&w->buf, (uint8_t)flags);
     tsdb_buf_put_uvarint(&w->buf, c->count);
     tsdb_buf_put_varint(&w->buf, c->min_ms);
     tsdb_buf_put_uvarint(&w->buf, (uint64_t)c->max_ms - (uint64_t)c->min_ms);
@@ -235,7 +233,76 @@ static void put_chunk(struct writer *w, uint32_t local, const struct head_sealed
     item_end(w);
 }
 
-/* Encode one series under a guard. */
+/* Where the samples are, instead of the samples. */
+static void put_chunk(struct writer *w, uint32_t local, const struct head_sealed *c)
+{
+    item_begin(w, CHECKPOINT_PAGE_SAMPLES);
+    unsigned flags = c->kind | CHECKPOINT_RUN_IN_FILE | (c->late ? CHECKPOINT_RUN_LATE : 0);
+    tsdb_buf_put_uvarint(&w->buf, local);
+    tsdb_buf_put_u8(&w->buf, (uint8_t)flags);
+    put_place(w, c);
+}
+
+/* The series of a bundle that the header has. */
+static uint64_t mask_within(const struct writer *w, uint32_t first)
+{
+    uint32_t n = w->info->series[w->partition] - first;
+    return n >= BUNDLE_SERIES ? UINT64_MAX : (UINT64_C(1) << n) - 1;
+}
+
+struct bundles_put {
+    struct writer *w;
+    uint32_t first;
+    uint64_t mask; /* of all */
+};
+
+static void put_bundle(void *arg, const struct head_sealed *c)
+{
+    struct bundles_put *b = arg;
+    struct writer *w = b->w;
+    uint64_t mask = c->mask & mask_within(w, b->first);
+    if (mask == 0) {
+        return;
+    }
+    b->mask |= mask;
+    item_begin(w, CHECKPOINT_PAGE_SAMPLES);
+    tsdb_buf_put_uvarint(&w->buf, b->first);
+    tsdb_buf_put_u8(&w->buf, CHECKPOINT_RUN_IN_FILE | CHECKPOINT_RUN_BUNDLE);
+    tsdb_buf_put_le64(&w->buf, mask);
+    put_place(w, c);
+}
+
+/* When a series has no open tail, what it has newest was sealed: that time, noted before what it has is
+ * looked at, so that the checkpoint has all samples up to it. */
+static void note_last_time(struct writer *w, uint32_t local)
+{
+    uint32_t bit = local % BUNDLE_SERIES;
+    w->sealed = bit == 0 ? 0 : w->sealed;
+    w->sealed |=
+        (uint64_t)head_series_sealed_ms(w->source->heads[w->partition], local, &w->sealed_ms[bit])
+        << bit;
+}
+
+/* Of those of the mask that have such a time. */
+static void put_last_times(struct writer *w, uint32_t first, uint64_t mask)
+{
+    if ((mask & w->sealed) == 0) {
+        return;
+    }
+    item_begin(w, CHECKPOINT_PAGE_SAMPLES);
+    tsdb_buf_put_uvarint(&w->buf, first);
+    tsdb_buf_put_u8(&w->buf, CHECKPOINT_RUN_BUNDLE);
+    tsdb_buf_put_le64(&w->buf, mask & w->sealed);
+    uint64_t before = 0;
+    for (uint64_t left = mask & w->sealed; left != 0; left &= left - 1) {
+        uint64_t t_ms = (uint64_t)w->sealed_ms[__builtin_ctzll(left)];
+        tsdb_buf_put_varint(&w->buf, (int64_t)(t_ms - before));
+        before = t_ms;
+    }
+    item_end(w);
+}
+
+/* Encode one series under a guard. Bundles in files are not its alone. */
 static enum tsdb_status put_series(struct writer *w, uint32_t local, struct tsdb_error *err)
 {
     struct head_pieces pieces = {0};
@@ -247,7 +314,9 @@ static enum tsdb_status put_series(struct writer *w, uint32_t local, struct tsdb
     for (uint32_t i = 0; status == TSDB_OK && i < pieces.count; i++) {
         const struct piece *piece = &pieces.items[i];
         if (pieces.in_file[i]) {
-            put_chunk(w, local, pieces.in_file[i]);
+            if (pieces.in_file[i]->mask == 0) {
+                put_chunk(w, local, pieces.in_file[i]);
+            }
             continue;
         }
         for (uint32_t begin = 0; begin < piece->count && !w->buf.failed;) {
@@ -259,6 +328,28 @@ static enum tsdb_status put_series(struct writer *w, uint32_t local, struct tsdb
     }
     tsdb_epoch_exit(w->source->epoch, &guard);
     return status == TSDB_OK && !w->buf.failed ? TSDB_OK : out_of_memory(err);
+}
+
+/* 64 series from `first` on, or those that there are: bundles in files, what each series has, bundles
+ * that came to files meanwhile, last times. */
+static enum tsdb_status put_neighbours(struct writer *w, uint32_t first, struct tsdb_error *err)
+{
+    const struct head_partition *head = w->source->heads[w->partition];
+    uint32_t end = TSDB_MIN(w->info->series[w->partition], first + BUNDLE_SERIES);
+    struct bundles_put b = {w, first, 0};
+    enum tsdb_status status = TSDB_OK;
+    uint32_t newest =
+        head_bundle_visit(head, w->source->epoch, first, HEAD_BUNDLE_ALL, put_bundle, &b);
+    for (uint32_t local = first; status == TSDB_OK && local < end; local++) {
+        note_last_time(w, local);
+        status = put_series(w, local, err);
+        if (status == TSDB_OK && !w->page_open && w->buf.len >= CHECKPOINT_PAGE_BYTES) {
+            status = flush(w, err);
+        }
+    }
+    head_bundle_visit(head, w->source->epoch, first, newest, put_bundle, &b);
+    put_last_times(w, first, b.mask);
+    return status;
 }
 
 /* ---- exemplars ---- */
@@ -331,14 +422,11 @@ static enum tsdb_status put_partition(struct writer *w, struct tsdb_error *err)
     entry->offset = w->offset + w->buf.len;
     enum tsdb_status status = put_names(w, err);
     uint32_t series = w->info->series[w->partition];
-    for (uint32_t local = 0; status == TSDB_OK && local < series; local++) {
+    for (uint32_t first = 0; status == TSDB_OK && first < series; first += BUNDLE_SERIES) {
         if (w->source->cancel && atomic_load_explicit(w->source->cancel, memory_order_relaxed)) {
             return tsdb_error_set(err, TSDB_CANCELLED, "checkpoint: cancelled");
         }
-        status = put_series(w, local, err);
-        if (status == TSDB_OK && !w->page_open && w->buf.len >= CHECKPOINT_PAGE_BYTES) {
-            status = flush(w, err);
-        }
+        status = put_neighbours(w, first, err);
     }
     if (w->page_open) {
         page_end(w);

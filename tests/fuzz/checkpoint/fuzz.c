@@ -4,6 +4,7 @@
  * verifies, and what is whole in it is found within bounds. */
 #include "base/assert.h"
 #include "model/version.h"
+#include "tsdb/chunk/bundle.h"
 #include "tsdb/recovery/checkpoint_private.h"
 
 #include <stdlib.h>
@@ -83,10 +84,22 @@ static enum tsdb_status see_chunk(void *arg, const struct checkpoint_chunk *c,
 {
     (void)err;
     uint64_t *sum = arg;
-    TSDB_ASSERT(c->local < SERIES && c->count >= 1 && c->count <= TSDB_HEAD_CHUNK_SAMPLES_MAX);
+    TSDB_ASSERT(c->local < SERIES && c->count >= 1);
+    TSDB_ASSERT(c->count <= TSDB_HEAD_CHUNK_SAMPLES_MAX * (c->mask ? BUNDLE_SERIES : 1));
+    TSDB_ASSERT(c->mask == 0 ||
+                (c->local % BUNDLE_SERIES == 0 && c->mask >> (SERIES - c->local) == 0));
     TSDB_ASSERT(c->min_ms <= c->max_ms && c->file > 0 && c->len > 0);
     TSDB_ASSERT(c->kind <= TSDB_SAMPLE_HISTOGRAM_FLOAT);
     *sum = *sum * 31 + c->offset + c->file + c->late;
+    return TSDB_OK;
+}
+
+static enum tsdb_status see_last(void *arg, uint32_t local, int64_t t_ms, struct tsdb_error *err)
+{
+    (void)err;
+    uint64_t *sum = arg;
+    TSDB_ASSERT(local < SERIES);
+    *sum = *sum * 31 + (uint64_t)t_ms;
     return TSDB_OK;
 }
 
@@ -142,6 +155,7 @@ static enum tsdb_status load(const struct tsdb_fs *fs, uint64_t *out_sum)
     struct checkpoint_sink sink = {.arg = out_sum,
                                    .run = see_run,
                                    .chunk = see_chunk,
+                                   .last = see_last,
                                    .exemplar = see_exemplar,
                                    .name = see_name};
     *out_sum = 0;

@@ -48,7 +48,7 @@ static void assert_prefix(const struct rig *r, uint32_t count)
     memcpy(copy, r->bytes, used);
     t_ms[0] = r->t_ms[0];
     value[0] = r->value[0];
-    sample_stream_decode(copy, used, count, t_ms, value);
+    assert_true(sample_stream_decode(copy, used, count, t_ms, value));
     free(copy);
     assert_memory_equal(t_ms, r->t_ms, count * sizeof t_ms[0]);
     assert_memory_equal(value, r->value, count * sizeof value[0]);
@@ -92,11 +92,11 @@ static void sample_stream__slow_counter__a_byte_a_sample(void **state)
     (void)state;
     times_regular(&r);
     for (uint32_t i = 0; i < N; i++) {
-        r.value[i] = tsdb_double_bits(1e6 - 93.0 * i);
+        r.value[i] = tsdb_double_bits(1e6 - 77.0 * i);
     }
     assert_int_equal(assert_stream(&r, N), 3 + (N - 1));
     for (uint32_t i = 0; i < N; i++) {
-        r.value[i] = tsdb_double_bits(1e6 + 95.0 * i); /* one more than fits the control */
+        r.value[i] = tsdb_double_bits(1e6 + 79.0 * i); /* one more than fits the control */
     }
     assert_int_equal(assert_stream(&r, N), 3 + 2 * (N - 1));
 }
@@ -117,6 +117,46 @@ static void sample_stream__scrapes_early_and_late__one_byte_of_time(void **state
     times_regular(&r);
     r.t_ms[0] += 70;
     assert_int_equal(assert_stream(&r, N), 4 + 2 + 4);
+}
+
+/* Up to 8 ms off the pace the time takes one byte beside a value, and the value before none. */
+static void sample_stream__jitter__a_byte_a_sample(void **state)
+{
+    static struct rig r;
+    (void)state;
+    for (int64_t off = -8; off <= 8; off++) {
+        times_regular(&r);
+        for (uint32_t i = 2; i < N; i += 3) { /* off, back by as much, at the pace */
+            r.t_ms[i] += off;
+        }
+        for (uint32_t i = 0; i < N; i++) {
+            r.value[i] = tsdb_double_bits(1);
+        }
+        uint32_t tokens = off == 0 ? 0 : N / 3 * 3 - 1;
+        assert_in_range(assert_stream(&r, N), 4 + tokens - 4, 4 + tokens + 4);
+        for (uint32_t i = 0; i < N; i++) {
+            r.value[i] = tsdb_double_bits(i);
+        }
+        tokens = off == 0 ? N - 1 : N - 1 + N / 3 * 2;
+        assert_in_range(assert_stream(&r, N), 4 + tokens - 8, 4 + tokens + 8);
+    }
+}
+
+/* Bytes that no writer wrote are refused, or give some samples, never more than were asked for. */
+static void sample_stream_decode__malformed__false(void **state)
+{
+    static const uint8_t bad[][3] = {
+        {57}, {58},     {58, 1},   {59}, {59, 0x80},      {60},
+        {85}, {85, 58}, {100, 20}, {68}, {101, 101, 101},
+    };
+    static const uint8_t lengths[] = {1, 1, 2, 1, 2, 1, 1, 2, 2, 1, 3};
+    int64_t t_ms[3] = {0};
+    uint64_t value[3] = {0};
+    (void)state;
+    for (uint32_t i = 0; i < TSDB_ARRAY_LEN(bad); i++) {
+        assert_false(sample_stream_decode(bad[i], lengths[i], 3, t_ms, value));
+    }
+    assert_true(sample_stream_decode(bad[10], 2, 3, t_ms, value));
 }
 
 static void sample_stream__edges_of_values_and_times__bit_exact(void **state)
@@ -141,6 +181,9 @@ static void sample_stream__edges_of_values_and_times__bit_exact(void **state)
         UINT64_C(0xc057400000000000), /* -93 */
         UINT64_C(0x4057800000000000), /* 94 */
         UINT64_C(0x4057c00000000000), /* 95 */
+        UINT64_C(0x4053400000000000), /* 77 */
+        UINT64_C(0xc053800000000000), /* -78 */
+        UINT64_C(0x4053c00000000000), /* 79 */
     };
     static const uint32_t aheads[] = {1,     127,   128,   129,   15000,
                                       15127, 15128, 14872, 14871, UINT32_MAX};
@@ -201,6 +244,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(sample_stream__constant_at_a_pace__takes_the_bytes_of_the_pace),
     cmocka_unit_test(sample_stream__slow_counter__a_byte_a_sample),
     cmocka_unit_test(sample_stream__scrapes_early_and_late__one_byte_of_time),
+    cmocka_unit_test(sample_stream__jitter__a_byte_a_sample),
+    cmocka_unit_test(sample_stream_decode__malformed__false),
     cmocka_unit_test(sample_stream__edges_of_values_and_times__bit_exact),
     cmocka_unit_test(sample_stream__random__agrees_with_arrays),
 };

@@ -103,9 +103,10 @@ struct stretch {
     uint32_t count;
 };
 
-static void stretch_add(struct stretch *x, struct reader *r, int64_t t)
+/* Before kept_ms some may be dropped already: a series' chunks lie in two lists. */
+static void stretch_add(struct stretch *x, struct reader *r, int64_t t, int64_t kept_ms)
 {
-    r->gap += x->count > 0 && t != x->last + x->step;
+    r->gap += x->count > 0 && t != x->last + x->step && x->last >= kept_ms;
     x->first = x->count++ == 0 ? t : x->first;
     x->last = t;
 }
@@ -115,6 +116,10 @@ static void stretch_add(struct stretch *x, struct reader *r, int64_t t)
 static void check_columns(struct reader *r, uint32_t s, uint32_t done, const struct tsdb_columns *c)
 {
     const struct plan *p = &r->shared->plan;
+    int64_t kept_ms = INT64_MIN;
+    if (p->drop_every > 0) {
+        kept_ms = time_of(atomic_load(&r->shared->done[s]) + 1) - p->keep_ms;
+    }
     struct stretch in_order = {.step = 10};
     struct stretch late = {.step = 10 * (int64_t)p->late_every};
     int64_t previous = INT64_MIN;
@@ -123,7 +128,7 @@ static void check_columns(struct reader *r, uint32_t s, uint32_t done, const str
         r->wrong_value += c->bits[i] != value_of(s, t);
         r->not_rising += t <= previous;
         previous = t;
-        stretch_add(is_late(t) ? &late : &in_order, r, t);
+        stretch_add(is_late(t) ? &late : &in_order, r, t, kept_ms);
     }
     uint32_t first_late = (10 / p->late_every + 1) * p->late_every;
     uint32_t last_late = done / p->late_every * p->late_every;

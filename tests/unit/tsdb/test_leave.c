@@ -331,7 +331,7 @@ static void head_leave__whole_slabs__freed_and_ids_go_on(void **state)
     assert_int_equal(head_append(o->head, stays, 1, 0, TSDB_SAMPLE_FLOAT, 1), HEAD_APPENDED);
     assert_int_equal(one_leave(o), n - 1);
     head_reclaim(o->head, 0);
-    assert_true(tsdb_mem_used(TSDB_MEM_HEAD) + 2 * HEAD_SLAB_BYTES <= full + 1024);
+    assert_true(tsdb_mem_used(TSDB_MEM_HEAD) + 2 * sizeof(struct head_slab) <= full + 1024);
     assert_int_equal(head_there(o->head, 0), HEAD_SLAB_SERIES);
     assert_int_equal(head_there(o->head, 2 * HEAD_SLAB_SERIES + 1), n);
     assert_int_equal(head_generation(o->head, 0), HEAD_GENERATION_GONE);

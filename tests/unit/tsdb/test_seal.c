@@ -297,7 +297,8 @@ static void flush_one(void *arg, tsdb_series_ref series, uint32_t at, struct hea
     if (sealed_window(s->min_ms, RANGE) != f->window_ms) {
         return;
     }
-    f->flushed += head_sealed_flushed(f->h->db->heads[tsdb_series_partition(series)], s, f->view);
+    f->flushed += head_sealed_flushed(f->h->db->heads[tsdb_series_partition(series)],
+                                      tsdb_series_local(series), s, f->view);
 }
 static uint32_t flush_window(struct hx *h, int64_t window_ms, uint64_t view)
 {
@@ -683,6 +684,161 @@ static void seal__nth_allocation_fails__nothing_is_half_done(void **state)
     assert_false(oldest(h, INT64_MAX, &w));
 }
 
+/* ---- bundles ---- */
+
+#define BUNDLE_TEST_SERIES 250u /* some four in a partition */
+
+/* Constants, counters and full mantissas, at times of their own; none that is the same twice. */
+static void put_round(struct hx *h, uint32_t round)
+{
+    static struct hx_sample s[HX_SAMPLES_MAX];
+    for (uint32_t i = 0; i < BUNDLE_TEST_SERIES; i++) {
+        double value = i % 3 == 0 ? i : i % 3 == 1 ? round * (double)i : (round + 1.0) / (i + 7);
+        s[i] = hx_float(i, T0 + round * INT64_C(1000) + i % 4, value);
+    }
+    assert_ok(hx_put(h, s, BUNDLE_TEST_SERIES, TSDB_DURABILITY_BUFFERED, NULL));
+}
+
+struct bundles_seen {
+    uint32_t chunks, wide; /* in files; those of several series */
+    uint64_t taken_of;     /* mark this share of the series, of 64 */
+    struct hx *h;
+    uint32_t flushed;
+};
+static void see_bundle(void *arg, tsdb_series_ref series, uint32_t at, struct head_sealed *s)
+{
+    struct bundles_seen *b = arg;
+    uint32_t local = tsdb_series_local(series);
+    (void)at;
+    if (s->mask == 0 || local % BUNDLE_SERIES != (uint32_t)__builtin_ctzll(s->mask)) {
+        return; /* each once */
+    }
+    b->chunks++;
+    b->wide += (s->mask & (s->mask - 1)) != 0;
+}
+static struct bundles_seen see_bundles(struct hx *h)
+{
+    struct bundles_seen b = {.h = h};
+    for (uint32_t i = 0; i < TSDB_PARTITIONS; i++) {
+        head_sealed_visit(h->db->heads[i], h->db->epoch, 0, UINT32_MAX, see_bundle, &b);
+    }
+    return b;
+}
+
+/* By budget and at the end of windows, before and after a restart by a checkpoint that was written while
+ * some waited for the sealer. */
+static void bundles__sealed_and_loaded__bit_exact(void **state)
+{
+    struct hx *h = *state;
+    struct tsdb_error err = {0};
+    assert_ok(hx_close(h, NULL));
+    h->options.head_bundle_bytes = 600;
+    open_with(h, RANGE);
+    for (uint32_t round = 0; round < 90; round++) {
+        put_round(h, round);
+        if (round == 40 || round == 70) {
+            seal_all(h);
+        }
+    }
+    uint64_t before = hash_all(h);
+    assert_valid(h);
+    struct bundles_seen seen = see_bundles(h);
+    assert_true(seen.wide > 64 && seen.wide * 10 > seen.chunks * 9);
+    assert_ok(tsdb_checkpoint(h->db, NULL));
+    put_round(h, 90);
+    uint64_t after = hash_all(h);
+    assert_true(before != after);
+    for (int crash = 0; crash < 2; crash++) {
+        hx_die(h, crash != 0);
+        assert_ok_err(hx_open(h, &err), &err);
+        assert_int_equal(hash_all(h), after);
+        assert_int_equal(tsdb_mem_used(TSDB_MEM_HEAD) > 0, true);
+        assert_valid(h);
+        assert_int_equal(see_bundles(h).wide, seen.wide);
+    }
+    put_round(h, 91); /* in order: what lies in bundles tells the newest times */
+    for (uint32_t i = 0; i < TSDB_PARTITIONS; i++) {
+        assert_int_equal(atomic_load(&head_counters(h->db->heads[i])->out_of_order), 0);
+    }
+    seal_all(h);
+    assert_valid(h);
+    /* What is there in memory is refused, or no news, as ever. */
+    struct hx_sample again = hx_float(1, T0 + 91 * INT64_C(1000) + 1, 91);
+    struct tsdb_write_result r = {0};
+    assert_ok(hx_put(h, &again, 1, TSDB_DURABILITY_BUFFERED, &r));
+    assert_int_equal(r.samples_written, 1);
+    again = hx_float(1, T0 + 91 * INT64_C(1000) + 1, 92);
+    (void)hx_put(h, &again, 1, TSDB_DURABILITY_BUFFERED, &r);
+    assert_int_equal(r.rejected[TSDB_REJECT_DUPLICATE], 1);
+}
+
+/* Windows of another length: bundles of two of them are cut anew. */
+static void bundles__loaded_into_shorter_windows__bit_exact(void **state)
+{
+    struct hx *h = *state;
+    struct tsdb_error err = {0};
+    for (uint32_t round = 0; round < 50; round++) {
+        put_round(h, round);
+    }
+    seal_open(h, INT64_MAX);
+    seal_all(h);
+    uint64_t before = hash_all(h);
+    assert_ok(tsdb_checkpoint(h->db, NULL));
+    hx_die(h, true);
+    h->options.block_range_ms = 7000;
+    assert_ok_err(hx_open(h, &err), &err);
+    assert_int_equal(hash_all(h), before);
+    assert_valid(h);
+    put_round(h, 50);
+    seal_all(h);
+    assert_valid(h);
+}
+
+static void take_some(void *arg, tsdb_series_ref series, uint32_t at, struct head_sealed *s)
+{
+    struct bundles_seen *b = arg;
+    uint32_t local = tsdb_series_local(series);
+    (void)at;
+    if (local % 2 == b->taken_of) {
+        b->flushed +=
+            head_sealed_flushed(b->h->db->heads[tsdb_series_partition(series)], local, s, 2);
+    }
+}
+
+/* A bundle is flushed when the last of its series is in a block, not before. */
+static void bundles__some_series_wait__stay_until_all_are_in_blocks(void **state)
+{
+    struct hx *h = *state;
+    for (uint32_t round = 0; round < 20; round++) {
+        put_round(h, round);
+    }
+    seal_open(h, INT64_MAX);
+    seal_all(h);
+    uint64_t before = hash_all(h);
+    uint32_t chunks = see_bundles(h).chunks;
+    uint32_t flushed = 0;
+    for (uint32_t half = 0; half < 2; half++) {
+        struct bundles_seen b = {.h = h, .taken_of = half};
+        for (uint32_t i = 0; i < TSDB_PARTITIONS; i++) {
+            head_sealed_visit(h->db->heads[i], h->db->epoch, 0, UINT32_MAX, take_some, &b);
+        }
+        flushed += b.flushed;
+        if (half == 0) {
+            assert_true(flushed < chunks / 2); /* those of one series */
+            assert_int_equal(hash_all(h), before);
+        }
+    }
+    assert_int_equal(flushed, chunks);
+    int64_t w;
+    assert_false(oldest(h, INT64_MAX, &w));
+    uint64_t swept = 0;
+    for (uint32_t i = 0; i < TSDB_PARTITIONS; i++) {
+        swept += head_sweep(h->db->heads[i], 0, UINT32_MAX, 2);
+    }
+    assert_int_equal(swept, chunks);
+    assert_valid(h);
+}
+
 /* docs/format/head-chunks.md shows these bytes. */
 static void sealer_step__one_chunk__golden_file(void **state)
 {
@@ -697,16 +853,21 @@ static void sealer_step__one_chunk__golden_file(void **state)
     assert_ok(tsdb_file_read_all(&h->options.fs, "head/00000001", 4096, TSDB_MEM_OTHER, &data, &len,
                                  NULL));
     static const uint8_t golden[] = {
-        0x54, 0x44, 0x4c, 0x48, 0x45, 0x41, 0x44, 0x43, 0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
-        0x00, 0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0xda, 0x9c, 0xa3, 0x4a, 0xf1, 0x52,
-        0x52, 0x4c, 0x13, 0x00, 0x00, 0x00, 0x01, 0x00, 0x04, 0x0a, 0x04, 0x00, 0xc0, 0xa9, 0x96,
-        0xfd, 0xf9, 0x62, 0xb0, 0xea, 0x01, 0x00, 0x02, 0x04, 0x40, 0xbf, 0x54, 0x5b, 0xb3};
+        0x54, 0x44, 0x4c, 0x48, 0x45, 0x41, 0x44, 0x43, 0x02, 0x00, 0x00, 0x00, 0x00, 0x00,
+        0x00, 0x00, 0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0xda, 0x9c, 0xa3, 0x4a,
+        0x36, 0x4a, 0x96, 0x15, 0x3c, 0x00, 0x00, 0x00, 0x01, 0x15, 0x00, 0x00, 0x00, 0x00,
+        0x00, 0x00, 0x66, 0x62, 0xd6, 0x50, 0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+        0x60, 0xca, 0xd2, 0xcf, 0x8b, 0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0xc8, 0xaf,
+        0x00, 0x00, 0x04, 0x00, 0x04, 0x00, 0x5f, 0x97, 0x1d, 0xc9, 0x00, 0x00, 0x00, 0x00,
+        0x00, 0x00, 0x04, 0x40, 0x3b, 0x98, 0x75, 0x00};
     assert_int_equal(len, sizeof golden);
     assert_memory_equal(data, golden, sizeof golden);
     tsdb_mem_free(TSDB_MEM_OTHER, data, len);
     /* And the reference in a checkpoint, as docs/format/checkpoint.md shows it. */
-    static const uint8_t reference[] = {0x00, 0x08, 0x04, 0xc0, 0xa9, 0x96, 0xfd, 0xf9,
-                                        0x62, 0xc8, 0xdf, 0x02, 0x01, 0x20, 0x13};
+    static const uint8_t reference[] = {0x00, 0x28, 0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+                                        0x04, 0xc0, 0xa9, 0x96, 0xfd, 0xf9, 0x62, 0xc8, 0xdf, 0x02,
+                                        0x01, 0x20, 0x3c, 0x00, 0x20, 0x01, 0x00, 0x00, 0x00, 0x00,
+                                        0x00, 0x00, 0x00, 0xd0, 0xe8, 0x9b, 0xfd, 0xf9, 0x62};
     assert_ok(tsdb_checkpoint(h->db, NULL));
     assert_ok(tsdb_file_read_all(&h->options.fs, "checkpoint/00000001", 8192, TSDB_MEM_OTHER, &data,
                                  &len, NULL));
@@ -736,6 +897,9 @@ static const struct CMUnitTest tests[] = {
     T(head_read__conflict_against_a_file__first_written_wins),
     T(restart__cut_anew_before_a_later_chunk__first_written_wins),
     T(head_files__doomed__wait_for_guards_and_readers),
+    T(bundles__sealed_and_loaded__bit_exact),
+    T(bundles__loaded_into_shorter_windows__bit_exact),
+    T(bundles__some_series_wait__stay_until_all_are_in_blocks),
     T(sealer_step__one_chunk__golden_file),
     T(seal__nth_allocation_fails__nothing_is_half_done),
 };

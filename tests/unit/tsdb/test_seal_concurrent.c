@@ -161,6 +161,7 @@ static void begin(struct shared *sh, bool drops)
     for (uint32_t i = 0; i < TSDB_PARTITIONS; i++) {
         assert_ok(head_partition_create(i, sh->epoch, 0, &sh->heads[i]));
         head_partition_configure(sh->heads[i], RANGE, 0, true);
+        head_bundle_bytes_set(sh->heads[i], 400, 0);
         sh->partitions[i].head = sh->heads[i];
     }
     sh->owner->partitions = sh->partitions;
