@@ -204,6 +204,7 @@ enum tsdb_status tsdb_series_labels(struct tsdb_querier *q, tsdb_series_ref ref,
 /* refs[0] is read next, and the others after it: begin to fetch what their reading will wait for.
  * For each series that is read; costs a little, does nothing else. */
 void tsdb_series_read_ahead(struct tsdb_querier *q, const tsdb_series_ref *refs, uint32_t count);
+void tsdb_series_newest_ahead(struct tsdb_querier *q, const tsdb_series_ref *refs, uint32_t count);
 /* Samples with range.min_ms <= t <= range.max_ms, strictly rising; columns from the arena (copies:
  * valid as long as it). ref: of one of the querier's sets. range must lie within the querier's. Stale markers are included, bit for
  * bit. */

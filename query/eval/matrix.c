@@ -106,7 +106,7 @@ static enum tsdb_status read_points(struct matrix *m, uint32_t pos, struct point
         time_add(matrix_window_end(m, m->grid.count - 1), m->after_ms),
         extended ? NULL : select_windows(&m->grid, end_ms, m->fixed, m->range_ms, &windows)};
     struct tsdb_columns c;
-    select_ahead(m->x, &m->set, pos);
+    select_ahead(m->x, &m->set, pos, m->read);
     enum tsdb_status status = m->read(m->x, m->set.refs[pos], &span, m->scratch, &c);
     if (status == TSDB_OK) {
         status = exec_hold(m->x, c.count);

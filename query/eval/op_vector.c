@@ -104,7 +104,7 @@ static enum tsdb_status vector_next(struct op *op, struct column *out)
     const struct select_span span = {
         time_add(time_sub(reference_time(v, 0), x->lookback_ms), 1), reference_time(v, steps - 1),
         select_windows(&op->grid, reference_time(v, 0), v->fixed, x->lookback_ms, &windows)};
-    select_ahead(x, &v->set, op->pos);
+    select_ahead(x, &v->set, op->pos, v->read);
     enum tsdb_status status = v->read(x, v->set.refs[op->pos], &span, v->scratch, &c);
     uint32_t next = 0; /* first sample later than the reference time */
     bool done = status == TSDB_OK && put_floats(v, &c, out);

@@ -291,10 +291,12 @@ enum tsdb_status select_series(struct exec *x, const struct query_expr *v,
     return status;
 }
 
-void select_ahead(const struct exec *x, const struct query_series_set *set, uint32_t pos)
+void select_ahead(const struct exec *x, const struct query_series_set *set, uint32_t pos,
+                  select_read_fn *by)
 {
     if (x->source->ops->read_ahead) {
-        x->source->ops->read_ahead(x->source->ctx, set->refs + pos, set->count - pos);
+        x->source->ops->read_ahead(x->source->ctx, set->refs + pos, set->count - pos,
+                                   by == select_newest);
     }
 }
 

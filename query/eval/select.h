@@ -32,8 +32,6 @@ enum tsdb_status exec_time_range(struct exec *x, const struct query_expr *e, int
 /* The series of vector selector v, with their labels; the arrays run in parallel. */
 enum tsdb_status select_series(struct exec *x, const struct query_expr *v,
                                struct query_series_set *set, struct op_series **out) TSDB_WUR;
-/* Series `pos` of a set is read next, and most likely those behind it. */
-void select_ahead(const struct exec *x, const struct query_series_set *set, uint32_t pos);
 /* From when to when, and what of it is looked at, if not all (borrowed). */
 struct select_span {
     int64_t min_ms, max_ms;
@@ -55,6 +53,10 @@ select_read_fn select_newest;
  * do not elsewhere: there every histogram that does not know is told whether it is a reset after
  * the one before it. */
 select_read_fn *select_reader(const struct exec *x);
+
+/* Series `pos` of a set is read next in that way, and most likely those behind it. */
+void select_ahead(const struct exec *x, const struct query_series_set *set, uint32_t pos,
+                  select_read_fn *by);
 
 static inline bool sample_is_float(const struct tsdb_columns *c, uint32_t i)
 {

@@ -38,8 +38,9 @@ struct query_source_ops {
     /* The same of the newest sample alone, or all of the range: whatever is cheaper. NULL: read. */
     enum tsdb_status (*newest)(void *ctx, const struct query_read *r, struct tsdb_arena *arena,
                                struct tsdb_columns *out, struct tsdb_error *err);
-    /* refs[0] is read next, the others follow. NULL: nothing is gained by knowing. */
-    void (*read_ahead)(void *ctx, const uint32_t *refs, uint32_t count);
+    /* refs[0] is read next, or its newest sample, the others follow. NULL: nothing is gained by
+     * knowing. */
+    void (*read_ahead)(void *ctx, const uint32_t *refs, uint32_t count, bool newest);
     void (*close)(void *ctx); /* also without open */
     bool concurrent;          /* several threads may read at once */
 };

@@ -44,10 +44,14 @@ static enum tsdb_status source_newest(void *ctx, const struct query_read *r,
     return tsdb_series_newest(s->querier, r->ref, r->range, arena, out, r->counts, err);
 }
 
-static void source_read_ahead(void *ctx, const uint32_t *refs, uint32_t count)
+static void source_read_ahead(void *ctx, const uint32_t *refs, uint32_t count, bool newest)
 {
     const struct query_source_tsdb *s = ctx;
-    tsdb_series_read_ahead(s->querier, refs, count);
+    if (newest) {
+        tsdb_series_newest_ahead(s->querier, refs, count);
+    } else {
+        tsdb_series_read_ahead(s->querier, refs, count);
+    }
 }
 
 static void source_close(void *ctx)

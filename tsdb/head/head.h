@@ -103,6 +103,8 @@ void head_prefetch(const struct head_partition *p, uint32_t local);
 void head_read_ahead_hot(const struct head_partition *p, uint32_t local);
 void head_read_ahead_pieces(const struct head_partition *p, uint32_t local);
 void head_read_ahead_chunks(const struct head_partition *p, uint32_t local);
+/* After the first stage: what head_newest_float will touch. */
+void head_read_ahead_newest(const struct head_partition *p, uint32_t local);
 /* Time of the newest sample; false without one. */
 bool head_last_time(const struct head_partition *p, uint32_t local, int64_t *out_ms);
 

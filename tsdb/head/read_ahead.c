@@ -36,3 +36,14 @@ void head_read_ahead_chunks(const struct head_partition *p, uint32_t local)
         __builtin_prefetch(head_list_at(list, i));
     }
 }
+
+void head_read_ahead_newest(const struct head_partition *p, uint32_t local)
+{
+    const struct head_series *s = head_hot(p, local);
+    /* Relaxed: an address to fetch, which a prefetch may not even find; of a series without samples near 0. */
+    uint64_t word = atomic_load_explicit(&s->tail, memory_order_relaxed);
+    uintptr_t tail = (uintptr_t)head_word_tail(word);
+    __builtin_prefetch((const void *)tail);
+    __builtin_prefetch(
+        (const void *)(tail + offsetof(struct head_tail, data[HEAD_STREAM_LAST_VALUE])));
+}
