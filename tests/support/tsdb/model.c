@@ -272,11 +272,17 @@ static void mx_doubts_ask(struct mx *m)
     }
     for (uint32_t i = 0; i < MX_CELLS && m->doubts > 0; i++) {
         struct mx_cell *c = &m->cells[i];
-        if (c->doubt && !mx_under_way(m, i)) {
-            c->sent = false;
-            c->rival_count = 0;
-            mx_doubt_settle(m, c);
+        if (!c->doubt || mx_under_way(m, i)) {
+            continue;
         }
+        if (mx_optional(m, c)) { /* or retention took it, and a replay may bring it back */
+            c->doubt = c->rival_count > 0;
+            m->doubts -= !c->doubt;
+            continue;
+        }
+        c->sent = false;
+        c->rival_count = 0;
+        mx_doubt_settle(m, c);
     }
 }
 
