@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #define NS_PER_S          1000000000ll
@@ -268,4 +269,12 @@ enum tsdb_status tsdb_thread_start_with(pthread_t *out_thread, const char *name,
     (void)pthread_setname_np(thread, name);
     *out_thread = thread;
     return TSDB_OK;
+}
+
+#define GIVE_WAY_NICE 5
+
+void tsdb_thread_give_way(void)
+{
+    /* Of Linux: 0 is the calling thread, not its process. */
+    (void)setpriority(PRIO_PROCESS, 0, GIVE_WAY_NICE);
 }

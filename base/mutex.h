@@ -68,4 +68,8 @@ enum tsdb_status tsdb_thread_start(pthread_t *out_thread, const char *name, void
 enum tsdb_status tsdb_thread_start_with(pthread_t *out_thread, const char *name, size_t stack_bytes,
                                         void *(*fn)(void *), void *arg, struct tsdb_error *err);
 
+/* The calling thread gives way: of a core that it shares with one that does not, it has a quarter. For good: a process
+ * may not raise what it has lowered. */
+void tsdb_thread_give_way(void);
+
 #endif

@@ -5,7 +5,7 @@ Each server is pinned to one core, whoever loads or asks it to another.  What is
 storage.py and queries.py.
 
     bench.py                          all parts, about ten minutes
-    bench.py --parts ingest,memory    some of: ingest, ways, memory, disk (which includes the queries), real, skew, backfill, churn, exchange, fair, speed, dashboard, layers, restart
+    bench.py --parts ingest,memory    some of: ingest, ways, memory, disk (which includes the queries), real, skew, backfill, churn, exchange, fair, crowd, speed, dashboard, layers, restart
     bench.py --quick                  a smoke run of seconds, as `make test` does it
 """
 import argparse
@@ -16,6 +16,7 @@ import sys
 import backfill
 import churn
 import common
+import crowd
 import dashboard
 import exchange
 import fair
@@ -30,7 +31,7 @@ import speed
 import storage
 import ways
 
-PARTS = ("ingest", "ways", "memory", "disk", "real", "skew", "backfill", "churn", "exchange", "fair", "speed", "dashboard", "layers", "restart")
+PARTS = ("ingest", "ways", "memory", "disk", "real", "skew", "backfill", "churn", "exchange", "fair", "crowd", "speed", "dashboard", "layers", "restart")
 
 
 def parse_args():
@@ -63,6 +64,10 @@ def parse_args():
     p.add_argument("--fair-scrapes", type=int, default=150, help="fair; a query covers the last half hour")
     p.add_argument("--fair-clients", default="0,16,24,40", help="how many ask heavy queries, one table row each, fair")
     p.add_argument("--fair-seconds", type=float, default=6.0, help="how long the light query is repeated, fair")
+    p.add_argument("--crowd-targets", type=int, default=100, help="of 100 series each (100), crowd")
+    p.add_argument("--crowd-scrapes", type=int, default=240, help="before the writers begin, crowd")
+    p.add_argument("--crowd-stretch", type=int, default=60, help="scrapes of the writers, alone and beside, crowd")
+    p.add_argument("--crowd-minutes", type=int, default=30, help="that a heavy query covers, crowd")
     p.add_argument("--fair-warm", type=float, default=2.0, help="seconds of heavy queries before, fair")
     p.add_argument("--speed-targets", type=int, default=1000, help="of 100 series each (1000), speed")
     p.add_argument("--speed-scrapes", type=int, default=300, help="speed")
@@ -91,6 +96,7 @@ def parse_args():
         args.layers_appends = 1000
         args.restart_series, args.restart_scrapes = 2000, 3
         args.fair_targets, args.fair_scrapes, args.fair_clients, args.fair_seconds, args.fair_warm = 2, 130, "0,3", 0.1, 0.1
+        args.crowd_targets, args.crowd_scrapes, args.crowd_stretch = 20, 130, 5
         args.speed_targets, args.speed_scrapes, args.speed_only = 2, 260, "120 of"
         args.dashboard_targets = 2
         args.servers = args.servers or "tidalite,tidalite-strict"
@@ -146,6 +152,9 @@ def measure(args, work, result):
     if "fair" in args.parts:
         result["fair"] = fair.run(args, work)
         tables.append(fair.table(result["fair"]))
+    if "crowd" in args.parts:
+        result["crowd"] = crowd.run(args, work)
+        tables.append(crowd.table(result["crowd"]))
     if "speed" in args.parts:
         result["speed"] = speed.run(args, work)
         tables.append(speed.table(result["speed"]))

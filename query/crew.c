@@ -73,6 +73,7 @@ static struct group *group_to_join(const struct query_crew *c) TSDB_REQUIRES(c->
 static void *helper_main(void *arg)
 {
     struct query_crew *c = arg;
+    tsdb_thread_give_way(); /* as the query's own thread does */
     tsdb_mutex_lock(&c->lock);
     while (!c->stop) {
         struct group *g = group_to_join(c);

@@ -218,9 +218,12 @@ static enum tsdb_status start_workers(struct server *s, uint32_t decoders, struc
     const struct workers_options queries = {.name = "query-worker",
                                             .threads = o->query_concurrency_max,
                                             .kept = cheap_slots(o),
-                                            .queue_max = o->query_queue_max};
-    const struct workers_options reads = {
-        .name = "remote-read", .threads = o->read_concurrency_max, .queue_max = o->query_queue_max};
+                                            .queue_max = o->query_queue_max,
+                                            .gives_way = true};
+    const struct workers_options reads = {.name = "remote-read",
+                                          .threads = o->read_concurrency_max,
+                                          .queue_max = o->query_queue_max,
+                                          .gives_way = true};
     /* as many as would decode otherwise; every connection may wait */
     const struct workers_options writes = {
         .name = "decoder", .threads = decoders, .queue_max = o->connections_max};
@@ -228,8 +231,10 @@ static enum tsdb_status start_workers(struct server *s, uint32_t decoders, struc
     if (status == TSDB_OK && reads.threads > 0) {
         status = workers_create(&reads, &s->readers, err);
     }
-    const struct workers_options answers = {
-        .name = "sender", .threads = decoders, .queue_max = o->connections_max + 64};
+    const struct workers_options answers = {.name = "sender",
+                                            .threads = decoders,
+                                            .queue_max = o->connections_max + 64,
+                                            .gives_way = true};
     if (status == TSDB_OK) {
         status = workers_create(&answers, &s->senders, err);
     }

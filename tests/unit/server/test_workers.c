@@ -35,8 +35,8 @@ static void run_item(struct work *w)
 static enum tsdb_status create(uint32_t threads, uint32_t kept, uint32_t queue_max,
                                struct workers **out)
 {
-    return workers_create(&(struct workers_options){"test-worker", threads, kept, queue_max}, out,
-                          NULL);
+    return workers_create(&(struct workers_options){"test-worker", threads, kept, queue_max, false},
+                          out, NULL);
 }
 
 static void item_init(struct item *it, _Atomic(uint32_t) *gate, _Atomic(uint32_t) *started)
