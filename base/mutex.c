@@ -271,10 +271,9 @@ enum tsdb_status tsdb_thread_start_with(pthread_t *out_thread, const char *name,
     return TSDB_OK;
 }
 
-#define GIVE_WAY_NICE 5
-
-void tsdb_thread_give_way(void)
+void tsdb_thread_give_way(unsigned nice)
 {
-    /* Of Linux: 0 is the calling thread, not its process. */
-    (void)setpriority(PRIO_PROCESS, 0, GIVE_WAY_NICE);
+    if (nice > 0) { /* of Linux: 0 is the calling thread, not its process */
+        (void)setpriority(PRIO_PROCESS, 0, (int)nice);
+    }
 }

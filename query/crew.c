@@ -24,6 +24,7 @@ struct query_crew {
     struct tsdb_cond work;
     struct group *first TSDB_GUARDED;
     bool stop TSDB_GUARDED;
+    unsigned nice TSDB_GUARDED;
     uint32_t threads; /* immutable */
     uint32_t started;
     pthread_t helpers[];
@@ -73,9 +74,13 @@ static struct group *group_to_join(const struct query_crew *c) TSDB_REQUIRES(c->
 static void *helper_main(void *arg)
 {
     struct query_crew *c = arg;
-    tsdb_thread_give_way(); /* as the query's own thread does */
+    unsigned nice = 0;
     tsdb_mutex_lock(&c->lock);
     while (!c->stop) {
+        if (nice != c->nice) {
+            nice = c->nice;
+            tsdb_thread_give_way(nice);
+        }
         struct group *g = group_to_join(c);
         if (!g) {
             tsdb_cond_wait(&c->work, &c->lock, -1);
@@ -115,6 +120,13 @@ enum tsdb_status query_crew_create(uint32_t threads, struct query_crew **out,
     }
     *out = c;
     return TSDB_OK;
+}
+
+void query_crew_nice(struct query_crew *c, unsigned nice)
+{
+    tsdb_mutex_lock(&c->lock);
+    c->nice = nice;
+    tsdb_mutex_unlock(&c->lock);
 }
 
 void query_crew_destroy(struct query_crew *c)

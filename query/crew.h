@@ -18,6 +18,8 @@ struct query_crew;
 /* `threads` for one query at most, its own included: one less are started. 1: none. NOMEM, IO. */
 enum tsdb_status query_crew_create(uint32_t threads, struct query_crew **out,
                                    struct tsdb_error *err) TSDB_WUR;
+/* How far helpers give way (tsdb_thread_give_way), from their next job on: as far as the threads that they help. */
+void query_crew_nice(struct query_crew *c, unsigned nice);
 /* Nobody may run anything any more. NULL is fine. */
 void query_crew_destroy(struct query_crew *c);
 /* As given to create; of NULL 1. */

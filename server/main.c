@@ -219,11 +219,11 @@ static enum tsdb_status start_workers(struct server *s, uint32_t decoders, struc
                                             .threads = o->query_concurrency_max,
                                             .kept = cheap_slots(o),
                                             .queue_max = o->query_queue_max,
-                                            .gives_way = true};
+                                            .nice = o->query_nice};
     const struct workers_options reads = {.name = "remote-read",
                                           .threads = o->read_concurrency_max,
                                           .queue_max = o->query_queue_max,
-                                          .gives_way = true};
+                                          .nice = o->query_nice};
     /* as many as would decode otherwise; every connection may wait */
     const struct workers_options writes = {
         .name = "decoder", .threads = decoders, .queue_max = o->connections_max};
@@ -234,7 +234,7 @@ static enum tsdb_status start_workers(struct server *s, uint32_t decoders, struc
     const struct workers_options answers = {.name = "sender",
                                             .threads = decoders,
                                             .queue_max = o->connections_max + 64,
-                                            .gives_way = true};
+                                            .nice = o->query_nice};
     if (status == TSDB_OK) {
         status = workers_create(&answers, &s->senders, err);
     }
@@ -254,6 +254,7 @@ static enum tsdb_status open_http(struct server *s, struct tsdb_error *err)
     if (status != TSDB_OK) {
         return status;
     }
+    query_crew_nice(s->query_options.crew, s->options.query_nice);
     status = start_workers(s, threads, err);
     if (status != TSDB_OK) {
         return status;

@@ -19,7 +19,7 @@ struct workers {
     uint32_t wait_max[WORK_KINDS]; /* likewise */
     pthread_t *threads;
     uint32_t thread_cap;
-    bool gives_way;
+    unsigned nice;
     /* guarded by lock */
     struct tsdb_mutex lock; /* rank SERVER_QUEUE */
     struct tsdb_cond ready;
@@ -113,9 +113,7 @@ static void *worker_main(void *arg)
 {
     struct workers *w = arg;
     uint32_t kind = WORK_KINDS;
-    if (w->gives_way) {
-        tsdb_thread_give_way();
-    }
+    tsdb_thread_give_way(w->nice);
     for (struct work *item = take(w, kind); item; item = take(w, kind)) {
         kind = item->kind; /* the item is gone when it has run */
         item->run(item);
@@ -143,7 +141,7 @@ enum tsdb_status workers_create(const struct workers_options *o, struct workers 
     }
     set_bounds(w, o);
     w->thread_cap = o->threads;
-    w->gives_way = o->gives_way;
+    w->nice = o->nice;
     tsdb_mutex_init(&w->lock, TSDB_RANK_SERVER_QUEUE, "workers");
     tsdb_cond_init(&w->ready);
     w->threads = tsdb_mem_alloc_zero(TSDB_MEM_SERVER, sizeof *w->threads * o->threads);

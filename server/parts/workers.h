@@ -42,7 +42,7 @@ struct workers_options {
     uint32_t threads;   /* run at once; >= 1 */
     uint32_t kept;      /* of them, for what is cheap; at least one is left for the others */
     uint32_t queue_max; /* more that wait */
-    bool gives_way;     /* the threads, to those that take writes: tsdb_thread_give_way */
+    unsigned nice;      /* how much the threads give way: tsdb_thread_give_way */
 };
 /* NOMEM, IO (thread could not start). */
 enum tsdb_status workers_create(const struct workers_options *options, struct workers **out,

@@ -35,7 +35,7 @@ static void run_item(struct work *w)
 static enum tsdb_status create(uint32_t threads, uint32_t kept, uint32_t queue_max,
                                struct workers **out)
 {
-    return workers_create(&(struct workers_options){"test-worker", threads, kept, queue_max, false},
+    return workers_create(&(struct workers_options){"test-worker", threads, kept, queue_max, 0},
                           out, NULL);
 }
 
