@@ -90,7 +90,8 @@ static const struct row {
      "`tombstones`; nothing, where the file is gone or an older one"},
     {"blocks/", "", IN_BLOCK | DELETED, false, "`blocks/*/meta.json`, `index`, `chunks`", "goes on",
      "samples of the block; of a damaged page of `chunks` those in it",
-     "`blocks`; queries of a damaged page fail and name block and page"},
+     "`blocks`, and `lostBlocks`: series, samples, times; queries of a damaged page fail and name "
+     "block and page"},
 };
 
 static const struct row *row_of(const char *path)

@@ -170,6 +170,15 @@ static struct head_file *file_of(struct replay_partition *p, const struct checkp
     return file;
 }
 
+/* Samples of a series whose labels are lost lie in the file: it is moved to quarantine when nothing else
+ * refers to it any more, not deleted. */
+static void keep_file(struct replay_partition *p, struct head_file *file)
+{
+    struct tsdb_error why = {0};
+    tsdb_error_set(&why, TSDB_CORRUPT, "partition %u: series whose labels are lost", p->id);
+    head_file_give_up(file, &why);
+}
+
 /* A bundle stays one for those of its series that have the ids they had, if its window still holds it; the
  * samples of the others are cut anew. */
 static enum tsdb_status sink_bundle(struct replay_partition *p, const struct checkpoint_chunk *c,
@@ -191,6 +200,8 @@ static enum tsdb_status sink_bundle(struct replay_partition *p, const struct che
             s.mask |= bit;
         } else if (local != UINT32_MAX) {
             status = split_chunk(p, local, stored, c, file, err);
+        } else {
+            keep_file(p, file);
         }
     }
     if (status == TSDB_OK && s.mask != 0 &&
