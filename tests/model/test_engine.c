@@ -235,8 +235,16 @@ static void step_background(struct engine *e)
 static void reopen(struct engine *e)
 {
     struct tsdb_error err = {0};
+    struct tsdb_stats st;
     if (hx_open(&e->h, &err) != TSDB_OK) {
         engine_fail(e, "it does not open: %.300s", err.msg);
+        return;
+    }
+    tsdb_stats_read(e->h.db, &st);
+    if (st.blocks_quarantined + st.tombstones_damaged + st.head_files_damaged +
+            st.replay_lost_chunks >
+        0) {
+        engine_fail(e, "something counts as damaged");
     }
 }
 

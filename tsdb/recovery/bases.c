@@ -229,7 +229,11 @@ static enum tsdb_status sink_chunk(void *arg, const struct checkpoint_chunk *c,
     struct replay_partition *p = arg;
     uint32_t local = replay_local(p, c->local);
     if (local == UINT32_MAX && c->mask == 0) {
+        struct head_file *holder = p->head_files ? head_files_find(p->head_files, c->file) : NULL;
         p->lost_series_samples += c->count;
+        if (holder) {
+            keep_file(p, holder);
+        }
         return TSDB_OK;
     }
     struct head_file *file = file_of(p, c);
