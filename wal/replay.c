@@ -33,6 +33,7 @@ struct wal_replay {
     uint64_t expected; /* number of the next segment, 0: any */
     uint8_t *data;
     size_t data_cap;
+    size_t passed; /* of data: not needed any more */
     struct wal_frame *frames;
     uint32_t frame_count, frame_cap;
     struct wal_damage *damage;
@@ -469,6 +470,7 @@ enum tsdb_status wal_replay_segment(struct wal_replay *r, struct wal_segment_vie
     if (status == TSDB_OK) {
         r->expected = s->segment + 1;
         r->frame_count = 0;
+        r->passed = 0;
         atomic_store_explicit(&r->current, s->segment,
                               memory_order_relaxed); /* a number to look at, orders nothing */
         status = data_read(r, s->segment, &size, err);
@@ -482,6 +484,16 @@ enum tsdb_status wal_replay_segment(struct wal_replay *r, struct wal_segment_vie
     r->next++;
     *out = (struct wal_segment_view){s->segment, r->frames, r->frame_count};
     return TSDB_OK;
+}
+
+void wal_replay_passed(struct wal_replay *r, const struct wal_frame *frame)
+{
+    size_t before = (size_t)(frame->payload - r->data);
+    TSDB_ASSERT(frame->payload >= r->data && before <= r->data_cap);
+    if (before > r->passed) {
+        tsdb_mem_pages_release(r->data + r->passed, before - r->passed);
+        r->passed = before;
+    }
 }
 
 uint32_t wal_replay_damage(const struct wal_replay *r, const struct wal_damage **out)

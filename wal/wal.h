@@ -191,6 +191,9 @@ enum tsdb_status wal_replay_open(const struct wal_replay_options *options, struc
  * noted and skipped. */
 enum tsdb_status wal_replay_segment(struct wal_replay *r, struct wal_segment_view *out,
                                     struct tsdb_error *err) TSDB_WUR;
+/* What stands in front of this one of the last view's frames is not needed any more: its memory goes back to the
+ * system. */
+void wal_replay_passed(struct wal_replay *r, const struct wal_frame *frame);
 uint32_t wal_replay_damage(const struct wal_replay *r, const struct wal_damage **out);
 /* After the last segment: is anything lost that had been synced? */
 bool wal_replay_lost(const struct wal_replay *r, struct wal_lost *out);

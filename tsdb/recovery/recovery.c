@@ -248,8 +248,8 @@ static void log_step_show(struct recovery_run *run)
 }
 
 /* Stretch by stretch. */
-static enum tsdb_status apply_segment(struct recovery_run *run, const struct wal_segment_view *view,
-                                      struct tsdb_error *err)
+static enum tsdb_status apply_segment(struct recovery_run *run, struct wal_replay *replay,
+                                      const struct wal_segment_view *view, struct tsdb_error *err)
 {
     enum tsdb_status status = TSDB_OK;
     run->view = view;
@@ -262,6 +262,7 @@ static enum tsdb_status apply_segment(struct recovery_run *run, const struct wal
         }
         status = run_all(run, apply_frames, err);
         log_step_show(run);
+        wal_replay_passed(replay, &view->frames[run->frame_to - 1]);
         relieve(run);
     }
     run->view = NULL;
@@ -337,7 +338,7 @@ static enum tsdb_status replay_segments(struct recovery_run *run, struct wal_rep
         show_progress(progress, replay);
         tsdb_log(TSDB_LOG_INFO, "recovery", "log segment", TSDB_U("segment", view.segment),
                  TSDB_U("to", max), TSDB_U("groups", view.frame_count));
-        status = apply_segment(run, &view, err);
+        status = apply_segment(run, replay, &view, err);
         if (status != TSDB_OK) {
             return status;
         }
