@@ -116,7 +116,7 @@ static bool chunks_take(struct run *r, const struct flush_entry *e)
         return false;
     }
     head_sealed_visit_back(r->s->heads[tsdb_series_partition(e->ref)], r->s->epoch,
-                           tsdb_series_local(e->ref), e->last, take_chunk, r);
+                           tsdb_series_local(e->ref), e->upto, take_chunk, r);
     memmove(r->chunks, r->chunks + (e->chunks - r->chunk_count),
             r->chunk_count * sizeof r->chunks[0]);
     return true;
@@ -309,7 +309,7 @@ static void mark_all(void *arg, uint64_t view_number)
         r->mark_count = r->mark_left = r->taken[i];
         if (r->mark_left > 0) {
             head_sealed_visit_back(r->mark_partition, r->s->epoch, tsdb_series_local(e->ref),
-                                   e->last, mark_chunk, r);
+                                   e->upto, mark_chunk, r);
         }
         keys += r->taken[i];
     }

@@ -9,8 +9,8 @@
 /* The chunks of one series in one window. */
 struct flush_entry {
     tsdb_series_ref ref;
-    uint32_t window; /* index */
-    uint32_t last;   /* place of the newest of them in the series' list, when it was found */
+    uint32_t window;       /* index */
+    struct head_upto upto; /* the lists up to the newest of them, when it was found */
     uint32_t chunks;
 };
 struct flush_round {

@@ -189,6 +189,12 @@ struct gather {
     uint64_t looked_at;
 };
 
+static void entry_add(struct flush_entry *e, uint32_t at, const struct head_sealed *s)
+{
+    *(s->mask != 0 ? &e->upto.bundles : &e->upto.own) = at + 1;
+    e->chunks++;
+}
+
 static void note_chunk(void *arg, tsdb_series_ref ref, uint32_t at, struct head_sealed *s)
 {
     struct gather *g = arg;
@@ -200,11 +206,11 @@ static void note_chunk(void *arg, tsdb_series_ref ref, uint32_t at, struct head_
     }
     uint32_t slot = g->slots[window];
     if (slot < r->entry_count && r->entries[slot].ref == ref && r->entries[slot].window == window) {
-        r->entries[slot].last = at;
-        r->entries[slot].chunks++;
+        entry_add(&r->entries[slot], at, s);
     } else if (r->entry_count < r->entry_cap) {
         g->slots[window] = r->entry_count;
-        r->entries[r->entry_count++] = (struct flush_entry){ref, window, at, 1};
+        r->entries[r->entry_count] = (struct flush_entry){.ref = ref, .window = window};
+        entry_add(&r->entries[r->entry_count++], at, s);
     } else {
         g->missed++;
     }

@@ -57,6 +57,13 @@ enum tsdb_status head_sealed_load(struct head_partition *p, uint32_t local,
     return TSDB_OK;
 }
 
+bool head_series_has_own(const struct head_partition *p, uint32_t local)
+{
+    const struct head_series *s = head_hot(p, local);
+    return atomic_load_explicit(&s->tail, memory_order_relaxed) != 0 || head_own_late(s) ||
+           head_list_count(head_own_list(s)) > 0;
+}
+
 enum tsdb_status head_series_reached(struct head_partition *p, uint32_t local, int64_t last_ms)
 {
     TSDB_ASSERT(local < p->front.series_count);

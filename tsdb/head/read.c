@@ -49,7 +49,11 @@ static struct head_list *list_take(_Atomic(struct head_list *) *slot, uint32_t *
     return l;
 }
 
-void head_snapshot_take(const struct head_partition *p, uint32_t local, struct head_snapshot *sn)
+#define SNAPSHOT_TRIES 1000u
+
+/* Returns the word of the open tail, as it was first. */
+static uint64_t snapshot_try(const struct head_partition *p, uint32_t local,
+                             struct head_snapshot *sn)
 {
     const struct head_series *s = head_hot(p, local);
     memset(sn, 0, sizeof *sn);
@@ -77,6 +81,22 @@ void head_snapshot_take(const struct head_partition *p, uint32_t local, struct h
     TSDB_ASSERT(!sn->ooo || sn->ooo_count > 0);
     if (sn->ooo && is_sealed(sn, sn->ooo, sn->ooo_count)) {
         sn->ooo = NULL;
+    }
+    return word;
+}
+
+/* While the tail is the same block, nothing of the series was sealed: what the two lists have fits together. A
+ * tail that was sealed and followed by another one may be in the list that was loaded later, and what came
+ * before it not in the one before. Who seals with every sample is outrun after a few times. */
+void head_snapshot_take(const struct head_partition *p, uint32_t local, struct head_snapshot *sn)
+{
+    const struct head_series *s = head_hot(p, local);
+    for (uint32_t i = 0; i < SNAPSHOT_TRIES; i++) {
+        uint64_t word = snapshot_try(p, local, sn);
+        uint64_t now = atomic_load_explicit(&s->tail, memory_order_acquire);
+        if (!sn->bundles || head_word_tail(word) == head_word_tail(now)) {
+            return;
+        }
     }
 }
 

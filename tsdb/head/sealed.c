@@ -531,7 +531,7 @@ static void series_visit(struct head_partition *p, uint32_t local, sealed_fn fn,
     for (uint32_t i = 0; i < n; i++) {
         struct head_sealed *s = head_list_at(l, i);
         if (to_flush(s, local)) {
-            fn(arg, ref, 0, s);
+            fn(arg, ref, i, s);
         }
     }
     l = own_list_seen(p, local, &n);
@@ -555,12 +555,12 @@ void head_sealed_visit(struct head_partition *p, struct tsdb_epoch *epoch, uint3
     tsdb_epoch_exit(epoch, &guard);
 }
 
-/* From the place `at` back, or all. False: fn said so. */
-static bool list_visit_back(struct head_list *l, uint32_t n, uint32_t at, uint32_t local,
-                            sealed_back_fn fn, void *arg)
+/* False: fn said so. */
+static bool list_visit_back(struct head_list *l, uint32_t n, uint32_t local, sealed_back_fn fn,
+                            void *arg)
 {
     bool on = true;
-    for (uint32_t i = at < n ? at + 1 : n; on && i-- > 0;) {
+    for (uint32_t i = n; on && i-- > 0;) {
         struct head_sealed *s = head_list_at(l, i);
         on = !to_flush(s, local) || fn(arg, s);
     }
@@ -568,15 +568,15 @@ static bool list_visit_back(struct head_list *l, uint32_t n, uint32_t at, uint32
 }
 
 void head_sealed_visit_back(struct head_partition *p, struct tsdb_epoch *epoch, uint32_t local,
-                            uint32_t at, sealed_back_fn fn, void *arg)
+                            struct head_upto upto, sealed_back_fn fn, void *arg)
 {
     struct tsdb_epoch_guard guard;
     tsdb_epoch_enter(epoch, &guard);
     uint32_t n = 0;
     struct head_list *l = own_list_seen(p, local, &n);
-    if (list_visit_back(l, n, at, local, fn, arg)) {
+    if (list_visit_back(l, TSDB_MIN(n, upto.own), local, fn, arg)) {
         l = list_seen(&head_bundle(p, local)->chunks, &n);
-        list_visit_back(l, n, UINT32_MAX, local, fn, arg);
+        list_visit_back(l, TSDB_MIN(n, upto.bundles), local, fn, arg);
     }
     tsdb_epoch_exit(epoch, &guard);
 }

@@ -238,6 +238,8 @@ enum tsdb_status head_sealed_load(struct head_partition *p, uint32_t local,
  * ends recovery. */
 enum tsdb_status head_bundle_load(struct head_partition *p, uint32_t local,
                                   const struct head_sealed *chunk) TSDB_WUR;
+/* Does it have samples that are in no bundle? */
+bool head_series_has_own(const struct head_partition *p, uint32_t local);
 /* The newest sample of the series that was sealed is of last_ms. NOMEM. */
 enum tsdb_status head_series_reached(struct head_partition *p, uint32_t local,
                                      int64_t last_ms) TSDB_WUR;
@@ -259,16 +261,19 @@ enum tsdb_status head_sealed_load_split(struct head_partition *p, uint32_t local
 /* ---- the flusher: any thread; takes guards of its own, short ones ---- */
 
 /* Visit every sealed chunk that is in a file and not flushed, of the series [from, to), series by series,
- * their bundles first, in the order of the lists. at: its place in the list of the series, which only
- * falls as chunks before it leave; 0 for a bundle. fn runs under the guard and must not block. */
+ * their bundles first, in the order of the lists. at: its place in the list (of the series, or of bundles),
+ * which only falls as chunks before it leave. fn runs under the guard and must not block. */
 typedef void (*sealed_fn)(void *arg, tsdb_series_ref series, uint32_t at, struct head_sealed *s);
 void head_sealed_visit(struct head_partition *p, struct tsdb_epoch *epoch, uint32_t from,
                        uint32_t to, sealed_fn fn, void *arg);
-/* The same of one series, from the place `at` (or the end) back to the first, then its bundles from the
- * newest on, until fn says false. */
+/* The same of one series, from the newest of the first `upto` places of its lists back, its own list before
+ * that of bundles, until fn says false. */
+struct head_upto {
+    uint32_t own, bundles;
+};
 typedef bool (*sealed_back_fn)(void *arg, struct head_sealed *s);
 void head_sealed_visit_back(struct head_partition *p, struct tsdb_epoch *epoch, uint32_t local,
-                            uint32_t at, sealed_back_fn fn, void *arg);
+                            struct head_upto upto, sealed_back_fn fn, void *arg);
 /* A chunk of the file is given up: it could not be read again and again, or does not verify. The file
  * will go to quarantine instead of being deleted; why is logged once a file. */
 void head_file_give_up(struct head_file *f, const struct tsdb_error *why);

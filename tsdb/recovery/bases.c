@@ -180,7 +180,8 @@ static void keep_file(struct replay_partition *p, struct head_file *file)
 }
 
 /* A bundle stays one for those of its series that have the ids they had, if its window still holds it; the
- * samples of the others are cut anew. */
+ * samples of the others are cut anew, and so are those of a series of which some were, so that they stay
+ * in the order in which they came. */
 static enum tsdb_status sink_bundle(struct replay_partition *p, const struct checkpoint_chunk *c,
                                     struct head_file *file, struct tsdb_error *err)
 {
@@ -196,7 +197,7 @@ static enum tsdb_status sink_bundle(struct replay_partition *p, const struct che
         uint64_t bit = left & -left;
         uint32_t stored = c->local + (uint32_t)__builtin_ctzll(left);
         uint32_t local = replay_local(p, stored);
-        if (local == stored && holds) {
+        if (local == stored && holds && !head_series_has_own(p->partition->head, local)) {
             s.mask |= bit;
         } else if (local != UINT32_MAX) {
             status = split_chunk(p, local, stored, c, file, err);
