@@ -202,6 +202,7 @@ static enum tsdb_status sink_bundle(struct replay_partition *p, const struct che
         } else if (local != UINT32_MAX) {
             status = split_chunk(p, local, stored, c, file, err);
         } else {
+            p->lost_series_samples += c->count; /* at most */
             keep_file(p, file);
         }
     }
