@@ -71,8 +71,8 @@ struct db_life {
     _Atomic(uint32_t) checkpoint_first;
     _Atomic(uint32_t) state_said; /* enum tsdb_state, of the last log line about it */
 
-    struct recovery_progress progress; /* atomics */
-    _Atomic(uint32_t) cancel;          /* recovery and checkpoints stop early */
+    struct recovery_progress progress;     /* atomics */
+    _Atomic(uint32_t) cancel;              /* recovery and checkpoints stop early */
     uint32_t alias_partition, alias_local; /* tsdb_alias_step: the next series to look at */
 
     /* threads; touched by whoever opens, recovers, closes: one after the other */
