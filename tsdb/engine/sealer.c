@@ -90,7 +90,8 @@ static uint32_t bundle_put(struct sealer *s, const struct head_raw_chunk *raw, u
 {
     struct bundle_stream streams[BUNDLE_SERIES];
     uint32_t n = head_raw_streams(raw, streams);
-    const struct bundle_place place = {s->current->mark, s->current->number, offset, raw->local, raw->partition};
+    const struct bundle_place place = {s->current->mark, s->current->number, offset, raw->local,
+                                       raw->partition};
     uint8_t *room = tsdb_buf_reserve(&s->buf, bundle_encoded_bytes(streams, n));
     *out_bytes = room ? bundle_encode(&place, raw->sealed.mask, streams, room) : 0;
     return (uint32_t)*out_bytes;

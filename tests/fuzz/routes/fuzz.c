@@ -183,7 +183,6 @@ bool workers_submit(struct workers *w, struct work *item)
     return true;
 }
 
-
 void workers_stats_read(struct workers *w, struct workers_stats *out)
 {
     (void)w;
