@@ -13,7 +13,7 @@
 #define TSDB_FORMAT_WAL          4 /* wal/ segments */
 #define TSDB_FORMAT_WAL_POSITION 1 /* wal/POSITION */
 #define TSDB_FORMAT_SERIES_LOG   3 /* series.log */
-#define TSDB_FORMAT_CHECKPOINT   4 /* checkpoint/ */
+#define TSDB_FORMAT_CHECKPOINT   5 /* checkpoint/ */
 #define TSDB_FORMAT_HEAD_CHUNKS  2 /* head/ */
 #define TSDB_FORMAT_METADATA     1 /* metadata */
 #define TSDB_FORMAT_HISTOGRAM    1 /* raw histograms */

@@ -140,6 +140,7 @@ static void salvage(const struct tsdb_fs *fs)
     struct checkpoint_sink sink = {.arg = &sum,
                                    .run = see_run,
                                    .chunk = see_chunk,
+                                   .last = see_last,
                                    .exemplar = see_exemplar,
                                    .name = see_name,
                                    .damage = see_damage};
