@@ -166,9 +166,10 @@ void http_connections_check(struct http_server *s)
                 (void)shutdown(c->fd, SHUT_RD); /* an edge; what was whole is still answered */
             }
         } else {
+            atomic_fetch_add_explicit(&s->connections_late, 1,
+                                      memory_order_relaxed); /* seen by who sees the end */
             (void)shutdown(c->fd, SHUT_RDWR);
             atomic_store_explicit(&c->deadline_ns, NO_DEADLINE, memory_order_relaxed);
-            atomic_fetch_add_explicit(&s->connections_late, 1, memory_order_relaxed);
         }
     }
     tsdb_mutex_unlock(&s->connections_lock);
