@@ -318,12 +318,15 @@ run-unit:
 # Schedules over all actors and faults from a random seed on, for so long; then kills under load. What fails names its seed.
 SECONDS ?= 600
 TORTURE := $(BUILD)/tests/fault/test_crash_all $(BUILD)/tests/fault/test_crash $(BUILD)/tests/fault/test_crash_blocks
+# The whole engine beside a map, and every file damaged in every way: a seed takes seconds.
+TORTURE_WHOLE := $(BUILD)/tests/model/test_engine $(BUILD)/tests/fault/test_damage_matrix
 torture: deps-check-test
-	@$(MAKE) $(BELOW) $(TORTURE) bin
+	@$(MAKE) $(BELOW) $(TORTURE) $(TORTURE_WHOLE) bin
 	@from=$$((RANDOM * 32768 + RANDOM)); first=$$from; end=$$(($$(date +%s) + $(SECONDS))); \
 	while [ $$(date +%s) -lt $$end ]; do \
 	  for t in $(TORTURE); do TSDB_SEED_FROM=$$from TSDB_SEEDS=100 $$t '*random_schedules*' > build/torture.log 2>&1 || { cat build/torture.log; exit 1; }; done; \
-	  from=$$((from + 100)); done; echo "torture: seeds $$first to $$((from - 1)) of $(words $(TORTURE)) tests"
+	  for t in $(TORTURE_WHOLE); do TSDB_SEED_FROM=$$from TSDB_SEEDS=10 $$t > build/torture.log 2>&1 || { cat build/torture.log; exit 1; }; done; \
+	  from=$$((from + 100)); done; echo "torture: seeds $$first to $$((from - 1)) of $(words $(TORTURE)) tests, and 10 of every 100 of $(words $(TORTURE_WHOLE)) that take longer"
 	@TIDALITE_BINARY=build/tidalite TIDALITE_KILLS=$${TIDALITE_KILLS:-200} python3 tests/e2e/test_torture.py
 
 SECONDS_EACH ?= 60
