@@ -418,7 +418,7 @@ enum tsdb_status tsdb_labels_decode(const uint8_t *src, size_t len, struct tsdb_
                               (unsigned)TSDB_LABELS_BYTES_MAX);
     }
     const uint8_t *p = src;
-    const uint8_t *end = src + len;
+    const uint8_t *end = len > 0 ? src + len : src; /* nothing may be NULL */
     uint32_t n = 0;
     while (p < end) {
         if (n == cap) {
