@@ -76,6 +76,8 @@ void api_write_headers(struct call *c);
 void api_write_body(struct call *c, const void *data, size_t len);
 void api_write_complete(struct call *c);
 void api_write_wake(struct call *c);
+/* The client has gone before it was answered; what it has stored counts as its own all the same. */
+void api_write_cut(struct call *c);
 /* otlp.c: what is different where ROUTE_OTLP is set. */
 /* False: refused, the text is what to say. */
 bool api_otlp_negotiate(struct call *c, const char **out_text);

@@ -612,7 +612,9 @@ static void on_end(void *arg, struct http_exchange *x)
     if (c->query_counted) {
         limits_query_end(door_limits(c->server->door), c->client);
     }
-    ingest_end(c->ingest);
+    if (c->ingest) {
+        api_write_cut(c);
+    }
     call_disarm(c);
     tsdb_mem_free(TSDB_MEM_SERVER, c, sizeof *c);
 }

@@ -77,19 +77,42 @@ static void log_refusal(struct call *c, const struct ingest_answer *a)
                  tsdb_reject_name(a->reason), a->rejected, a->text);
 }
 
+/* An import has stored something before it is refused or cut off. */
+static uint64_t stored_so_far(const struct call *c)
+{
+    uint64_t lines = 0;
+    uint64_t samples = 0;
+    if (c->ingest) {
+        ingest_import_so_far(c->ingest, &lines, &samples);
+    }
+    return samples;
+}
+
+static void charge(struct call *c, uint64_t written)
+{
+    struct limits *limits = door_limits(c->server->door);
+    if (c->ingest) {
+        limits_charge_series(
+            limits, c->client,
+            atomic_load_explicit(&ingest_context(c->ingest)->series_created, memory_order_relaxed));
+    }
+    limits_charge(limits, c->client, written);
+}
+
+void api_write_cut(struct call *c)
+{
+    charge(c, stored_so_far(c));
+    ingest_end(c->ingest);
+    c->ingest = NULL;
+}
+
 /* Every answer carries the three counts: senders of 2.0 take a 2xx without them for a failure. */
 static void reply(struct call *c, const struct ingest_answer *a)
 {
     if (api_write_status_of(a->status) / 100 == 4) {
         log_refusal(c, a);
     }
-    limits_charge(door_limits(c->server->door), c->client,
-                  (uint64_t)a->samples_written + a->histograms_written);
-    if (c->ingest) {
-        limits_charge_series(
-            door_limits(c->server->door), c->client,
-            atomic_load_explicit(&ingest_context(c->ingest)->series_created, memory_order_relaxed));
-    }
+    charge(c, (uint64_t)a->samples_written + a->histograms_written);
     if (c->route->flags & ROUTE_OTLP) {
         api_otlp_reply(c, a);
         return;
@@ -125,7 +148,7 @@ static void reply(struct call *c, const struct ingest_answer *a)
 
 static void refuse(struct call *c, enum tsdb_status status, const char *text)
 {
-    struct ingest_answer a = {.status = status};
+    struct ingest_answer a = {.status = status, .samples_written = (uint32_t)stored_so_far(c)};
     size_t len = TSDB_MIN(strlen(text), sizeof a.text - 1);
     memcpy(a.text, text, len);
     reply(c, &a);

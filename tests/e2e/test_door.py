@@ -219,6 +219,25 @@ def limits__new_series_of_one_client__refused_and_the_rest_is_stored():
 
 
 @suite.case
+def limits__an_import_that_is_cut_off__counts_for_what_it_stored():
+    with lib.Tidalite(None, "--web.client.max-new-series-per-hour=100", "--web.client.max-samples-per-second=100000").start() as server:
+        lines = "".join(f'm{{i="{i % 100}",pad="{"x" * 200}"}} 1 {lib.now_ms() - i}\n' for i in range(8000)).encode()
+        with socket.create_connection(("127.0.0.1", server.port)) as s:
+            s.sendall(b"POST /api/v1/import/prometheus HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n")
+            s.sendall(b"%x\r\n%s\r\n" % (len(lines), lines))
+            lib.wait_for("a stretch to be stored", lambda: b'"100"' in server.client.request("GET", "/api/v1/query?query=count(m)", None, {}).data)
+
+        def another():
+            body = lib.wire.body([lib.wire.Series(lib.wire.labels("n", i=str(time.monotonic())), [(lib.now_ms(), 1.0)])], 1)
+            return status(server, "POST", "/api/v1/write", {"Content-Encoding": "snappy"}, body)
+        got = []
+        while 400 not in got and len(got) < 20: # far from a hundred
+            time.sleep(0.1)
+            got.append(another())
+        lib.expect_equal(got[-1], 400, f"a new series after an import that was cut off: {got}")
+
+
+@suite.case
 def limits__bytes_in_chunks_without_a_length__count_too():
     with lib.Tidalite(None, "--web.client.max-bytes-per-second=10KiB").start() as server:
         got = server.client.request("POST", "/api/v1/import/prometheus", iter([b"a 1\n" * 10_000] * 2), {})
