@@ -5,7 +5,7 @@ Each server is pinned to one core, whoever loads or asks it to another.  What is
 storage.py and queries.py.
 
     bench.py                          all parts, about ten minutes
-    bench.py --parts ingest,memory    some of: ingest, ways, memory, disk (which includes the queries), real, skew, backfill, churn, exchange, fair, crowd, speed, dashboard, layers, restart
+    bench.py --parts ingest,memory    some of them, disk includes the queries; --help lists all
     bench.py --quick                  a smoke run of seconds, as `make test` does it
 """
 import argparse
@@ -64,11 +64,11 @@ def parse_args():
     p.add_argument("--fair-scrapes", type=int, default=150, help="fair; a query covers the last half hour")
     p.add_argument("--fair-clients", default="0,16,24,40", help="how many ask heavy queries, one table row each, fair")
     p.add_argument("--fair-seconds", type=float, default=6.0, help="how long the light query is repeated, fair")
+    p.add_argument("--fair-warm", type=float, default=2.0, help="seconds of heavy queries before, fair and crowd")
     p.add_argument("--crowd-targets", type=int, default=100, help="of 100 series each (100), crowd")
     p.add_argument("--crowd-scrapes", type=int, default=240, help="before the writers begin, crowd")
     p.add_argument("--crowd-stretch", type=int, default=60, help="scrapes of the writers, alone and beside, crowd")
     p.add_argument("--crowd-minutes", type=int, default=30, help="that a heavy query covers, crowd")
-    p.add_argument("--fair-warm", type=float, default=2.0, help="seconds of heavy queries before, fair")
     p.add_argument("--speed-targets", type=int, default=1000, help="of 100 series each (1000), speed")
     p.add_argument("--speed-scrapes", type=int, default=300, help="speed")
     p.add_argument("--speed-cores", type=int, default=2, choices=(1, 2), help="of the server, speed")
@@ -115,58 +115,55 @@ def parse_args():
     return args
 
 
+# Parts of one module each: (what runs it, what shows it).
+ALONE = {
+    "ways": (ways.run, ways.table),
+    "memory": (storage.memory, storage.memory_table),
+    "skew": (lambda args, _: skew.run(args), skew.table),
+    "backfill": (backfill.run, backfill.table),
+    "churn": (churn.run, churn.table),
+    "exchange": (exchange.run, exchange.table),
+    "fair": (fair.run, fair.table),
+    "crowd": (crowd.run, crowd.table),
+    "speed": (speed.run, speed.table),
+    "dashboard": (dashboard.run, dashboard.table),
+    "layers": (layers.run, layers.table),
+    "restart": (restart.run, restart.table),
+}
+
+
+def measure_ingest(args, work, result):
+    result["corpus"], result["runs"] = ingest.run(args, work)
+    result["summary"] = ingest.summarize(result["runs"], args.kinds)
+    return [ingest.table(result["summary"])]
+
+
+def measure_disk(args, work, result):
+    result["queries"], result["disk"] = queries.run(args, work)
+    return [storage.disk_table("generated data", result["disk"]), queries.table(result["queries"])]
+
+
+def measure_real(args, work, result):
+    result["disk_recorded"] = storage.disk_real(args, work)
+    if result["disk_recorded"]:
+        return [storage.disk_table("recorded node exporter data", result["disk_recorded"])]
+    print("recorded data: not beside the repository, left out")
+    return []
+
+
+TOGETHER = {"ingest": measure_ingest, "disk": measure_disk, "real": measure_real}
+
+
 def measure(args, work, result):
     """Run the parts; their tables."""
     tables = []
-    if "ingest" in args.parts:
-        result["corpus"], result["runs"] = ingest.run(args, work)
-        result["summary"] = ingest.summarize(result["runs"], args.kinds)
-        tables.append(ingest.table(result["summary"]))
-    if "ways" in args.parts:
-        result["ways"] = ways.run(args, work)
-        tables.append(ways.table(result["ways"]))
-    if "memory" in args.parts:
-        result["memory"] = storage.memory(args, work)
-        tables.append(storage.memory_table(result["memory"]))
-    if "disk" in args.parts:
-        result["queries"], result["disk"] = queries.run(args, work)
-        tables += [storage.disk_table("generated data", result["disk"]), queries.table(result["queries"])]
-    if "real" in args.parts:
-        result["disk_recorded"] = storage.disk_real(args, work)
-        if result["disk_recorded"]:
-            tables.append(storage.disk_table("recorded node exporter data", result["disk_recorded"]))
-        else:
-            print("recorded data: not beside the repository, left out")
-    if "skew" in args.parts:
-        result["skew"] = skew.run(args)
-        tables.append(skew.table(result["skew"]))
-    if "backfill" in args.parts:
-        result["backfill"] = backfill.run(args, work)
-        tables.append(backfill.table(result["backfill"]))
-    if "churn" in args.parts:
-        result["churn"] = churn.run(args, work)
-        tables.append(churn.table(result["churn"]))
-    if "exchange" in args.parts:
-        result["exchange"] = exchange.run(args, work)
-        tables.append(exchange.table(result["exchange"]))
-    if "fair" in args.parts:
-        result["fair"] = fair.run(args, work)
-        tables.append(fair.table(result["fair"]))
-    if "crowd" in args.parts:
-        result["crowd"] = crowd.run(args, work)
-        tables.append(crowd.table(result["crowd"]))
-    if "speed" in args.parts:
-        result["speed"] = speed.run(args, work)
-        tables.append(speed.table(result["speed"]))
-    if "dashboard" in args.parts:
-        result["dashboard"] = dashboard.run(args, work)
-        tables.append(dashboard.table(result["dashboard"]))
-    if "layers" in args.parts:
-        result["layers"] = layers.run(args)
-        tables.append(layers.table(result["layers"]))
-    if "restart" in args.parts:
-        result["restart"] = restart.run(args, work)
-        tables.append(restart.table(result["restart"]))
+    for part in (p for p in PARTS if p in args.parts):
+        if part in TOGETHER:
+            tables += TOGETHER[part](args, work, result)
+            continue
+        run, table = ALONE[part]
+        result[part] = run(args, work)
+        tables.append(table(result[part]))
     return tables
 
 

@@ -29,7 +29,6 @@ PANELS = [
 ]
 
 
-
 def ask_panel(server, panel, end, more):
     """The window of the panel, moved on MOVES times: ({"ms", "cpu_ms"}, the answers)."""
     _, query, step = panel

@@ -9,10 +9,10 @@ ROWS = (("put_memory", "append of a sample, memory"), ("put_buffered", "append o
 RATES = ("one_writer", "two_writers")
 
 
-def run(args):
+def run(args, scratch):
     runs = []
     for _ in range(args.rounds):
-        with folder(args.dir) as work:
+        with folder(scratch) as work:
             runs.append(run_json(BUILD / "bench/layers", work, args.layers_appends))
     best = {name: {k: min(r[name][k] for r in runs) for k in ("p50_ns", "p99_ns")} for name, _ in ROWS}
     return best | {name: max(r[name] for r in runs) for name in RATES} | {"rounds": args.rounds}

@@ -17,7 +17,7 @@ COUNTERS = '{__name__=~"service_operations_5._processed_total"}'
 GAUGES = '{__name__=~"service_queue_7._utilisation_percent"}'
 SOME = '{namespace=~"team-payments-0[0-2]"}'
 RANGE, INSTANT = "/api/v1/query_range", "/api/v1/query"
-BY_15, BY_60, BY_DAY = {"span": 3600, "step": 15}, {"span": 3600, "step": 60}, {"span": 3600, "step": 1800}
+BY_15, BY_60, FAR = {"span": 3600, "step": 15}, {"span": 3600, "step": 60}, {"span": 3600, "step": 1800}
 QUESTIONS = [
     ("sum by (job) (rate[5m]), 15 s", RANGE, {"query": f"sum by (job) (rate({COUNTERS}[5m]))"} | BY_15, ()),
     ("sum without (...) (rate[5m]), 15 s", RANGE, {"query": f"sum without (instance, pod, series) (rate({COUNTERS}[5m]))"} | BY_15, ()),
@@ -30,7 +30,7 @@ QUESTIONS = [
     ("increase[1h], now", INSTANT, {"query": f"sum by (job) (increase({COUNTERS}[1h]))"}, ()),
     ("max_over_time[10m], 60 s", RANGE, {"query": f"max by (job) (max_over_time({GAUGES}[10m]))"} | BY_60, ()),
     ("max_over_time(rate[5m])[30m:1m], now", INSTANT, {"query": f"max(max_over_time(rate({COUNTERS}[5m])[30m:1m]))"}, ()),
-    ("sum of a tenth, 2 far steps", RANGE, {"query": f"sum({COUNTERS})"} | BY_DAY, ()),
+    ("sum, 3 steps half an hour apart", RANGE, {"query": f"sum({COUNTERS})"} | FAR, ()),
     ("count of everything", INSTANT, {"query": 'count({__name__=~".+"})'}, ()),
     ("count by name of everything", INSTANT, {"query": 'count by (__name__) ({__name__=~".+"})'}, ()),
     ("regular expressions", INSTANT,
