@@ -232,21 +232,24 @@ uint32_t head_bundle_visit(const struct head_partition *p, struct tsdb_epoch *ep
 {
     struct tsdb_epoch_guard guard;
     tsdb_epoch_enter(epoch, &guard);
-    /* Acquire, both: partner is head_list_publish. */
-    struct head_list *l =
-        atomic_load_explicit(&head_bundle(p, local)->chunks, memory_order_acquire);
-    uint32_t n = l ? atomic_load_explicit(&l->count, memory_order_acquire) : 0;
-    uint32_t newest = after;
+    uint32_t n = 0;
+    struct head_list *l = head_list_seen(&head_bundle(p, local)->chunks, &n);
+    bool all = after == HEAD_BUNDLE_ALL;
+    bool waits = false;
+    uint32_t newest = all ? 0 : after;
     for (uint32_t i = 0; i < n; i++) {
         const struct head_sealed *s = head_list_at(l, i);
-        if (s->file && (s->seq > after || after == HEAD_BUNDLE_ALL) &&
+        waits = waits || !s->file;
+        /* The owner may have swapped one that was seen to wait, and this one, since then: both are left to the
+         * next visit, which finds those only that came after. Those of an earlier life have no numbers. */
+        if (s->file && (s->seq == 0 ? all : !waits && s->seq > newest) &&
             atomic_load_explicit(&s->flushed_in, memory_order_relaxed) == 0) {
             fn(arg, s);
-            newest = newest == HEAD_BUNDLE_ALL ? s->seq : TSDB_MAX(newest, s->seq);
+            newest = TSDB_MAX(newest, s->seq);
         }
     }
     tsdb_epoch_exit(epoch, &guard);
-    return newest == HEAD_BUNDLE_ALL ? 0 : newest;
+    return newest;
 }
 
 uint32_t head_raw_streams(const struct head_raw_chunk *raw, struct bundle_stream out[BUNDLE_SERIES])

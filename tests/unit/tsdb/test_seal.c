@@ -839,6 +839,47 @@ static void bundles__some_series_wait__stay_until_all_are_in_blocks(void **state
     assert_valid(h);
 }
 
+struct numbers_seen {
+    uint32_t count, numbers[4];
+};
+static void note_number(void *arg, const struct head_sealed *s)
+{
+    struct numbers_seen *n = arg;
+    assert_true(n->count < TSDB_ARRAY_LEN(n->numbers));
+    n->numbers[n->count++] = s->seq;
+}
+
+/* A checkpoint looks at a list while its owner swaps: the first one was seen to wait, the second one not
+ * any more. What came to files meanwhile comes later, all of it. */
+static void head_bundle_visit__swapped_while_it_looks__leaves_none_out(void **state)
+{
+    struct hx *h = *state;
+    struct head_partition *p = head_of(h, 1);
+    for (uint32_t i = 0; i < 2; i++) {
+        put(h, 1, T0 + i, i);
+        seal_open(h, INT64_MAX);
+    }
+    assert_int_equal(tsdb_seal_step(h->db, h->clock.mono_ns), 2);
+    struct head_raw_chunk *second = atomic_exchange(&h->db->owners[0].mailbox, NULL);
+    assert_non_null(second);
+    struct head_raw_chunk *first = second->next;
+    assert_non_null(first);
+    struct numbers_seen seen = {0};
+    head_sealed_swap(p, second);
+    uint32_t newest =
+        head_bundle_visit(p, h->db->epoch, local_of(h, 1), HEAD_BUNDLE_ALL, note_number, &seen);
+    head_sealed_swap(p, first);
+    newest = head_bundle_visit(p, h->db->epoch, local_of(h, 1), newest, note_number, &seen);
+    assert_int_equal(seen.count, 2);
+    assert_int_equal(seen.numbers[0], 1);
+    assert_int_equal(seen.numbers[1], 2);
+    assert_int_equal(newest, 2);
+    newest = head_bundle_visit(p, h->db->epoch, local_of(h, 1), newest, note_number, &seen);
+    assert_int_equal(seen.count, 2);
+    assert_int_equal(newest, 2);
+    assert_int_equal(samples(h, 1, HEAD_VIEW_NONE), 2);
+}
+
 /* docs/format/head-chunks.md shows these bytes. */
 static void sealer_step__one_chunk__golden_file(void **state)
 {
@@ -900,6 +941,7 @@ static const struct CMUnitTest tests[] = {
     T(bundles__sealed_and_loaded__bit_exact),
     T(bundles__loaded_into_shorter_windows__bit_exact),
     T(bundles__some_series_wait__stay_until_all_are_in_blocks),
+    T(head_bundle_visit__swapped_while_it_looks__leaves_none_out),
     T(sealer_step__one_chunk__golden_file),
     T(seal__nth_allocation_fails__nothing_is_half_done),
 };
