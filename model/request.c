@@ -55,11 +55,15 @@ enum tsdb_status tsdb_request_check(const struct tsdb_request *r)
     return TSDB_OK;
 }
 
-/* Relaxed, all three: a count, nothing hangs on it but itself. */
+/* Relaxed, all three: a count, nothing hangs on it but itself. All owners of the request's batches share
+ * it, so that who is not limited leaves it alone. */
 bool tsdb_request_series_take(struct tsdb_request *r)
 {
+    if (!r->series_limited) {
+        return true;
+    }
     uint64_t before = atomic_fetch_add_explicit(&r->series_created, 1, memory_order_relaxed);
-    if (r->series_limited && before >= r->series_max) {
+    if (before >= r->series_max) {
         tsdb_request_series_give_back(r);
         return false;
     }
@@ -68,7 +72,9 @@ bool tsdb_request_series_take(struct tsdb_request *r)
 
 void tsdb_request_series_give_back(struct tsdb_request *r)
 {
-    atomic_fetch_sub_explicit(&r->series_created, 1, memory_order_relaxed);
+    if (r->series_limited) {
+        atomic_fetch_sub_explicit(&r->series_created, 1, memory_order_relaxed);
+    }
 }
 
 bool tsdb_request_series_used_up(const struct tsdb_request *r)

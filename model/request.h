@@ -35,7 +35,7 @@ struct tsdb_request {
     struct tsdb_account account;
     uint64_t regex_size_max; /* instructions of all regular expressions together; 0: any */
     uint64_t regex_size;     /* so far; counted by the one thread that works for the request */
-    /* A write: series that it may create, if that is limited at all, and those it has created. */
+    /* A write: series that it may create, if that is limited at all, and then those it has created. */
     bool series_limited;
     uint64_t series_max;
     _Atomic(uint64_t) series_created;
@@ -44,7 +44,8 @@ struct tsdb_request {
 
 void tsdb_request_init(struct tsdb_request *r, const struct tsdb_clock *clock, unsigned scopes);
 void tsdb_request_cancel(struct tsdb_request *r);
-/* May the request create one more series? True: it is counted, unless given back. Threads: any. */
+/* May the request create one more series? True: it is counted, if that is limited, until it is given back.
+ * Threads: any. */
 bool tsdb_request_series_take(struct tsdb_request *r) TSDB_WUR;
 void tsdb_request_series_give_back(struct tsdb_request *r);
 bool tsdb_request_series_used_up(const struct tsdb_request *r);

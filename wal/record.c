@@ -26,7 +26,10 @@ static size_t encoder_left(const struct wal_encoder *e)
 void wal_encoder_init(struct wal_encoder *e, uint8_t *begin, uint8_t *end)
 {
     TSDB_ASSERT(begin <= end);
-    *e = (struct wal_encoder){.pos = begin, .end = end};
+    /* `labels` is written before it is read: clearing it would cost each batch more than the rest. */
+    memset(e, 0, offsetof(struct wal_encoder, labels));
+    e->pos = begin;
+    e->end = end;
 }
 
 static void frame_open(struct wal_encoder *e)

@@ -43,7 +43,7 @@ enum wal_record_type {
 /* Float, or histogram without its raw bytes; start timestamp included. */
 #define WAL_SAMPLE_BYTES_MAX          48
 #define WAL_SERIES_BYTES_OVERHEAD_MAX 24
-/* Labels of more bytes are written whole, and those behind them. */
+/* Labels of more bytes are not kept to compare with: the series behind them is written whole. */
 #define WAL_SERIES_SHARED_MAX           2048
 #define WAL_EXEMPLAR_BYTES_OVERHEAD_MAX 32 /* beside the labels' canonical bytes */
 

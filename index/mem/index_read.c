@@ -20,7 +20,9 @@ uint32_t index_row_seek(const struct index_mem *ix, uint32_t local)
         uint32_t row = local > ix->shift ? local - ix->shift : 0;
         return TSDB_MIN(TSDB_MAX(row, ix->kept_count), count);
     }
-    return index_ids_seek(ix->kept, ix->kept_count, 0, local);
+    /* So many ids at most are left out before any row: that row is no further in front. */
+    uint32_t left_out = ix->kept[ix->kept_count - 1] - (ix->kept_count - 1);
+    return index_ids_seek(ix->kept, ix->kept_count, local > left_out ? local - left_out : 0, local);
 }
 
 /* UINT32_MAX: not there. */

@@ -3,6 +3,7 @@
 #include "base/assert.h"
 #include "base/random.h"
 
+#include <assert.h>
 #include <string.h>
 
 #define SECOND_NS INT64_C(1000000000)
@@ -11,8 +12,10 @@
 enum rate {
     RATE_REQUESTS,
     RATE_BYTES,
-    RATE_SAMPLES
+    RATE_SAMPLES,
+    RATE_SERIES /* an hour, and nobody waits for it */
 };
+static_assert(RATE_SERIES + 1 == LIMITS_RATES, "a bucket each");
 
 void limits_init(struct limits *l, const struct limits_options *o,
                  struct tsdb_clock clock) TSDB_NO_TSA
@@ -34,7 +37,8 @@ void limits_deinit(struct limits *l)
 static uint64_t rate_of(const struct limits *l, enum rate r)
 {
     const struct limits_options *o = &l->options;
-    return r == RATE_REQUESTS ? o->requests : r == RATE_BYTES ? o->bytes : o->samples;
+    const uint64_t rates[LIMITS_RATES] = {o->requests, o->bytes, o->samples, o->series};
+    return rates[r];
 }
 
 static bool has_rates(const struct limits *l)
@@ -44,7 +48,7 @@ static bool has_rates(const struct limits *l)
 
 static bool is_idle(const struct limits_client *c, int64_t now)
 {
-    bool idle = c->queries == 0 && c->series_busy_ns <= now;
+    bool idle = c->queries == 0;
     for (int r = 0; r < LIMITS_RATES; r++) {
         idle = idle && c->busy_ns[r] <= now;
     }
@@ -71,19 +75,16 @@ static struct limits_client *place_of(struct limits *l, const char *client, int6
     return free_place;
 }
 
-/* Until when n of `rate` a `per_ns` keep a bucket busy that was so until busy; an hour at most. */
-static int64_t busy_until(int64_t busy, uint64_t n, uint64_t rate, int64_t per_ns, int64_t now)
-{
-    double ns = (double)n / (double)rate * (double)per_ns;
-    return TSDB_MIN(TSDB_MAX(busy, now) + (ns < (double)HOUR_NS ? (int64_t)ns : HOUR_NS),
-                    now + HOUR_NS);
-}
-
+/* n of the rate keep its bucket busy for so much longer; an hour in all at most. */
 static void take(struct limits *l, struct limits_client *c, enum rate r, uint64_t n, int64_t now)
 {
     uint64_t rate = rate_of(l, r);
     if (rate > 0) {
-        c->busy_ns[r] = busy_until(c->busy_ns[r], n, rate, SECOND_NS, now);
+        int64_t per_ns = r == RATE_SERIES ? HOUR_NS : SECOND_NS;
+        double ns = (double)n / (double)rate * (double)per_ns;
+        int64_t busy = TSDB_MAX(c->busy_ns[r], now);
+        c->busy_ns[r] =
+            TSDB_MIN(busy + (ns < (double)HOUR_NS ? (int64_t)ns : HOUR_NS), now + HOUR_NS);
     }
 }
 
@@ -104,7 +105,7 @@ bool limits_take(struct limits *l, const char *client, uint64_t bytes, uint32_t 
     int64_t now = tsdb_clock_mono_ns(&l->clock);
     struct limits_client *c = place_of(l, client, now);
     if (c) {
-        for (int r = 0; r < LIMITS_RATES; r++) {
+        for (int r = 0; r < RATE_SERIES; r++) {
             wait = TSDB_MAX(wait, wait_ns(l, c, (enum rate)r, now));
         }
         if (wait == 0) {
@@ -150,7 +151,7 @@ uint64_t limits_series_left(struct limits *l, const char *client)
     tsdb_mutex_lock(&l->lock);
     int64_t now = tsdb_clock_mono_ns(&l->clock);
     const struct limits_client *c = place_of(l, client, now);
-    int64_t busy = c ? TSDB_MAX(c->series_busy_ns - now, 0) : 0;
+    int64_t busy = c ? TSDB_MAX(c->busy_ns[RATE_SERIES] - now, 0) : 0;
     tsdb_mutex_unlock(&l->lock);
     double left = (double)(HOUR_NS - busy) / (double)HOUR_NS * (double)rate;
     return left < (double)rate ? (uint64_t)left : rate;
@@ -158,16 +159,7 @@ uint64_t limits_series_left(struct limits *l, const char *client)
 
 void limits_charge_series(struct limits *l, const char *client, uint64_t created)
 {
-    if (l->options.series == 0 || created == 0) {
-        return;
-    }
-    tsdb_mutex_lock(&l->lock);
-    int64_t now = tsdb_clock_mono_ns(&l->clock);
-    struct limits_client *c = place_of(l, client, now);
-    if (c) {
-        c->series_busy_ns = busy_until(c->series_busy_ns, created, l->options.series, HOUR_NS, now);
-    }
-    tsdb_mutex_unlock(&l->lock);
+    charge(l, client, RATE_SERIES, created);
 }
 
 bool limits_query_begin(struct limits *l, const char *client)

@@ -29,13 +29,12 @@ struct limits_options {
     uint32_t queries;                  /* at once */
 };
 enum {
-    LIMITS_RATES = 3
+    LIMITS_RATES = 4
 };
 struct limits_client {
     uint64_t name; /* keyed hash; 0: free */
     /* Until when what was taken keeps each bucket busy, monotonic. */
     int64_t busy_ns[LIMITS_RATES];
-    int64_t series_busy_ns;
     uint32_t queries;
 };
 struct limits {

@@ -3,6 +3,7 @@
 #include "tsdb/engine/apply_private.h"
 #include "tsdb/head/owner_path.h"
 
+#include <stddef.h>
 #include <string.h>
 
 /* How far ahead to fetch: the hot struct arrives while four entries are worked on, then the place
@@ -486,7 +487,7 @@ static void batch_runs(struct apply *a)
 
 void apply_init(struct apply *a, struct owner *o, struct tsdb_batch *b)
 {
-    memset(a, 0, sizeof *a);
+    memset(a, 0, offsetof(struct apply, encoder));
     memset(&b->result, 0, sizeof b->result);
     b->wal_len = 0;
     b->wal_samples = 0;
@@ -502,9 +503,8 @@ void apply_init(struct apply *a, struct owner *o, struct tsdb_batch *b)
     int64_t now_ms = tsdb_clock_wall_ms(&o->clock);
     a->max_ms = now_ms + future_ms_max;
     a->min_ms = o->options->retention_ms > 0 ? now_ms - o->options->retention_ms : INT64_MIN;
-    if (a->log) {
-        wal_encoder_init(&a->encoder, b->wal_bytes, b->wal_bytes + b->wal_cap);
-    }
+    uint8_t *wal_bytes = a->log ? b->wal_bytes : NULL; /* without a log nothing is encoded */
+    wal_encoder_init(&a->encoder, wal_bytes, a->log ? wal_bytes + b->wal_cap : NULL);
 }
 
 /* Apply the batch and pass it on. The caller holds a WAL credit if the batch is to be logged.

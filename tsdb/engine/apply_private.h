@@ -26,7 +26,7 @@ struct apply {
     enum tsdb_status failure;
     int64_t min_ms, max_ms;        /* bounds for samples */
     int64_t least_ms, greatest_ms; /* of the samples appended; INT64_MAX, INT64_MIN: none */
-    struct wal_encoder encoder;
+    struct wal_encoder encoder;    /* last: apply_init clears what stands before it */
 };
 
 /* Apply the batch and pass it on: to the log, or to whoever waits. The caller holds a WAL credit if
