@@ -142,6 +142,7 @@ void call_rearm(struct call *c)
     c->params = (struct params){0};
     c->parsed = false;
     c->out_of_room = false;
+    c->in_part = false;
     c->retry_after = NULL;
     c->request.regex_size = 0;
     atomic_store(&c->request.account.refusals, 0);

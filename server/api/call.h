@@ -76,6 +76,7 @@ struct call {
     struct budget_share share;
     bool shared;      /* it is one that runs */
     bool out_of_room; /* it failed because all queries together hold what they may */
+    bool in_part;     /* the rest of it was kept: what it took is not what the whole takes */
     struct query_options query_options; /* as they were when it was parsed: reload changes them */
     /* the answer */
     struct tsdb_buf out;

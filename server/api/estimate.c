@@ -95,33 +95,50 @@ enum work_kind estimate_kind(struct call *c)
     return costs_kind(&c->server->costs, c->shape, guess_ns(&e));
 }
 
+static uint64_t expected_bytes(const struct call *c)
+{
+    uint64_t known = c->shaped ? costs_bytes(&c->server->costs, c->shape) : 0;
+    return known > 0 ? known : BUDGET_UNKNOWN_BYTES;
+}
+
 enum tsdb_status estimate_begin(struct call *c)
 {
     struct server *s = c->server;
     if (c->work.kind == WORK_CHEAP || (c->route->flags & ROUTE_ADMIN)) {
         return TSDB_OK;
     }
-    uint64_t known = c->shaped ? costs_bytes(&s->costs, c->shape) : 0;
     if (tsdb_account_move(&c->request.account, &s->budget.costly) != TSDB_OK) {
         return TSDB_BUSY;
     }
-    enum tsdb_status status =
-        budget_begin(&s->budget, &c->share, &c->request, known > 0 ? known : BUDGET_UNKNOWN_BYTES);
+    enum tsdb_status status = budget_begin(&s->budget, &c->share, &c->request, expected_bytes(c));
     c->shared = status == TSDB_OK;
     return status;
 }
 
+/* For the next of its shape: what it took, or of one that was done in part what the whole takes at least. */
+static void learn(const struct call *c, int64_t spent_ns)
+{
+    struct costs *costs = &c->server->costs;
+    uint64_t peak = atomic_load(&c->request.account.peak_bytes);
+    if (!c->in_part) {
+        costs_note(costs, c->shape, spent_ns);
+        /* Who got no more needs more; how much shows the next time. */
+        costs_note_bytes(costs, c->shape, c->out_of_room ? 2 * peak : peak);
+        return;
+    }
+    costs_note_part(costs, c->shape, spent_ns);
+    if (peak > expected_bytes(c)) {
+        costs_note_bytes(costs, c->shape, peak);
+    }
+}
+
 void estimate_end(struct call *c, int64_t spent_ns)
 {
-    struct server *s = c->server;
     if (c->shared) {
-        budget_end(&s->budget, &c->share);
+        budget_end(&c->server->budget, &c->share);
         c->shared = false;
     }
     if (c->shaped) {
-        costs_note(&s->costs, c->shape, spent_ns);
-        /* Who got no more needs more; how much shows the next time. */
-        uint64_t peak = atomic_load(&c->request.account.peak_bytes);
-        costs_note_bytes(&s->costs, c->shape, c->out_of_room ? 2 * peak : peak);
+        learn(c, spent_ns);
     }
 }

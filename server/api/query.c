@@ -239,6 +239,7 @@ static void evaluate(struct call *c, const struct query_expr *expr,
     *a = (struct answer){.params = *params};
     a->queue_ns = tsdb_clock_mono_ns(&s->clock) - c->begin_ns;
     enum tsdb_status status = evaluate_listed(c, expr, params, &a->result, &err);
+    c->in_part = a->result.stats.steps_cached > 0;
     /* A duration expression: Prometheus works them out before it evaluates. */
     if (status == TSDB_INVALID && err.pos > 0) {
         call_error(c, ENVELOPE_BAD_DATA, "invalid parameter \"query\": %s", tsdb_error_text(&err));

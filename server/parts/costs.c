@@ -52,6 +52,13 @@ void costs_note(struct costs *c, uint64_t shape, int64_t spent_ns)
     note(c->times, shape, (uint64_t)TSDB_MAX(spent_ns, 0) / 1000);
 }
 
+void costs_note_part(struct costs *c, uint64_t shape, int64_t spent_ns)
+{
+    if (spent_ns >= COSTS_HEAVY_NS && costs_kind(c, shape, 0) != WORK_HEAVY) {
+        costs_note(c, shape, spent_ns);
+    }
+}
+
 uint64_t costs_bytes(const struct costs *c, uint64_t shape)
 {
     uint64_t units = recall(c->bytes, shape);

@@ -31,6 +31,9 @@ void costs_init(struct costs *c);
 enum work_kind costs_kind(const struct costs *c, uint64_t shape, int64_t guess_ns);
 /* One of a shape has run, and took so much. An earlier, higher cost is forgotten by halves. */
 void costs_note(struct costs *c, uint64_t shape, int64_t spent_ns);
+/* The same of one that had to do a part of its work only: the whole takes no less, so that it may be known to be heavy
+ * from now on, but never to be cheap. */
+void costs_note_part(struct costs *c, uint64_t shape, int64_t spent_ns);
 /* How much memory one of a shape held at most, rounded up; 0: unknown. */
 uint64_t costs_bytes(const struct costs *c, uint64_t shape);
 void costs_note_bytes(struct costs *c, uint64_t shape, uint64_t peak_bytes);

@@ -481,7 +481,7 @@ static const struct metric metrics[] = {
     {"tidalite_http_connections_refused_total", COUNTER,
      "HTTP connections refused.", FIELD(http.connections_refused)},
     {"tidalite_http_connections_late_total", COUNTER,
-     "HTTP connections closed because their request took too long to arrive.",
+     "HTTP connections closed because a request took too long to arrive, or its answer to be taken.",
      FIELD(http.connections_late)},
     {"tidalite_http_unauthorized_total", COUNTER,
      "Requests without valid credentials, or for more than they allow.",

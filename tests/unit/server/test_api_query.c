@@ -488,6 +488,25 @@ static void query__again__is_known_to_be_cheap_whenever_it_is_asked_for(void **s
     expect_kind("/api/v1/label/instance/values", WORK_UNKNOWN);
 }
 
+/* Steps that are kept cost nothing, until a write or a delete takes them away. */
+static void query_range__from_kept_steps__is_not_taken_for_cheap(void **state)
+{
+    (void)state;
+    static const char day[] =
+        "/api/v1/query_range?query=sum(a)&start=1699950000&end=1700036400&step=60";
+    struct http_answer a;
+    start();
+    write_some();
+    expect_kind(day, WORK_HEAVY);
+    expect_kind(day, WORK_CHEAP); /* as it was as a whole */
+    costs_init(&server.costs);    /* forgotten */
+    expect_kind(day, WORK_HEAVY);
+    expect_kind(day, WORK_HEAVY);
+    http_client_once(port, "GET", "/metrics", NULL, NULL, 0, &a);
+    assert_non_null(strstr(a.body, "tidalite_query_cache_requests_total{result=\"hit\"} 3\n"));
+    http_answer_free(&a);
+}
+
 static void *one_long_query(void *arg)
 {
     int *status = arg;
@@ -800,6 +819,7 @@ static const struct CMUnitTest tests[] = {
     CASE(query__reader_stands_still__holds_a_piece_and_no_worker),
     CASE(query__more_than_one_may_have__is_422_that_names_the_flag),
     CASE(query__again__is_known_to_be_cheap_whenever_it_is_asked_for),
+    CASE(query_range__from_kept_steps__is_not_taken_for_cheap),
     CASE(query__long_ones_everywhere__a_cheap_one_does_not_wait),
     CASE(query__queue_full__is_503_and_health_goes_on),
     CASE(query__time_runs_out_in_the_queue__is_a_timeout),

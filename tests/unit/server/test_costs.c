@@ -50,6 +50,23 @@ static void costs_note__cheap_for_once__is_forgotten_by_halves(void **state)
     assert_in_range(turns, 2, 10);
 }
 
+/* A dashboard's panel, most of which is kept: the day when nothing is, it is as heavy as it was. */
+static void costs_note_part__cheap__says_nothing_of_the_whole(void **state)
+{
+    (void)state;
+    costs_note_part(&costs, 7, MS);
+    assert_int_equal(costs_kind(&costs, 7, 0), WORK_UNKNOWN);
+    costs_note_part(&costs, 7, COSTS_HEAVY_NS);
+    assert_int_equal(costs_kind(&costs, 7, 0), WORK_HEAVY);
+    for (uint32_t i = 0; i < 100; i++) {
+        costs_note_part(&costs, 7, MS);
+    }
+    assert_int_equal(costs_kind(&costs, 7, 0), WORK_HEAVY);
+    costs_note(&costs, 8, MS);
+    costs_note_part(&costs, 8, 900 * MS);
+    assert_int_equal(costs_kind(&costs, 8, 0), WORK_HEAVY);
+}
+
 static void costs_note_bytes__what_it_held__rounded_up_and_apart_from_time(void **state)
 {
     (void)state;
@@ -79,6 +96,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup(costs_kind__nothing_noted__goes_by_the_guess, setup),
     cmocka_unit_test_setup(costs_note__what_it_took__counts_more_than_the_guess, setup),
     cmocka_unit_test_setup(costs_note__cheap_for_once__is_forgotten_by_halves, setup),
+    cmocka_unit_test_setup(costs_note_part__cheap__says_nothing_of_the_whole, setup),
     cmocka_unit_test_setup(costs_note_bytes__what_it_held__rounded_up_and_apart_from_time, setup),
     cmocka_unit_test_setup(costs_note__same_slot__the_other_is_unknown_again, setup),
 };
