@@ -232,8 +232,10 @@ uint32_t head_bundle_visit(const struct head_partition *p, struct tsdb_epoch *ep
 {
     struct tsdb_epoch_guard guard;
     tsdb_epoch_enter(epoch, &guard);
-    uint32_t n = 0;
-    struct head_list *l = head_list_seen(&head_bundle(p, local)->chunks, &n);
+    /* Acquire, both: partner is head_list_publish. */
+    struct head_list *l =
+        atomic_load_explicit(&head_bundle(p, local)->chunks, memory_order_acquire);
+    uint32_t n = l ? atomic_load_explicit(&l->count, memory_order_acquire) : 0;
     bool all = after == HEAD_BUNDLE_ALL;
     bool waits = false;
     uint32_t newest = all ? 0 : after;

@@ -854,11 +854,11 @@ static void note_number(void *arg, const struct head_sealed *s)
 static void head_bundle_visit__swapped_while_it_looks__leaves_none_out(void **state)
 {
     struct hx *h = *state;
-    struct head_partition *p = head_of(h, 1);
     for (uint32_t i = 0; i < 2; i++) {
         put(h, 1, T0 + i, i);
         seal_open(h, INT64_MAX);
     }
+    struct head_partition *p = head_of(h, 1);
     assert_int_equal(tsdb_seal_step(h->db, h->clock.mono_ns), 2);
     struct head_raw_chunk *second = atomic_exchange(&h->db->owners[0].mailbox, NULL);
     assert_non_null(second);
