@@ -24,6 +24,32 @@ static bool series_end_open(struct head_partition *p, struct head_series *s, uin
     return head_series_seal_tail(p, s, local) && head_series_seal_late(p, s, local);
 }
 
+/* A copy of the chunk at the end of a list that has room for it; false: nothing is changed. */
+static bool load_into(struct head_partition *p, _Atomic(struct head_list *) *slot,
+                      struct head_list *list, bool copied, const struct head_sealed *chunk)
+{
+    struct head_sealed *own = tsdb_mem_alloc_zero(HEAD_CATEGORY, sizeof *own);
+    if (!own || !head_window_count(p, chunk->min_ms)) {
+        if (copied) {
+            head_list_discard(list);
+        }
+        head_sealed_discard(own);
+        return false;
+    }
+    own->min_ms = chunk->min_ms;
+    own->max_ms = chunk->max_ms;
+    own->count = chunk->count;
+    own->kind = chunk->kind;
+    own->late = chunk->late;
+    own->mask = chunk->mask;
+    own->file = chunk->file;
+    own->offset = chunk->offset;
+    own->len = chunk->len;
+    head_file_acquire(own->file);
+    head_list_publish(p, slot, list, copied, &own, 1);
+    return true;
+}
+
 enum tsdb_status head_sealed_load(struct head_partition *p, uint32_t local,
                                   const struct head_sealed *chunk)
 {
@@ -34,26 +60,11 @@ enum tsdb_status head_sealed_load(struct head_partition *p, uint32_t local,
     }
     TSDB_ASSERT(head_window_holds(p, chunk->min_ms, chunk->max_ms));
     bool copied = false;
-    struct head_sealed *own = tsdb_mem_alloc_zero(HEAD_CATEGORY, sizeof *own);
-    struct head_list *list = own ? head_series_list_ensure(s, 1, &copied) : NULL;
-    if (!list || !head_window_count(p, chunk->min_ms)) {
-        if (list && copied) {
-            head_list_discard(list);
-        }
-        head_sealed_discard(own);
+    struct head_list *list = head_series_list_ensure(s, 1, &copied);
+    if (!list || !load_into(p, &head_side(s)->chunks, list, copied, chunk)) {
         return TSDB_NOMEM;
     }
-    own->min_ms = chunk->min_ms;
-    own->max_ms = chunk->max_ms;
-    own->count = chunk->count;
-    own->kind = chunk->kind;
-    own->late = chunk->late;
-    own->file = chunk->file;
-    own->offset = chunk->offset;
-    own->len = chunk->len;
-    head_file_acquire(own->file);
-    head_list_publish(p, &head_side(s)->chunks, list, copied, &own, 1);
-    series_reached(s, own->max_ms);
+    series_reached(s, chunk->max_ms);
     return TSDB_OK;
 }
 
@@ -80,30 +91,15 @@ enum tsdb_status head_bundle_load(struct head_partition *p, uint32_t local,
                                   const struct head_sealed *chunk)
 {
     uint32_t first = head_bundle_first(local);
-    TSDB_ASSERT(chunk->file && chunk->mask != 0);
+    TSDB_ASSERT(chunk->file && chunk->mask != 0 && chunk->kind == TSDB_SAMPLE_FLOAT);
     TSDB_ASSERT(head_window_holds(p, chunk->min_ms, chunk->max_ms));
     bool copied = false;
     _Atomic(struct head_list *) *slot = &head_bundle(p, local)->chunks;
-    struct head_sealed *own = tsdb_mem_alloc_zero(HEAD_CATEGORY, sizeof *own);
-    struct head_list *list = own ? head_list_ensure(slot, 1, &copied) : NULL;
-    if (!list || !head_window_count(p, chunk->min_ms)) {
-        if (list && copied) {
-            head_list_discard(list);
-        }
-        head_sealed_discard(own);
+    struct head_list *list = head_list_ensure(slot, 1, &copied);
+    if (!list || !load_into(p, slot, list, copied, chunk)) {
         return TSDB_NOMEM;
     }
-    own->min_ms = chunk->min_ms;
-    own->max_ms = chunk->max_ms;
-    own->count = chunk->count;
-    own->kind = TSDB_SAMPLE_FLOAT;
-    own->mask = chunk->mask;
-    own->file = chunk->file;
-    own->offset = chunk->offset;
-    own->len = chunk->len;
-    head_file_acquire(own->file);
-    head_list_publish(p, slot, list, copied, &own, 1);
-    for (uint64_t left = own->mask; left != 0; left &= left - 1) {
+    for (uint64_t left = chunk->mask; left != 0; left &= left - 1) {
         uint32_t bit = (uint32_t)__builtin_ctzll(left);
         TSDB_ASSERT(first + bit < p->front.series_count);
         head_hot(p, first + bit)->flags |= HEAD_SERIES_FROM_FILES;
