@@ -10,7 +10,7 @@
 
 #define TSDB_FORMAT_DATA_DIR     2 /* VERSION */
 #define TSDB_PLACEMENT_RULE      1 /* model/placement.h */
-#define TSDB_FORMAT_WAL          4 /* wal/ segments */
+#define TSDB_FORMAT_WAL          5 /* wal/ segments */
 #define TSDB_FORMAT_WAL_POSITION 1 /* wal/POSITION */
 #define TSDB_FORMAT_SERIES_LOG   3 /* series.log */
 #define TSDB_FORMAT_CHECKPOINT   5 /* checkpoint/ */

@@ -26,8 +26,8 @@ static size_t encoder_left(const struct wal_encoder *e)
 void wal_encoder_init(struct wal_encoder *e, uint8_t *begin, uint8_t *end)
 {
     TSDB_ASSERT(begin <= end);
-    /* `labels` is written before it is read: clearing it would cost each batch more than the rest. */
-    memset(e, 0, offsetof(struct wal_encoder, labels));
+    /* What follows is written before it is read: clearing it would cost each batch more than the rest. */
+    memset(e, 0, offsetof(struct wal_encoder, place));
     e->pos = begin;
     e->end = end;
 }
@@ -60,6 +60,7 @@ void wal_group_begin(struct wal_encoder *e, enum wal_record_type type, uint32_t 
     e->pos = tsdb_put_uvarint(e->pos, epoch);
     e->prev_local = LOCAL_BEFORE_FIRST;
     e->prev_t_ms = e->frame_t_ms = t_ms;
+    wal_place_begin(&e->place, LOCAL_BEFORE_FIRST, t_ms);
     e->run = NULL;
     e->labels_len = 0;
 }
@@ -170,22 +171,37 @@ void wal_encode_series(struct wal_encoder *e, uint32_t local, const struct tsdb_
     e->pos += len - begin - end;
 }
 
-/* Which series and when, where that does not follow from the sample before. */
-static inline uint8_t *put_place(struct wal_encoder *e, uint8_t *p, uint32_t local, int64_t t_ms)
+/* Is the sample where it follows from those before? Then it is the one before now. */
+static inline bool follow(struct wal_place *place, uint32_t local, int64_t t_ms)
 {
-    bool next = local == e->prev_local + 1;
-    bool now = t_ms == e->prev_t_ms;
-    if (TSDB_LIKELY(next && now)) {
-        e->prev_local = local;
+    int64_t next_ms;
+    if (local != wal_place_next(place, &next_ms) || t_ms != next_ms) {
+        return false;
+    }
+    wal_place_take(place, local, t_ms);
+    return true;
+}
+
+/* Which series and when, where that does not follow from the samples before. */
+static inline uint8_t *put_place(struct wal_place *place, uint8_t *p, uint32_t local, int64_t t_ms)
+{
+    if (TSDB_LIKELY(follow(place, local, t_ms))) {
         return p;
     }
-    *p++ = (uint8_t)(WAL_SAMPLE_PLACE + (next ? 0 : WAL_PLACE_LOCAL) + (now ? 0 : WAL_PLACE_TIME));
-    if (next) {
-        e->prev_local = local;
+    int64_t first_ms = wal_place_first_ms(place);
+    bool now = t_ms == first_ms;
+    bool next = local == place->local + 1 && !now; /* a place says one of both at least */
+    if (local == place->local) {
+        *p++ = WAL_SAMPLE_PLACE + WAL_PLACE_SAME;
+        p = tsdb_put_varint(p, wal_time_sub(wal_time_sub(t_ms, place->t_ms), place->pace_ms));
     } else {
-        p = put_local(e, p, local);
+        *p++ =
+            (uint8_t)(WAL_SAMPLE_PLACE + (next ? 0 : WAL_PLACE_LOCAL) + (now ? 0 : WAL_PLACE_TIME));
+        p = next ? p : tsdb_put_varint(p, (int32_t)(local - place->local));
+        p = now ? p : tsdb_put_varint(p, wal_time_sub(t_ms, first_ms));
     }
-    return now ? p : put_time(e, p, t_ms);
+    wal_place_take(place, local, t_ms);
+    return p;
 }
 
 static inline uint8_t *put_packed(uint8_t *p, struct value_packed v)
@@ -209,19 +225,14 @@ static inline uint8_t run_control(uint32_t samples)
                          : WAL_SAMPLE_LONG_RUN + samples - WAL_RUN_SHORT_MOST - 1);
 }
 
-/* One more sample that is the base again, next id, same time: counted in the control byte of the
- * first. */
+/* One more sample that is the base again, where it follows: counted in the control byte of the first. */
 static inline bool run_extend(struct wal_encoder *e, uint32_t local, int64_t t_ms)
 {
-    if (!e->run || local != e->prev_local + 1 || t_ms != e->prev_t_ms) {
-        return false;
-    }
-    uint32_t samples = run_samples(*e->run);
-    if (samples == WAL_RUN_MOST) {
+    uint32_t samples = e->run ? run_samples(*e->run) : WAL_RUN_MOST;
+    if (samples == WAL_RUN_MOST || !follow(&e->place, local, t_ms)) {
         return false;
     }
     *e->run = run_control(samples + 1);
-    e->prev_local = local;
     return true;
 }
 
@@ -243,7 +254,7 @@ void wal_encode_packed(struct wal_encoder *e, uint32_t local, int64_t t_ms, int6
     if (v.mode == VALUE_PACK_SAME && start_ms == 0 && run_extend(e, local, t_ms)) {
         return;
     }
-    p = put_place(e, p, local, t_ms);
+    p = put_place(&e->place, p, local, t_ms);
     e->run = NULL;
     if (TSDB_UNLIKELY(start_ms != 0)) {
         *p++ = WAL_SAMPLE_ESCAPE;
@@ -272,7 +283,7 @@ void wal_encode_histogram(struct wal_encoder *e, uint32_t local, int64_t t_ms, i
     TSDB_ASSERT(encoder_left(e) >= WAL_SAMPLE_BYTES_MAX &&
                 encoder_left(e) - WAL_SAMPLE_BYTES_MAX >= raw_len);
     e->run = NULL;
-    uint8_t *p = put_place(e, e->pos, local, t_ms);
+    uint8_t *p = put_place(&e->place, e->pos, local, t_ms);
     *p++ = WAL_SAMPLE_ESCAPE;
     p = put_escape(p, kind, t_ms, start_ms);
     p = tsdb_put_uvarint(p, raw_len);
@@ -337,8 +348,13 @@ enum tsdb_status wal_decode_head(const uint8_t *body, uint32_t len, int64_t time
     }
     head.write_seq = head.log_seq + (uint64_t)ahead;
     *out_head = head;
-    *out = (struct wal_decoder){
-        .pos = p, .end = end, .prev_local = LOCAL_BEFORE_FIRST, .prev_t_ms = time_ms};
+    out->pos = p;
+    out->end = end;
+    out->prev_local = LOCAL_BEFORE_FIRST;
+    out->prev_t_ms = time_ms;
+    out->run_left = 0;
+    out->series_begun = out->failed = false;
+    wal_place_begin(&out->place, LOCAL_BEFORE_FIRST, time_ms);
     return TSDB_OK;
 }
 
@@ -378,7 +394,7 @@ static bool get_time(struct wal_decoder *d)
         return false;
     }
     d->pos = p;
-    d->prev_t_ms = (int64_t)((uint64_t)d->prev_t_ms + (uint64_t)delta);
+    d->prev_t_ms = wal_time_add(d->prev_t_ms, delta);
     return true;
 }
 
@@ -494,26 +510,59 @@ static bool get_escape(struct wal_decoder *d, struct wal_sample *out)
     return d->pos != d->end && get_value(d, *d->pos++, out);
 }
 
-/* The differences that come before a control byte, and that. */
-static bool get_control(struct wal_decoder *d, uint32_t *out)
+static bool get_difference(struct wal_decoder *d, int64_t *out)
 {
-    uint32_t control = *d->pos++;
-    uint32_t place = 0;
-    if (WAL_SAMPLE_PLACE < control && control < WAL_SAMPLE_PLACE_END) {
-        place = control - WAL_SAMPLE_PLACE;
-    }
-    bool ok = place & WAL_PLACE_LOCAL ? get_local(d) : local_set(d, d->prev_local + 1);
-    if (!ok || ((place & WAL_PLACE_TIME) && !get_time(d))) {
+    const uint8_t *p = tsdb_get_varint(d->pos, d->end, out);
+    d->pos = p ? p : d->end;
+    return p != NULL;
+}
+
+/* There is the next sample, if there can be such a series. */
+static bool place_take(struct wal_decoder *d, uint32_t local, int64_t t_ms)
+{
+    if (local >= TSDB_SERIES_LOCAL_MAX) {
         return false;
     }
-    if (place != 0) {
-        if (d->pos == d->end) {
-            return false;
-        }
-        control = *d->pos++;
+    wal_place_take(&d->place, local, t_ms);
+    return true;
+}
+
+static bool get_following(struct wal_decoder *d)
+{
+    int64_t t_ms;
+    uint32_t local = wal_place_next(&d->place, &t_ms);
+    return place_take(d, local, t_ms);
+}
+
+/* The bytes of a place. */
+static bool get_place(struct wal_decoder *d, uint32_t place)
+{
+    const struct wal_place *last = &d->place;
+    int64_t ahead = place == WAL_PLACE_SAME ? 0 : 1;
+    int64_t later = 0;
+    if (((place & WAL_PLACE_LOCAL) && !get_difference(d, &ahead)) ||
+        (place != WAL_PLACE_LOCAL && !get_difference(d, &later))) {
+        return false;
     }
-    *out = control;
-    return control <= WAL_SAMPLE_PLACE || control >= WAL_SAMPLE_PLACE_END;
+    int64_t base_ms = place == WAL_PLACE_SAME ? wal_time_add(last->t_ms, last->pace_ms)
+                                              : wal_place_first_ms(last);
+    /* Ids wrap at 32 bits, so that the first one's difference needs no case of its own. */
+    return ahead >= INT32_MIN && ahead <= INT32_MAX &&
+           place_take(d, last->local + (uint32_t)(int32_t)ahead, wal_time_add(base_ms, later));
+}
+
+/* What comes before a control byte, and that. */
+static bool get_control(struct wal_decoder *d, uint32_t *out)
+{
+    *out = *d->pos++;
+    if (*out <= WAL_SAMPLE_PLACE || *out >= WAL_SAMPLE_PLACE_END) {
+        return get_following(d);
+    }
+    if (!get_place(d, *out - WAL_SAMPLE_PLACE) || d->pos == d->end) {
+        return false;
+    }
+    *out = *d->pos++;
+    return *out <= WAL_SAMPLE_PLACE || *out >= WAL_SAMPLE_PLACE_END;
 }
 
 static bool get_sample(struct wal_decoder *d, struct wal_sample *out)
@@ -522,8 +571,8 @@ static bool get_sample(struct wal_decoder *d, struct wal_sample *out)
     if (!get_control(d, &control)) {
         return false;
     }
-    out->local = d->prev_local;
-    out->t_ms = d->prev_t_ms;
+    out->local = d->place.local;
+    out->t_ms = d->place.t_ms;
     if (control == WAL_SAMPLE_ESCAPE) {
         return get_escape(d, out);
     }
@@ -543,11 +592,11 @@ bool wal_decode_sample(struct wal_decoder *d, struct wal_sample *out)
     struct wal_sample s = {.kind = TSDB_SAMPLE_FLOAT};
     if (d->run_left > 0) {
         d->run_left--;
-        if (!local_set(d, d->prev_local + 1)) {
+        if (!get_following(d)) {
             return decode_fail(d);
         }
-        s.local = d->prev_local;
-        s.t_ms = d->prev_t_ms;
+        s.local = d->place.local;
+        s.t_ms = d->place.t_ms;
         sample_value(&s, VALUE_PACK_SAME, 0);
     } else if (d->pos == d->end) {
         return false;

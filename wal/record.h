@@ -27,6 +27,7 @@
 
 #include "compress/value_pack.h"
 #include "model/batch.h"
+#include "wal/place.h"
 
 enum wal_record_type {
     WAL_RECORD_SERIES = 1,  /* new series: local id and labels */
@@ -55,10 +56,11 @@ struct wal_encoder {
     uint8_t *frame;      /* begin of the open frame, or NULL */
     uint8_t *group;      /* where the open group's length goes, or NULL */
     int64_t frame_t_ms;  /* time of the last group in the frame */
-    uint32_t prev_local; /* delta state within the group */
+    uint32_t prev_local; /* delta state within the group: series and exemplars */
     int64_t prev_t_ms;
-    uint8_t *run;        /* control byte of the open run of unchanged values, or NULL */
-    uint32_t labels_len; /* of the series before in the group; 0: none, or too long */
+    uint8_t *run;           /* control byte of the open run of unchanged values, or NULL */
+    uint32_t labels_len;    /* of the series before in the group; 0: none, or too long */
+    struct wal_place place; /* of samples */
     uint8_t labels[WAL_SERIES_SHARED_MAX];
 };
 void wal_encoder_init(struct wal_encoder *e, uint8_t *begin, uint8_t *end);
@@ -101,11 +103,12 @@ struct wal_frame_head {
 };
 struct wal_decoder {
     const uint8_t *pos, *end;
-    uint32_t prev_local;
+    uint32_t prev_local; /* as the encoder's */
     int64_t prev_t_ms;
     uint32_t run_left; /* samples of a run still to be given */
     bool series_begun;
     bool failed;
+    struct wal_place place;
 };
 /* The body of a group with its time. */
 enum tsdb_status wal_decode_head(const uint8_t *body, uint32_t len, int64_t time_ms,

@@ -63,26 +63,27 @@ static_assert(TSDB_PARTITIONS <= WAL_GROUP_PARTITION + 1, "a partition is six bi
 static_assert(WAL_RECORD_EXEMPLARS < 1u << (8 - WAL_GROUP_TYPE_SHIFT), "a type is two bits");
 
 /* ---- sample ---- */
-/* A byte before the control byte, where the sample is not of the next id and the same time: */
+/* A byte before the control byte, where the sample is not where it follows from those before it
+ * (wal/place.h): */
 #define WAL_SAMPLE_PLACE     63u /* 64..66: this and the bits */
-#define WAL_PLACE_LOCAL      1u  /* varint of local id - previous id follows */
-#define WAL_PLACE_TIME       2u  /* varint of time - previous time follows */
-#define WAL_SAMPLE_PLACE_END 67u
+#define WAL_PLACE_LOCAL      1u /* varint of local id - previous id follows; without: the next id */
+#define WAL_PLACE_TIME       2u /* varint of time - the previous series' first time; without: that */
+#define WAL_PLACE_SAME       4u /* 67: the same id, varint of how its pace changes */
+#define WAL_SAMPLE_PLACE_END 68u
 /* The control byte: a value_pack mode, 0..57, whose bytes follow, or */
-#define WAL_SAMPLE_RUN       58u /* 58..62: 2..6 samples SAME in a row, ids + 1 each, one time */
+#define WAL_SAMPLE_RUN       58u /* 58..62: 2..6 samples SAME in a row, each where it follows */
 #define WAL_SAMPLE_ESCAPE    63u /* an escape byte follows */
-#define WAL_SAMPLE_LONG_RUN  67u /* 67..95: 7..35 such samples */
+#define WAL_SAMPLE_LONG_RUN  68u /* 68..95: 7..34 such samples */
 #define WAL_SAMPLE_STEP      95u /* 96..255: INT_DELTA, its one byte is what is beyond 95 */
 #define WAL_SAMPLE_STEP_MOST 160u
 #define WAL_RUN_SHORT_MOST   6u
-#define WAL_RUN_MOST         35u
+#define WAL_RUN_MOST         34u
 #define WAL_ESCAPE_KIND      0x03u /* enum tsdb_sample_kind */
 #define WAL_ESCAPE_START     0x04u /* varint of time - start timestamp follows */
 #define WAL_ESCAPE_VALID     0x07u
 static_assert(WAL_SAMPLE_RUN + WAL_RUN_SHORT_MOST - 2 + 1 == WAL_SAMPLE_ESCAPE,
               "short runs, escape");
-static_assert(WAL_SAMPLE_PLACE + (WAL_PLACE_LOCAL | WAL_PLACE_TIME) + 1 == WAL_SAMPLE_PLACE_END,
-              "three of them");
+static_assert(WAL_SAMPLE_PLACE + WAL_PLACE_SAME + 1 == WAL_SAMPLE_PLACE_END, "four of them");
 static_assert(WAL_SAMPLE_PLACE_END == WAL_SAMPLE_LONG_RUN, "then long runs");
 static_assert(WAL_SAMPLE_LONG_RUN + WAL_RUN_MOST - WAL_RUN_SHORT_MOST - 1 == WAL_SAMPLE_STEP,
               "then steps");

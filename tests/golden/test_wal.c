@@ -1,5 +1,5 @@
-/* Format version 4 of the log, held to a file: what is written today, what docs/format/wal.md
- * shows, and what is read today must all be the bytes in tests/golden/wal/v4/. Run from the
+/* Format version 5 of the log, held to a file: what is written today, what docs/format/wal.md
+ * shows, and what is read today must all be the bytes in tests/golden/wal/v5/. Run from the
  * repository's root. */
 #include "tests/support/golden.h"
 #include "tests/support/test.h"
@@ -10,11 +10,12 @@
 #include "wal/wal.h"
 #include "wal/wal_format.h"
 
-#define GOLDEN_PATH "wal/v4/00000001"
+#define GOLDEN_PATH "wal/v5/00000001"
 #define BYTES_MAX   1024
 
 /* The example of the format page: one frame with two series, samples in several modes and an exemplar
- * of partition 9, and samples of partition 40, eight of them in a run. */
+ * of partition 9, and samples of partition 40, eight of them in a run, and three more of the last
+ * series, ten milliseconds apart. */
 static size_t example_encode(uint8_t *out, size_t cap, uint64_t epoch)
 {
     struct tsdb_label items[] = {tsdb_label_make("__name__", "up"), tsdb_label_make("job", "node")};
@@ -48,6 +49,10 @@ static size_t example_encode(uint8_t *out, size_t cap, uint64_t epoch)
     wal_encode_float(&e, 300, t + 15, 0, tsdb_double_bits(2), false, 0);
     for (uint32_t i = 301; i < 309; i++) {
         wal_encode_float(&e, i, t + 15, 0, tsdb_double_bits(3), true, tsdb_double_bits(3));
+    }
+    for (uint32_t i = 1; i <= 3; i++) {
+        wal_encode_float(&e, 308, t + 15 + 10 * i, 0, tsdb_double_bits(3 + i), true,
+                         tsdb_double_bits(2 + i));
     }
     wal_frame_end(&e);
     return (size_t)(e.pos - out);
@@ -87,7 +92,7 @@ static size_t example_write(uint8_t *out)
     write.batches[0] = (struct tsdb_batch){.write = &write,
                                            .wal_bytes = bytes,
                                            .wal_len = (uint32_t)len,
-                                           .wal_samples = 17,
+                                           .wal_samples = 20,
                                            .durability = TSDB_DURABILITY_STRICT};
     assert_true(tsdb_ring_reserve(wal_ring(w, 0), 1));
     wal_submit(w, 0, &write.batches[0]);
@@ -104,14 +109,14 @@ static size_t example_write(uint8_t *out)
     return size;
 }
 
-static void wal_format_4__written_today__golden_bytes(void **state)
+static void wal_format_5__written_today__golden_bytes(void **state)
 {
     (void)state;
     uint8_t written[BYTES_MAX];
     golden_check(GOLDEN_PATH, written, example_write(written));
 }
 
-static void wal_format_4__page__golden_bytes(void **state)
+static void wal_format_5__page__golden_bytes(void **state)
 {
     (void)state;
     golden_check_page(GOLDEN_PATH, "docs/format/wal.md", "```hexdump", 0);
@@ -157,7 +162,7 @@ static void samples_check(const struct wal_frame *frame)
     assert_false(d.failed);
 }
 
-static void wal_format_4__golden_file__still_read(void **state)
+static void wal_format_5__golden_file__still_read(void **state)
 {
     (void)state;
     struct tsdb_fs_sim *sim;
@@ -184,7 +189,7 @@ static void wal_format_4__golden_file__still_read(void **state)
     for (uint32_t i = 0; i < view.frame_count; i++) {
         bytes += view.frames[i].bytes;
     }
-    assert_int_equal(bytes, 132); /* header, 114 of groups, padding */
+    assert_int_equal(bytes, 136); /* header, 119 of groups, padding */
     assert_int_equal(wal_replay_damage(r, &damage), 0);
     assert_int_equal(view.frames[0].partition, 9);
     assert_int_equal(view.frames[0].type, WAL_RECORD_SERIES);
@@ -218,13 +223,18 @@ static void wal_format_4__golden_file__still_read(void **state)
         assert_true(s.local == i && s.t_ms == 1700000000015);
         assert_true(wal_sample_unpack(&s, tsdb_double_bits(3)) == tsdb_double_bits(3));
     }
+    for (uint32_t i = 1; i <= 3; i++) {
+        assert_true(wal_decode_sample(&d, &s));
+        assert_true(s.local == 308 && s.t_ms == 1700000000015 + 10 * i);
+        assert_true(wal_sample_unpack(&s, tsdb_double_bits(2 + i)) == tsdb_double_bits(3 + i));
+    }
     assert_false(wal_decode_sample(&d, &s) || d.failed);
     assert_int_equal(wal_replay_segment(r, &view, &err), TSDB_NOT_FOUND);
     wal_replay_close(r);
     tsdb_fs_sim_destroy(sim);
 }
 
-/* Versions 1 to 3 were never released. */
+/* Versions 1 to 4 were never released. */
 static void wal_format_1__golden_file__unsupported(void **state)
 {
     (void)state;
@@ -241,9 +251,9 @@ static void wal_format_1__golden_file__unsupported(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(wal_format_4__written_today__golden_bytes),
-    cmocka_unit_test(wal_format_4__page__golden_bytes),
-    cmocka_unit_test(wal_format_4__golden_file__still_read),
+    cmocka_unit_test(wal_format_5__written_today__golden_bytes),
+    cmocka_unit_test(wal_format_5__page__golden_bytes),
+    cmocka_unit_test(wal_format_5__golden_file__still_read),
     cmocka_unit_test(wal_format_1__golden_file__unsupported),
 };
 TEST_MAIN(tests)

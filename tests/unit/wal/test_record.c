@@ -81,6 +81,7 @@ static void frame_make(struct frame *f, struct tsdb_prng *p, struct bases *b)
     struct wal_encoder e;
     uint32_t local = (uint32_t)tsdb_prng_below(p, LOCALS);
     int64_t t_ms = 1700000000000;
+    bool backlog = false;
     f->count = (uint32_t)tsdb_prng_below(p, ITEMS_MAX + 1);
     f->head = (struct wal_frame_head){tsdb_prng_next(p) >> tsdb_prng_below(p, 64),
                                       tsdb_prng_next(p), tsdb_prng_below(p, 1000)};
@@ -90,8 +91,12 @@ static void frame_make(struct frame *f, struct tsdb_prng *p, struct bases *b)
     for (uint32_t i = 0; i < f->count; i++) {
         struct item *it = &f->items[i];
         memset(it, 0, sizeof *it);
-        local = tsdb_prng_below(p, 8) ? (local + 1) % LOCALS : (uint32_t)tsdb_prng_below(p, LOCALS);
-        t_ms = time_next(p, t_ms);
+        backlog = tsdb_prng_below(p, 12) ? backlog : !backlog; /* more of one series, at a pace */
+        if (!backlog) {
+            local =
+                tsdb_prng_below(p, 8) ? (local + 1) % LOCALS : (uint32_t)tsdb_prng_below(p, LOCALS);
+        }
+        t_ms = backlog && tsdb_prng_below(p, 8) ? t_ms + 15000 : time_next(p, t_ms);
         it->local = local;
         it->t_ms = t_ms;
         it->start_ms = tsdb_prng_below(p, 10) ? 0 : (int64_t)tsdb_prng_next(p);
@@ -200,7 +205,7 @@ static void wal_encode_float__unchanged_values__share_one_control_byte(void **st
     for (uint32_t i = 0; i < 72; i++) {
         wal_encode_float(&e, 5 + i, 1000, 0, 3, true, 3);
     }
-    assert_int_equal(e.pos - begin, 2 + 3); /* runs of 35, 35 and 2; the first has a local id */
+    assert_int_equal(e.pos - begin, 2 + 3); /* runs of 34, 34 and 4; the first has a local id */
     wal_encode_float(&e, 77, 1001, 0, 3, true, 3); /* another time: no run */
     wal_encode_float(&e, 79, 1001, 0, 3, true, 3); /* an id left out: no run */
     wal_frame_end(&e);
@@ -210,6 +215,48 @@ static void wal_encode_float__unchanged_values__share_one_control_byte(void **st
         assert_int_equal(s.local, i < 73 ? 5 + i : 79);
         assert_int_equal(s.t_ms, i < 72 ? 1000 : 1001);
         assert_true(s.needs_base);
+    }
+    assert_false(wal_decode_sample(&d, &s));
+    assert_false(d.failed);
+}
+
+/* What a sender had kept, or a backfill: many samples of each series, at one pace. */
+static void wal_encode_float__backlog_of_series__time_and_id_once(void **state)
+{
+    (void)state;
+    enum {
+        SERIES = 3,
+        EACH = 30
+    };
+    static const size_t bytes[SERIES] = {
+        2 + 1 + 4 + 1, /* id 5, unchanged; the pace with the second, 29 in a run */
+        2 + 30,        /* the next id; the times are known, each value is a step of 1 */
+        1,             /* all of it follows */
+    };
+    uint8_t log[1024];
+    struct wal_encoder e;
+    struct wal_sample s;
+    wal_encoder_init(&e, log, log + sizeof log);
+    wal_group_begin(&e, WAL_RECORD_SAMPLES, 0, 600000, 1, 1, 1);
+    for (uint32_t k = 0; k < SERIES; k++) {
+        const uint8_t *begin = e.pos;
+        for (uint32_t i = 1; i <= EACH; i++) {
+            uint64_t base = tsdb_double_bits(k == 1 ? i : 7);
+            wal_encode_float(&e, 5 + k, 600000 * (int64_t)i, 0,
+                             tsdb_double_bits(k == 1 ? i + 1 : 7), true, base);
+        }
+        assert_int_equal(e.pos - begin, bytes[k]);
+    }
+    wal_encode_float(&e, 8, 600000 * (int64_t)EACH, 0, 3, true,
+                     3); /* the next id, at the same time */
+    wal_encode_float(&e, 9, 600000 * (int64_t)EACH, 0, 3, true, 3); /* and as at first */
+    wal_frame_end(&e);
+    struct wal_decoder d = only_items(log);
+    for (uint32_t n = 0; n < SERIES * EACH + 2; n++) {
+        uint32_t k = TSDB_MIN(n / EACH, (uint32_t)SERIES);
+        assert_true(wal_decode_sample(&d, &s));
+        assert_int_equal(s.local, k < SERIES ? 5 + k : 8 + n - SERIES * EACH);
+        assert_int_equal(s.t_ms, 600000 * (int64_t)(k < SERIES ? n % EACH + 1 : EACH));
     }
     assert_false(wal_decode_sample(&d, &s));
     assert_false(d.failed);
@@ -254,7 +301,8 @@ static void wal_decode_sample__place_without_a_sample__fails(void **state)
     for (uint8_t first = WAL_SAMPLE_PLACE + 1; first < WAL_SAMPLE_PLACE_END; first++) {
         for (uint8_t then = WAL_SAMPLE_PLACE + 1; then <= WAL_SAMPLE_PLACE_END; then++) {
             uint8_t payload[] = {1, 0, 1, first, 2, 2, then, 0};
-            uint32_t n = first == WAL_SAMPLE_PLACE_END - 1 ? 6 : 5; /* up to `then` */
+            bool both = first == WAL_SAMPLE_PLACE + (WAL_PLACE_LOCAL | WAL_PLACE_TIME);
+            uint32_t n = both ? 6 : 5; /* up to `then` */
             struct wal_frame_head head;
             struct wal_decoder d;
             struct wal_sample s;
@@ -643,6 +691,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(wal_groups_next__impossible_heads__failed),
     cmocka_unit_test(wal_encode_float__unchanged_values__share_one_control_byte),
     cmocka_unit_test(wal_encode_float__steps_of_integers__one_byte_where_they_fit),
+    cmocka_unit_test(wal_encode_float__backlog_of_series__time_and_id_once),
     cmocka_unit_test(wal_decode_sample__place_without_a_sample__fails),
     cmocka_unit_test(wal_encode_series__labels__decode_to_canonical_bytes),
     cmocka_unit_test(wal_encode_series__labels_that_share__decode_to_the_same),
