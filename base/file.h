@@ -47,8 +47,8 @@ struct tsdb_fs_ops {
                              struct tsdb_error *err); /* fdatasync: data and size */
     enum tsdb_status (*truncate)(void *ctx, struct tsdb_file *f, uint64_t size,
                                  struct tsdb_error *err);
-    /* Make [0, size) exist as written zeroes, so that later syncs touch no metadata. What was there
-     * is overwritten. */
+    /* Take the room of [0, size), so that writes there find it whatever others write. What was never written
+     * reads as zeroes. UNSUPPORTED: the file system takes no room but by writing. */
     enum tsdb_status (*preallocate)(void *ctx, struct tsdb_file *f, uint64_t size,
                                     struct tsdb_error *err);
     enum tsdb_status (*stat)(void *ctx, const char *path, struct tsdb_file_info *out,

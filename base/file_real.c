@@ -16,8 +16,7 @@
 #include <unistd.h>
 
 #define FILE_CATEGORY       TSDB_MEM_OTHER
-#define ZERO_BYTES          (256u << 10) /* one write of preallocate */
-#define IO_BYTES_MAX        (1u << 30)   /* Linux moves at most 2 GiB - 4 KiB in one call */
+#define IO_BYTES_MAX        (1u << 30) /* Linux moves at most 2 GiB - 4 KiB in one call */
 #define RESERVE_SHARE       4u   /* of the descriptors: connections, the log, files that are made */
 #define DIR_MODE            0700 /* what is stored is for its owner alone */
 #define FILE_MODE           0600
@@ -41,7 +40,6 @@ struct real_fs {
 };
 
 /* Never written: no const, so that it costs no room in the binary. */
-static uint8_t zeroes[ZERO_BYTES];
 
 static enum tsdb_status file_create(int fd, const char *path, struct tsdb_file **out,
                                     struct tsdb_error *err)
@@ -254,6 +252,7 @@ static enum tsdb_status real_truncate(void *ctx, struct tsdb_file *f, uint64_t s
 static enum tsdb_status real_preallocate(void *ctx, struct tsdb_file *f, uint64_t size,
                                          struct tsdb_error *err)
 {
+    (void)ctx;
     enum tsdb_status status = tsdb_file_range_check(f->path, 0, size, err);
     if (status == TSDB_OK) {
         status = poisoned_check(f, "preallocate", err);
@@ -261,24 +260,16 @@ static enum tsdb_status real_preallocate(void *ctx, struct tsdb_file *f, uint64_
     if (status != TSDB_OK || size == 0) {
         return status;
     }
-    /* First reserve the room in one piece, and learn early that the disk is full. The system call
-     * and not posix_fallocate, which would write byte by byte where the file system cannot. */
+    /* The system call and not posix_fallocate, which would write byte by byte where the file system
+     * cannot. */
     int rc;
     do {
         rc = fallocate(f->fd, 0, 0, (off_t)size);
     } while (rc != 0 && errno == EINTR);
-    if (rc != 0 && errno != EOPNOTSUPP && errno != ENOSYS) {
-        return poison(f, errno, "preallocate", err);
+    if (rc != 0 && (errno == EOPNOTSUPP || errno == ENOSYS)) {
+        return tsdb_error_set(err, TSDB_UNSUPPORTED, "%s: no room can be taken ahead", f->path);
     }
-    /* Then write: extents that are reserved but unwritten would be converted by a later sync, which
-     * is metadata. */
-    for (uint64_t at = 0; at < size; at += ZERO_BYTES) {
-        status = real_pwrite(ctx, f, zeroes, (size_t)TSDB_MIN(size - at, ZERO_BYTES), at, err);
-        if (status != TSDB_OK) {
-            return status;
-        }
-    }
-    return TSDB_OK;
+    return rc == 0 ? TSDB_OK : poison(f, errno, "preallocate", err);
 }
 
 static enum tsdb_status real_stat(void *ctx, const char *path, struct tsdb_file_info *out,

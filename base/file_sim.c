@@ -308,7 +308,7 @@ static uint64_t fitting(struct tsdb_fs_sim *sim, const struct tsdb_file *f, uint
     return offset >= end ? 0 : TSDB_MIN(len, end - offset);
 }
 
-/* data NULL writes zeroes. */
+/* data NULL writes zeroes behind the file's end. */
 static enum tsdb_status write_any(struct tsdb_fs_sim *sim, struct tsdb_file *f, const void *data,
                                   uint64_t len, uint64_t offset, const char *verb,
                                   struct tsdb_error *err)
@@ -317,6 +317,11 @@ static enum tsdb_status write_any(struct tsdb_fs_sim *sim, struct tsdb_file *f, 
     int rc = handle_errno(sim, f, TSDB_OPEN_WRITE);
     if (rc == 0 && f->poisoned) {
         rc = EIO;
+    }
+    if (rc == 0 && !data) {
+        uint64_t there = f->inode->data.current.size_bytes;
+        len -= TSDB_MIN(there, len);
+        offset = there;
     }
     if (rc == 0 && offset + len > SIM_FILE_BYTES_MAX) {
         rc = EFBIG;

@@ -1,4 +1,4 @@
-/* The log's reserve: a file of zeroes beside the segments. When the disk is full it is removed, and the
+/* The log's reserve: a file without content beside the segments. When the disk is full it is removed, and the
  * log writes on in its room, while flush, checkpoint and retention make more.
  *
  *   NONE ──the syncer finds room──▶ MAKING ──all written──▶ THERE ──the writer finds the disk full──▶ NONE
@@ -114,6 +114,11 @@ static void making_begin(struct wal *w)
                            &w->reserve_file, NULL) == TSDB_OK) {
         w->reserve_written = 0;
         state_set(w, WAL_RESERVE_MAKING);
+        enum tsdb_status status =
+            w->o.fs->ops->preallocate(w->o.fs->ctx, w->reserve_file, w->o.reserve_bytes, NULL);
+        if (status != TSDB_UNSUPPORTED) { /* else it is written, a piece at a time */
+            making_end(w, status == TSDB_OK);
+        }
     }
 }
 

@@ -114,9 +114,13 @@ enum tsdb_status wal_segment_create(struct wal *w, uint64_t segment, uint64_t ca
         tsdb_mem_free(TSDB_MEM_WAL, f, sizeof *f);
         return status;
     }
+    struct tsdb_file_info info = {0};
+    if (recycled && w->o.fs->ops->stat(w->o.fs->ctx, path, &info, NULL) != TSDB_OK) {
+        info.size_bytes = 0; /* its bytes are written again, as if they were not there */
+    }
     f->segment = segment;
     f->capacity = capacity;
-    f->alloc_end = recycled ? capacity : 0;
+    f->alloc_end = TSDB_MIN(info.size_bytes, capacity);
     *out = f;
     return TSDB_OK;
 }
@@ -279,7 +283,8 @@ enum tsdb_status wal_segment_list(struct wal *w, struct tsdb_error *err) TSDB_NO
 bool wal_segment_grow_due_locked(const struct wal *w)
 {
     const struct wal_file *f = w->files_tail;
-    if (!f || f->dead || w->growing || w->rewrite_due || f->alloc_end >= f->capacity) {
+    if (!f || f->dead || w->growing || w->rewrite_due || f->alloc_end >= f->capacity ||
+        w->written_lpos >= w->grow_until_lpos) {
         return false;
     }
     uint64_t written = WAL_SEGMENT_HEADER_BYTES + (w->written_lpos - f->lpos_begin);
@@ -300,6 +305,15 @@ enum tsdb_status wal_zeroes_write(struct wal *w, struct tsdb_file *f, uint64_t f
     return TSDB_OK;
 }
 
+/* Zeroes are for speed alone: they do not take what the log itself may need. */
+static bool room_for(const struct wal *w, uint64_t bytes)
+{
+    uint64_t free_bytes = 0;
+    uint64_t total_bytes = 0;
+    return w->o.fs->ops->space(w->o.fs->ctx, &free_bytes, &total_bytes, NULL) == TSDB_OK &&
+           free_bytes / 2 >= bytes;
+}
+
 void wal_segment_grow(struct wal *w)
 {
     struct tsdb_error err;
@@ -313,11 +327,14 @@ void wal_segment_grow(struct wal *w)
     w->growing = true;
     tsdb_mutex_unlock(&w->lock);
 
-    enum tsdb_status status = wal_zeroes_write(w, f->handle, from, to, &err);
+    bool room = room_for(w, to - from);
+    enum tsdb_status status = room ? wal_zeroes_write(w, f->handle, from, to, &err) : TSDB_OK;
 
     tsdb_mutex_lock(&w->lock);
     w->growing = false;
-    if (status == TSDB_OK) {
+    if (!room) {
+        w->grow_until_lpos = w->written_lpos; /* the next batch that waits asks again */
+    } else if (status == TSDB_OK) {
         wal_segment_extend_locked(w, f, to);
     } else if (!f->dead) {
         w->stats.write_failures++;
@@ -403,7 +420,7 @@ enum tsdb_status wal_truncate_before(struct wal *w, uint64_t segment, struct tsd
         struct wal_live live;
         tsdb_mutex_lock(&w->lock);
         bool found = live_take_locked(w, segment, &live);
-        bool recycle = found && live.clean && live.bytes == w->o.segment_bytes &&
+        bool recycle = found && live.clean && live.bytes > w->o.segment_bytes / 2 &&
                        w->spare_count + spare_count < WAL_SPARES_MAX;
         tsdb_mutex_unlock(&w->lock);
         if (!found) {

@@ -26,7 +26,7 @@
  *     before all later ones: owners have applied it and later frames build upon it. Senders are
  *     turned away before (wal_state), so this memory is bounded by what was under way.
  *     On a full disk the log's reserve is given back first, and the log goes on in its room.
- *  6. Segments are preallocated with zeroes; a frame's CRC is seeded with the directory's mark,
+ *  6. Where senders wait for syncs, zeroes are written ahead; a frame's CRC is seeded with the directory's mark,
  *     segment number and offset, so old bytes of a recycled segment, or of another directory's, never
  *     verify.
  *

@@ -19,11 +19,12 @@
 
 /* Of a copy; also the most that one write(2) takes, a large batch excepted. */
 #define WAL_CHUNK_BYTES    (1u << 20)
-#define WAL_CHUNK_POOL_MAX 8u         /* free chunks kept: the steady state allocates nothing */
-#define WAL_DRAIN_MAX      64u        /* batches taken from one owner's ring at a time */
-#define WAL_GROW_BYTES     (1u << 20) /* zeroes at a time: what one strict batch may wait for */
-#define WAL_GROW_AHEAD     (4u << 20) /* zeroes ahead of the writer: some 100 ms at 40 MB/s */
-#define WAL_SPARES_MAX     2u         /* old segments kept to be written over */
+#define WAL_CHUNK_POOL_MAX 8u          /* free chunks kept: the steady state allocates nothing */
+#define WAL_DRAIN_MAX      64u         /* batches taken from one owner's ring at a time */
+#define WAL_GROW_BYTES     (1u << 20)  /* zeroes at a time: what one strict batch may wait for */
+#define WAL_GROW_AHEAD     (4u << 20)  /* zeroes ahead of the writer: some 100 ms at 40 MB/s */
+#define WAL_GROW_FOR       (16u << 20) /* of log after a strict batch: so long zeroes go ahead */
+#define WAL_SPARES_MAX     2u          /* old segments kept to be written over */
 #define WAL_PATH_MAX       256u
 #define WAL_SPARE_PREFIX   "spare-"
 #define WAL_RESERVE_NAME   "reserve"
@@ -131,6 +132,7 @@ struct wal {
     struct wal_chunk *chunks TSDB_GUARDED, *chunks_tail TSDB_GUARDED, *pool TSDB_GUARDED;
     uint32_t pool_count TSDB_GUARDED;
     uint64_t written_lpos TSDB_GUARDED, synced_lpos TSDB_GUARDED;
+    uint64_t grow_until_lpos TSDB_GUARDED; /* zeroes go ahead of the writer up to here */
     /* Rises when bytes move to a new segment: a sync that ran is void. */
     uint64_t generation TSDB_GUARDED;
     bool rewrite_due TSDB_GUARDED; /* a sync failed: the writer must move the bytes */

@@ -477,6 +477,9 @@ static void stretch_publish(struct wal *w, struct stretch *s, int64_t now_ns)
     w->stats.frames_written += s->frames;
     w->stats.samples_written += s->samples;
     w->stats.writes++;
+    if (s->strict.head) {
+        w->grow_until_lpos = w->lpos + WAL_GROW_FOR;
+    }
     wal_batch_list_join(&w->strict, &s->strict);
     if (first || wal_sync_due_in_locked(w, now_ns) == 0) {
         tsdb_cond_signal(&w->sync_cond);

@@ -411,14 +411,8 @@ static enum tsdb_status overlay_preallocate(void *ctx, struct tsdb_file *f, uint
 {
     (void)ctx;
     enum tsdb_status status = check_bytes(f, 0, size, err);
-    if (status == TSDB_OK) { /* what was there is overwritten with zeroes */
-        uint64_t bytes = TSDB_MAX(size, f->data->bytes);
-        if (f->data->bytes > size) {
-            return tsdb_error_set(err, TSDB_UNSUPPORTED,
-                                  "%s: preallocating a part of a file is not offered", f->path);
-        }
-        data_cut(f->data, 0);
-        f->data->bytes = bytes;
+    if (status == TSDB_OK) {
+        f->data->bytes = TSDB_MAX(size, f->data->bytes);
     }
     return status;
 }

@@ -271,6 +271,27 @@ static void wal_epoch__log_grows_and_restarts__only_rises(void **state)
     log_deinit(&h);
 }
 
+/* Zeroes spare syncs metadata, and cost as many bytes as the log: only who waits for a sync gets them. */
+static void wal_sync_step__zeroes_ahead__for_strict_batches_alone(void **state)
+{
+    (void)state;
+    struct log_harness h;
+    struct wal_stats stats;
+    log_init(&h, 12);
+    h.options.segment_bytes = 64u << 10;
+    log_open(&h);
+    log_submit(&h, 0, BUFFERED, 500);
+    log_settle(&h);
+    wal_stats(h.wal, &stats);
+    assert_in_range(stats.disk_bytes, 500, 2000);
+    log_submit(&h, 0, STRICT, 500);
+    log_settle(&h);
+    wal_stats(h.wal, &stats);
+    assert_int_equal(stats.disk_bytes, 64u << 10);
+    assert_all_found(&h, 0);
+    log_deinit(&h);
+}
+
 static void wal_truncate_before__old_segments__removed_or_recycled(void **state)
 {
     (void)state;
@@ -478,6 +499,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(wal_write_step__batch_larger_than_segment__segment_of_its_size),
     cmocka_unit_test(wal_rotate__later_batches__in_the_promised_segment_and_a_new_epoch),
     cmocka_unit_test(wal_epoch__log_grows_and_restarts__only_rises),
+    cmocka_unit_test(wal_sync_step__zeroes_ahead__for_strict_batches_alone),
     cmocka_unit_test(wal_truncate_before__old_segments__removed_or_recycled),
     cmocka_unit_test(wal_replay__recycled_segments_power_cut__nothing_old_returns),
     cmocka_unit_test(wal_open__after_restart__goes_on_behind_the_last_segment),
