@@ -212,12 +212,19 @@ static uint32_t cheap_slots(const struct server_options *o)
     return o->query_cheap_slots ? o->query_cheap_slots : (o->query_concurrency_max + 3) / 4;
 }
 
+/* And how many may be heavy at once: one for each core, but two, so that one alone bars no other. */
+static uint32_t heavy_slots(const struct server_options *o)
+{
+    return o->query_heavy_slots ? o->query_heavy_slots : TSDB_MAX(2u, tsdb_cpu_count());
+}
+
 static enum tsdb_status start_workers(struct server *s, uint32_t decoders, struct tsdb_error *err)
 {
     const struct server_options *o = &s->options;
     const struct workers_options queries = {.name = "query-worker",
                                             .threads = o->query_concurrency_max,
                                             .kept = cheap_slots(o),
+                                            .heavy = heavy_slots(o),
                                             .queue_max = o->query_queue_max,
                                             .nice = o->query_nice};
     const struct workers_options reads = {.name = "remote-read",

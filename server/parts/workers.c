@@ -6,6 +6,7 @@
 #include "base/mutex.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 /* Work of one kind. */
 struct lane {
@@ -19,10 +20,15 @@ struct workers {
     uint32_t wait_max[WORK_KINDS]; /* likewise */
     pthread_t *threads;
     uint32_t thread_cap;
+    uint32_t
+        heavy_threads; /* so many of them, the first ones, take what is heavy, too, and give way */
     unsigned nice;
+    _Atomic(uint32_t) begun; /* threads; relaxed: a number for each */
     /* guarded by lock */
     struct tsdb_mutex lock; /* rank SERVER_QUEUE */
-    struct tsdb_cond ready;
+    /* What idle threads wait for: those that take no heavy work, and those that do. */
+    struct tsdb_cond ready[2];
+    uint32_t idle[2] TSDB_GUARDED;
     struct lane lanes[WORK_KINDS] TSDB_GUARDED;
     uint64_t next_number TSDB_GUARDED;
     bool stopping TSDB_GUARDED;
@@ -67,11 +73,11 @@ static bool may_wait(const struct workers *w, uint32_t kind) TSDB_REQUIRES(w->lo
     return true;
 }
 
-/* The lane of the oldest item that may run; NULL: none may. */
-static struct lane *lane_next(struct workers *w) TSDB_REQUIRES(w->lock)
+/* The lane of the oldest item that may run in such a thread; NULL: none may. */
+static struct lane *lane_next(struct workers *w, bool heavy) TSDB_REQUIRES(w->lock)
 {
     struct lane *next = NULL;
-    for (uint32_t k = 0; k < WORK_KINDS && may_run(w, k); k++) {
+    for (uint32_t k = 0; k < (heavy ? WORK_KINDS : WORK_HEAVY) && may_run(w, k); k++) {
         struct lane *l = &w->lanes[k];
         if (l->head && (!next || l->head->number < next->head->number)) {
             next = l;
@@ -80,32 +86,40 @@ static struct lane *lane_next(struct workers *w) TSDB_REQUIRES(w->lock)
     return next;
 }
 
+/* Wake a thread for what may run now: one that takes no heavy work, if that is enough and one is idle. */
+static void wake(struct workers *w) TSDB_REQUIRES(w->lock)
+{
+    bool light = w->idle[0] > 0 && lane_next(w, false) != NULL;
+    if (light || (w->idle[1] > 0 && lane_next(w, true) != NULL)) {
+        tsdb_cond_signal(&w->ready[!light]);
+    }
+}
+
 /* The next item, or NULL when it is time to go. finished: the kind that the caller has just run;
- * WORK_KINDS for none. At the end, what may not run here runs in the threads that are busy now:
- * it is those that keep it from running. */
-static struct work *take(struct workers *w, uint32_t finished)
+ * WORK_KINDS for none. heavy: the caller takes what is heavy, too. At the end, what may not run here runs in
+ * the threads that are busy now: it is those that keep it from running. */
+static struct work *take(struct workers *w, uint32_t finished, bool heavy)
 {
     tsdb_mutex_lock(&w->lock);
     if (finished < WORK_KINDS) {
         w->lanes[finished].stats.running--;
     }
-    struct lane *lane = lane_next(w);
-    for (; !lane && !w->stopping; lane = lane_next(w)) {
-        (void)tsdb_cond_wait(&w->ready, &w->lock, -1);
+    struct lane *lane = lane_next(w, heavy || w->stopping);
+    for (; !lane && !w->stopping; lane = lane_next(w, heavy || w->stopping)) {
+        wake(w); /* what is barred to this one */
+        w->idle[heavy]++;
+        (void)tsdb_cond_wait(&w->ready[heavy], &w->lock, -1);
+        w->idle[heavy]--;
     }
     struct work *item = lane ? lane->head : NULL;
-    bool more = false;
     if (item) {
         lane->head = item->next;
         lane->tail = lane->head ? lane->tail : NULL;
         lane->stats.waiting--;
         lane->stats.running++;
-        more = lane_next(w) != NULL;
+        wake(w); /* whom its submit woke may have found it barred */
     }
     tsdb_mutex_unlock(&w->lock);
-    if (more) { /* whom its submit woke may have found it barred */
-        tsdb_cond_signal(&w->ready);
-    }
     return item;
 }
 
@@ -113,8 +127,11 @@ static void *worker_main(void *arg)
 {
     struct workers *w = arg;
     uint32_t kind = WORK_KINDS;
-    tsdb_thread_give_way(w->nice);
-    for (struct work *item = take(w, kind); item; item = take(w, kind)) {
+    bool heavy = atomic_fetch_add_explicit(&w->begun, 1, memory_order_relaxed) < w->heavy_threads;
+    if (heavy) {
+        tsdb_thread_give_way(w->nice);
+    }
+    for (struct work *item = take(w, kind, heavy); item; item = take(w, kind, heavy)) {
         kind = item->kind; /* the item is gone when it has run */
         item->run(item);
     }
@@ -129,6 +146,11 @@ static void set_bounds(struct workers *w, const struct workers_options *o)
         w->run_max[k] = o->threads - kept_from[k];
         w->wait_max[k] = o->queue_max - (k > 0 && kept > 0 ? o->queue_max / 4 : 0);
     }
+    if (o->heavy > 0 && o->heavy < w->run_max[WORK_HEAVY]) {
+        w->wait_max[WORK_HEAVY] += w->run_max[WORK_HEAVY] - o->heavy;
+        w->run_max[WORK_HEAVY] = o->heavy;
+    }
+    w->heavy_threads = w->run_max[WORK_HEAVY];
 }
 
 enum tsdb_status workers_create(const struct workers_options *o, struct workers **out,
@@ -143,7 +165,8 @@ enum tsdb_status workers_create(const struct workers_options *o, struct workers 
     w->thread_cap = o->threads;
     w->nice = o->nice;
     tsdb_mutex_init(&w->lock, TSDB_RANK_SERVER_QUEUE, "workers");
-    tsdb_cond_init(&w->ready);
+    tsdb_cond_init(&w->ready[0]);
+    tsdb_cond_init(&w->ready[1]);
     w->threads = tsdb_mem_alloc_zero(TSDB_MEM_SERVER, sizeof *w->threads * o->threads);
     enum tsdb_status status = w->threads ? TSDB_OK : tsdb_error_nomem(err, "worker threads");
     while (status == TSDB_OK && w->thread_count < o->threads) {
@@ -166,12 +189,14 @@ void workers_destroy(struct workers *w)
     }
     tsdb_mutex_lock(&w->lock);
     w->stopping = true;
-    tsdb_cond_broadcast(&w->ready);
+    tsdb_cond_broadcast(&w->ready[0]);
+    tsdb_cond_broadcast(&w->ready[1]);
     tsdb_mutex_unlock(&w->lock);
     for (uint32_t i = 0; i < w->thread_count; i++) {
         pthread_join(w->threads[i], NULL);
     }
-    tsdb_cond_deinit(&w->ready);
+    tsdb_cond_deinit(&w->ready[0]);
+    tsdb_cond_deinit(&w->ready[1]);
     tsdb_mutex_deinit(&w->lock);
     tsdb_mem_free(TSDB_MEM_SERVER, w->threads, sizeof *w->threads * w->thread_cap);
     tsdb_mem_free(TSDB_MEM_SERVER, w, sizeof *w);
@@ -198,10 +223,10 @@ bool workers_submit(struct workers *w, struct work *item)
     } else {
         lane->stats.refused++;
     }
-    tsdb_mutex_unlock(&w->lock);
     if (taken) {
-        tsdb_cond_signal(&w->ready); /* after unlocking: whoever wakes finds the lock free */
+        wake(w);
     }
+    tsdb_mutex_unlock(&w->lock);
     return taken;
 }
 

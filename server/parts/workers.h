@@ -4,7 +4,8 @@
  *   kind      known to be   runs on at most               waits in at most
  *   CHEAP     cheap         all threads                   the whole queue
  *   UNKNOWN   nothing yet   all but half of those kept    three quarters of it
- *   HEAVY     costly        all but those kept            three quarters of it
+ *   HEAVY     costly        all but those kept, and       three quarters of it
+ *                           `heavy` at most
  *
  * Bounds of a kind count what is costlier, too. Among those that may run the oldest is next, so that
  * the costly are not starved either; with no threads kept the queue is one queue.
@@ -41,8 +42,9 @@ struct workers_options {
     const char *name;   /* of the threads, at most 15 characters */
     uint32_t threads;   /* run at once; >= 1 */
     uint32_t kept;      /* of them, for what is cheap; at least one is left for the others */
-    uint32_t queue_max; /* more that wait */
-    unsigned nice;      /* how much the threads give way: tsdb_thread_give_way */
+    uint32_t heavy;     /* of what is costly so many at once, in threads that give way; 0: any */
+    uint32_t queue_max; /* more that wait, and besides what `heavy` keeps from running */
+    unsigned nice;      /* how much those threads give way: tsdb_thread_give_way */
 };
 /* NOMEM, IO (thread could not start). */
 enum tsdb_status workers_create(const struct workers_options *options, struct workers **out,

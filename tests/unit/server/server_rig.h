@@ -91,11 +91,12 @@ static inline void open_http(uint32_t workers, uint32_t queue_max)
                                 .allowed_hosts = "*",
                                 .clock = server.clock};
     assert_ok_err(door_create(&door, &server.door, &err), &err);
-    const struct workers_options queries = {"test-worker", workers,
-                                            server.options.query_cheap_slots, queue_max, 0};
-    const struct workers_options reads = {"test-reader", 2, 0, queue_max, 0};
-    const struct workers_options answers = {"test-sender", 2, 0, 64, 0};
-    const struct workers_options writes = {"test-decoder", 2, 0, 8, 0};
+    const struct workers_options queries = {
+        "test-worker", workers, server.options.query_cheap_slots, server.options.query_heavy_slots,
+        queue_max,     0};
+    const struct workers_options reads = {"test-reader", 2, 0, 0, queue_max, 0};
+    const struct workers_options answers = {"test-sender", 2, 0, 0, 64, 0};
+    const struct workers_options writes = {"test-decoder", 2, 0, 0, 8, 0};
     assert_ok_err(workers_create(&queries, &server.workers, &err), &err);
     assert_ok_err(workers_create(&reads, &server.readers, &err), &err);
     assert_ok_err(workers_create(&answers, &server.senders, &err), &err);

@@ -35,7 +35,7 @@ static void run_item(struct work *w)
 static enum tsdb_status create(uint32_t threads, uint32_t kept, uint32_t queue_max,
                                struct workers **out)
 {
-    return workers_create(&(struct workers_options){"test-worker", threads, kept, queue_max, 0},
+    return workers_create(&(struct workers_options){"test-worker", threads, kept, 0, queue_max, 0},
                           out, NULL);
 }
 
@@ -181,6 +181,34 @@ static void workers_submit__heavy_ones_everywhere__cheap_ones_run_at_once(void *
     assert_int_equal(atomic_load(&heavy_started), 34);
 }
 
+/* Two at once, in threads of their own: whatever is costly, the other threads are free. */
+static void workers_submit__more_heavy_ones_than_may__wait_while_others_run(void **state)
+{
+    (void)state;
+    static struct item heavy[40];
+    static struct item others[20];
+    _Atomic(uint32_t) gate = 0;
+    _Atomic(uint32_t) heavy_started = 0;
+    _Atomic(uint32_t) others_started = 0;
+    struct workers *w = NULL;
+    struct workers_stats s;
+    assert_ok(workers_create(&(struct workers_options){"test-worker", 8, 2, 2, 20, 0}, &w, NULL));
+    /* two run; with the four that ran if they might, and three quarters of the queue, nineteen wait */
+    assert_int_equal(submit_blocked(w, WORK_HEAVY, heavy, 40, &gate, &heavy_started), 2 + 4 + 15);
+    wait_for(&heavy_started, 2);
+    for (uint32_t i = 0; i < TSDB_ARRAY_LEN(others); i++) {
+        item_init(&others[i], NULL, &others_started);
+        assert_true(workers_submit(w, &others[i].work));
+        wait_for(&others_started, i + 1);
+    }
+    workers_stats_read(w, &s);
+    assert_int_equal(s.kinds[WORK_HEAVY].running, 2);
+    assert_int_equal(s.kinds[WORK_HEAVY].waiting, 19);
+    atomic_store(&gate, 1);
+    workers_destroy(w);
+    assert_int_equal(atomic_load(&heavy_started), 21);
+}
+
 struct ordered {
     struct work work;
     uint32_t number;
@@ -283,6 +311,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(workers_submit__queue_full__refuses_and_takes_again_later),
     cmocka_unit_test(workers_submit__no_queue__still_runs_one_per_thread),
     cmocka_unit_test(workers_submit__heavy_ones_everywhere__cheap_ones_run_at_once),
+    cmocka_unit_test(workers_submit__more_heavy_ones_than_may__wait_while_others_run),
     cmocka_unit_test(workers_submit__one_thread__all_kinds_in_the_order_they_came),
     cmocka_unit_test(workers_submit__from_many_threads__loses_nothing),
     cmocka_unit_test(workers_create__out_of_memory__leaves_nothing),
