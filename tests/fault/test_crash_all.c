@@ -8,7 +8,6 @@
 #include "tests/support/tsdb/schedule.h"
 #include "tsdb/engine/db_private.h"
 
-#define ROOM   8192u /* what an interrupted write of series.log may be moved to */
 #define DAY_MS (INT64_C(24) * 60 * 60 * 1000)
 
 /* What was asked for and not answered with OK yet: it is asked for again, as an operator would. */
@@ -267,14 +266,8 @@ static void step(struct schedule *r)
     mx_reap(&r->s.m);
 }
 
-/* Some room for the next start, should the disk be full. */
 static void count_lives(struct schedule *r)
 {
-    uint64_t free_bytes = 0, total_bytes = 0;
-    const struct tsdb_fs *fs = &r->s.h.options.fs;
-    if (fs->ops->space(fs->ctx, &free_bytes, &total_bytes, NULL) == TSDB_OK && free_bytes < ROOM) {
-        tsdb_fs_sim_capacity(r->s.h.sim, total_bytes + ROOM);
-    }
     seen.flushes += atomic_load(&r->s.h.db->life->flushes);
     seen.compactions += atomic_load(&r->s.h.db->life->compactions);
 }

@@ -238,6 +238,7 @@ struct matrix {
     struct notes fresh_notes;
     char name[TREE_PATH_BYTES]; /* by which an error names it */
     uint32_t lost, shown_again;
+    bool full; /* while it starts nothing can be written, and no name be made */
     bool opened;
     uint32_t failing;                   /* reads of a sample that fail */
     uint32_t cases, refused, with_loss; /* of all */
@@ -554,12 +555,28 @@ static void go_on(struct matrix *x)
     }
 }
 
+/* The disk has room again: it takes writes by itself, within minutes. */
+static void make_room(struct matrix *x)
+{
+    struct hx *h = &x->h;
+    tsdb_fs_sim_fault(h->sim, TSDB_FAULT_NONE, 1, 0);
+    for (uint32_t i = 0; i < 12 && tsdb_state(h->db, NULL) != TSDB_STATE_READY; i++) {
+        tsdb_clock_sim_advance(&h->clock, 20000);
+        (void)tsdb_checkpoint_step(h->db, h->clock.mono_ns);
+        hx_settle(h);
+    }
+}
+
 static void open_and_look(struct matrix *x)
 {
     struct hx *h = &x->h;
     struct tsdb_error err = {0};
     h->clock.wall_ms = HX_WALL_MS + 60 * RANGE;
     struct tree *laid = tree_read(&h->options.fs);
+    if (x->full) {
+        assert_ok(h->options.fs.ops->mkdir(h->options.fs.ctx, BLOCKS_DIR, NULL));
+        tsdb_fs_sim_fault(h->sim, TSDB_FAULT_ENOSPC, 1, UINT64_MAX);
+    }
     x->opened = hx_open(h, &err) == TSDB_OK;
     if (!x->opened) {
         x->refused++;
@@ -585,6 +602,7 @@ static void open_and_look(struct matrix *x)
             }
             check_kept(x);
         }
+        make_room(x);
         go_on(x);
     }
     tree_free(laid);
@@ -602,9 +620,10 @@ static void run_case(struct matrix *x)
         x->cases++;
         open_and_look(x);
         if (getenv("TSDB_MATRIX")) {
-            print_message("%s, %s, %s: %s, lost %u, again %u. %s\n", stage_names[x->stage],
-                          damage_names[x->damage], x->file->path, x->opened ? "opened" : "refused",
-                          x->lost, x->shown_again, x->s.m.failure);
+            print_message("%s, %s, %s%s: %s, lost %u, again %u. %s\n", stage_names[x->stage],
+                          damage_names[x->damage], x->file->path, x->full ? ", on a full disk" : "",
+                          x->opened ? "opened" : "refused", x->lost, x->shown_again,
+                          x->s.m.failure);
             x->s.m.failure[0] = 0;
         }
     }
@@ -625,11 +644,14 @@ static void run_stage(struct matrix *x)
         }
         for (uint32_t k = 0; k < DAMAGES; k++) {
             x->damage = (enum damage)k;
-            for (uint32_t n = 0; n < damage_times[k] && !x->s.m.failure[0]; n++) {
-                run_case(x);
+            for (uint32_t n = 0; n <= damage_times[k] && !x->s.m.failure[0]; n++) {
+                x->full = n == damage_times[k];                       /* once more */
+                if (!x->full || strcmp(x->file->path, "LOCK") != 0) { /* which must be made */
+                    run_case(x);
+                }
                 if (x->s.m.failure[0]) {
-                    print_message("%s, %s: %s\n", x->file->path, damage_names[k],
-                                  stage_names[x->stage]);
+                    print_message("%s, %s%s: %s\n", x->file->path, damage_names[k],
+                                  x->full ? ", on a full disk" : "", stage_names[x->stage]);
                 }
             }
         }

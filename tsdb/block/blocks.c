@@ -34,31 +34,47 @@ static enum tsdb_status live_make(struct blocks *b, struct block *block, struct 
     return status;
 }
 
-/* Without them what was deleted shows again; without the block so much more would be missing. */
-static enum tsdb_status set_tombstones_aside(struct blocks *b, const char *ulid,
-                                             const struct tsdb_error *why, struct tsdb_error *err)
+/* Out of the way, but kept for a person to look at. What cannot be moved, as on a full disk, stays where it is and
+ * is not used: the next start tries again. parent: of `from`. */
+static void set_aside(struct blocks *b, const char *from, const char *parent, const char *to)
 {
+    const struct tsdb_fs *fs = b->fs;
+    struct tsdb_error why;
+    enum tsdb_status status = fs->ops->mkdir(fs->ctx, BLOCKS_DIR_QUARANTINE, &why);
+    if (status == TSDB_OK) {
+        status = fs->ops->sync_dir(fs->ctx, "", &why);
+    }
+    if (status == TSDB_OK) {
+        status = fs->ops->rename(fs->ctx, from, to, &why);
+    }
+    if (status == TSDB_OK) {
+        status = fs->ops->sync_dir(fs->ctx, BLOCKS_DIR_QUARANTINE, &why);
+    }
+    if (status == TSDB_OK) {
+        status = fs->ops->sync_dir(fs->ctx, parent, &why);
+    }
+    if (status != TSDB_OK) {
+        tsdb_log(TSDB_LOG_WARN, "tsdb", "it could not be moved, and is left out as it stands",
+                 TSDB_S("path", from), TSDB_S("err", why.msg));
+    }
+}
+
+/* Without them what was deleted shows again; without the block so much more would be missing. */
+static void set_tombstones_aside(struct blocks *b, const char *ulid, const struct tsdb_error *why)
+{
+    char parent[64];
     char from[96];
     char to[96];
-    (void)snprintf(from, sizeof from, BLOCKS_DIR "/%s/" TOMBSTONES_NAME, ulid);
+    (void)snprintf(parent, sizeof parent, BLOCKS_DIR "/%s", ulid);
+    (void)snprintf(from, sizeof from, "%s/" TOMBSTONES_NAME, parent);
     (void)snprintf(to, sizeof to, BLOCKS_DIR_QUARANTINE "/" TOMBSTONES_NAME "-%s-%" PRIu64, ulid,
                    (uint64_t)tsdb_clock_wall_ms(&b->clock));
     tsdb_log(
         TSDB_LOG_ERROR, "tsdb",
         "damaged tombstones are moved to quarantine: what was deleted of the block shows again",
         TSDB_S("block", ulid), TSDB_S("err", why->msg));
-    enum tsdb_status status = b->fs->ops->mkdir(b->fs->ctx, BLOCKS_DIR_QUARANTINE, err);
-    if (status == TSDB_OK) {
-        status = b->fs->ops->sync_dir(b->fs->ctx, "", err);
-    }
-    if (status == TSDB_OK) {
-        status = b->fs->ops->rename(b->fs->ctx, from, to, err);
-    }
-    if (status == TSDB_OK) {
-        status = b->fs->ops->sync_dir(b->fs->ctx, BLOCKS_DIR_QUARANTINE, err);
-    }
+    set_aside(b, from, parent, to);
     atomic_fetch_add(&b->tombstones_damaged, 1);
-    return status;
 }
 
 static enum tsdb_status open_tombstones(struct blocks *b, struct live_block *live,
@@ -70,7 +86,8 @@ static enum tsdb_status open_tombstones(struct blocks *b, struct live_block *liv
     enum tsdb_status status =
         tombstones_load(b->fs, BLOCKS_DIR, m->ulid, (uint32_t)m->series, &t, &why);
     if (status == TSDB_CORRUPT) {
-        return set_tombstones_aside(b, m->ulid, &why, err);
+        set_tombstones_aside(b, m->ulid, &why);
+        return TSDB_OK;
     }
     if (status != TSDB_OK) {
         return tsdb_error_set(err, status, "%s", why.msg);
@@ -126,30 +143,15 @@ static void quarantine_say(struct blocks *b, const char *ulid, const struct tsdb
              TSDB_U("samples", m.samples), TSDB_I("from_ms", m.min_ms), TSDB_I("to_ms", m.max_ms));
 }
 
-/* Out of the way, but kept for a person to look at. */
-static enum tsdb_status quarantine(struct blocks *b, const char *ulid, const struct tsdb_error *why,
-                                   struct tsdb_error *err)
+static void quarantine(struct blocks *b, const char *ulid, const struct tsdb_error *why)
 {
     char from[64];
     char to[64];
     snprintf(from, sizeof from, BLOCKS_DIR "/%s", ulid);
     snprintf(to, sizeof to, BLOCKS_DIR_QUARANTINE "/%s", ulid);
     quarantine_say(b, ulid, why);
-    enum tsdb_status status = b->fs->ops->mkdir(b->fs->ctx, BLOCKS_DIR_QUARANTINE, err);
-    if (status == TSDB_OK) {
-        status = b->fs->ops->sync_dir(b->fs->ctx, "", err);
-    }
-    if (status == TSDB_OK) {
-        status = b->fs->ops->rename(b->fs->ctx, from, to, err);
-    }
-    if (status == TSDB_OK) {
-        status = b->fs->ops->sync_dir(b->fs->ctx, BLOCKS_DIR_QUARANTINE, err);
-    }
-    if (status == TSDB_OK) {
-        status = b->fs->ops->sync_dir(b->fs->ctx, BLOCKS_DIR, err);
-    }
+    set_aside(b, from, BLOCKS_DIR, to);
     atomic_fetch_add(&b->quarantined, 1);
-    return status;
 }
 
 static enum tsdb_status open_all(struct blocks *b, const struct block_name *names,
@@ -161,10 +163,7 @@ static enum tsdb_status open_all(struct blocks *b, const struct block_name *name
         const char *ulid = names[i].ulid;
         enum tsdb_status status = open_one(b, ulid, &live[*out_count], &why);
         if (status == TSDB_CORRUPT || status == TSDB_NOT_FOUND) {
-            status = quarantine(b, ulid, &why, err);
-            if (status != TSDB_OK) {
-                return status;
-            }
+            quarantine(b, ulid, &why);
             continue;
         }
         if (status != TSDB_OK) {

@@ -423,8 +423,8 @@ static void choose_kept(struct recovery_run *run)
     }
 }
 
-/* What goes to quarantine/ goes at once if what stays, and the log, have all of it; else when a checkpoint that
- * has it is durable, and before any id is given out. */
+/* What goes to quarantine/ goes at once if what stays, and the log, have all of it; else, or where the disk does
+ * not let it go, when a checkpoint that has it is durable, and before any id is given out. */
 enum tsdb_status recovery_bases_settle(struct recovery_run *run, struct tsdb_error *err)
 {
     struct recovery_result *out = run->result;
@@ -440,8 +440,18 @@ enum tsdb_status recovery_bases_settle(struct recovery_run *run, struct tsdb_err
     memcpy(out->aside, run->left_out, sizeof out->aside);
     out->checkpoint_first = run->base_count > 0 && out->base.number == 0;
     out->checkpoints_left_out = out->aside_count;
-    return out->checkpoint_first ? TSDB_OK
-                                 : recovery_set_aside(run->r->fs, run->r->stamp, out, err);
+    if (out->checkpoint_first) {
+        return TSDB_OK;
+    }
+    struct tsdb_error why;
+    enum tsdb_status status = recovery_set_aside(run->r->fs, run->r->stamp, out, &why);
+    if (status != TSDB_IO) {
+        return status == TSDB_OK ? status : tsdb_error_set(err, status, "%s", why.msg);
+    }
+    tsdb_log(TSDB_LOG_WARN, "recovery", "a checkpoint could not be moved to quarantine yet",
+             TSDB_S("err", why.msg));
+    out->checkpoint_first = true;
+    return TSDB_OK;
 }
 
 enum tsdb_status recovery_set_aside(const struct tsdb_fs *fs, uint64_t stamp,

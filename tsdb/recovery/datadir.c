@@ -235,6 +235,9 @@ uint32_t datadir_mark(const uint8_t hash_seed[TSDB_HASH_SEED_BYTES])
 
 static enum tsdb_status make_dirs(const struct tsdb_fs *fs, struct tsdb_error *err)
 {
+    /* While there is room: on a full disk what is set aside is only renamed then. One that cannot be made yet is
+     * made by who needs it. */
+    (void)fs->ops->mkdir(fs->ctx, DATADIR_QUARANTINE, NULL);
     enum tsdb_status status = fs->ops->mkdir(fs->ctx, DATADIR_WAL, err);
     if (status == TSDB_OK) {
         status = fs->ops->mkdir(fs->ctx, DATADIR_CHECKPOINT, err);

@@ -1,6 +1,7 @@
 #include "tsdb/recovery/series_log_private.h"
 
 #include "base/assert.h"
+#include "base/log.h"
 #include "model/version.h"
 #include "tsdb/recovery/datadir.h"
 
@@ -240,8 +241,18 @@ enum tsdb_status series_log_choose(const struct tsdb_fs *fs, const struct series
     if (status == TSDB_OK) {
         status = next_has(fs, mark, &has, err);
     }
+    if (status == TSDB_OK && has) {
+        return take_place(fs, err);
+    }
     if (status == TSDB_OK) {
-        status = has ? take_place(fs, err) : next_remove(fs, keep, stamp, err);
+        struct tsdb_error why;
+        status = next_remove(fs, keep, stamp, &why);
+        if (status == TSDB_IO && keep) { /* a full disk: nobody reads it where it is */
+            tsdb_log(TSDB_LOG_WARN, "recovery", "a successor of series.log stays where it is",
+                     TSDB_S("err", why.msg));
+            return TSDB_OK;
+        }
+        status = status == TSDB_OK ? status : tsdb_error_set(err, status, "%s", why.msg);
     }
     return status;
 }

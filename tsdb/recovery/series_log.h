@@ -23,7 +23,8 @@
  *  2. Bytes that a checkpoint relies on were synced before it was renamed into place: damage there
  *     costs the records that it hits, is said, and the file is made anew before anything is appended.
  *     What follows them is an interrupted append: its good records are kept, the rest is
- *     cut off; into quarantine/ first, where no checkpoint vouches for what is in front of it.
+ *     cut off; into quarantine/ first, where no checkpoint vouches for what is in front of it. Where that cannot
+ *     be written, as on a full disk, nothing is cut: the file counts as damaged.
  *  3. A failed write or sync drops the handle; the next append opens the file anew and cuts it to
  *     what is known durable.
  *
@@ -142,7 +143,8 @@ void series_log_init_next(struct series_log *next, const struct series_log *s);
  * failure it goes on where it is, and this may be tried again. IO. */
 enum tsdb_status series_log_settle(struct series_log *s, struct tsdb_error *err) TSDB_WUR;
 /* Before load: if there is a successor, and the mark is of it, it takes its place, else it goes (to
- * quarantine/ if `keep`: nothing relies on it, or something that was damaged). IO, NOMEM. */
+ * quarantine/ if `keep`: nothing relies on it, or something that was damaged; where the disk does not let it, it
+ * stays, and is not read). IO, NOMEM. */
 enum tsdb_status series_log_choose(const struct tsdb_fs *fs, const struct series_log_mark *mark,
                                    bool keep, uint64_t stamp, struct tsdb_error *err) TSDB_WUR;
 

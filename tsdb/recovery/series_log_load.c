@@ -363,6 +363,7 @@ static enum tsdb_status tail_copy(const struct load *l, struct tsdb_file *to,
     return status == TSDB_OK ? fs->ops->sync(fs->ctx, to, err) : status;
 }
 
+/* No half of it stays where the disk is full. */
 static enum tsdb_status tail_set_aside(const struct load *l, struct tsdb_error *err)
 {
     const struct tsdb_fs *fs = l->s->fs;
@@ -380,7 +381,11 @@ static enum tsdb_status tail_set_aside(const struct load *l, struct tsdb_error *
     }
     status = tail_copy(l, to, err);
     fs->ops->close(fs->ctx, to);
-    return status == TSDB_OK ? fs->ops->sync_dir(fs->ctx, DATADIR_QUARANTINE, err) : status;
+    if (status != TSDB_OK) {
+        (void)fs->ops->unlink(fs->ctx, path, NULL);
+        return status;
+    }
+    return fs->ops->sync_dir(fs->ctx, DATADIR_QUARANTINE, err);
 }
 
 /* A second name for the file as it is: its own goes to a successor. Best effort; what is whole in it is loaded. */
@@ -406,15 +411,11 @@ static void keep_damaged(const struct load *l)
 
 /* Cut the torn tail off and make what stays durable: after a kill it may be in the page cache
  * only. */
-static enum tsdb_status settle(struct load *l, struct tsdb_error *err)
+static enum tsdb_status cut(struct load *l, struct tsdb_error *err)
 {
     const struct tsdb_fs *fs = l->s->fs;
     enum tsdb_status status = TSDB_OK;
-    bool vouched = l->bytes_relied > 0 && l->offset >= l->bytes_relied;
-    if (l->offset < l->file_bytes && !vouched) {
-        status = tail_set_aside(l, err);
-    }
-    if (status == TSDB_OK && l->offset < l->file_bytes) {
+    if (l->offset < l->file_bytes) {
         status = fs->ops->truncate(fs->ctx, l->file, l->offset, err);
     }
     if (status == TSDB_OK && (l->offset < l->file_bytes || l->offset > l->bytes_relied)) {
@@ -424,6 +425,30 @@ static enum tsdb_status settle(struct load *l, struct tsdb_error *err)
         status = fs->ops->sync_dir(fs->ctx, "", err);
     }
     return status;
+}
+
+/* What cannot be copied, as on a full disk, is not cut off: the file gets a second name, which takes no room,
+ * and a successor with the next checkpoint, as one that is damaged. */
+static enum tsdb_status settle(struct load *l, struct tsdb_error *err)
+{
+    struct tsdb_error why;
+    bool vouched = l->bytes_relied > 0 && l->offset >= l->bytes_relied;
+    enum tsdb_status status = TSDB_OK;
+    if (l->offset < l->file_bytes && !vouched) {
+        status = tail_set_aside(l, &why);
+    }
+    if (status == TSDB_OK) {
+        return cut(l, err);
+    }
+    if (status != TSDB_IO) {
+        return tsdb_error_set(err, status, "%s", why.msg);
+    }
+    tsdb_log(TSDB_LOG_WARN, "recovery",
+             "the end of series.log could not be set aside: it stays until the next checkpoint",
+             TSDB_U("from", l->offset), TSDB_U("to", l->file_bytes), TSDB_S("err", why.msg));
+    l->s->damaged = true;
+    keep_damaged(l);
+    return TSDB_OK;
 }
 
 /* ---- the whole ---- */

@@ -419,6 +419,9 @@ static void series_log_choose__by_the_mark__takes_or_removes_the_successor(void 
         tsdb_fs_sim_crash(f->sim);
         reopen(f);
         const struct series_log_mark *chosen = turn == 2 ? &next_mark : &mark;
+        tsdb_fs_sim_fault(f->sim, TSDB_FAULT_ENOSPC, 1, turn == 1 ? 1 : 0);
+        assert_ok(series_log_choose(&f->fs, chosen, turn == 1, 16, NULL));
+        assert_int_equal(there(f, "series.log.next"), turn == 1); /* no room: it stays */
         assert_ok(series_log_choose(&f->fs, chosen, turn == 1, 17, NULL));
         assert_true(!there(f, "series.log.next"));
         assert_int_equal(there(f, "quarantine/series.log-17-next"), turn >= 1);
@@ -571,6 +574,37 @@ static void series_log_load__cut_where_nobody_relies_on_it__tail_kept(void **sta
     tsdb_mem_free(TSDB_MEM_OTHER, data, len);
 }
 
+/* Nothing vouches for the end, and there is no room for a copy of it: it stays, and so does what it was when a
+ * successor takes the place. */
+static void series_log_load__torn_on_a_full_disk__whole_records_and_nothing_cut(void **state)
+{
+    struct fixture *f = *state;
+    struct series_log_mark first = commit_one(f, 1);
+    struct series_log_mark later = commit_one(f, 2);
+    size_t len = 0;
+    uint8_t *data = take_file(f, &len);
+    const char *kept = "quarantine/series.log-1700000000000-damaged";
+    struct tsdb_file_info info;
+    struct seen seen;
+    uint64_t cut;
+    struct tsdb_error err;
+    put_file(f, data, later.bytes - 1);
+    tsdb_mem_free(TSDB_MEM_OTHER, data, len);
+    tsdb_fs_sim_capacity(f->sim, tsdb_fs_sim_used(f->sim) + 1);
+    assert_ok_err(load(f, 0, &seen, &cut, &err), &err);
+    assert_int_equal(seen.total, 1);
+    assert_int_equal(cut, 0);
+    assert_true(f->log.damaged);
+    assert_int_equal(f->log.bytes_durable, first.bytes);
+    assert_ok(f->fs.ops->stat(f->fs.ctx, "series.log", &info, NULL));
+    assert_int_equal(info.size_bytes, later.bytes - 1);
+    assert_ok(f->fs.ops->stat(f->fs.ctx, kept, &info, NULL));
+    assert_int_equal(info.size_bytes, later.bytes - 1);
+    char copy[64];
+    snprintf(copy, sizeof copy, "quarantine/series.log-1700000000000-%u", (unsigned)first.bytes);
+    assert_int_equal(f->fs.ops->stat(f->fs.ctx, copy, &info, NULL), TSDB_NOT_FOUND);
+}
+
 static void series_log_fits__mark_of_a_file_before__not_found(void **state)
 {
     struct fixture *f = *state;
@@ -608,6 +642,8 @@ static const struct CMUnitTest tests[] = {
                                     teardown),
     cmocka_unit_test_setup_teardown(
         series_log_load__shorter_than_relied_upon__ok_and_later_marks_do_not_fit, setup, teardown),
+    cmocka_unit_test_setup_teardown(
+        series_log_load__torn_on_a_full_disk__whole_records_and_nothing_cut, setup, teardown),
     cmocka_unit_test_setup_teardown(series_log_fits__mark_of_a_file_before__not_found, setup,
                                     teardown),
     cmocka_unit_test(series_log_commit__each_operation_fails_once__next_commit_repairs),
