@@ -1,7 +1,10 @@
 #include "base/cpu.h"
 
+#include "base/cgroup.h"
+
 #include <sched.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -81,7 +84,7 @@ int tsdb_cpu_has_crc32(void)
 #define CPU_SET_FIRST 1024
 #define CPU_SET_MAX   65536
 
-unsigned tsdb_cpu_count(void)
+static unsigned affinity_count(void)
 {
     for (int cpus = CPU_SET_FIRST; cpus <= CPU_SET_MAX; cpus *= 8) {
         cpu_set_t *set = CPU_ALLOC((size_t)cpus);
@@ -94,4 +97,37 @@ unsigned tsdb_cpu_count(void)
     }
     long online = sysconf(_SC_NPROCESSORS_ONLN);
     return online < 1 ? 1 : (unsigned)online;
+}
+
+/* "150000 100000" of v2, or "max 100000"; v1 has the two in files of their own, and -1 for none. */
+static void take_quota(void *arg, const char *dir, bool v2)
+{
+    unsigned *least = arg;
+    char line[64], period_line[64];
+    long long quota = 0, period = 0;
+    bool there =
+        v2 ? tsdb_cgroup_line(dir, "cpu.max", line, sizeof line) &&
+                 sscanf(line, "%lld %lld", &quota, &period) == 2
+           : tsdb_cgroup_line(dir, "cpu.cfs_quota_us", line, sizeof line) &&
+                 tsdb_cgroup_line(dir, "cpu.cfs_period_us", period_line, sizeof period_line) &&
+                 sscanf(line, "%lld", &quota) == 1 && sscanf(period_line, "%lld", &period) == 1;
+    if (!there || quota <= 0 || period <= 0 || quota / period >= CPU_SET_MAX) {
+        return;
+    }
+    unsigned cores = (unsigned)(quota / period + (quota % period > 0));
+    *least = *least == 0 || cores < *least ? cores : *least;
+}
+
+unsigned tsdb_cpu_quota(const char *root)
+{
+    unsigned least = 0;
+    tsdb_cgroup_walk(root, "cpu", take_quota, &least);
+    return least;
+}
+
+unsigned tsdb_cpu_count(void)
+{
+    unsigned allowed = affinity_count();
+    unsigned quota = tsdb_cpu_quota("");
+    return quota > 0 && quota < allowed ? quota : allowed;
 }

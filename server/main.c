@@ -23,7 +23,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#define DEFAULT_THREADS_MAX 4u
+#define DEFAULT_THREADS_MAX 32u
 #define DOOR_TURNS          10u /* of the main loop, a tenth of a second each */
 
 static uint32_t default_threads(void)

@@ -10,7 +10,8 @@
 /* A start that could not write: how often it is tried again, and looked whether it is over. */
 #define START_AGAIN_NS       (INT64_C(5) * 1000 * 1000 * 1000)
 #define START_LOOK_NS        (INT64_C(500) * 1000 * 1000)
-#define OWNERS_DEFAULT_MAX   4u
+#define OWNERS_EACH_CORE     4u
+#define OWNERS_DEFAULT_MAX   32u
 #define FLUSH_INTERVAL_MS    100u
 #define FLUSH_SAMPLES        UINT64_C(1000000)
 #define CHECKPOINT_WAL_BYTES (UINT64_C(256) << 20)
@@ -36,9 +37,14 @@ void tsdb_options_default(struct tsdb_options *o)
     };
 }
 
+/* A sample costs threads of HTTP twice what it costs owners, and each more makes batches smaller
+ * (docs/decisions/0020-one-sealer-and-threads-by-cores.md). */
 static uint32_t owners_default(void)
 {
-    return TSDB_MIN(tsdb_cpu_count(), OWNERS_DEFAULT_MAX);
+    uint32_t cores = tsdb_cpu_count();
+    return cores <= OWNERS_EACH_CORE
+               ? cores
+               : TSDB_MIN(TSDB_MAX(cores / 2, OWNERS_EACH_CORE), OWNERS_DEFAULT_MAX);
 }
 
 static enum tsdb_status options_fill(const struct tsdb_options *in, struct tsdb_options *out,

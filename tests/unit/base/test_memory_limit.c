@@ -1,6 +1,7 @@
-/* What the process may use, from trees of files as kernels and container runtimes show them. */
+/* What the process may use of memory and CPU, from trees of files as kernels and container runtimes show them. */
 #include "tests/support/test.h"
 
+#include "base/cpu.h"
 #include "base/memory_limit.h"
 
 #include <errno.h>
@@ -96,12 +97,46 @@ static void limit__v1__memory_controller_and_its_word_for_none(void **state)
     expect(3000000, TSDB_MEMORY_LIMIT_CGROUP);
 }
 
+static void quota__v2__least_of_the_group_and_those_around_it(void **state)
+{
+    (void)state;
+    assert_int_equal(tsdb_cpu_quota(root), 0);
+    put("proc/self/cgroup", "0::/a/b\n");
+    put("sys/fs/cgroup/a/b/cpu.max", "max 100000\n");
+    assert_int_equal(tsdb_cpu_quota(root), 0);
+    put("sys/fs/cgroup/a/cpu.max", "400000 100000\n");
+    assert_int_equal(tsdb_cpu_quota(root), 4);
+    put("sys/fs/cgroup/a/b/cpu.max", "250000 100000\n"); /* two and a half */
+    assert_int_equal(tsdb_cpu_quota(root), 3);
+    put("sys/fs/cgroup/a/b/cpu.max", "1000 100000\n");
+    assert_int_equal(tsdb_cpu_quota(root), 1);
+    static const char *const rubbish[] = {"",    "x\n",         "0 0\n",
+                                          "5\n", "-1 100000\n", "9223372036854775807 1\n"};
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(rubbish); i++) {
+        put("sys/fs/cgroup/a/b/cpu.max", rubbish[i]);
+        assert_int_equal(tsdb_cpu_quota(root), 4); /* that of the one around it */
+    }
+}
+
+static void quota__v1__of_the_cpu_controller(void **state)
+{
+    (void)state;
+    put("proc/self/cgroup", "5:cpuset:/x\n4:cpu,cpuacct:/docker/1\n0::/\n");
+    put("sys/fs/cgroup/cpu/docker/1/cpu.cfs_quota_us", "-1\n");
+    put("sys/fs/cgroup/cpu/docker/1/cpu.cfs_period_us", "100000\n");
+    assert_int_equal(tsdb_cpu_quota(root), 0);
+    put("sys/fs/cgroup/cpu/docker/1/cpu.cfs_quota_us", "200000\n");
+    assert_int_equal(tsdb_cpu_quota(root), 2);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 static const struct CMUnitTest tests[] = {
     CASE(limit__nothing_to_read__not_known),
     CASE(limit__v2__least_of_the_group_and_those_around_it),
     CASE(limit__path_of_the_host_in_a_container__the_mount_counts),
     CASE(limit__v1__memory_controller_and_its_word_for_none),
+    CASE(quota__v2__least_of_the_group_and_those_around_it),
+    CASE(quota__v1__of_the_cpu_controller),
 };
 
 TEST_MAIN(tests)

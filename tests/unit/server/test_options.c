@@ -98,7 +98,7 @@ static void server_options_parse__bad_input__named_in_the_error(void **state)
         {{"--web.max-body-size=99999999999999999999", NULL}, "expected a size"},
         {{"--web.max-body-size=16777216TiB", NULL}, "expected a size"},
         {{"--web.max-body-size=1B", NULL}, "out of bounds, from 1KiB to 2GiB"},
-        {{"--storage.owners=17", NULL}, "out of bounds, from 0 to 16"},
+        {{"--storage.owners=65", NULL}, "out of bounds, from 0 to 64"},
         {{"--storage.owners=x", NULL}, "expected a whole number"},
         {{"--storage.durability=fast", NULL}, "expected memory, buffered or strict"},
         {{"--log.level=loud", NULL}, "expected debug, info, warn or error"},

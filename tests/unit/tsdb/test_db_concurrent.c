@@ -140,30 +140,37 @@ static void run(struct scene *s, enum tsdb_durability durability, uint32_t owner
     assert_int_equal(hx_count(&s->h), WRITERS * WRITES * SAMPLES);
 }
 
-static void tsdb__writers_readers_checkpoints_then_kill__everything_there(void **state)
+static void run_and_die(enum tsdb_durability durability, uint32_t owners, bool cut)
 {
-    (void)state;
     struct scene *s = malloc(sizeof *s);
     assert_non_null(s);
-    run(s, TSDB_DURABILITY_BUFFERED, 2);
-    hx_die(&s->h, false);
+    run(s, durability, owners);
+    hx_die(&s->h, cut);
     open_ready(&s->h);
     assert_int_equal(hx_count(&s->h), WRITERS * WRITES * SAMPLES);
     hx_deinit(&s->h);
     free(s);
 }
 
+static void tsdb__writers_readers_checkpoints_then_kill__everything_there(void **state)
+{
+    (void)state;
+    run_and_die(TSDB_DURABILITY_BUFFERED, 2, false);
+}
+
 static void tsdb__writers_readers_checkpoints_then_power_cut__strict_loses_nothing(void **state)
 {
     (void)state;
-    struct scene *s = malloc(sizeof *s);
-    assert_non_null(s);
-    run(s, TSDB_DURABILITY_STRICT, 4);
-    hx_die(&s->h, true);
-    open_ready(&s->h);
-    assert_int_equal(hx_count(&s->h), WRITERS * WRITES * SAMPLES);
-    hx_deinit(&s->h);
-    free(s);
+    run_and_die(TSDB_DURABILITY_STRICT, 4, true);
+}
+
+/* As many threads as machines of 16 and more cores have, up to a partition each. */
+static void tsdb__owners_of_large_machines__everything_there(void **state)
+{
+    (void)state;
+    run_and_die(TSDB_DURABILITY_BUFFERED, 8, false);
+    run_and_die(TSDB_DURABILITY_STRICT, 16, true);
+    run_and_die(TSDB_DURABILITY_BUFFERED, TSDB_OWNERS_MAX, false);
 }
 
 static void tsdb__memory_mode_then_close__everything_there(void **state)
@@ -184,6 +191,7 @@ static void tsdb__memory_mode_then_close__everything_there(void **state)
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(tsdb__writers_readers_checkpoints_then_kill__everything_there),
     cmocka_unit_test(tsdb__writers_readers_checkpoints_then_power_cut__strict_loses_nothing),
+    cmocka_unit_test(tsdb__owners_of_large_machines__everything_there),
     cmocka_unit_test(tsdb__memory_mode_then_close__everything_there),
 };
 
