@@ -52,6 +52,7 @@ struct options {
     uint64_t seed;
     bool random_times;
     bool numbered; /* a label `series`, so that rate() may take all names at once */
+    bool constant; /* no value ever changes, whatever its kind */
     const char *out;
 };
 
@@ -209,7 +210,7 @@ static void make_series(struct generator *g)
         for (uint32_t i = 0; i < TARGET_SERIES; i++) {
             struct bench_series *s = &g->series[(size_t)t * TARGET_SERIES + i];
             make_labels(g, t, i);
-            s->kind = kind_of(i);
+            s->kind = g->o.constant ? KIND_CONSTANT : kind_of(i);
             s->whole = (int64_t)tsdb_prng_below(&g->random, 1000000);
             s->real = tsdb_prng_double(&g->random);
         }
@@ -450,6 +451,7 @@ static void parse(int argc, char **argv, struct options *o)
                                           {"batch", required_argument, NULL, 'b'},
                                           {"random-times", no_argument, NULL, 'x'},
                                           {"numbered", no_argument, NULL, 'n'},
+                                          {"constant", no_argument, NULL, 'a'},
                                           {"churn", required_argument, NULL, 'c'},
                                           {"form", required_argument, NULL, 'f'},
                                           {NULL, 0, NULL, 0}};
@@ -459,6 +461,8 @@ static void parse(int argc, char **argv, struct options *o)
             o->out = optarg;
         } else if (c == 'n') {
             o->numbered = true;
+        } else if (c == 'a') {
+            o->constant = true;
         } else if (c == 'c') {
             o->churn = (uint32_t)number("churn", optarg, 0, 100);
         } else if (c == 'f') {

@@ -183,10 +183,34 @@ static struct ingest_request *pool_take(struct ingest *in)
     if (r) {
         in->pool = r->next;
         in->pool_count--;
+        in->pool_low = TSDB_MIN(in->pool_low, in->pool_count);
         in->pool_bytes -= atomic_load_explicit(&r->account.used_bytes, memory_order_relaxed);
     }
     tsdb_mutex_unlock(&in->lock);
     return r;
+}
+
+void ingest_trim(struct ingest *in)
+{
+    struct ingest_request *gone = NULL;
+    tsdb_mutex_lock(&in->lock);
+    /* The pool is a stack: what was not needed lies below what was. */
+    struct ingest_request **at = &in->pool;
+    for (uint32_t i = in->pool_low; i < in->pool_count; i++) {
+        at = &(*at)->next;
+    }
+    gone = *at;
+    *at = NULL;
+    in->pool_count -= in->pool_low;
+    in->pool_low = in->pool_count;
+    for (struct ingest_request *r = gone; r; r = r->next) {
+        in->pool_bytes -= atomic_load_explicit(&r->account.used_bytes, memory_order_relaxed);
+    }
+    tsdb_mutex_unlock(&in->lock);
+    for (struct ingest_request *next; gone; gone = next) {
+        next = gone->next;
+        request_destroy(gone);
+    }
 }
 
 /* False: the pool has enough; the request is still the caller's. */

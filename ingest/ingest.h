@@ -4,7 +4,7 @@
  *   owners -> `done` -> ingest_answer -> ingest_end
  *
  * A request object comes from a pool and keeps its buffers, so that the steady state allocates
- * nothing. Memory is charged when it is held and for what is held: bodies as they arrive, decoded
+ * nothing; those that were not needed for a while are freed (ingest_trim). Memory is charged when it is held and for what is held: bodies as they arrive, decoded
  * bodies, arenas, what the pool keeps. All requests together are bounded by inflight_bytes_max, and all of
  * one sender by half of that, so that who sends too much, or too slowly, leaves room for the others: beyond
  * them BUSY; one alone by half of it, too: beyond it LIMIT. What a client announces is checked
@@ -43,6 +43,9 @@ void ingest_options_default(struct ingest_options *o);
 enum tsdb_status ingest_create(const struct ingest_options *options, struct tsdb *db,
                                struct ingest **out, struct tsdb_error *err) TSDB_WUR;
 void ingest_destroy(struct ingest *in); /* no request may be open; NULL is fine */
+/* Free those requests in the pool that were not needed since the last call. To be called every few
+ * seconds: what a burst took is given back when it is over. Threads: any. */
+void ingest_trim(struct ingest *in);
 
 /* How OTLP is translated from now on; copied. Threads: any. */
 void ingest_otlp_options_set(struct ingest *in, const struct otlp_options *options);

@@ -53,6 +53,7 @@ struct ingest {
     struct ingest_request *pool TSDB_GUARDED;
     struct otlp_options otlp TSDB_GUARDED;
     uint32_t pool_count TSDB_GUARDED;
+    uint32_t pool_low TSDB_GUARDED; /* the least of pool_count since ingest_trim */
     uint64_t pool_bytes TSDB_GUARDED;
     /* atomic */
     struct tsdb_account account;                 /* of all requests, idle ones too */

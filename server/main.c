@@ -25,6 +25,7 @@
 
 #define DEFAULT_THREADS_MAX 32u
 #define DOOR_TURNS          10u /* of the main loop, a tenth of a second each */
+#define TRIM_TURNS          50u
 
 static uint32_t default_threads(void)
 {
@@ -423,6 +424,9 @@ static bool wait_for_stop(struct server *s, const sigset_t *signals)
             if (directory_gone(s)) {
                 return false;
             }
+        }
+        if (turn % TRIM_TURNS == 0) {
+            ingest_trim(s->ingest);
         }
         struct tsdb_error err = {0};
         enum tsdb_state state = tsdb_state_look(s->db, &err);

@@ -138,7 +138,7 @@ static void release(struct wal *w)
     tsdb_mutex_unlock(&w->lock);
     while (chunks) {
         struct wal_chunk *next = chunks->next;
-        tsdb_mem_free(TSDB_MEM_WAL, chunks, sizeof *chunks + chunks->cap + WAL_END_BYTES);
+        wal_chunk_destroy(chunks);
         chunks = next;
     }
     while (files) {

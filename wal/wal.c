@@ -85,7 +85,7 @@ static void destroy(struct wal *w) TSDB_NO_TSA
     for (size_t i = 0; i < TSDB_ARRAY_LEN(lists); i++) {
         for (struct wal_chunk *c = lists[i], *next; c; c = next) {
             next = c->next;
-            tsdb_mem_free(TSDB_MEM_WAL, c, sizeof *c + c->cap + WAL_END_BYTES);
+            wal_chunk_destroy(c);
         }
     }
     for (uint32_t i = 0; w->rings && i < w->o.owner_count; i++) {

@@ -19,8 +19,9 @@
 
 /* Of a copy; also the most that one write(2) takes, a large batch excepted. */
 #define WAL_CHUNK_BYTES    (1u << 20)
-#define WAL_CHUNK_POOL_MAX 8u          /* free chunks kept: the steady state allocates nothing */
-#define WAL_DRAIN_MAX      64u         /* batches taken from one owner's ring at a time */
+#define WAL_CHUNK_POOL_MAX 8u /* free chunks kept: the steady state allocates nothing */
+#define WAL_TRIM_NS        INT64_C(5000000000) /* chunks that nobody needed for so long go */
+#define WAL_DRAIN_MAX      64u                 /* batches taken from one owner's ring at a time */
 #define WAL_GROW_BYTES     (1u << 20)  /* zeroes at a time: what one strict batch may wait for */
 #define WAL_GROW_AHEAD     (4u << 20)  /* zeroes ahead of the writer: some 100 ms at 40 MB/s */
 #define WAL_GROW_FOR       (16u << 20) /* of log after a strict batch: so long zeroes go ahead */
@@ -104,8 +105,10 @@ struct wal {
     uint64_t lpos;                 /* end of the newest chunk's bytes */
     struct wal_batch_list pending; /* taken from the rings, not written */
     uint32_t pending_count;
-    uint64_t drained; /* batches taken from the rings, ever */
-    int64_t step_ns;  /* of the step that runs */
+    uint64_t drained;   /* batches taken from the rings, ever */
+    int64_t step_ns;    /* of the step that runs */
+    int64_t trim_ns;    /* when chunks were last given back */
+    uint64_t trim_lpos; /* lpos then */
     struct wal_move move;
     struct wal_tally absorbed; /* taken while RETRYING: in chunks, in no segment */
     int64_t retry_at_ns, retry_pause_ns;
@@ -131,6 +134,7 @@ struct wal {
     struct wal_file *files TSDB_GUARDED, *files_tail TSDB_GUARDED;
     struct wal_chunk *chunks TSDB_GUARDED, *chunks_tail TSDB_GUARDED, *pool TSDB_GUARDED;
     uint32_t pool_count TSDB_GUARDED;
+    uint32_t pool_low TSDB_GUARDED; /* the least of it since chunks were last given back */
     uint64_t written_lpos TSDB_GUARDED, synced_lpos TSDB_GUARDED;
     uint64_t grow_until_lpos TSDB_GUARDED; /* zeroes go ahead of the writer up to here */
     /* Rises when bytes move to a new segment: a sync that ran is void. */
@@ -219,6 +223,8 @@ void wal_reserve_stop(struct wal *w, bool remove);
 
 /* The first segment, or RETRYING where the disk refuses one. NOMEM. At open. */
 enum tsdb_status wal_writer_start(struct wal *w, struct tsdb_error *err) TSDB_WUR;
+/* A chunk that is in no list. */
+void wal_chunk_destroy(struct wal_chunk *c);
 /* Nanoseconds until the next attempt while RETRYING; 0: now. Threads: the writer. */
 int64_t wal_writer_retry_in(const struct wal *w, int64_t now_ns);
 /* Is the writer's next batch too much for unsynced_bytes_max? Threads: the writer. */

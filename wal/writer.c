@@ -7,6 +7,11 @@
 
 /* ---- chunks ---- */
 
+void wal_chunk_destroy(struct wal_chunk *c)
+{
+    tsdb_mem_free(TSDB_MEM_WAL, c, sizeof *c + c->cap + WAL_END_BYTES);
+}
+
 /* A chunk with room for len bytes at its end: the newest, or a new one. NULL: no memory. Either is
  * in the list. */
 static struct wal_chunk *chunk_for(struct wal *w, size_t len)
@@ -26,6 +31,7 @@ static struct wal_chunk *chunk_for(struct wal *w, size_t len)
         c = w->pool;
         w->pool = c->next;
         w->pool_count--;
+        w->pool_low = TSDB_MIN(w->pool_low, w->pool_count);
     }
     tsdb_mutex_unlock(&w->lock);
     if (c && c == tail) {
@@ -50,6 +56,37 @@ static struct wal_chunk *chunk_for(struct wal *w, size_t len)
     w->chunks_tail = c;
     tsdb_mutex_unlock(&w->lock);
     return c;
+}
+
+/* The pool's chunks that were not needed since the last time, and the one that is written to where
+ * nothing came since then and all of it is durable: what a burst took is given back when it is over. */
+static void chunks_trim(struct wal *w, int64_t now_ns)
+{
+    if (now_ns - w->trim_ns < WAL_TRIM_NS) {
+        return;
+    }
+    struct wal_chunk *gone = NULL;
+    tsdb_mutex_lock(&w->lock);
+    for (; w->pool_low > 0; w->pool_low--, w->pool_count--) {
+        struct wal_chunk *c = w->pool;
+        w->pool = c->next;
+        c->next = gone;
+        gone = c;
+    }
+    w->pool_low = w->pool_count;
+    if (w->chunks && w->chunks == w->chunks_tail && w->lpos == w->trim_lpos &&
+        w->synced_lpos == w->lpos) {
+        w->chunks->next = gone;
+        gone = w->chunks;
+        w->chunks = w->chunks_tail = NULL;
+    }
+    tsdb_mutex_unlock(&w->lock);
+    w->trim_ns = now_ns;
+    w->trim_lpos = w->lpos;
+    for (struct wal_chunk *next; gone; gone = next) {
+        next = gone->next;
+        wal_chunk_destroy(gone);
+    }
 }
 
 /* Give the frames in [data, data+len) the magic and CRC of their place. Returns their number. */
@@ -724,6 +761,7 @@ size_t wal_write_step(struct wal *w, int64_t now_ns)
         done += n;
     }
     positions_check(w);
+    chunks_trim(w, now_ns);
     switch (wal_state(w, NULL)) {
     case WAL_READY:
         break;

@@ -864,6 +864,41 @@ static void ingest_submit__more_memory_than_a_request_may_hold__too_large(void *
     assert_int_equal(send_one(f, labels, 1, T0, 1).status, TSDB_OK);
 }
 
+/* Eight requests at once, then one at a time: one is kept, until none comes. */
+static void ingest_trim__pool_after_a_burst__what_was_not_needed_goes(void **state)
+{
+    struct fixture *f = *state;
+    struct tsdb_error err = {0};
+    struct ingest_request *r[8];
+    struct ingest_stats st;
+    uint64_t empty = tsdb_mem_used(TSDB_MEM_INGEST);
+    for (uint32_t i = 0; i < TSDB_ARRAY_LEN(r); i++) {
+        assert_ok_err(ingest_begin(f->in, 0, &r[i], &err), &err);
+        assert_ok_err(ingest_body(r[i], "x", 1, &err), &err);
+    }
+    for (uint32_t i = 0; i < TSDB_ARRAY_LEN(r); i++) {
+        ingest_end(r[i]);
+    }
+    ingest_stats_read(f->in, &st);
+    uint64_t each = st.pool_bytes / TSDB_ARRAY_LEN(r);
+    assert_true(each > 0);
+    ingest_trim(f->in); /* all were needed */
+    ingest_stats_read(f->in, &st);
+    assert_int_equal(st.pool_bytes, 8 * each);
+    struct tsdb_label labels[] = {tsdb_label_make("__name__", "m")};
+    assert_int_equal(send_one(f, labels, 1, T0, 1).status, TSDB_OK);
+    ingest_trim(f->in);
+    ingest_stats_read(f->in, &st);
+    assert_true(st.pool_bytes >= each && tsdb_mem_used(TSDB_MEM_INGEST) > empty);
+    uint64_t one = st.pool_bytes;
+    ingest_trim(f->in);
+    ingest_stats_read(f->in, &st);
+    assert_true(one > 0);
+    assert_int_equal(st.pool_bytes, 0);
+    assert_int_equal(tsdb_mem_used(TSDB_MEM_INGEST), empty);
+    assert_int_equal(send_one(f, labels, 1, T0 + 1, 1).status, TSDB_OK);
+}
+
 /* A sender whose bodies come slowly, and do not end, holds its half and no more: others are served. */
 static void ingest_body__slow_sender_holds_its_share__others_go_on(void **state)
 {
@@ -1091,6 +1126,7 @@ static const struct CMUnitTest tests[] = {
     CASE(ingest_begin__announced_and_not_sent__holds_nothing),
     CASE(ingest_submit__a_million_empty_parts__held_in_relation_to_the_body),
     CASE(ingest_submit__more_memory_than_a_request_may_hold__too_large),
+    CASE(ingest_trim__pool_after_a_burst__what_was_not_needed_goes),
     CASE(ingest_body__slow_sender_holds_its_share__others_go_on),
     CASE(ingest_submit__budget_held_by_others__busy),
     CASE(ingest_add__self_scrape__stored),

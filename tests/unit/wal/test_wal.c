@@ -147,6 +147,41 @@ static void wal_write_step__unsynced_bound__writes_on_after_a_sync(void **state)
     log_deinit(&h);
 }
 
+/* Four chunks of log at once; then nothing for a while; then more. */
+static void wal_write_step__quiet_after_a_burst__chunks_are_given_back(void **state)
+{
+    (void)state;
+    struct log_harness h;
+    log_init(&h, 7);
+    h.options.segment_bytes = 64u << 20;
+    h.options.unsynced_bytes_max = 16u << 20;
+    log_open(&h);
+    uint64_t empty = tsdb_mem_used(TSDB_MEM_WAL);
+    for (int i = 0; i < 40; i++) {
+        log_submit(&h, 0, BUFFERED, 100000);
+    }
+    log_write(&h);
+    tsdb_clock_sim_advance(&h.clock, 1000);
+    log_sync(&h);
+    uint64_t burst = tsdb_mem_used(TSDB_MEM_WAL);
+    assert_true(burst - empty >= 4u * WAL_CHUNK_BYTES);
+    log_write(&h); /* it was in use since the last look */
+    for (int i = 0; i < 2; i++) {
+        tsdb_clock_sim_advance(&h.clock, WAL_TRIM_NS / 1000000);
+        log_write(&h);
+    }
+    assert_true(tsdb_mem_used(TSDB_MEM_WAL) - empty < WAL_CHUNK_BYTES);
+    log_submit(&h, 0, STRICT, 100);
+    tsdb_clock_sim_advance(&h.clock, 2 * WAL_TRIM_NS / 1000000);
+    assert_int_equal(log_write(&h), 1);
+    log_write(&h);
+    assert_true(tsdb_mem_used(TSDB_MEM_WAL) - empty >= WAL_CHUNK_BYTES); /* it is not durable */
+    log_settle(&h);
+    assert_int_equal(atomic_load(&h.completions), 41);
+    assert_all_found(&h, 0);
+    log_deinit(&h);
+}
+
 static void wal_write_step__segment_full__next_segment_in_order(void **state)
 {
     (void)state;
@@ -494,6 +529,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(wal_sync_step__many_owners__one_write_one_sync),
     cmocka_unit_test(wal_sync_step__flush_window__by_time_or_samples),
     cmocka_unit_test(wal_write_step__unsynced_bound__writes_on_after_a_sync),
+    cmocka_unit_test(wal_write_step__quiet_after_a_burst__chunks_are_given_back),
     cmocka_unit_test(wal_write_step__segment_full__next_segment_in_order),
     cmocka_unit_test(wal_sync_step__strict_in_new_segment__old_segment_first),
     cmocka_unit_test(wal_write_step__batch_larger_than_segment__segment_of_its_size),
