@@ -8,6 +8,7 @@
 #define EPOCH_CATEGORY  TSDB_MEM_OTHER
 #define EPOCH_FIRST     1 /* 0 in a slot means: no guard */
 #define LIMBO_CAP_FIRST 64
+#define LIMBO_CAP_KEPT  256 /* by a list that is empty, 8 KiB: there is one for each partition */
 
 /* One cache line per guard: readers do not disturb each other. */
 struct epoch_slot {
@@ -137,14 +138,19 @@ static void free_oldest(struct tsdb_epoch_limbo *l)
     l->count--;
 }
 
+static void empty_free(struct tsdb_epoch_limbo *l)
+{
+    TSDB_ASSERT(l->count == 0 && l->bytes == 0);
+    tsdb_mem_free(EPOCH_CATEGORY, l->items, l->cap * sizeof l->items[0]);
+    *l = (struct tsdb_epoch_limbo){0};
+}
+
 void tsdb_epoch_limbo_deinit(struct tsdb_epoch_limbo *l)
 {
     while (l->count > 0) {
         free_oldest(l);
     }
-    TSDB_ASSERT(l->bytes == 0);
-    tsdb_mem_free(EPOCH_CATEGORY, l->items, l->cap * sizeof l->items[0]);
-    *l = (struct tsdb_epoch_limbo){0};
+    empty_free(l);
 }
 
 static bool limbo_grow(struct tsdb_epoch_limbo *l)
@@ -226,5 +232,9 @@ uint64_t tsdb_epoch_reclaim(struct tsdb_epoch *e, struct tsdb_epoch_limbo *l)
     while (l->count > 0 && l->items[l->head].epoch + 2 <= now) {
         free_oldest(l);
     }
-    return bytes_before - l->bytes;
+    uint64_t freed = bytes_before - l->bytes;
+    if (l->count == 0 && l->cap > LIMBO_CAP_KEPT) {
+        empty_free(l); /* grown by a burst */
+    }
+    return freed;
 }

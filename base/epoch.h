@@ -37,7 +37,7 @@ void tsdb_epoch_exit(struct tsdb_epoch *e, struct tsdb_epoch_guard *guard);
 
 /* What one writer has retired and not yet freed. Owned by that writer. */
 struct tsdb_epoch_limbo {
-    struct tsdb_epoch_retired *items; /* a growing FIFO */
+    struct tsdb_epoch_retired *items; /* a growing FIFO; a large one goes when it is empty */
     uint32_t head, count, cap;
     uint64_t bytes;
 };

@@ -13,6 +13,7 @@
 #define BATCH_BYTES    (4u << 20)
 #define BATCH_CHUNKS   8192u
 #define RETRY_PAUSE_NS (INT64_C(5) * 1000 * 1000 * 1000)
+#define IDLE_NS        (INT64_C(5) * 1000 * 1000 * 1000) /* then the buffer goes */
 
 struct sealer {
     struct sealer_options o;
@@ -22,6 +23,7 @@ struct sealer {
     struct head_raw_chunk *made[BATCH_CHUNKS]; /* of the batch under way */
     uint32_t made_count;
     int64_t retry_ns;
+    int64_t busy_ns;    /* when there was something to do last */
     bool no_space_said; /* since the last batch that was written */
     _Atomic(uint64_t) chunks, samples, bytes, failures, drained; /* relaxed */
 };
@@ -188,6 +190,12 @@ static enum tsdb_status batch_write(struct sealer *s, struct tsdb_error *err)
     return status;
 }
 
+static void buffer_free(struct sealer *s)
+{
+    tsdb_buf_deinit(&s->buf);
+    tsdb_buf_init(&s->buf, CATEGORY, 0);
+}
+
 static void drained(struct sealer *s)
 {
     /* Release: partner is sealer_stats; who sees it finds the chunks in the mailboxes. */
@@ -199,8 +207,12 @@ size_t sealer_step(struct sealer *s, int64_t now_ns)
     take_queues(s);
     if (!s->pending) {
         drained(s);
+        if (now_ns - s->busy_ns >= IDLE_NS) {
+            buffer_free(s);
+        }
         return 0;
     }
+    s->busy_ns = now_ns;
     if (now_ns < s->retry_ns) {
         return 0;
     }
@@ -226,8 +238,7 @@ size_t sealer_step(struct sealer *s, int64_t now_ns)
         drained(s);
     }
     if (s->buf.cap > 2 * BATCH_BYTES) { /* a chunk of large histograms */
-        tsdb_buf_deinit(&s->buf);
-        tsdb_buf_init(&s->buf, CATEGORY, 0);
+        buffer_free(s);
     }
     tsdb_perf_end(TSDB_LAYER_SEAL, begin);
     return s->made_count;

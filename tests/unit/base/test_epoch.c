@@ -44,6 +44,30 @@ static void epoch_reclaim__no_guard__frees_at_once(void **state)
     assert_int_equal(tsdb_mem_used(CATEGORY), used);
 }
 
+static void epoch_reclaim__list_grown_by_a_burst__goes_when_it_is_empty(void **state)
+{
+    (void)state;
+    struct tsdb_epoch *e = NULL;
+    struct tsdb_epoch_limbo l;
+    assert_ok(tsdb_epoch_create(4, &e));
+    tsdb_epoch_limbo_init(&l);
+    uint64_t used = tsdb_mem_used(CATEGORY);
+    for (int round = 0; round < 2; round++) {
+        struct tsdb_epoch_guard guard;
+        tsdb_epoch_enter(e, &guard);
+        for (size_t i = 0; i < 1000; i++) {
+            tsdb_epoch_retire(e, &l, CATEGORY, piece(8), 8);
+        }
+        assert_int_equal(tsdb_epoch_reclaim(e, &l), 0);
+        assert_int_equal(l.count, 1000);
+        tsdb_epoch_exit(e, &guard);
+        assert_int_equal(tsdb_epoch_reclaim(e, &l), 8000);
+        assert_int_equal(tsdb_mem_used(CATEGORY), used);
+    }
+    tsdb_epoch_limbo_deinit(&l);
+    tsdb_epoch_destroy(e);
+}
+
 static void epoch_reclaim__older_guard_open__keeps_until_exit(void **state)
 {
     (void)state;
@@ -281,6 +305,7 @@ static void epoch__writers_swap_readers_verify__nothing_freed_early(void **state
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(epoch_reclaim__no_guard__frees_at_once),
+    cmocka_unit_test(epoch_reclaim__list_grown_by_a_burst__goes_when_it_is_empty),
     cmocka_unit_test(epoch_reclaim__older_guard_open__keeps_until_exit),
     cmocka_unit_test(epoch_reclaim__guard_opened_after_retiring__pieces_before_it_go),
     cmocka_unit_test(epoch_retire__list_cannot_grow__frees_the_piece_itself),

@@ -254,6 +254,25 @@ static void sealer_step__every_kind__reads_the_same_from_files(void **state)
     assert_valid(h);
 }
 
+static void sealer_step__nothing_for_a_while__its_buffer_goes(void **state)
+{
+    struct hx *h = *state;
+    put(h, 1, T0, 1);
+    seal_open(h, INT64_MAX);
+    seal_all(h);
+    assert_int_equal(count(h, 1, HEAD_VIEW_NONE).in_files, 1);
+    uint64_t held = tsdb_mem_used(TSDB_MEM_OTHER);
+    assert_int_equal(tsdb_seal_step(h->db, h->clock.mono_ns), 0);
+    assert_int_equal(tsdb_mem_used(TSDB_MEM_OTHER), held);
+    assert_int_equal(tsdb_seal_step(h->db, h->clock.mono_ns + INT64_C(6000000000)), 0);
+    assert_true(tsdb_mem_used(TSDB_MEM_OTHER) < held);
+    put(h, 1, T0 + 15000, 2);
+    seal_open(h, INT64_MAX);
+    seal_all(h);
+    assert_int_equal(count(h, 1, HEAD_VIEW_NONE).in_files, 2);
+    assert_valid(h);
+}
+
 static void owner_job_seal__before__leaves_later_windows_open(void **state)
 {
     struct hx *h = *state;
@@ -925,6 +944,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(sealed_window__edges__floor_without_overflow),
     T(append__boundary_crossed__chunks_lie_in_one_window),
     T(sealer_step__every_kind__reads_the_same_from_files),
+    T(sealer_step__nothing_for_a_while__its_buffer_goes),
     T(owner_job_seal__before__leaves_later_windows_open),
     T(head_window_next__through_the_life_of_samples__follows),
     T(head_windows_age__samples_in_short_windows__become_part_of_long_ones),
