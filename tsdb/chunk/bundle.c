@@ -101,8 +101,8 @@ size_t bundle_encode(const struct bundle_place *place, uint64_t mask,
 /* ---- reading ---- */
 
 enum tsdb_status bundle_head_open(const uint8_t *src, size_t have, uint32_t len,
-                                  const struct bundle_place *place, struct bundle_head *out,
-                                  struct tsdb_error *err)
+                                  const struct bundle_place *place, bool known,
+                                  struct bundle_head *out, struct tsdb_error *err)
 {
     if (have < HEAD_BYTES || tsdb_load_le32(src) != len || have > len) {
         return tsdb_error_set(err, TSDB_CORRUPT, "a bundle of %u bytes, expected %u",
@@ -113,7 +113,7 @@ enum tsdb_status bundle_head_open(const uint8_t *src, size_t have, uint32_t len,
         return tsdb_error_set(err, TSDB_CORRUPT, "a bundle of %u series in %u bytes",
                               streams_of(mask), len);
     }
-    uint32_t crc = head_crc(place, src, head_bytes(mask));
+    uint32_t crc = known ? tsdb_load_le32(src + CRC_AT) : head_crc(place, src, head_bytes(mask));
     if (tsdb_load_le32(src + CRC_AT) != crc || src[4] != VERSION || tsdb_load_le16(src + 6) != 0) {
         return tsdb_error_set(err, TSDB_CORRUPT,
                               "head of a bundle: version %u crc %08x, expected %u %08x", src[4],

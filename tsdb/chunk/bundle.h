@@ -21,6 +21,7 @@
 
 #define BUNDLE_SHIFT          6u
 #define BUNDLE_SERIES         (1u << BUNDLE_SHIFT)
+#define BUNDLE_HEAD_BYTES_MIN (32u + 24u)
 #define BUNDLE_HEAD_BYTES_MAX (32u + BUNDLE_SERIES * 24u)
 #define BUNDLE_TOKENS_MAX     UINT16_MAX /* bytes of a stream */
 
@@ -49,7 +50,8 @@ size_t bundle_encode(const struct bundle_place *place, uint64_t mask,
                      const struct bundle_stream *streams, uint8_t *out);
 
 /* The head of a record of `len` bytes, of which src has the first `have`: all, or at least
- * BUNDLE_HEAD_BYTES_MAX. Borrows src. CORRUPT, also if it is of another place or of other series. */
+ * BUNDLE_HEAD_BYTES_MAX. Borrows src. known: these very bytes were opened before at this place, so that the
+ * checksum need not be worked out again. CORRUPT, also if it is of another place or of other series. */
 struct bundle_head {
     const uint8_t *src;
     uint32_t len;
@@ -57,8 +59,8 @@ struct bundle_head {
     int64_t min_ms;
 };
 enum tsdb_status bundle_head_open(const uint8_t *src, size_t have, uint32_t len,
-                                  const struct bundle_place *place, struct bundle_head *out,
-                                  struct tsdb_error *err) TSDB_WUR;
+                                  const struct bundle_place *place, bool known,
+                                  struct bundle_head *out, struct tsdb_error *err) TSDB_WUR;
 /* The stream of a bit. NOT_FOUND; CORRUPT if it does not lie in the record. */
 enum tsdb_status bundle_head_find(const struct bundle_head *h, uint32_t bit,
                                   struct bundle_stream *out, struct tsdb_error *err) TSDB_WUR;

@@ -11,6 +11,7 @@
 #define SHARDS_MAX     16u
 #define FRAMES_A_SHARD 64u /* fewer frames than this per shard, and fewer shards are made */
 #define NO_FRAME       UINT32_MAX
+#define MARK_WORDS     (CACHE_L2_FRAME_BYTES / CACHE_L2_MARK_BYTES / 64u)
 #define BYPASS         (UINT64_C(1) << 63) /* opaque: the page lies in memory of its own */
 
 struct frame {
@@ -31,6 +32,8 @@ struct shard {
 };
 struct cache_l2 {
     uint8_t *arena; /* a frame's bytes change only while nobody else can see them */
+    _Atomic(uint64_t)
+        *marks; /* MARK_WORDS a frame; relaxed: about bytes that the shard's lock ordered */
     uint64_t bytes;
     uint32_t shard_count, shard_frames, table_mask;
     _Atomic(uint64_t) next_file_id;
@@ -49,6 +52,16 @@ static uint64_t mix(uint64_t file_id, uint64_t page)
 static uint8_t *frame_data(const struct cache_l2 *c, uint32_t shard, uint32_t frame)
 {
     return c->arena + ((uint64_t)shard * c->shard_frames + frame) * CACHE_L2_FRAME_BYTES;
+}
+
+static _Atomic(uint64_t) *frame_marks(const struct cache_l2 *c, uint32_t shard, uint32_t frame)
+{
+    return c->marks + ((size_t)shard * c->shard_frames + frame) * MARK_WORDS;
+}
+
+static size_t marks_bytes(const struct cache_l2 *c)
+{
+    return c->bytes / CACHE_L2_FRAME_BYTES * MARK_WORDS * sizeof c->marks[0];
 }
 
 static enum tsdb_status shard_init(struct cache_l2 *c, struct shard *s) TSDB_NO_TSA
@@ -98,6 +111,8 @@ enum tsdb_status cache_l2_create(uint64_t bytes, struct cache_l2 **out, struct t
         } else {
             c->arena = p;
             tsdb_mem_note(TSDB_MEM_CACHE, (int64_t)c->bytes);
+            c->marks = tsdb_mem_alloc_zero(TSDB_MEM_CACHE, marks_bytes(c));
+            status = c->marks ? TSDB_OK : TSDB_NOMEM;
         }
         for (uint32_t i = 0; i < c->shard_count && status == TSDB_OK; i++) {
             status = shard_init(c, &c->shards[i]);
@@ -125,6 +140,7 @@ void cache_l2_destroy(struct cache_l2 *c) TSDB_NO_TSA
             tsdb_mutex_deinit(&s->lock);
         }
     }
+    tsdb_mem_free(TSDB_MEM_CACHE, c->marks, marks_bytes(c));
     if (c->arena) {
         munmap(c->arena, c->bytes);
         tsdb_mem_note(TSDB_MEM_CACHE, -(int64_t)c->bytes);
@@ -239,7 +255,7 @@ static enum tsdb_status read_bypass(struct cache_l2 *c, uint64_t page, cache_l2_
         tsdb_mem_free(TSDB_MEM_CACHE, data, CACHE_L2_FRAME_BYTES);
         return status;
     }
-    *out = (struct cache_l2_page){data, len, BYPASS};
+    *out = (struct cache_l2_page){data, len, BYPASS, NULL};
     return TSDB_OK;
 }
 
@@ -273,6 +289,37 @@ static uint32_t publish_locked(const struct cache_l2 *c, struct shard *s, uint32
     return f;
 }
 
+/* Of a frame that nobody else can see. */
+static void marks_clear(_Atomic(uint64_t) *marks)
+{
+    for (uint32_t i = 0; i < MARK_WORDS; i++) {
+        atomic_store_explicit(&marks[i], 0, memory_order_relaxed);
+    }
+}
+
+static uint64_t mark_bit(uint32_t offset)
+{
+    TSDB_ASSERT(offset < CACHE_L2_FRAME_BYTES);
+    return UINT64_C(1) << (offset / CACHE_L2_MARK_BYTES % 64);
+}
+
+bool cache_l2_is_marked(const struct cache_l2_page *page, uint32_t offset)
+{
+    uint64_t bit = mark_bit(offset);
+    const uint32_t word = offset / CACHE_L2_MARK_BYTES / 64;
+    return page->marks &&
+           (atomic_load_explicit(&page->marks[word], memory_order_relaxed) & bit) != 0;
+}
+
+void cache_l2_mark(const struct cache_l2_page *page, uint32_t offset)
+{
+    uint64_t bit = mark_bit(offset);
+    if (page->marks) {
+        atomic_fetch_or_explicit(&page->marks[offset / CACHE_L2_MARK_BYTES / 64], bit,
+                                 memory_order_relaxed);
+    }
+}
+
 enum tsdb_status cache_l2_get_made(struct cache_l2 *c, uint64_t file_id, uint64_t page,
                                    cache_l2_load_fn load, void *arg, struct cache_l2_page *out,
                                    struct tsdb_error *err)
@@ -301,6 +348,7 @@ enum tsdb_status cache_l2_get_made(struct cache_l2 *c, uint64_t file_id, uint64_
         return read_bypass(c, page, load, arg, out, err);
     }
     if (!hit) {
+        marks_clear(frame_marks(c, shard, f));
         enum tsdb_status status = load(arg, page, frame_data(c, shard, f), &len, err);
         tsdb_mutex_lock(&s->lock);
         if (status == TSDB_OK) {
@@ -314,7 +362,8 @@ enum tsdb_status cache_l2_get_made(struct cache_l2 *c, uint64_t file_id, uint64_
             return status;
         }
     }
-    *out = (struct cache_l2_page){frame_data(c, shard, f), len, (uint64_t)shard << 32 | f};
+    *out = (struct cache_l2_page){frame_data(c, shard, f), len, (uint64_t)shard << 32 | f,
+                                  frame_marks(c, shard, f)};
     return TSDB_OK;
 }
 

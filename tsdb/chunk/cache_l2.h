@@ -19,13 +19,17 @@
 
 #include "base/file.h"
 
+#include <stdatomic.h>
+
 #define CACHE_L2_FRAME_BYTES 65536u
+#define CACHE_L2_MARK_BYTES  32u /* offsets with marks of their own are so far apart at least */
 
 struct cache_l2;
 struct cache_l2_page {
     const uint8_t *data;
-    uint32_t len;    /* CACHE_L2_FRAME_BYTES but for the last page of a file */
-    uint64_t opaque; /* for release */
+    uint32_t len;             /* CACHE_L2_FRAME_BYTES but for the last page of a file */
+    uint64_t opaque;          /* for release */
+    _Atomic(uint64_t) *marks; /* see cache_l2_mark; NULL: a bypass, which is not marked */
 };
 /* Make a page: its bytes into data[CACHE_L2_FRAME_BYTES], their number (1 at least) into *out_len.
  * NOT_FOUND beyond the end; not OK: the read fails with that, nothing is kept. */
@@ -53,6 +57,11 @@ enum tsdb_status cache_l2_get_made(struct cache_l2 *c, uint64_t file_id, uint64_
                                    cache_l2_load_fn load, void *arg, struct cache_l2_page *out,
                                    struct tsdb_error *err) TSDB_WUR;
 void cache_l2_release(struct cache_l2 *c, struct cache_l2_page *page);
+/* Of a page that is pinned: what begins at this offset has been found to be right, which all who read the
+ * page need not find again. Goes with the page; another read of the file is to be checked anew. Whoever marks
+ * a file says what a mark means for it. */
+bool cache_l2_is_marked(const struct cache_l2_page *page, uint32_t offset);
+void cache_l2_mark(const struct cache_l2_page *page, uint32_t offset);
 /* Copy [offset, offset + len) of the file, over as many pages as it takes. CORRUPT when the file
  * ends before. */
 enum tsdb_status cache_l2_read(struct cache_l2 *c, uint64_t file_id, const struct tsdb_fs *fs,

@@ -210,25 +210,81 @@ static enum tsdb_status chunk_check(const struct head_file *f, bool cached, uint
 
 /* ---- bundles ---- */
 
-/* The first bytes of a bundle: its head, and maybe more. */
+/* The first bytes of a bundle: its head, and maybe more. Where the cache's page has them, they are read as they
+ * lie there, and their checksum is worked out once as long as the page stays: a head is that of 64 series, each
+ * of which is read alone. */
 struct bundle_front {
     struct bundle_place place;
     struct bundle_head head;
+    const uint8_t *src;
     size_t have;
+    struct cache_l2_page page; /* pinned; data NULL: they are in `bytes` */
     uint8_t bytes[BUNDLE_HEAD_BYTES_MAX];
 };
+static_assert(CACHE_L2_MARK_BYTES <= BUNDLE_HEAD_BYTES_MIN, "no two bundles have one mark");
 
+/* Are `len` bytes from there on on one page, which the file has grown past? */
+static bool on_one_page(const struct head_file *f, uint64_t offset, size_t len)
+{
+    uint64_t page = offset / CACHE_L2_FRAME_BYTES;
+    return offset + len <= (page + 1) * CACHE_L2_FRAME_BYTES &&
+           (page + 1) * CACHE_L2_FRAME_BYTES <=
+               atomic_load_explicit(&f->bytes, memory_order_acquire);
+}
+
+/* At least the first `least` bytes of the bundle. */
+static enum tsdb_status front_read(const struct head_file *f, bool cached,
+                                   const struct head_place *at, size_t least,
+                                   struct bundle_front *b, struct tsdb_error *err)
+{
+    b->src = b->bytes;
+    b->have = least;
+    if (!cached || !f->cache || !on_one_page(f, at->offset, least)) {
+        return bytes_read(f, cached, at->offset, b->bytes, least, err);
+    }
+    uint64_t page = at->offset / CACHE_L2_FRAME_BYTES;
+    uint32_t from = (uint32_t)(at->offset % CACHE_L2_FRAME_BYTES);
+    enum tsdb_status status =
+        cache_l2_get(f->cache, f->cache_id, f->fs, f->file, page, NULL, NULL, &b->page, err);
+    if (status != TSDB_OK) {
+        return status == TSDB_NOT_FOUND ? tsdb_error_set(err, TSDB_CORRUPT, "the file ends before")
+                                        : status;
+    }
+    b->src = b->page.data + from;
+    b->have = b->page.len > from ? TSDB_MIN((size_t)at->len, (size_t)(b->page.len - from)) : 0;
+    return b->have >= least
+               ? TSDB_OK
+               : tsdb_error_set(err, TSDB_CORRUPT, "the file ends before byte %" PRIu64,
+                                at->offset + least);
+}
+
+static void bundle_close(const struct head_file *f, struct bundle_front *b)
+{
+    if (b->page.data) {
+        cache_l2_release(f->cache, &b->page);
+    }
+}
+
+/* Whatever comes of it is to be closed. */
 static enum tsdb_status bundle_open(const struct head_file *f, bool cached,
                                     const struct head_place *at, struct bundle_front *b,
                                     struct tsdb_error *err)
 {
+    uint32_t from = (uint32_t)(at->offset % CACHE_L2_FRAME_BYTES);
+    b->page = (struct cache_l2_page){0};
     b->place = (struct bundle_place){f->mark, f->number, at->offset,
                                      at->local & ~(BUNDLE_SERIES - 1), at->partition};
-    b->have = TSDB_MIN(sizeof b->bytes, (size_t)at->len);
-    enum tsdb_status status = bytes_read(f, cached, at->offset, b->bytes, b->have, err);
-    return status == TSDB_OK
-               ? bundle_head_open(b->bytes, b->have, at->len, &b->place, &b->head, err)
-               : status;
+    enum tsdb_status status =
+        front_read(f, cached, at, TSDB_MIN(sizeof b->bytes, (size_t)at->len), b, err);
+    if (status != TSDB_OK) {
+        return status;
+    }
+    bool known = b->page.data && cache_l2_is_marked(&b->page, from);
+    status = bundle_head_open(b->src, b->have, at->len, &b->place, known, &b->head, err);
+    if (status == TSDB_OK && b->page.data && !known) {
+        cache_l2_mark(&b->page, from);
+    }
+    return status;
 }
 
 /* The tokens of a stream: what has been read already, or bytes in `room`. */
@@ -237,27 +293,23 @@ static enum tsdb_status tokens_read(const struct head_file *f, bool cached,
                                     uint8_t *room, const uint8_t **out, struct tsdb_error *err)
 {
     if (s->at + s->bytes <= b->have) {
-        *out = b->bytes + s->at;
+        *out = b->src + s->at;
         return TSDB_OK;
     }
     *out = room;
     return bytes_read(f, cached, b->place.offset + s->at, room, s->bytes, err);
 }
 
-static enum tsdb_status bundle_check(const struct head_file *f, bool cached,
-                                     const struct head_place *at, struct tsdb_arena *arena,
-                                     struct chunk_samples *out, struct tsdb_error *err)
+static enum tsdb_status stream_read(const struct head_file *f, bool cached,
+                                    const struct bundle_front *b, uint32_t bit,
+                                    struct tsdb_arena *arena, struct chunk_samples *out,
+                                    struct tsdb_error *err)
 {
-    struct bundle_front b;
     struct bundle_stream s;
     const uint8_t *tokens = NULL;
-    enum tsdb_status status = bundle_open(f, cached, at, &b, err);
-    if (status == TSDB_OK) {
-        status = bundle_head_find(&b.head, at->local & (BUNDLE_SERIES - 1), &s, err);
-        status = status == TSDB_NOT_FOUND ? TSDB_CORRUPT : status;
-    }
+    enum tsdb_status status = bundle_head_find(&b->head, bit, &s, err);
     if (status != TSDB_OK) {
-        return status;
+        return status == TSDB_NOT_FOUND ? TSDB_CORRUPT : status;
     }
     int64_t *t_ms = TSDB_ARENA_ARRAY(arena, int64_t, s.count);
     uint64_t *value = t_ms ? TSDB_ARENA_ARRAY(arena, uint64_t, s.count) : NULL;
@@ -265,12 +317,25 @@ static enum tsdb_status bundle_check(const struct head_file *f, bool cached,
     if (!room) {
         return tsdb_error_set(err, arena->failure, "no memory for %u samples", s.count);
     }
-    status = tokens_read(f, cached, &b, &s, room, &tokens, err);
+    status = tokens_read(f, cached, b, &s, room, &tokens, err);
     if (status == TSDB_OK) {
-        status = bundle_stream_decode(&b.place, &s, tokens, t_ms, value, err);
+        status = bundle_stream_decode(&b->place, &s, tokens, t_ms, value, err);
     }
     *out = (struct chunk_samples){
         .kind = TSDB_SAMPLE_FLOAT, .count = s.count, .t_ms = t_ms, .value = value};
+    return status;
+}
+
+static enum tsdb_status bundle_check(const struct head_file *f, bool cached,
+                                     const struct head_place *at, struct tsdb_arena *arena,
+                                     struct chunk_samples *out, struct tsdb_error *err)
+{
+    struct bundle_front b;
+    enum tsdb_status status = bundle_open(f, cached, at, &b, err);
+    if (status == TSDB_OK) {
+        status = stream_read(f, cached, &b, at->local & (BUNDLE_SERIES - 1), arena, out, err);
+    }
+    bundle_close(f, &b);
     return status;
 }
 

@@ -26,7 +26,7 @@ static void read_all(const uint8_t *record, size_t len)
     must(copy != NULL);
     memcpy(copy, record, len);
     bool opened = len <= UINT32_MAX &&
-                  bundle_head_open(copy, len, (uint32_t)len, &place, &head, NULL) == TSDB_OK;
+                  bundle_head_open(copy, len, (uint32_t)len, &place, false, &head, NULL) == TSDB_OK;
     for (uint32_t bit = 0; opened && bit < BUNDLE_SERIES; bit++) {
         int64_t t_ms[TSDB_HEAD_CHUNK_SAMPLES_MAX];
         uint64_t value[TSDB_HEAD_CHUNK_SAMPLES_MAX];
@@ -81,7 +81,7 @@ static void made(const uint8_t *data, size_t len)
     must(record != NULL);
     must(bundle_encode(&place, mask, streams, record) == bytes);
     struct bundle_head head;
-    must(bundle_head_open(record, bytes, (uint32_t)bytes, &place, &head, NULL) == TSDB_OK);
+    must(bundle_head_open(record, bytes, (uint32_t)bytes, &place, false, &head, NULL) == TSDB_OK);
     must(head.mask == mask);
     read_all(record, bytes);
     free(record);

@@ -72,7 +72,8 @@ static bool reads_back(const struct rig *r, uint64_t mask)
     struct bundle_head head;
     int64_t t_ms[TSDB_HEAD_CHUNK_SAMPLES_MAX];
     uint64_t value[TSDB_HEAD_CHUNK_SAMPLES_MAX];
-    if (bundle_head_open(r->record, r->len, (uint32_t)r->len, &place, &head, NULL) != TSDB_OK) {
+    if (bundle_head_open(r->record, r->len, (uint32_t)r->len, &place, false, &head, NULL) !=
+        TSDB_OK) {
         return false;
     }
     bool same = head.mask == mask;
@@ -132,16 +133,36 @@ static void bundle_head_open__other_place_or_series__corrupt(void **state)
                                           {8, 3, 77, 64, 5}};
     for (uint32_t i = 0; i < TSDB_ARRAY_LEN(others); i++) {
         assert_int_equal(
-            bundle_head_open(r.record, r.len, (uint32_t)r.len, &others[i], &head, NULL),
+            bundle_head_open(r.record, r.len, (uint32_t)r.len, &others[i], false, &head, NULL),
             TSDB_CORRUPT);
     }
     for (size_t len = 0; len < r.len; len++) {
         uint8_t *cut = malloc(len + 1);
         memcpy(cut, r.record, len);
-        assert_int_equal(bundle_head_open(cut, len, (uint32_t)len, &place, &head, NULL),
+        assert_int_equal(bundle_head_open(cut, len, (uint32_t)len, &place, false, &head, NULL),
                          TSDB_CORRUPT);
         free(cut);
     }
+    free(r.record);
+}
+
+/* Only the checksum is taken on trust. */
+static void bundle_head_open__known__place_and_bounds_are_looked_at(void **state)
+{
+    static struct rig r;
+    struct bundle_head head;
+    (void)state;
+    rig_make(&r, 3);
+    r.record[12] ^= 1; /* of the checksum */
+    uint32_t len = (uint32_t)r.len;
+    assert_int_equal(bundle_head_open(r.record, len, len, &place, false, &head, NULL),
+                     TSDB_CORRUPT);
+    assert_ok(bundle_head_open(r.record, len, len, &place, true, &head, NULL));
+    struct bundle_place other = place;
+    other.local += BUNDLE_SERIES;
+    assert_int_equal(bundle_head_open(r.record, len, len, &other, true, &head, NULL), TSDB_CORRUPT);
+    assert_int_equal(bundle_head_open(r.record, len, len + 1, &place, true, &head, NULL),
+                     TSDB_CORRUPT);
     free(r.record);
 }
 
@@ -149,6 +170,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(bundle_encode__any_mask__reads_back),
     cmocka_unit_test(bundle__any_byte_damaged__is_found),
     cmocka_unit_test(bundle_head_open__other_place_or_series__corrupt),
+    cmocka_unit_test(bundle_head_open__known__place_and_bounds_are_looked_at),
 };
 
 TEST_MAIN(tests)

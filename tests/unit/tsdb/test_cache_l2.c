@@ -291,6 +291,51 @@ static void cache_l2_get__all_pinned__bypass_and_pins_untouched(void **state)
     cache_l2_destroy(c);
 }
 
+/* A mark is about the bytes as they were read: it stays as long as they do, for all who read them. */
+static void cache_l2_mark__stays_with_the_page_and_goes_with_it(void **state)
+{
+    struct fixture *x = *state;
+    struct cache_l2 *c = create(2);
+    uint64_t id = cache_l2_file_id(c);
+    const uint32_t marked[] = {0, 64, 2080, FRAME - 1};
+    const uint32_t beside[] = {32, 96, 2048, 2112, FRAME - 33};
+    struct cache_l2_page page = get(x, c, id, 1);
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(marked); i++) {
+        assert_false(cache_l2_is_marked(&page, marked[i]));
+        cache_l2_mark(&page, marked[i]);
+    }
+    cache_l2_release(c, &page);
+    page = get(x, c, id, 1);
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(marked); i++) {
+        assert_true(cache_l2_is_marked(&page, marked[i]));
+    }
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(beside); i++) {
+        assert_false(cache_l2_is_marked(&page, beside[i]));
+    }
+    cache_l2_release(c, &page);
+    for (uint64_t p = 2; p < 6; p++) { /* other pages in both frames, without its marks */
+        page = get(x, c, id, p);
+        assert_false(cache_l2_is_marked(&page, 64));
+        cache_l2_release(c, &page);
+    }
+    page = get(x, c, id, 1); /* read again */
+    assert_int_equal(x->preads, 6);
+    assert_false(cache_l2_is_marked(&page, 64));
+    cache_l2_release(c, &page);
+    cache_l2_destroy(c);
+}
+
+static void cache_l2_mark__bypass__never_marked(void **state)
+{
+    struct fixture *x = *state;
+    struct cache_l2 *c = create(0);
+    struct cache_l2_page page = get(x, c, cache_l2_file_id(c), 1);
+    cache_l2_mark(&page, 64);
+    assert_false(cache_l2_is_marked(&page, 64));
+    cache_l2_release(c, &page);
+    cache_l2_destroy(c);
+}
+
 static void cache_l2_get__bypass_without_memory__no_memory_then_fine(void **state)
 {
     struct fixture *x = *state;
@@ -635,6 +680,8 @@ static const struct CMUnitTest tests[] = {
     CASE(cache_l2_get__more_pages_than_frames__evicts),
     CASE(cache_l2_get__page_in_use_during_a_scan__stays),
     CASE(cache_l2_get__all_pinned__bypass_and_pins_untouched),
+    CASE(cache_l2_mark__stays_with_the_page_and_goes_with_it),
+    CASE(cache_l2_mark__bypass__never_marked),
     CASE(cache_l2_get__bypass_without_memory__no_memory_then_fine),
     CASE(cache_l2_get__size_zero__every_read_bypasses),
     CASE(cache_l2_get__check__once_per_fill),

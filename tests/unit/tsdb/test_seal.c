@@ -791,6 +791,59 @@ static void bundles__sealed_and_loaded__bit_exact(void **state)
     assert_int_equal(r.rejected[TSDB_REJECT_DUPLICATE], 1);
 }
 
+/* A series of the bundle at the beginning of the first file. */
+static void first_bundle(void *arg, tsdb_series_ref series, uint32_t at, struct head_sealed *s)
+{
+    tsdb_series_ref *found = arg;
+    (void)at;
+    if (s->mask != 0 && s->file &&
+        head_sealed_place(s, (uint8_t)tsdb_series_partition(series), tsdb_series_local(series))
+                .offset == HEAD_FILE_HEADER_BYTES) {
+        *found = series;
+    }
+}
+
+/* Of a file that is longer than a page of the cache, whose pages are read as they lie there. */
+static void bundles__head_damaged__found_each_time_and_the_rest_is_read(void **state)
+{
+    struct hx *h = *state;
+    tsdb_series_ref series = UINT32_MAX;
+    struct tsdb_columns c;
+    struct tsdb_arena arena;
+    assert_ok(hx_close(h, NULL));
+    h->options.head_bundle_bytes = 600;
+    open_with(h, RANGE);
+    for (uint32_t round = 0; round < 120; round++) {
+        put_round(h, round);
+    }
+    seal_all(h);
+    struct head_files_stats s;
+    head_files_stats(h->db->head_files, &s);
+    assert_true(s.files == 1 && s.bytes > CACHE_L2_FRAME_BYTES);
+    for (uint32_t i = 0; i < TSDB_PARTITIONS; i++) {
+        head_sealed_visit(h->db->heads[i], h->db->epoch, 0, UINT32_MAX, first_bundle, &series);
+    }
+    assert_true(series != UINT32_MAX);
+    const struct head_partition *head = h->db->heads[tsdb_series_partition(series)];
+    uint32_t local = tsdb_series_local(series);
+    /* The value that the first stream begins with: its tokens and their checksum know nothing of it. */
+    tsdb_fs_sim_flip(h->sim, "head/00000001", HEAD_FILE_HEADER_BYTES + 48,
+                     HEAD_FILE_HEADER_BYTES + 56, 1);
+    tsdb_arena_init(&arena, TSDB_MEM_OTHER, 4096, NULL);
+    for (uint32_t i = 1; i <= 3; i++) {
+        assert_int_equal(head_read(head, local, TSDB_TIME_ALL, HEAD_VIEW_NONE, &arena, &c, NULL),
+                         TSDB_CORRUPT);
+        head_files_stats(h->db->head_files, &s);
+        assert_int_equal(s.read_failures, i);
+    }
+    struct tsdb_time_range newest = {T0 + 119 * INT64_C(1000), INT64_MAX};
+    for (uint32_t i = 0; i < 2; i++) {
+        assert_ok(head_read(head, local, newest, HEAD_VIEW_NONE, &arena, &c, NULL));
+        assert_int_equal(c.count, 1);
+    }
+    tsdb_arena_deinit(&arena);
+}
+
 /* Windows of another length: bundles of two of them are cut anew. */
 static void bundles__loaded_into_shorter_windows__bit_exact(void **state)
 {
@@ -959,6 +1012,7 @@ static const struct CMUnitTest tests[] = {
     T(restart__cut_anew_before_a_later_chunk__first_written_wins),
     T(head_files__doomed__wait_for_guards_and_readers),
     T(bundles__sealed_and_loaded__bit_exact),
+    T(bundles__head_damaged__found_each_time_and_the_rest_is_read),
     T(bundles__loaded_into_shorter_windows__bit_exact),
     T(bundles__some_series_wait__stay_until_all_are_in_blocks),
     T(head_bundle_visit__swapped_while_it_looks__leaves_none_out),
