@@ -118,13 +118,82 @@ static bool in_reach(const int64_t *t, uint32_t n, const struct kernel_windows *
            t[n - 1] < TIME_MAX && w->end_ms - w->range_ms > -TIME_MAX && last < TIME_MAX;
 }
 
+/* The times at four places that lie `move` apart. */
+static inline __m256i times_apart(const int64_t *t, uint32_t move)
+{
+    return move == 1 ? load_bits(t)
+                     : _mm256_set_epi64x(t[3 * (size_t)move], t[2 * (size_t)move], t[move], t[0]);
+}
+
+/* Four bounds at a time, of which each lies among the times: are at, at + move, .. the places of the first
+ * times behind bound, bound + step, ..? */
+static inline bool are_places(const int64_t *t, uint32_t n, int64_t at, uint32_t move,
+                              int64_t bound, __m256i steps)
+{
+    if (at < 1 || at + (int64_t)(LANES - 1) * move >= n) {
+        return false;
+    }
+    const __m256i four = _mm256_add_epi64(_mm256_set1_epi64x(bound), steps);
+    __m256i behind = _mm256_cmpgt_epi64(times_apart(t + at, move), four);
+    __m256i early = _mm256_cmpgt_epi64(times_apart(t + at - 1, move), four);
+    return _mm256_movemask_pd(_mm256_castsi256_pd(_mm256_andnot_si256(early, behind))) == 15;
+}
+
+static inline void store_places(uint32_t *out, uint32_t at, uint32_t move)
+{
+    _mm_storeu_si128((__m128i_u *)out, _mm_add_epi32(_mm_set1_epi32((int)at),
+                                                     _mm_mullo_epi32(_mm_set1_epi32((int)move),
+                                                                     _mm_set_epi32(3, 2, 1, 0))));
+}
+
+/* Scrapes that come a little early or late: bounds are where the pace says, unless a look at the times
+ * says otherwise; then one is sought. */
+static void paced_bounds(const int64_t *t, uint32_t n, uint32_t move, struct kernel_windows *w,
+                         uint32_t *lo, uint32_t *hi)
+{
+    const __m256i steps = _mm256_set_epi64x(3 * w->step_ms, 2 * w->step_ms, w->step_ms, 0);
+    uint32_t l = 0;
+    uint32_t h = 0;
+    for (uint32_t i = 0; i < w->count;) {
+        int64_t end = w->end_ms + (int64_t)i * w->step_ms;
+        int64_t begin = end - w->range_ms;
+        if (i > 0 && i + LANES <= w->count &&
+            are_places(t, n, (int64_t)l + move, move, begin, steps) &&
+            are_places(t, n, (int64_t)h + move, move, end, steps)) {
+            store_places(lo + i, l + move, move);
+            store_places(hi + i, h + move, move);
+            l += LANES * move;
+            h += LANES * move;
+            i += LANES;
+            continue;
+        }
+        while (l < n && t[l] <= begin) {
+            l++;
+        }
+        h = h > l ? h : l;
+        while (h < n && t[h] <= end) {
+            h++;
+        }
+        lo[i] = l;
+        hi[i++] = h;
+    }
+    w->lo = lo;
+    w->hi = hi;
+    w->even_first = w->even_end = 0;
+}
+
 static void bounds(const int64_t *t, uint32_t n, struct kernel_windows *w, uint32_t *lo,
                    uint32_t *hi)
 {
     int64_t dt = n > 1 ? t[1] - t[0] : 0;
-    if (dt <= 0 || w->count < LANES || w->step_ms == 0 || !in_reach(t, n, w) ||
-        w->step_ms % dt != 0 || w->step_ms / dt > n || !is_regular(t, n, dt)) {
+    if (dt <= 0 || w->count < LANES || w->step_ms == 0 || !in_reach(t, n, w)) {
         query_kernels_scalar.bounds(t, n, w, lo, hi);
+        return;
+    }
+    if (w->step_ms % dt != 0 || w->step_ms / dt > n || !is_regular(t, n, dt)) {
+        int64_t pace = (t[n - 1] - t[0]) / (n - 1); /* 1 at least: they rise */
+        int64_t steps = (w->step_ms + pace / 2) / pace;
+        paced_bounds(t, n, (uint32_t)(steps < n ? steps : n), w, lo, hi);
         return;
     }
     uint32_t move = (uint32_t)(w->step_ms / dt);
