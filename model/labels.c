@@ -16,7 +16,7 @@
 int tsdb_str_compare(const char *a, size_t a_len, const char *b, size_t b_len)
 {
     size_t n = TSDB_MIN(a_len, b_len);
-    int c = n > 0 ? memcmp(a, b, n) : 0;
+    int c = n > 0 && a != b ? memcmp(a, b, n) : 0; /* texts of neighbours are often shared */
     if (c != 0) {
         return c;
     }

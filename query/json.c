@@ -64,6 +64,15 @@ static void put_escape(struct tsdb_buf *out, uint8_t c)
 
 void json_string(struct tsdb_buf *out, const char *s, size_t len)
 {
+    size_t plain = plain_run(s, len);
+    char *p = plain == len && len > 0 ? (char *)tsdb_buf_reserve(out, len + 2) : NULL;
+    if (p) { /* as nearly all of them are */
+        *p++ = '"';
+        memcpy(p, s, len);
+        p[len] = '"';
+        out->len += len + 2;
+        return;
+    }
     tsdb_buf_put_u8(out, '"');
     for (size_t i = 0; i < len;) {
         size_t run = plain_run(s + i, len - i);
@@ -199,6 +208,20 @@ static char *put_time(char *p, struct query_json_times *times, uint32_t place, i
     return p + times->items[i].len;
 }
 
+/* A point with a float, which takes POINT_BYTES_MAX at most. times: may be NULL. */
+static char *put_float(char *p, const struct query_point *point, struct query_json_times *times,
+                       uint32_t place)
+{
+    *p++ = '[';
+    p = put_time(p, times, place, point->t_ms);
+    *p++ = ',';
+    *p++ = '"';
+    p += tsdb_format_float_json(p, point->value);
+    *p++ = '"';
+    *p++ = ']';
+    return p;
+}
+
 /* The point at this place of its series. times: may be NULL. */
 static void put_point(struct tsdb_buf *out, const struct query_point *point,
                       struct query_json_times *times, uint32_t place)
@@ -207,21 +230,17 @@ static void put_point(struct tsdb_buf *out, const struct query_point *point,
     if (!begin) {
         return;
     }
+    if (!point->histogram) {
+        out->len += (size_t)(put_float(begin, point, times, place) - begin);
+        return;
+    }
     char *p = begin;
     *p++ = '[';
     p = put_time(p, times, place, point->t_ms);
     *p++ = ',';
-    if (point->histogram) {
-        out->len += (size_t)(p - begin);
-        json_histogram(out, point->histogram);
-        tsdb_buf_put_u8(out, ']');
-        return;
-    }
-    *p++ = '"';
-    p += tsdb_format_float_json(p, point->value);
-    *p++ = '"';
-    *p++ = ']';
     out->len += (size_t)(p - begin);
+    json_histogram(out, point->histogram);
+    tsdb_buf_put_u8(out, ']');
 }
 
 /* Looks at the request every so many points and series. */
@@ -230,21 +249,48 @@ static void put_point(struct tsdb_buf *out, const struct query_point *point,
 /* False: enough for now, or stopped. */
 static bool go_on(struct query_json *j, const struct tsdb_buf *out)
 {
-    if (j->request && j->status == TSDB_OK && j->turns++ % WATCH_EVERY == 0) {
+    if (j->request && j->status == TSDB_OK && (j->turns == 0 || j->turns >= WATCH_EVERY)) {
         j->status = tsdb_request_check(j->request);
+        j->turns = 0;
     }
+    j->turns++;
     return j->status == TSDB_OK && !out->failed && out->len < j->enough;
+}
+
+/* Floats behind the first of a list, up to the next histogram, as many as there is room for at once and until
+ * there is enough. */
+#define FLOATS_AT_ONCE 32u
+#define FLOATS_BYTES   (FLOATS_AT_ONCE * (1 + POINT_BYTES_MAX))
+static void put_floats(struct query_json *j, const struct query_series *s, struct tsdb_buf *out)
+{
+    size_t most = out->len_max == 0 ? SIZE_MAX : out->len_max - TSDB_MIN(out->len, out->len_max);
+    char *begin = most < FLOATS_BYTES ? NULL : (char *)tsdb_buf_reserve(out, FLOATS_BYTES);
+    if (!begin) { /* one by one: it may just fit */
+        return;
+    }
+    size_t before = out->len;
+    char *p = begin;
+    uint32_t end = j->point + TSDB_MIN(FLOATS_AT_ONCE, s->point_count - j->point);
+    uint32_t i = j->point;
+    for (; i < end && !s->points[i].histogram && before + (size_t)(p - begin) < j->enough; i++) {
+        *p++ = ',';
+        p = put_float(p, &s->points[i], j->times, i);
+    }
+    j->turns += i - j->point;
+    j->point = i;
+    out->len += (size_t)(p - begin);
 }
 
 /* "values":[...] or "histograms":[...]: the points of one kind, if there are any. False: there are more. */
 static bool put_points(struct query_json *j, const struct query_series *s, bool histograms,
                        struct tsdb_buf *out)
 {
-    for (; j->point < s->point_count; j->point++) {
+    while (j->point < s->point_count) {
         if (!go_on(j, out)) {
             return false;
         }
         if ((s->points[j->point].histogram != NULL) != histograms) {
+            j->point++;
             continue;
         }
         if (j->open) {
@@ -254,6 +300,10 @@ static bool put_points(struct query_json *j, const struct query_series *s, bool 
         }
         j->open = true;
         put_point(out, &s->points[j->point], j->times, j->point);
+        j->point++;
+        if (!histograms) {
+            put_floats(j, s, out);
+        }
     }
     if (j->open) {
         tsdb_buf_put_u8(out, ']');

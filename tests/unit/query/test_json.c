@@ -273,6 +273,68 @@ static void query_result_json__many_series__each_with_its_times(void **state)
     tsdb_buf_deinit(&want);
 }
 
+/* The points of one kind, one by one. */
+static void put_kind(struct tsdb_buf *out, const struct query_point *points, uint32_t n,
+                     bool histograms)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < n; i++) {
+        if ((points[i].histogram != NULL) == histograms) {
+            tsdb_buf_put_str(out, any ? ",[" : "[");
+            json_timestamp(out, points[i].t_ms);
+            tsdb_buf_put_u8(out, ',');
+            if (histograms) {
+                json_histogram(out, points[i].histogram);
+            } else {
+                json_float(out, points[i].value);
+            }
+            tsdb_buf_put_u8(out, ']');
+            any = true;
+        }
+    }
+}
+
+/* Floats come many at once: up to the next histogram, and up to what there is room for. */
+static void query_result_json__floats_between_histograms__each_in_its_list(void **state)
+{
+    struct rig *r = *state;
+    enum {
+        POINTS = 200
+    };
+    static struct query_point points[POINTS];
+    const struct tsdb_histogram h = {.schema = 0, .sum = 1.5};
+    struct query_series series = {.points = points, .point_count = POINTS};
+    const struct query_result result = {
+        .type = QUERY_TYPE_MATRIX, .series = &series, .series_count = 1};
+    for (uint32_t every = 1; every < POINTS; every += every / 3 + 1) {
+        struct tsdb_buf want;
+        struct tsdb_buf tight;
+        tsdb_buf_init(&want, TSDB_MEM_OTHER, 0);
+        tsdb_buf_put_str(&want, "{\"resultType\":\"matrix\",\"result\":[{\"metric\":{}");
+        for (uint32_t i = 0; i < POINTS; i++) {
+            points[i] =
+                (struct query_point){i * 250, 1.0 / (i + 1), i % every == every - 1 ? &h : NULL};
+        }
+        tsdb_buf_put_str(&want, every > 1 ? ",\"values\":[" : "");
+        put_kind(&want, points, POINTS, false);
+        tsdb_buf_put_str(&want, every > 1 ? "],\"histograms\":[" : ",\"histograms\":[");
+        put_kind(&want, points, POINTS, true);
+        tsdb_buf_put_str(&want, "]}]}");
+        tsdb_buf_put_u8(&want, 0);
+        tsdb_buf_clear(&r->out);
+        assert_ok(query_result_json(&result, NULL, &r->out));
+        assert_string_equal(rig_text(r), (const char *)want.data);
+        /* the same where there is hardly more room than it takes */
+        tsdb_buf_init(&tight, TSDB_MEM_OTHER, want.len + 128);
+        assert_ok(query_result_json(&result, NULL, &tight));
+        assert_false(tight.failed);
+        assert_int_equal(tight.len, want.len - 1);
+        assert_memory_equal(tight.data, want.data, tight.len);
+        tsdb_buf_deinit(&tight);
+        tsdb_buf_deinit(&want);
+    }
+}
+
 /* Every byte at every place among plain ones. */
 static void json_string__one_odd_byte__escaped_wherever_it_is(void **state)
 {
@@ -312,6 +374,7 @@ static void query_result_json__cancelled__stops(void **state)
 static const struct CMUnitTest tests[] = {
     RIG_TEST(query_result_json__cancelled__stops),
     RIG_TEST(query_result_json__many_series__each_with_its_times),
+    RIG_TEST(query_result_json__floats_between_histograms__each_in_its_list),
     RIG_TEST(json_string__one_odd_byte__escaped_wherever_it_is),
     RIG_TEST(json_string__any_bytes__valid_json),
     RIG_TEST(json_float__extremes__as_prometheus),
