@@ -62,16 +62,22 @@ static enum tsdb_status array_grow(void **items, uint32_t *cap, size_t each, str
 
 /* ---- opening ---- */
 
+struct listing {
+    struct wal_replay *r;
+    struct tsdb_error *err;
+};
+
 static enum tsdb_status list_entry(void *arg, const char *name, bool is_dir)
 {
-    struct wal_replay *r = arg;
+    const struct listing *l = arg;
+    struct wal_replay *r = l->r;
     uint64_t segment;
     if (is_dir || !tsdb_numbered_parse(name, &segment) || segment < r->o.segment_from) {
         return TSDB_OK;
     }
     if (r->count == r->cap) {
         void *items = r->segments;
-        enum tsdb_status status = array_grow(&items, &r->cap, sizeof *r->segments, NULL);
+        enum tsdb_status status = array_grow(&items, &r->cap, sizeof *r->segments, l->err);
         if (status != TSDB_OK) {
             return status;
         }
@@ -186,7 +192,8 @@ static enum tsdb_status replay_start(struct wal_replay *r, struct tsdb_error *er
     if (status != TSDB_OK) {
         return status;
     }
-    status = fs->ops->list(fs->ctx, r->dir, list_entry, r, err);
+    struct listing l = {r, err};
+    status = fs->ops->list(fs->ctx, r->dir, list_entry, &l, err);
     if (status == TSDB_NOT_FOUND) {
         return TSDB_OK; /* no log yet */
     }
