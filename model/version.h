@@ -13,8 +13,8 @@
 #define TSDB_FORMAT_WAL          5 /* wal/ segments */
 #define TSDB_FORMAT_WAL_POSITION 1 /* wal/POSITION */
 #define TSDB_FORMAT_SERIES_LOG   3 /* series.log */
-#define TSDB_FORMAT_CHECKPOINT   5 /* checkpoint/ */
-#define TSDB_FORMAT_HEAD_CHUNKS  2 /* head/ */
+#define TSDB_FORMAT_CHECKPOINT   6 /* checkpoint/ */
+#define TSDB_FORMAT_HEAD_CHUNKS  3 /* head/ */
 #define TSDB_FORMAT_METADATA     1 /* metadata */
 #define TSDB_FORMAT_HISTOGRAM    1 /* raw histograms */
 #define TSDB_FORMAT_BLOCK        1 /* blocks/: meta.json, chunks */

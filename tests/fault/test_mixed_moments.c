@@ -79,14 +79,19 @@ static void check_one(void *arg, uint32_t series, int64_t t_ms, int64_t start_ms
     }
 }
 
-static void put_series(struct hx *h, uint32_t first, uint32_t count)
+static void put_at(struct hx *h, uint32_t first, uint32_t count, int64_t t_ms)
 {
     struct hx_sample s[2 * SERIES];
     assert_true(count <= TSDB_ARRAY_LEN(s));
     for (uint32_t i = 0; i < count; i++) {
-        s[i] = hx_float(first + i, h->clock.wall_ms, hx_value_of(first + i, h->clock.wall_ms));
+        s[i] = hx_float(first + i, t_ms, hx_value_of(first + i, t_ms));
     }
     assert_ok(hx_put(h, s, count, TSDB_DURABILITY_STRICT, NULL));
+}
+
+static void put_series(struct hx *h, uint32_t first, uint32_t count)
+{
+    put_at(h, first, count, h->clock.wall_ms);
 }
 
 /* Old and new series; the new ones go through checkpoint and block, and after that the log. */
@@ -198,6 +203,70 @@ static void tsdb_open__files_of_several_lives__own_labels_or_not_at_all(void **s
     run(*state, true);
 }
 
+/* ---- twins ---- */
+
+/* A copy of the directory that goes on by itself: its new series have the ids that those of the other have,
+ * in files of the same numbers, in chunks of the same places. Bundles, and single chunks of late samples. */
+static struct tree *twin_live(const struct tree *begin, struct tsdb_clock_sim clock, uint32_t seed,
+                              uint32_t first, uint32_t *out_count)
+{
+    struct hx h;
+    hx_init(&h, seed);
+    h.options.block_range_ms = RANGE;
+    h.clock = clock;
+    tree_lay(&h.options.fs, begin);
+    assert_ok(hx_open(&h, NULL));
+    for (uint32_t i = 0; i < 3; i++) {
+        tsdb_clock_sim_advance(&h.clock, 5000);
+        put_series(&h, first, SERIES);
+    }
+    put_at(&h, first, SERIES, h.clock.wall_ms - 7000);
+    hx_seal_all(&h);
+    assert_ok(tsdb_checkpoint(h.db, NULL));
+    *out_count = hx_count(&h);
+    assert_ok(hx_close(&h, NULL));
+    struct tree *t = tree_read(&h.options.fs);
+    hx_deinit(&h);
+    return t;
+}
+
+static void tsdb_open__head_files_of_a_twin__own_labels_or_not_at_all(void **state)
+{
+    struct mixer *x = *state;
+    struct hx *h = &x->s.h;
+    uint32_t count[2];
+    scene_begin(&x->s, 5);
+    h->options.block_range_ms = RANGE;
+    assert_ok(hx_open(h, NULL));
+    put_series(h, 0, SERIES);
+    hx_seal_all(h);
+    assert_ok(tsdb_checkpoint(h->db, NULL));
+    hx_die(h, false);
+    struct tree *begin = tree_read(&h->options.fs);
+    x->moments[2] = begin; /* nothing is taken of it */
+    for (uint32_t i = 0; i < 2; i++) {
+        x->moments[i] = twin_live(begin, h->clock, 100 + i, (1 + 2 * i) * SERIES, &count[i]);
+    }
+    assert_int_equal(count[0], 5 * SERIES);
+    for (uint32_t head = 0; head < 2; head++) {
+        const uint32_t choice[KINDS] = {0, 0, head, 0, 0, 0, 0};
+        mix(x, choice, &x->mixed);
+        assert_ok(hx_open(&x->mixed, NULL));
+        x->found = 0;
+        assert_ok(hx_visit(&x->mixed, check_one, x, NULL));
+        assert_int_equal(x->found, head == 0 ? count[0] : SERIES); /* of the file that both have */
+        struct tsdb_stats st;
+        tsdb_stats_read(x->mixed.db, &st);
+        assert_int_equal(st.replay_lost_chunks > 0, head);
+        hx_deinit(&x->mixed);
+    }
+    tree_free(begin);
+    tree_free(x->moments[0]);
+    tree_free(x->moments[1]);
+    assert_ok(hx_open(h, NULL));
+    scene_end_checked(&x->s, "twins");
+}
+
 static int setup(void **state)
 {
     return scene_setup_of(state, sizeof(struct mixer));
@@ -207,6 +276,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup_teardown(tsdb_open__files_of_several_moments__own_labels_or_not_at_all,
                                     setup, scene_teardown),
     cmocka_unit_test_setup_teardown(tsdb_open__files_of_several_lives__own_labels_or_not_at_all,
+                                    setup, scene_teardown),
+    cmocka_unit_test_setup_teardown(tsdb_open__head_files_of_a_twin__own_labels_or_not_at_all,
                                     setup, scene_teardown),
 };
 

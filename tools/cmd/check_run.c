@@ -301,8 +301,10 @@ static enum tsdb_status head_chunk(void *arg, const struct checkpoint_chunk *k,
     }
     struct head_file *f = head_files_find(h->files, k->file);
     enum tsdb_status status =
-        f ? chunk_count(h, f, k, &count, &why)
-          : tsdb_error_set(&why, TSDB_CORRUPT, "missing or without a valid header");
+        !f ? tsdb_error_set(&why, TSDB_CORRUPT, "missing or without a valid header")
+        : f->identity != k->identity
+            ? tsdb_error_set(&why, TSDB_CORRUPT, "the checkpoint speaks of another file")
+            : chunk_count(h, f, k, &count, &why);
     /* A bundle may have series that came after the checkpoint was begun. */
     if (status == TSDB_OK && (k->mask == 0 ? count != k->count : count > k->count)) {
         status = tsdb_error_set(&why, TSDB_CORRUPT,
@@ -403,7 +405,7 @@ static enum tsdb_status check_head(struct check *c, struct tsdb_error *err)
     enum tsdb_status status = checkpoint_open(c->fs, c->newest, &r, err);
     if (status == TSDB_OK &&
         (tsdb_epoch_create(1, &epoch) != TSDB_OK ||
-         head_files_create(c->fs, c->cache, epoch, c->mark, &h.files) != TSDB_OK)) {
+         head_files_create(c->fs, c->cache, epoch, c->mark, 0, &h.files) != TSDB_OK)) {
         status = tsdb_error_nomem(err, "the files of the head");
     }
     if (status == TSDB_OK) {

@@ -134,8 +134,9 @@ static enum tsdb_status sealing_create(struct tsdb *db)
 {
     enum tsdb_status status = cache_l2_create(db->options.cache_l2_bytes, &db->cache_l2, NULL);
     if (status == TSDB_OK) {
-        status = head_files_create(&db->life->room.fs, db->cache_l2, db->epoch,
-                                   datadir_mark(db->life->dir.hash_seed), &db->head_files);
+        status = head_files_create(
+            &db->life->room.fs, db->cache_l2, db->epoch, datadir_mark(db->life->dir.hash_seed),
+            db->options.random.next(db->options.random.ctx), &db->head_files);
     }
     if (status == TSDB_OK) {
         struct sealer_options o = {

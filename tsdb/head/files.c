@@ -16,6 +16,7 @@
 #define CATEGORY       TSDB_MEM_OTHER
 #define MAGIC          "TDLHEADC"
 #define PATH_MAX_BYTES 48
+#define AT_IDENTITY    12 /* in the header */
 
 enum state {
     LIVE = 0,
@@ -34,6 +35,7 @@ struct head_files {
     struct tsdb_mutex lock;        /* rank TSDB_HEAD_FILES; guards the rest */
     struct head_file *first TSDB_GUARDED;
     uint64_t next_number TSDB_GUARDED;
+    struct tsdb_prng identities TSDB_GUARDED;
     uint32_t doomed TSDB_GUARDED;
 };
 
@@ -43,7 +45,8 @@ static void path_of(uint64_t number, char *out)
 }
 
 enum tsdb_status head_files_create(const struct tsdb_fs *fs, struct cache_l2 *cache,
-                                   struct tsdb_epoch *epoch, uint32_t mark, struct head_files **out)
+                                   struct tsdb_epoch *epoch, uint32_t mark, uint64_t seed,
+                                   struct head_files **out)
 {
     struct head_files *f = tsdb_mem_alloc_zero(CATEGORY, sizeof *f);
     if (!f) {
@@ -57,6 +60,7 @@ enum tsdb_status head_files_create(const struct tsdb_fs *fs, struct cache_l2 *ca
     tsdb_mutex_init(&f->lock, TSDB_RANK_TSDB_HEAD_FILES, "head files");
     tsdb_mutex_lock(&f->lock);
     f->next_number = 1;
+    tsdb_prng_init(&f->identities, seed);
     tsdb_mutex_unlock(&f->lock);
     *out = f;
     return TSDB_OK;
@@ -118,11 +122,13 @@ static bool unused(const struct head_file *h)
 
 /* ---- one file ---- */
 
-static void header_put(uint64_t number, uint32_t mark, uint8_t out[HEAD_FILE_HEADER_BYTES])
+static void header_put(uint64_t number, uint32_t identity, uint32_t mark,
+                       uint8_t out[HEAD_FILE_HEADER_BYTES])
 {
     memset(out, 0, HEAD_FILE_HEADER_BYTES);
     memcpy(out, MAGIC, 8);
     tsdb_store_le32(out + 8, TSDB_FORMAT_HEAD_CHUNKS);
+    tsdb_store_le32(out + AT_IDENTITY, identity);
     tsdb_store_le64(out + 16, number);
     tsdb_store_le32(out + 24, mark);
     tsdb_store_le32(out + 28, tsdb_crc32c(0, out, 28));
@@ -376,15 +382,18 @@ enum tsdb_status head_file_read_once(const struct head_file *f, const struct hea
 
 /* ---- the list ---- */
 
-static struct head_file *file_make(struct head_files *f, uint64_t number, struct tsdb_file *file,
-                                   uint64_t bytes)
+static struct head_file *file_make(struct head_files *f, uint64_t number, uint32_t identity,
+                                   struct tsdb_file *file, uint64_t bytes)
 {
+    uint8_t id[4];
     struct head_file *h = tsdb_mem_alloc_zero(CATEGORY, sizeof *h);
     if (!h) {
         return NULL;
     }
     h->number = number;
-    h->mark = f->mark;
+    h->identity = identity;
+    tsdb_store_le32(id, identity);
+    h->mark = tsdb_crc32c(f->mark, id, sizeof id);
     h->cache = f->cache;
     h->cache_id = f->cache ? cache_l2_file_id(f->cache) : 0;
     h->fs = f->fs;
@@ -439,10 +448,10 @@ static void number_at_least(struct head_files *f, uint64_t number)
 }
 
 static enum tsdb_status begin_file(struct head_files *f, struct tsdb_file *file, uint64_t number,
-                                   struct tsdb_error *err)
+                                   uint32_t identity, struct tsdb_error *err)
 {
     uint8_t header[HEAD_FILE_HEADER_BYTES];
-    header_put(number, f->mark, header);
+    header_put(number, identity, f->mark, header);
     enum tsdb_status status = f->fs->ops->pwrite(f->fs->ctx, file, header, sizeof header, 0, err);
     if (status == TSDB_OK) {
         status = f->fs->ops->sync(f->fs->ctx, file, err);
@@ -456,6 +465,7 @@ enum tsdb_status head_files_next(struct head_files *f, struct head_file **out,
     char path[PATH_MAX_BYTES];
     tsdb_mutex_lock(&f->lock);
     uint64_t number = f->next_number++; /* one that failed is not used again */
+    uint32_t identity = (uint32_t)tsdb_prng_next(&f->identities);
     tsdb_mutex_unlock(&f->lock);
     path_of(number, path);
     struct tsdb_file *file = NULL;
@@ -464,10 +474,10 @@ enum tsdb_status head_files_next(struct head_files *f, struct head_file **out,
     if (status != TSDB_OK) {
         return status;
     }
-    status = begin_file(f, file, number, err);
+    status = begin_file(f, file, number, identity, err);
     struct head_file *h = NULL;
     if (status == TSDB_OK) {
-        h = file_make(f, number, file, HEAD_FILE_HEADER_BYTES);
+        h = file_make(f, number, identity, file, HEAD_FILE_HEADER_BYTES);
         status = h ? TSDB_OK : tsdb_error_set(err, TSDB_NOMEM, "no memory for a head file");
     }
     if (status != TSDB_OK) {
@@ -511,9 +521,9 @@ enum tsdb_status head_file_version_check(const uint8_t *data, size_t len, struct
 }
 
 static enum tsdb_status header_check(struct head_files *f, struct tsdb_file *file, uint64_t number,
-                                     struct tsdb_error *err)
+                                     uint32_t *out_identity, struct tsdb_error *err)
 {
-    uint8_t have[HEAD_FILE_HEADER_BYTES];
+    uint8_t have[HEAD_FILE_HEADER_BYTES] = {0};
     uint8_t want[HEAD_FILE_HEADER_BYTES];
     size_t got = 0;
     enum tsdb_status status = f->fs->ops->pread(f->fs->ctx, file, have, sizeof have, 0, &got, err);
@@ -524,13 +534,14 @@ static enum tsdb_status header_check(struct head_files *f, struct tsdb_file *fil
     if (status == TSDB_UNSUPPORTED) {
         return status;
     }
-    header_put(number, f->mark, want);
+    header_put(number, tsdb_load_le32(have + AT_IDENTITY), f->mark, want);
     if (status == TSDB_OK && tsdb_load_le32(have + 24) != f->mark) {
         return tsdb_error_set(err, TSDB_CORRUPT, "of another data directory");
     }
     if (got != sizeof have || memcmp(have, want, sizeof want) != 0) {
         return tsdb_error_set(err, TSDB_CORRUPT, "no valid header");
     }
+    *out_identity = tsdb_load_le32(have + AT_IDENTITY);
     return TSDB_OK;
 }
 
@@ -544,11 +555,13 @@ static enum tsdb_status load_one(struct head_files *f, uint64_t number, struct t
     if (status != TSDB_OK) {
         return status;
     }
-    status = header_check(f, file, number, err);
+    uint32_t identity = 0;
+    status = header_check(f, file, number, &identity, err);
     if (status == TSDB_OK) {
         status = f->fs->ops->stat(f->fs->ctx, path, &info, err);
     }
-    struct head_file *h = status == TSDB_OK ? file_make(f, number, file, info.size_bytes) : NULL;
+    struct head_file *h =
+        status == TSDB_OK ? file_make(f, number, identity, file, info.size_bytes) : NULL;
     if (!h) {
         f->fs->ops->close(f->fs->ctx, file);
         return status != TSDB_OK ? tsdb_error_prefix(err, status, "%s", path)

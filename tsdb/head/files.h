@@ -24,6 +24,7 @@
 #define TSDB_HEAD_FILES_H
 
 #include "base/epoch.h"
+#include "base/random.h"
 #include "tsdb/head/sealed.h"
 
 #define HEAD_FILES_DIR         "head" /* in the data directory */
@@ -31,9 +32,10 @@
 #define HEAD_FILE_FRAME_BYTES  8u /* length before a chunk, CRC behind it */
 
 struct head_files;
-/* mark: of the data directory; a file of another one does not verify. */
+/* mark: of the data directory; a file of another one does not verify. seed: random, of this life; from it new files get
+ * their identities, by which references know them from those of a copy of the directory that went on by itself. */
 enum tsdb_status head_files_create(const struct tsdb_fs *fs, struct cache_l2 *cache,
-                                   struct tsdb_epoch *epoch, uint32_t mark,
+                                   struct tsdb_epoch *epoch, uint32_t mark, uint64_t seed,
                                    struct head_files **out) TSDB_WUR;
 /* Closes all; no reader is left. NULL is fine. Deletes nothing. */
 void head_files_destroy(struct head_files *f);

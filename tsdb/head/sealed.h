@@ -48,7 +48,8 @@ struct head_tail;
 struct head_file {
     _Atomic(uint64_t) refs;
     uint64_t number;
-    uint32_t mark;     /* of the data directory */
+    uint32_t identity; /* random: of this file alone, as references have it */
+    uint32_t mark;     /* of data directory and identity: what CRCs go on from */
     uint64_t cache_id; /* in the L2 cache */
     const struct tsdb_fs *fs;
     struct tsdb_file *file;

@@ -156,27 +156,36 @@ static enum tsdb_status split_chunk(struct replay_partition *p, uint32_t local, 
     return status;
 }
 
-/* The file of a chunk, which is referred to from now on; NULL: it is not there, or too short. */
+#define LABELS_LOST "series whose labels are lost"
+
+/* Samples of a series whose labels are lost lie in the file, or of somebody else: it is moved to quarantine when
+ * nothing refers to it any more, not deleted. */
+static void keep_file(struct replay_partition *p, struct head_file *file, const char *what)
+{
+    struct tsdb_error why = {0};
+    tsdb_error_set(&why, TSDB_CORRUPT, "partition %u: %s", p->id, what);
+    head_file_give_up(file, &why);
+}
+
+/* The file of a chunk, which is referred to from now on; NULL: it is not there, too short, or another one of
+ * that number, as a copy of this directory has that went on by itself. */
 static struct head_file *file_of(struct replay_partition *p, const struct checkpoint_chunk *c)
 {
     uint64_t frame = c->mask != 0 ? 0 : HEAD_FILE_FRAME_BYTES;
     struct head_file *file = p->head_files ? head_files_find(p->head_files, c->file) : NULL;
-    if (!file ||
+    bool other = file && file->identity != c->identity;
+    if (file) {
+        atomic_store_explicit(&file->in_checkpoint, true, memory_order_relaxed);
+    }
+    if (other) {
+        keep_file(p, file, "the checkpoint speaks of another file of that number");
+    }
+    if (!file || other ||
         c->offset + c->len + frame > atomic_load_explicit(&file->bytes, memory_order_relaxed)) {
         p->lost_chunks++;
         return NULL;
     }
-    atomic_store_explicit(&file->in_checkpoint, true, memory_order_relaxed);
     return file;
-}
-
-/* Samples of a series whose labels are lost lie in the file: it is moved to quarantine when nothing else
- * refers to it any more, not deleted. */
-static void keep_file(struct replay_partition *p, struct head_file *file)
-{
-    struct tsdb_error why = {0};
-    tsdb_error_set(&why, TSDB_CORRUPT, "partition %u: series whose labels are lost", p->id);
-    head_file_give_up(file, &why);
 }
 
 /* A bundle stays one for those of its series that have the ids they had, if its window still holds it; the
@@ -203,7 +212,7 @@ static enum tsdb_status sink_bundle(struct replay_partition *p, const struct che
             status = split_chunk(p, local, stored, c, file, err);
         } else {
             p->lost_series_samples += c->count; /* at most */
-            keep_file(p, file);
+            keep_file(p, file, LABELS_LOST);
         }
     }
     if (status == TSDB_OK && s.mask != 0 &&
@@ -234,7 +243,7 @@ static enum tsdb_status sink_chunk(void *arg, const struct checkpoint_chunk *c,
         struct head_file *holder = p->head_files ? head_files_find(p->head_files, c->file) : NULL;
         p->lost_series_samples += c->count;
         if (holder) {
-            keep_file(p, holder);
+            keep_file(p, holder, LABELS_LOST);
         }
         return TSDB_OK;
     }

@@ -114,6 +114,7 @@ struct checkpoint_chunk {
     bool late;
     int64_t min_ms, max_ms; /* min <= max */
     uint64_t file, offset;
+    uint32_t identity; /* of the file */
     uint32_t len;
 };
 struct checkpoint_damage {

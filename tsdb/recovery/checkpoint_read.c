@@ -262,6 +262,7 @@ static bool get_chunk(struct tsdb_reader *r, uint32_t local, uint32_t flags, uin
     int64_t min_ms = tsdb_reader_varint(r);
     uint64_t span = tsdb_reader_uvarint(r);
     uint64_t file = tsdb_reader_uvarint(r);
+    uint32_t identity = tsdb_reader_le32(r);
     uint64_t offset = tsdb_reader_uvarint(r);
     uint64_t len = tsdb_reader_uvarint(r);
     if (r->failed || count == 0 || count > count_max || len == 0 || len > UINT32_MAX ||
@@ -277,6 +278,7 @@ static bool get_chunk(struct tsdb_reader *r, uint32_t local, uint32_t flags, uin
         .min_ms = min_ms,
         .max_ms = (int64_t)((uint64_t)min_ms + span),
         .file = file,
+        .identity = identity,
         .offset = offset,
         .len = (uint32_t)len,
     };

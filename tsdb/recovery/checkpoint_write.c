@@ -223,6 +223,7 @@ static void put_place(struct writer *w, const struct head_sealed *c)
     tsdb_buf_put_varint(&w->buf, c->min_ms);
     tsdb_buf_put_uvarint(&w->buf, (uint64_t)c->max_ms - (uint64_t)c->min_ms);
     tsdb_buf_put_uvarint(&w->buf, c->file->number);
+    tsdb_buf_put_le32(&w->buf, c->file->identity);
     tsdb_buf_put_uvarint(&w->buf, c->offset);
     tsdb_buf_put_uvarint(&w->buf, c->len);
     struct partition_entry *e = &w->entries[w->partition];

@@ -153,7 +153,7 @@ static void begin(struct shared *sh, bool drops)
     assert_ok(sh->fs.ops->mkdir(sh->fs.ctx, HEAD_FILES_DIR, NULL));
     assert_ok(tsdb_epoch_create(16, &sh->epoch));
     assert_ok(cache_l2_create(1u << 20, &sh->cache, NULL));
-    assert_ok(head_files_create(&sh->fs, sh->cache, sh->epoch, 0, &sh->files));
+    assert_ok(head_files_create(&sh->fs, sh->cache, sh->epoch, 0, 1, &sh->files));
     sh->owner = tsdb_mem_alloc_aligned(TSDB_MEM_OTHER, TSDB_CACHELINE, sizeof *sh->owner);
     assert_non_null(sh->owner);
     memset(sh->owner, 0, sizeof *sh->owner);
