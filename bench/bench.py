@@ -47,6 +47,7 @@ def parse_args():
     p.add_argument("--ways-targets", type=int, default=300, help="of 100 series each (300), ways")
     p.add_argument("--ways-scrapes", type=int, default=20, help="ways")
     p.add_argument("--memory-targets", type=int, default=1000, help="of 100 series each (1000), memory")
+    p.add_argument("--memory-scrapes", type=int, default=20, help="memory")
     p.add_argument("--store-targets", type=int, default=100, help="of 100 series each (100), disk and queries")
     p.add_argument("--store-scrapes", type=int, default=480, help="disk and queries; 480 are two hours")
     p.add_argument("--skew-targets", type=int, default=10000, help="of 100 series each (10000), skew")

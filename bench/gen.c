@@ -437,7 +437,7 @@ static enum form form_of(const char *name)
 static const char usage[] =
     "usage: gen --out FILE [--targets 1000] [--scrapes 60] [--start-ms 0] [--interval-ms 15000]\n"
     "           [--targets-per-request 20] [--batch 1] [--random-times] [--seed 1] [--numbered]\n"
-    "           [--churn 0] [--form v1|v1-zstd|v2|otlp]\n";
+    "           [--constant] [--churn 0] [--form v1|v1-zstd|v2|otlp]\n";
 
 static void parse(int argc, char **argv, struct options *o)
 {

@@ -105,29 +105,43 @@ def disk_real(args, folder):
     return {"corpus": info, "servers": rows}
 
 
-def memory(args, folder):
-    """Resident memory per series: {kind: {"empty", "1", "20": bytes per series}}."""
-    corpus = f"{folder}/memory"
-    counts = (1, 20)
-    interval_ms = 15_000
-    info = common.make_corpus(corpus, args.memory_targets, max(counts), args.seed, lib.now_ms() - (max(counts) + 2) * interval_ms, interval_ms)
+# A burst's buffers are given back five to ten seconds after it (ingest_trim, the log's chunks, the sealer's), and the allocator's pages two later.
+GIVEN_BACK_SECONDS = 13
+
+
+def memory_of(args, kind, corpus, info, counts):
+    """Resident memory of an empty server, and per series after each count of scrapes, at rest."""
     cpus, loader_cpus = common.cores()
+    with common.folder(args.dir) as work, common.make_server(kind, work, cpus).start() as server:
+        time.sleep(args.settle)
+        row = {"empty_rss_bytes": common.rss_bytes(server.pid)}
+        done = 0
+        for count in counts:
+            common.load(server, kind, corpus, args.connections, loader_cpus, done, count - done)
+            done = count
+            if args.settle:
+                time.sleep(GIVEN_BACK_SECONDS)
+                common.wait_idle(server)
+            row[f"rss_bytes_{count}"] = common.rss_bytes(server.pid)
+            row[f"bytes_per_series_{count}"] = (row[f"rss_bytes_{count}"] - row["empty_rss_bytes"]) / info["series"]
+    return row
+
+
+def memory(args, folder):
+    """Resident memory per series, of the mix after the first and the last scrape, and of series that never change."""
+    interval_ms = 15_000
+    last = args.memory_scrapes
+    start_ms = lib.now_ms() - (last + 2) * interval_ms
+    shapes = {name: common.make_corpus(f"{folder}/{name}", args.memory_targets, last, args.seed, start_ms, interval_ms, *flags)
+              for name, flags in (("mix", ()), ("constant", ("--constant",)))}
     rows = {}
     for kind in args.store_kinds:
-        with common.folder(args.dir) as work, common.make_server(kind, work, cpus).start() as server:
-            time.sleep(args.settle)
-            row = {"empty_rss_bytes": common.rss_bytes(server.pid)}
-            done = 0
-            for count in counts:
-                common.load(server, kind, corpus, args.connections, loader_cpus, done, count - done)
-                done = count
-                if args.settle:
-                    common.wait_idle(server)
-                row[f"rss_bytes_{count}"] = common.rss_bytes(server.pid)
-                row[f"bytes_per_series_{count}"] = (row[f"rss_bytes_{count}"] - row["empty_rss_bytes"]) / info["series"]
-            rows[kind] = row
-            print(f"memory: {kind:16} {row['bytes_per_series_1']:,.0f} bytes of RSS per series with 1 sample, {row['bytes_per_series_20']:,.0f} with 20", flush=True)
-    return {"corpus": info, "servers": rows}
+        row = memory_of(args, kind, f"{folder}/mix", shapes["mix"], (1, last))
+        row["bytes_per_series_constant"] = memory_of(args, kind, f"{folder}/constant", shapes["constant"], (last,))[f"bytes_per_series_{last}"]
+        rows[kind] = row
+        print(f"memory: {kind:16} {row['bytes_per_series_1']:,.0f} bytes of RSS per series with 1 sample, {row[f'bytes_per_series_{last}']:,.0f} with {last}, "
+              f"{row['bytes_per_series_constant']:,.0f} where none changes", flush=True)
+    return {"corpus": shapes["mix"], "scrapes": last, "servers": rows}
 
 
 def disk_table(title, result):
@@ -140,7 +154,10 @@ def disk_table(title, result):
 
 
 def memory_table(result):
-    lines = [f"memory: {result['corpus']['series']:,} active series", f"{'':18} {'RSS per series, 1 sample':>25} {'20 samples':>12} {'empty, MiB':>11}"]
+    last = result["scrapes"]
+    lines = [f"memory: {result['corpus']['series']:,} active series",
+             f"{'':18} {'RSS per series, 1 sample':>25} {f'{last} samples':>12} {f'{last}, constant':>14} {'empty, MiB':>11}"]
     for kind, r in result["servers"].items():
-        lines.append(f"  {kind:16} {r['bytes_per_series_1']:>25,.0f} {r['bytes_per_series_20']:>12,.0f} {r['empty_rss_bytes'] / 2**20:>11.0f}")
+        lines.append(f"  {kind:16} {r['bytes_per_series_1']:>25,.0f} {r[f'bytes_per_series_{last}']:>12,.0f} "
+                     f"{r['bytes_per_series_constant']:>14,.0f} {r['empty_rss_bytes'] / 2**20:>11.1f}")
     return "\n".join(lines)
