@@ -2,6 +2,7 @@
 
 #include "base/assert.h"
 #include "base/bytes.h"
+#include "base/compiler.h"
 
 #include <string.h>
 
@@ -120,7 +121,7 @@ static inline uint64_t load_bytes(const uint8_t *p, const uint8_t *end, uint32_t
 
 /* To an integer below 2^53 another one; from one to the next only the sum has to be waited for. False: the value
  * is none, which bytes from outside may say. */
-static inline bool add_whole(struct decoder *d, uint64_t zigzag)
+static TSDB_ALWAYS_INLINE bool add_whole(struct decoder *d, uint64_t zigzag)
 {
     if (TSDB_UNLIKELY(d->whole.scale != VALUE_SCALE_ONE)) {
         double value = tsdb_bits_double(d->value);
@@ -136,7 +137,7 @@ static inline bool add_whole(struct decoder *d, uint64_t zigzag)
 
 /* The value of a token whose last control this is. The forms that most samples have are read here,
  * as value_unpack would. */
-static inline bool get_value(struct decoder *d, uint8_t control)
+static TSDB_ALWAYS_INLINE bool get_value(struct decoder *d, uint8_t control)
 {
     if (TSDB_LIKELY(control > CONTROL_STEP_0)) {
         return add_whole(d, (uint64_t)control - CONTROL_STEP_0);
@@ -153,13 +154,15 @@ static inline bool get_value(struct decoder *d, uint8_t control)
     } else if (control >= VALUE_PACK_INT_DELTA && control < VALUE_PACK_INT_RAW) {
         return add_whole(d, packed & ((UINT64_C(1) << (8 * bytes)) - 1));
     } else {
-        d->value = value_unpack_next(control, packed, d->value, &d->whole);
+        struct value_whole w = d->whole; /* what has its address taken lies in memory */
+        d->value = value_unpack_next(control, packed, d->value, &w);
+        d->whole = w;
     }
     return true;
 }
 
 /* A token off the pace. */
-static inline bool get_off_pace(struct decoder *d, uint8_t control)
+static TSDB_ALWAYS_INLINE bool get_off_pace(struct decoder *d, uint8_t control)
 {
     uint64_t ahead = d->pace_ms;
     if (control == CONTROL_NEW_PACE) {
@@ -178,7 +181,7 @@ static inline bool get_off_pace(struct decoder *d, uint8_t control)
 }
 
 /* A token a little off the pace. */
-static inline bool get_near_pace(struct decoder *d, uint8_t control)
+static TSDB_ALWAYS_INLINE bool get_near_pace(struct decoder *d, uint8_t control)
 {
     bool same = control < CONTROL_NEAR_PACE;
     int32_t off = control - (same ? CONTROL_NEAR_SAME : CONTROL_NEAR_PACE) - NEAR_MS;
@@ -186,8 +189,8 @@ static inline bool get_near_pace(struct decoder *d, uint8_t control)
     return same || (d->p < d->end && get_value(d, *d->p++));
 }
 
-static uint32_t fill_run(struct decoder *d, uint32_t from, uint32_t n, int64_t *t_ms,
-                         uint64_t *value)
+static TSDB_ALWAYS_INLINE uint32_t fill_run(struct decoder *d, uint32_t from, uint32_t n,
+                                            int64_t *t_ms, uint64_t *value)
 {
     for (uint32_t i = from; i < from + n; i++) {
         d->t_ms += d->pace_ms;

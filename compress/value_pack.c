@@ -15,7 +15,7 @@
 static const double dec_scale[DEC_KINDS] = {1e2, 1e3, 1e9};
 static const uint8_t dec_bytes_min[DEC_KINDS] = {1, 1, 2};
 
-static const uint8_t mode_bytes[VALUE_PACK_MODE_COUNT] = {
+const uint8_t value_pack_mode_bytes[VALUE_PACK_MODE_COUNT] = {
     0, 0,                   /* SAME, STALE */
     1, 2, 3, 4, 5, 6,       /* INT_DELTA */
     0, 1, 2, 3, 4, 5, 6,    /* INT_RAW */
@@ -173,12 +173,6 @@ struct value_packed value_pack(uint64_t bits, bool has_base, uint64_t base_bits)
     return best;
 }
 
-uint32_t value_pack_bytes(uint32_t mode)
-{
-    TSDB_ASSERT(mode < VALUE_PACK_MODE_COUNT);
-    return mode_bytes[mode];
-}
-
 bool value_pack_needs_base(uint32_t mode)
 {
     if (mode >= VALUE_PACK_DEC) {
@@ -217,7 +211,7 @@ uint64_t value_unpack_next(uint32_t mode, uint64_t packed, uint64_t base_bits,
                            struct value_whole *w)
 {
     TSDB_ASSERT(mode < VALUE_PACK_MODE_COUNT);
-    uint32_t n = mode_bytes[mode];
+    uint32_t n = value_pack_mode_bytes[mode];
     packed &= n == 8 ? UINT64_MAX : (UINT64_C(1) << (8 * n)) - 1;
     if (mode == VALUE_PACK_SAME) {
         return base_bits;

@@ -23,6 +23,8 @@
 #ifndef COMPRESS_VALUE_PACK_H
 #define COMPRESS_VALUE_PACK_H
 
+#include "base/assert.h"
+
 #include <assert.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -54,7 +56,12 @@ struct value_packed {
 struct value_packed value_pack(uint64_t bits, bool has_base, uint64_t base_bits);
 
 /* Bytes that follow mode < VALUE_PACK_MODE_COUNT, and whether unpacking needs the base. */
-uint32_t value_pack_bytes(uint32_t mode);
+extern const uint8_t value_pack_mode_bytes[VALUE_PACK_MODE_COUNT];
+static inline uint32_t value_pack_bytes(uint32_t mode)
+{
+    TSDB_ASSERT(mode < VALUE_PACK_MODE_COUNT);
+    return value_pack_mode_bytes[mode];
+}
 bool value_pack_needs_base(uint32_t mode);
 
 /* The reverse. mode < VALUE_PACK_MODE_COUNT (checked by the caller for bytes from outside); any
