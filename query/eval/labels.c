@@ -118,6 +118,10 @@ struct query_str labels_value(const struct tsdb_labels *labels, const char *name
 
 struct query_str labels_metric_name(const struct tsdb_labels *labels)
 {
+    /* Mostly the first: who has one before it begins with a capital. */
+    if (labels->count > 0 && label_is(&labels->items[0], "__name__", 8)) {
+        return (struct query_str){labels->items[0].value, labels->items[0].value_len};
+    }
     return labels_value(labels, "__name__", 8);
 }
 

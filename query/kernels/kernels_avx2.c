@@ -313,6 +313,23 @@ static inline __m256d load_apart(const double *v, uint32_t move)
                      : _mm256_set_pd(v[3 * (size_t)move], v[2 * (size_t)move], v[move], v[0]);
 }
 
+/* Is it certain that none of four counters is extrapolated to less than nothing? first / rise * sampled >
+ * to_start, with room for what rounding may do to either side; tiny values, of which rounding makes more, are
+ * not looked at so. Nor is one extrapolated so that does not rise or is negative. */
+static inline bool reach_beyond(__m256d first, __m256d rise, __m256d sampled, __m256d to_start)
+{
+    const __m256d tiny = _mm256_set1_pd(1e-290);
+    const __m256d zero = _mm256_setzero_pd();
+    __m256d limit = _mm256_mul_pd(to_start, _mm256_set1_pd(1 + 0x1p-40));
+    __m256d beyond =
+        _mm256_cmp_pd(_mm256_mul_pd(first, sampled), _mm256_mul_pd(rise, limit), _CMP_GT_OQ);
+    beyond = _mm256_and_pd(beyond, _mm256_and_pd(_mm256_cmp_pd(first, tiny, _CMP_GT_OQ),
+                                                 _mm256_cmp_pd(rise, tiny, _CMP_GT_OQ)));
+    beyond = _mm256_or_pd(beyond, _mm256_cmp_pd(rise, zero, _CMP_NGT_UQ));
+    beyond = _mm256_or_pd(beyond, _mm256_cmp_pd(first, zero, _CMP_NGE_UQ));
+    return _mm256_movemask_pd(beyond) == 15;
+}
+
 /* Where no window is extrapolated to less than nothing, all even ones have the same factor. */
 static uint32_t even_rates(struct rates *r, double *out)
 {
@@ -326,24 +343,14 @@ static uint32_t even_rates(struct rates *r, double *out)
         .first_ms = r->run->t[lo], .last_ms = r->run->t[hi - 1], .count = hi - lo, .first = -1};
     const double factor = kernel_rate_factor(&e, begin, end, r->kind, w->range_ms);
     const __m256d factors = _mm256_set1_pd(factor);
-    /* first / rise * sampled > to_start, with room for what rounding may do to either side; tiny
-     * values, of which rounding makes more, are not looked at so. */
     const __m256d sampled = _mm256_set1_pd((double)(e.last_ms - e.first_ms));
-    const __m256d limit = _mm256_set1_pd((double)(e.first_ms - begin) * (1 + 0x1p-40));
-    const __m256d tiny = _mm256_set1_pd(1e-290);
-    const __m256d zero = _mm256_setzero_pd();
+    const __m256d to_start = _mm256_set1_pd((double)(e.first_ms - begin));
     for (; i + LANES <= w->even_end; i += LANES) {
         __m256d first = load_apart(r->run->v + w->lo[i], w->even_move);
         __m256d last = load_apart(r->run->v + w->hi[i] - 1, w->even_move);
         __m256d rise = rises(r, i, first, last);
-        __m256d reach = _mm256_mul_pd(first, sampled);
-        __m256d plain = _mm256_and_pd(_mm256_cmp_pd(reach, _mm256_mul_pd(rise, limit), _CMP_GT_OQ),
-                                      _mm256_and_pd(_mm256_cmp_pd(first, tiny, _CMP_GT_OQ),
-                                                    _mm256_cmp_pd(rise, tiny, _CMP_GT_OQ)));
-        plain = _mm256_or_pd(plain, _mm256_cmp_pd(rise, zero, _CMP_NGT_UQ));
-        plain = _mm256_or_pd(plain, _mm256_cmp_pd(first, zero, _CMP_NGE_UQ));
         __m256d given = _mm256_mul_pd(rise, factors);
-        if (r->kind.counter && _mm256_movemask_pd(plain) != 15) {
+        if (r->kind.counter && !reach_beyond(first, rise, sampled, to_start)) {
             double lanes[3][LANES];
             _mm256_storeu_pd(lanes[0], given);
             _mm256_storeu_pd(lanes[1], rise);
@@ -368,6 +375,14 @@ static inline __m256d double_of_ms(__m256i ms)
                          magic);
 }
 
+/* Are these n, n + 1, n + 2, n + 3? */
+static inline bool one_apart(const uint32_t *at)
+{
+    __m128i ramp = _mm_add_epi32(_mm_set1_epi32((int)at[0]), _mm_set_epi32(3, 2, 1, 0));
+    __m128i same = _mm_cmpeq_epi32(ramp, _mm_loadu_si128((const __m128i_u *)at));
+    return _mm_movemask_epi8(same) == 0xffff;
+}
+
 /* The windows i..i+3, whatever they look like, as kernel_rate_factor has it. */
 static __m256d any_rates(struct rates *r, uint32_t i)
 {
@@ -381,25 +396,37 @@ static __m256d any_rates(struct rates *r, uint32_t i)
         _mm256_add_epi64(_mm256_set1_epi64x(end_ms),
                          _mm256_set_epi64x(3 * w->step_ms, 2 * w->step_ms, w->step_ms, 0));
     const __m256i begins = _mm256_sub_epi64(ends, _mm256_set1_epi64x(w->range_ms));
-    __m256i first_ms = _mm256_set_epi64x(t[lo[3]], t[lo[2]], t[lo[1]], t[lo[0]]);
-    __m256i last_ms = _mm256_set_epi64x(t[hi[3] - 1], t[hi[2] - 1], t[hi[1] - 1], t[hi[0] - 1]);
-    __m256d first = _mm256_set_pd(v[lo[3]], v[lo[2]], v[lo[1]], v[lo[0]]);
-    __m256d last = _mm256_set_pd(v[hi[3] - 1], v[hi[2] - 1], v[hi[1] - 1], v[hi[0] - 1]);
+    __m256i first_ms;
+    __m256i last_ms;
+    __m256d first;
+    __m256d last;
+    __m256d gaps;
+    if (one_apart(lo) && one_apart(hi)) { /* nearly all, where there is a step for each sample */
+        first_ms = load_bits(t + lo[0]);
+        last_ms = load_bits(t + hi[0] - 1);
+        first = _mm256_loadu_pd(v + lo[0]);
+        last = _mm256_loadu_pd(v + hi[0] - 1);
+        gaps = _mm256_set1_pd((double)(hi[0] - lo[0] - 1));
+    } else {
+        first_ms = _mm256_set_epi64x(t[lo[3]], t[lo[2]], t[lo[1]], t[lo[0]]);
+        last_ms = _mm256_set_epi64x(t[hi[3] - 1], t[hi[2] - 1], t[hi[1] - 1], t[hi[0] - 1]);
+        first = _mm256_set_pd(v[lo[3]], v[lo[2]], v[lo[1]], v[lo[0]]);
+        last = _mm256_set_pd(v[hi[3] - 1], v[hi[2] - 1], v[hi[1] - 1], v[hi[0] - 1]);
+        gaps = _mm256_set_pd((double)(hi[3] - lo[3] - 1), (double)(hi[2] - lo[2] - 1),
+                             (double)(hi[1] - lo[1] - 1), (double)(hi[0] - lo[0] - 1));
+    }
     __m256d rise = rises(r, i, first, last);
     const __m256d thousand = _mm256_set1_pd(1000);
-    const __m256d two = _mm256_set1_pd(2);
-    const __m256d zero = _mm256_setzero_pd();
     __m256d to_start = _mm256_div_pd(double_of_ms(_mm256_sub_epi64(first_ms, begins)), thousand);
     __m256d to_end = _mm256_div_pd(double_of_ms(_mm256_sub_epi64(ends, last_ms)), thousand);
     __m256d sampled = _mm256_div_pd(double_of_ms(_mm256_sub_epi64(last_ms, first_ms)), thousand);
-    __m256d gaps = _mm256_set_pd((double)(hi[3] - lo[3] - 1), (double)(hi[2] - lo[2] - 1),
-                                 (double)(hi[1] - lo[1] - 1), (double)(hi[0] - lo[0] - 1));
     __m256d average = _mm256_div_pd(sampled, gaps);
     __m256d threshold = _mm256_mul_pd(average, _mm256_set1_pd(1.1));
-    __m256d half = _mm256_div_pd(average, two);
+    __m256d half = _mm256_mul_pd(average, _mm256_set1_pd(0.5));
     to_start = _mm256_blendv_pd(to_start, half, _mm256_cmp_pd(to_start, threshold, _CMP_GE_OQ));
     to_end = _mm256_blendv_pd(to_end, half, _mm256_cmp_pd(to_end, threshold, _CMP_GE_OQ));
-    if (r->kind.counter) {
+    if (r->kind.counter && !reach_beyond(first, rise, sampled, to_start)) {
+        const __m256d zero = _mm256_setzero_pd();
         __m256d to_zero = _mm256_mul_pd(sampled, _mm256_div_pd(first, rise));
         __m256d clamps = _mm256_and_pd(_mm256_cmp_pd(rise, zero, _CMP_GT_OQ),
                                        _mm256_cmp_pd(first, zero, _CMP_GE_OQ));
