@@ -273,7 +273,7 @@ enum tsdb_status tsdb_thread_start_with(pthread_t *out_thread, const char *name,
 
 void tsdb_thread_give_way(unsigned nice)
 {
-    if (nice > 0) { /* of Linux: 0 is the calling thread, not its process */
-        (void)setpriority(PRIO_PROCESS, 0, (int)nice);
+    if (nice > 0) { /* of Linux: 0 is the calling thread, not its process; more than 19 is 19 */
+        (void)setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + (int)nice);
     }
 }

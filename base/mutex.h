@@ -68,7 +68,7 @@ enum tsdb_status tsdb_thread_start(pthread_t *out_thread, const char *name, void
 enum tsdb_status tsdb_thread_start_with(pthread_t *out_thread, const char *name, size_t stack_bytes,
                                         void *(*fn)(void *), void *arg, struct tsdb_error *err);
 
-/* The calling thread gives way, 0 (not at all) to 19: with 5 it has a quarter of a core that it shares with one that does not.
+/* The calling thread gives way further than it did, 0 (no further) to 19: with 5 it has a quarter of a core that it shares with one that does not.
  * For good: a process may not raise what it has lowered. */
 void tsdb_thread_give_way(unsigned nice);
 

@@ -73,13 +73,16 @@ static bool may_wait(const struct workers *w, uint32_t kind) TSDB_REQUIRES(w->lo
     return true;
 }
 
-/* The lane of the oldest item that may run in such a thread; NULL: none may. */
+/* The lane of the oldest item that may run in such a thread; NULL: none may. What is not heavy is left to a
+ * thread that does not give way, while one is idle: it is woken for it. */
 static struct lane *lane_next(struct workers *w, bool heavy) TSDB_REQUIRES(w->lock)
 {
     struct lane *next = NULL;
+    bool left = heavy && w->idle[0] > 0 && !w->stopping;
     for (uint32_t k = 0; k < (heavy ? WORK_KINDS : WORK_HEAVY) && may_run(w, k); k++) {
         struct lane *l = &w->lanes[k];
-        if (l->head && (!next || l->head->number < next->head->number)) {
+        bool mine = k == WORK_HEAVY || !left;
+        if (mine && l->head && (!next || l->head->number < next->head->number)) {
             next = l;
         }
     }

@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #define WAIT_TRIES 30000 /* of a millisecond */
@@ -209,6 +210,92 @@ static void workers_submit__more_heavy_ones_than_may__wait_while_others_run(void
     assert_int_equal(atomic_load(&heavy_started), 21);
 }
 
+struct polite {
+    struct work work;
+    _Atomic(uint32_t) *gate; /* NULL: does not wait */
+    int nice;                /* of the thread that ran it */
+    _Atomic(uint32_t) ran;
+};
+
+static void run_polite(struct work *w)
+{
+    struct polite *p = (struct polite *)(void *)((char *)w - offsetof(struct polite, work));
+    p->nice = getpriority(PRIO_PROCESS, 0);
+    for (int i = 0; p->gate && !atomic_load(p->gate) && i < WAIT_TRIES; i++) {
+        nap();
+    }
+    atomic_store(&p->ran, 1);
+}
+
+/* Heavy ones run in threads that give way, beside what the process does itself; cheap ones beside them do not. */
+static void workers_submit__heavy_ones__give_way_to_cheap_ones(void **state)
+{
+    (void)state;
+    static struct polite heavy[4];
+    static struct polite cheap[6];
+    const int before = getpriority(PRIO_PROCESS, 0);
+    const int after = TSDB_MIN(before + 7, 19);
+    _Atomic(uint32_t) gate = 0;
+    struct workers *w = NULL;
+    assert_ok(workers_create(&(struct workers_options){"test-worker", 4, 2, 2, 40, 7}, &w, NULL));
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(heavy); i++) {
+        heavy[i] = (struct polite){.work = {.run = run_polite, .kind = WORK_HEAVY}, .gate = &gate};
+        assert_true(workers_submit(w, &heavy[i].work));
+    }
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(cheap); i++) {
+        cheap[i] = (struct polite){.work = {.run = run_polite, .kind = WORK_CHEAP}};
+        assert_true(workers_submit(w, &cheap[i].work));
+    }
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(cheap); i++) {
+        wait_for(&cheap[i].ran, 1);
+    }
+    atomic_store(&gate, 1);
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(heavy); i++) {
+        wait_for(&heavy[i].ran, 1);
+        assert_int_equal(heavy[i].nice, after);
+    }
+    workers_destroy(w);
+    assert_int_equal(getpriority(PRIO_PROCESS, 0), before);
+}
+
+/* All threads have gone back to wait: what runs is counted until then. */
+static void wait_idle(struct workers *w)
+{
+    struct workers_stats s;
+    workers_stats_read(w, &s);
+    for (int i = 0; i < WAIT_TRIES && s.running + s.waiting > 0; i++) {
+        nap();
+        workers_stats_read(w, &s);
+    }
+    assert_int_equal(s.running + s.waiting, 0);
+}
+
+static void workers_submit__a_thread_is_idle_that_does_not_give_way__runs_cheap_ones(void **state)
+{
+    (void)state;
+    static struct item all[4];
+    static struct polite cheap[50];
+    const int before = getpriority(PRIO_PROCESS, 0);
+    _Atomic(uint32_t) gate = 0;
+    _Atomic(uint32_t) started = 0;
+    struct workers *w = NULL;
+    assert_ok(workers_create(&(struct workers_options){"test-worker", 4, 2, 2, 40, 7}, &w, NULL));
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(all); i++) { /* all threads are up */
+        item_init(&all[i], &gate, &started);
+        assert_true(workers_submit(w, &all[i].work));
+    }
+    wait_for(&started, TSDB_ARRAY_LEN(all));
+    atomic_store(&gate, 1);
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(cheap); i++) {
+        wait_idle(w);
+        cheap[i] = (struct polite){.work = {.run = run_polite, .kind = WORK_CHEAP}};
+        assert_true(workers_submit(w, &cheap[i].work));
+        wait_for(&cheap[i].ran, 1);
+        assert_int_equal(cheap[i].nice, before);
+    }
+    workers_destroy(w);
+}
+
 struct ordered {
     struct work work;
     uint32_t number;
@@ -312,6 +399,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(workers_submit__no_queue__still_runs_one_per_thread),
     cmocka_unit_test(workers_submit__heavy_ones_everywhere__cheap_ones_run_at_once),
     cmocka_unit_test(workers_submit__more_heavy_ones_than_may__wait_while_others_run),
+    cmocka_unit_test(workers_submit__heavy_ones__give_way_to_cheap_ones),
+    cmocka_unit_test(workers_submit__a_thread_is_idle_that_does_not_give_way__runs_cheap_ones),
     cmocka_unit_test(workers_submit__one_thread__all_kinds_in_the_order_they_came),
     cmocka_unit_test(workers_submit__from_many_threads__loses_nothing),
     cmocka_unit_test(workers_create__out_of_memory__leaves_nothing),
