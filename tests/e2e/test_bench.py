@@ -81,7 +81,8 @@ def bench__quick__every_sample_taken():
     lib.expect(all(row["samples"] == 2 * 40_000 for row in rows.values()), f"samples by each way: {rows}")
     for kind, row in result["summary"].items():
         print(f"{kind}: {row['steady']['per_cpu_second']:,.0f} samples per CPU second (a smoke run, not a measurement)")
-    lib.expect(result["memory"]["servers"]["tidalite"]["bytes_per_series_20"] > 0, "no memory for 20 samples of 2000 series")
+    memory = result["memory"]["servers"]["tidalite"]
+    lib.expect(memory["bytes_per_series_20"] > 0 and memory["bytes_per_series_constant"] > 0, f"no memory for 20 samples of 2000 series: {memory}")
     lib.expect(all(result["layers"][name] > 0 for name in ("one_writer", "two_writers")), f"no figures in {result['layers']}")
 
 
