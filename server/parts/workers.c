@@ -6,7 +6,6 @@
 #include "base/mutex.h"
 
 #include <pthread.h>
-#include <stdatomic.h>
 
 /* Work of one kind. */
 struct lane {
@@ -14,21 +13,25 @@ struct lane {
     struct workers_kind_stats stats;
 };
 
+/* immutable once its thread runs */
+struct worker {
+    struct workers *all;
+    pthread_t thread;
+    enum work_kind costliest; /* that it runs */
+    unsigned nice;
+};
+
 struct workers {
     /* immutable after create */
-    uint32_t run_max[WORK_KINDS];  /* of a kind and the costlier ones together */
+    uint32_t run_max[WORK_KINDS];  /* of a kind and the costlier ones: as many threads run those */
     uint32_t wait_max[WORK_KINDS]; /* likewise */
-    pthread_t *threads;
+    struct worker *threads;
     uint32_t thread_cap;
-    uint32_t
-        heavy_threads; /* so many of them, the first ones, take what is heavy, too, and give way */
-    unsigned nice;
-    _Atomic(uint32_t) begun; /* threads; relaxed: a number for each */
     /* guarded by lock */
     struct tsdb_mutex lock; /* rank SERVER_QUEUE */
-    /* What idle threads wait for: those that take no heavy work, and those that do. */
-    struct tsdb_cond ready[2];
-    uint32_t idle[2] TSDB_GUARDED;
+    /* What idle threads wait for, by the costliest that they run. */
+    struct tsdb_cond ready[WORK_KINDS];
+    uint32_t idle[WORK_KINDS] TSDB_GUARDED; /* woken ones included, until they have the lock */
     struct lane lanes[WORK_KINDS] TSDB_GUARDED;
     uint64_t next_number TSDB_GUARDED;
     bool stopping TSDB_GUARDED;
@@ -51,14 +54,14 @@ static struct load load_from(const struct workers *w, uint32_t kind) TSDB_REQUIR
     return l;
 }
 
-static bool may_run(const struct workers *w, uint32_t kind) TSDB_REQUIRES(w->lock)
+/* The idle threads nearest to a kind, by the costliest that they run. WORK_KINDS: none is idle. */
+static uint32_t idle_for(const struct workers *w, uint32_t kind) TSDB_REQUIRES(w->lock)
 {
-    for (uint32_t k = 0; k <= kind; k++) {
-        if (load_from(w, k).running >= w->run_max[k]) {
-            return false;
-        }
+    uint32_t k = kind;
+    while (k < WORK_KINDS && w->idle[k] == 0) {
+        k++;
     }
-    return true;
+    return k;
 }
 
 /* An idle thread counts as room: with no queue there is still one item per thread. */
@@ -73,46 +76,46 @@ static bool may_wait(const struct workers *w, uint32_t kind) TSDB_REQUIRES(w->lo
     return true;
 }
 
-/* The lane of the oldest item that may run in such a thread; NULL: none may. What is not heavy is left to a
- * thread that does not give way, while one is idle: it is woken for it. */
-static struct lane *lane_next(struct workers *w, bool heavy) TSDB_REQUIRES(w->lock)
+/* The lane of the oldest item that a thread may run; NULL: none. What an idle thread nearer to it may
+ * run is left to that one, which is woken for it. */
+static struct lane *lane_next(struct workers *w, uint32_t costliest) TSDB_REQUIRES(w->lock)
 {
     struct lane *next = NULL;
-    bool left = heavy && w->idle[0] > 0 && !w->stopping;
-    for (uint32_t k = 0; k < (heavy ? WORK_KINDS : WORK_HEAVY) && may_run(w, k); k++) {
+    for (uint32_t k = 0; k <= costliest; k++) {
         struct lane *l = &w->lanes[k];
-        bool mine = k == WORK_HEAVY || !left;
-        if (mine && l->head && (!next || l->head->number < next->head->number)) {
+        bool older = l->head && (!next || l->head->number < next->head->number);
+        if (older && idle_for(w, k) >= costliest) {
             next = l;
         }
     }
     return next;
 }
 
-/* Wake a thread for what may run now: one that takes no heavy work, if that is enough and one is idle. */
+/* For every kind that waits, wake one of the idle threads nearest to it. After each submit and each
+ * take, so that who is woken and takes something else passes it on. */
 static void wake(struct workers *w) TSDB_REQUIRES(w->lock)
 {
-    bool light = w->idle[0] > 0 && lane_next(w, false) != NULL;
-    if (light || (w->idle[1] > 0 && lane_next(w, true) != NULL)) {
-        tsdb_cond_signal(&w->ready[!light]);
+    for (uint32_t k = 0; k < WORK_KINDS; k++) {
+        uint32_t nearest = w->lanes[k].head ? idle_for(w, k) : WORK_KINDS;
+        if (nearest < WORK_KINDS) {
+            tsdb_cond_signal(&w->ready[nearest]);
+        }
     }
 }
 
 /* The next item, or NULL when it is time to go. finished: the kind that the caller has just run;
- * WORK_KINDS for none. heavy: the caller takes what is heavy, too. At the end, what may not run here runs in
- * the threads that are busy now: it is those that keep it from running. */
-static struct work *take(struct workers *w, uint32_t finished, bool heavy)
+ * WORK_KINDS for none. */
+static struct work *take(struct workers *w, uint32_t costliest, uint32_t finished)
 {
     tsdb_mutex_lock(&w->lock);
     if (finished < WORK_KINDS) {
         w->lanes[finished].stats.running--;
     }
-    struct lane *lane = lane_next(w, heavy || w->stopping);
-    for (; !lane && !w->stopping; lane = lane_next(w, heavy || w->stopping)) {
-        wake(w); /* what is barred to this one */
-        w->idle[heavy]++;
-        (void)tsdb_cond_wait(&w->ready[heavy], &w->lock, -1);
-        w->idle[heavy]--;
+    struct lane *lane = lane_next(w, costliest);
+    for (; !lane && !w->stopping; lane = lane_next(w, costliest)) {
+        w->idle[costliest]++;
+        (void)tsdb_cond_wait(&w->ready[costliest], &w->lock, -1);
+        w->idle[costliest]--;
     }
     struct work *item = lane ? lane->head : NULL;
     if (item) {
@@ -120,7 +123,7 @@ static struct work *take(struct workers *w, uint32_t finished, bool heavy)
         lane->tail = lane->head ? lane->tail : NULL;
         lane->stats.waiting--;
         lane->stats.running++;
-        wake(w); /* whom its submit woke may have found it barred */
+        wake(w);
     }
     tsdb_mutex_unlock(&w->lock);
     return item;
@@ -128,19 +131,18 @@ static struct work *take(struct workers *w, uint32_t finished, bool heavy)
 
 static void *worker_main(void *arg)
 {
-    struct workers *w = arg;
+    const struct worker *me = arg;
     uint32_t kind = WORK_KINDS;
-    bool heavy = atomic_fetch_add_explicit(&w->begun, 1, memory_order_relaxed) < w->heavy_threads;
-    if (heavy) {
-        tsdb_thread_give_way(w->nice);
-    }
-    for (struct work *item = take(w, kind, heavy); item; item = take(w, kind, heavy)) {
+    tsdb_thread_give_way(me->nice);
+    for (struct work *item = take(me->all, me->costliest, kind); item;
+         item = take(me->all, me->costliest, kind)) {
         kind = item->kind; /* the item is gone when it has run */
         item->run(item);
     }
     return NULL;
 }
 
+/* Who runs what. The threads that run everything come last, and are one at least. */
 static void set_bounds(struct workers *w, const struct workers_options *o)
 {
     uint32_t kept = TSDB_MIN(o->kept, o->threads - 1);
@@ -153,7 +155,14 @@ static void set_bounds(struct workers *w, const struct workers_options *o)
         w->wait_max[WORK_HEAVY] += w->run_max[WORK_HEAVY] - o->heavy;
         w->run_max[WORK_HEAVY] = o->heavy;
     }
-    w->heavy_threads = w->run_max[WORK_HEAVY];
+    for (uint32_t i = 0; i < o->threads; i++) {
+        uint32_t left = o->threads - i; /* this one included */
+        enum work_kind costliest = left <= w->run_max[WORK_HEAVY]     ? WORK_HEAVY
+                                   : left <= w->run_max[WORK_UNKNOWN] ? WORK_UNKNOWN
+                                                                      : WORK_CHEAP;
+        w->threads[i] = (struct worker){
+            .all = w, .costliest = costliest, .nice = costliest == WORK_CHEAP ? 0 : o->nice};
+    }
 }
 
 enum tsdb_status workers_create(const struct workers_options *o, struct workers **out,
@@ -164,17 +173,20 @@ enum tsdb_status workers_create(const struct workers_options *o, struct workers 
     if (!w) {
         return tsdb_error_nomem(err, "worker threads");
     }
-    set_bounds(w, o);
     w->thread_cap = o->threads;
-    w->nice = o->nice;
     tsdb_mutex_init(&w->lock, TSDB_RANK_SERVER_QUEUE, "workers");
-    tsdb_cond_init(&w->ready[0]);
-    tsdb_cond_init(&w->ready[1]);
+    for (uint32_t k = 0; k < WORK_KINDS; k++) {
+        tsdb_cond_init(&w->ready[k]);
+    }
     w->threads = tsdb_mem_alloc_zero(TSDB_MEM_SERVER, sizeof *w->threads * o->threads);
     enum tsdb_status status = w->threads ? TSDB_OK : tsdb_error_nomem(err, "worker threads");
+    if (status == TSDB_OK) {
+        set_bounds(w, o);
+    }
     while (status == TSDB_OK && w->thread_count < o->threads) {
-        status = tsdb_thread_start_with(&w->threads[w->thread_count], o->name,
-                                        TSDB_QUERY_STACK_BYTES, worker_main, w, err);
+        struct worker *next = &w->threads[w->thread_count];
+        status = tsdb_thread_start_with(&next->thread, o->name, TSDB_QUERY_STACK_BYTES, worker_main,
+                                        next, err);
         w->thread_count += status == TSDB_OK;
     }
     if (status != TSDB_OK) {
@@ -192,14 +204,16 @@ void workers_destroy(struct workers *w)
     }
     tsdb_mutex_lock(&w->lock);
     w->stopping = true;
-    tsdb_cond_broadcast(&w->ready[0]);
-    tsdb_cond_broadcast(&w->ready[1]);
+    for (uint32_t k = 0; k < WORK_KINDS; k++) {
+        tsdb_cond_broadcast(&w->ready[k]);
+    }
     tsdb_mutex_unlock(&w->lock);
     for (uint32_t i = 0; i < w->thread_count; i++) {
-        pthread_join(w->threads[i], NULL);
+        pthread_join(w->threads[i].thread, NULL);
     }
-    tsdb_cond_deinit(&w->ready[0]);
-    tsdb_cond_deinit(&w->ready[1]);
+    for (uint32_t k = 0; k < WORK_KINDS; k++) {
+        tsdb_cond_deinit(&w->ready[k]);
+    }
     tsdb_mutex_deinit(&w->lock);
     tsdb_mem_free(TSDB_MEM_SERVER, w->threads, sizeof *w->threads * w->thread_cap);
     tsdb_mem_free(TSDB_MEM_SERVER, w, sizeof *w);

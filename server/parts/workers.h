@@ -8,7 +8,8 @@
  *                           `heavy` at most
  *
  * Bounds of a kind count what is costlier, too. Among those that may run the oldest is next, so that
- * the costly are not starved either; with no threads kept the queue is one queue.
+ * the costly are not starved either; with no threads kept the queue is one queue. A thread runs what
+ * is as costly as it is for, or less; an item goes to the idle thread that is for the least.
  *
  * The work items are the caller's (intrusive link), so that submitting allocates nothing.
  * Invariant: an item that was taken is run exactly once, also during destroy.
@@ -42,9 +43,10 @@ struct workers_options {
     const char *name;   /* of the threads, at most 15 characters */
     uint32_t threads;   /* run at once; >= 1 */
     uint32_t kept;      /* of them, for what is cheap; at least one is left for the others */
-    uint32_t heavy;     /* of what is costly so many at once, in threads that give way; 0: any */
+    uint32_t heavy;     /* of what is costly so many at once; 0: any */
     uint32_t queue_max; /* more that wait, and besides what `heavy` keeps from running */
-    unsigned nice;      /* how much those threads give way: tsdb_thread_give_way */
+    unsigned
+        nice; /* how much threads give way, but for those for the cheap alone: tsdb_thread_give_way */
 };
 /* NOMEM, IO (thread could not start). */
 enum tsdb_status workers_create(const struct workers_options *options, struct workers **out,

@@ -293,7 +293,10 @@ static void workers_submit__a_thread_is_idle_that_does_not_give_way__runs_cheap_
         wait_for(&cheap[i].ran, 1);
         assert_int_equal(cheap[i].nice, before);
     }
+    struct polite unknown = {.work = {.run = run_polite, .kind = WORK_UNKNOWN}};
+    assert_true(workers_submit(w, &unknown.work));
     workers_destroy(w);
+    assert_int_equal(unknown.nice, TSDB_MIN(before + 7, 19));
 }
 
 struct ordered {
