@@ -10,7 +10,7 @@
 #define TSDB_SERIES_LOCAL_MAX (1u << TSDB_PARTITION_SHIFT)
 /* Ids of a partition's head stop short of it; above, a querier numbers series that only blocks have. */
 #define TSDB_SERIES_IDS_MAX         (TSDB_SERIES_LOCAL_MAX / 2)
-#define TSDB_OWNERS_MAX             64 /* a partition each */
+#define TSDB_OWNERS_MAX             64         /* a partition each */
 #define TSDB_LABELS_MAX             1024       /* of one series; a flag may allow fewer */
 #define TSDB_LABEL_NAME_BYTES_MAX   65536      /* likewise */
 #define TSDB_LABEL_VALUE_BYTES_MAX  (1u << 20) /* likewise */
