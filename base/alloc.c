@@ -4,8 +4,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 #ifdef TSDB_JEMALLOC
 #include <jemalloc/jemalloc.h>
 #endif
@@ -298,15 +296,4 @@ enum tsdb_status tsdb_account_move(struct tsdb_account *a, struct tsdb_account *
         a->parent = parent;
     }
     return status;
-}
-
-void tsdb_mem_pages_release(void *p, size_t bytes)
-{
-    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-    uintptr_t begin = ((uintptr_t)p + page - 1) / page * page;
-    uintptr_t end = ((uintptr_t)p + bytes) / page * page;
-    if (begin < end) {
-        /* Best effort: a system that keeps them costs memory, no more. */
-        (void)!madvise((uint8_t *)p + (begin - (uintptr_t)p), end - begin, MADV_DONTNEED);
-    }
 }

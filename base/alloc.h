@@ -41,9 +41,6 @@ void *tsdb_mem_alloc_aligned(enum tsdb_mem_category category, size_t align, size
 void *tsdb_mem_realloc(enum tsdb_mem_category category, void *p, size_t bytes_old,
                        size_t bytes_new);
 void tsdb_mem_free(enum tsdb_mem_category category, void *p, size_t bytes); /* p may be NULL */
-/* Of memory that stays the caller's, and accounted: the pages that lie wholly in it go back to the system. What stood in
- * them is lost (they read as zeroes, or as before); they may be written again. */
-void tsdb_mem_pages_release(void *p, size_t bytes);
 /* Account for memory got otherwise (mmap). bytes may be negative. */
 void tsdb_mem_note(enum tsdb_mem_category category, int64_t bytes);
 uint64_t tsdb_mem_used(enum tsdb_mem_category category);

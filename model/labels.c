@@ -399,7 +399,8 @@ static const uint8_t *get_string(const uint8_t *p, const uint8_t *end, uint64_t 
 {
     uint64_t len = 0;
     p = tsdb_get_uvarint(p, end, &len);
-    if (!p || len == 0 || len > max || len > (uint64_t)(end - p)) {
+    /* A length ends with a zero if it is 0, or longer than it need be: another spelling of what has one. */
+    if (!p || p[-1] == 0 || len > max || len > (uint64_t)(end - p)) {
         return NULL;
     }
     if (!tsdb_utf8_valid(p, len)) {
@@ -497,6 +498,16 @@ uint64_t tsdb_labels_hash(const struct tsdb_hash_key *key, const struct tsdb_lab
     uint8_t bytes[HASH_PIECE_BYTES];
     size_t len = tsdb_labels_encode(labels, bytes);
     return tsdb_hash64(key, bytes, len);
+}
+
+uint64_t tsdb_labels_hash_canonical(const struct tsdb_hash_key *key, struct tsdb_slice bytes)
+{
+    if (bytes.len <= HASH_PIECE_BYTES) {
+        return tsdb_hash64(key, bytes.data, bytes.len);
+    }
+    struct hash_feed f = {.key = key, .len = 0};
+    hash_feed_bytes(&f, bytes.data, bytes.len);
+    return tsdb_hash64(key, f.piece, f.len);
 }
 
 /* ---- printing ---- */

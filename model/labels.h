@@ -72,6 +72,8 @@ enum tsdb_status tsdb_labels_decode(const uint8_t *src, size_t len, struct tsdb_
 /* The keyed hash of the canonical bytes; it has part in the partition (model/placement.h). Up to 4096 bytes it
  * is tsdb_hash64 of them; longer ones are hashed in chained pieces, so always come here. */
 uint64_t tsdb_labels_hash(const struct tsdb_hash_key *key, const struct tsdb_labels *labels);
+/* The same of canonical bytes, which tsdb_labels_decode has found to be such. */
+uint64_t tsdb_labels_hash_canonical(const struct tsdb_hash_key *key, struct tsdb_slice bytes);
 
 /* A copy of array and strings in arena memory; out may be `from`. NOMEM, LIMIT. */
 enum tsdb_status tsdb_labels_dup(const struct tsdb_labels *from, struct tsdb_arena *arena,

@@ -5,6 +5,9 @@
  * segment must be readable up to there, and what lies beyond is void (written again in the
  * successor, or old content of a recycled file). Where nobody says so, in the newest segment and
  * the last one of a process that died, the log ends where frames end.
+ *
+ * A segment is read in windows as long as frame follows frame; from where one does not, its rest is read as a whole,
+ * so that what is judged there is judged with all that lies behind it.
  */
 #include "base/assert.h"
 #include "base/log.h"
@@ -25,17 +28,26 @@ struct replay_segment {
     bool tail_open;   /* an interrupted write may stand at its end */
 };
 
+/* A stretch of a segment, and the frames in it. */
+struct replay_window {
+    uint8_t *data;
+    size_t cap;
+    uint64_t from, to; /* bytes of the segment */
+    struct wal_frame *frames;
+    uint32_t frame_count, frame_cap;
+};
+
 struct wal_replay {
     struct wal_replay_options o;
     char dir[WAL_PATH_MAX];
     struct replay_segment *segments;
     uint32_t count, cap, next;
-    uint64_t expected; /* number of the next segment, 0: any */
-    uint8_t *data;
-    size_t data_cap;
-    size_t passed; /* of data: not needed any more */
-    struct wal_frame *frames;
-    uint32_t frame_count, frame_cap;
+    uint64_t expected;               /* number of the next segment, 0: any */
+    struct replay_window windows[2]; /* the second one where a view outlives the next */
+    struct replay_window *window;    /* of the view */
+    struct tsdb_file *file;          /* of segments[next], once it is begun; or NULL */
+    uint64_t size, at;               /* of it; where to go on */
+    bool whole;                      /* read all the rest of it */
     struct wal_damage *damage;
     uint32_t damage_count, damage_cap;
     struct wal_position position; /* sequence 0: none */
@@ -214,6 +226,7 @@ enum tsdb_status wal_replay_open(const struct wal_replay_options *options, struc
                                  struct tsdb_error *err)
 {
     size_t dir_len = strlen(options->dir);
+    TSDB_ASSERT(options->window_bytes == 0 || options->window_bytes >= WAL_REPLAY_WINDOW_MIN);
     if (dir_len + 32 > WAL_PATH_MAX) {
         return tsdb_error_set(err, TSDB_INVALID, "wal replay: the directory's name is too long");
     }
@@ -224,6 +237,7 @@ enum tsdb_status wal_replay_open(const struct wal_replay_options *options, struc
     r->o = *options;
     memcpy(r->dir, options->dir, dir_len + 1);
     r->expected = options->segment_from;
+    r->window = &r->windows[0];
     enum tsdb_status status = replay_start(r, err);
     if (status != TSDB_OK) {
         wal_replay_close(r);
@@ -237,9 +251,13 @@ void wal_replay_close(struct wal_replay *r)
 {
     if (r) {
         tsdb_mem_free(TSDB_MEM_WAL, r->segments, r->cap * sizeof *r->segments);
-        tsdb_mem_free(TSDB_MEM_WAL, r->frames, r->frame_cap * sizeof *r->frames);
         tsdb_mem_free(TSDB_MEM_WAL, r->damage, r->damage_cap * sizeof *r->damage);
-        tsdb_mem_free(TSDB_MEM_WAL, r->data, r->data_cap);
+        for (uint32_t i = 0; i < TSDB_ARRAY_LEN(r->windows); i++) {
+            struct replay_window *w = &r->windows[i];
+            tsdb_mem_free(TSDB_MEM_WAL, w->frames, w->frame_cap * sizeof *w->frames);
+            tsdb_mem_free(TSDB_MEM_WAL, w->data, w->cap);
+        }
+        r->o.fs->ops->close(r->o.fs->ctx, r->file);
         tsdb_mem_free(TSDB_MEM_WAL, r, sizeof *r);
     }
 }
@@ -261,11 +279,17 @@ static enum tsdb_status damage_note(struct wal_replay *r, uint64_t segment, uint
     return TSDB_OK;
 }
 
+/* The byte of the segment at `at`, which the window has. */
+static const uint8_t *byte_at(const struct replay_window *w, uint64_t at)
+{
+    return w->data + (at - w->from);
+}
+
 /* Is there a frame at `at`, whole before `end`, and is it the one that was written here? Cheap
  * checks first. */
-static bool frame_check(const uint8_t *data, uint64_t place, uint64_t at, uint64_t end)
+static bool frame_check(const struct replay_window *w, uint64_t place, uint64_t at, uint64_t end)
 {
-    const uint8_t *p = data + at;
+    const uint8_t *p = byte_at(w, at);
     if (end - at < WAL_FRAME_HEADER_BYTES ||
         tsdb_load_le32(p + WAL_FRAME_AT_MAGIC) != WAL_FRAME_MAGIC || p[WAL_FRAME_AT_ZERO] != 0 ||
         tsdb_load_le16(p + WAL_FRAME_AT_ZERO + 1) != 0 || p[WAL_FRAME_AT_TYPE] == 0 ||
@@ -276,10 +300,10 @@ static bool frame_check(const uint8_t *data, uint64_t place, uint64_t at, uint64
 }
 
 /* The first frame at or after `at`; `end` if there is none. */
-static uint64_t frame_find(const uint8_t *data, uint64_t place, uint64_t at, uint64_t end)
+static uint64_t frame_find(const struct replay_window *w, uint64_t place, uint64_t at, uint64_t end)
 {
     for (; at < end && end - at >= WAL_FRAME_HEADER_BYTES; at += WAL_FRAME_ALIGN) {
-        if (tsdb_load_le32(data + at) == WAL_FRAME_MAGIC && frame_check(data, place, at, end)) {
+        if (tsdb_load_le32(byte_at(w, at)) == WAL_FRAME_MAGIC && frame_check(w, place, at, end)) {
             return at;
         }
     }
@@ -287,26 +311,26 @@ static uint64_t frame_find(const uint8_t *data, uint64_t place, uint64_t at, uin
 }
 
 /* One past the last byte in [from, to) that is not zero; `from` if all are. */
-static uint64_t nonzero_end(const uint8_t *data, uint64_t from, uint64_t to)
+static uint64_t nonzero_end(const struct replay_window *w, uint64_t from, uint64_t to)
 {
-    while (to > from && data[to - 1] == 0) {
+    while (to > from && *byte_at(w, to - 1) == 0) {
         to--;
     }
     return to;
 }
 
-static enum tsdb_status group_take(struct wal_replay *r, const struct wal_group *g, uint32_t bytes,
-                                   uint64_t at, struct tsdb_error *err)
+static enum tsdb_status group_take(struct replay_window *w, const struct wal_group *g,
+                                   uint32_t bytes, uint64_t at, struct tsdb_error *err)
 {
-    if (r->frame_count == r->frame_cap) {
-        void *items = r->frames;
-        enum tsdb_status status = array_grow(&items, &r->frame_cap, sizeof *r->frames, err);
+    if (w->frame_count == w->frame_cap) {
+        void *items = w->frames;
+        enum tsdb_status status = array_grow(&items, &w->frame_cap, sizeof *w->frames, err);
         if (status != TSDB_OK) {
             return status;
         }
-        r->frames = items;
+        w->frames = items;
     }
-    r->frames[r->frame_count++] = (struct wal_frame){
+    w->frames[w->frame_count++] = (struct wal_frame){
         .type = (uint8_t)g->type,
         .partition = (uint8_t)g->partition,
         .len = (uint32_t)g->body.len,
@@ -323,7 +347,8 @@ static enum tsdb_status group_take(struct wal_replay *r, const struct wal_group 
 static enum tsdb_status frame_take(struct wal_replay *r, uint64_t segment, uint64_t at,
                                    struct tsdb_error *err)
 {
-    const uint8_t *p = r->data + at;
+    struct replay_window *w = r->window;
+    const uint8_t *p = byte_at(w, at);
     const uint8_t *payload = p + WAL_FRAME_HEADER_BYTES;
     uint32_t len = tsdb_load_le32(p + WAL_FRAME_AT_LEN);
     if (p[WAL_FRAME_AT_TYPE] != WAL_FRAME_GROUPS) {
@@ -331,26 +356,27 @@ static enum tsdb_status frame_take(struct wal_replay *r, uint64_t segment, uint6
             err, TSDB_UNSUPPORTED, at, "wal %08llu at byte %llu: frame type %u is not known",
             (unsigned long long)segment, (unsigned long long)at, p[WAL_FRAME_AT_TYPE]);
     }
-    uint32_t before = r->frame_count;
+    uint32_t before = w->frame_count;
     struct wal_groups groups = {.pos = payload, .end = payload + len};
     struct wal_group group;
     const uint8_t *begin = p;
     while (wal_groups_next(&groups, &group)) {
         const uint8_t *end = groups.pos == groups.end ? p + wal_frame_bytes(len) : groups.pos;
-        enum tsdb_status status = group_take(r, &group, (uint32_t)(end - begin), at, err);
+        enum tsdb_status status = group_take(w, &group, (uint32_t)(end - begin), at, err);
         if (status != TSDB_OK) {
             return status;
         }
         begin = end;
     }
     if (groups.failed || len == 0) {
-        r->frame_count = before;
+        w->frame_count = before;
         return damage_note(r, segment, at, at + wal_frame_bytes(len), false, err);
     }
     return TSDB_OK;
 }
 
-/* No frame at `at` nor later. Is that the end of the log, an interrupted write, or a loss? */
+/* No frame at `at` nor later; the window reaches to `size`, the segment's end. Is that the end of the log, an
+ * interrupted write, or a loss? */
 static enum tsdb_status tail_judge(struct wal_replay *r, const struct replay_segment *s,
                                    uint64_t at, uint64_t size, struct tsdb_error *err)
 {
@@ -361,10 +387,10 @@ static enum tsdb_status tail_judge(struct wal_replay *r, const struct replay_seg
         return TSDB_OK;
     }
     uint64_t mark = TSDB_MIN(size, at + WAL_END_BYTES);
-    if (nonzero_end(r->data, at, mark) == at) {
+    if (nonzero_end(r->window, at, mark) == at) {
         return TSDB_OK; /* the end mark, or zeroes that nobody has written to yet */
     }
-    return damage_note(r, s->segment, at, nonzero_end(r->data, at, size), s->tail_open, err);
+    return damage_note(r, s->segment, at, nonzero_end(r->window, at, size), s->tail_open, err);
 }
 
 /* The header is not this segment's. Notes the stretch up to the first frame, *out_at; `end` if
@@ -374,12 +400,12 @@ static enum tsdb_status header_judge(struct wal_replay *r, const struct replay_s
                                      uint64_t end, uint64_t *out_at, struct tsdb_error *err)
 {
     uint64_t begin = TSDB_MIN((uint64_t)WAL_SEGMENT_HEADER_BYTES, end);
-    uint64_t at = frame_find(r->data, s->place, begin, end);
+    uint64_t at = frame_find(r->window, s->place, begin, end);
     uint64_t to = at;
     bool open = s->tail_open && !s->foreign;
     *out_at = at;
     if (at == end) {
-        to = nonzero_end(r->data, 0, end);
+        to = nonzero_end(r->window, 0, end);
         if (to == 0 && open) {
             return TSDB_OK; /* created, never written to */
         }
@@ -388,119 +414,205 @@ static enum tsdb_status header_judge(struct wal_replay *r, const struct replay_s
     return damage_note(r, s->segment, 0, to, open, err);
 }
 
-/* Walk the segment's bytes, [0, size) in r->data. */
-static enum tsdb_status segment_walk(struct wal_replay *r, const struct replay_segment *s,
-                                     uint64_t size, struct tsdb_error *err)
+/* Is what stands at `at` cut off by the window's end, so that it needs a later window? */
+static bool window_cuts(const struct replay_window *w, uint64_t at)
 {
-    uint64_t end = TSDB_MIN(s->end, size), at = WAL_SEGMENT_HEADER_BYTES;
+    return w->to - at < WAL_FRAME_HEADER_BYTES ||
+           wal_frame_bytes(tsdb_load_le32(byte_at(w, at) + WAL_FRAME_AT_LEN)) > w->to - at;
+}
+
+/* Take frames from r->at on. *out_more: the window ends before the segment does, and so do the frames in it, or what
+ * follows them is none and must be judged with the rest. */
+static enum tsdb_status window_walk(struct wal_replay *r, const struct replay_segment *s,
+                                    bool *out_more, struct tsdb_error *err)
+{
+    const struct replay_window *w = r->window;
+    uint64_t end = TSDB_MIN(s->end, r->size);
+    bool partial = w->to < r->size;
     enum tsdb_status status = TSDB_OK;
-    r->met = r->met || s->segment == r->position.segment;
-    if (s->end <= WAL_SEGMENT_HEADER_BYTES) {
-        /* Void as a whole: its bytes, should it have some, stand elsewhere. */
-        r->reached = s->segment == r->position.segment ? r->position.offset : r->reached;
-        return TSDB_OK;
-    }
-    if (!s->header_ok) {
-        status = header_judge(r, s, end, &at, err);
-        if (status != TSDB_OK || at == end) {
-            return status;
-        }
-    }
-    while (at <= end && end - at >= WAL_FRAME_HEADER_BYTES) {
-        if (frame_check(r->data, s->place, at, end)) {
+    while (r->at <= end && end - r->at >= WAL_FRAME_HEADER_BYTES) {
+        uint64_t at = r->at;
+        bool cut = partial && window_cuts(w, at);
+        if (!cut && frame_check(w, s->place, at, end)) {
             status = frame_take(r, s->segment, at, err);
-            at += wal_frame_bytes(tsdb_load_le32(r->data + at + WAL_FRAME_AT_LEN));
+            r->at += wal_frame_bytes(tsdb_load_le32(byte_at(w, at) + WAL_FRAME_AT_LEN));
+        } else if (partial) {
+            r->whole = !cut || at == w->from;
+            *out_more = true;
+            return TSDB_OK;
         } else {
-            uint64_t next = frame_find(r->data, s->place, at + WAL_FRAME_ALIGN, end);
+            uint64_t next = frame_find(w, s->place, at + WAL_FRAME_ALIGN, end);
             if (next == end) {
                 break;
             }
             status = damage_note(r, s->segment, at, next, false, err);
-            at = next;
+            r->at = next;
         }
         if (status != TSDB_OK) {
             return status;
         }
     }
-    if (s->segment == r->position.segment) {
-        r->reached = at;
-    }
-    return tail_judge(r, s, at, size, err);
+    /* Less than a frame's header is left; who judges that looks at all of it. */
+    *out_more = r->whole = partial && s->end == END_UNKNOWN;
+    return TSDB_OK;
 }
 
 /* ---- reading ---- */
 
-static enum tsdb_status data_read(struct wal_replay *r, uint64_t segment, size_t *out_size,
-                                  struct tsdb_error *err)
+static enum tsdb_status window_reserve(struct replay_window *w, size_t bytes,
+                                       struct tsdb_error *err)
+{
+    if (bytes <= w->cap) {
+        return TSDB_OK;
+    }
+    tsdb_mem_free(TSDB_MEM_WAL, w->data, w->cap);
+    w->cap = 0;
+    w->data = tsdb_mem_alloc(TSDB_MEM_WAL, bytes);
+    if (!w->data) {
+        return tsdb_error_nomem(err, "a stretch of a log segment");
+    }
+    w->cap = bytes;
+    return TSDB_OK;
+}
+
+/* The window that begins with `from`. A file that is shorter than it was ends there. */
+static enum tsdb_status window_read(struct wal_replay *r, uint64_t segment, uint64_t from,
+                                    struct tsdb_error *err)
 {
     const struct tsdb_fs *fs = r->o.fs;
-    struct tsdb_file_info info;
-    struct tsdb_file *f = NULL;
-    char path[WAL_PATH_MAX];
-    wal_segment_path(path, r->dir, segment);
-    enum tsdb_status status = fs->ops->stat(fs->ctx, path, &info, err);
+    struct replay_window *w = r->window;
+    size_t want = (size_t)(r->size - from);
+    size_t got = 0;
+    if (!r->whole) {
+        want = TSDB_MIN(want, (size_t)r->o.window_bytes);
+    }
+    enum tsdb_status status = window_reserve(w, want, err);
     if (status != TSDB_OK) {
         return status;
     }
-    size_t size = (size_t)info.size_bytes;
-    if (size > r->data_cap) {
-        tsdb_mem_free(TSDB_MEM_WAL, r->data, r->data_cap);
-        r->data_cap = 0;
-        r->data = tsdb_mem_alloc(TSDB_MEM_WAL, size);
-        if (!r->data) {
-            return tsdb_error_nomem(err, "a whole log segment");
+    status = fs->ops->pread(fs->ctx, r->file, w->data, want, from, &got, err);
+    if (status != TSDB_OK) {
+        return tsdb_error_prefix(err, status, "wal %08llu", (unsigned long long)segment);
+    }
+    w->from = from;
+    w->to = from + got;
+    r->size = got < want ? w->to : r->size;
+    return TSDB_OK;
+}
+
+static enum tsdb_status segment_begin(struct wal_replay *r, const struct replay_segment *s,
+                                      struct tsdb_error *err)
+{
+    const struct tsdb_fs *fs = r->o.fs;
+    struct tsdb_file_info info;
+    char path[WAL_PATH_MAX];
+    if (r->expected != 0 && r->expected < s->segment) {
+        enum tsdb_status status = damage_note(r, r->expected, 0, 0, false, err);
+        if (status != TSDB_OK) {
+            return status;
         }
-        r->data_cap = size;
     }
-    status = fs->ops->open(fs->ctx, path, TSDB_OPEN_READ, &f, err);
+    r->expected = s->segment + 1;
+    /* A number to look at, orders nothing. */
+    atomic_store_explicit(&r->current, s->segment, memory_order_relaxed);
+    wal_segment_path(path, r->dir, s->segment);
+    enum tsdb_status status = fs->ops->stat(fs->ctx, path, &info, err);
     if (status == TSDB_OK) {
-        status = fs->ops->pread(fs->ctx, f, r->data, size, 0, out_size, err);
-        fs->ops->close(fs->ctx, f);
+        status = fs->ops->open(fs->ctx, path, TSDB_OPEN_READ, &r->file, err);
     }
-    return status == TSDB_OK
-               ? status
-               : tsdb_error_prefix(err, status, "wal %08llu", (unsigned long long)segment);
+    if (status != TSDB_OK) {
+        return tsdb_error_prefix(err, status, "wal %08llu", (unsigned long long)s->segment);
+    }
+    r->size = info.size_bytes;
+    r->at = 0;
+    r->whole = r->o.window_bytes == 0 || !s->header_ok;
+    return TSDB_OK;
+}
+
+/* The first window is read. What begins the segment, and up to where r->at is then. */
+static enum tsdb_status head_judge(struct wal_replay *r, const struct replay_segment *s,
+                                   struct tsdb_error *err)
+{
+    r->met = r->met || s->segment == r->position.segment;
+    r->at = WAL_SEGMENT_HEADER_BYTES;
+    return s->header_ok ? TSDB_OK : header_judge(r, s, TSDB_MIN(s->end, r->size), &r->at, err);
+}
+
+/* The last window has been walked. */
+static enum tsdb_status segment_end(struct wal_replay *r, const struct replay_segment *s,
+                                    bool judged, struct tsdb_error *err)
+{
+    if (judged && s->segment == r->position.segment) {
+        r->reached = r->at;
+    }
+    r->o.fs->ops->close(r->o.fs->ctx, r->file);
+    r->file = NULL;
+    r->next++;
+    return judged ? tail_judge(r, s, r->at, r->size, err) : TSDB_OK;
+}
+
+/* Its bytes, should it have some, stand elsewhere. */
+static bool segment_is_void(struct wal_replay *r, const struct replay_segment *s)
+{
+    if (s->end > WAL_SEGMENT_HEADER_BYTES) {
+        return false;
+    }
+    r->met = r->met || s->segment == r->position.segment;
+    r->reached = s->segment == r->position.segment ? r->position.offset : r->reached;
+    return true;
+}
+
+/* The next window of the segment that is open. */
+static enum tsdb_status window_next(struct wal_replay *r, const struct replay_segment *s,
+                                    struct tsdb_error *err)
+{
+    bool first = r->at == 0;
+    bool more = false;
+    enum tsdb_status status = window_read(r, s->segment, r->at, err);
+    if (status != TSDB_OK) {
+        return status;
+    }
+    if (first && segment_is_void(r, s)) {
+        return segment_end(r, s, false, err);
+    }
+    if (first) {
+        status = head_judge(r, s, err);
+        if (status == TSDB_OK && !s->header_ok && r->at == TSDB_MIN(s->end, r->size)) {
+            return segment_end(r, s, false, err); /* no frame, which is noted */
+        }
+    }
+    if (status == TSDB_OK) {
+        status = window_walk(r, s, &more, err);
+    }
+    return status == TSDB_OK && !more ? segment_end(r, s, true, err) : status;
 }
 
 enum tsdb_status wal_replay_segment(struct wal_replay *r, struct wal_segment_view *out,
                                     struct tsdb_error *err)
 {
-    enum tsdb_status status = TSDB_OK;
-    size_t size = 0;
     if (r->next == r->count) {
         return tsdb_error_set(err, TSDB_NOT_FOUND, "wal replay: no more segments");
     }
     const struct replay_segment *s = &r->segments[r->next];
-    if (r->expected != 0 && r->expected < s->segment) {
-        status = damage_note(r, r->expected, 0, 0, false, err);
+    enum tsdb_status status = r->file ? TSDB_OK : segment_begin(r, s, err);
+    uint64_t from = r->at;
+    if (r->o.window_bytes > 0) {
+        r->window = &r->windows[r->window == &r->windows[0]];
     }
+    r->window->frame_count = 0;
     if (status == TSDB_OK) {
-        r->expected = s->segment + 1;
-        r->frame_count = 0;
-        r->passed = 0;
-        atomic_store_explicit(&r->current, s->segment,
-                              memory_order_relaxed); /* a number to look at, orders nothing */
-        status = data_read(r, s->segment, &size, err);
-    }
-    if (status == TSDB_OK) {
-        status = segment_walk(r, s, size, err);
+        status = window_next(r, s, err);
     }
     if (status != TSDB_OK) {
         return status;
     }
-    r->next++;
-    *out = (struct wal_segment_view){s->segment, r->frames, r->frame_count};
+    *out = (struct wal_segment_view){.segment = s->segment,
+                                     .frames = r->window->frames,
+                                     .frame_count = r->window->frame_count,
+                                     .from = from,
+                                     .to = r->file ? r->at : r->size,
+                                     .bytes = r->size};
     return TSDB_OK;
-}
-
-void wal_replay_passed(struct wal_replay *r, const struct wal_frame *frame)
-{
-    size_t before = (size_t)(frame->payload - r->data);
-    TSDB_ASSERT(frame->payload >= r->data && before <= r->data_cap);
-    if (before > r->passed) {
-        tsdb_mem_pages_release(r->data + r->passed, before - r->passed);
-        r->passed = before;
-    }
 }
 
 uint32_t wal_replay_damage(const struct wal_replay *r, const struct wal_damage **out)

@@ -149,6 +149,8 @@ struct wal_replay_options {
     uint64_t segment_from; /* segments below are ignored: the checkpoint covers them */
     uint32_t mark;         /* as in wal_options */
     bool any_mark;         /* tools: each segment by its own header, whosever it is */
+#define WAL_REPLAY_WINDOW_MIN 64u
+    uint32_t window_bytes; /* read so much of a segment at once; 0: all of it */
 };
 /* A group of a frame: what one partition has in it. After a double fault (a failed write, and the
  * process killed while it wrote the bytes again) a frame may come twice: skip a log_seq that its
@@ -159,7 +161,7 @@ struct wal_frame {
     uint32_t len;
     uint32_t bytes; /* of log: the group with its head, the first one with the frame's header, the
                        last one with its padding */
-    const uint8_t *payload; /* the group's body; valid until the next wal_replay_segment or close */
+    const uint8_t *payload; /* the group's body; valid as long as the view */
     int64_t time_ms;        /* for wal_decode_head */
     uint64_t offset;        /* of the frame in the segment, for messages */
 };
@@ -167,6 +169,7 @@ struct wal_segment_view {
     uint64_t segment;
     const struct wal_frame *frames; /* of whole, CRC-checked frames, in log order */
     uint32_t frame_count;
+    uint64_t from, to, bytes; /* what was looked at of the segment, which has so many bytes */
 };
 /* A stretch of log that could not be read. Reported, never silently skipped. */
 struct wal_damage {
@@ -187,13 +190,12 @@ struct wal_replay;
 /* UNSUPPORTED for a segment or POSITION of another format version. */
 enum tsdb_status wal_replay_open(const struct wal_replay_options *options, struct wal_replay **out,
                                  struct tsdb_error *err) TSDB_WUR;
-/* Read and check the next segment whole (memory: one segment). NOT_FOUND after the last. Damage is
- * noted and skipped. */
+/* Read and check the next segment, or with window_bytes the next window of it: then there may be no frame in it. A
+ * view is valid until the next call, with window_bytes until the one after that; close ends all. Memory: a
+ * segment; or two windows, and as much as is left of a segment behind damage. NOT_FOUND after the last. Damage
+ * is noted and skipped. One thread at a time. */
 enum tsdb_status wal_replay_segment(struct wal_replay *r, struct wal_segment_view *out,
                                     struct tsdb_error *err) TSDB_WUR;
-/* What stands in front of this one of the last view's frames is not needed any more: its memory goes back to the
- * system. */
-void wal_replay_passed(struct wal_replay *r, const struct wal_frame *frame);
 uint32_t wal_replay_damage(const struct wal_replay *r, const struct wal_damage **out);
 /* After the last segment: is anything lost that had been synced? */
 bool wal_replay_lost(const struct wal_replay *r, struct wal_lost *out);

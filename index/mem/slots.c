@@ -11,10 +11,13 @@ static size_t table_bytes(uint32_t slot_count)
     return sizeof(struct index_slots_table) + (size_t)slot_count * sizeof(uint32_t);
 }
 
+/* Written here: a look-up reads a slot before it is written, and of a page that the system has yet to make that
+ * costs a fault for reading, and another one, with a word to every core, for writing. */
 static struct index_slots_table *table_create(uint32_t slot_count)
 {
-    struct index_slots_table *table = tsdb_mem_alloc_zero(TSDB_MEM_INDEX, table_bytes(slot_count));
+    struct index_slots_table *table = tsdb_mem_alloc(TSDB_MEM_INDEX, table_bytes(slot_count));
     if (table) {
+        memset(table, 0, table_bytes(slot_count));
         table->mask = slot_count - 1;
     }
     return table;

@@ -16,7 +16,8 @@
  *            stream    first time | last value | first value | tokens of compress/sample_stream.h
  *            columns   t_ms[cap] | value[cap] | start_ms[cap], if any
  *
- * For tsdb/head and the owner's batch (engine/apply.c) only: everybody else goes through head.h.
+ * For tsdb/head, the owner's batch (engine/apply.c) and replay (recovery/frame.c) only: everybody else goes
+ * through head.h.
  * Threads: the owner; readers follow invariants 2 and 3 of head.h.
  */
 #ifndef TSDB_HEAD_OWNER_PATH_H

@@ -8,9 +8,9 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Log that is applied between two looks at what is full: some million samples, so that the barrier
- * is nothing and their raw columns are some ten megabytes. */
-#define STRETCH_BYTES (8u << 20)
+/* Log that is read at once, and applied between two looks at what is full: a million samples, so that the barrier is
+ * nothing, and what was read is still in the caches when it is applied. */
+#define STRETCH_BYTES (4u << 20)
 
 bool recovery_cancelled(const struct recovery_run *run)
 {
@@ -217,11 +217,19 @@ static void note_relied(const struct recovery_run *run)
 }
 
 /* ---- the log ---- */
+/* The window behind the one being applied: whoever is done with its partitions first reads it. */
+static void read_ahead(struct recovery_run *run)
+{
+    if (!atomic_exchange_explicit(&run->ahead.taken, true, memory_order_relaxed)) {
+        run->ahead.status = wal_replay_segment(run->replay, &run->ahead.view, &run->ahead.err);
+    }
+}
+
 static void apply_frames(void *arg, uint32_t worker)
 {
     struct recovery_run *run = arg;
     uint32_t begin = recovery_range_begin(run, worker), end = recovery_range_begin(run, worker + 1);
-    const struct wal_segment_view *view = run->view;
+    const struct wal_segment_view *view = &run->view;
     for (uint32_t i = run->frame_from; i < run->frame_to; i++) {
         uint32_t partition = view->frames[i].partition;
         if (begin <= partition && partition < end) {
@@ -235,6 +243,7 @@ static void apply_frames(void *arg, uint32_t worker)
         }
     }
     reclaim(run, begin, end);
+    read_ahead(run);
 }
 
 #define SEGMENT_UNITS 1024u /* of progress */
@@ -242,30 +251,28 @@ static void apply_frames(void *arg, uint32_t worker)
 static void log_step_show(struct recovery_run *run)
 {
     struct recovery_progress *p = run->r->progress;
-    uint64_t before = run->view->segment - atomic_load_explicit(&p->min, memory_order_relaxed);
-    uint64_t within = (uint64_t)SEGMENT_UNITS * run->frame_to / run->view->frame_count;
+    const struct wal_segment_view *view = &run->view;
+    uint64_t before = view->segment - atomic_load_explicit(&p->min, memory_order_relaxed);
+    uint64_t within = (uint64_t)SEGMENT_UNITS * view->to / TSDB_MAX(view->bytes, UINT64_C(1));
     atomic_store_explicit(&p->done, before * SEGMENT_UNITS + within, memory_order_relaxed);
 }
 
-/* Stretch by stretch. */
-static enum tsdb_status apply_segment(struct recovery_run *run, struct wal_replay *replay,
-                                      const struct wal_segment_view *view, struct tsdb_error *err)
+/* Stretch by stretch: behind damage a view is the rest of a segment. */
+static enum tsdb_status apply_view(struct recovery_run *run, struct tsdb_error *err)
 {
     enum tsdb_status status = TSDB_OK;
-    run->view = view;
+    const struct wal_segment_view *view = &run->view;
     run->frame_to = 0;
-    while (status == TSDB_OK && run->frame_to < view->frame_count) {
+    do {
         size_t bytes = 0;
         run->frame_from = run->frame_to;
         while (run->frame_to < view->frame_count && bytes < STRETCH_BYTES) {
             bytes += view->frames[run->frame_to++].len;
         }
         status = run_all(run, apply_frames, err);
-        log_step_show(run);
-        wal_replay_passed(replay, &view->frames[run->frame_to - 1]);
         relieve(run);
-    }
-    run->view = NULL;
+    } while (status == TSDB_OK && run->frame_to < view->frame_count);
+    log_step_show(run);
     return status;
 }
 
@@ -310,35 +317,47 @@ static void report_lost(struct recovery_run *run, const struct wal_replay *repla
              TSDB_I("written_after_ms", out->written_ms), TSDB_I("written_until_ms", lost.wall_ms));
 }
 
-static enum tsdb_status replay_segments(struct recovery_run *run, struct wal_replay *replay,
-                                        struct tsdb_error *err)
+static void log_step_begin(struct recovery_run *run)
 {
     struct recovery_progress *progress = run->r->progress;
-    show_progress(progress, replay);
+    struct recovery_result *out = run->result;
+    show_progress(progress, run->replay);
+    uint64_t min = atomic_load_explicit(&progress->min, memory_order_relaxed);
     uint64_t max = atomic_load_explicit(&progress->max, memory_order_relaxed);
-    bool any = atomic_load_explicit(&progress->min, memory_order_relaxed) <= max;
-    run->result->wal_segment_first =
-        any ? atomic_load_explicit(&progress->min, memory_order_relaxed) : 0;
-    recovery_step_begin(run, RECOVERY_LOG,
-                        any ? (max - run->result->wal_segment_first + 1) * SEGMENT_UNITS : 0);
-    run->result->wal_segment_next = wal_replay_next(replay);
+    out->wal_segment_first = min <= max ? min : 0;
+    recovery_step_begin(run, RECOVERY_LOG, min <= max ? (max - min + 1) * SEGMENT_UNITS : 0);
+    out->wal_segment_next = wal_replay_next(run->replay);
     for (uint32_t i = 0; i < run->base_count; i++) {
-        run->result->wal_segment_next =
-            TSDB_MAX(run->result->wal_segment_next, run->bases[i].info.wal_segment);
+        out->wal_segment_next = TSDB_MAX(out->wal_segment_next, run->bases[i].info.wal_segment);
     }
+}
+
+static void log_view_begin(struct recovery_run *run)
+{
+    struct recovery_progress *progress = run->r->progress;
+    if (run->view.from == 0) {
+        show_progress(progress, run->replay);
+        tsdb_log(TSDB_LOG_INFO, "recovery", "log segment", TSDB_U("segment", run->view.segment),
+                 TSDB_U("to", atomic_load_explicit(&progress->max, memory_order_relaxed)),
+                 TSDB_U("bytes", run->view.bytes));
+    }
+}
+
+static enum tsdb_status replay_windows(struct recovery_run *run, struct tsdb_error *err)
+{
+    log_step_begin(run);
     for (;;) {
-        struct wal_segment_view view;
-        enum tsdb_status status = wal_replay_segment(replay, &view, err);
-        if (status == TSDB_NOT_FOUND) {
+        read_ahead(run); /* the first one; the others have been */
+        if (run->ahead.status == TSDB_NOT_FOUND) {
             return TSDB_OK;
         }
-        if (status != TSDB_OK) {
-            return status;
+        if (run->ahead.status != TSDB_OK) {
+            return tsdb_error_set(err, run->ahead.status, "%s", run->ahead.err.msg);
         }
-        show_progress(progress, replay);
-        tsdb_log(TSDB_LOG_INFO, "recovery", "log segment", TSDB_U("segment", view.segment),
-                 TSDB_U("to", max), TSDB_U("groups", view.frame_count));
-        status = apply_segment(run, replay, &view, err);
+        run->view = run->ahead.view;
+        atomic_store_explicit(&run->ahead.taken, false, memory_order_relaxed);
+        log_view_begin(run);
+        enum tsdb_status status = apply_view(run, err);
         if (status != TSDB_OK) {
             return status;
         }
@@ -362,18 +381,18 @@ static enum tsdb_status replay_log(struct recovery_run *run, struct tsdb_error *
         .dir = DATADIR_WAL,
         .segment_from = replay_from(run),
         .mark = run->r->mark,
+        .window_bytes = STRETCH_BYTES,
     };
-    struct wal_replay *replay = NULL;
-    enum tsdb_status status = wal_replay_open(&options, &replay, err);
+    enum tsdb_status status = wal_replay_open(&options, &run->replay, err);
     if (status != TSDB_OK) {
         return status;
     }
-    status = replay_segments(run, replay, err);
-    report_damage(run, replay);
+    status = replay_windows(run, err);
+    report_damage(run, run->replay);
     if (status == TSDB_OK) {
-        report_lost(run, replay);
+        report_lost(run, run->replay);
     }
-    wal_replay_close(replay);
+    wal_replay_close(run->replay);
     return status;
 }
 

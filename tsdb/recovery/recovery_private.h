@@ -109,8 +109,15 @@ struct recovery_run {
     const struct series_log_record *records; /* of the window being applied */
     uint32_t record_count;
     _Atomic(bool) bad_record;
-    const struct wal_segment_view *view; /* of the segment being applied */
-    uint32_t frame_from, frame_to;       /* of its frames */
+    struct wal_replay *replay;
+    struct wal_segment_view view;  /* being applied */
+    uint32_t frame_from, frame_to; /* of its frames */
+    struct recovery_ahead {        /* the view behind it */
+        _Atomic(bool) taken;       /* somebody reads it, or has */
+        struct wal_segment_view view;
+        enum tsdb_status status;
+        struct tsdb_error err;
+    } ahead;
 };
 bool recovery_cancelled(const struct recovery_run *run);
 /* For who asks how far it is. */

@@ -220,29 +220,7 @@ static void account_charge__four_threads__never_exceeds_the_limit(void **state)
     assert_true(parent.peak_bytes <= 100);
 }
 
-/* Pages that lie wholly in the range may be lost, what is beside it is not, and all can be written again. */
-static void pages_release__part_of_memory__the_rest_stays(void **state)
-{
-    (void)state;
-    size_t bytes = 1u << 20, from = 100001, to = 900001;
-    uint8_t *p = tsdb_mem_alloc(TSDB_MEM_OTHER, bytes);
-    uint64_t used = tsdb_mem_used(TSDB_MEM_OTHER);
-    assert_non_null(p);
-    memset(p, 0x5a, bytes);
-    tsdb_mem_pages_release(p + from, to - from);
-    tsdb_mem_pages_release(p + from, 10); /* no page lies in it */
-    for (size_t i = 0; i < bytes; i++) {
-        bool inside = i >= from && i < to;
-        assert_true(p[i] == 0x5a || (inside && p[i] == 0));
-    }
-    assert_int_equal(tsdb_mem_used(TSDB_MEM_OTHER), used);
-    memset(p, 0x33, bytes);
-    assert_int_equal(p[bytes / 2], 0x33);
-    tsdb_mem_free(TSDB_MEM_OTHER, p, bytes);
-}
-
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(pages_release__part_of_memory__the_rest_stays),
     cmocka_unit_test(alloc__sizes__aligned_and_accounted),
     cmocka_unit_test(alloc_aligned__powers__are_aligned),
     cmocka_unit_test(realloc__grow_shrink__keeps_content_and_accounts),

@@ -241,6 +241,12 @@ static void decode__not_canonical__corrupt(void **state)
                    "a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"); /* absurd length */
     EXPECT_CORRUPT("\x81\x80\x80\x80\x80\x80\x80\x80\x80\x80\x01"
                    "a"); /* over-long varint */
+    EXPECT_CORRUPT("\x81\x00"
+                   "a\x01"
+                   "1"); /* a length of two bytes that one says */
+    EXPECT_CORRUPT("\x01"
+                   "a\x81\x00"
+                   "1");
 }
 
 static void decode__every_truncation_at_a_guard_page__corrupt_and_inside(void **state)
@@ -281,6 +287,7 @@ static void hash__up_to_a_piece__is_the_hash_of_the_canonical_bytes(void **state
         if (len <= 4096) {
             assert_true(h == tsdb_hash64(&key, bytes, len));
         }
+        assert_true(tsdb_labels_hash_canonical(&key, (struct tsdb_slice){bytes, len}) == h);
         /* Any byte counts, also those of long sets: the first, one in the middle, the last. */
         for (uint32_t at = 0; at < 3; at++) {
             uint32_t i = at * (a[1].value_len - 1) / 2;

@@ -214,11 +214,11 @@ static inline void log_frame_judge(const struct log_harness *h, const struct wal
     *found = 1;
 }
 
-/* Replay the directory from a segment on. */
-static inline void log_replay(const struct log_harness *h, uint64_t segment_from,
-                              struct log_found *f)
+static inline void log_replay_windows(const struct log_harness *h, uint64_t segment_from,
+                                      uint32_t window_bytes, struct log_found *f)
 {
-    struct wal_replay_options options = {.fs = &h->fs, .dir = "wal", .segment_from = segment_from};
+    struct wal_replay_options options = {
+        .fs = &h->fs, .dir = "wal", .segment_from = segment_from, .window_bytes = window_bytes};
     struct wal_replay *r;
     struct tsdb_error err;
     struct wal_segment_view view;
@@ -247,6 +247,30 @@ static inline void log_replay(const struct log_harness *h, uint64_t segment_from
     }
     wal_replay_progress(r, &min, &f->segment_max, &current);
     wal_replay_close(r);
+}
+
+/* Replay the directory from a segment on: as a whole, and in windows, which find the same. */
+static inline void log_replay(const struct log_harness *h, uint64_t segment_from,
+                              struct log_found *f)
+{
+    static const uint32_t windows[] = {WAL_REPLAY_WINDOW_MIN, 500, 4096};
+    log_replay_windows(h, segment_from, 0, f);
+    for (size_t i = 0; i < TSDB_ARRAY_LEN(windows); i++) {
+        struct log_found w;
+        log_replay_windows(h, segment_from, windows[i], &w);
+        for (int o = 0; o < OWNERS_MAX; o++) {
+            assert_memory_equal(w.found[o], f->found[o], BATCHES_MAX);
+        }
+        assert_int_equal(w.count, f->count);
+        assert_int_equal(w.duplicates, f->duplicates);
+        assert_int_equal(w.torn_count, f->torn_count);
+        assert_int_equal(w.damage_count, f->damage_count);
+        assert_int_equal(w.damage_first.segment, f->damage_first.segment);
+        assert_int_equal(w.damage_first.from, f->damage_first.from);
+        assert_int_equal(w.damage_first.to, f->damage_first.to);
+        assert_int_equal(w.segment_max, f->segment_max);
+        log_found_deinit(&w);
+    }
 }
 
 /* The process ends without a word: the old log object can do nothing to the disk any more. What

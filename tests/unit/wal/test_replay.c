@@ -362,7 +362,7 @@ static void wal_replay__allocation_fails__clean_error(void **state)
     struct log_harness h;
     log_make(&h, 11, 60);
     tsdb_fs_sim_flip(h.sim, "wal/00000001", 200, 201, 1);
-    struct wal_replay_options options = {.fs = &h.fs, .dir = "wal"};
+    struct wal_replay_options options = {.fs = &h.fs, .dir = "wal", .window_bytes = 300};
     bool passed = false;
     for (uint64_t nth = 1; !passed && nth < 50; nth++) {
         struct wal_replay *r;
