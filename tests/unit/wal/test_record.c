@@ -96,7 +96,7 @@ static void frame_make(struct frame *f, struct tsdb_prng *p, struct bases *b)
             local =
                 tsdb_prng_below(p, 8) ? (local + 1) % LOCALS : (uint32_t)tsdb_prng_below(p, LOCALS);
         }
-        t_ms = backlog && tsdb_prng_below(p, 8) ? t_ms + 15000 : time_next(p, t_ms);
+        t_ms = backlog && tsdb_prng_below(p, 8) ? wal_time_add(t_ms, 15000) : time_next(p, t_ms);
         it->local = local;
         it->t_ms = t_ms;
         it->start_ms = tsdb_prng_below(p, 10) ? 0 : (int64_t)tsdb_prng_next(p);
