@@ -13,8 +13,9 @@
 #include <sys/resource.h>
 #include <time.h>
 
-#define NS_PER_S          1000000000ll
-#define THREAD_ROOM_BYTES ((size_t)16 << 20) /* a stack, and what the allocator maps for a thread */
+#define NS_PER_S 1000000000ll
+#define THREAD_ROOM_BYTES                                                                          \
+    ((size_t)64 << 20) /* a stack, what the allocator maps for a thread, and others meanwhile */
 
 static tsdb_mutex_abort_fn abort_hook; /* set by tests while one thread runs */
 

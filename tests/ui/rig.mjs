@@ -103,7 +103,8 @@ export const MANY = { series: 100, seconds: 9999 };
 
 function manyOf(end) {
     const lines = [];
-    for (let t = end - MANY.seconds - 60; t <= end; t += 60) {
+    // From four hours ago on: whatever the time of day, a window of two hours is over, and is a block.
+    for (let t = end - 4 * 3600; t <= end; t += 60) {
         for (let s = 0; s < MANY.series; s++) lines.push(`shop_many{n="${s}"} ${s + ((t * (s + 7)) % 97) / 30} ${t * 1000}`);
     }
     return `${lines.join("\n")}\n`;
