@@ -13,9 +13,8 @@
 #include <sys/resource.h>
 #include <time.h>
 
-#define NS_PER_S 1000000000ll
-#define THREAD_ROOM_BYTES                                                                          \
-    ((size_t)64 << 20) /* a stack, what the allocator maps for a thread, and others meanwhile */
+#define NS_PER_S          1000000000ll
+#define THREAD_ROOM_BYTES ((size_t)16 << 20) /* what the allocator maps for a thread */
 
 static tsdb_mutex_abort_fn abort_hook; /* set by tests while one thread runs */
 
@@ -179,17 +178,20 @@ void tsdb_cond_broadcast(struct tsdb_cond *c)
 struct thread_begin {
     void *(*fn)(void *);
     void *arg;
+    void *room; /* kept until the thread needs it */
     sem_t begun;
     bool ok;
 };
 
 /* The allocator keeps memory per thread, made by the thread's first allocation; some die when there
- * is none for it. So it happens here, where it can be refused. */
+ * is none for it. So it happens here, where it can be refused: what it takes at most is kept free
+ * beside the thread's stack, from others too, up to this moment. */
 static void *thread_main(void *arg)
 {
     struct thread_begin *begin = arg;
     void *(*fn)(void *) = begin->fn;
     void *fn_arg = begin->arg;
+    munmap(begin->room, THREAD_ROOM_BYTES);
     void *volatile first = malloc(1);
     bool ok = first != NULL;
     free(first);
@@ -198,21 +200,16 @@ static void *thread_main(void *arg)
     return ok ? fn(fn_arg) : NULL;
 }
 
-/* Is there room for what the allocator makes for a thread? It says so by dying if there is not. */
-static bool thread_room(void)
-{
-    void *p = mmap(NULL, THREAD_ROOM_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (p == MAP_FAILED) {
-        return false;
-    }
-    munmap(p, THREAD_ROOM_BYTES);
-    return true;
-}
-
 static int thread_create(pthread_t *out, size_t stack_bytes, void *(*fn)(void *), void *arg)
 {
     struct thread_begin begin = {.fn = fn, .arg = arg};
-    if (!thread_room() || sem_init(&begin.begun, 0, 0) != 0) {
+    begin.room = mmap(NULL, THREAD_ROOM_BYTES, PROT_NONE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (begin.room == MAP_FAILED) {
+        return ENOMEM;
+    }
+    if (sem_init(&begin.begun, 0, 0) != 0) {
+        munmap(begin.room, THREAD_ROOM_BYTES);
         return ENOMEM;
     }
     pthread_attr_t attr;
@@ -224,7 +221,9 @@ static int thread_create(pthread_t *out, size_t stack_bytes, void *(*fn)(void *)
         }
         (void)pthread_attr_destroy(&attr);
     }
-    if (rc == 0) {
+    if (rc != 0) {
+        munmap(begin.room, THREAD_ROOM_BYTES);
+    } else {
         while (sem_wait(&begin.begun) != 0) { /* EINTR */
         }
         if (!begin.ok) {

@@ -167,13 +167,7 @@ static void paced_bounds(const int64_t *t, uint32_t n, uint32_t move, struct ker
             i += LANES;
             continue;
         }
-        while (l < n && t[l] <= begin) {
-            l++;
-        }
-        h = h > l ? h : l;
-        while (h < n && t[h] <= end) {
-            h++;
-        }
+        kernel_window_seek(t, n, begin, end, &l, &h);
         lo[i] = l;
         hi[i++] = h;
     }

@@ -19,4 +19,20 @@ static inline struct kernel_windows kernel_slice(const struct kernel_windows *w,
                                    .range_ms = w->range_ms};
 }
 
+/* The samples [*lo, *hi) of (begin, end], sought on from those of a window before. */
+static inline void kernel_window_seek(const int64_t *t, uint32_t n, int64_t begin, int64_t end,
+                                      uint32_t *lo, uint32_t *hi)
+{
+    uint32_t l = *lo;
+    while (l < n && t[l] <= begin) {
+        l++;
+    }
+    uint32_t h = *hi > l ? *hi : l;
+    while (h < n && t[h] <= end) {
+        h++;
+    }
+    *lo = l;
+    *hi = h;
+}
+
 #endif

@@ -22,13 +22,7 @@ static void bounds(const int64_t *t, uint32_t n, struct kernel_windows *w, uint3
     for (uint32_t i = 0; i < w->count; i++) {
         int64_t end = w->end_ms + (int64_t)i * w->step_ms;
         int64_t begin = end - w->range_ms;
-        while (l < n && t[l] <= begin) {
-            l++;
-        }
-        h = h > l ? h : l;
-        while (h < n && t[h] <= end) {
-            h++;
-        }
+        kernel_window_seek(t, n, begin, end, &l, &h);
         lo[i] = l;
         hi[i] = h;
     }
