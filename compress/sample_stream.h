@@ -24,7 +24,7 @@
  *  2. The bytes of a token never change (what follows them may): a prefix of the tokens together with a
  *     count of samples is a stream by itself. So a writer may go on while readers decode what was published to them.
  *
- * Threads: pure. No allocation. Cost: 5-15 ns a token written, 3-6 ns a token read.
+ * Threads: pure. No allocation. Cost: 5-15 ns a token written, 3-9 ns a token read.
  */
 #ifndef COMPRESS_SAMPLE_STREAM_H
 #define COMPRESS_SAMPLE_STREAM_H
@@ -45,8 +45,9 @@
 struct sample_stream_end {
     uint64_t value;   /* of the last sample */
     uint32_t pace_ms; /* 0: not known yet */
-    uint32_t run;     /* samples behind the last token, at most SAMPLE_STREAM_RUN_MAX */
+    uint16_t run;     /* samples behind the last token, at most SAMPLE_STREAM_RUN_MAX */
     int8_t off_ms;    /* of the last sample, if that was off the pace */
+    uint8_t offs;     /* so many samples in a row were off by as much; UINT8_MAX: or more */
 };
 
 /* Write the next sample, ahead_ms (> 0) after the last one, which is not one more of the open run:
@@ -61,5 +62,15 @@ uint32_t sample_stream_put(struct sample_stream_end *end, uint32_t ahead_ms, uin
  * anything then. Of untrusted bytes, true does not say that times rise. */
 bool sample_stream_decode(const uint8_t *src, uint32_t len, uint32_t count, int64_t *t_ms,
                           uint64_t *value) TSDB_WUR;
+
+/* Several streams at once, which takes less time than one after the other. */
+struct sample_stream {
+    const uint8_t *src;
+    uint32_t len, count; /* as given to sample_stream_decode */
+    int64_t *t_ms;       /* [count], the first of them set */
+    uint64_t *value;     /* the same */
+    bool ok; /* what sample_stream_decode would return; t_ms and value are then as it leaves them */
+};
+void sample_streams_decode(struct sample_stream *streams, uint32_t n);
 
 #endif

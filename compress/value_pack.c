@@ -182,6 +182,12 @@ bool value_pack_needs_base(uint32_t mode)
            (mode >= VALUE_PACK_XOR && mode < VALUE_PACK_RAW_TOP);
 }
 
+double value_scale_of(uint32_t scale)
+{
+    TSDB_ASSERT(VALUE_SCALE_ONE <= scale && scale <= VALUE_SCALE_ONE + DEC_KINDS);
+    return scale == VALUE_SCALE_ONE ? 1 : dec_scale[scale - VALUE_SCALE_ONE - 1];
+}
+
 static uint64_t unpack_dec(uint32_t mode, uint64_t packed, uint64_t base_bits,
                            struct value_whole *w)
 {

@@ -78,6 +78,8 @@ enum value_scale {
     VALUE_SCALE_UNKNOWN = 0, /* look at the value */
     VALUE_SCALE_ONE          /* it is `whole` */
 };
+/* A value is its whole divided by this. */
+double value_scale_of(uint32_t scale);
 /* The same as value_unpack; *w is of the base, then of the result. */
 uint64_t value_unpack_next(uint32_t mode, uint64_t packed, uint64_t base_bits,
                            struct value_whole *w);

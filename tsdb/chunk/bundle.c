@@ -3,6 +3,7 @@
 #include "base/assert.h"
 #include "base/bytes.h"
 #include "base/crc32c.h"
+#include "compress/kernels.h"
 #include "compress/sample_stream.h"
 
 #include <string.h>
@@ -162,25 +163,37 @@ enum tsdb_status bundle_head_find(const struct bundle_head *h, uint32_t bit,
     return TSDB_OK;
 }
 
+enum tsdb_status bundle_tokens_check(const struct bundle_place *place,
+                                     const struct bundle_stream *s, const uint8_t *tokens,
+                                     struct tsdb_error *err)
+{
+    uint32_t crc = tokens_crc(place, s->at, tokens, s->bytes);
+    return crc == s->crc ? TSDB_OK
+                         : tsdb_error_set(err, TSDB_CORRUPT,
+                                          "stream at byte %zu of a bundle: crc %08x, expected %08x",
+                                          s->at, s->crc, crc);
+}
+
+enum tsdb_status bundle_samples_check(const struct bundle_stream *s, bool decoded,
+                                      const int64_t *t_ms, struct tsdb_error *err)
+{
+    bool ok = decoded && t_ms[s->count - 1] == s->last_ms &&
+              (s->count == 1 || kernels_get()->rising(t_ms + 1, s->count - 1, t_ms[0]));
+    return ok ? TSDB_OK
+              : tsdb_error_set(err, TSDB_CORRUPT, "stream at byte %zu of a bundle is malformed",
+                               s->at);
+}
+
 enum tsdb_status bundle_stream_decode(const struct bundle_place *place,
                                       const struct bundle_stream *s, const uint8_t *tokens,
                                       int64_t *t_ms, uint64_t *value, struct tsdb_error *err)
 {
-    uint32_t crc = tokens_crc(place, s->at, tokens, s->bytes);
-    if (crc != s->crc) {
-        return tsdb_error_set(err, TSDB_CORRUPT,
-                              "stream at byte %zu of a bundle: crc %08x, expected %08x", s->at,
-                              s->crc, crc);
+    enum tsdb_status status = bundle_tokens_check(place, s, tokens, err);
+    if (status != TSDB_OK) {
+        return status;
     }
     t_ms[0] = s->first_ms;
     value[0] = s->first_bits;
-    bool ok = sample_stream_decode(tokens, s->bytes, s->count, t_ms, value);
-    for (uint32_t i = 1; ok && i < s->count; i++) {
-        ok = t_ms[i - 1] < t_ms[i];
-    }
-    if (!ok || t_ms[s->count - 1] != s->last_ms) {
-        return tsdb_error_set(err, TSDB_CORRUPT, "stream at byte %zu of a bundle is malformed",
-                              s->at);
-    }
-    return TSDB_OK;
+    bool decoded = sample_stream_decode(tokens, s->bytes, s->count, t_ms, value);
+    return bundle_samples_check(s, decoded, t_ms, err);
 }

@@ -70,5 +70,12 @@ enum tsdb_status bundle_stream_decode(const struct bundle_place *place,
                                       const struct bundle_stream *s, const uint8_t *tokens,
                                       int64_t *t_ms, uint64_t *value,
                                       struct tsdb_error *err) TSDB_WUR;
+/* The same in two steps, for who decodes several at once (sample_streams_decode, which wants the first time and value
+ * set): the checksum of the tokens, and whether what was decoded is what the head says. CORRUPT. */
+enum tsdb_status bundle_tokens_check(const struct bundle_place *place,
+                                     const struct bundle_stream *s, const uint8_t *tokens,
+                                     struct tsdb_error *err) TSDB_WUR;
+enum tsdb_status bundle_samples_check(const struct bundle_stream *s, bool decoded,
+                                      const int64_t *t_ms, struct tsdb_error *err) TSDB_WUR;
 
 #endif

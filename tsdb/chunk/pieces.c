@@ -63,12 +63,12 @@ static void columns_put(struct piece_columns *c, const struct piece *p, uint32_t
     c->count += n;
 }
 
-/* The samples of a sorted piece that lie in the range: [*begin, *end). */
-static void range_find(const struct piece *p, struct tsdb_time_range range, uint32_t *begin,
-                       uint32_t *end)
+/* Of rising times those that lie in the range: [*begin, *end). */
+static void range_find(const int64_t *t_ms, uint32_t count, struct tsdb_time_range range,
+                       uint32_t *begin, uint32_t *end)
 {
-    *begin = lower_bound(p->t_ms, p->count, range.min_ms);
-    *end = range.max_ms == INT64_MAX ? p->count : lower_bound(p->t_ms, p->count, range.max_ms + 1);
+    *begin = lower_bound(t_ms, count, range.min_ms);
+    *end = range.max_ms == INT64_MAX ? count : lower_bound(t_ms, count, range.max_ms + 1);
 }
 
 /* At most so many samples of the piece lie in the range. */
@@ -77,7 +77,7 @@ static uint32_t count_max(const struct piece *p, struct tsdb_time_range range)
     uint32_t begin = 0;
     uint32_t end = p->count;
     if (p->sorted) {
-        range_find(p, range, &begin, &end);
+        range_find(p->t_ms, p->count, range, &begin, &end);
     }
     return begin < end ? end - begin : 0;
 }
@@ -88,7 +88,7 @@ static void columns_gather(struct piece_columns *c, const struct piece *p,
     if (p->sorted) {
         uint32_t begin = 0;
         uint32_t end = 0;
-        range_find(p, range, &begin, &end);
+        range_find(p->t_ms, p->count, range, &begin, &end);
         if (begin < end) {
             columns_put(c, p, begin, end);
         }
@@ -176,6 +176,26 @@ static bool columns_rise(const struct piece_columns *c)
 {
     return c->count > 0 && c->t_ms[0] > INT64_MIN &&
            kernels_get()->rising(c->t_ms, c->count, INT64_MIN);
+}
+
+bool pieces_take(int64_t *t_ms, uint64_t *value, uint32_t count, struct tsdb_time_range range,
+                 struct piece_columns *out)
+{
+    *out = (struct piece_columns){.count = count, .t_ms = t_ms, .value = value};
+    if (!columns_rise(out)) {
+        return false;
+    }
+    uint32_t begin = 0;
+    uint32_t end = 0;
+    range_find(t_ms, count, range, &begin, &end);
+    if (begin >= end) {
+        *out = (struct piece_columns){0};
+        return true;
+    }
+    out->count = end - begin;
+    out->t_ms += begin;
+    out->value += begin;
+    return true;
 }
 
 /* Of equal times keep the first. */

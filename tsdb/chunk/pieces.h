@@ -24,6 +24,10 @@ struct piece_columns {
 enum tsdb_status pieces_merge(const struct piece *pieces, uint32_t count,
                               struct tsdb_time_range range, struct tsdb_arena *arena,
                               struct piece_columns *out, struct tsdb_error *err) TSDB_WUR;
+/* Pieces that are floats and lie one behind the other: their part within the range, as it lies. False: their times do not
+ * rise from each to the next, so they are to be merged. */
+bool pieces_take(int64_t *t_ms, uint64_t *value, uint32_t count, struct tsdb_time_range range,
+                 struct piece_columns *out) TSDB_WUR;
 /* What a select gives: histograms decoded. NOMEM, LIMIT, CORRUPT. */
 enum tsdb_status pieces_decode(struct piece_columns *c, struct tsdb_arena *arena,
                                struct tsdb_columns *out, struct tsdb_error *err) TSDB_WUR;

@@ -17,6 +17,7 @@
 #define MAGIC          "TDLHEADC"
 #define PATH_MAX_BYTES 48
 #define AT_IDENTITY    12 /* in the header */
+#define LINE_BYTES     64u
 
 enum state {
     LIVE = 0,
@@ -293,43 +294,34 @@ static enum tsdb_status bundle_open(const struct head_file *f, bool cached,
     return status;
 }
 
-/* The tokens of a stream: what has been read already, or bytes in `room`. */
+/* The tokens of a stream: what the page has, else a copy in the arena. */
 static enum tsdb_status tokens_read(const struct head_file *f, bool cached,
                                     const struct bundle_front *b, const struct bundle_stream *s,
-                                    uint8_t *room, const uint8_t **out, struct tsdb_error *err)
+                                    struct tsdb_arena *arena, const uint8_t **out,
+                                    struct tsdb_error *err)
 {
-    if (s->at + s->bytes <= b->have) {
+    bool there = s->at + s->bytes <= b->have;
+    if (there && b->page.data) {
         *out = b->src + s->at;
         return TSDB_OK;
     }
+    uint8_t *room = tsdb_arena_alloc(arena, s->bytes + 1u, 1);
+    if (!room) {
+        return tsdb_error_set(err, arena->failure, "no memory for %u samples", s->count);
+    }
     *out = room;
+    if (there) {
+        memcpy(room, b->src + s->at, s->bytes);
+        return TSDB_OK;
+    }
     return bytes_read(f, cached, b->place.offset + s->at, room, s->bytes, err);
 }
 
-static enum tsdb_status stream_read(const struct head_file *f, bool cached,
-                                    const struct bundle_front *b, uint32_t bit,
-                                    struct tsdb_arena *arena, struct chunk_samples *out,
-                                    struct tsdb_error *err)
+static enum tsdb_status stream_find(const struct bundle_front *b, const struct head_place *at,
+                                    struct bundle_stream *out, struct tsdb_error *err)
 {
-    struct bundle_stream s;
-    const uint8_t *tokens = NULL;
-    enum tsdb_status status = bundle_head_find(&b->head, bit, &s, err);
-    if (status != TSDB_OK) {
-        return status == TSDB_NOT_FOUND ? TSDB_CORRUPT : status;
-    }
-    int64_t *t_ms = TSDB_ARENA_ARRAY(arena, int64_t, s.count);
-    uint64_t *value = t_ms ? TSDB_ARENA_ARRAY(arena, uint64_t, s.count) : NULL;
-    uint8_t *room = value ? tsdb_arena_alloc(arena, s.bytes + 1u, 1) : NULL;
-    if (!room) {
-        return tsdb_error_set(err, arena->failure, "no memory for %u samples", s.count);
-    }
-    status = tokens_read(f, cached, b, &s, room, &tokens, err);
-    if (status == TSDB_OK) {
-        status = bundle_stream_decode(&b->place, &s, tokens, t_ms, value, err);
-    }
-    *out = (struct chunk_samples){
-        .kind = TSDB_SAMPLE_FLOAT, .count = s.count, .t_ms = t_ms, .value = value};
-    return status;
+    enum tsdb_status status = bundle_head_find(&b->head, at->local & (BUNDLE_SERIES - 1), out, err);
+    return status == TSDB_NOT_FOUND ? TSDB_CORRUPT : status;
 }
 
 static enum tsdb_status bundle_check(const struct head_file *f, bool cached,
@@ -337,11 +329,26 @@ static enum tsdb_status bundle_check(const struct head_file *f, bool cached,
                                      struct chunk_samples *out, struct tsdb_error *err)
 {
     struct bundle_front b;
+    struct bundle_stream s = {0};
+    const uint8_t *tokens = NULL;
+    int64_t *t_ms = NULL;
+    uint64_t *value = NULL;
     enum tsdb_status status = bundle_open(f, cached, at, &b, err);
     if (status == TSDB_OK) {
-        status = stream_read(f, cached, &b, at->local & (BUNDLE_SERIES - 1), arena, out, err);
+        status = stream_find(&b, at, &s, err);
+    }
+    if (status == TSDB_OK) {
+        status = tokens_read(f, cached, &b, &s, arena, &tokens, err);
+    }
+    if (status == TSDB_OK) {
+        t_ms = TSDB_ARENA_ARRAY(arena, int64_t, s.count);
+        value = t_ms ? TSDB_ARENA_ARRAY(arena, uint64_t, s.count) : NULL;
+        status = value ? bundle_stream_decode(&b.place, &s, tokens, t_ms, value, err)
+                       : tsdb_error_set(err, arena->failure, "no memory for %u samples", s.count);
     }
     bundle_close(f, &b);
+    *out = (struct chunk_samples){
+        .kind = TSDB_SAMPLE_FLOAT, .count = s.count, .t_ms = t_ms, .value = value};
     return status;
 }
 
@@ -355,15 +362,53 @@ static enum tsdb_status place_read(const struct head_file *f, bool cached,
     enum tsdb_status status =
         at->bundle ? bundle_check(f, cached, at, arena, &samples, err)
                    : chunk_check(f, cached, at->offset, at->len, arena, &samples, err);
-    if (status == TSDB_CORRUPT || status == TSDB_IO) {
-        atomic_fetch_add_explicit(f->read_failures, 1, memory_order_relaxed);
-    }
     if (status != TSDB_OK) {
-        return tsdb_error_prefix(err, status, HEAD_FILES_DIR "/%08" PRIu64 " at byte %" PRIu64,
-                                 f->number, at->offset);
+        return head_file_found_bad(f, at, status, err);
     }
     *out = samples;
     return TSDB_OK;
+}
+
+enum tsdb_status head_file_found_bad(const struct head_file *f, const struct head_place *place,
+                                     enum tsdb_status status, struct tsdb_error *err)
+{
+    if (status == TSDB_CORRUPT || status == TSDB_IO) {
+        atomic_fetch_add_explicit(f->read_failures, 1, memory_order_relaxed);
+    }
+    return tsdb_error_prefix(err, status, HEAD_FILES_DIR "/%08" PRIu64 " at byte %" PRIu64,
+                             f->number, place->offset);
+}
+
+enum tsdb_status head_file_find(const struct head_file *f, const struct head_place *place,
+                                struct tsdb_arena *arena, struct head_found *out,
+                                struct tsdb_error *err)
+{
+    struct bundle_front b;
+    TSDB_ASSERT(place->bundle);
+    enum tsdb_status status = bundle_open(f, true, place, &b, err);
+    if (status == TSDB_OK) {
+        status = stream_find(&b, place, &out->stream, err);
+    }
+    if (status == TSDB_OK) {
+        status = tokens_read(f, true, &b, &out->stream, arena, &out->tokens, err);
+    }
+    if (status != TSDB_OK) {
+        bundle_close(f, &b);
+        return head_file_found_bad(f, place, status, err);
+    }
+    for (uint32_t i = 0; i < out->stream.bytes; i += LINE_BYTES) {
+        __builtin_prefetch(out->tokens + i);
+    }
+    out->place = b.place;
+    out->page = b.page;
+    return TSDB_OK;
+}
+
+void head_file_found_release(const struct head_file *f, struct head_found *x)
+{
+    if (x->page.data) {
+        cache_l2_release(f->cache, &x->page);
+    }
 }
 
 enum tsdb_status head_file_read(const struct head_file *f, const struct head_place *place,

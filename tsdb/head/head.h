@@ -172,11 +172,18 @@ uint64_t head_leave_settle(struct head_partition *p, uint32_t from, uint32_t cou
 void head_series_wanted(struct head_partition *p, uint32_t local);
 
 /* ---- readers, under a guard ---- */
+/* Floats that are coded (compress/sample_stream.h). */
+struct head_stream {
+    const uint8_t *tokens;
+    uint32_t bytes, count; /* 0 samples: it is none */
+    int64_t first_ms;
+    uint64_t first_bits;
+};
 /* What a series has, sealed first, in the order of writing. */
 struct head_pieces {
     struct piece *items;          /* [count]; the columns of one that is in a file are NULL */
     struct head_sealed **in_file; /* [count]; NULL: in memory. Valid under the guard */
-    bool *decoded;                /* [count]; the columns are the arena's, not the head's */
+    struct head_stream *streams;  /* [count]; what becomes the columns of those that are streams */
     uint32_t count;
     uint32_t in_files; /* how many of them */
 };

@@ -227,7 +227,15 @@ static inline const uint8_t *head_stream_tokens(const struct head_tail *t)
  * published them, or of the sealed chunk. t_ms[count], value[count]. */
 void head_stream_decode(const struct head_tail *t, uint32_t count, uint32_t used, int64_t *t_ms,
                         uint64_t *value);
-
+/* A stream as it is to be decoded: as above. */
+static inline struct head_stream head_stream_of(const struct head_tail *t, uint32_t count,
+                                                uint32_t used)
+{
+    TSDB_ASSERT(head_tail_is_stream(t) && count <= TSDB_HEAD_CHUNK_SAMPLES_MAX);
+    return (struct head_stream){head_stream_tokens(t), used, count,
+                                (int64_t)t->data[HEAD_STREAM_FIRST_T],
+                                t->data[HEAD_STREAM_FIRST_VALUE]};
+}
 #define HEAD_TAIL_CAP_FIRST 4u
 struct head_tail *head_tail_create(uint32_t cap, enum tsdb_sample_kind kind, uint32_t flags);
 /* Free a block of samples: at once (no reader ever saw it), or when no reader can hold it. NULL is

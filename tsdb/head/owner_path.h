@@ -65,7 +65,9 @@ struct head_tail {
         uint32_t seq;
         uint32_t pace_ms; /* stream, owner */
     };
-    uint32_t run; /* stream, owner */
+    uint16_t run; /* stream, owner; so are the two below */
+    uint8_t offs;
+    uint8_t unused;
     /* Columns: t_ms[cap], value[cap], and start_ms[cap] with HEAD_TAIL_STARTS. Stream: first time,
      * last value (the owner's), first value, tokens. */
     uint64_t data[];

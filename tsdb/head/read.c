@@ -2,6 +2,7 @@
 #include "tsdb/head/head_private.h"
 
 #include "base/assert.h"
+#include "compress/sample_stream.h"
 #include "tsdb/chunk/pieces.h"
 
 #include <string.h>
@@ -142,50 +143,42 @@ static bool in_blocks(const struct head_sealed *c, uint64_t view)
 
 static void pieces_add(struct head_pieces *l, struct piece piece, struct head_sealed *in_file)
 {
-    TSDB_ASSERT(piece.count > 0 && (in_file != NULL) == (piece.t_ms == NULL));
+    TSDB_ASSERT(piece.count > 0);
     l->items[l->count] = piece;
-    l->decoded[l->count] = false;
+    l->streams[l->count].count = 0;
     l->in_file[l->count++] = in_file;
     l->in_files += in_file != NULL;
 }
 
-/* A block in memory: columns are borrowed, a stream is decoded. */
-static enum tsdb_status pieces_add_block(struct head_pieces *l, struct tsdb_arena *arena,
-                                         struct head_tail *t, uint32_t count, uint32_t used)
+static void pieces_add_stream(struct head_pieces *l, struct head_stream stream)
 {
-    if (!head_tail_is_stream(t)) {
-        pieces_add(l, piece_of(t, count), NULL);
-        return TSDB_OK;
-    }
-    int64_t *t_ms = TSDB_ARENA_ARRAY(arena, int64_t, count);
-    uint64_t *value = t_ms ? TSDB_ARENA_ARRAY(arena, uint64_t, count) : NULL;
-    if (!value) {
-        return tsdb_arena_status(arena);
-    }
-    head_stream_decode(t, count, used, t_ms, value);
-    pieces_add(l,
-               (struct piece){.kind = TSDB_SAMPLE_FLOAT,
-                              .sorted = true,
-                              .count = count,
-                              .t_ms = t_ms,
-                              .value = value},
+    pieces_add(l, (struct piece){.kind = TSDB_SAMPLE_FLOAT, .sorted = true, .count = stream.count},
                NULL);
-    l->decoded[l->count - 1] = true;
-    return TSDB_OK;
+    l->streams[l->count - 1] = stream;
+}
+
+/* A block in memory: columns are borrowed, a stream is to be decoded. */
+static void pieces_add_block(struct head_pieces *l, struct head_tail *t, uint32_t count,
+                             uint32_t used)
+{
+    if (head_tail_is_stream(t)) {
+        pieces_add_stream(l, head_stream_of(t, count, used));
+    } else {
+        pieces_add(l, piece_of(t, count), NULL);
+    }
 }
 
 static enum tsdb_status pieces_init(struct head_pieces *l, uint32_t cap, struct tsdb_arena *arena)
 {
     *l = (struct head_pieces){.items = TSDB_ARENA_ARRAY(arena, struct piece, cap)};
     l->in_file = l->items ? TSDB_ARENA_ARRAY(arena, struct head_sealed *, cap) : NULL;
-    l->decoded = l->in_file ? TSDB_ARENA_ARRAY(arena, bool, cap) : NULL;
-    return l->decoded ? TSDB_OK : tsdb_arena_status(arena);
+    l->streams = l->in_file ? TSDB_ARENA_ARRAY(arena, struct head_stream, cap) : NULL;
+    return l->streams ? TSDB_OK : tsdb_arena_status(arena);
 }
 
 /* What of the series lies in a sealed chunk that has it. */
-static enum tsdb_status pieces_add_sealed(struct head_pieces *l, struct tsdb_arena *arena,
-                                          struct head_sealed *c, uint32_t local,
-                                          struct chunk_want *want)
+static void pieces_add_sealed(struct head_pieces *l, struct head_sealed *c, uint32_t local,
+                              struct chunk_want *want)
 {
     want->counts.read++;
     if (c->file) {
@@ -194,61 +187,54 @@ static enum tsdb_status pieces_add_sealed(struct head_pieces *l, struct tsdb_are
                    (struct piece){
                        .kind = (enum tsdb_sample_kind)c->kind, .sorted = true, .count = c->count},
                    c);
-        return TSDB_OK;
+        return;
     }
     const struct head_raw_chunk *raw = head_raw_chunk_of(c);
     if (c->mask == 0) {
-        return pieces_add_block(l, arena, raw->tail, c->count, 0);
+        pieces_add_block(l, raw->tail, c->count, 0);
+        return;
     }
     const struct head_raw_stream *x = &raw->streams[head_bundle_rank(c, head_bundle_bit(local))];
-    return meets(head_tail_first_ms(x->tail), x->last_ms, want->range)
-               ? pieces_add_block(l, arena, x->tail, x->count, x->used)
-               : TSDB_OK;
+    if (meets(head_tail_first_ms(x->tail), x->last_ms, want->range)) {
+        pieces_add_block(l, x->tail, x->count, x->used);
+    }
 }
 
 /* Of a list; bundles without the series are left out, too. */
-static enum tsdb_status pieces_add_list(struct head_pieces *l, struct tsdb_arena *arena,
-                                        struct head_list *list, uint32_t count, uint32_t local,
-                                        struct chunk_want *want, uint64_t view)
+static void pieces_add_list(struct head_pieces *l, struct head_list *list, uint32_t count,
+                            uint32_t local, struct chunk_want *want, uint64_t view)
 {
-    enum tsdb_status status = TSDB_OK;
-    for (uint32_t i = 0; status == TSDB_OK && i < count; i++) {
+    for (uint32_t i = 0; i < count; i++) {
         struct head_sealed *c = head_list_at(list, i);
         if (!in_blocks(c, view) && head_sealed_has(c, local) &&
             chunk_want(want, c->min_ms, c->max_ms)) {
-            status = pieces_add_sealed(l, arena, c, local, want);
+            pieces_add_sealed(l, c, local, want);
         }
     }
-    return status;
 }
 
 /* Pieces that may have samples that are wanted. Under a guard. In-order ones share no time with one
  * another; late ones come behind them, as they came after them. */
 static enum tsdb_status pieces_in(const struct head_partition *p, uint32_t local,
                                   struct chunk_want *want, uint64_t view, struct tsdb_arena *arena,
-                                  struct head_pieces *out)
+                                  struct head_pieces *l)
 {
     struct head_snapshot sn;
     head_snapshot_take(p, local, &sn);
-    struct head_pieces l;
-    enum tsdb_status status = pieces_init(&l, sn.bundle_count + sn.list_count + 2u, arena);
-    if (status == TSDB_OK) {
-        status = pieces_add_list(&l, arena, sn.bundles, sn.bundle_count, local, want, view);
+    enum tsdb_status status = pieces_init(l, sn.bundle_count + sn.list_count + 2u, arena);
+    if (status != TSDB_OK) {
+        return status;
     }
-    if (status == TSDB_OK) {
-        status = pieces_add_list(&l, arena, sn.list, sn.list_count, local, want, view);
-    }
-    if (status == TSDB_OK && sn.tail && chunk_want(want, head_tail_first_ms(sn.tail), sn.last_ms)) {
+    pieces_add_list(l, sn.bundles, sn.bundle_count, local, want, view);
+    pieces_add_list(l, sn.list, sn.list_count, local, want, view);
+    if (sn.tail && chunk_want(want, head_tail_first_ms(sn.tail), sn.last_ms)) {
         want->counts.read++;
-        status = pieces_add_block(&l, arena, sn.tail, sn.tail_count, sn.tail_used);
+        pieces_add_block(l, sn.tail, sn.tail_count, sn.tail_used);
     }
-    if (status == TSDB_OK && sn.ooo) {
-        status = pieces_add_block(&l, arena, sn.ooo, sn.ooo_count, 0);
+    if (sn.ooo) {
+        pieces_add_block(l, sn.ooo, sn.ooo_count, 0);
     }
-    if (status == TSDB_OK) {
-        *out = l;
-    }
-    return status;
+    return TSDB_OK;
 }
 
 static bool list_may_have(struct head_list *l, uint32_t count, uint32_t local,
@@ -297,11 +283,85 @@ bool head_newest_float(const struct head_partition *p, uint32_t local, int64_t *
     return true;
 }
 
+/* ---- streams ---- */
+
+/* Columns of all streams of the pieces, one behind the other. */
+struct stream_columns {
+    int64_t *t_ms;
+    uint64_t *value;
+    size_t count;
+    bool all; /* the pieces are these and nothing else */
+};
+
+static enum tsdb_status stream_columns_alloc(const struct head_pieces *l, struct tsdb_arena *arena,
+                                             struct stream_columns *out)
+{
+    *out = (struct stream_columns){.all = l->count > 0};
+    for (uint32_t i = 0; i < l->count; i++) {
+        out->count += l->streams[i].count;
+        out->all = out->all && l->streams[i].count > 0;
+    }
+    if (out->count == 0) {
+        return TSDB_OK;
+    }
+    out->t_ms = TSDB_ARENA_ARRAY(arena, int64_t, out->count);
+    out->value = out->t_ms ? TSDB_ARENA_ARRAY(arena, uint64_t, out->count) : NULL;
+    return out->value ? TSDB_OK : tsdb_arena_status(arena);
+}
+
+/* The streams of the pieces become their columns. *out_streams: as they were decoded, in their order, some maybe not
+ * ok. */
+static enum tsdb_status streams_decode(struct head_pieces *l, struct tsdb_arena *arena,
+                                       struct stream_columns *columns,
+                                       struct sample_stream **out_streams)
+{
+    uint32_t n = 0;
+    size_t at = 0;
+    struct sample_stream *streams = TSDB_ARENA_ARRAY(arena, struct sample_stream, l->count + 1u);
+    enum tsdb_status status =
+        streams ? stream_columns_alloc(l, arena, columns) : tsdb_arena_status(arena);
+    for (uint32_t i = 0; status == TSDB_OK && i < l->count; i++) {
+        const struct head_stream *s = &l->streams[i];
+        struct piece *piece = &l->items[i];
+        if (s->count > 0) {
+            int64_t *t_ms = columns->t_ms + at;
+            uint64_t *value = columns->value + at;
+            t_ms[0] = s->first_ms;
+            value[0] = s->first_bits;
+            streams[n++] =
+                (struct sample_stream){s->tokens, s->bytes, s->count, t_ms, value, false};
+            piece->count = s->count;
+            piece->t_ms = t_ms;
+            piece->value = value;
+            at += s->count;
+        }
+    }
+    if (status == TSDB_OK) {
+        sample_streams_decode(streams, n);
+        *out_streams = streams;
+    }
+    return status;
+}
+
+/* Of streams in memory, which their owner has written. Under a guard. */
+static enum tsdb_status streams_decode_own(struct head_pieces *l, struct tsdb_arena *arena,
+                                           struct stream_columns *columns)
+{
+    struct sample_stream *streams = NULL;
+    enum tsdb_status status = streams_decode(l, arena, columns, &streams);
+    for (uint32_t i = 0, n = 0; status == TSDB_OK && i < l->count; i++) {
+        TSDB_ASSERT(l->streams[i].count == 0 || streams[n++].ok);
+    }
+    return status;
+}
+
 enum tsdb_status head_pieces(const struct head_partition *p, uint32_t local, uint64_t view,
                              struct tsdb_arena *arena, struct head_pieces *out)
 {
     struct chunk_want all = {.range = TSDB_TIME_ALL};
-    return pieces_in(p, local, &all, view, arena, out);
+    struct stream_columns columns;
+    enum tsdb_status status = pieces_in(p, local, &all, view, arena, out);
+    return status == TSDB_OK ? streams_decode_own(out, arena, &columns) : status;
 }
 
 /* ---- pieces that outlive the guard ---- */
@@ -310,6 +370,7 @@ enum tsdb_status head_pieces(const struct head_partition *p, uint32_t local, uin
 struct sealed_ref {
     struct head_file *file; /* acquired; NULL: the piece is in memory */
     struct head_place place;
+    struct head_found found; /* of a bundle */
 };
 
 /* Pointers to raw histograms become pointers to copies of them. */
@@ -352,6 +413,18 @@ static enum tsdb_status piece_copy(struct tsdb_arena *arena, struct piece *p)
     return p->kind == TSDB_SAMPLE_FLOAT ? TSDB_OK : histograms_copy(arena, value, n);
 }
 
+/* Of a stream what it is coded as: that takes less room than its samples. */
+static enum tsdb_status stream_copy(struct tsdb_arena *arena, struct head_stream *s)
+{
+    uint8_t *tokens = tsdb_arena_alloc(arena, s->bytes + 1u, 1);
+    if (!tokens) {
+        return tsdb_arena_status(arena);
+    }
+    memcpy(tokens, s->tokens, s->bytes);
+    s->tokens = tokens;
+    return TSDB_OK;
+}
+
 /* Copy what lies in memory, acquire the files of the rest. Under a guard. On failure nothing is
  * acquired. */
 static enum tsdb_status pieces_keep(const struct head_partition *p, uint32_t local,
@@ -359,41 +432,108 @@ static enum tsdb_status pieces_keep(const struct head_partition *p, uint32_t loc
                                     struct sealed_ref *refs)
 {
     for (uint32_t i = 0; i < l->count; i++) {
-        bool keeps = l->in_file[i] || l->decoded[i];
-        enum tsdb_status status = keeps ? TSDB_OK : piece_copy(arena, &l->items[i]);
+        enum tsdb_status status = l->in_file[i]             ? TSDB_OK
+                                  : l->streams[i].count > 0 ? stream_copy(arena, &l->streams[i])
+                                                            : piece_copy(arena, &l->items[i]);
         if (status != TSDB_OK) {
             return status;
         }
     }
     for (uint32_t i = 0; i < l->count; i++) {
         const struct head_sealed *c = l->in_file[i];
-        refs[i] = (struct sealed_ref){0};
+        refs[i].file = NULL;
+        refs[i].found.page.data = NULL;
         if (c) {
             head_file_acquire(c->file);
-            refs[i] = (struct sealed_ref){c->file, head_sealed_place(c, (uint8_t)p->id, local)};
+            refs[i].file = c->file;
+            refs[i].place = head_sealed_place(c, (uint8_t)p->id, local);
         }
     }
     return TSDB_OK;
 }
 
-/* Read what lies in files; releases all of them whatever happens. No guard is open. */
-static enum tsdb_status pieces_fetch(struct piece *pieces, uint32_t n, struct tsdb_arena *arena,
-                                     const struct sealed_ref *refs, struct tsdb_error *err)
+/* As pieces_keep, with room for the references; NULL if there is nothing. */
+static enum tsdb_status pieces_outlive(const struct head_partition *p, uint32_t local,
+                                       struct head_pieces *l, struct tsdb_arena *arena,
+                                       struct sealed_ref **out)
 {
-    enum tsdb_status status = TSDB_OK;
-    for (uint32_t i = 0; i < n; i++) {
+    *out = l->count > 0 ? TSDB_ARENA_ARRAY(arena, struct sealed_ref, l->count) : NULL;
+    if (l->count == 0) {
+        return TSDB_OK;
+    }
+    return *out ? pieces_keep(p, local, l, arena, *out) : tsdb_arena_status(arena);
+}
+
+static enum tsdb_status piece_find(struct head_pieces *l, uint32_t i, struct tsdb_arena *arena,
+                                   struct sealed_ref *r, struct tsdb_error *err)
+{
+    if (r->place.bundle) {
+        enum tsdb_status status = head_file_find(r->file, &r->place, arena, &r->found, err);
+        const struct bundle_stream *s = &r->found.stream;
+        if (status == TSDB_OK) {
+            l->streams[i] = (struct head_stream){r->found.tokens, s->bytes, s->count, s->first_ms,
+                                                 s->first_bits};
+        }
+        return status;
+    }
+    struct chunk_samples samples;
+    enum tsdb_status status = head_file_read(r->file, &r->place, arena, &samples, err);
+    if (status == TSDB_OK) {
+        l->items[i] = piece_of_chunk(&samples);
+    }
+    return status;
+}
+
+/* What was found in bundles is what was written there. decoded NULL: of the bytes; else of the samples. */
+static enum tsdb_status found_check(const struct head_pieces *l, const struct sealed_ref *refs,
+                                    const struct sample_stream *decoded, struct tsdb_error *err)
+{
+    for (uint32_t i = 0, n = 0; i < l->count; i++) {
         const struct sealed_ref *r = &refs[i];
-        if (!r->file) {
+        const struct head_found *x = &r->found;
+        const struct sample_stream *s = decoded && l->streams[i].count > 0 ? &decoded[n++] : NULL;
+        if (!r->file || !r->place.bundle) {
+            TSDB_ASSERT(!s || s->ok);
             continue;
         }
-        struct chunk_samples samples;
-        if (status == TSDB_OK) {
-            status = head_file_read(r->file, &r->place, arena, &samples, err);
-            if (status == TSDB_OK) {
-                pieces[i] = piece_of_chunk(&samples);
-            }
+        enum tsdb_status status = s ? bundle_samples_check(&x->stream, s->ok, s->t_ms, err)
+                                    : bundle_tokens_check(&x->place, &x->stream, x->tokens, err);
+        if (status != TSDB_OK) {
+            return head_file_found_bad(r->file, &r->place, status, err);
         }
-        head_file_release(r->file);
+    }
+    return TSDB_OK;
+}
+
+/* Read what lies in files, decode all streams; releases files and pages whatever happens. No guard is open. */
+static enum tsdb_status pieces_fetch(struct head_pieces *l, struct tsdb_arena *arena,
+                                     struct sealed_ref *refs, struct stream_columns *columns,
+                                     struct tsdb_error *err)
+{
+    enum tsdb_status status = TSDB_OK;
+    struct sample_stream *streams = NULL;
+    const uint32_t n = l->count;
+    TSDB_ASSERT(refs || n == 0);
+    for (uint32_t i = 0; i < n && status == TSDB_OK; i++) {
+        status = refs[i].file ? piece_find(l, i, arena, &refs[i], err) : TSDB_OK;
+    }
+    if (status == TSDB_OK) {
+        status = found_check(l, refs, NULL, err);
+    }
+    if (status == TSDB_OK) {
+        status = streams_decode(l, arena, columns, &streams);
+        if (status != TSDB_OK) {
+            status = tsdb_error_set(err, status, "no memory to read a series");
+        }
+    }
+    if (status == TSDB_OK) {
+        status = found_check(l, refs, streams, err);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        if (refs[i].file) {
+            head_file_found_release(refs[i].file, &refs[i].found);
+            head_file_release(refs[i].file);
+        }
     }
     return status;
 }
@@ -404,18 +544,18 @@ enum tsdb_status head_collect(const struct head_partition *p, uint32_t local,
 {
     struct head_pieces l = {0};
     struct sealed_ref *refs = NULL;
+    struct stream_columns columns;
     struct tsdb_epoch_guard guard;
     tsdb_epoch_enter(p->epoch, &guard);
     enum tsdb_status status = pieces_in(p, local, want, view, arena, &l);
-    if (status == TSDB_OK && l.count > 0) {
-        refs = TSDB_ARENA_ARRAY(arena, struct sealed_ref, l.count);
-        status = refs ? pieces_keep(p, local, &l, arena, refs) : tsdb_arena_status(arena);
+    if (status == TSDB_OK) {
+        status = pieces_outlive(p, local, &l, arena, &refs);
     }
     tsdb_epoch_exit(p->epoch, &guard);
     if (status != TSDB_OK) {
         return tsdb_error_set(err, status, "no memory to read a series");
     }
-    status = l.in_files > 0 ? pieces_fetch(l.items, l.count, arena, refs, err) : TSDB_OK;
+    status = pieces_fetch(&l, arena, refs, &columns, err);
     if (status == TSDB_OK) {
         *out = l.items;
         *out_count = l.count;
@@ -425,12 +565,17 @@ enum tsdb_status head_collect(const struct head_partition *p, uint32_t local,
 
 /* ---- columns ---- */
 
-static enum tsdb_status merge(const struct piece *pieces, uint32_t n, struct tsdb_time_range range,
-                              struct tsdb_arena *arena, struct tsdb_columns *out,
-                              struct tsdb_error *err)
+static enum tsdb_status merge(const struct head_pieces *l, const struct stream_columns *columns,
+                              struct tsdb_time_range range, struct tsdb_arena *arena,
+                              struct tsdb_columns *out, struct tsdb_error *err)
 {
     struct piece_columns c;
-    enum tsdb_status status = pieces_merge(pieces, n, range, arena, &c, err);
+    /* Nearly always there is nothing but streams, one after the other. */
+    if (columns->all && columns->count <= UINT32_MAX &&
+        pieces_take(columns->t_ms, columns->value, (uint32_t)columns->count, range, &c)) {
+        return pieces_decode(&c, arena, out, err);
+    }
+    enum tsdb_status status = pieces_merge(l->items, l->count, range, arena, &c, err);
     return status == TSDB_OK ? pieces_decode(&c, arena, out, err) : status;
 }
 
@@ -438,24 +583,27 @@ enum tsdb_status head_read_wanted(const struct head_partition *p, uint32_t local
                                   struct chunk_want *want, uint64_t view, struct tsdb_arena *arena,
                                   struct tsdb_columns *out, struct tsdb_error *err)
 {
-    const struct tsdb_chunk_counts before = want->counts;
     struct head_pieces l = {0};
+    struct sealed_ref *refs = NULL;
+    struct stream_columns columns;
     struct tsdb_epoch_guard guard;
     tsdb_epoch_enter(p->epoch, &guard);
     enum tsdb_status status = pieces_in(p, local, want, view, arena, &l);
+    const bool in_memory = l.in_files == 0;
+    if (status == TSDB_OK) {
+        status = in_memory ? streams_decode_own(&l, arena, &columns)
+                           : pieces_outlive(p, local, &l, arena, &refs);
+    }
     if (status != TSDB_OK) {
         status = tsdb_error_set(err, status, "no memory to read a series");
-    } else if (l.in_files == 0) {
-        status = merge(l.items, l.count, want->range, arena, out, err);
+    } else if (in_memory) {
+        status = merge(&l, &columns, want->range, arena, out, err);
     }
     tsdb_epoch_exit(p->epoch, &guard);
-    if (status == TSDB_OK && l.in_files > 0) {
-        struct piece *pieces = NULL;
-        uint32_t n = 0;
-        want->counts = before; /* once more, as what was seen is gone with the guard */
-        status = head_collect(p, local, want, view, arena, &pieces, &n, err);
+    if (status == TSDB_OK && !in_memory) {
+        status = pieces_fetch(&l, arena, refs, &columns, err);
         if (status == TSDB_OK) {
-            status = merge(pieces, n, want->range, arena, out, err);
+            status = merge(&l, &columns, want->range, arena, out, err);
         }
     }
     return status;

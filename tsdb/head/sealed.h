@@ -79,6 +79,22 @@ void head_file_release(struct head_file *f);
 enum tsdb_status head_file_read(const struct head_file *f, const struct head_place *place,
                                 struct tsdb_arena *arena, struct chunk_samples *out,
                                 struct tsdb_error *err) TSDB_WUR;
+/* A stream of a bundle, found, neither checked nor decoded: for who reads several at once. */
+struct head_found {
+    struct bundle_place place;
+    struct bundle_stream stream;
+    const uint8_t *tokens;     /* in the page, or in the arena */
+    struct cache_l2_page page; /* pinned until it is released; data NULL: none */
+};
+/* place->bundle. As head_file_read, but the tokens are only on their way into the processor's cache, to be checked
+ * (bundle_tokens_check). What was found is to be released. */
+enum tsdb_status head_file_find(const struct head_file *f, const struct head_place *place,
+                                struct tsdb_arena *arena, struct head_found *out,
+                                struct tsdb_error *err) TSDB_WUR;
+void head_file_found_release(const struct head_file *f, struct head_found *x);
+/* Why what was found turned out not to be right: counted, with the name of file and offset. */
+enum tsdb_status head_file_found_bad(const struct head_file *f, const struct head_place *place,
+                                     enum tsdb_status status, struct tsdb_error *err);
 /* The same past the cache: for who reads everything once. */
 enum tsdb_status head_file_read_once(const struct head_file *f, const struct head_place *place,
                                      struct tsdb_arena *arena, struct chunk_samples *out,

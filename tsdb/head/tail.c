@@ -190,6 +190,7 @@ static struct head_tail *stream_alloc(size_t bytes, uint32_t bundle_seq)
     t->flags = HEAD_TAIL_STREAM;
     t->pace_ms = 0;
     t->run = 0;
+    t->offs = 0;
     return t;
 }
 
@@ -207,7 +208,7 @@ static struct head_tail *stream_create(const struct head_row *x, uint32_t bundle
 static struct sample_stream_end stream_end(const struct head_tail *t)
 {
     return (struct sample_stream_end){t->data[HEAD_STREAM_LAST_VALUE], t->pace_ms, t->run,
-                                      t->off_ms};
+                                      t->off_ms, t->offs};
 }
 
 static void stream_end_set(struct head_tail *t, const struct sample_stream_end *end)
@@ -216,6 +217,7 @@ static void stream_end_set(struct head_tail *t, const struct sample_stream_end *
     t->pace_ms = end->pace_ms;
     t->run = end->run;
     t->off_ms = end->off_ms;
+    t->offs = end->offs;
 }
 
 /* The size of the next block: 48, 80, 128, 192, 384, 768, which are size classes. Not all of them:
@@ -287,10 +289,10 @@ void head_stream_grown(struct head_front *f, uint32_t local, struct head_tail *f
 void head_stream_decode(const struct head_tail *t, uint32_t count, uint32_t used, int64_t *t_ms,
                         uint64_t *value)
 {
-    TSDB_ASSERT(head_tail_is_stream(t) && count <= TSDB_HEAD_CHUNK_SAMPLES_MAX);
-    t_ms[0] = (int64_t)t->data[HEAD_STREAM_FIRST_T];
-    value[0] = t->data[HEAD_STREAM_FIRST_VALUE];
-    bool ok = sample_stream_decode(head_stream_tokens(t), used, count, t_ms, value);
+    const struct head_stream s = head_stream_of(t, count, used);
+    t_ms[0] = s.first_ms;
+    value[0] = s.first_bits;
+    bool ok = sample_stream_decode(s.tokens, s.bytes, s.count, t_ms, value);
     TSDB_ASSERT(ok);
 }
 

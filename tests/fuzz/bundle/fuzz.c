@@ -2,6 +2,7 @@
  * end where the head says. Half of the inputs are records as they are; from the others, records with
  * right checksums around tokens of any kind are made, which checksums would else hide. */
 #include "base/bytes.h"
+#include "compress/sample_stream.h"
 #include "tsdb/chunk/bundle.h"
 
 #include <stdlib.h>
@@ -46,6 +47,37 @@ static void read_all(const uint8_t *record, size_t len)
     free(copy);
 }
 
+/* All streams of a record at once are what each is alone. */
+static void read_together(const uint8_t *record, size_t len)
+{
+    static int64_t t_ms[2][BUNDLE_SERIES][TSDB_HEAD_CHUNK_SAMPLES_MAX];
+    static uint64_t value[2][BUNDLE_SERIES][TSDB_HEAD_CHUNK_SAMPLES_MAX];
+    struct sample_stream streams[BUNDLE_SERIES];
+    struct bundle_head head;
+    uint32_t n = 0;
+    if (len > UINT32_MAX ||
+        bundle_head_open(record, len, (uint32_t)len, &place, false, &head, NULL) != TSDB_OK) {
+        return;
+    }
+    for (uint32_t bit = 0; bit < BUNDLE_SERIES; bit++) {
+        struct bundle_stream s;
+        if (bundle_head_find(&head, bit, &s, NULL) == TSDB_OK) {
+            t_ms[0][n][0] = t_ms[1][n][0] = s.first_ms;
+            value[0][n][0] = value[1][n][0] = s.first_bits;
+            streams[n] = (struct sample_stream){record + s.at, s.bytes,     s.count,
+                                                t_ms[0][n],    value[0][n], false};
+            n++;
+        }
+    }
+    sample_streams_decode(streams, n);
+    for (uint32_t i = 0; i < n; i++) {
+        const struct sample_stream *s = &streams[i];
+        must(s->ok == sample_stream_decode(s->src, s->len, s->count, t_ms[1][i], value[1][i]));
+        must(!s->ok || (memcmp(s->t_ms, t_ms[1][i], s->count * sizeof(int64_t)) == 0 &&
+                        memcmp(s->value, value[1][i], s->count * sizeof(uint64_t)) == 0));
+    }
+}
+
 /* Of each stream: count, bytes, how far it reaches; then the tokens. */
 static uint32_t streams_make(struct tsdb_reader *r, struct bundle_stream out[BUNDLE_SERIES])
 {
@@ -84,6 +116,7 @@ static void made(const uint8_t *data, size_t len)
     must(bundle_head_open(record, bytes, (uint32_t)bytes, &place, false, &head, NULL) == TSDB_OK);
     must(head.mask == mask);
     read_all(record, bytes);
+    read_together(record, bytes);
     free(record);
 }
 

@@ -142,6 +142,23 @@ static void sample_stream__jitter__a_byte_a_sample(void **state)
     }
 }
 
+/* Where jitter knows few milliseconds, the same one twice in a row is chance; more of them are another pace. */
+static void sample_stream__a_little_off_again_and_again__is_a_new_pace(void **state)
+{
+    static struct rig r;
+    (void)state;
+    times_regular(&r);
+    for (uint32_t i = 0; i < N; i++) {
+        r.value[i] = tsdb_double_bits(1);
+        r.t_ms[i] += i > 1 ? 3 * ((int64_t)i - 1) : 0;
+    }
+    assert_int_equal(assert_stream(&r, N), 4 + 4 + 4); /* the pace; 3 ms late; the pace again */
+    for (uint32_t i = 2; i < N; i++) { /* three times late, once not: a byte each */
+        r.t_ms[i] = r.t_ms[i - 1] + 15000 + (i % 4 < 3 ? 3 : 0);
+    }
+    assert_in_range(assert_stream(&r, N), 4 + N - 4, 4 + N);
+}
+
 /* Bytes that no writer wrote are refused, or give some samples, never more than were asked for. */
 static void sample_stream_decode__malformed__false(void **state)
 {
@@ -240,13 +257,107 @@ static void sample_stream__random__agrees_with_arrays(void **state)
     }
 }
 
+/* ---- several ---- */
+
+enum {
+    STREAMS = 9
+};
+
+/* Scrapes of a target: jitter, and a counter, decimals, now and then anything else. */
+static void rig_scrapes(struct rig *r, struct tsdb_prng *prng)
+{
+    uint64_t kind = tsdb_prng_below(prng, 5);
+    uint64_t jitter = 1 + tsdb_prng_below(prng, 12);
+    uint64_t rare = 1 + tsdb_prng_below(prng, 60);
+    double at = (double)tsdb_prng_below(prng, 100000);
+    int64_t t = INT64_C(1700000000000);
+    for (uint32_t i = 0; i < N; i++) {
+        uint64_t now = tsdb_prng_below(prng, rare) == 0 ? tsdb_prng_below(prng, 7) : kind;
+        at += (double)tsdb_prng_below(prng, 400);
+        const uint64_t values[7] = {
+            tsdb_double_bits(at),
+            tsdb_double_bits((double)tsdb_prng_below(prng, 10000) / 100),
+            tsdb_double_bits((double)tsdb_prng_below(prng, 10000) / 1000),
+            tsdb_double_bits((double)tsdb_prng_below(prng, 1000000000) / 1e9),
+            i > 0 ? r->value[i - 1] : 0,
+            tsdb_prng_next(prng),
+            UINT64_C(0x7ff0000000000002),
+        };
+        r->value[i] = values[now];
+        t += tsdb_prng_below(prng, 50) == 0 ? 40000 : 15000;
+        r->t_ms[i] = t + (int64_t)tsdb_prng_below(prng, jitter);
+    }
+    stream_write(r, N);
+}
+
+/* A copy of exactly its bytes, maybe damaged; into columns of its own. */
+static struct sample_stream stream_take(const struct rig *r, struct tsdb_prng *prng, int64_t *t_ms,
+                                        uint64_t *value, uint8_t **out_copy)
+{
+    uint32_t count = 1 + (uint32_t)tsdb_prng_below(prng, N);
+    uint32_t used = r->used[count];
+    uint8_t *copy = malloc(used + 1);
+    assert_non_null(copy);
+    memcpy(copy, r->bytes, used);
+    if (tsdb_prng_below(prng, 4) == 0 && used > 0) {
+        copy[tsdb_prng_below(prng, used)] = (uint8_t)tsdb_prng_next(prng);
+        count = tsdb_prng_below(prng, 2) ? count : 1 + (uint32_t)tsdb_prng_below(prng, N);
+    }
+    t_ms[0] = r->t_ms[0];
+    value[0] = r->value[0];
+    *out_copy = copy;
+    return (struct sample_stream){copy, used, count, t_ms, value, false};
+}
+
+/* Whatever stands beside it, a stream is read as it is alone. */
+static void sample_streams_decode__any_streams__as_each_alone(void **state)
+{
+    static struct rig rigs[STREAMS];
+    static int64_t t_ms[STREAMS][N];
+    static int64_t alone_ms[N];
+    static uint64_t value[STREAMS][N];
+    static uint64_t alone[N];
+    uint32_t refused = 0;
+    uint32_t taken = 0;
+    (void)state;
+    for (uint64_t seed = 1; seed <= 600; seed++) {
+        struct tsdb_prng prng;
+        tsdb_prng_init(&prng, seed);
+        uint32_t n = (uint32_t)tsdb_prng_below(&prng, STREAMS + 1);
+        struct sample_stream streams[STREAMS] = {0};
+        uint8_t *copies[STREAMS];
+        for (uint32_t i = 0; i < n; i++) {
+            rig_scrapes(&rigs[i], &prng);
+            streams[i] = stream_take(&rigs[i], &prng, t_ms[i], value[i], &copies[i]);
+        }
+        sample_streams_decode(streams, n);
+        for (uint32_t i = 0; i < n; i++) {
+            const struct sample_stream *s = &streams[i];
+            alone_ms[0] = rigs[i].t_ms[0];
+            alone[0] = rigs[i].value[0];
+            bool ok = sample_stream_decode(s->src, s->len, s->count, alone_ms, alone);
+            assert_int_equal(ok, s->ok);
+            if (ok) {
+                assert_memory_equal(t_ms[i], alone_ms, s->count * sizeof alone_ms[0]);
+                assert_memory_equal(value[i], alone, s->count * sizeof alone[0]);
+            }
+            taken += ok;
+            refused += !ok;
+            free(copies[i]);
+        }
+    }
+    assert_true(taken > 1000 && refused > 50);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(sample_stream__constant_at_a_pace__takes_the_bytes_of_the_pace),
     cmocka_unit_test(sample_stream__slow_counter__a_byte_a_sample),
     cmocka_unit_test(sample_stream__scrapes_early_and_late__one_byte_of_time),
     cmocka_unit_test(sample_stream__jitter__a_byte_a_sample),
+    cmocka_unit_test(sample_stream__a_little_off_again_and_again__is_a_new_pace),
     cmocka_unit_test(sample_stream_decode__malformed__false),
     cmocka_unit_test(sample_stream__edges_of_values_and_times__bit_exact),
     cmocka_unit_test(sample_stream__random__agrees_with_arrays),
+    cmocka_unit_test(sample_streams_decode__any_streams__as_each_alone),
 };
 TEST_MAIN(tests)
