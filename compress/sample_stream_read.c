@@ -209,14 +209,21 @@ static const struct time_form time_forms[256] = {
     AT_PACE_16(0),
     AT_PACE_16(16),
     AT_PACE_16(32),
-    AT_PACE_16(48),
+    AT_PACE_4(48),
+    AT_PACE_4(52),
+    AT_PACE_4(56),
+    AT_PACE(60),
+    [CONTROL_RUN] = {0, 0, 0}, /* a run of one: at the pace, with the value before */
+    AT_PACE(62),
+    AT_PACE(63),
     AT_PACE_4(64),
     AT_PACE(68),
     NEAR(CONTROL_NEAR_SAME, 0, 0),
     NEAR(CONTROL_NEAR_PACE, 1, 0xff),
     [CONTROL_STEP_0 + 1 ... UINT8_MAX] = {0, 0, 0xff},
 };
-static_assert(CONTROL_STEP_0 + 1 == CONTROL_NEAR_PACE + NEARS, "all have a form");
+static_assert(CONTROL_RUN == 61 && CONTROL_STEP_0 + 1 == CONTROL_NEAR_PACE + NEARS,
+              "all have a form");
 
 #define OF(scale)               (1u << (scale))
 #define FOLLOWS(mode, n, scale) [(mode)] = {(UINT64_C(1) << (8 * (n))) - 1, 0, 1 + (n), OF(scale)}
@@ -328,30 +335,45 @@ static uint32_t look_up(struct lane *lanes, uint32_t n, uint32_t most)
                   : (n == 3 ? look_up_n(lanes, 3, most) : look_up_n(lanes, 2, most));
 }
 
+/* Two at a time: a division takes as long as all else that is done for a value. */
+typedef double double_pair __attribute__((vector_size(16)));
+
+/* Zigzags of k steps become values; returns the whole of the last one. */
+static uint64_t values_add_up(uint64_t *value, uint32_t k, uint64_t whole, double scale)
+{
+    const double_pair scales = {scale, scale};
+    uint32_t i = 0;
+    for (; scale == 1 && i < k; i++) {
+        whole += (uint64_t)tsdb_unzigzag(value[i]);
+        value[i] = tsdb_double_bits((double)(int64_t)whole);
+    }
+    for (; i + 2 <= k; i += 2) {
+        uint64_t first = whole + (uint64_t)tsdb_unzigzag(value[i]);
+        whole = first + (uint64_t)tsdb_unzigzag(value[i + 1]);
+        const double_pair pair =
+            (double_pair){(double)(int64_t)first, (double)(int64_t)whole} / scales;
+        memcpy(value + i, &pair, sizeof pair);
+    }
+    if (i < k) {
+        whole += (uint64_t)tsdb_unzigzag(value[i]);
+        value[i] = tsdb_double_bits((double)(int64_t)whole / scale);
+    }
+    return whole;
+}
+
 /* The next k samples, of which look_up has left what they are off and their steps. */
 static void add_up(struct lane *lane, uint32_t k)
 {
     struct decoder *d = &lane->d;
     int64_t *t_ms = lane->s->t_ms + lane->i;
     uint64_t *value = lane->s->value + lane->i;
-    const double scale = value_scale_of(d->whole.scale);
     uint64_t t = d->t_ms;
-    uint64_t whole = (uint64_t)d->whole.whole;
     for (uint32_t i = 0; i < k; i++) {
         t += d->pace_ms + (uint64_t)t_ms[i];
         t_ms[i] = (int64_t)t;
     }
-    if (scale == 1) { /* most are, and a division takes as long as all else */
-        for (uint32_t i = 0; i < k; i++) {
-            whole += (uint64_t)tsdb_unzigzag(value[i]);
-            value[i] = tsdb_double_bits((double)(int64_t)whole);
-        }
-    } else {
-        for (uint32_t i = 0; i < k; i++) {
-            whole += (uint64_t)tsdb_unzigzag(value[i]);
-            value[i] = tsdb_double_bits((double)(int64_t)whole / scale);
-        }
-    }
+    uint64_t whole =
+        values_add_up(value, k, (uint64_t)d->whole.whole, value_scale_of(d->whole.scale));
     d->t_ms = t;
     d->whole.whole = (int64_t)whole;
     d->value = k > 0 ? value[k - 1] : d->value;
