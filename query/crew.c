@@ -2,27 +2,11 @@
 
 #include "base/alloc.h"
 #include "base/assert.h"
-#include "base/mutex.h"
-
-#include <stdbool.h>
-
-/* What one call of run has to do. On the stack of its caller, in the list while there are jobs that
- * nobody has taken. Guarded by the lock, but for what never changes. */
-struct group {
-    query_crew_fn *fn;
-    void *arg;
-    uint32_t jobs, lanes;
-    uint32_t next;    /* job */
-    uint32_t joined;  /* lanes given out */
-    uint32_t helpers; /* at work */
-    struct tsdb_cond done;
-    struct group *after;
-};
 
 struct query_crew {
-    struct tsdb_mutex lock;
+    struct tsdb_mutex lock; /* guards groups, too */
     struct tsdb_cond work;
-    struct group *first TSDB_GUARDED;
+    struct query_crew_group *first TSDB_GUARDED;
     bool stop TSDB_GUARDED;
     unsigned nice TSDB_GUARDED;
     uint32_t threads; /* immutable */
@@ -30,42 +14,65 @@ struct query_crew {
     pthread_t helpers[];
 };
 
-static void group_append(struct query_crew *c, struct group *g) TSDB_REQUIRES(c->lock)
+static void group_append(struct query_crew *c, struct query_crew_group *g) TSDB_REQUIRES(c->lock)
 {
-    struct group **at = &c->first;
+    struct query_crew_group **at = &c->first;
     while (*at) {
         at = &(*at)->after;
     }
     *at = g;
 }
 
-static void group_remove(struct query_crew *c, const struct group *g) TSDB_REQUIRES(c->lock)
+static void group_remove(struct query_crew *c, const struct query_crew_group *g)
+    TSDB_REQUIRES(c->lock)
 {
-    for (struct group **at = &c->first; *at; at = &(*at)->after) {
-        if (*at == g) {
-            *at = g->after;
-            return;
+    struct query_crew_group **at = &c->first;
+    while (*at != g) {
+        TSDB_ASSERT(*at); /* it is in the list */
+        at = &(*at)->after;
+    }
+    *at = g->after;
+}
+
+static uint64_t done_bit(uint32_t job)
+{
+    return UINT64_C(1) << (job % QUERY_CREW_AHEAD_MAX);
+}
+
+/* The next job, in this lane. */
+static void job_run(struct query_crew *c, struct query_crew_group *g, uint32_t lane)
+    TSDB_REQUIRES(c->lock)
+{
+    uint32_t job = g->next++;
+    TSDB_ASSERT(job < g->allowed && !(g->busy >> lane & 1));
+    g->busy |= 1u << lane;
+    tsdb_mutex_unlock(&c->lock);
+    g->fn(g->arg, job, lane);
+    tsdb_mutex_lock(&c->lock);
+    g->busy &= ~(1u << lane);
+    g->done |= done_bit(job);
+    if (g->waits) {
+        tsdb_cond_signal(&g->changed);
+    }
+}
+
+/* A lane for a helper, or 0. */
+static uint32_t lane_free(const struct query_crew_group *g)
+{
+    for (uint32_t lane = 1; lane < g->lanes; lane++) {
+        if (!(g->busy >> lane & 1)) {
+            return lane;
         }
     }
+    return 0;
 }
 
-/* Jobs of a group until none is left. */
-static void work_in(struct query_crew *c, struct group *g, uint32_t lane) TSDB_REQUIRES(c->lock)
+/* The oldest group that wants help, and a lane of it. */
+static struct query_crew_group *group_to_join(const struct query_crew *c, uint32_t *out_lane)
+    TSDB_REQUIRES(c->lock)
 {
-    while (g->next < g->jobs) {
-        uint32_t job = g->next++;
-        tsdb_mutex_unlock(&c->lock);
-        g->fn(g->arg, job, lane);
-        tsdb_mutex_lock(&c->lock);
-    }
-    group_remove(c, g);
-}
-
-/* The oldest group that wants help. */
-static struct group *group_to_join(const struct query_crew *c) TSDB_REQUIRES(c->lock)
-{
-    struct group *g = c->first;
-    while (g && (g->next == g->jobs || g->joined == g->lanes)) {
+    struct query_crew_group *g = c->first;
+    while (g && (g->next == g->allowed || (*out_lane = lane_free(g)) == 0)) {
         g = g->after;
     }
     return g;
@@ -81,16 +88,12 @@ static void *helper_main(void *arg)
             nice = c->nice;
             tsdb_thread_give_way(nice);
         }
-        struct group *g = group_to_join(c);
-        if (!g) {
+        uint32_t lane = 0;
+        struct query_crew_group *g = group_to_join(c, &lane);
+        if (g) {
+            job_run(c, g, lane);
+        } else {
             tsdb_cond_wait(&c->work, &c->lock, -1);
-            continue;
-        }
-        uint32_t lane = g->joined++;
-        g->helpers++;
-        work_in(c, g, lane);
-        if (--g->helpers == 0) {
-            tsdb_cond_signal(&g->done);
         }
     }
     tsdb_mutex_unlock(&c->lock);
@@ -152,21 +155,70 @@ uint32_t query_crew_threads(const struct query_crew *c)
     return c ? c->threads : 1;
 }
 
-void query_crew_run(struct query_crew *c, query_crew_fn *fn, void *arg, uint32_t jobs,
-                    uint32_t lanes)
+void query_crew_begin(struct query_crew *c, struct query_crew_group *g, query_crew_fn *fn,
+                      void *arg, uint32_t lanes)
 {
-    struct group g = {.fn = fn, .arg = arg, .jobs = jobs, .lanes = lanes, .joined = 1};
-    TSDB_ASSERT(lanes >= 1);
-    tsdb_cond_init(&g.done);
+    TSDB_ASSERT(1 <= lanes && lanes <= QUERY_CREW_LANES_MAX);
+    *g = (struct query_crew_group){.fn = fn, .arg = arg, .lanes = lanes};
+    tsdb_cond_init(&g->changed);
     tsdb_mutex_lock(&c->lock);
-    group_append(c, &g);
-    for (uint32_t i = 1; i < TSDB_MIN(jobs, lanes); i++) {
+    group_append(c, g);
+    tsdb_mutex_unlock(&c->lock);
+}
+
+void query_crew_allow(struct query_crew *c, struct query_crew_group *g, uint32_t jobs)
+{
+    tsdb_mutex_lock(&c->lock);
+    TSDB_ASSERT(g->allowed <= jobs && jobs - g->needed <= QUERY_CREW_AHEAD_MAX);
+    uint32_t more = jobs - g->allowed;
+    g->allowed = jobs;
+    for (uint32_t i = 0; i < TSDB_MIN(more, g->lanes - 1); i++) {
         tsdb_cond_signal(&c->work);
     }
-    work_in(c, &g, 0);
-    while (g.helpers > 0) {
-        tsdb_cond_wait(&g.done, &c->lock, -1);
-    }
     tsdb_mutex_unlock(&c->lock);
-    tsdb_cond_deinit(&g.done);
+}
+
+void query_crew_need(struct query_crew *c, struct query_crew_group *g, uint32_t job)
+{
+    tsdb_mutex_lock(&c->lock);
+    TSDB_ASSERT(job == g->needed && job < g->allowed);
+    while (!(g->done & done_bit(job))) {
+        if (g->next < g->allowed) {
+            job_run(c, g, 0);
+        } else {
+            g->waits = true;
+            tsdb_cond_wait(&g->changed, &c->lock, -1);
+            g->waits = false;
+        }
+    }
+    g->done &= ~done_bit(job);
+    g->needed++;
+    tsdb_mutex_unlock(&c->lock);
+}
+
+/* Nothing of the group runs any more, if nothing is begun. */
+static void group_settle(struct query_crew *c, struct query_crew_group *g) TSDB_REQUIRES(c->lock)
+{
+    while (g->busy != 0) {
+        g->waits = true;
+        tsdb_cond_wait(&g->changed, &c->lock, -1);
+        g->waits = false;
+    }
+}
+
+void query_crew_quiet(struct query_crew *c, struct query_crew_group *g)
+{
+    tsdb_mutex_lock(&c->lock);
+    g->allowed = g->next;
+    group_settle(c, g);
+    tsdb_mutex_unlock(&c->lock);
+}
+
+void query_crew_end(struct query_crew *c, struct query_crew_group *g)
+{
+    tsdb_mutex_lock(&c->lock);
+    group_remove(c, g);
+    group_settle(c, g);
+    tsdb_mutex_unlock(&c->lock);
+    tsdb_cond_deinit(&g->changed);
 }

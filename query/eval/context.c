@@ -155,6 +155,45 @@ void exec_work_end(struct exec *x, struct query_plan *plan, const struct exec_wo
     }
 }
 
+/* ---- the crew ---- */
+
+struct exec_crew_group *exec_crew_begin(struct exec *x, query_crew_fn *fn, void *arg,
+                                        uint32_t lanes)
+{
+    struct exec_crew_group *g = TSDB_ARENA_NEW(x->arena, struct exec_crew_group);
+    if (g) {
+        query_crew_begin(x->options->crew, &g->group, fn, arg, lanes);
+        g->ended = false;
+        g->next = x->groups;
+        x->groups = g;
+    }
+    return g;
+}
+
+void exec_crew_end(struct exec *x, struct exec_crew_group *g)
+{
+    if (!g->ended) {
+        query_crew_end(x->options->crew, &g->group);
+        g->ended = true;
+    }
+}
+
+void exec_crew_end_all(struct exec *x)
+{
+    for (struct exec_crew_group *g = x->groups; g; g = g->next) {
+        exec_crew_end(x, g);
+    }
+}
+
+void exec_crew_quiet(struct exec *x)
+{
+    for (struct exec_crew_group *g = x->groups; g; g = g->next) {
+        if (!g->ended) {
+            query_crew_quiet(x->options->crew, &g->group);
+        }
+    }
+}
+
 /* ---- memory ---- */
 
 struct tsdb_arena *exec_scratch(struct exec *x)

@@ -416,6 +416,7 @@ enum tsdb_status query_eval_source(const struct query_source *source,
     if (status == TSDB_OK) {
         status = run(&x, expr, params, &r);
     }
+    exec_crew_end_all(&x);
     if (status == TSDB_OK) {
         status = notes_finish(&x, &r);
     }

@@ -37,6 +37,7 @@
 
 #include "base/assert.h"
 #include "index/match/regex.h"
+#include "query/crew.h"
 #include "query/eval/labels.h"
 #include "query/eval/source.h"
 #include "query/eval/tally.h"
@@ -107,6 +108,13 @@ struct exec_scratch {
     struct exec_scratch *next;
 };
 
+/* Jobs of an operator that the crew runs, maybe while the query does other things. */
+struct exec_crew_group {
+    struct query_crew_group group;
+    struct exec_crew_group *next;
+    bool ended;
+};
+
 struct exec_note {
     struct query_note note; /* text without position until the end */
     uint32_t pos;
@@ -143,6 +151,7 @@ struct exec {
     struct query_series_set late;
     uint32_t polls;
     struct exec_scratch *scratches;
+    struct exec_crew_group *groups;
     struct index_regexes regexes; /* of label_replace and info; selectors have those of storage */
     struct exec_note *notes;      /* newest first */
     uint32_t note_count;
@@ -193,6 +202,17 @@ void *exec_grow(struct exec *x, const void *items, uint32_t count, uint32_t *cap
                 size_t bytes_each);
 /* Deep copy into the query's arena. NULL: out of memory. */
 const struct tsdb_histogram *exec_keep_histogram(struct exec *x, const struct tsdb_histogram *h);
+
+/* ---- context.c: the crew ---- */
+
+/* query_crew_begin with the crew of the options. NULL: out of memory. It ends with the query, if not before. */
+struct exec_crew_group *exec_crew_begin(struct exec *x, query_crew_fn *fn, void *arg,
+                                        uint32_t lanes);
+void exec_crew_end(struct exec *x, struct exec_crew_group *g);
+/* All of them, for good. */
+void exec_crew_end_all(struct exec *x);
+/* Until the next job is allowed, nobody but the query's own thread works for it. */
+void exec_crew_quiet(struct exec *x);
 
 /* ---- context.c: notes ---- */
 

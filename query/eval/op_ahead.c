@@ -2,30 +2,33 @@
  *
  *   lane   what one thread works with: a clone of the operator, an evaluation that gathers what it
  *          counts and notes
- *   ahead  consecutive series: their columns, and what each of them counted and noted
+ *   job    consecutive series
+ *   slot   of a ring: what a job computed, the columns of its series, and what each of them counted and noted
  *
  * Columns are handed out in the order of the series, and with each what its series counted, held
  * and noted: so results, limits, statistics, notes and errors are those of one thread, to the last
  * bit, however many there are. What does not go well in a lane (an error, no memory, a histogram,
  * which would not live long enough) is computed again when it is asked for, by the thread that
- * asks.
+ * asks. While it does other things with what it has got, the crew goes on with the next jobs.
  *
- * Bounded: JOBS_PER_LANE jobs of JOB_STEPS steps for each of at most LANES_MAX lanes. */
+ * Bounded: JOBS_PER_LANE slots of JOB_STEPS steps for each of at most LANES_MAX lanes. */
 #include "query/eval/operators.h"
 
 #include "base/assert.h"
 #include "query/crew.h"
 
-#define LANES_MAX     16u
+#define LANES_MAX     QUERY_CREW_LANES_MAX
 #define JOB_SERIES    64u
 #define JOB_STEPS     32768u /* in columns of one job: 288 KiB */
-#define JOBS_PER_LANE 4u     /* so that lanes end about together */
+#define JOBS_PER_LANE 4u     /* so that lanes have something to do while one is slow */
 /* Less than this is done before a helper is awake: series count as many steps for being read. */
 #define WORTH_STEPS  65536u
 #define SERIES_STEPS 64u
+#define TRIED_SERIES 256u /* after so many it is looked at whether it pays */
+static_assert(LANES_MAX * JOBS_PER_LANE <= QUERY_CREW_AHEAD_MAX, "all slots may be allowed");
 
 struct ahead_lane {
-    struct exec x;                /* its arena: what a batch leaves behind */
+    struct exec x;                /* its arena: that of the slot */
     struct query_options options; /* without a limit of samples, which the one that asks looks at */
     struct tsdb_error err;
     struct op *op;
@@ -43,10 +46,15 @@ struct op_ahead {
     struct op op;
     struct op *inner;
     struct ahead_lane **lanes;
-    uint32_t lane_count;
-    struct ahead_series *batch;
-    uint32_t batch_max, per_job;
-    uint32_t first, end; /* series in the batch */
+    uint32_t lane_count;         /* 1: it goes on alone */
+    struct ahead_series *series; /* slot_count * per_job */
+    struct tsdb_arena **slots;   /* what a job leaves behind */
+    uint32_t slot_count, per_job;
+    uint32_t base; /* the first series of job 0 */
+    uint32_t jobs,
+        job; /* how many there are; the one whose series are handed out, UINT32_MAX: none yet */
+    uint32_t handed_out, again;    /* series, and how many of them in vain */
+    struct exec_crew_group *group; /* NULL: not begun */
 };
 
 /* ---- in a lane ---- */
@@ -74,82 +82,110 @@ static void lane_compute(struct ahead_lane *lane, uint32_t pos, struct ahead_ser
     s->notes = x->notes;
 }
 
+static uint32_t job_first(const struct op_ahead *a, uint32_t job)
+{
+    return a->base + job * a->per_job;
+}
+
+static struct ahead_series *job_series_of(const struct op_ahead *a, uint32_t job)
+{
+    return a->series + (size_t)(job % a->slot_count) * a->per_job;
+}
+
 static void job_run(void *arg, uint32_t job, uint32_t lane)
 {
-    struct op_ahead *a = arg;
-    uint32_t begin = a->first + job * a->per_job;
-    uint32_t end = TSDB_MIN(begin + a->per_job, a->end);
-    bool stopped = tsdb_request_check(a->op.x->request) != TSDB_OK;
-    for (uint32_t i = begin; i < end; i++) {
-        struct ahead_series *s = &a->batch[i - a->first];
-        s->again = true;
+    const struct op_ahead *a = arg;
+    struct exec *x = &a->lanes[lane]->x;
+    struct ahead_series *series = job_series_of(a, job);
+    uint32_t begin = job_first(a, job);
+    uint32_t count = TSDB_MIN(a->per_job, a->op.series_count - begin);
+    bool stopped = tsdb_request_check(x->request) != TSDB_OK;
+    x->arena = a->slots[job % a->slot_count];
+    tsdb_arena_reset(x->arena);
+    for (uint32_t i = 0; i < count; i++) {
+        series[i].again = true;
         if (!stopped) {
-            lane_compute(a->lanes[lane], i, s);
+            lane_compute(a->lanes[lane], begin + i, &series[i]);
         }
     }
 }
 
-/* ---- batches ---- */
+/* ---- the ring ---- */
 
 static enum tsdb_status lane_make(const struct op_ahead *a, struct ahead_lane **out)
 {
     struct exec *x = a->op.x;
     struct ahead_lane *lane = TSDB_ARENA_NEW(x->arena, struct ahead_lane);
-    struct tsdb_arena *arena = exec_scratch(x);
-    if (!lane || !arena) {
+    if (!lane) {
         return exec_nomem(x);
     }
     *lane = (struct ahead_lane){.x = *x, .options = *x->options};
     lane->options.samples_max = 0;
     lane->x.options = &lane->options;
-    lane->x.arena = arena;
     lane->x.err = &lane->err;
     lane->x.scratches = NULL;
+    lane->x.groups = NULL;
     *out = lane;
     return a->inner->clone(a->inner, &lane->x, &lane->op);
 }
 
-/* Once, when the first series is asked for. */
-static enum tsdb_status batch_make(struct op_ahead *a)
+static enum tsdb_status slots_make(struct op_ahead *a)
 {
     struct exec *x = a->op.x;
-    uint32_t steps = a->op.grid.count;
-    enum tsdb_status status = TSDB_OK;
-    a->lanes = TSDB_ARENA_ARRAY(x->arena, struct ahead_lane *, a->lane_count);
-    a->batch = TSDB_ARENA_ARRAY(x->arena, struct ahead_series, a->batch_max);
-    if (!a->lanes || !a->batch) {
+    uint32_t columns = a->slot_count * a->per_job;
+    a->slots = TSDB_ARENA_ARRAY(x->arena, struct tsdb_arena *, a->slot_count);
+    a->series = TSDB_ARENA_ARRAY(x->arena, struct ahead_series, columns);
+    if (!a->slots || !a->series) {
         return exec_nomem(x);
     }
-    for (uint32_t i = 0; i < a->lane_count && status == TSDB_OK; i++) {
-        status = lane_make(a, &a->lanes[i]);
+    for (uint32_t i = 0; i < a->slot_count; i++) {
+        a->slots[i] = exec_scratch(x);
+        if (!a->slots[i]) {
+            return exec_nomem(x);
+        }
     }
-    for (uint32_t i = 0; i < a->batch_max && status == TSDB_OK; i++) {
-        status = column_init(x, &a->batch[i].column, steps);
+    enum tsdb_status status = TSDB_OK;
+    for (uint32_t i = 0; i < columns && status == TSDB_OK; i++) {
+        status = column_init(x, &a->series[i].column, a->op.grid.count);
     }
     return status;
 }
 
-static void batch_compute(struct op_ahead *a, uint32_t first)
+/* Once, when the first series is asked for. */
+static enum tsdb_status ring_begin(struct op_ahead *a)
 {
-    uint32_t left = a->op.series_count - first;
-    a->first = first;
-    a->end = first + TSDB_MIN(left, a->batch_max);
-    for (uint32_t i = 0; i < a->lane_count; i++) {
-        tsdb_arena_reset(a->lanes[i]->x.arena);
-        a->lanes[i]->x.turn = a->op.x->turn;
+    struct exec *x = a->op.x;
+    a->lanes = TSDB_ARENA_ARRAY(x->arena, struct ahead_lane *, a->lane_count);
+    enum tsdb_status status = a->lanes ? slots_make(a) : exec_nomem(x);
+    for (uint32_t i = 0; i < a->lane_count && status == TSDB_OK; i++) {
+        status = lane_make(a, &a->lanes[i]);
     }
-    uint32_t jobs = (a->end - first + a->per_job - 1) / a->per_job;
-    query_crew_run(a->op.x->options->crew, job_run, a, jobs, a->lane_count);
+    if (status != TSDB_OK) {
+        return status;
+    }
+    a->base = a->op.pos;
+    a->jobs = (a->op.series_count - a->base + a->per_job - 1) / a->per_job;
+    a->group = exec_crew_begin(x, job_run, a, a->lane_count);
+    return a->group ? TSDB_OK : exec_nomem(x);
 }
 
-/* Half of them in vain: what is to come is not better. */
-static bool batch_pays(const struct op_ahead *a)
+/* From here on alone. */
+static void ring_end(struct op_ahead *a)
 {
-    uint32_t again = 0;
-    for (uint32_t i = 0; i < a->end - a->first; i++) {
-        again += a->batch[i].again;
+    exec_crew_end(a->op.x, a->group);
+    a->lane_count = 1;
+}
+
+/* The job that has the series is done, and those before it have been handed out. */
+static void ring_reach(struct op_ahead *a, uint32_t pos)
+{
+    struct query_crew *crew = a->op.x->options->crew;
+    uint32_t job = (pos - a->base) / a->per_job;
+    while (a->job != job) {
+        a->job++; /* the first time to 0 */
+        query_crew_allow(crew, &a->group->group, TSDB_MIN(a->job + a->slot_count, a->jobs));
+        query_crew_need(crew, &a->group->group, a->job);
     }
-    return again <= (a->end - a->first) / 2;
 }
 
 /* ---- the operator ---- */
@@ -170,22 +206,45 @@ static enum tsdb_status hand_out(struct op_ahead *a, const struct ahead_series *
     return status;
 }
 
+/* The series as the crew left it, or NULL. */
+static const struct ahead_series *ahead_find(struct op_ahead *a, uint32_t pos)
+{
+    if (a->lane_count == 1) {
+        return NULL;
+    }
+    /* Where there is no memory to be faster with, or half of it is in vain, which will not change, it goes on
+     * alone. */
+    if (!a->group && ring_begin(a) != TSDB_OK) {
+        a->lane_count = 1;
+        return NULL;
+    }
+    if (a->handed_out == TRIED_SERIES && a->again > TRIED_SERIES / 2) {
+        ring_end(a);
+        return NULL;
+    }
+    ring_reach(a, pos);
+    const struct ahead_series *s = &job_series_of(a, a->job)[pos - job_first(a, a->job)];
+    a->handed_out = a->handed_out == TRIED_SERIES ? 1 : a->handed_out + 1;
+    a->again = (a->handed_out == 1 ? 0 : a->again) + s->again;
+    return s->again ? NULL : s;
+}
+
 static enum tsdb_status ahead_next(struct op *op, struct column *out)
 {
     struct op_ahead *a = (struct op_ahead *)op;
-    if (a->lane_count > 1 && op->pos >= a->end) {
-        /* Where there is no memory to be faster with, or nothing gained, it goes on alone. */
-        bool pays = a->batch ? batch_pays(a) : batch_make(a) == TSDB_OK;
-        a->lane_count = pays ? a->lane_count : 1;
-        if (pays) {
-            batch_compute(a, op->pos);
-        }
+    uint32_t pos = op->pos;
+    const struct ahead_series *s = ahead_find(a, pos);
+    enum tsdb_status status = TSDB_OK;
+    if (s) {
+        status = hand_out(a, s, out);
+    } else {
+        a->inner->pos = pos;
+        status = op_next(a->inner, out);
     }
-    if (op->pos < a->end && !a->batch[op->pos - a->first].again) {
-        return hand_out(a, &a->batch[op->pos - a->first], out);
+    if (pos + 1 == op->series_count && a->lane_count > 1) {
+        ring_end(a);
     }
-    a->inner->pos = op->pos;
-    return op_next(a->inner, out);
+    return status;
 }
 
 /* Enough of a job, not too much memory, and jobs for all lanes. */
@@ -215,8 +274,9 @@ enum tsdb_status op_ahead_wrap(struct op **op)
     }
     a->inner = inner;
     a->lane_count = TSDB_MIN(threads, LANES_MAX);
-    a->per_job = job_series(inner->series_count / (a->lane_count * JOBS_PER_LANE), steps);
-    a->batch_max = TSDB_MIN(a->lane_count * JOBS_PER_LANE * a->per_job, inner->series_count);
+    a->slot_count = a->lane_count * JOBS_PER_LANE;
+    a->per_job = job_series(inner->series_count / a->slot_count, steps);
+    a->job = UINT32_MAX;
     op_series_share(&a->op, inner);
     a->op.unique = inner->unique;
     *op = &a->op;

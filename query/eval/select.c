@@ -261,6 +261,7 @@ enum tsdb_status exec_time_range(struct exec *x, const struct query_expr *e, int
 enum tsdb_status select_series(struct exec *x, const struct query_expr *v,
                                struct query_series_set *set, struct op_series **out)
 {
+    exec_crew_quiet(x); /* several threads may read at once, and do nothing else */
     enum tsdb_status status = x->source->ops->select(x->source->ctx, v->u.vector.matchers,
                                                      v->u.vector.matcher_count, set, x->err);
     if (status != TSDB_OK) {
