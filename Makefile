@@ -173,7 +173,7 @@ endef
 $(foreach f,$(FOLDERS),$(eval $(call folder_rules,$(f))))
 
 # AVX2 and later live in files of their own; nothing else may be compiled for more than the baseline.
-$(foreach f,$(basename $(wildcard */*/*_avx2.c)),$(eval CFLAGS_$(subst /,_,$(f)) := -mavx2 -mbmi2))
+$(foreach f,$(basename $(wildcard */*/*_avx2.c)),$(eval CFLAGS_$(subst /,_,$(f)) := -mavx2 -mbmi2 -mfma))
 
 # Objects, the archives as one group, the system libraries of the folders that are linked (all, unless the target says less).
 LINKED = $(FOLDERS)

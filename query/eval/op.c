@@ -236,8 +236,9 @@ enum tsdb_status exec_scalar(struct exec *x, const struct query_expr *e, const s
         return status;
     }
     TSDB_ASSERT(op->series_count == 1 && op->pos == 0);
+    status = op_next(op, &c);
     *out = c.v;
-    return op_next(op, &c);
+    return status;
 }
 
 struct op_values {

@@ -87,6 +87,7 @@ struct op_series {
 
 struct exec;
 struct op {
+    /* The arrays of *out may be others afterwards, as long and as lasting. */
     enum tsdb_status (*next)(struct op *op, struct column *out);
     /* A second operator that gives the same for a series whose number is put into its pos before
      * op_next, in any order, with memory of its own: x says which evaluation it works for, memory

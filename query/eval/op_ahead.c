@@ -190,24 +190,31 @@ static void ring_reach(struct op_ahead *a, uint32_t pos)
 
 /* ---- the operator ---- */
 
-static enum tsdb_status hand_out(struct op_ahead *a, const struct ahead_series *s,
-                                 struct column *out)
+/* What was computed for what was given. */
+static void columns_exchange(struct column *a, struct column *b)
+{
+    const struct column was = *a;
+    a->v = b->v;
+    a->kind = b->kind;
+    b->v = was.v;
+    b->kind = was.kind;
+}
+
+static enum tsdb_status hand_out(struct op_ahead *a, struct ahead_series *s, struct column *out)
 {
     struct exec *x = a->op.x;
-    uint32_t steps = a->op.grid.count;
     enum tsdb_status status = exec_hold(x, s->samples_peak);
     exec_release(x, s->samples_peak - s->samples_kept);
     x->samples_read += s->samples_read;
     x->tally.queryable += s->queryable;
     x->tally.read += s->read;
     exec_notes_take(x, s->notes);
-    memcpy(out->v, s->column.v, steps * sizeof *out->v);
-    memcpy(out->kind, s->column.kind, steps);
+    columns_exchange(out, &s->column);
     return status;
 }
 
 /* The series as the crew left it, or NULL. */
-static const struct ahead_series *ahead_find(struct op_ahead *a, uint32_t pos)
+static struct ahead_series *ahead_find(struct op_ahead *a, uint32_t pos)
 {
     if (a->lane_count == 1) {
         return NULL;
@@ -223,7 +230,7 @@ static const struct ahead_series *ahead_find(struct op_ahead *a, uint32_t pos)
         return NULL;
     }
     ring_reach(a, pos);
-    const struct ahead_series *s = &job_series_of(a, a->job)[pos - job_first(a, a->job)];
+    struct ahead_series *s = &job_series_of(a, a->job)[pos - job_first(a, a->job)];
     a->handed_out = a->handed_out == TRIED_SERIES ? 1 : a->handed_out + 1;
     a->again = (a->handed_out == 1 ? 0 : a->again) + s->again;
     return s->again ? NULL : s;
@@ -233,7 +240,7 @@ static enum tsdb_status ahead_next(struct op *op, struct column *out)
 {
     struct op_ahead *a = (struct op_ahead *)op;
     uint32_t pos = op->pos;
-    const struct ahead_series *s = ahead_find(a, pos);
+    struct ahead_series *s = ahead_find(a, pos);
     enum tsdb_status status = TSDB_OK;
     if (s) {
         status = hand_out(a, s, out);

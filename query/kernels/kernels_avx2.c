@@ -267,13 +267,39 @@ static uint32_t find_resets(const double *v, uint32_t lo, uint32_t hi, uint32_t 
     return n;
 }
 
+/* Division by a constant, which takes as long as eight multiplications, by three of those. For y = 1 / by rounded and q = x * y
+ * rounded, q + y * (x - q * by) with two fused operations is x / by rounded, if q is less than one unit in the last place
+ * off (Markstein, "Computation of elementary functions on the IBM RISC System/6000 processor", 1990); it is, if
+ * y is off by less than a quarter of 2^-52. Nothing overflows or underflows: x are times, and factors of 1 and more. */
+struct divisor {
+    __m256d by, inverse;
+    bool known; /* that it holds */
+};
+
+static inline struct divisor divisor_of(double by)
+{
+    double inverse = 1 / by;
+    double off = __builtin_fma(-inverse, by, 1);
+    return (struct divisor){_mm256_set1_pd(by), _mm256_set1_pd(inverse),
+                            -0x1p-54 < off && off < 0x1p-54};
+}
+
+static inline __m256d divided(__m256d x, const struct divisor *d)
+{
+    if (!d->known) {
+        return _mm256_div_pd(x, d->by);
+    }
+    __m256d q = _mm256_mul_pd(x, d->inverse);
+    return _mm256_fmadd_pd(_mm256_fnmadd_pd(q, d->by, x), d->inverse, q);
+}
+
 struct rates {
     const struct kernel_run *run;
     const struct kernel_windows *w;
     struct kernel_rate kind;
     const uint32_t *resets;
-    uint32_t reset_count, reset_at; /* the first that may lie in this window or a later one */
-    double seconds;                 /* of the range */
+    uint32_t reset_count, reset_at;   /* the first that may lie in this window or a later one */
+    struct divisor thousand, seconds; /* of the range */
 };
 
 /* The rises of the windows i..i+3, whose first and last values these are. */
@@ -410,10 +436,9 @@ static __m256d any_rates(struct rates *r, uint32_t i)
                              (double)(hi[1] - lo[1] - 1), (double)(hi[0] - lo[0] - 1));
     }
     __m256d rise = rises(r, i, first, last);
-    const __m256d thousand = _mm256_set1_pd(1000);
-    __m256d to_start = _mm256_div_pd(double_of_ms(_mm256_sub_epi64(first_ms, begins)), thousand);
-    __m256d to_end = _mm256_div_pd(double_of_ms(_mm256_sub_epi64(ends, last_ms)), thousand);
-    __m256d sampled = _mm256_div_pd(double_of_ms(_mm256_sub_epi64(last_ms, first_ms)), thousand);
+    __m256d to_start = divided(double_of_ms(_mm256_sub_epi64(first_ms, begins)), &r->thousand);
+    __m256d to_end = divided(double_of_ms(_mm256_sub_epi64(ends, last_ms)), &r->thousand);
+    __m256d sampled = divided(double_of_ms(_mm256_sub_epi64(last_ms, first_ms)), &r->thousand);
     __m256d average = _mm256_div_pd(sampled, gaps);
     __m256d threshold = _mm256_mul_pd(average, _mm256_set1_pd(1.1));
     __m256d half = _mm256_mul_pd(average, _mm256_set1_pd(0.5));
@@ -430,7 +455,7 @@ static __m256d any_rates(struct rates *r, uint32_t i)
     __m256d factor =
         _mm256_div_pd(_mm256_add_pd(_mm256_add_pd(sampled, to_start), to_end), sampled);
     if (r->kind.per_second) {
-        factor = _mm256_div_pd(factor, _mm256_set1_pd(r->seconds));
+        factor = divided(factor, &r->seconds);
     }
     return _mm256_mul_pd(rise, factor);
 }
@@ -444,8 +469,12 @@ static void rate(const struct kernel_run *run, const struct kernel_windows *w,
         return;
     }
     uint32_t *resets = (uint32_t *)(void *)run->scratch;
-    struct rates r = {
-        .run = run, .w = w, .kind = kind, .resets = resets, .seconds = (double)w->range_ms / 1000};
+    struct rates r = {.run = run,
+                      .w = w,
+                      .kind = kind,
+                      .resets = resets,
+                      .thousand = divisor_of(1000),
+                      .seconds = divisor_of((double)w->range_ms / 1000)};
     r.reset_count = kind.counter ? find_resets(run->v, w->lo[0], w->hi[w->count - 1], resets) : 0;
     bool even =
         w->even_end >= w->even_first + LANES && w->hi[w->even_first] - w->lo[w->even_first] >= 2;
