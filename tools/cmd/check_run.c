@@ -145,13 +145,14 @@ static enum tsdb_status check_checkpoints(struct check *c, struct tsdb_error *er
 }
 
 /* ---- series.log ---- */
-static enum tsdb_status series_records(void *arg, const struct series_log_record *records,
-                                       uint32_t count, struct tsdb_error *err)
+static enum tsdb_status series_records(void *arg, const struct series_log_window *window,
+                                       struct tsdb_error *err)
 {
     (void)arg;
     static struct tsdb_label items[TSDB_LABELS_MAX];
+    const struct series_log_record *records = window->records;
     enum tsdb_status status = tool_check(err);
-    for (uint32_t i = 0; i < count && status == TSDB_OK; i++) {
+    for (uint32_t i = 0; i < window->count && status == TSDB_OK; i++) {
         uint32_t n = 0;
         if (records[i].labels.len > 0) {
             status = tsdb_labels_decode(records[i].labels.data, records[i].labels.len, items,

@@ -326,6 +326,13 @@ static enum tsdb_status look_first(struct tsdb *db, struct tsdb_error *err)
     return status == TSDB_OK ? datadir_sweep(fs, err) : status;
 }
 
+/* Nothing else is to be done yet: every core, where owners have a part of them. */
+static uint32_t recovery_workers(const struct tsdb *db)
+{
+    uint32_t cores = TSDB_MIN(tsdb_cpu_count(), (uint32_t)TSDB_OWNERS_MAX);
+    return db->options.manual_steps ? 1 : TSDB_MAX(cores, db->owner_count);
+}
+
 static enum tsdb_status load(struct tsdb *db, struct tsdb_error *err)
 {
     struct db_life *life = db->life;
@@ -338,7 +345,7 @@ static enum tsdb_status load(struct tsdb *db, struct tsdb_error *err)
         .head_files = db->head_files,
         .mark = datadir_mark(life->dir.hash_seed),
         .stamp = (uint64_t)tsdb_clock_wall_ms(&db->options.clock),
-        .worker_count = db->options.manual_steps ? 1 : db->owner_count,
+        .worker_count = recovery_workers(db),
         .cancel = &life->cancel,
         .progress = &life->progress,
         .relieve = seal_while_recovering,

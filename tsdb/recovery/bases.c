@@ -390,11 +390,16 @@ static void load_partition(struct recovery_run *run, struct replay_partition *p)
     load_salvage(run, p);
 }
 
+/* Whoever is free takes the next one: some have more than others, and some cores are slower. */
 void recovery_bases_load(void *arg, uint32_t worker)
 {
     struct recovery_run *run = arg;
-    uint32_t end = recovery_range_begin(run, worker + 1);
-    for (uint32_t i = recovery_range_begin(run, worker); i < end && !recovery_cancelled(run); i++) {
+    (void)worker;
+    while (!recovery_cancelled(run)) {
+        uint32_t i = atomic_fetch_add_explicit(&run->base_next, 1, memory_order_relaxed);
+        if (i >= TSDB_PARTITIONS) {
+            return;
+        }
         load_partition(run, &run->partitions[i]);
         recovery_step_done(run, 1);
     }

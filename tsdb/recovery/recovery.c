@@ -12,6 +12,11 @@
  * nothing, and what was read is still in the caches when it is applied. */
 #define STRETCH_BYTES (4u << 20)
 
+/* Windows of series.log that may be under way: what they hold of some partitions is done while others have their
+ * turn. */
+#define LANE_WINDOWS_MIN 4u
+static_assert(SERIES_LOG_WINDOWS_MAX <= RECOVERY_LANE_WINDOWS_MAX, "a lane window each");
+
 bool recovery_cancelled(const struct recovery_run *run)
 {
     return run->r->cancel && atomic_load_explicit(run->r->cancel, memory_order_relaxed) != 0;
@@ -36,11 +41,8 @@ uint32_t recovery_range_begin(const struct recovery_run *run, uint32_t worker)
     return (worker * TSDB_PARTITIONS + n - 1) / n;
 }
 
-/* Run fn on every partition, in parallel, and report the first failure. */
-static enum tsdb_status run_all(struct recovery_run *run, recovery_work_fn fn,
-                                struct tsdb_error *err)
+static enum tsdb_status first_failure(const struct recovery_run *run, struct tsdb_error *err)
 {
-    recovery_pool_run(run->pool, fn, run);
     for (uint32_t i = 0; i < TSDB_PARTITIONS; i++) {
         const struct replay_partition *p = &run->partitions[i];
         if (p->status != TSDB_OK) {
@@ -52,6 +54,14 @@ static enum tsdb_status run_all(struct recovery_run *run, recovery_work_fn fn,
     }
     return recovery_cancelled(run) ? tsdb_error_set(err, TSDB_CANCELLED, "recovery: cancelled")
                                    : TSDB_OK;
+}
+
+/* Run fn on every partition, in parallel, and report the first failure. */
+static enum tsdb_status run_all(struct recovery_run *run, recovery_work_fn fn,
+                                struct tsdb_error *err)
+{
+    recovery_pool_run(run->pool, fn, run);
+    return first_failure(run, err);
 }
 
 /* While no worker runs. */
@@ -106,75 +116,107 @@ static enum tsdb_status apply_record(struct recovery_run *run,
                                    (unsigned)record->partition, (unsigned)record->local);
 }
 
-static void load_records(void *arg, uint32_t worker)
+/* A lane: the partition's records of a window. */
+static void load_records(void *arg, uint32_t number, uint32_t partition)
 {
     struct recovery_run *run = arg;
-    uint32_t begin = recovery_range_begin(run, worker), end = recovery_range_begin(run, worker + 1);
-    for (uint32_t i = 0; i < run->record_count; i++) {
-        const struct series_log_record *record = &run->records[i];
-        if (record->partition < begin || record->partition >= end) {
-            continue;
-        }
-        struct replay_partition *p = &run->partitions[record->partition];
-        if (p->status == TSDB_OK) {
-            p->status = apply_record(run, record, &p->err);
-        }
+    const struct series_log_window *window = run->windows[number];
+    struct replay_partition *p = &run->partitions[partition];
+    for (uint32_t i = window->first[partition]; i != UINT32_MAX && p->status == TSDB_OK;
+         i = window->records[i].next) {
+        p->status = apply_record(run, &window->records[i], &p->err);
     }
-    reclaim(run, begin, end);
+    if (p->status != TSDB_OK) {
+        atomic_store_explicit(&run->failed, true, memory_order_relaxed); /* a hint: no hurry */
+    }
+    reclaim(run, partition, partition + 1);
 }
 
-static enum tsdb_status load_window(void *arg, const struct series_log_record *records,
-                                    uint32_t count, struct tsdb_error *err)
+/* OK: go on. The window's failures are told at the end: which partition failed first is chance. */
+static enum tsdb_status may_go_on(const struct recovery_run *run, struct tsdb_error *err)
+{
+    bool failed = atomic_load_explicit(&run->failed, memory_order_relaxed);
+    return failed || recovery_cancelled(run)
+               ? tsdb_error_set(err, TSDB_CANCELLED, "recovery: cancelled")
+               : TSDB_OK;
+}
+
+static enum tsdb_status take_window(void *arg, const struct series_log_window *window,
+                                    struct tsdb_error *err)
 {
     struct recovery_run *run = arg;
-    run->records = records;
-    run->record_count = count;
-    enum tsdb_status status = run_all(run, load_records, err);
-    const uint8_t *end = records[count - 1].labels.data + records[count - 1].labels.len;
-    recovery_step_done(run, (uint64_t)(end - records[0].bytes));
+    const struct series_log_record *last = &window->records[window->count - 1];
+    const uint8_t *end = last->labels.data + last->labels.len;
+    run->windows[window->number] = window; /* the lanes' lock orders it */
+    recovery_lanes_put(run->lanes, window->number, window->partitions);
+    recovery_step_done(run, (uint64_t)(end - window->records[0].bytes));
+    return may_go_on(run, err);
+}
+
+static enum tsdb_status wait_window(void *arg, uint32_t number, struct tsdb_error *err)
+{
+    struct recovery_run *run = arg;
+    recovery_lanes_wait(run->lanes, number);
+    return may_go_on(run, err);
+}
+
+/* Labels are read by the caller, and applied by all. */
+struct series_log_work {
+    struct recovery_run *run;
+    const struct series_log_sink *sink;
+    struct series_log_found found;
+    enum tsdb_status status;
+    struct tsdb_error err;
+};
+
+static void load_series(void *arg, uint32_t worker)
+{
+    struct series_log_work *w = arg;
+    struct recovery_run *run = w->run;
+    struct series_log_mark marks[RECOVERY_BASES_MAX];
+    if (worker > 0) {
+        recovery_lanes_work(run->lanes);
+        return;
+    }
+    for (uint32_t i = 0; i < run->base_count; i++) {
+        marks[i] = run->bases[i].info.series_log;
+    }
+    w->status = series_log_load(run->r->series_log, marks, run->base_count, run->r->stamp, w->sink,
+                                &w->found, &w->err);
+    recovery_lanes_close(run->lanes);
+}
+
+static enum tsdb_status read_series_log(struct recovery_run *run, struct series_log_found *out,
+                                        struct tsdb_error *err)
+{
+    uint32_t windows =
+        TSDB_MIN(TSDB_MAX(run->r->worker_count, LANE_WINDOWS_MIN), SERIES_LOG_WINDOWS_MAX);
+    struct series_log_sink sink = {
+        .arg = run, .apply = take_window, .wait = wait_window, .windows = windows};
+    struct series_log_work work = {.run = run, .sink = &sink};
+    enum tsdb_status status = recovery_lanes_create(windows, load_records, run, &run->lanes, err);
+    if (status != TSDB_OK) {
+        return status;
+    }
+    recovery_pool_run(run->pool, load_series, &work);
+    recovery_lanes_destroy(run->lanes);
+    *out = work.found;
+    status = first_failure(run, err);
+    if (status == TSDB_OK && work.status != TSDB_OK) {
+        status = tsdb_error_set(err, work.status, "%s", work.err.msg);
+    }
     return status;
-}
-
-/* Each worker takes a stretch. */
-static void verify_records(void *arg, uint32_t worker)
-{
-    struct recovery_run *run = arg;
-    uint64_t n = run->r->worker_count;
-    uint32_t end = (uint32_t)((worker + 1) * (uint64_t)run->record_count / n);
-    bool good = true;
-    for (uint32_t i = (uint32_t)(worker * (uint64_t)run->record_count / n); good && i < end; i++) {
-        good = series_log_record_good(&run->records[i]);
-    }
-    if (!good) {
-        atomic_store_explicit(&run->bad_record, true, memory_order_relaxed);
-    }
-}
-
-static bool verify_window(void *arg, const struct series_log_record *records, uint32_t count)
-{
-    struct recovery_run *run = arg;
-    run->records = records;
-    run->record_count = count;
-    atomic_store_explicit(&run->bad_record, false, memory_order_relaxed);
-    recovery_pool_run(run->pool, verify_records, run); /* a barrier: orders what it stores */
-    return !atomic_load_explicit(&run->bad_record, memory_order_relaxed);
 }
 
 static enum tsdb_status load_series_log(struct recovery_run *run, struct tsdb_error *err)
 {
-    struct series_log_mark marks[RECOVERY_BASES_MAX];
     struct series_log_found found;
-    struct series_log_sink sink = {.arg = run, .apply = load_window, .verify = verify_window};
     struct recovery_result *out = run->result;
-    for (uint32_t i = 0; i < run->base_count; i++) {
-        marks[i] = run->bases[i].info.series_log;
-    }
     struct tsdb_file_info info = {0};
     const struct tsdb_fs *fs = run->r->fs;
     (void)!fs->ops->stat(fs->ctx, DATADIR_SERIES_LOG, &info, NULL); /* for the progress only */
     recovery_step_begin(run, RECOVERY_SERIES, info.size_bytes);
-    enum tsdb_status status = series_log_load(run->r->series_log, marks, run->base_count,
-                                              run->r->stamp, &sink, &found, err);
+    enum tsdb_status status = read_series_log(run, &found, err);
     if (status != TSDB_OK) {
         return status;
     }

@@ -16,6 +16,26 @@ enum tsdb_status recovery_pool_create(uint32_t worker_count, struct recovery_poo
 void recovery_pool_run(struct recovery_pool *p, recovery_work_fn fn, void *arg);
 void recovery_pool_destroy(struct recovery_pool *p); /* NULL is fine */
 
+/* ---- lanes: windows of items, each item of a partition ---- */
+/* Items of one partition are applied in the order of the windows, by one worker at a time; those of others meanwhile,
+ * in whatever windows they lie. So nobody waits for the end of a window but who wants to overwrite it. */
+#define RECOVERY_LANE_WINDOWS_MAX 16u
+/* Apply what the window has of the partition. */
+typedef void (*recovery_lane_fn)(void *arg, uint32_t window, uint32_t partition);
+struct recovery_lanes;
+enum tsdb_status recovery_lanes_create(uint32_t window_count, recovery_lane_fn fn, void *arg,
+                                       struct recovery_lanes **out,
+                                       struct tsdb_error *err) TSDB_WUR;
+void recovery_lanes_destroy(struct recovery_lanes *l); /* nothing is left to do, or NULL */
+/* One thread gives the windows, in the order 0, 1, .. and again; each is done with before it is given again. */
+void recovery_lanes_put(struct recovery_lanes *l, uint32_t window, uint64_t partitions);
+/* Work until the window is done with. */
+void recovery_lanes_wait(struct recovery_lanes *l, uint32_t window);
+/* No window comes any more; all have been waited for. */
+void recovery_lanes_close(struct recovery_lanes *l);
+/* Any thread: work until they are closed. */
+void recovery_lanes_work(struct recovery_lanes *l);
+
 /* ---- local ids of the log to local ids of the head ---- */
 /* Open addressing; holds only what differs from the identity or lies beyond it. */
 struct replay_map {
@@ -102,13 +122,14 @@ struct recovery_run {
     struct recovery_pool *pool;
     struct recovery_base bases[RECOVERY_BASES_MAX]; /* newest first; once ranked the best first */
     uint32_t base_count;
+    _Atomic(uint32_t) base_next;              /* partition that is loaded next */
     uint64_t left_out[RECOVERY_LEFT_OUT_MAX]; /* numbers of those that go to quarantine/ */
     uint32_t left_out_count;
     uint64_t head_file_next; /* of all checkpoints that were read */
     struct replay_partition partitions[TSDB_PARTITIONS];
-    const struct series_log_record *records; /* of the window being applied */
-    uint32_t record_count;
-    _Atomic(bool) bad_record;
+    struct recovery_lanes *lanes; /* of series.log */
+    const struct series_log_window *windows[SERIES_LOG_WINDOWS_MAX];
+    _Atomic(bool) failed; /* one of the partitions has */
     struct wal_replay *replay;
     struct wal_segment_view view;  /* being applied */
     uint32_t frame_from, frame_to; /* of its frames */

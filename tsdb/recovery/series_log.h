@@ -45,6 +45,7 @@
 #define SERIES_LOG_PAYLOAD_MAX    (1u + 5u + TSDB_LABELS_BYTES_MAX)
 #define SERIES_LOG_WINDOW_BYTES   (4u << 20) /* read at once; a record always fits */
 #define SERIES_LOG_WINDOW_RECORDS 65536
+#define SERIES_LOG_WINDOWS_MAX    16u /* that a sink may work on at once */
 
 /* A place in one life of the file: between two records. */
 struct series_log_mark {
@@ -84,22 +85,30 @@ struct series_log_record {
     uint32_t local;
     /* Canonical bytes, unchecked beyond the CRC; empty: a hole, an id without a series. */
     struct tsdb_slice labels;
-    /* For series_log_record_good. */
+    uint32_t next; /* the next one of its partition in the window; UINT32_MAX: none */
+    /* For the loader. */
     const uint8_t *bytes;
     uint64_t offset;
     uint32_t crc_before;
 };
-/* Does its CRC match? Pure, any thread. */
-bool series_log_record_good(const struct series_log_record *record);
+/* Good records in file order, of one stretch of the file. */
+struct series_log_window {
+    uint32_t number; /* below the sink's `windows`: 0, 1, .. and again */
+    const struct series_log_record *records;
+    uint32_t count;                  /* one at least */
+    uint64_t partitions;             /* bits: those that have records here */
+    uint32_t first[TSDB_PARTITIONS]; /* of these */
+};
 
-/* A window of records in file order; slices are valid during the call. */
-typedef enum tsdb_status (*series_log_fn)(void *arg, const struct series_log_record *records,
-                                          uint32_t count, struct tsdb_error *err);
 struct series_log_sink {
     void *arg;
-    series_log_fn apply; /* of good records */
-    /* series_log_record_good of each, in parallel if it likes: false if one is not. NULL: the loader asks. */
-    bool (*verify)(void *arg, const struct series_log_record *records, uint32_t count);
+    /* The window is the sink's until `wait` for its number has returned; without `wait`, until this one has. */
+    enum tsdb_status (*apply)(void *arg, const struct series_log_window *window,
+                              struct tsdb_error *err);
+    /* Be done with a window, which is overwritten next; of one that it was not given there is nothing to wait
+     * for. Called before the loader returns, too, for all of them. NULL: not needed. */
+    enum tsdb_status (*wait)(void *arg, uint32_t number, struct tsdb_error *err);
+    uint32_t windows; /* how many it may have at once, up to SERIES_LOG_WINDOWS_MAX; 0 is 1 */
 };
 struct series_log_found {
     uint64_t cut_bytes;      /* of an interrupted append; they were cut off */
@@ -112,6 +121,7 @@ struct series_log_found {
  * ready to append, or s->damaged.
  *   marks   of the checkpoints that there are: those of this file's life say up to where it is relied upon; a
  *           header that is damaged is told from them
+ *   sink    gets what is good, window by window; those that it still has do not hold up the next
  *   stamp   Unix ms, for the names of what goes to quarantine/
  * Returns OK, also when there is no file; UNSUPPORTED for another format version; whatever apply returns;
  * IO, NOMEM. */

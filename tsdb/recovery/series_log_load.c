@@ -21,16 +21,22 @@ struct load {
     struct tsdb_file *file;
     uint64_t file_bytes, bytes_relied, stamp;
     uint64_t offset; /* of data[0] in the file */
-    uint8_t *data;   /* window_bytes */
+    uint8_t *data;   /* window_bytes; of the window that is being filled, as are the records */
     size_t window_bytes, len;
     struct series_log_record *records; /* window_records */
     uint32_t window_records, count;
+    struct load_window { /* in turn */
+        uint8_t *data;
+        struct series_log_record *records;
+        struct series_log_window view;
+    } windows[SERIES_LOG_WINDOWS_MAX];
+    uint32_t window_count, turn;
     bool lost; /* between damage and the next good record: at.last_crc is of no use */
     struct series_log_mark at; /* behind the last good record */
     struct series_log_found *found;
 };
 
-bool series_log_record_good(const struct series_log_record *r)
+static bool record_good(const struct series_log_record *r)
 {
     const uint8_t *p = r->bytes;
     return tsdb_load_le32(p + 4) == series_log_record_crc(r->crc_before, r->offset, p,
@@ -164,22 +170,47 @@ static void walk(struct load *l, size_t pos)
     }
 }
 
-/* How many of them are good, and in order? */
-static uint32_t check(struct load *l, const struct series_log_sink *sink)
+/* How many of them are good, and in order? Each partition's are chained. */
+static uint32_t check(struct load *l)
 {
     struct series_log *s = l->s;
-    bool all = sink->verify && sink->verify(sink->arg, l->records, l->count);
+    struct series_log_window *view = &l->windows[l->turn].view;
+    uint32_t last[TSDB_PARTITIONS];
     uint32_t i = 0;
+    view->partitions = 0;
     for (; i < l->count; i++) {
-        const struct series_log_record *r = &l->records[i];
-        if (r->local < s->appended[r->partition] || !(all || series_log_record_good(r))) {
+        struct series_log_record *r = &l->records[i];
+        if (r->local < s->appended[r->partition] || !record_good(r)) {
             break;
         }
+        uint64_t bit = UINT64_C(1) << r->partition;
+        *(view->partitions & bit ? &l->records[last[r->partition]].next
+                                 : &view->first[r->partition]) = i;
+        view->partitions |= bit;
+        last[r->partition] = i;
+        r->next = UINT32_MAX;
         s->appended[r->partition] = r->local + 1;
         s->records_appended += r->labels.len > 0;
         s->holes_appended += r->labels.len == 0;
     }
     return i;
+}
+
+/* The records that were checked, to the sink. */
+static enum tsdb_status hand_over(struct load *l, const struct series_log_sink *sink,
+                                  struct tsdb_error *err)
+{
+    struct series_log_window *view = &l->windows[l->turn].view;
+    view->number = l->turn;
+    view->records = l->records;
+    view->count = l->count;
+    return sink->apply(sink->arg, view, err);
+}
+
+static enum tsdb_status wait_for(const struct series_log_sink *sink, uint32_t number,
+                                 struct tsdb_error *err)
+{
+    return sink->wait ? sink->wait(sink->arg, number, err) : TSDB_OK;
 }
 
 static void at_behind(struct load *l, const struct series_log_record *r)
@@ -195,7 +226,7 @@ static bool follows(const struct load *l, size_t pos, uint32_t crc_before)
 {
     struct series_log_record r;
     size_t bytes = pos < l->len ? record_bytes(l, pos) : 0;
-    return bytes > 0 && record_parse(l, pos, bytes, crc_before, &r) && series_log_record_good(&r);
+    return bytes > 0 && record_parse(l, pos, bytes, crc_before, &r) && record_good(&r);
 }
 
 /* Go on at data + pos, behind a record with this CRC that is left out. */
@@ -224,7 +255,8 @@ static bool skip_one(struct load *l, const struct series_log_sink *sink, size_t 
         tsdb_store_le32(l->data + 4, right);
         walk(l, 0);
         l->count = TSDB_MIN(l->count, 1u);
-        *out_status = check(l, sink) == 1 ? sink->apply(sink->arg, l->records, 1, err) : TSDB_OK;
+        l->count = check(l);
+        *out_status = l->count == 1 ? hand_over(l, sink, err) : TSDB_OK;
         damage_note(l, l->offset + 4, l->offset + SERIES_LOG_RECORD_BYTES, "crc of a record");
         go_on(l, bytes, right);
     } else if (follows(l, bytes, stored)) {
@@ -295,12 +327,25 @@ static enum tsdb_status pass_over(struct load *l, const struct series_log_sink *
     return status;
 }
 
+/* The next window in turn is the one to fill. */
+static enum tsdb_status take_turn(struct load *l, const struct series_log_sink *sink,
+                                  struct tsdb_error *err)
+{
+    l->turn = (l->turn + 1) % l->window_count;
+    l->data = l->windows[l->turn].data;
+    l->records = l->windows[l->turn].records;
+    return wait_for(sink, l->turn, err);
+}
+
 /* Read a window at l->offset; hand over its records; advance. NOT_FOUND at the torn tail or end. */
 static enum tsdb_status load_window(struct load *l, const struct series_log_sink *sink,
                                     struct tsdb_error *err)
 {
     size_t pos = 0;
-    enum tsdb_status status = read_window(l, err);
+    enum tsdb_status status = take_turn(l, sink, err);
+    if (status == TSDB_OK) {
+        status = read_window(l, err);
+    }
     if (status == TSDB_OK && l->offset == 0) {
         status = take_header(l, err);
         pos = SERIES_LOG_HEADER_BYTES;
@@ -311,13 +356,13 @@ static enum tsdb_status load_window(struct load *l, const struct series_log_sink
     l->count = 0;
     if (!l->lost) {
         walk(l, pos);
-        l->count = check(l, sink);
+        l->count = check(l);
     }
     if (l->count > 0) {
         const struct series_log_record *last = &l->records[l->count - 1];
         at_behind(l, last);
         pos = (size_t)(l->at.bytes - l->offset);
-        status = sink->apply(sink->arg, l->records, l->count, err);
+        status = hand_over(l, sink, err);
     } else if (pos == 0 && l->len > 0) {
         status = pass_over(l, sink, &pos, err);
     }
@@ -333,6 +378,13 @@ static enum tsdb_status load_all(struct load *l, const struct series_log_sink *s
     enum tsdb_status status = TSDB_OK;
     while (status == TSDB_OK) {
         status = load_window(l, sink, err);
+    }
+    for (uint32_t i = 0; i < l->window_count; i++) {
+        struct tsdb_error why;
+        enum tsdb_status waited = wait_for(sink, i, &why);
+        if (waited != TSDB_OK && (status == TSDB_OK || status == TSDB_NOT_FOUND)) {
+            status = tsdb_error_set(err, waited, "%s", why.msg);
+        }
     }
     if (l->lost) {
         damage_note(l, l->at.bytes, l->offset, "records");
@@ -469,18 +521,40 @@ static void judge(struct load *l)
     }
 }
 
-static enum tsdb_status load_open_file(struct load *l, const struct series_log_sink *sink,
-                                       struct tsdb_error *err)
+/* No more of them than the file has. */
+static enum tsdb_status windows_alloc(struct load *l, const struct series_log_sink *sink,
+                                      struct tsdb_error *err)
 {
+    TSDB_ASSERT(sink->windows <= SERIES_LOG_WINDOWS_MAX);
     l->window_bytes = (size_t)TSDB_MIN(l->file_bytes + 1, (uint64_t)SERIES_LOG_WINDOW_BYTES);
     l->window_records = (uint32_t)TSDB_MIN(l->window_bytes / RECORD_BYTES_MIN + 1,
                                            (size_t)SERIES_LOG_WINDOW_RECORDS);
-    l->data = tsdb_mem_alloc(TSDB_MEM_OTHER, l->window_bytes);
-    l->records = tsdb_mem_alloc(TSDB_MEM_OTHER, l->window_records * sizeof *l->records);
-    enum tsdb_status status = TSDB_OK;
-    if (!l->data || !l->records) {
-        status = tsdb_error_set(err, TSDB_NOMEM, DATADIR_SERIES_LOG ": no memory to read it");
+    uint64_t wanted = l->file_bytes / l->window_bytes + 1;
+    l->window_count = (uint32_t)TSDB_MIN(wanted, (uint64_t)TSDB_MAX(sink->windows, 1u));
+    for (uint32_t i = 0; i < l->window_count; i++) {
+        struct load_window *w = &l->windows[i];
+        w->data = tsdb_mem_alloc(TSDB_MEM_OTHER, l->window_bytes);
+        w->records = tsdb_mem_alloc(TSDB_MEM_OTHER, l->window_records * sizeof *w->records);
+        if (!w->data || !w->records) {
+            return tsdb_error_set(err, TSDB_NOMEM, DATADIR_SERIES_LOG ": no memory to read it");
+        }
     }
+    return TSDB_OK;
+}
+
+static void windows_free(struct load *l)
+{
+    for (uint32_t i = 0; i < l->window_count; i++) {
+        struct load_window *w = &l->windows[i];
+        tsdb_mem_free(TSDB_MEM_OTHER, w->data, l->window_bytes);
+        tsdb_mem_free(TSDB_MEM_OTHER, w->records, l->window_records * sizeof *w->records);
+    }
+}
+
+static enum tsdb_status load_open_file(struct load *l, const struct series_log_sink *sink,
+                                       struct tsdb_error *err)
+{
+    enum tsdb_status status = windows_alloc(l, sink, err);
     if (status == TSDB_OK) {
         status = load_all(l, sink, err);
     }
@@ -491,8 +565,7 @@ static enum tsdb_status load_open_file(struct load *l, const struct series_log_s
         }
         status = l->s->damaged ? TSDB_OK : settle(l, err);
     }
-    tsdb_mem_free(TSDB_MEM_OTHER, l->data, l->window_bytes);
-    tsdb_mem_free(TSDB_MEM_OTHER, l->records, l->window_records * sizeof *l->records);
+    windows_free(l);
     return status;
 }
 

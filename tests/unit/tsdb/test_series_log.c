@@ -68,13 +68,13 @@ struct seen {
     uint32_t total, holes, wrong;
 };
 
-static enum tsdb_status see(void *arg, const struct series_log_record *records, uint32_t count,
+static enum tsdb_status see(void *arg, const struct series_log_window *window,
                             struct tsdb_error *err)
 {
     (void)err;
     struct seen *s = arg;
-    for (uint32_t i = 0; i < count; i++) {
-        const struct series_log_record *r = &records[i];
+    for (uint32_t i = 0; i < window->count; i++) {
+        const struct series_log_record *r = &window->records[i];
         struct tsdb_label items[4];
         uint32_t n = 0;
         char text[32];
@@ -362,13 +362,13 @@ static struct series_log_mark successor_write(struct fixture *f, struct series_l
     return next->durable_mark;
 }
 
-static enum tsdb_status see_ids(void *arg, const struct series_log_record *records, uint32_t count,
+static enum tsdb_status see_ids(void *arg, const struct series_log_window *window,
                                 struct tsdb_error *err)
 {
     uint32_t *sum = arg;
     (void)err;
-    for (uint32_t i = 0; i < count; i++) {
-        *sum = *sum * 100 + records[i].local;
+    for (uint32_t i = 0; i < window->count; i++) {
+        *sum = *sum * 100 + window->records[i].local;
     }
     return TSDB_OK;
 }
