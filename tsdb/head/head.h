@@ -87,6 +87,8 @@ enum tsdb_status head_series_find_or_create(struct head_partition *p,
                                             const struct tsdb_labels *labels, uint64_t hash,
                                             uint32_t *out_local, bool *out_created,
                                             struct tsdb_error *err) TSDB_WUR;
+/* Ask the caches for what a look-up by labels of this hash reads first. */
+void head_series_find_prefetch(const struct head_partition *p, uint64_t hash);
 /* Recovery: ids below `end` that were not given out are those of series that have left. No reader may
  * exist. NOMEM. */
 enum tsdb_status head_ids_skip(struct head_partition *p, uint32_t end) TSDB_WUR;
@@ -119,6 +121,11 @@ enum head_append_outcome {
  * 0 = none. */
 enum head_append_outcome head_append(struct head_partition *p, uint32_t local, int64_t t_ms,
                                      int64_t start_ms, enum tsdb_sample_kind kind, uint64_t value);
+/* Recovery: plain floats without start times, in the order in which they came; as head_append of the first ones of
+ * them, coded into a block of the right size at once. Returns how many those are: what one open chunk holds, if the
+ * series has none open and they are newer than all it has. 0: none, also if there is no memory (head_append says so). */
+uint32_t head_floats_load(struct head_partition *p, uint32_t local, const int64_t *t_ms,
+                          const uint64_t *value, uint32_t count);
 /* The base for WAL packing: the last float of the series logged in `epoch`; head_wal_logged records
  * one. Replay uses both with its own decode generation as `epoch`. */
 bool head_wal_base(const struct head_partition *p, uint32_t local, uint64_t epoch,

@@ -320,6 +320,11 @@ enum tsdb_status head_series_find_or_create(struct head_partition *p,
     return status;
 }
 
+void head_series_find_prefetch(const struct head_partition *p, uint64_t hash)
+{
+    index_mem_find_prefetch(head_own_index(p), hash);
+}
+
 uint32_t head_generation(const struct head_partition *p, uint32_t local)
 {
     return head_hot(p, local)->generation;

@@ -510,3 +510,94 @@ bool head_append_in_order(struct head_partition *p, struct head_series *s, uint3
     head_bundle_settle(p, local);
     return true;
 }
+
+/* ---- many at once ---- */
+/* Samples coded before there is a block for them. */
+struct stream_draft {
+    struct sample_stream_end end;
+    uint32_t count, used;
+    uint8_t tokens[STREAM_BYTES_MAX - STREAM_HEAD_BYTES + SAMPLE_STREAM_BYTES_MAX];
+};
+
+/* As many of them as one open chunk may have, as if each had been appended; one at least. */
+static void draft_fill(const struct head_partition *p, struct stream_draft *d, const int64_t *t_ms,
+                       const uint64_t *value, uint32_t count)
+{
+    uint64_t left = (uint64_t)head_window_of(p, t_ms[0]).last_ms - (uint64_t)t_ms[0];
+    uint32_t n = TSDB_MIN(count, p->front.chunk_samples);
+    left = TSDB_MIN(left, HEAD_STREAM_SPAN_MAX);
+    d->end = (struct sample_stream_end){.value = value[0]};
+    d->used = 0;
+    for (d->count = 1; d->count < n; d->count++) {
+        uint32_t i = d->count;
+        /* One comparison for "newer" and "of the same chunk": see head_append_fast. */
+        uint64_t ahead = (uint64_t)t_ms[i] - (uint64_t)t_ms[i - 1];
+        if (ahead - 1 >= left) {
+            return;
+        }
+        left -= ahead;
+        if (ahead == d->end.pace_ms && value[i] == d->end.value) {
+            d->end.run++;
+            continue;
+        }
+        struct sample_stream_end before = d->end;
+        uint32_t bytes =
+            sample_stream_put(&d->end, (uint32_t)ahead, value[i],
+                              value_pack(value[i], true, before.value), d->tokens + d->used);
+        if (d->used + bytes > STREAM_BYTES_MAX - STREAM_HEAD_BYTES) {
+            d->end = before;
+            return;
+        }
+        d->used += bytes;
+    }
+}
+
+/* The block that these would have grown to. NULL: no memory. */
+static struct head_tail *draft_block(const struct stream_draft *d, int64_t first_ms,
+                                     uint64_t first_value, uint32_t bundle_seq)
+{
+    size_t bytes = STREAM_BYTES_FIRST;
+    while (bytes < STREAM_HEAD_BYTES + d->used) {
+        bytes = stream_bytes_next(bytes);
+    }
+    struct head_tail *t = stream_alloc(bytes, bundle_seq);
+    if (t) {
+        t->data[HEAD_STREAM_FIRST_T] = (uint64_t)first_ms;
+        t->data[HEAD_STREAM_FIRST_VALUE] = first_value;
+        stream_end_set(t, &d->end);
+        memcpy(stream_tokens(t), d->tokens, d->used);
+    }
+    return t;
+}
+
+uint32_t head_floats_load(struct head_partition *p, uint32_t local, const int64_t *t_ms,
+                          const uint64_t *value, uint32_t count)
+{
+    TSDB_ASSERT(local < p->front.series_count && count > 0);
+    struct head_series *s = head_hot(p, local);
+    struct stream_draft d;
+    if (atomic_load_explicit(&s->tail, memory_order_relaxed) != 0 ||
+        ((s->flags & HEAD_SERIES_HAS_SAMPLES) && t_ms[0] <= head_last_ms(s))) {
+        return 0;
+    }
+    draft_fill(p, &d, t_ms, value, count);
+    struct head_bundle *bundle = head_bundle(p, local);
+    struct head_tail *t = draft_block(&d, t_ms[0], value[0], bundle->seq);
+    if (!t || !head_window_count(p, t_ms[0])) {
+        head_tail_release(p, t, false, true);
+        return 0;
+    }
+    int64_t last_ms = t_ms[d.count - 1];
+    head_change_begin(s);
+    head_last_ms_set(s, last_ms);
+    bundle->bytes += (uint32_t)head_tail_size(t);
+    word_publish(s, (uint64_t)(uintptr_t)t >> 4 | (uint64_t)d.count << HEAD_TAIL_COUNT_SHIFT |
+                        (uint64_t)d.used << HEAD_TAIL_USED_SHIFT);
+    head_change_end(s);
+    s->window_left_ms = window_left(p, s, last_ms);
+    s->flags |= HEAD_SERIES_HAS_SAMPLES;
+    head_count(&p->front.counters.samples, d.count);
+    head_count_times(&p->front.counters, t_ms[0], last_ms);
+    head_bundle_settle(p, local);
+    return d.count;
+}

@@ -113,7 +113,11 @@ static enum tsdb_status sink_run(void *arg, const struct checkpoint_run *c, stru
         return TSDB_OK;
     }
     head_reclaim(p->partition->head, RECOVERY_RECLAIM_BYTES_MIN);
-    for (uint32_t i = 0; i < c->count; i++) {
+    uint32_t i = 0;
+    if (c->kind == TSDB_SAMPLE_FLOAT && !c->start_ms) {
+        i = head_floats_load(p->partition->head, local, c->t_ms, c->value, c->count);
+    }
+    for (; i < c->count; i++) {
         int64_t start = c->start_ms ? c->start_ms[i] : 0;
         switch (head_append(p->partition->head, local, c->t_ms[i], start, c->kind, c->value[i])) {
         case HEAD_APPENDED:

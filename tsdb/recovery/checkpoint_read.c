@@ -182,11 +182,17 @@ struct columns {
     struct tsdb_raw_histogram raw[CHECKPOINT_RUN_SAMPLES_MAX];
 };
 
+/* As tsdb_reader_varint; most take a byte. */
+static inline int64_t next_varint(struct tsdb_reader *r)
+{
+    return r->pos < r->end && *r->pos < 0x80 ? tsdb_unzigzag(*r->pos++) : tsdb_reader_varint(r);
+}
+
 static void get_times(struct tsdb_reader *r, int64_t *t, uint32_t count)
 {
     uint64_t previous = 0, delta = 0;
     for (uint32_t i = 0; i < count; i++) {
-        uint64_t coded = (uint64_t)tsdb_reader_varint(r);
+        uint64_t coded = (uint64_t)next_varint(r);
         delta = i < 2 ? coded : coded + delta;
         previous += delta;
         t[i] = (int64_t)previous;
@@ -202,21 +208,34 @@ static void get_starts(struct tsdb_reader *r, int64_t *start, uint32_t count)
     }
 }
 
+/* A value of `bytes` bytes, read as eight where there are so many. */
+static uint64_t get_packed(struct tsdb_reader *r, uint32_t bytes)
+{
+    if (bytes > 0 && (size_t)(r->end - r->pos) >= sizeof(uint64_t)) {
+        uint64_t packed = tsdb_load_le64(r->pos) & UINT64_MAX >> (64 - 8 * bytes);
+        r->pos += bytes;
+        return packed;
+    }
+    struct tsdb_slice slice = tsdb_reader_bytes(r, bytes);
+    uint64_t packed = 0;
+    for (size_t k = 0; k < slice.len; k++) {
+        packed |= (uint64_t)slice.data[k] << (8 * k);
+    }
+    return packed;
+}
+
 static void get_floats(struct tsdb_reader *r, uint64_t *bits, uint32_t count)
 {
     uint64_t base = 0;
+    struct value_whole whole = {.scale = VALUE_SCALE_UNKNOWN};
     for (uint32_t i = 0; i < count; i++) {
-        uint32_t mode = tsdb_reader_u8(r);
+        uint32_t mode = r->pos < r->end ? *r->pos++ : VALUE_PACK_MODE_COUNT;
         if (mode >= VALUE_PACK_MODE_COUNT || (i == 0 && value_pack_needs_base(mode))) {
             r->failed = true;
             return;
         }
-        struct tsdb_slice bytes = tsdb_reader_bytes(r, value_pack_bytes(mode));
-        uint64_t packed = 0;
-        for (size_t k = 0; k < bytes.len; k++) {
-            packed |= (uint64_t)bytes.data[k] << (8 * k);
-        }
-        base = bits[i] = value_unpack(mode, packed, base);
+        uint64_t packed = get_packed(r, value_pack_bytes(mode));
+        base = bits[i] = value_unpack_next(mode, packed, base, &whole);
     }
 }
 

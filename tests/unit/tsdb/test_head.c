@@ -304,6 +304,87 @@ static void head_append__streams__end_by_samples_or_bytes(void **state)
 }
 
 /* A repeat of any sample of an open stream is found, of the last one and of those before. */
+/* Times that mostly come at a pace, values of some kinds: constant, counting, of few digits, any. */
+static uint32_t floats_make(struct tsdb_prng *prng, uint32_t cap, int64_t *t_ms, uint64_t *value)
+{
+    uint32_t n = 1 + (uint32_t)tsdb_prng_below(prng, cap);
+    uint64_t kind = tsdb_prng_below(prng, 5);
+    int64_t t = (int64_t)tsdb_prng_below(prng, 1000000000);
+    double at = (double)tsdb_prng_below(prng, 1000);
+    for (uint32_t i = 0; i < n; i++) {
+        uint64_t dice = tsdb_prng_below(prng, 64);
+        t_ms[i] = t;
+        t += dice == 0 ? 3 * 3600000 : dice == 1 ? -1000 : dice < 8 ? 14990 + (int64_t)dice : 15000;
+        at += kind == 0 ? 0 : kind == 1 ? (double)tsdb_prng_below(prng, 50) : 0.25;
+        value[i] = kind == 4 ? tsdb_prng_next(prng) : tsdb_double_bits(kind == 3 ? at / 10 : at);
+    }
+    return n;
+}
+
+/* One series gets them one by one, another one at once and then one by one. */
+static void floats_compare(struct fixture *f, struct tsdb_prng *prng, uint32_t one, uint32_t other)
+{
+    static int64_t t_ms[TSDB_HEAD_CHUNK_SAMPLES_MAX + 100];
+    static uint64_t value[TSDB_HEAD_CHUNK_SAMPLES_MAX + 100];
+    uint32_t n = floats_make(prng, TSDB_ARRAY_LEN(t_ms), t_ms, value);
+    uint64_t samples = atomic_load(&head_counters(f->head)->samples);
+    uint32_t loaded = head_floats_load(f->head, other, t_ms, value, n);
+    assert_true(loaded >= 1 && loaded <= n);
+    assert_int_equal(atomic_load(&head_counters(f->head)->samples), samples + loaded);
+    for (uint32_t i = 0; i < n; i++) {
+        enum head_append_outcome outcome = put(f, one, t_ms[i], value[i]);
+        if (i < loaded) {
+            assert_int_equal(outcome, HEAD_APPENDED);
+        } else {
+            assert_int_equal(put(f, other, t_ms[i], value[i]), outcome);
+        }
+    }
+    struct tsdb_columns a = read_all(f, one);
+    struct tsdb_columns b = read_all(f, other);
+    assert_int_equal(a.count, b.count);
+    assert_memory_equal(a.t_ms, b.t_ms, a.count * sizeof *a.t_ms);
+    assert_memory_equal(a.bits, b.bits, a.count * sizeof *a.bits);
+    assert_int_equal(head_hot(f->head, one)->window_left_ms,
+                     head_hot(f->head, other)->window_left_ms);
+    tsdb_arena_reset(&f->arena);
+}
+
+static void head_floats_load__any_floats__as_appended_one_by_one(void **state)
+{
+    struct fixture *f = *state;
+    struct tsdb_prng prng;
+    tsdb_prng_init(&prng, 11);
+    head_partition_configure(f->head, 7200000, 7200000, false);
+    for (uint32_t round = 0; round < 300; round++) {
+        char name[32];
+        snprintf(name, sizeof name, "one_%u", round);
+        uint32_t one = series(f, name);
+        snprintf(name, sizeof name, "other_%u", round);
+        floats_compare(f, &prng, one, series(f, name));
+    }
+    assert_valid(f);
+}
+
+static void head_floats_load__open_or_not_newer__takes_none(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t s = series(f, "a");
+    const int64_t t_ms[] = {1000, 2000};
+    const uint64_t value[] = {1, 2};
+    assert_int_equal(head_floats_load(f->head, s, t_ms, value, 2), 2);
+    const int64_t later[] = {3000, 4000};
+    assert_int_equal(head_floats_load(f->head, s, later, value, 2), 0);
+    assert_int_equal(put(f, s, 3000, 1), HEAD_APPENDED);
+    assert_int_equal(read_all(f, s).count, 3);
+    uint32_t reached = series(f, "b");
+    assert_ok(head_series_reached(f->head, reached, 5000));
+    assert_int_equal(head_floats_load(f->head, reached, later, value, 2), 0);
+    const int64_t newer[] = {5001, 6000};
+    assert_int_equal(head_floats_load(f->head, reached, newer, value, 2), 2);
+    assert_int_equal(read_all(f, reached).count, 2);
+    assert_valid(f);
+}
+
 static void head_append__repeats_of_a_stream__same_bits_pass_others_are_refused(void **state)
 {
     struct fixture *f = *state;
@@ -870,6 +951,8 @@ static const struct CMUnitTest tests[] = {
     T(head_append__kinds_and_starts_in_turn__keep_their_own_form),
     T(head_append__histograms__duplicates_compare_raw_bytes),
     T(head_append__streams__end_by_samples_or_bytes),
+    T(head_floats_load__any_floats__as_appended_one_by_one),
+    T(head_floats_load__open_or_not_newer__takes_none),
     T(head_append__repeats_of_a_stream__same_bits_pass_others_are_refused),
     T(head_drop_before__old_chunks__go_and_the_rest_stays),
     T(head_wal_base__epochs__hold_only_what_was_logged_in_them),
