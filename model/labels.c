@@ -411,8 +411,55 @@ static const uint8_t *get_string(const uint8_t *p, const uint8_t *end, uint64_t 
     return p + len;
 }
 
-enum tsdb_status tsdb_labels_decode(const uint8_t *src, size_t len, struct tsdb_label *items,
-                                    uint32_t cap, uint32_t *out_count, struct tsdb_error *err)
+/* Where the label's canonical bytes begin, and how many they are: it was decoded from such. */
+static const uint8_t *label_bytes(const struct tsdb_label *l, size_t *out_len)
+{
+    const uint8_t *name = (const uint8_t *)l->name;
+    const uint8_t *end = (const uint8_t *)l->value + l->value_len;
+    const uint8_t *begin = name - uvarint_bytes(l->name_len);
+    *out_len = (size_t)(end - begin);
+    return begin;
+}
+
+/* The label at p, if it is the same as this one. */
+static const uint8_t *get_same(const uint8_t *p, const uint8_t *end, const struct tsdb_label *same,
+                               struct tsdb_label *out)
+{
+    size_t len;
+    const uint8_t *bytes = label_bytes(same, &len);
+    if ((size_t)(end - p) < len || memcmp(p, bytes, len) != 0) {
+        return NULL;
+    }
+    *out = (struct tsdb_label){
+        .name = (const char *)p + ((const uint8_t *)same->name - bytes),
+        .value = (const char *)p + ((const uint8_t *)same->value - bytes),
+        .name_len = same->name_len,
+        .value_len = same->value_len,
+    };
+    return p + len;
+}
+
+static const uint8_t *get_label(const uint8_t *p, const uint8_t *end, struct tsdb_label *out)
+{
+    p = get_string(p, end, TSDB_LABEL_NAME_BYTES_MAX, &out->name, &out->name_len);
+    return p ? get_string(p, end, TSDB_LABEL_VALUE_BYTES_MAX, &out->value, &out->value_len) : NULL;
+}
+
+/* Of `like`, which is in order, the first from `at` on that may be the label behind l. */
+static uint32_t like_seek(const struct tsdb_labels *like, uint32_t at, const struct tsdb_label *l)
+{
+    for (; at < like->count; at++) {
+        int c = label_name_compare(&like->items[at], l);
+        if (c >= 0) {
+            return at + (c == 0);
+        }
+    }
+    return at;
+}
+
+enum tsdb_status tsdb_labels_decode_like(const uint8_t *src, size_t len,
+                                         const struct tsdb_labels *like, struct tsdb_label *items,
+                                         uint32_t cap, uint32_t *out_count, struct tsdb_error *err)
 {
     if (len > TSDB_LABELS_BYTES_MAX) {
         return tsdb_error_set(err, TSDB_CORRUPT, "labels: %zu bytes, at most %u", len,
@@ -421,32 +468,40 @@ enum tsdb_status tsdb_labels_decode(const uint8_t *src, size_t len, struct tsdb_
     const uint8_t *p = src;
     const uint8_t *end = len > 0 ? src + len : src; /* nothing may be NULL */
     uint32_t n = 0;
+    uint32_t at = 0;         /* of `like`: it may have the next label */
+    bool neighbours = false; /* the last label is the one before that one */
     while (p < end) {
         if (n == cap) {
             return tsdb_error_set_at(err, TSDB_LIMIT, (uint64_t)(p - src),
                                      "labels: more than %u labels", cap);
         }
-        const uint8_t *begin = p;
+        uint64_t offset = (uint64_t)(p - src);
         struct tsdb_label *l = &items[n];
-        p = get_string(p, end, TSDB_LABEL_NAME_BYTES_MAX, &l->name, &l->name_len);
-        if (p) {
-            p = get_string(p, end, TSDB_LABEL_VALUE_BYTES_MAX, &l->value, &l->value_len);
-        }
-        uint64_t at = (uint64_t)(begin - src);
+        const uint8_t *same = at < like->count ? get_same(p, end, &like->items[at], l) : NULL;
+        p = same ? same : get_label(p, end, l);
         if (!p) {
-            return tsdb_error_set_at(err, TSDB_CORRUPT, at,
+            return tsdb_error_set_at(err, TSDB_CORRUPT, offset,
                                      "labels: label %u at byte %llu is malformed or truncated", n,
-                                     (unsigned long long)at);
+                                     (unsigned long long)offset);
         }
-        if (n > 0 && label_name_compare(l - 1, l) >= 0) {
-            return tsdb_error_set_at(err, TSDB_CORRUPT, at,
+        if (n > 0 && !(same && neighbours) && label_name_compare(l - 1, l) >= 0) {
+            return tsdb_error_set_at(err, TSDB_CORRUPT, offset,
                                      "labels: label %u at byte %llu is out of order", n,
-                                     (unsigned long long)at);
+                                     (unsigned long long)offset);
         }
+        neighbours = same != NULL;
+        at = same ? at + 1 : like_seek(like, at, l);
         n++;
     }
     *out_count = n;
     return TSDB_OK;
+}
+
+enum tsdb_status tsdb_labels_decode(const uint8_t *src, size_t len, struct tsdb_label *items,
+                                    uint32_t cap, uint32_t *out_count, struct tsdb_error *err)
+{
+    static const struct tsdb_labels none;
+    return tsdb_labels_decode_like(src, len, &none, items, cap, out_count, err);
 }
 
 /* ---- hash ---- */

@@ -68,6 +68,12 @@ size_t tsdb_labels_encode(const struct tsdb_labels *labels, uint8_t *out);
 enum tsdb_status tsdb_labels_decode(const uint8_t *src, size_t len, struct tsdb_label *items,
                                     uint32_t cap, uint32_t *out_count,
                                     struct tsdb_error *err) TSDB_WUR;
+/* The same, faster where many labels are those of `like`, which was decoded by one of these and whose bytes still
+ * are there: a label with the same bytes was checked then. */
+enum tsdb_status tsdb_labels_decode_like(const uint8_t *src, size_t len,
+                                         const struct tsdb_labels *like, struct tsdb_label *items,
+                                         uint32_t cap, uint32_t *out_count,
+                                         struct tsdb_error *err) TSDB_WUR;
 
 /* The keyed hash of the canonical bytes; it has part in the partition (model/placement.h). Up to 4096 bytes it
  * is tsdb_hash64 of them; longer ones are hashed in chained pieces, so always come here. */

@@ -1,7 +1,6 @@
 /* Replay of one partition's frames: recovery.h, invariants 1 to 3. */
 #include "base/assert.h"
 #include "base/log.h"
-#include "model/placement.h"
 #include "tsdb/head/owner_path.h"
 #include "tsdb/recovery/recovery_private.h"
 
@@ -11,6 +10,8 @@
 #define MAP_FREE        UINT32_MAX
 /* Decoded before the first of them is applied: some hundred nanoseconds ahead. */
 #define SAMPLES_A_GROUP 32u
+/* Labels of a group of series; those that do not fit are a group of their own. */
+#define SERIES_BYTES_A_GROUP 4096u
 
 /* ---- id map ---- */
 static uint32_t map_slot(const struct replay_map *m, uint32_t key)
@@ -93,38 +94,20 @@ void replay_doubt_deinit(struct replay_doubt *d)
 }
 
 /* ---- series ---- */
-enum tsdb_status recovery_series(struct head_partition *head, uint32_t partition,
-                                 const struct tsdb_hash_key *hash_key, struct tsdb_slice labels,
-                                 uint32_t *out_local, struct tsdb_error *err)
-{
-    struct tsdb_label items[TSDB_LABELS_MAX];
-    struct tsdb_labels view = {.items = items};
-    enum tsdb_status status =
-        tsdb_labels_decode(labels.data, labels.len, items, TSDB_LABELS_MAX, &view.count, err);
-    if (status != TSDB_OK) {
-        return TSDB_CORRUPT;
-    }
-    uint64_t hash = tsdb_labels_hash_canonical(hash_key, labels);
-    uint32_t place = tsdb_labels_partition(hash_key, &view, hash);
-    if (place != partition || view.count == 0) {
-        return tsdb_error_set(err, TSDB_CORRUPT, "a series of partition %u has labels of %u",
-                              (unsigned)partition, (unsigned)place);
-    }
-    bool created = false;
-    return head_series_find_or_create(head, &view, hash, out_local, &created, err);
-}
+/* Some of a frame: the bytes of their labels, of which the decoder keeps those of the last one only. */
+struct frame_series {
+    struct recovery_group group;
+    uint32_t bytes_used;
+    uint8_t bytes[SERIES_BYTES_A_GROUP];
+};
 
-static enum tsdb_status apply_one_series(struct replay_partition *p, uint32_t local,
-                                         struct tsdb_slice labels)
+static enum tsdb_status take_one_series(struct replay_partition *p, const struct recovery_series *s)
 {
+    uint32_t local = s->stored;
     uint32_t mine = 0;
-    enum tsdb_status status =
-        recovery_series(p->partition->head, p->id, p->hash_key, labels, &mine, &p->err);
-    if (status == TSDB_CORRUPT || local >= TSDB_SERIES_LOCAL_MAX - 1) {
-        return TSDB_OK; /* its samples will be counted as dropped */
-    }
-    if (status != TSDB_OK) {
-        return status;
+    enum tsdb_status status = recovery_series_take(p->partition->head, s, &mine, &p->err);
+    if (status != TSDB_OK || local >= TSDB_SERIES_LOCAL_MAX - 1) {
+        return status; /* of an id that cannot be: its samples will be counted as dropped */
     }
     head_labels_logged_set(p->partition->head, mine);
     if (mine == local && local == p->identity) {
@@ -140,14 +123,53 @@ static enum tsdb_status apply_one_series(struct replay_partition *p, uint32_t lo
     return TSDB_OK;
 }
 
+static void take_series(struct replay_partition *p, struct frame_series *f)
+{
+    for (uint32_t i = 0; p->status == TSDB_OK && i < f->group.count; i++) {
+        p->status = take_one_series(p, &f->group.series[i]);
+    }
+    recovery_group_init(&f->group); /* the bytes go */
+    f->bytes_used = 0;
+}
+
+/* What are no labels of the partition is passed over: the samples will be counted as dropped. */
+static void add_series(struct replay_partition *p, struct frame_series *f, uint32_t local,
+                       struct tsdb_slice labels)
+{
+    struct tsdb_error why;
+    bool large = labels.len > sizeof f->bytes;
+    if (large || labels.len > sizeof f->bytes - f->bytes_used) {
+        take_series(p, f);
+    }
+    if (!large) {
+        memcpy(f->bytes + f->bytes_used, labels.data, labels.len);
+        labels.data = f->bytes + f->bytes_used;
+        f->bytes_used += (uint32_t)labels.len;
+    }
+    if (recovery_group_add(&f->group, p, local, labels, &why) == TSDB_LIMIT) {
+        take_series(p, f);
+        memmove(f->bytes, labels.data, labels.len);
+        labels.data = f->bytes;
+        f->bytes_used = (uint32_t)labels.len;
+        (void)!recovery_group_add(&f->group, p, local, labels, &why);
+    }
+    if (large) {
+        take_series(p, f); /* they borrow from the decoder's */
+    }
+}
+
 static void apply_series(struct replay_partition *p, struct wal_decoder *d)
 {
     uint32_t local;
     struct tsdb_buf labels;
+    struct frame_series f;
+    recovery_group_init(&f.group);
+    f.bytes_used = 0;
     tsdb_buf_init(&labels, TSDB_MEM_WAL, 0);
     while (p->status == TSDB_OK && wal_decode_series(d, &labels, &local)) {
-        p->status = apply_one_series(p, local, (struct tsdb_slice){labels.data, labels.len});
+        add_series(p, &f, local, (struct tsdb_slice){labels.data, labels.len});
     }
+    take_series(p, &f);
     if (labels.failed) {
         p->status = tsdb_error_nomem(&p->err, "labels of the log");
     }

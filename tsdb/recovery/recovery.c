@@ -90,30 +90,66 @@ static enum tsdb_status load_head_files(struct recovery_run *run, struct tsdb_er
 }
 
 /* ---- series.log ---- */
-static enum tsdb_status apply_record(struct recovery_run *run,
-                                     const struct series_log_record *record, struct tsdb_error *err)
+static enum tsdb_status take_record(struct replay_partition *p, const struct recovery_series *s,
+                                    struct tsdb_error *err)
 {
-    struct replay_partition *p = &run->partitions[record->partition];
     struct head_partition *head = p->partition->head;
-    uint32_t local = record->local;
-    enum tsdb_status status = head_ids_skip(head, record->local);
-    if (status == TSDB_OK && record->labels.len > 0) {
-        status =
-            recovery_series(head, record->partition, run->r->hash_key, record->labels, &local, err);
+    uint32_t local = s->stored;
+    enum tsdb_status status = head_ids_skip(head, s->stored);
+    if (status == TSDB_OK) {
+        status = recovery_series_take(head, s, &local, err);
     }
-    if (status == TSDB_OK && local != record->local) {
+    if (status == TSDB_OK && local != s->stored) {
         /* It left memory and came back: what is stored under either id is the same series. */
-        status = replay_map_put(&p->map, record->local, local) == TSDB_OK
+        status = replay_map_put(&p->map, s->stored, local) == TSDB_OK
                      ? TSDB_OK
                      : tsdb_error_nomem(err, "ids of series");
     }
-    if (status == TSDB_OK) {
-        status = head_ids_skip(head, record->local + 1);
+    return status == TSDB_OK ? head_ids_skip(head, s->stored + 1) : status;
+}
+
+static enum tsdb_status record_failed(const struct replay_partition *p, uint32_t stored,
+                                      enum tsdb_status status, struct tsdb_error *err)
+{
+    return tsdb_error_prefix(err, status, DATADIR_SERIES_LOG ": partition %u, series %u",
+                             (unsigned)p->id, (unsigned)stored);
+}
+
+/* The series of the group, into the head. */
+static enum tsdb_status take_group(struct replay_partition *p, struct recovery_group *g,
+                                   struct tsdb_error *err)
+{
+    for (uint32_t i = 0; i < g->count; i++) {
+        enum tsdb_status status = take_record(p, &g->series[i], err);
+        if (status != TSDB_OK) {
+            return record_failed(p, g->series[i].stored, status, err);
+        }
     }
-    return status == TSDB_OK
-               ? TSDB_OK
-               : tsdb_error_prefix(err, status, DATADIR_SERIES_LOG ": partition %u, series %u",
-                                   (unsigned)record->partition, (unsigned)record->local);
+    recovery_group_clear(g);
+    return TSDB_OK;
+}
+
+static enum tsdb_status apply_record(struct replay_partition *p, struct recovery_group *g,
+                                     const struct series_log_record *record, struct tsdb_error *err)
+{
+    struct tsdb_error why;
+    if (record->labels.len == 0) { /* a hole: what came before it has to be there */
+        enum tsdb_status status = take_group(p, g, err);
+        return status == TSDB_OK ? head_ids_skip(p->partition->head, record->local + 1) : status;
+    }
+    enum tsdb_status status = recovery_group_add(g, p, record->local, record->labels, &why);
+    if (status == TSDB_OK) {
+        return TSDB_OK;
+    }
+    enum tsdb_status taken = take_group(p, g, err);
+    if (taken == TSDB_OK && status == TSDB_LIMIT) {
+        status = recovery_group_add(g, p, record->local, record->labels, &why);
+    }
+    if (taken != TSDB_OK || status == TSDB_OK) {
+        return taken;
+    }
+    tsdb_error_set(err, status, "%s", why.msg);
+    return record_failed(p, record->local, status, err);
 }
 
 /* A lane: the partition's records of a window. */
@@ -122,9 +158,14 @@ static void load_records(void *arg, uint32_t number, uint32_t partition)
     struct recovery_run *run = arg;
     const struct series_log_window *window = run->windows[number];
     struct replay_partition *p = &run->partitions[partition];
+    struct recovery_group group;
+    recovery_group_init(&group);
     for (uint32_t i = window->first[partition]; i != UINT32_MAX && p->status == TSDB_OK;
          i = window->records[i].next) {
-        p->status = apply_record(run, &window->records[i], &p->err);
+        p->status = apply_record(p, &group, &window->records[i], &p->err);
+    }
+    if (p->status == TSDB_OK) {
+        p->status = take_group(p, &group, &p->err);
     }
     if (p->status != TSDB_OK) {
         atomic_store_explicit(&run->failed, true, memory_order_relaxed); /* a hint: no hurry */

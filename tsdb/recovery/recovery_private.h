@@ -96,11 +96,35 @@ void replay_partition_deinit(struct replay_partition *p);
 uint32_t replay_local(const struct replay_partition *p, uint32_t local);
 void replay_frame(struct replay_partition *p, uint64_t segment, const struct wal_frame *frame);
 
-/* Labels from a file into a head: decode, check that they belong to the partition, find or create.
- * CORRUPT if not. */
-enum tsdb_status recovery_series(struct head_partition *head, uint32_t partition,
-                                 const struct tsdb_hash_key *hash_key, struct tsdb_slice labels,
-                                 uint32_t *out_local, struct tsdb_error *err) TSDB_WUR;
+/* ---- series from files (series.c) ---- */
+/* Decoded in groups: what the look-up of each reads first is on its way to the caches while others are decoded. */
+#define RECOVERY_GROUP_SERIES 16u
+#define RECOVERY_GROUP_LIKE   64u
+struct recovery_series {
+    uint32_t stored; /* the id that it has in the file */
+    struct tsdb_labels labels;
+    uint64_t hash;
+};
+struct recovery_group {
+    uint32_t count, label_count;
+    struct recovery_series series[RECOVERY_GROUP_SERIES];
+    struct tsdb_labels like; /* those before, to compare with */
+    struct tsdb_label like_items[RECOVERY_GROUP_LIKE];
+    struct tsdb_label items[TSDB_LABELS_MAX];
+};
+/* No series, and none before. */
+void recovery_group_init(struct recovery_group *g);
+/* Decode canonical labels, which borrow from `bytes` until the group is empty, and longer: the next ones are
+ * compared with them (or recovery_group_init comes first). Checks that they belong to the partition.
+ * Returns OK; LIMIT: the group is full, take what it has first; CORRUPT. */
+enum tsdb_status recovery_group_add(struct recovery_group *g, const struct replay_partition *p,
+                                    uint32_t stored, struct tsdb_slice bytes,
+                                    struct tsdb_error *err) TSDB_WUR;
+/* What it has was taken. */
+void recovery_group_clear(struct recovery_group *g);
+/* The head's id of one of them, which is made if it is not there. NOMEM, LIMIT. */
+enum tsdb_status recovery_series_take(struct head_partition *head, const struct recovery_series *s,
+                                      uint32_t *out_local, struct tsdb_error *err) TSDB_WUR;
 
 /* ---- a run ---- */
 #define RECOVERY_BASES_MAX    4u

@@ -206,6 +206,83 @@ static void decode__what_encode_wrote__the_same_labels(void **state)
     }
 }
 
+/* ---- next to others ---- */
+#define LIKE_BYTES 512u
+
+/* Labels that are mostly those of `from`: some have another value, some have gone, one is new. */
+static uint32_t neighbour(struct tsdb_prng *prng, const struct tsdb_label *from, uint32_t count,
+                          struct tsdb_label *out, uint32_t cap)
+{
+    static const char *const texts[] = {"a", "ab", "b", "c", "instance", "job", "zone", "\xc3\xa9"};
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < count && n + 1 < cap; i++) {
+        uint64_t dice = tsdb_prng_below(prng, 8);
+        out[n] = from[i];
+        if (dice == 0) {
+            continue;
+        }
+        if (dice == 1) {
+            const char *text = texts[tsdb_prng_below(prng, TSDB_ARRAY_LEN(texts))];
+            out[n] =
+                (struct tsdb_label){from[i].name, text, from[i].name_len, (uint32_t)strlen(text)};
+        }
+        n++;
+    }
+    out[n++] = L(texts[tsdb_prng_below(prng, TSDB_ARRAY_LEN(texts))], "new");
+    return n;
+}
+
+static void decode_like__neighbours_whole_and_damaged__as_decode(void **state)
+{
+    (void)state;
+    struct tsdb_prng prng;
+    static uint8_t bytes[2][LIKE_BYTES];
+    static struct tsdb_label items[2][16], plain[16], made[16];
+    uint32_t count = 0;
+    uint32_t good = 0;
+    uint32_t turn = 0;
+    tsdb_prng_init(&prng, 7);
+    for (uint32_t round = 0; round < 20000; round++) {
+        struct tsdb_labels like = set_of(items[turn], count);
+        uint32_t n = neighbour(&prng, like.items, like.count, made, TSDB_ARRAY_LEN(made));
+        turn ^= 1;
+        struct tsdb_labels labels = set_of(made, n);
+        bool sorted = tsdb_labels_canonicalize(made, &labels.count, false, NULL) == TSDB_OK;
+        assert_true(tsdb_labels_encoded_bytes(&labels) <= LIKE_BYTES);
+        size_t len = tsdb_labels_encode(&labels, bytes[turn]);
+        if (tsdb_prng_below(&prng, 3) == 0) {
+            bytes[turn][tsdb_prng_below(&prng, len)] ^= (uint8_t)(1u << tsdb_prng_below(&prng, 8));
+            len -= tsdb_prng_below(&prng, 2);
+            sorted = false;
+        }
+        uint32_t plain_count = 77;
+        uint32_t like_count = 77;
+        struct tsdb_error plain_err = {0};
+        struct tsdb_error like_err = {0};
+        enum tsdb_status status =
+            tsdb_labels_decode(bytes[turn], len, plain, 14, &plain_count, &plain_err);
+        assert_int_equal(tsdb_labels_decode_like(bytes[turn], len, &like, items[turn], 14,
+                                                 &like_count, &like_err),
+                         status);
+        assert_true(status == TSDB_OK || !sorted || labels.count > 14);
+        assert_int_equal(like_count, plain_count);
+        assert_string_equal(like_err.msg, plain_err.msg);
+        if (status != TSDB_OK) {
+            turn ^= 1;
+            continue;
+        }
+        good++;
+        count = like_count;
+        for (uint32_t i = 0; i < count; i++) {
+            assert_ptr_equal(items[turn][i].name, plain[i].name);
+            assert_ptr_equal(items[turn][i].value, plain[i].value);
+            assert_int_equal(items[turn][i].name_len, plain[i].name_len);
+            assert_int_equal(items[turn][i].value_len, plain[i].value_len);
+        }
+    }
+    assert_true(good > 5000 && good < 19000);
+}
+
 static void expect_corrupt(const char *bytes, size_t len)
 {
     struct tsdb_label items[4];
@@ -352,6 +429,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(canonicalize__sizes_at_and_over_the_limits__only_over_is_refused),
     cmocka_unit_test(canonicalize__any_number_of_labels__sorted_up_to_the_limit),
     cmocka_unit_test(encode__labels__known_bytes),
+    cmocka_unit_test(decode_like__neighbours_whole_and_damaged__as_decode),
     cmocka_unit_test(decode__what_encode_wrote__the_same_labels),
     cmocka_unit_test(decode__not_canonical__corrupt),
     cmocka_unit_test(decode__every_truncation_at_a_guard_page__corrupt_and_inside),
