@@ -331,6 +331,7 @@ static enum tsdb_status pass_over(struct load *l, const struct series_log_sink *
 static enum tsdb_status take_turn(struct load *l, const struct series_log_sink *sink,
                                   struct tsdb_error *err)
 {
+    TSDB_ASSERT(l->window_count > 0);
     l->turn = (l->turn + 1) % l->window_count;
     l->data = l->windows[l->turn].data;
     l->records = l->windows[l->turn].records;
