@@ -46,6 +46,15 @@ bool tsdb_alloc_background(void)
 #endif
 }
 
+#define TEXT_OF(x)  #x
+#define VALUE_OF(x) TEXT_OF(x)
+void tsdb_alloc_give_back(void)
+{
+#ifdef TSDB_JEMALLOC
+    (void)mallctl("arena." VALUE_OF(MALLCTL_ARENAS_ALL) ".purge", NULL, NULL, NULL, 0);
+#endif
+}
+
 /* ---- tables ---- */
 
 /* malloc aligns to 16 where the block is that large; jemalloc gives a block of 8 bytes an alignment

@@ -50,6 +50,10 @@ uint64_t tsdb_mem_used(enum tsdb_mem_category category);
  * allocated. Once, at the start of the program. */
 bool tsdb_alloc_background(void);
 
+/* Memory that is free goes back to the system now: after work that needed much and is over. What frees next to it in
+ * other threads' caches stays. Any thread. */
+void tsdb_alloc_give_back(void);
+
 /* The table behind. Swap only while no other thread runs (tests). */
 struct tsdb_alloc_ops {
     void *(*alloc)(void *ctx, size_t align, size_t bytes); /* align 0 = default */

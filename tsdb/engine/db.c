@@ -359,6 +359,8 @@ static enum tsdb_status load(struct tsdb *db, struct tsdb_error *err)
     if (status == TSDB_OK) {
         status = recovery_run(&r, &life->recovered, err);
     }
+    /* Blocks that streams have outgrown, windows of files: of no use to what comes next. */
+    tsdb_alloc_give_back();
     if (status == TSDB_OK) {
         status = db_blocks_open(db, err);
     }

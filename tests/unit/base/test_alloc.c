@@ -3,6 +3,8 @@
 #include "base/alloc.h"
 
 #include <pthread.h>
+#include <stdio.h>
+#include <unistd.h>
 
 static void alloc__sizes__aligned_and_accounted(void **state)
 {
@@ -62,6 +64,39 @@ static void realloc__grow_shrink__keeps_content_and_accounts(void **state)
     tsdb_mem_free(TSDB_MEM_QUERY, p, 5);
     assert_int_equal(tsdb_mem_used(TSDB_MEM_QUERY), before);
 }
+
+#ifdef TSDB_JEMALLOC
+static uint64_t resident_bytes(void)
+{
+    unsigned long long pages = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    assert_non_null(f);
+    assert_int_equal(fscanf(f, "%*u %llu", &pages), 1);
+    fclose(f);
+    return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+static void alloc_give_back__what_was_freed__is_not_resident(void **state)
+{
+    (void)state;
+    enum {
+        COUNT = 512,
+        BYTES = 32768
+    };
+    static void *blocks[COUNT];
+    for (uint32_t i = 0; i < COUNT; i++) {
+        blocks[i] = tsdb_mem_alloc(TSDB_MEM_OTHER, BYTES);
+        assert_non_null(blocks[i]);
+        memset(blocks[i], 1, BYTES);
+    }
+    uint64_t before = resident_bytes();
+    for (uint32_t i = 0; i < COUNT; i++) {
+        tsdb_mem_free(TSDB_MEM_OTHER, blocks[i], BYTES);
+    }
+    tsdb_alloc_give_back();
+    assert_true(resident_bytes() + (uint64_t)COUNT * BYTES / 2 < before);
+}
+#endif
 
 static void fail_nth__once_and_sticky__fails_exactly_those(void **state)
 {
@@ -224,6 +259,9 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(alloc__sizes__aligned_and_accounted),
     cmocka_unit_test(alloc_aligned__powers__are_aligned),
     cmocka_unit_test(realloc__grow_shrink__keeps_content_and_accounts),
+#ifdef TSDB_JEMALLOC
+    cmocka_unit_test(alloc_give_back__what_was_freed__is_not_resident),
+#endif
     cmocka_unit_test(fail_nth__once_and_sticky__fails_exactly_those),
     cmocka_unit_test(category_name__each__distinct),
     cmocka_unit_test(account_charge__beyond_own_limit__charges_nothing),
