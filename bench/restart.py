@@ -1,6 +1,7 @@
-"""What a kill costs: a server with many series is killed with SIGKILL and started again on the same folder.  Measured from the start
-of the process: when the first write is accepted, when the first query is answered, and the most memory until then beside what the
-server had when it was killed.  Tidalite alone.
+"""What a kill costs: a server with many series is killed with SIGKILL and started again on the same folder, first with its log alone,
+then, ended with SIGTERM once, with a checkpoint.  Measured from the start of the process: when the first write is accepted, when the
+first query is answered, and the most memory until then, and until it is at rest again, beside what the server had when it was killed.
+Tidalite alone.
 """
 import http.client
 import time
@@ -30,6 +31,19 @@ def answers(server):
     return found
 
 
+def restart(args, work, cpus, server, what):
+    """Kill it and start it again: the server, and a row."""
+    server.kill()
+    server = common.make_server("tidalite", work, cpus)
+    server.start(ready=False)
+    row = {"from": what} | answers(server) | {"peak_rss_bytes": common.rss_bytes(server.pid, "VmHWM"), "cpu_seconds": common.cpu_seconds(server.pid)}
+    common.wait_idle(server)
+    time.sleep(args.settle)
+    row |= {"rest_peak_rss_bytes": common.rss_bytes(server.pid, "VmHWM"), "rest_rss_bytes": common.rss_bytes(server.pid)}
+    print(f"restart: {row}", flush=True)
+    return server, row
+
+
 def run(args, folder):
     """{"series", "steady_rss_bytes", "restarts": [row]}"""
     cpus, loader_cpus = common.cores()
@@ -43,20 +57,20 @@ def run(args, folder):
         common.wait_idle(server)
         time.sleep(args.settle)
         result["steady_rss_bytes"] = common.rss_bytes(server.pid)
-        for _ in range(args.rounds):
-            server.kill()
-            server = common.make_server("tidalite", work, cpus)
-            server.start(ready=False)
-            row = answers(server) | {"peak_rss_bytes": common.rss_bytes(server.pid, "VmHWM"), "cpu_seconds": common.cpu_seconds(server.pid)}
-            result["restarts"].append(row)
-            print(f"restart: steady {result['steady_rss_bytes'] >> 20} MiB, {row}", flush=True)
-        server.terminate()
+        for what in ("log", "checkpoint"):
+            for _ in range(args.rounds):
+                server, row = restart(args, work, cpus, server, what)
+                result["restarts"].append(row)
+            server.terminate()
+            if what == "log":
+                server = common.make_server("tidalite", work, cpus).start()
     return result
 
 
 def table(result):
     rows = [f"restart: killed with {result['series']:,} series of {result['scrapes']} samples, {result['steady_rss_bytes'] / 2**20:,.0f} MiB resident",
-            f"{'':12} {'write, s':>9} {'query, s':>9} {'peak, MiB':>10} {'CPU, s':>8}"]
+            f"{'':18} {'write, s':>9} {'query, s':>9} {'CPU, s':>8} {'peak, MiB':>10} {'later':>6} {'at rest':>8}"]
     for i, r in enumerate(result["restarts"]):
-        rows.append(f"  start {i:<5} {r['write']:>9.2f} {r['query']:>9.2f} {r['peak_rss_bytes'] / 2**20:>10.0f} {r['cpu_seconds']:>8.2f}")
+        rows.append(f"  {i + 1:<2} {r['from']:<13} {r['write']:>9.2f} {r['query']:>9.2f} {r['cpu_seconds']:>8.2f} {r['peak_rss_bytes'] / 2**20:>10.0f} "
+                    f"{r['rest_peak_rss_bytes'] / 2**20:>6.0f} {r['rest_rss_bytes'] / 2**20:>8.0f}")
     return "\n".join(rows)
