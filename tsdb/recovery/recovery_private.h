@@ -27,7 +27,8 @@ enum tsdb_status recovery_lanes_create(uint32_t window_count, recovery_lane_fn f
                                        struct recovery_lanes **out,
                                        struct tsdb_error *err) TSDB_WUR;
 void recovery_lanes_destroy(struct recovery_lanes *l); /* nothing is left to do, or NULL */
-/* One thread gives the windows, in the order 0, 1, .. and again; each is done with before it is given again. */
+/* One thread gives the windows, in the order 0, 1, .. and again, some of them not at all; each is done with before it is
+ * given again. */
 void recovery_lanes_put(struct recovery_lanes *l, uint32_t window, uint64_t partitions);
 /* Work until the window is done with. */
 void recovery_lanes_wait(struct recovery_lanes *l, uint32_t window);

@@ -93,7 +93,8 @@ struct series_log_record {
 };
 /* Good records in file order, of one stretch of the file. */
 struct series_log_window {
-    uint32_t number; /* below the sink's `windows`: 0, 1, .. and again */
+    uint32_t
+        number; /* below the sink's `windows`: 0, 1, .. and again, of which some may be left out */
     const struct series_log_record *records;
     uint32_t count;                  /* one at least */
     uint64_t partitions;             /* bits: those that have records here */

@@ -532,6 +532,7 @@ static enum tsdb_status windows_alloc(struct load *l, const struct series_log_si
                                            (size_t)SERIES_LOG_WINDOW_RECORDS);
     uint64_t wanted = l->file_bytes / l->window_bytes + 1;
     l->window_count = (uint32_t)TSDB_MIN(wanted, (uint64_t)TSDB_MAX(sink->windows, 1u));
+    l->turn = l->window_count - 1; /* the first one is next */
     for (uint32_t i = 0; i < l->window_count; i++) {
         struct load_window *w = &l->windows[i];
         w->data = tsdb_mem_alloc(TSDB_MEM_OTHER, l->window_bytes);

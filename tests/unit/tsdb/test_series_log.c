@@ -215,6 +215,79 @@ static uint8_t *take_file(struct fixture *f, size_t *out_len)
 }
 
 /* One bit costs its record, or, in a length, that and the one behind it; in header and CRC nothing. */
+/* A sink that takes its time: what it was given is looked at when the loader asks for the window back. */
+#define HELD_WINDOWS 3u
+struct held {
+    struct seen seen;
+    const struct series_log_window *windows[HELD_WINDOWS]; /* not looked at yet */
+    uint32_t given, held_most, wrong;
+};
+
+static enum tsdb_status hold(void *arg, const struct series_log_window *window,
+                             struct tsdb_error *err)
+{
+    struct held *h = arg;
+    (void)err;
+    h->wrong += window->number != h->given % HELD_WINDOWS || h->windows[window->number] != NULL;
+    h->windows[window->number] = window;
+    h->given++;
+    uint32_t held = 0;
+    for (uint32_t i = 0; i < HELD_WINDOWS; i++) {
+        held += h->windows[i] != NULL;
+    }
+    h->held_most = TSDB_MAX(h->held_most, held);
+    return TSDB_OK;
+}
+
+/* The records of a partition are in its chain, all, in order. */
+static enum tsdb_status look_at_held(void *arg, uint32_t number, struct tsdb_error *err)
+{
+    struct held *h = arg;
+    const struct series_log_window *w = h->windows[number];
+    uint32_t chained = 0;
+    if (!w) {
+        return TSDB_OK;
+    }
+    h->windows[number] = NULL;
+    for (uint64_t left = w->partitions; left != 0; left &= left - 1) {
+        uint32_t partition = (uint32_t)__builtin_ctzll(left);
+        uint32_t before = 0;
+        for (uint32_t i = w->first[partition]; i != UINT32_MAX; i = w->records[i].next) {
+            h->wrong += w->records[i].partition != partition || i < before || i >= w->count;
+            before = i + 1;
+            chained++;
+        }
+    }
+    h->wrong += chained != w->count;
+    return see(&h->seen, w, err);
+}
+
+static void
+series_log_load__sink_that_holds_windows__none_is_overwritten_before_it_waits(void **state)
+{
+    struct fixture *f = *state;
+    struct series_log_mark mark = {.bytes = 0};
+    struct series_log_sink sink = {.apply = hold, .wait = look_at_held, .windows = HELD_WINDOWS};
+    struct held *h = test_calloc(1, sizeof *h);
+    const uint32_t count = 4000;
+    for (uint32_t i = 0; i < count; i++) {
+        assert_ok(append(f, (i / 7 * 5) % TSDB_PARTITIONS, 8000 + i % 100, NULL));
+    }
+    assert_ok(series_log_commit(&f->log, NULL));
+    assert_true(f->log.bytes_durable > UINT64_C(6) * SERIES_LOG_WINDOW_BYTES);
+    reopen(f);
+    sink.arg = h;
+    assert_ok(series_log_load(&f->log, &mark, 0, 1, &sink, &f->found, NULL));
+    assert_int_equal(h->wrong, 0);
+    assert_int_equal(h->seen.wrong, 0);
+    assert_int_equal(h->seen.total, count);
+    assert_int_equal(h->held_most, HELD_WINDOWS);
+    for (uint32_t i = 0; i < HELD_WINDOWS; i++) {
+        assert_null(h->windows[i]);
+    }
+    test_free(h);
+}
+
 static void series_log_load__every_bit_of_relied_bytes_flipped__costs_its_record(void **state)
 {
     struct fixture *f = *state;
@@ -627,6 +700,9 @@ static const struct CMUnitTest tests[] = {
         series_log_load__cut_at_every_byte_of_the_tail__good_records_stay, setup, teardown),
     cmocka_unit_test_setup_teardown(
         series_log_load__every_bit_of_relied_bytes_flipped__costs_its_record, setup, teardown),
+    cmocka_unit_test_setup_teardown(
+        series_log_load__sink_that_holds_windows__none_is_overwritten_before_it_waits, setup,
+        teardown),
     cmocka_unit_test_setup_teardown(series_log_load__page_of_zeroes_anywhere__costs_what_it_touches,
                                     setup, teardown),
     cmocka_unit_test_setup_teardown(series_log_load__damaged__kept_in_quarantine, setup, teardown),
