@@ -50,9 +50,9 @@ struct op_ahead {
     struct ahead_series *series; /* slot_count * per_job */
     struct tsdb_arena **slots;   /* what a job leaves behind */
     uint32_t slot_count, per_job;
-    uint32_t base; /* the first series of job 0 */
-    uint32_t jobs,
-        job; /* how many there are; the one whose series are handed out, UINT32_MAX: none yet */
+    uint32_t base;                 /* the first series of job 0 */
+    uint32_t jobs;                 /* how many there are */
+    uint32_t job;                  /* the one whose series are handed out; UINT32_MAX: none yet */
     uint32_t handed_out, again;    /* series, and how many of them in vain */
     struct exec_crew_group *group; /* NULL: not begun */
 };

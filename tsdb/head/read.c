@@ -464,17 +464,34 @@ static enum tsdb_status pieces_outlive(const struct head_partition *p, uint32_t 
     return *out ? pieces_keep(p, local, l, arena, *out) : tsdb_arena_status(arena);
 }
 
+/* Pages that one read may hold at once: a cache has hundreds, and other readers. */
+#define PINNED_MAX 16u
+
+/* What was found, without its page. */
+static enum tsdb_status found_copy(struct tsdb_arena *arena, struct sealed_ref *r,
+                                   struct head_stream *s, struct tsdb_error *err)
+{
+    enum tsdb_status status = stream_copy(arena, s);
+    if (status != TSDB_OK) {
+        return tsdb_error_set(err, status, "no memory to read a series");
+    }
+    r->found.tokens = s->tokens;
+    head_file_found_release(r->file, &r->found);
+    return TSDB_OK;
+}
+
 static enum tsdb_status piece_find(struct head_pieces *l, uint32_t i, struct tsdb_arena *arena,
                                    struct sealed_ref *r, struct tsdb_error *err)
 {
     if (r->place.bundle) {
         enum tsdb_status status = head_file_find(r->file, &r->place, arena, &r->found, err);
         const struct bundle_stream *s = &r->found.stream;
-        if (status == TSDB_OK) {
-            l->streams[i] = (struct head_stream){r->found.tokens, s->bytes, s->count, s->first_ms,
-                                                 s->first_bits};
+        if (status != TSDB_OK) {
+            return status;
         }
-        return status;
+        l->streams[i] =
+            (struct head_stream){r->found.tokens, s->bytes, s->count, s->first_ms, s->first_bits};
+        return i < PINNED_MAX ? TSDB_OK : found_copy(arena, r, &l->streams[i], err);
     }
     struct chunk_samples samples;
     enum tsdb_status status = head_file_read(r->file, &r->place, arena, &samples, err);

@@ -992,6 +992,36 @@ static void sealer_step__one_chunk__golden_file(void **state)
 
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+/* More pages of the cache than one read may hold. */
+static void head_read__more_bundles_than_pages_it_may_hold__bit_exact(void **state)
+{
+    struct hx *h = *state;
+    enum {
+        ROUNDS = 40,
+        SERIES = 30
+    };
+    for (uint32_t r = 0; r < ROUNDS; r++) {
+        for (uint32_t s = 1; s <= SERIES; s++) {
+            put_many(h, s, T0 + r * 20000, 100, 130);
+        }
+        uint64_t before = hash_all(h);
+        seal_open(h, INT64_MAX);
+        seal_all(h);
+        assert_true(hash_all(h) == before);
+    }
+    struct cache_l2_stats stats;
+    struct head_files_stats files;
+    head_files_stats(h->db->head_files, &files);
+    assert_true(files.bytes >
+                4 * (uint64_t)CACHE_L2_FRAME_BYTES); /* whole pages, which are cached */
+    struct counted c = count(h, 1, HEAD_VIEW_NONE);
+    assert_true(c.in_files >= ROUNDS && c.in_files == c.all);
+    assert_int_equal(samples(h, 1, HEAD_VIEW_NONE), ROUNDS * 130);
+    cache_l2_stats(h->db->cache_l2, &stats);
+    assert_true(stats.hits > 0);
+    assert_int_equal(stats.frames_pinned, 0);
+}
+
 static const struct CMUnitTest tests[] = {
     T(seal__late_samples__leave_the_set_with_their_chunks),
     cmocka_unit_test(sealed_window__edges__floor_without_overflow),
@@ -1016,6 +1046,7 @@ static const struct CMUnitTest tests[] = {
     T(bundles__loaded_into_shorter_windows__bit_exact),
     T(bundles__some_series_wait__stay_until_all_are_in_blocks),
     T(head_bundle_visit__swapped_while_it_looks__leaves_none_out),
+    T(head_read__more_bundles_than_pages_it_may_hold__bit_exact),
     T(sealer_step__one_chunk__golden_file),
     T(seal__nth_allocation_fails__nothing_is_half_done),
 };
