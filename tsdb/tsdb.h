@@ -227,6 +227,27 @@ enum tsdb_status tsdb_series_newest(struct tsdb_querier *q, tsdb_series_ref ref,
                                     struct tsdb_columns *out, struct tsdb_chunk_counts *counts,
                                     struct tsdb_error *err) TSDB_WUR;
 
+/* How many of the series that match have a newest sample in the range that is no stale marker, by the values of
+ * label `by` (len 0: all together): as who selects them and asks tsdb_series_newest of each would count them, for much
+ * less. range must lie within the querier's. */
+struct tsdb_count_group {
+    struct tsdb_slice
+        value; /* len 0: the series have no such label. Borrowed until the querier closes */
+    uint64_t series;
+};
+struct tsdb_series_count {
+    bool
+        told; /* false: it takes as long as asking each: times before the newest samples, histograms */
+    /* From the arena, in the order of their first series in the set; those of series without samples, too. */
+    const struct tsdb_count_group *groups;
+    uint32_t count;
+    uint64_t read; /* samples that were looked at, stale markers included */
+};
+enum tsdb_status tsdb_series_count(struct tsdb_querier *q, const struct tsdb_matcher *matchers,
+                                   uint32_t matcher_count, struct tsdb_time_range range,
+                                   struct tsdb_slice by, struct tsdb_arena *arena,
+                                   struct tsdb_series_count *out, struct tsdb_error *err) TSDB_WUR;
+
 /* Distinct label names / values / label sets, sorted bytewise, of series that match ANY of the
  * selectors (each a conjunction of matchers; no selectors = all series). The time range may be
  * taken coarsely (a superset is allowed: names and values without selectors are all that the blocks

@@ -104,6 +104,17 @@ enum tsdb_status index_disk_chunks(const struct index_disk *ix, uint32_t id,
                                    struct tsdb_time_range range, struct tsdb_arena *arena,
                                    struct index_disk_chunk **out, uint32_t *out_count,
                                    struct tsdb_error *err) TSDB_WUR;
+/* Of many series, going up: the last chunk that overlaps the range; *out_any: there is one. What the
+ * series before had read is not read again. One thread. */
+struct index_disk_newest;
+enum tsdb_status index_disk_newest_create(const struct index_disk *ix,
+                                          struct index_disk_newest **out,
+                                          struct tsdb_error *err) TSDB_WUR;
+void index_disk_newest_destroy(struct index_disk_newest *c); /* NULL is fine */
+enum tsdb_status index_disk_newest_at(struct index_disk_newest *c, uint32_t id,
+                                      struct tsdb_time_range range, bool *out_any,
+                                      struct index_disk_chunk *out,
+                                      struct tsdb_error *err) TSDB_WUR;
 /* Every distinct name / value of a name, sorted bytewise. Stops when fn is false. Strings are valid
  * during the call of fn. An unknown name has no values. */
 typedef bool (*index_disk_string_fn)(void *arg, const char *s, uint32_t len);

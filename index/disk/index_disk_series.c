@@ -311,27 +311,31 @@ enum tsdb_status index_disk_find(const struct index_disk *ix, const struct tsdb_
 
 /* ---- chunks ---- */
 
+/* The chunks of the next series of a group: how many it has, and their bytes. False: malformed. */
+static bool chunks_next(struct tsdb_reader *r, uint64_t *out_count, struct tsdb_slice *out)
+{
+    *out_count = tsdb_reader_uvarint(r);
+    *out = (struct tsdb_slice){NULL, 0};
+    if (*out_count > 0) {
+        uint64_t len = tsdb_reader_count(r, 1);
+        *out = tsdb_reader_bytes(r, (size_t)len);
+    }
+    return !r->failed && *out_count <= out->len / DISK_CHUNK_BYTES_MIN;
+}
+
 /* Go to the series in its group: how many chunks it has, and their bytes in r. */
 static bool chunks_seek(struct tsdb_reader *r, uint32_t i, uint64_t *out_offset,
                         uint64_t *out_count)
 {
+    struct tsdb_slice bytes = {NULL, 0};
     *out_offset = tsdb_reader_uvarint(r);
-    for (uint32_t k = 0;; k++) {
-        uint64_t count = tsdb_reader_uvarint(r);
-        struct tsdb_slice bytes = {NULL, 0};
-        if (count > 0) {
-            uint64_t len = tsdb_reader_count(r, 1);
-            bytes = tsdb_reader_bytes(r, (size_t)len);
-        }
-        if (r->failed || count > bytes.len / DISK_CHUNK_BYTES_MIN) {
+    for (uint32_t k = 0; k <= i; k++) {
+        if (!chunks_next(r, out_count, &bytes)) {
             return false;
         }
-        if (k == i) {
-            *out_count = count;
-            tsdb_reader_init(r, bytes.data, bytes.len);
-            return true;
-        }
     }
+    tsdb_reader_init(r, bytes.data, bytes.len);
+    return true;
 }
 
 static enum tsdb_status chunks_malformed(const struct index_disk *ix, uint32_t id,
@@ -390,4 +394,96 @@ enum tsdb_status index_disk_chunks(const struct index_disk *ix, uint32_t id,
     }
     disk_scratch_deinit(&bytes);
     return status;
+}
+
+/* ---- the last chunks of many series ---- */
+
+struct index_disk_newest {
+    const struct index_disk *ix;
+    uint32_t group; /* UINT32_MAX: none */
+    uint32_t next;  /* number in the group of the series that r is at */
+    uint64_t offset;
+    struct tsdb_reader r;
+    struct disk_scratch bytes;
+};
+
+enum tsdb_status index_disk_newest_create(const struct index_disk *ix,
+                                          struct index_disk_newest **out, struct tsdb_error *err)
+{
+    struct index_disk_newest *c = tsdb_mem_alloc(TSDB_MEM_QUERY, sizeof *c);
+    if (!c) {
+        return tsdb_error_nomem(err, "a cursor of chunks");
+    }
+    c->ix = ix;
+    c->group = UINT32_MAX;
+    disk_scratch_init(&c->bytes);
+    *out = c;
+    return TSDB_OK;
+}
+
+void index_disk_newest_destroy(struct index_disk_newest *c)
+{
+    if (c) {
+        disk_scratch_deinit(&c->bytes);
+        tsdb_mem_free(TSDB_MEM_QUERY, c, sizeof *c);
+    }
+}
+
+/* To the series' chunks, which `out` reads. A failure leaves no group. */
+static enum tsdb_status newest_seek(struct index_disk_newest *c, uint32_t id, uint64_t *out_count,
+                                    struct tsdb_reader *out, struct tsdb_error *err)
+{
+    uint32_t group = id / DISK_GROUP;
+    struct tsdb_slice bytes = {NULL, 0};
+    if (group != c->group || id % DISK_GROUP < c->next) {
+        c->group = UINT32_MAX;
+        enum tsdb_status status =
+            disk_group_read(c->ix, DISK_CHUNK_GROUPS, group, &c->bytes, &c->r, err);
+        if (status != TSDB_OK) {
+            return status;
+        }
+        c->group = group;
+        c->next = 0;
+        c->offset = tsdb_reader_uvarint(&c->r);
+    }
+    while (c->next <= id % DISK_GROUP) {
+        c->next++;
+        if (!chunks_next(&c->r, out_count, &bytes)) {
+            c->group = UINT32_MAX;
+            return chunks_malformed(c->ix, id, err);
+        }
+    }
+    tsdb_reader_init(out, bytes.data, bytes.len);
+    return TSDB_OK;
+}
+
+enum tsdb_status index_disk_newest_at(struct index_disk_newest *c, uint32_t id,
+                                      struct tsdb_time_range range, bool *out_any,
+                                      struct index_disk_chunk *out, struct tsdb_error *err)
+{
+    uint64_t count = 0;
+    struct tsdb_reader r;
+    struct disk_chunk_state st;
+    TSDB_ASSERT(id < c->ix->series_count);
+    enum tsdb_status status = newest_seek(c, id, &count, &r, err);
+    if (status != TSDB_OK) {
+        return status;
+    }
+    bool any = false;
+    disk_chunk_state_init(&st, c->ix->time_base, c->offset);
+    for (uint64_t i = 0; i < count; i++) {
+        struct index_disk_chunk chunk;
+        if (!disk_chunk_get(&r, &st, &chunk)) {
+            return chunks_malformed(c->ix, id, err);
+        }
+        if (chunk.min_ms > range.max_ms) {
+            break;
+        }
+        if (chunk.max_ms >= range.min_ms) {
+            any = true;
+            *out = chunk;
+        }
+    }
+    *out_any = any;
+    return TSDB_OK;
 }

@@ -99,6 +99,13 @@ enum tsdb_status index_mem_select(const struct index_mem *ix,
                                   struct tsdb_arena *arena, uint32_t **out_locals,
                                   uint32_t *out_count, struct tsdb_error *err) TSDB_WUR;
 
+/* Of series that are there, rising, the value of a label each: numbers that are the same where the value is, or
+ * INDEX_MEM_NO_VALUE, and the string of one. */
+#define INDEX_MEM_NO_VALUE UINT32_MAX
+void index_mem_values_of(const struct index_mem *ix, const char *name, uint32_t name_len,
+                         const uint32_t *locals, uint32_t count, uint32_t *out_values);
+struct tsdb_slice index_mem_value_string(const struct index_mem *ix, uint32_t value);
+
 /* Visit every distinct label name / every distinct value of a name that at least one series has.
  * Stops when fn is false. */
 typedef bool (*index_string_fn)(void *arg, const char *s, uint32_t len);

@@ -189,3 +189,28 @@ enum tsdb_status index_mem_select(const struct index_mem *ix,
     }
     return status;
 }
+
+void index_mem_values_of(const struct index_mem *ix, const char *name, uint32_t name_len,
+                         const uint32_t *locals, uint32_t count, uint32_t *out_values)
+{
+    static_assert(INDEX_MEM_NO_VALUE == INDEX_SELECT_NO_VALUE, "they are handed on");
+    struct source src = {.ix = ix};
+    const struct index_select_name wanted = {.id = index_name_find(ix, name, name_len)};
+    for (uint32_t i = 0; i < count; i++) {
+        out_values[i] = index_row_seek(ix, locals[i]);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t value = INDEX_MEM_NO_VALUE;
+        if (wanted.id != INDEX_NONE) {
+            enum tsdb_status status =
+                series_value(&src, &wanted, out_values, count, i, &value, NULL);
+            TSDB_ASSERT(status == TSDB_OK); /* in memory nothing can fail */
+        }
+        out_values[i] = value;
+    }
+}
+
+struct tsdb_slice index_mem_value_string(const struct index_mem *ix, uint32_t value)
+{
+    return pair_string(ix, index_pair_at(ix, value));
+}

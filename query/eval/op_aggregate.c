@@ -410,8 +410,8 @@ static bool labels_unused(const struct exec *x, const struct query_expr *e)
            !x->options->delayed_name_removal;
 }
 
-enum tsdb_status op_aggregate_build(struct exec *x, const struct query_expr *e,
-                                    const struct grid *grid, struct op **out)
+static enum tsdb_status groups_build(struct exec *x, const struct query_expr *e,
+                                     const struct grid *grid, struct op **out)
 {
     struct op_aggregate *o = (struct op_aggregate *)op_new(x, sizeof *o, e, grid, aggregate_next);
     struct tsdb_arena *sums = exec_scratch(x);
@@ -432,4 +432,11 @@ enum tsdb_status op_aggregate_build(struct exec *x, const struct query_expr *e,
         status = aggregate_group(x, e, o->child, &o->group, &o->op.series, &o->op.series_count);
     }
     return status == TSDB_OK ? alloc_cells(o) : status;
+}
+
+enum tsdb_status op_aggregate_build(struct exec *x, const struct query_expr *e,
+                                    const struct grid *grid, struct op **out)
+{
+    enum tsdb_status status = op_count_build(x, e, grid, out);
+    return status == TSDB_OK && !*out ? groups_build(x, e, grid, out) : status;
 }

@@ -41,6 +41,8 @@ enum tsdb_status binary_group(struct exec *x, const struct query_matching *m, st
 
 /* ---- op_aggregate.c, op_topk.c ---- */
 op_build_fn op_aggregate_build;
+/* op_count.c: NULL: nothing of the kind, or storage does not tell. */
+op_build_fn op_count_build;
 op_build_fn op_topk_build; /* topk, bottomk, limitk */
 op_build_fn op_ratio_build;
 op_build_fn op_count_values_build;

@@ -22,6 +22,7 @@ struct query_read {
     struct tsdb_chunk_counts *counts;        /* added to */
 };
 
+struct tsdb_series_count;
 struct query_source_ops {
     /* Called once, before the others, with a range that covers every read. */
     enum tsdb_status (*open)(void *ctx, struct tsdb_time_range range, struct tsdb_error *err);
@@ -38,6 +39,12 @@ struct query_source_ops {
     /* The same of the newest sample alone, or all of the range: whatever is cheaper. NULL: read. */
     enum tsdb_status (*newest)(void *ctx, const struct query_read *r, struct tsdb_arena *arena,
                                struct tsdb_columns *out, struct tsdb_error *err);
+    /* How many series that match have a newest sample in the range that is no stale marker, by the values of a
+     * label (len 0: all together); *out as storage tells it. NULL: select and ask each. */
+    enum tsdb_status (*count)(void *ctx, const struct tsdb_matcher *matchers,
+                              uint32_t matcher_count, struct tsdb_time_range range,
+                              struct tsdb_slice by, struct tsdb_arena *arena,
+                              struct tsdb_series_count *out, struct tsdb_error *err);
     /* refs[0] is read next, or its newest sample, the others follow. NULL: nothing is gained by
      * knowing. */
     void (*read_ahead)(void *ctx, const uint32_t *refs, uint32_t count, bool newest);

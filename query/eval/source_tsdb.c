@@ -44,6 +44,15 @@ static enum tsdb_status source_newest(void *ctx, const struct query_read *r,
     return tsdb_series_newest(s->querier, r->ref, r->range, arena, out, r->counts, err);
 }
 
+static enum tsdb_status source_count(void *ctx, const struct tsdb_matcher *matchers,
+                                     uint32_t matcher_count, struct tsdb_time_range range,
+                                     struct tsdb_slice by, struct tsdb_arena *arena,
+                                     struct tsdb_series_count *out, struct tsdb_error *err)
+{
+    struct query_source_tsdb *s = ctx;
+    return tsdb_series_count(s->querier, matchers, matcher_count, range, by, arena, out, err);
+}
+
 static void source_read_ahead(void *ctx, const uint32_t *refs, uint32_t count, bool newest)
 {
     const struct query_source_tsdb *s = ctx;
@@ -70,6 +79,7 @@ struct query_source query_source_tsdb(struct query_source_tsdb *s, struct tsdb *
         .labels = source_labels,
         .read = source_read,
         .newest = source_newest,
+        .count = source_count,
         .read_ahead = source_read_ahead,
         .close = source_close,
         .concurrent = true,

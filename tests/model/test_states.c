@@ -11,6 +11,7 @@
 
 #define DATA_SETS   3
 #define EXPRESSIONS 150
+#define COUNT_EVERY 8                /* of them */
 #define NOW_MS      INT64_C(1800000) /* samples end before; expressions name times of that kind */
 #define RAW_MAX     512
 
@@ -153,6 +154,7 @@ static void ask_all(struct rig *r, const char *state)
         for (uint32_t way = 0; way < 2 * TSDB_ARRAY_LEN(r->crews); way++) {
             r->series.options.kernels = way % 2 == 0 ? &query_kernels_scalar : NULL;
             r->series.options.crew = r->crews[way / 2];
+            a->params.explain = way == 3; /* then nothing is counted from ids */
             answer(r, a);
             if (!a->answer) {
                 a->answer = strdup((const char *)r->text.data);
@@ -166,20 +168,34 @@ static void ask_all(struct rig *r, const char *state)
     }
 }
 
+/* Counted from ids in some states, series by series in others. */
+static void draw_count(struct gen *g)
+{
+    static const char *const selectors[] = {"{__name__=~\".+\"}", "{x!=\"1\",__name__!=\"\"}",
+                                            "{y=~\".*[02]\"} offset 30s"};
+    static const char *const by[] = {"", "by (__name__)", "by (x)", "by (y)", "by (x, y)"};
+    (void)snprintf(g->text, sizeof g->text, "%s %s (%s)", below(g, 3) == 0 ? "group" : "count",
+                   by[below(g, TSDB_ARRAY_LEN(by))],
+                   selectors[below(g, TSDB_ARRAY_LEN(selectors))]);
+}
+
 static void draw_expressions(struct rig *r, struct gen *g)
 {
     for (uint32_t i = 0; i < EXPRESSIONS; i++) {
         struct asked *a = &r->asked[i];
         tsdb_prng_init(&g->prng, r->seed * 100000 + i);
         g->len = 0;
-        if (below(g, 4) == 0) {
+        bool counts = i % COUNT_EVERY == 0;
+        if (counts) {
+            draw_count(g);
+        } else if (below(g, 4) == 0) {
             gen_hist(g, 2);
         } else {
             gen_vector(g, 2);
         }
         memcpy(a->text, g->text, sizeof a->text);
         int64_t start = 100000 + (int64_t)below(g, 1500) * 1000;
-        int64_t step = below(g, 3) == 0 ? 0 : ((int64_t)below(g, 30) + 1) * 10000;
+        int64_t step = counts || below(g, 3) == 0 ? 0 : ((int64_t)below(g, 30) + 1) * 10000;
         a->params = (struct query_params){
             .start_ms = start, .end_ms = start + step * (int64_t)below(g, 20), .step_ms = step};
     }

@@ -110,6 +110,13 @@ struct block_chunk {
 enum tsdb_status block_chunks(const struct block *b, uint32_t id, struct tsdb_time_range range,
                               struct tsdb_arena *arena, struct block_chunk **out,
                               uint32_t *out_count, struct tsdb_error *err) TSDB_WUR;
+/* The last of them, of many series, going up. One thread; *c NULL to begin with, made when it is asked for the first
+ * time, of this block. */
+struct index_disk_newest;
+enum tsdb_status block_newest_next(const struct block *b, struct index_disk_newest **c, uint32_t id,
+                                   struct tsdb_time_range range, bool *out_any,
+                                   struct block_chunk *out, struct tsdb_error *err) TSDB_WUR;
+void block_newest_end(struct index_disk_newest **c);
 /* Read, check and decode one chunk; arrays from the arena. */
 enum tsdb_status block_chunk_read(const struct block *b, const struct block_chunk *c,
                                   struct tsdb_arena *arena, struct chunk_samples *out,

@@ -565,6 +565,13 @@ enum tsdb_status blocks_may_have(const struct view *v, const struct live_block *
     return status;
 }
 
+/* What the last chunk tells of a series of which nothing is hidden. */
+static enum blocks_newest newest_of(const struct block_chunk *last, struct tsdb_time_range range)
+{
+    bool known = last->kind == TSDB_SAMPLE_FLOAT && last->summary.max_ms <= range.max_ms;
+    return known ? BLOCKS_NEWEST_LAST : BLOCKS_NEWEST_UNSURE;
+}
+
 enum tsdb_status blocks_newest(const struct view *v, const struct live_block *l, uint32_t id,
                                struct tsdb_time_range range, struct tsdb_arena *scratch,
                                enum blocks_newest *out, struct block_chunk *out_chunk,
@@ -578,12 +585,30 @@ enum tsdb_status blocks_newest(const struct view *v, const struct live_block *l,
         *out = BLOCKS_NEWEST_NONE;
         return status;
     }
-    const struct block_chunk *last = &chunks[n - 1]; /* their times rise */
-    bool known =
-        cuts.count == 0 && last->kind == TSDB_SAMPLE_FLOAT && last->summary.max_ms <= range.max_ms;
-    *out = known ? BLOCKS_NEWEST_LAST : BLOCKS_NEWEST_UNSURE;
-    *out_chunk = *last;
+    *out_chunk = chunks[n - 1]; /* their times rise */
+    *out = cuts.count == 0 ? newest_of(out_chunk, range) : BLOCKS_NEWEST_UNSURE;
     return TSDB_OK;
+}
+
+enum tsdb_status blocks_newest_next(const struct view *v, const struct live_block *l,
+                                    struct index_disk_newest **c, uint32_t id,
+                                    struct tsdb_time_range range, struct tsdb_arena *scratch,
+                                    enum blocks_newest *out, struct block_chunk *out_chunk,
+                                    struct tsdb_error *err)
+{
+    const struct tombstone_cuts cuts = tombstones_find(live_block_tombstones(l, v->number), id);
+    bool any = false;
+    if (cuts.count > 0) {
+        return blocks_newest(v, l, id, range, scratch, out, out_chunk, err);
+    }
+    *out = BLOCKS_NEWEST_NONE;
+    enum tsdb_status status = block_newest_next(l->block, c, id, range, &any, out_chunk, err);
+    if (status == TSDB_OK && any) {
+        *out = newest_of(out_chunk, range);
+    }
+    return status == TSDB_OK
+               ? status
+               : tsdb_error_prefix(err, status, "block %s", block_meta(l->block)->ulid);
 }
 
 enum tsdb_status blocks_read(struct blocks *b, const struct view *v, const struct live_block *l,

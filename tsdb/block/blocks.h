@@ -131,6 +131,12 @@ enum tsdb_status blocks_newest(const struct view *v, const struct live_block *l,
                                struct tsdb_time_range range, struct tsdb_arena *scratch,
                                enum blocks_newest *out, struct block_chunk *out_chunk,
                                struct tsdb_error *err) TSDB_WUR;
+/* The same of many, going up, with a cursor as block_newest_next has it. */
+enum tsdb_status blocks_newest_next(const struct view *v, const struct live_block *l,
+                                    struct index_disk_newest **c, uint32_t id,
+                                    struct tsdb_time_range range, struct tsdb_arena *scratch,
+                                    enum blocks_newest *out, struct block_chunk *out_chunk,
+                                    struct tsdb_error *err) TSDB_WUR;
 /* Does the block, does any block of the view overlap the range? */
 bool blocks_overlaps(const struct live_block *l, struct tsdb_time_range range);
 bool blocks_overlap(const struct view *v, struct tsdb_time_range range);

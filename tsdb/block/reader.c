@@ -254,9 +254,17 @@ enum tsdb_status block_values(const struct block *b, const char *name, uint32_t 
 
 /* ---- chunks ---- */
 
-static bool chunk_convert(const struct block *b, const struct index_disk_chunk *c,
-                          struct block_chunk *out)
+static enum tsdb_status chunk_convert(const struct block *b, const struct index_disk_chunk *c,
+                                      uint32_t id, struct block_chunk *out, struct tsdb_error *err)
 {
+    uint64_t bytes = b->chunks_file.pages.bytes;
+    if (c->count > CHUNK_SAMPLES_MAX || c->offset > bytes || c->len > BLOCK_RECORD_BYTES_MAX ||
+        c->len > bytes - c->offset) {
+        return named(b,
+                     tsdb_error_set(err, TSDB_CORRUPT,
+                                    "a chunk of series %u is not within the chunks file", id),
+                     err);
+    }
     *out = (struct block_chunk){.summary = {.min_ms = c->min_ms,
                                             .max_ms = c->max_ms,
                                             .first_bits = c->first_bits,
@@ -270,9 +278,7 @@ static bool chunk_convert(const struct block *b, const struct index_disk_chunk *
                                 .kind = c->kind,
                                 .offset = c->offset,
                                 .len = c->len};
-    uint64_t bytes = b->chunks_file.pages.bytes;
-    return c->count <= CHUNK_SAMPLES_MAX && c->offset <= bytes &&
-           c->len <= BLOCK_RECORD_BYTES_MAX && c->len <= bytes - c->offset;
+    return TSDB_OK;
 }
 
 enum tsdb_status block_chunks(const struct block *b, uint32_t id, struct tsdb_time_range range,
@@ -289,18 +295,36 @@ enum tsdb_status block_chunks(const struct block *b, uint32_t id, struct tsdb_ti
     if (!chunks) {
         return named(b, tsdb_error_set(err, arena->failure, "over the memory limit"), err);
     }
-    for (uint32_t i = 0; i < count; i++) {
-        if (!chunk_convert(b, &found[i], &chunks[i])) {
-            return named(b,
-                         tsdb_error_set(err, TSDB_CORRUPT,
-                                        "chunk %u of series %u is not within the chunks file", i,
-                                        id),
-                         err);
-        }
+    for (uint32_t i = 0; i < count && status == TSDB_OK; i++) {
+        status = chunk_convert(b, &found[i], id, &chunks[i], err);
+    }
+    if (status != TSDB_OK) {
+        return status;
     }
     *out = chunks;
     *out_count = count;
     return TSDB_OK;
+}
+
+enum tsdb_status block_newest_next(const struct block *b, struct index_disk_newest **c, uint32_t id,
+                                   struct tsdb_time_range range, bool *out_any,
+                                   struct block_chunk *out, struct tsdb_error *err)
+{
+    struct index_disk_chunk found;
+    enum tsdb_status status = *c ? TSDB_OK : index_disk_newest_create(b->index, c, err);
+    if (status == TSDB_OK) {
+        status = index_disk_newest_at(*c, id, range, out_any, &found, err);
+    }
+    if (status != TSDB_OK) {
+        return named(b, status, err);
+    }
+    return *out_any ? chunk_convert(b, &found, id, out, err) : TSDB_OK;
+}
+
+void block_newest_end(struct index_disk_newest **c)
+{
+    index_disk_newest_destroy(*c);
+    *c = NULL;
 }
 
 /* Bytes of the chunks file, in memory of their own. */

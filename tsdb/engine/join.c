@@ -136,14 +136,20 @@ tsdb_series_ref join_stray_ref(uint32_t number)
                             TSDB_SERIES_IDS_MAX | (number & (TSDB_SERIES_IDS_MAX - 1)));
 }
 
-const struct stray *join_stray(const struct join *j, tsdb_series_ref ref)
+uint32_t join_stray_number(tsdb_series_ref ref)
 {
     uint32_t local = tsdb_series_local(ref);
-    if (local < TSDB_SERIES_IDS_MAX) {
+    return local < TSDB_SERIES_IDS_MAX
+               ? UINT32_MAX
+               : tsdb_series_partition(ref) * TSDB_SERIES_IDS_MAX + (local - TSDB_SERIES_IDS_MAX);
+}
+
+const struct stray *join_stray(const struct join *j, tsdb_series_ref ref)
+{
+    uint32_t number = join_stray_number(ref);
+    if (number == UINT32_MAX) {
         return NULL;
     }
-    uint32_t number =
-        tsdb_series_partition(ref) * TSDB_SERIES_IDS_MAX + (local - TSDB_SERIES_IDS_MAX);
     TSDB_ASSERT(number < j->strays.count);
     return stray_at(j, number);
 }
@@ -191,9 +197,9 @@ static tsdb_series_ref known_ref(struct tsdb_querier *q, const struct live_block
     return local < x->bound && index_mem_has(x->index, local) ? ref : TSDB_SERIES_NEW;
 }
 
-static enum tsdb_status resolve(struct tsdb_querier *q, const struct live_block *l,
-                                struct index_disk_cursor **cursor, uint32_t id,
-                                tsdb_series_ref *out, struct tsdb_error *err)
+enum tsdb_status join_resolve(struct tsdb_querier *q, const struct live_block *l,
+                              struct index_disk_cursor **cursor, uint32_t id, tsdb_series_ref *out,
+                              struct tsdb_error *err)
 {
     const struct tsdb_hash_key *key = &q->db->hash_key;
     struct tsdb_labels labels;
@@ -225,9 +231,8 @@ static enum tsdb_status resolve(struct tsdb_querier *q, const struct live_block 
     return TSDB_OK;
 }
 
-/* Blocks come last first, so that a series' pairs end up in their order. */
-static enum tsdb_status pair_add(struct tsdb_querier *q, tsdb_series_ref ref, uint32_t block,
-                                 uint32_t id, struct tsdb_error *err)
+enum tsdb_status join_pair_add(struct tsdb_querier *q, tsdb_series_ref ref, uint32_t block,
+                               uint32_t id, struct tsdb_error *err)
 {
     struct join *j = &q->join;
     struct join_row *row = row_ensure(q, ref);
@@ -248,8 +253,8 @@ static enum tsdb_status pair_add(struct tsdb_querier *q, tsdb_series_ref ref, ui
 
 /* ---- a selection ---- */
 
-static enum tsdb_status ids_of_block(struct selection *sel, const struct block *b,
-                                     struct locals *out, struct tsdb_error *err)
+enum tsdb_status selection_ids(struct selection *sel, const struct block *b, struct locals *out,
+                               struct tsdb_error *err)
 {
     enum tsdb_status status = TSDB_OK;
     *out = (struct locals){NULL, 0};
@@ -273,12 +278,10 @@ static enum tsdb_status stray_note(struct selection *sel, tsdb_series_ref ref,
                                    struct join_array *picked, struct tsdb_error *err)
 {
     struct join *j = &sel->q->join;
-    uint32_t local = tsdb_series_local(ref);
-    if (local < TSDB_SERIES_IDS_MAX) {
+    uint32_t number = join_stray_number(ref);
+    if (number == UINT32_MAX) {
         return TSDB_OK;
     }
-    uint32_t number =
-        tsdb_series_partition(ref) * TSDB_SERIES_IDS_MAX + (local - TSDB_SERIES_IDS_MAX);
     if (stray_at(j, number)->turn == j->turn) {
         return TSDB_OK;
     }
@@ -298,12 +301,12 @@ static enum tsdb_status block_join(struct selection *sel, uint32_t block, struct
     const struct live_block *l = q->view->blocks[block];
     struct index_disk_cursor *cursor = NULL;
     struct locals ids;
-    enum tsdb_status status = ids_of_block(sel, l->block, &ids, err);
+    enum tsdb_status status = selection_ids(sel, l->block, &ids, err);
     for (uint32_t i = 0; status == TSDB_OK && i < ids.count; i++) {
         tsdb_series_ref ref = TSDB_SERIES_NEW;
-        status = resolve(q, l, &cursor, ids.ids[i], &ref, err);
+        status = join_resolve(q, l, &cursor, ids.ids[i], &ref, err);
         if (status == TSDB_OK) {
-            status = pair_add(q, ref, block, ids.ids[i], err);
+            status = join_pair_add(q, ref, block, ids.ids[i], err);
         }
         if (status == TSDB_OK) {
             status = stray_note(sel, ref, picked, err);

@@ -1,125 +1,14 @@
 /* Label names and values: distinct, sorted, cut at a limit. */
 #include "base/assert.h"
 #include "tsdb/engine/querier_private.h"
+#include "tsdb/engine/strings.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#define STRINGS_CAP_FIRST  64u
 #define FIRST_MIN          64u        /* a cut pays from here on */
 #define FIRST_MAX          (1u << 28) /* limits from here on are as none */
 #define LABELS_ARENA_BYTES 4096u      /* of one series */
-
-/* ---- distinct strings ---- */
-
-struct strings {
-    const struct tsdb_hash_key *key; /* senders choose the strings */
-    struct tsdb_arena *arena;        /* of the table */
-    struct tsdb_arena *keep;         /* of copies */
-    struct tsdb_slice *items;        /* [cap / 2] */
-    uint32_t *table;                 /* [cap]: index + 1, 0 = free */
-    uint32_t cap, count;
-    uint32_t stop_at; /* 0: never */
-    uint32_t first;   /* only so many are wanted, those that sort first; 0: all */
-    bool bounded;     /* as many were seen: what sorts behind `bound` is not among them */
-    struct tsdb_slice bound;
-    bool failed;
-};
-
-static void strings_init(struct strings *s, const struct tsdb_querier *q, struct tsdb_arena *arena,
-                         struct tsdb_arena *keep)
-{
-    *s = (struct strings){.key = &q->db->hash_key, .arena = arena, .keep = keep};
-}
-
-static uint32_t *strings_slot(const struct strings *s, const char *str, uint32_t len)
-{
-    uint32_t at = (uint32_t)tsdb_hash64(s->key, str, len) & (s->cap - 1);
-    for (;; at = (at + 1) & (s->cap - 1)) {
-        uint32_t i = s->table[at];
-        if (i == 0) {
-            return &s->table[at];
-        }
-        const struct tsdb_slice *have = &s->items[i - 1];
-        if (have->len == len && (len == 0 || memcmp(have->data, str, len) == 0)) {
-            return &s->table[at];
-        }
-    }
-}
-
-static void strings_index(struct strings *s)
-{
-    memset(s->table, 0, s->cap * sizeof s->table[0]);
-    for (uint32_t i = 0; i < s->count; i++) {
-        const struct tsdb_slice *item = &s->items[i];
-        *strings_slot(s, (const char *)item->data, (uint32_t)item->len) = i + 1;
-    }
-}
-
-static bool strings_grow(struct strings *s)
-{
-    uint32_t cap = s->cap ? s->cap * 2 : STRINGS_CAP_FIRST;
-    struct tsdb_slice *items = TSDB_ARENA_ARRAY(s->arena, struct tsdb_slice, cap / 2);
-    uint32_t *table = TSDB_ARENA_ARRAY(s->arena, uint32_t, cap);
-    if (!items || !table) {
-        return false;
-    }
-    if (s->count > 0) {
-        memcpy(items, s->items, s->count * sizeof items[0]);
-    }
-    s->items = items;
-    s->table = table;
-    s->cap = cap;
-    strings_index(s);
-    return true;
-}
-
-static int slice_order(const void *a, const void *b)
-{
-    const struct tsdb_slice *x = a;
-    const struct tsdb_slice *y = b;
-    return tsdb_str_compare((const char *)x->data, x->len, (const char *)y->data, y->len);
-}
-
-/* Of twice as many as are wanted, the half that sorts first: the others and all behind them need
- * not be looked at again. What a string costs is one comparison, but for those that are kept. */
-static void strings_cut(struct strings *s)
-{
-    qsort(s->items, s->count, sizeof s->items[0], slice_order);
-    s->count = s->first;
-    s->bound = s->items[s->first - 1];
-    s->bounded = true;
-    strings_index(s);
-}
-
-/* Could a string be one of the first? */
-static bool strings_want(const struct strings *s, const char *str, uint32_t len)
-{
-    return !s->bounded || tsdb_str_compare(str, len, (const char *)s->bound.data, s->bound.len) < 0;
-}
-
-static bool strings_has(const struct strings *s, const char *str, uint32_t len)
-{
-    return s->cap > 0 && *strings_slot(s, str, len) != 0;
-}
-
-/* False: stop, enough or no memory. */
-static bool strings_add(struct strings *s, const char *str, uint32_t len)
-{
-    if (s->count == s->cap / 2 && !strings_grow(s)) {
-        s->failed = true;
-        return false;
-    }
-    uint32_t *slot = strings_slot(s, str, len);
-    if (*slot == 0) {
-        s->items[s->count] = (struct tsdb_slice){(const uint8_t *)str, len};
-        *slot = ++s->count;
-    }
-    if (s->first > 0 && s->count == 2 * s->first) {
-        strings_cut(s);
-    }
-    return s->stop_at == 0 || s->count < s->stop_at;
-}
 
 /* Sorted, cut at the limit, in the caller's arena. */
 static enum tsdb_status strings_result(struct strings *s, uint32_t limit, struct tsdb_arena *arena,
@@ -130,7 +19,7 @@ static enum tsdb_status strings_result(struct strings *s, uint32_t limit, struct
         return querier_exhausted(s->arena, err);
     }
     if (s->count > 1) {
-        qsort(s->items, s->count, sizeof s->items[0], slice_order);
+        qsort(s->items, s->count, sizeof s->items[0], strings_order);
     }
     bool cut = limit > 0 && s->count > limit;
     uint32_t n = cut ? limit : s->count;
@@ -300,7 +189,8 @@ static enum tsdb_status label_strings(struct label_query *lq, const struct tsdb_
     if (status != TSDB_OK) {
         return status;
     }
-    strings_init(&lq->strings, lq->q, &sel.scratch, arena);
+    lq->strings =
+        (struct strings){.key = &lq->q->db->hash_key, .arena = &sel.scratch, .keep = arena};
     living_init(&lq->living, lq->q);
     if (selector_count == 0) {
         lq->strings.first = limit < FIRST_MAX && limit > 0 ? TSDB_MAX(limit + 1, FIRST_MIN) : 0;

@@ -1,15 +1,18 @@
 /* The newest sample of a series, by what its open chunk and the headers of its chunks say. */
 #include "tsdb/engine/querier_private.h"
 
-#include "base/assert.h"
-
-/* What is known of the newest sample in a range. */
-struct newest {
-    int64_t t_ms;
-    uint64_t bits;
-    bool any;
-    bool unsure; /* only the samples themselves tell */
-};
+struct newest newest_in_head(const struct head_partition *head, uint32_t local,
+                             struct tsdb_time_range range, uint64_t view)
+{
+    struct newest n = {0};
+    if (head_newest_float(head, local, &n.t_ms, &n.bits)) {
+        n.any = range.min_ms <= n.t_ms && n.t_ms <= range.max_ms;
+        n.unsure = n.t_ms > range.max_ms;
+    } else {
+        n.unsure = head_may_have(head, local, range, view);
+    }
+    return n;
+}
 
 static struct newest newest_of_head(struct tsdb_querier *q, tsdb_series_ref ref,
                                     struct tsdb_time_range range)
@@ -18,16 +21,9 @@ static struct newest newest_of_head(struct tsdb_querier *q, tsdb_series_ref ref,
     if (join_stray(&q->join, ref)) {
         return n;
     }
-    const struct head_partition *head = querier_head(q, ref);
-    uint32_t local = tsdb_series_local(ref);
     struct tsdb_epoch_guard guard;
     tsdb_epoch_enter(q->db->epoch, &guard);
-    if (head_newest_float(head, local, &n.t_ms, &n.bits)) {
-        n.any = range.min_ms <= n.t_ms && n.t_ms <= range.max_ms;
-        n.unsure = n.t_ms > range.max_ms;
-    } else {
-        n.unsure = head_may_have(head, local, range, q->view->number);
-    }
+    n = newest_in_head(querier_head(q, ref), tsdb_series_local(ref), range, q->view->number);
     tsdb_epoch_exit(q->db->epoch, &guard);
     return n;
 }

@@ -8,6 +8,7 @@
  *   join.c           the series of blocks, and which of the head's they are
  *   living.c         which series have samples in a range, for lists of labels
  *   label_strings.c  distinct names and values
+ *   count.c          how many series have a sample, by groups
  *   exemplars.c      exemplars of matching series
  *
  * Epoch guards are taken inside each call and for one partition at a time, because an open guard
@@ -145,12 +146,32 @@ void selection_deinit(struct selection *sel);
 /* The series of the partition's head that the selection wants. */
 enum tsdb_status selection_locals(struct selection *sel, uint32_t partition, struct locals *out,
                                   struct tsdb_error *err) TSDB_WUR;
+/* The series of a block that it wants. */
+enum tsdb_status selection_ids(struct selection *sel, const struct block *b, struct locals *out,
+                               struct tsdb_error *err) TSDB_WUR;
 enum tsdb_status locals_union(struct tsdb_arena *arena, const struct locals *a,
                               const struct locals *b, struct locals *out,
                               struct tsdb_error *err) TSDB_WUR;
+/* The place of a series among those of its partition: its hash with the bits that may have chosen the
+ * partition moved to the end, so that keys of a partition spread over all numbers. */
+static inline uint64_t place_key(uint64_t hash)
+{
+    return hash << 6 | hash >> 58;
+}
 /* All series that it wants, head and blocks, in the order of tsdb_series_set. */
 enum tsdb_status selection_series(struct selection *sel, struct tsdb_series_set *out,
                                   struct tsdb_error *err) TSDB_WUR;
+
+/* ---- newest.c: what is known of the newest sample in a range ---- */
+struct newest {
+    int64_t t_ms;
+    uint64_t bits;
+    bool any;
+    bool unsure; /* only the samples themselves tell */
+};
+/* By the head alone, under a guard. */
+struct newest newest_in_head(const struct head_partition *head, uint32_t local,
+                             struct tsdb_time_range range, uint64_t view);
 
 /* ---- join.c ---- */
 void join_init(struct join *j); /* all memory is the querier's */
@@ -161,6 +182,14 @@ enum tsdb_status join_select(struct selection *sel, struct locals *strays,
 /* NULL: the ref is the head's. */
 const struct stray *join_stray(const struct join *j, tsdb_series_ref ref);
 tsdb_series_ref join_stray_ref(uint32_t number);
+uint32_t join_stray_number(tsdb_series_ref ref); /* UINT32_MAX: the ref is the head's */
+/* Which of the head's series, or which stray, series `id` of a block is. *cursor as block_labels_next has it. */
+enum tsdb_status join_resolve(struct tsdb_querier *q, const struct live_block *l,
+                              struct index_disk_cursor **cursor, uint32_t id, tsdb_series_ref *out,
+                              struct tsdb_error *err) TSDB_WUR;
+/* A pair of a selection, j->turn. Blocks come last first, so that a series' pairs end up in their order. */
+enum tsdb_status join_pair_add(struct tsdb_querier *q, tsdb_series_ref ref, uint32_t block,
+                               uint32_t id, struct tsdb_error *err) TSDB_WUR;
 /* The first of the series' pairs; NULL: no block has it. */
 const struct join_pair *join_first(const struct join *j, tsdb_series_ref ref);
 const struct join_pair *join_next(const struct join *j, const struct join_pair *pair);

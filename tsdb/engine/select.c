@@ -138,17 +138,11 @@ enum tsdb_status selection_locals(struct selection *sel, uint32_t partition, str
 
 /* ---- their order ---- */
 
-/* A series of a partition. The key is its hash with the bits that may have chosen the partition moved
- * to the end, so that keys of a partition spread over all numbers. */
+/* A series of a partition. */
 struct place {
     uint64_t key;
     tsdb_series_ref ref;
 };
-
-static uint64_t place_key(uint64_t hash)
-{
-    return hash << 6 | hash >> 58;
-}
 
 /* By labels, where two hashes are the same. */
 static enum tsdb_status place_before(struct selection *sel, const struct place *a,

@@ -10,6 +10,7 @@
  *   select.c         tsdb_select
  *   series_walk.c    tsdb_series_list, tsdb_series_walk_*
  *   label_strings.c  tsdb_label_names, tsdb_label_values
+ *   count.c          tsdb_series_count
  *   exemplars.c      tsdb_exemplars
  *   cardinality.c    tsdb_cardinality_read
  *   series_limits.c  tsdb_refused_series_list, tsdb_series_limit_text
