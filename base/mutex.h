@@ -14,6 +14,7 @@
 enum tsdb_lock_rank {
     TSDB_RANK_SERVER_CONFIG = 1,
     TSDB_RANK_SERVER_QUEUE,
+    TSDB_RANK_SERVER_KEPT,   /* which lists are kept: server/parts/kept_lists.h */
     TSDB_RANK_SERVER_BUDGET, /* who runs and who waits for memory: server/parts/budget.h */
     TSDB_RANK_SERVER_DOOR,   /* one comparison of passwords at a time: server/door */
     TSDB_RANK_SERVER_WATCH,

@@ -9,6 +9,7 @@
 #include "server/api/routes.h"
 #include "server/config/config_file.h"
 #include "server/door/token_command.h"
+#include "server/parts/kept_lists.h"
 #include "server/parts/server.h"
 #include "server/parts/workers.h"
 #include "server/publishing.h"
@@ -259,6 +260,9 @@ static enum tsdb_status open_http(struct server *s, struct tsdb_error *err)
     }
     const struct query_cache_options cache = {.bytes_max = s->options.query_cache_bytes};
     status = cache.bytes_max > 0 ? query_cache_create(&cache, &s->query_cache, err) : TSDB_OK;
+    if (status == TSDB_OK && s->options.list_cache_bytes > 0) {
+        status = kept_lists_create(s->options.list_cache_bytes, s->db, &s->kept_lists, err);
+    }
     if (status != TSDB_OK) {
         return status;
     }

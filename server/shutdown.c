@@ -4,6 +4,7 @@
 #include "query/cache/cache.h"
 #include "query/crew.h"
 #include "server/config/config_file.h"
+#include "server/parts/kept_lists.h"
 #include "server/parts/server.h"
 #include "server/parts/workers.h"
 #include "server/publishing.h"
@@ -73,6 +74,7 @@ static enum tsdb_status free_all(struct server *s, struct watch *w,
     workers_destroy(s->readers);
     query_crew_destroy(s->query_options.crew);
     query_cache_destroy(s->query_cache);
+    kept_lists_destroy(s->kept_lists);
     active_deinit(&s->active);
     asked_deinit(&s->asked);
     workers_destroy(s->decoders);

@@ -313,6 +313,18 @@ void tsdb_stamp_take(const struct tsdb *db, struct tsdb_stamp *out);
  * any select. Blocks that only took over what the head had change nothing. */
 struct tsdb_time_range tsdb_unchanged_since(const struct tsdb *db, const struct tsdb_stamp *stamp);
 
+/* The same for who keeps lists of names, values or series: which series there are, and which blocks. */
+struct tsdb_label_stamp {
+    struct tsdb_stamp samples;
+    uint64_t view, ids, left; /* number of the view; series that heads ever had; those that have left them */
+};
+void tsdb_label_stamp_take(struct tsdb *db, struct tsdb_label_stamp *out);
+/* Is a list for the range that was asked for after the stamp was taken still right? It is if the range has the same samples
+ * (lists are taken coarsely, so that one that is made now need not have the same bytes); without a range (TSDB_TIME_ALL),
+ * if there are the same series: then its bytes are the same. */
+bool tsdb_labels_unchanged(struct tsdb *db, const struct tsdb_label_stamp *stamp,
+                           struct tsdb_time_range range);
+
 /* What there is much of: for each question the `limit` (> 0) greatest, greatest first, equal ones
  * by name. Of the series that the head knows. Walks every label pair there is; memory and time are
  * the request's (may be NULL). BUSY while storage is

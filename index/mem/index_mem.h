@@ -75,6 +75,9 @@ void index_mem_unpin(struct index_mem *ix); /* NULL is fine */
 uint32_t index_mem_series_count(const struct index_mem *ix);
 /* The id that the next series gets. */
 uint32_t index_mem_ids_end(const struct index_mem *ix);
+/* Ids that were given out, or skipped, and are of no series here. Only rises from one index of a partition to the
+ * next. */
+uint32_t index_mem_ids_left(const struct index_mem *ix);
 bool index_mem_has(const struct index_mem *ix, uint32_t local);
 /* The first series whose id is `local` or more; UINT32_MAX: none. */
 uint32_t index_mem_next(const struct index_mem *ix, uint32_t local);

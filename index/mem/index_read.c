@@ -13,6 +13,11 @@ uint32_t index_mem_ids_end(const struct index_mem *ix)
     return index_mem_series_count(ix) + ix->shift;
 }
 
+uint32_t index_mem_ids_left(const struct index_mem *ix)
+{
+    return ix->shift;
+}
+
 uint32_t index_row_seek(const struct index_mem *ix, uint32_t local)
 {
     uint32_t count = index_mem_series_count(ix);

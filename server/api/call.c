@@ -4,6 +4,7 @@
 #include "base/assert.h"
 #include "base/latency.h"
 #include "base/log.h"
+#include "server/parts/kept_lists.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -141,6 +142,8 @@ void call_rearm(struct call *c)
     tsdb_buf_clear(&c->out);
     c->params = (struct params){0};
     c->parsed = false;
+    c->kept_key = (struct tsdb_slice){NULL, 0};
+    c->kept_stamp = NULL;
     c->out_of_room = false;
     c->in_part = false;
     c->retry_after = NULL;
@@ -344,6 +347,18 @@ static struct tsdb_buf *whole_body(struct call *c, struct http_reply *r)
     return &c->out;
 }
 
+/* An answer that is whole, as it is sent. */
+static void keep(struct call *c, const struct tsdb_buf *body)
+{
+    const struct kept_list list = {
+        .key = c->kept_key,
+        .body = {body->data, body->len},
+        .stamp = c->kept_stamp,
+        .range = c->kept_range,
+        .encoding = body == &c->packed ? envelope_packing_name(c->packing) : NULL};
+    kept_lists_put(c->server->kept_lists, &list);
+}
+
 void call_send(struct call *c)
 {
     bool more = c->more && begin_stream(c);
@@ -356,6 +371,9 @@ void call_send(struct call *c)
         r.body = &c->out;
     } else if (c->packer.z) {
         add_header(&r, "Content-Encoding", envelope_packing_name(c->packing));
+    }
+    if (c->kept_stamp && !more && c->status == 200) {
+        keep(c, r.body);
     }
     add_answer_headers(c, &r);
     if (c->route && (c->route->flags & ROUTE_WORKER)) {

@@ -42,6 +42,8 @@ enum route_flags {
     ROUTE_OPEN = 512,     /* for everybody, without credentials */
     ROUTE_READER = 1024,  /* with ROUTE_WORKER: one of the threads of remote read */
     ROUTE_BODY = 2048,    /* the body is kept as it is, in call->form; it is no form */
+    ROUTE_KEPT =
+        4096, /* with ROUTE_WORKER: its answer may be kept, and then the daemon's thread gives it */
 };
 struct route {
     unsigned methods; /* bits 1u << enum http_method; GET brings HEAD */
@@ -77,6 +79,10 @@ struct call {
     bool shared;      /* it is one that runs */
     bool out_of_room; /* it failed because all queries together hold what they may */
     bool in_part;     /* the rest of it was kept: what it took is not what the whole takes */
+    /* kept.h */
+    struct tsdb_slice kept_key;          /* len 0: the answer is not to be kept */
+    struct tsdb_label_stamp *kept_stamp; /* NULL: likewise; before storage was asked */
+    struct tsdb_time_range kept_range;
     struct query_options query_options; /* as they were when it was parsed: reload changes them */
     /* the answer */
     struct tsdb_buf out;

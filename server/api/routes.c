@@ -4,6 +4,7 @@
 #include "base/latency.h"
 #include "server/api/estimate.h"
 #include "server/api/handlers.h"
+#include "server/api/kept.h"
 #include "server/api/origin.h"
 
 #include <stdio.h>
@@ -38,9 +39,9 @@ static const struct route route_table[] = {
     {GET_POST, "/api/v1/query_exemplars", api_query_exemplars, ROUTE_API | ROUTE_WORKER},
     {GET_POST, "/api/v1/format_query", api_format_query, ROUTE_API | ROUTE_WORKER},
     {GET_POST, "/api/v1/parse_query", api_parse_query, ROUTE_API | ROUTE_WORKER},
-    {GET_POST, "/api/v1/series", api_series, ROUTE_API | ROUTE_WORKER},
-    {GET_POST, "/api/v1/labels", api_labels, ROUTE_API | ROUTE_WORKER},
-    {GET_ONLY, "/api/v1/label/*/values", api_label_values, ROUTE_API | ROUTE_WORKER},
+    {GET_POST, "/api/v1/series", api_series, ROUTE_API | ROUTE_WORKER | ROUTE_KEPT},
+    {GET_POST, "/api/v1/labels", api_labels, ROUTE_API | ROUTE_WORKER | ROUTE_KEPT},
+    {GET_ONLY, "/api/v1/label/*/values", api_label_values, ROUTE_API | ROUTE_WORKER | ROUTE_KEPT},
     {GET_POST, "/api/v1/search/metric_names", api_search_metric_names, ROUTE_API | ROUTE_WORKER},
     {GET_POST, "/api/v1/search/label_names", api_search_label_names, ROUTE_API | ROUTE_WORKER},
     {GET_POST, "/api/v1/search/label_values", api_search_label_values, ROUTE_API | ROUTE_WORKER},
@@ -561,6 +562,10 @@ static void on_complete(void *arg, struct http_exchange *x)
         return;
     }
     if (!classify(c)) {
+        return;
+    }
+    if ((c->route->flags & ROUTE_KEPT) && api_kept_find(c)) {
+        call_send(c);
         return;
     }
     c->work.run = worker_run;

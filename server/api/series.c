@@ -2,6 +2,7 @@
 #include "query/json.h"
 #include "server/api/args.h"
 #include "server/api/handlers.h"
+#include "server/api/kept.h"
 
 static const struct query_note truncated_note = {.text = "results truncated due to limit"};
 
@@ -26,6 +27,7 @@ static bool search_begin(struct call *c, bool wrap, struct search *s)
         s->range.max_ms = s->range.min_ms; /* an empty range is not an error here */
     }
     struct tsdb_error err = {0};
+    api_kept_begin(c, s->range);
     enum tsdb_status status =
         tsdb_querier_open(c->server->db, &c->request, s->range, &s->querier, &err);
     if (status != TSDB_OK) {

@@ -5,6 +5,7 @@
 #include "base/latency.h"
 #include "model/version.h"
 #include "query/cache/cache.h"
+#include "server/parts/kept_lists.h"
 #include "server/parts/server.h"
 #include "server/parts/workers.h"
 
@@ -34,6 +35,7 @@ struct snapshot {
         uint32_t waiting;
     } budget;
     struct query_cache_stats kept;
+    struct kept_lists_stats lists;
     struct rusage usage;
     uint64_t published, published_removed, publish_failures;
 };
@@ -544,6 +546,18 @@ static const struct metric metrics[] = {
      "Answers of which a write, a delete or the like has left nothing.", FIELD(kept.voided)},
     {"tidalite_query_cache_evictions_total", COUNTER,
      "Answers that made room for others.", FIELD(kept.evicted)},
+    {"tidalite_label_cache_size_bytes", GAUGE,
+     "Limit of the cache of lists of labels and series.", FIELD(lists.bytes_max)},
+    {"tidalite_label_cache_used_bytes", GAUGE, "Memory of the lists in it.", FIELD(lists.bytes)},
+    {"tidalite_label_cache_entries", GAUGE, "Lists in it.", FIELD(lists.entries)},
+    {"tidalite_label_cache_requests_total", COUNTER,
+     "Questions for lists, by whether one was kept that still holds.", .label = "result",
+     .label_values = {"hit", "miss"}, .bytes = BYTES(lists.hits),
+     .offset = {AT(lists.hits), AT(lists.misses)}},
+    {"tidalite_label_cache_voided_total", COUNTER,
+     "Lists that a new series, a block or a sample has made useless.", FIELD(lists.voided)},
+    {"tidalite_label_cache_evictions_total", COUNTER, "Lists that made room for others.",
+     FIELD(lists.evicted)},
     {"tidalite_remote_read_running", GAUGE, "Remote read calls being answered.", FIELD(readers.running)},
     {"tidalite_remote_read_waiting", GAUGE, "Remote read calls waiting for a thread.",
      FIELD(readers.waiting)},
@@ -598,6 +612,7 @@ static void take_snapshot(struct server *s, struct snapshot *out)
     }
     read_budget(&s->budget, out);
     query_cache_stats(s->query_cache, &out->kept);
+    kept_lists_stats(s->kept_lists, &out->lists);
     getrusage(RUSAGE_SELF, &out->usage);
     out->published = atomic_load(&s->blocks_published);
     out->published_removed = atomic_load(&s->blocks_published_removed);

@@ -24,6 +24,7 @@
 
 struct workers;     /* workers.h: threads for what takes its time */
 struct query_cache; /* query/cache/cache.h */
+struct kept_lists;  /* kept_lists.h */
 struct config_file; /* config_file.h: what --config.file says */
 
 struct server {
@@ -34,6 +35,7 @@ struct server {
     struct ingest *ingest;
     struct query_options query_options;
     struct query_cache *query_cache; /* NULL: none */
+    struct kept_lists *kept_lists;   /* NULL: none */
     struct workers *workers;
     struct workers *readers;   /* of remote read; NULL: the query workers do it */
     struct active_list active; /* queries being evaluated */

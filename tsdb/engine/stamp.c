@@ -67,3 +67,50 @@ struct tsdb_time_range tsdb_unchanged_since(const struct tsdb *db, const struct 
     cut_written(db, stamp, &r);
     return r;
 }
+
+/* ---- lists of labels ---- */
+
+/* Ids only rise, and who has left never comes back under the one that it had: two sums tell of every change. */
+static void series_numbers(struct tsdb *db, uint64_t *out_ids, uint64_t *out_left)
+{
+    struct tsdb_epoch_guard guard;
+    *out_ids = 0;
+    *out_left = 0;
+    tsdb_epoch_enter(db->epoch, &guard);
+    for (uint32_t p = 0; p < TSDB_PARTITIONS; p++) {
+        const struct index_mem *index = head_index(db->heads[p]);
+        *out_ids += index_mem_ids_end(index);
+        *out_left += index_mem_ids_left(index);
+    }
+    tsdb_epoch_exit(db->epoch, &guard);
+}
+
+void tsdb_label_stamp_take(struct tsdb *db, struct tsdb_label_stamp *out)
+{
+    *out = (struct tsdb_label_stamp){0};
+    tsdb_stamp_take(db, &out->samples);
+    if (out->samples.valid) {
+        out->view = view_number(&db->blocks.views);
+        series_numbers(db, &out->ids, &out->left);
+    }
+}
+
+bool tsdb_labels_unchanged(struct tsdb *db, const struct tsdb_label_stamp *stamp,
+                           struct tsdb_time_range range)
+{
+    const struct tsdb_time_range all = TSDB_TIME_ALL;
+    uint64_t ids = 0;
+    uint64_t left = 0;
+    if (!stamp->samples.valid || !is_open(db) || stamp->view != view_number(&db->blocks.views)) {
+        return false;
+    }
+    series_numbers(db, &ids, &left);
+    if (ids != stamp->ids || left != stamp->left) {
+        return false;
+    }
+    if (range.min_ms == all.min_ms && range.max_ms == all.max_ms) {
+        return true;
+    }
+    const struct tsdb_time_range same = tsdb_unchanged_since(db, &stamp->samples);
+    return same.min_ms <= range.min_ms && range.max_ms <= same.max_ms;
+}

@@ -20,7 +20,7 @@
  *   rules.c          tsdb_retention_rules_set
  *   deletes.c        tsdb_delete_series, _clean_tombstones, _compact, _deletes_list
  *   snapshot.c       tsdb_snapshot
- *   stamp.c          tsdb_stamp_take, tsdb_unchanged_since
+ *   stamp.c          tsdb_stamp_take, tsdb_unchanged_since; the same for lists of labels
  *   stats.c          tsdb_stats_read
  *
  * Zones: everything is immutable once `state` has left RECOVERING, except what says otherwise.

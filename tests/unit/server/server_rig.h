@@ -12,6 +12,7 @@
 #include "server/api/call.h"
 #include "server/api/routes.h"
 #include "server/config/config_file.h"
+#include "server/parts/kept_lists.h"
 #include "tests/support/ingest/encode.h"
 #include "tests/support/server/http_client.h"
 
@@ -123,6 +124,7 @@ static inline void start_with(uint32_t workers, uint32_t queue_max) TSDB_NO_TSA
     const struct query_cache_options cache = {.bytes_max = 1u << 20, .samples_min = 1};
     assert_ok(query_cache_create(&cache, &server.query_cache, NULL));
     open_engine();
+    assert_ok(kept_lists_create(1u << 20, server.db, &server.kept_lists, NULL));
     open_http(workers, queue_max);
 }
 
@@ -153,6 +155,7 @@ static inline int teardown(void **state) TSDB_NO_TSA
     workers_destroy(server.senders);
     query_crew_destroy(server.query_options.crew);
     query_cache_destroy(server.query_cache);
+    kept_lists_destroy(server.kept_lists);
     assert_int_equal(atomic_load(&server.budget.total.used_bytes),
                      0); /* queries gave it all back */
     budget_deinit(&server.budget);
