@@ -316,7 +316,8 @@ struct tsdb_time_range tsdb_unchanged_since(const struct tsdb *db, const struct 
 /* The same for who keeps lists of names, values or series: which series there are, and which blocks. */
 struct tsdb_label_stamp {
     struct tsdb_stamp samples;
-    uint64_t view, ids, left; /* number of the view; series that heads ever had; those that have left them */
+    uint64_t view, ids,
+        left; /* number of the view; series that heads ever had; those that have left them */
 };
 void tsdb_label_stamp_take(struct tsdb *db, struct tsdb_label_stamp *out);
 /* Is a list for the range that was asked for after the stamp was taken still right? It is if the range has the same samples

@@ -483,8 +483,8 @@ static void query__again__is_known_to_be_cheap_whenever_it_is_asked_for(void **s
     expect_kind("/api/v1/labels", WORK_UNKNOWN);
     expect_kind("/api/v1/labels?start=1600000000&end=1700000100", WORK_UNKNOWN);
     expect_kind("/api/v1/labels?start=1600000030&end=1700000130", WORK_CHEAP);
-    expect_kind("/api/v1/label/job/values", WORK_UNKNOWN);
-    expect_kind("/api/v1/label/job/values", WORK_CHEAP);
+    expect_kind("/api/v1/label/job/values?nocache=1", WORK_UNKNOWN);
+    expect_kind("/api/v1/label/job/values?nocache=1", WORK_CHEAP);
     expect_kind("/api/v1/label/instance/values", WORK_UNKNOWN);
 }
 
@@ -646,14 +646,14 @@ static void query__long_ones_everywhere__a_cheap_one_does_not_wait(void **state)
     pthread_t threads[6];
     server.options.query_cheap_slots = 2;
     start_with(4, 100);
-    expect_kind("/api/v1/labels", WORK_UNKNOWN);
+    expect_kind("/api/v1/labels?nocache=1", WORK_UNKNOWN);
     /* queries take this lock at their start, label names do not */
     tsdb_mutex_lock(&server.config_lock);
     for (int i = 0; i < 6; i++) {
         assert_int_equal(pthread_create(&threads[i], NULL, one_long_query, &status[i]), 0);
     }
     wait_for_workers(2, 4);
-    expect_kind("/api/v1/labels", WORK_CHEAP);
+    expect_kind("/api/v1/labels?nocache=1", WORK_CHEAP);
     wait_for_workers(2, 4);
     tsdb_mutex_unlock(&server.config_lock);
     for (int i = 0; i < 6; i++) {
