@@ -35,12 +35,6 @@ void recovery_step_done(struct recovery_run *run, uint64_t more)
     atomic_fetch_add_explicit(&run->r->progress->done, more, memory_order_relaxed);
 }
 
-uint32_t recovery_range_begin(const struct recovery_run *run, uint32_t worker)
-{
-    uint32_t n = run->r->worker_count;
-    return (worker * TSDB_PARTITIONS + n - 1) / n;
-}
-
 static enum tsdb_status first_failure(const struct recovery_run *run, struct tsdb_error *err)
 {
     for (uint32_t i = 0; i < TSDB_PARTITIONS; i++) {
@@ -308,25 +302,51 @@ static void read_ahead(struct recovery_run *run)
     }
 }
 
+/* A partition's frames of the stretch one after the other: what its index and series lie in stays in the caches.
+ * Whoever is free takes the next partition. */
 static void apply_frames(void *arg, uint32_t worker)
 {
     struct recovery_run *run = arg;
-    uint32_t begin = recovery_range_begin(run, worker), end = recovery_range_begin(run, worker + 1);
     const struct wal_segment_view *view = &run->view;
-    for (uint32_t i = run->frame_from; i < run->frame_to; i++) {
-        uint32_t partition = view->frames[i].partition;
-        if (begin <= partition && partition < end) {
-            replay_frame(&run->partitions[partition], view->segment, &view->frames[i]);
+    (void)worker;
+    while (!recovery_cancelled(run)) {
+        uint32_t i =
+            atomic_fetch_add_explicit(&run->frames.partition_next, 1, memory_order_relaxed);
+        if (i >= TSDB_PARTITIONS) {
+            read_ahead(run);
+            return;
         }
-        if (i % 1024 == 0) {
-            reclaim(run, begin, end);
-            if (recovery_cancelled(run)) {
-                return;
-            }
+        for (uint32_t at = run->frames.first[i]; at != UINT32_MAX;
+             at = run->frames.next[at - run->frame_from]) {
+            replay_frame(&run->partitions[i], view->segment, &view->frames[at]);
         }
+        reclaim(run, i, i + 1);
     }
-    reclaim(run, begin, end);
-    read_ahead(run);
+}
+
+/* The frames of the stretch by their partitions. */
+static enum tsdb_status chain_frames(struct recovery_run *run, struct tsdb_error *err)
+{
+    struct recovery_frames *f = &run->frames;
+    uint32_t count = run->frame_to - run->frame_from;
+    if (count > f->cap) {
+        uint32_t cap = TSDB_MAX(count, 2 * f->cap);
+        uint32_t *next =
+            tsdb_mem_realloc(TSDB_MEM_OTHER, f->next, f->cap * sizeof *next, cap * sizeof *next);
+        if (!next) {
+            return tsdb_error_nomem(err, "frames of the log");
+        }
+        f->next = next;
+        f->cap = cap;
+    }
+    memset(f->first, 0xff, sizeof f->first);
+    for (uint32_t i = run->frame_to; i > run->frame_from; i--) {
+        uint32_t partition = run->view.frames[i - 1].partition;
+        f->next[i - 1 - run->frame_from] = f->first[partition];
+        f->first[partition] = i - 1;
+    }
+    atomic_store_explicit(&f->partition_next, 0, memory_order_relaxed);
+    return TSDB_OK;
 }
 
 #define SEGMENT_UNITS 1024u /* of progress */
@@ -352,8 +372,11 @@ static enum tsdb_status apply_view(struct recovery_run *run, struct tsdb_error *
         while (run->frame_to < view->frame_count && bytes < STRETCH_BYTES) {
             bytes += view->frames[run->frame_to++].len;
         }
-        status = run_all(run, apply_frames, err);
-        relieve(run);
+        status = chain_frames(run, err);
+        if (status == TSDB_OK) {
+            status = run_all(run, apply_frames, err);
+            relieve(run);
+        }
     } while (status == TSDB_OK && run->frame_to < view->frame_count);
     log_step_show(run);
     return status;
@@ -646,6 +669,7 @@ enum tsdb_status recovery_run(const struct recovery *r, struct recovery_result *
     }
     recovery_pool_destroy(run->pool);
     recovery_bases_close(run);
+    tsdb_mem_free(TSDB_MEM_OTHER, run->frames.next, run->frames.cap * sizeof *run->frames.next);
     for (uint32_t i = 0; i < TSDB_PARTITIONS; i++) {
         replay_partition_deinit(&run->partitions[i]);
     }

@@ -156,10 +156,16 @@ struct recovery_run {
     const struct series_log_window *windows[SERIES_LOG_WINDOWS_MAX];
     _Atomic(bool) failed; /* one of the partitions has */
     struct wal_replay *replay;
-    struct wal_segment_view view;  /* being applied */
-    uint32_t frame_from, frame_to; /* of its frames */
-    struct recovery_ahead {        /* the view behind it */
-        _Atomic(bool) taken;       /* somebody reads it, or has */
+    struct wal_segment_view view;        /* being applied */
+    uint32_t frame_from, frame_to;       /* of its frames */
+    struct recovery_frames {             /* those, by partition */
+        uint32_t first[TSDB_PARTITIONS]; /* UINT32_MAX: none */
+        uint32_t *next;                  /* [frame_to - frame_from] */
+        uint32_t cap;
+        _Atomic(uint32_t) partition_next; /* that is taken next */
+    } frames;
+    struct recovery_ahead {  /* the view behind it */
+        _Atomic(bool) taken; /* somebody reads it, or has */
         struct wal_segment_view view;
         enum tsdb_status status;
         struct tsdb_error err;
@@ -169,8 +175,6 @@ bool recovery_cancelled(const struct recovery_run *run);
 /* For who asks how far it is. */
 void recovery_step_begin(struct recovery_run *run, enum recovery_step step, uint64_t total);
 void recovery_step_done(struct recovery_run *run, uint64_t more);
-/* Workers have ranges of partitions: the first of this one's. */
-uint32_t recovery_range_begin(const struct recovery_run *run, uint32_t worker);
 
 /* bases.c, in this order */
 enum tsdb_status recovery_bases_open(struct recovery_run *run, struct tsdb_error *err) TSDB_WUR;
