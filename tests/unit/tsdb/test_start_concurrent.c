@@ -1,4 +1,5 @@
-/* A start whose directory cannot be written to: reads are answered, and its thread takes writes when it can. */
+/* A start whose directory cannot be written to: reads are answered, and its thread takes writes when it can. One with
+ * several workers. */
 #include "tests/support/test.h"
 
 #include "base/log.h"
@@ -83,9 +84,67 @@ static void close__not_writable__ends(void **state)
     }
 }
 
+/* ---- several workers ---- */
+#define MANY_SERIES  500u
+#define MANY_SAMPLES 60u /* a series */
+#define WORKERS      4u
+
+static uint32_t wrong;
+
+static void look(void *arg, uint32_t series, int64_t t_ms, int64_t start_ms,
+                 enum tsdb_sample_kind kind, uint64_t bits, const struct tsdb_histogram *histogram)
+{
+    (void)start_ms;
+    (void)histogram;
+    *(uint32_t *)arg += 1;
+    wrong += kind != TSDB_SAMPLE_FLOAT || bits != tsdb_double_bits(hx_value_of(series, t_ms));
+}
+
+static void write_many(void)
+{
+    static struct hx_sample samples[MANY_SERIES / 2];
+    for (uint32_t i = 0; i < MANY_SAMPLES * 2; i++) {
+        int64_t t_ms = HX_WALL_MS + (int64_t)(i / 2) * 1000;
+        for (uint32_t k = 0; k < MANY_SERIES / 2; k++) {
+            uint32_t series = k + i % 2 * (MANY_SERIES / 2);
+            samples[k] = hx_float(series, t_ms, hx_value_of(series, t_ms));
+        }
+        assert_ok(hx_put(&h, samples, MANY_SERIES / 2, TSDB_DURABILITY_BUFFERED, NULL));
+    }
+}
+
+static void expect_all(void)
+{
+    uint32_t count = 0;
+    wrong = 0;
+    assert_ok(hx_open(&h, NULL));
+    (void)leave(TSDB_STATE_RECOVERING);
+    assert_ok(hx_visit(&h, look, &count, NULL));
+    assert_int_equal(count, MANY_SERIES * MANY_SAMPLES);
+    assert_int_equal(wrong, 0);
+}
+
+static void open__several_workers__all_samples_from_log_and_from_checkpoint(void **state)
+{
+    (void)state;
+    hx_init(&h, 5);
+    assert_ok(hx_open(&h, NULL));
+    write_many();
+    hx_die(&h, false);
+    h.options.clock = tsdb_clock_real;
+    h.options.manual_steps = false;
+    h.options.owner_count = WORKERS;
+    expect_all();
+    assert_ok(hx_close(&h, NULL)); /* with a checkpoint */
+    expect_all();
+    assert_ok(hx_close(&h, NULL));
+    hx_deinit(&h);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(open__directory_not_writable_for_a_while__takes_writes_after_all),
     cmocka_unit_test(close__not_writable__ends),
+    cmocka_unit_test(open__several_workers__all_samples_from_log_and_from_checkpoint),
 };
 
 TEST_MAIN(tests)
