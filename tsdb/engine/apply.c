@@ -196,38 +196,47 @@ static void exemplars_resolve(struct apply *a, uint32_t begin, uint32_t end)
 
 /* ---- samples ---- */
 
-static void log_float(struct apply *a, struct head_series *s, uint32_t local, int64_t t_ms,
-                      int64_t start_ms, uint64_t bits)
+/* What the log may pack the next float of a series against. */
+struct log_base {
+    bool known;
+    uint64_t bits;
+};
+
+static bool log_base_known(const struct apply *a, const struct head_series *s)
 {
-    apply_group_ensure(a, WAL_RECORD_SAMPLES, t_ms);
-    uint64_t epoch = a->partition->epoch;
-    wal_encode_float(&a->encoder, local, t_ms, start_ms, bits, s->wal_epoch == (uint32_t)epoch,
-                     s->wal_bits);
-    s->wal_epoch = (uint32_t)epoch;
-    s->wal_bits = bits;
+    return s->wal_epoch == (uint32_t)a->partition->epoch;
+}
+
+/* base: as it was before the float was appended. */
+static void log_float(struct apply *a, struct head_series *s, const struct tsdb_entry *e,
+                      int64_t start_ms, struct log_base base)
+{
+    apply_group_ensure(a, WAL_RECORD_SAMPLES, e->t_ms);
+    wal_encode_float(&a->encoder, tsdb_series_local(e->series), e->t_ms, start_ms, e->value,
+                     base.known, base.bits);
+    (void)head_logged(s, a->partition->epoch, e->value);
     a->batch->wal_samples++;
 }
 
-/* The same, of what its stream has packed: mostly against the base that the log has. */
-static void log_packed(struct apply *a, struct head_series *s, uint32_t local, int64_t t_ms,
-                       uint64_t bits, const struct head_packed *packed)
+/* The same, of what its stream has packed: against the base that the log has, if it has one. */
+static void log_packed(struct apply *a, struct head_series *s, const struct tsdb_entry *e,
+                       struct value_packed packed)
 {
-    if (s->wal_epoch != (uint32_t)a->partition->epoch || s->wal_bits != packed->base_bits) {
-        log_float(a, s, local, t_ms, 0, bits);
+    if (!log_base_known(a, s)) {
+        log_float(a, s, e, 0, (struct log_base){0});
         return;
     }
-    apply_group_ensure(a, WAL_RECORD_SAMPLES, t_ms);
-    wal_encode_packed(&a->encoder, local, t_ms, 0, packed->value);
-    s->wal_bits = bits;
+    apply_group_ensure(a, WAL_RECORD_SAMPLES, e->t_ms);
+    wal_encode_packed(&a->encoder, tsdb_series_local(e->series), e->t_ms, 0, packed);
     a->batch->wal_samples++;
 }
 
 static void log_sample(struct apply *a, const struct tsdb_entry *e, struct head_series *s,
-                       int64_t start_ms)
+                       int64_t start_ms, struct log_base base)
 {
     uint32_t local = tsdb_series_local(e->series);
     if (e->kind == TSDB_SAMPLE_FLOAT) {
-        log_float(a, s, local, e->t_ms, start_ms, e->value);
+        log_float(a, s, e, start_ms, base);
         return;
     }
     const struct tsdb_raw_histogram *h = (const struct tsdb_raw_histogram *)(uintptr_t)e->value;
@@ -257,6 +266,7 @@ static TSDB_NOINLINE void entry_apply_slow(struct apply *a, uint32_t i)
     }
     int64_t start_ms = (e->flags & TSDB_ENTRY_HAS_START) ? a->write->starts[i] : 0;
     enum tsdb_sample_kind kind = (enum tsdb_sample_kind)e->kind;
+    struct log_base base = {log_base_known(a, s), head_last_bits(s)};
     switch (head_append(a->head, local, e->t_ms, start_ms, kind, e->value)) {
     case HEAD_APPENDED:
     case HEAD_APPENDED_OUT_OF_ORDER:
@@ -264,13 +274,15 @@ static TSDB_NOINLINE void entry_apply_slow(struct apply *a, uint32_t i)
         a->least_ms = TSDB_MIN(a->least_ms, e->t_ms);
         a->greatest_ms = TSDB_MAX(a->greatest_ms, e->t_ms);
         if (a->log) {
-            log_sample(a, e, s, start_ms);
+            log_sample(a, e, s, start_ms, base);
+        } else {
+            s->wal_epoch = HEAD_EPOCH_NONE; /* as in run_samples */
         }
         break;
     case HEAD_DUPLICATE_SAME:
         a->duplicates = true;
         if (a->log_duplicates) {
-            log_sample(a, e, s, start_ms);
+            log_sample(a, e, s, start_ms, base);
         }
         break;
     case HEAD_DUPLICATE_CONFLICT:
@@ -311,7 +323,7 @@ static void run_samples(struct apply *a, uint32_t begin, uint32_t end)
         uint32_t local = tsdb_series_local(e->series);
         TSDB_ASSERT(local < a->front->series_count || !plain);
         struct head_series *s = plain ? head_front_series(a->front, local) : NULL;
-        struct head_packed packed;
+        struct value_packed packed;
         if (TSDB_UNLIKELY(!plain || s->generation != e->generation ||
                           !head_append_fast(a->front, s, local, e->t_ms, e->value, &packed))) {
             entry_apply_slow(a, i);
@@ -321,7 +333,9 @@ static void run_samples(struct apply *a, uint32_t begin, uint32_t end)
         min_ms = TSDB_MIN(min_ms, e->t_ms);
         max_ms = TSDB_MAX(max_ms, e->t_ms);
         if (a->log) {
-            log_packed(a, s, local, e->t_ms, e->value, &packed);
+            log_packed(a, s, e, packed);
+        } else {
+            s->wal_epoch = HEAD_EPOCH_NONE; /* the newest is none that the log has */
         }
     }
     apply_group_end(a);

@@ -44,7 +44,7 @@ static bool tail_find(const struct head_series *s, int64_t t_ms, struct found *o
     uint64_t word = atomic_load_explicit(&s->tail, memory_order_relaxed);
     struct head_tail *t = head_word_tail(word);
     if (t && head_tail_is_stream(t) && t_ms == head_last_ms(s)) {
-        *out = (struct found){TSDB_SAMPLE_FLOAT, t->data[HEAD_STREAM_LAST_VALUE]};
+        *out = (struct found){TSDB_SAMPLE_FLOAT, head_last_bits(s)};
         return true;
     }
     if (!t || head_tail_first_ms(t) > t_ms) {
@@ -132,7 +132,7 @@ enum head_append_outcome head_append(struct head_partition *p, uint32_t local, i
     struct head_series *s = head_hot(p, local);
     bool plain = kind == TSDB_SAMPLE_FLOAT && start_ms == 0;
     enum head_append_outcome outcome = HEAD_APPENDED;
-    struct head_packed packed;
+    struct value_packed packed;
     if (!(plain && head_append_fast(&p->front, s, local, t_ms, value, &packed))) {
         outcome = append_slow(p, s, local, t_ms, start_ms, kind, value);
     }

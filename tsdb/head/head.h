@@ -1,6 +1,6 @@
 /* The head of one partition: its series and their recent samples, in memory.
  *
- * Per series a hot struct of 48 bytes (open tail, its count and bytes, newest time, last float logged and
+ * Per series a hot struct of 48 bytes (open tail, its count and bytes, newest time, newest float and
  * its epoch, generation) and an append-only tail. Plain floats are coded as they
  * come (compress/sample_stream.h), in a block that grows from 48 bytes to 768 bytes, or up to
  * head_chunk_samples_set; all else stands in columns, which grow 4, 9, 39 up to
@@ -127,10 +127,11 @@ enum head_append_outcome head_append(struct head_partition *p, uint32_t local, i
 uint32_t head_floats_load(struct head_partition *p, uint32_t local, const int64_t *t_ms,
                           const uint64_t *value, uint32_t count);
 /* The base for WAL packing: the last float of the series logged in `epoch`; head_wal_logged records
- * one. Replay uses both with its own decode generation as `epoch`. */
+ * one that has been appended. False: it is not the newest of an open stream, and is not kept; the series has no
+ * base. Replay uses both with its own decode generation as `epoch`. */
 bool head_wal_base(const struct head_partition *p, uint32_t local, uint64_t epoch,
                    uint64_t *out_bits);
-void head_wal_logged(struct head_partition *p, uint32_t local, uint64_t epoch, uint64_t bits);
+bool head_wal_logged(struct head_partition *p, uint32_t local, uint64_t epoch, uint64_t bits);
 /* Have the labels of the series been written to the log or to series.log? Memory mode logs them
  * when a request first asks for its samples to be logged. */
 bool head_labels_logged(const struct head_partition *p, uint32_t local);

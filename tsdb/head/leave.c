@@ -32,8 +32,8 @@ uint32_t head_there(const struct head_partition *p, uint32_t local)
 
 static bool is_silent(const struct head_series *s, int64_t silent_ms)
 {
-    /* What was logged last, if anything was: all else of its samples is gone. */
-    bool stale = s->wal_epoch != HEAD_EPOCH_NONE && s->wal_bits == TSDB_STALE_NAN_BITS;
+    /* The last float, if there was one: all else of its samples is gone. */
+    bool stale = head_last_bits(s) == TSDB_STALE_NAN_BITS;
     return stale || !(s->flags & HEAD_SERIES_HAS_SAMPLES) || head_last_ms(s) < silent_ms;
 }
 

@@ -13,7 +13,7 @@
  * A head_sealed has the samples in memory as they were, or says where they are in a head file.
  *
  *   tail   pointer / 16 | count << 44 | bytes of tokens << 53 ──▶ head_tail, of one of two forms:
- *            stream    first time | last value | first value | tokens of compress/sample_stream.h
+ *            stream    first time | first value | tokens of compress/sample_stream.h
  *            columns   t_ms[cap] | value[cap] | start_ms[cap], if any
  *
  * For tsdb/head, the owner's batch (engine/apply.c) and replay (recovery/frame.c) only: everybody else goes
@@ -69,7 +69,7 @@ struct head_tail {
     uint8_t offs;
     uint8_t unused;
     /* Columns: t_ms[cap], value[cap], and start_ms[cap] with HEAD_TAIL_STARTS. Stream: first time,
-     * last value (the owner's), first value, tokens. */
+     * first value, tokens. */
     uint64_t data[];
 };
 #define HEAD_TAIL_STARTS 1u
@@ -78,7 +78,6 @@ struct head_tail {
 #define HEAD_TAIL_STREAM 8u
 enum {
     HEAD_STREAM_FIRST_T,
-    HEAD_STREAM_LAST_VALUE, /* near the header, because an append waits for both; head_stream_last */
     HEAD_STREAM_FIRST_VALUE,
     HEAD_STREAM_TOKENS
 };
@@ -93,7 +92,7 @@ struct head_side {
     uint32_t ooo_seq; /* owner */
 };
 
-/* Zones: tail, side, last_t_ms are published by the owner to readers; the rest is the owner's. */
+/* Zones: tail, side, last_t_ms, last_bits are published by the owner to readers; the rest is the owner's. */
 struct head_series {
     /* The open tail: a sixteenth of its address in the low 44 bits (user space ends at 2^48, and
      * allocations are aligned), its count in 9 bits, the bytes of its tokens in 11: one store
@@ -103,8 +102,11 @@ struct head_series {
     /* Newest sample; only with HEAD_SERIES_HAS_SAMPLES. Stored before the word that publishes the
      * sample, so that a reader finds it no older than what the word shows. */
     _Atomic(int64_t) last_t_ms;
-    uint64_t wal_bits;  /* last float logged, in wal_epoch */
-    uint32_t wal_epoch; /* its low half: the log ends before it comes round */
+    /* While there is a stream: its newest value. Else the last float that was logged, or was in a stream. */
+    _Atomic(uint64_t) last_bits;
+    /* The epoch in which last_bits was the last float of the series that was logged: what the log may pack the
+     * next one against. Its low half: the log ends before it comes round. */
+    uint32_t wal_epoch;
     uint32_t generation;
     uint32_t window_left_ms; /* from last_t_ms to the end of its window, or less */
     bool stream;             /* there is a tail, and it is one */
@@ -203,11 +205,29 @@ static inline void head_last_ms_set(struct head_series *s, int64_t t_ms)
     /* Release: partner is the load in head_newest_float. */
     atomic_store_explicit(&s->last_t_ms, t_ms, memory_order_release);
 }
-/* The newest value of a stream. */
-static inline void head_stream_last_set(struct head_tail *t, uint64_t bits)
+static inline uint64_t head_last_bits(const struct head_series *s)
+{
+    return atomic_load_explicit(&s->last_bits, memory_order_relaxed); /* own store */
+}
+static inline void head_last_bits_set(struct head_series *s, uint64_t bits)
 {
     /* Release: partner is the load in head_newest_float. */
-    __atomic_store_n(&t->data[HEAD_STREAM_LAST_VALUE], bits, __ATOMIC_RELEASE);
+    atomic_store_explicit(&s->last_bits, bits, memory_order_release);
+}
+
+/* A float was logged, after it was appended. False: it is not the newest of a stream, so that the base of the
+ * next one is not here; the log does without. */
+static inline bool head_logged(struct head_series *s, uint64_t epoch, uint64_t bits)
+{
+    if (s->stream && head_last_bits(s) != bits) {
+        s->wal_epoch = HEAD_EPOCH_NONE;
+        return false;
+    }
+    if (!s->stream) {
+        head_last_bits_set(s, bits);
+    }
+    s->wal_epoch = (uint32_t)epoch;
+    return true;
 }
 
 /* What the owner does between the two, readers may see half of: newest time and value before the word that
@@ -234,39 +254,31 @@ static inline bool head_unchanged(const struct head_series *s, uint64_t word)
 static inline void head_hot_prefetch(const struct head_series *s)
 {
     __builtin_prefetch(s, 1);
-    __builtin_prefetch(&s->wal_bits, 1); /* half of them lie in two lines */
+    __builtin_prefetch(&s->last_bits, 1); /* half of them lie in two lines */
 }
-/* Second stage, once the hot struct has arrived: the tail's header, the last value (a quarter of the blocks
- * have it in the next line), and where the next sample goes. */
+/* Second stage, once the hot struct has arrived: the tail's header, and where the next sample goes. */
 static inline void head_tail_prefetch(const struct head_series *s)
 {
     uint64_t word = atomic_load_explicit(&s->tail, memory_order_relaxed);
     /* Of a series without samples this is some address near 0, which a prefetch may name. */
     uintptr_t tail = (uintptr_t)head_word_tail(word);
     __builtin_prefetch((const void *)tail, 1);
-    __builtin_prefetch((const void *)(tail + sizeof(struct head_tail)), 1);
-    __builtin_prefetch((const void *)(tail + sizeof(struct head_tail) + 24 + head_word_used(word)),
-                       1);
+    size_t tokens = sizeof(struct head_tail) + HEAD_STREAM_TOKENS * sizeof(uint64_t);
+    __builtin_prefetch((const void *)(tail + tokens + head_word_used(word)), 1);
 }
 
-/* A float as its stream packed it, and what against. */
-struct head_packed {
-    uint64_t base_bits;
-    struct value_packed value;
-};
-
-/* The word with one more sample, which is not one more of the open run, in the stream that the word names
- * or in a larger copy of it: then the caller says so, once the new word is published. 0: it would be
- * too large, or there is no memory (*out_failed). (tail.c) */
-uint64_t head_stream_put(uint64_t word, uint32_t ahead_ms, uint64_t bits,
+/* The word with one more sample, which is not one more of the open run, in the stream of the series or in a
+ * larger copy of it: then the caller says so, once the new word is published. The newest value is set.
+ * 0: it would be too large, or there is no memory (*out_failed). (tail.c) */
+uint64_t head_stream_put(struct head_series *s, uint32_t ahead_ms, uint64_t bits,
                          struct value_packed packed, bool *out_failed);
 void head_stream_grown(struct head_front *f, uint32_t local, struct head_tail *from,
                        const struct head_tail *to);
 
 /* Append a plain float that is newer than all and of the open chunk; false: take head_append. Counts
- * nothing. */
+ * nothing. *out: packed against the newest before it. */
 static inline bool head_append_fast(struct head_front *f, struct head_series *s, uint32_t local,
-                                    int64_t t_ms, uint64_t bits, struct head_packed *out)
+                                    int64_t t_ms, uint64_t bits, struct value_packed *out)
 {
     /* One comparison for "newer" and "of the same window": what is not newer wraps to a large
      * number. window_left_ms never reaches beyond INT64_MAX, so a sum cannot wrap. */
@@ -280,17 +292,17 @@ static inline bool head_append_fast(struct head_front *f, struct head_series *s,
     }
     struct head_tail *t = head_word_tail(word);
     uint64_t next = word + HEAD_TAIL_COUNT_ONE;
-    uint64_t base_bits = t->data[HEAD_STREAM_LAST_VALUE];
-    *out = (struct head_packed){base_bits, {0, VALUE_PACK_SAME, 0}};
+    uint64_t base_bits = head_last_bits(s);
+    *out = (struct value_packed){0, VALUE_PACK_SAME, 0};
     if (bits != base_bits) {
-        out->value = value_pack(bits, true, base_bits);
+        *out = value_pack(bits, true, base_bits);
     }
     head_change_begin(s);
     if (ahead == t->pace_ms && bits == base_bits) {
         t->run++; /* of at most TSDB_HEAD_CHUNK_SAMPLES_MAX samples */
     } else {
         bool failed = false; /* head_append will find the same */
-        next = head_stream_put(word, (uint32_t)ahead, bits, out->value, &failed);
+        next = head_stream_put(s, (uint32_t)ahead, bits, *out, &failed);
         if (TSDB_UNLIKELY(next == 0)) {
             head_change_end(s);
             return false;

@@ -273,7 +273,7 @@ bool head_newest_float(const struct head_partition *p, uint32_t local, int64_t *
         return false;
     }
     /* Acquire, both: partners are the releases of those who set them; see head_change_begin. */
-    uint64_t bits = __atomic_load_n(&t->data[HEAD_STREAM_LAST_VALUE], __ATOMIC_ACQUIRE);
+    uint64_t bits = atomic_load_explicit(&s->last_bits, memory_order_acquire);
     int64_t t_ms = atomic_load_explicit(&s->last_t_ms, memory_order_acquire);
     if (!head_unchanged(s, word)) {
         return false;

@@ -44,6 +44,4 @@ void head_read_ahead_newest(const struct head_partition *p, uint32_t local)
     uint64_t word = atomic_load_explicit(&s->tail, memory_order_relaxed);
     uintptr_t tail = (uintptr_t)head_word_tail(word);
     __builtin_prefetch((const void *)tail);
-    __builtin_prefetch(
-        (const void *)(tail + offsetof(struct head_tail, data[HEAD_STREAM_LAST_VALUE])));
 }

@@ -266,6 +266,7 @@ static void series_init(struct head_series *s)
     atomic_init(&s->tail, 0);
     atomic_init(&s->side, NULL);
     head_last_ms_set(s, INT64_MIN);
+    atomic_init(&s->last_bits, 0);
     s->wal_epoch = HEAD_EPOCH_NONE;
     s->generation = HEAD_GENERATION_FIRST;
 }
@@ -353,17 +354,15 @@ bool head_wal_base(const struct head_partition *p, uint32_t local, uint64_t epoc
     if (s->wal_epoch != (uint32_t)epoch) {
         return false;
     }
-    *out_bits = s->wal_bits;
+    *out_bits = head_last_bits(s);
     return true;
 }
 
-void head_wal_logged(struct head_partition *p, uint32_t local, uint64_t epoch, uint64_t bits)
+bool head_wal_logged(struct head_partition *p, uint32_t local, uint64_t epoch, uint64_t bits)
 {
     TSDB_ASSERT(local < p->front.series_count);
     TSDB_ASSERT((uint32_t)epoch != HEAD_EPOCH_NONE);
-    struct head_series *s = head_hot(p, local);
-    s->wal_epoch = (uint32_t)epoch;
-    s->wal_bits = bits;
+    return head_logged(head_hot(p, local), epoch, bits);
 }
 
 bool head_labels_logged(const struct head_partition *p, uint32_t local)

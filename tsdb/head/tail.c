@@ -200,20 +200,18 @@ static struct head_tail *stream_create(const struct head_row *x, uint32_t bundle
     if (t) {
         t->data[HEAD_STREAM_FIRST_T] = (uint64_t)x->t_ms;
         t->data[HEAD_STREAM_FIRST_VALUE] = x->value;
-        t->data[HEAD_STREAM_LAST_VALUE] = x->value;
     }
     return t;
 }
 
-static struct sample_stream_end stream_end(const struct head_tail *t)
+static struct sample_stream_end stream_end(const struct head_series *s, const struct head_tail *t)
 {
-    return (struct sample_stream_end){t->data[HEAD_STREAM_LAST_VALUE], t->pace_ms, t->run,
-                                      t->off_ms, t->offs};
+    return (struct sample_stream_end){head_last_bits(s), t->pace_ms, t->run, t->off_ms, t->offs};
 }
 
+/* What the block has of it: all but the value. */
 static void stream_end_set(struct head_tail *t, const struct sample_stream_end *end)
 {
-    head_stream_last_set(t, end->value);
     t->pace_ms = end->pace_ms;
     t->run = end->run;
     t->off_ms = end->off_ms;
@@ -248,12 +246,13 @@ static struct head_tail *stream_grow(const struct head_tail *t, uint32_t used, u
     return grown;
 }
 
-uint64_t head_stream_put(uint64_t word, uint32_t ahead_ms, uint64_t bits,
+uint64_t head_stream_put(struct head_series *s, uint32_t ahead_ms, uint64_t bits,
                          struct value_packed packed, bool *out_failed)
 {
+    uint64_t word = atomic_load_explicit(&s->tail, memory_order_relaxed); /* own store */
     struct head_tail *t = head_word_tail(word);
     uint32_t used = head_word_used(word);
-    struct sample_stream_end end = stream_end(t);
+    struct sample_stream_end end = stream_end(s, t);
     uint8_t token[SAMPLE_STREAM_BYTES_MAX];
     TSDB_ASSERT(head_tail_is_stream(t) && head_word_count(word) < TSDB_HEAD_CHUNK_SAMPLES_MAX);
     size_t room = head_tail_size(t) - STREAM_HEAD_BYTES - used;
@@ -271,6 +270,7 @@ uint64_t head_stream_put(uint64_t word, uint32_t ahead_ms, uint64_t bits,
     if (!in_place) {
         memcpy(stream_tokens(t) + used, token, n);
     }
+    head_last_bits_set(s, end.value);
     stream_end_set(t, &end);
     return next;
 }
@@ -397,6 +397,7 @@ static bool tail_begin(struct head_partition *p, struct head_series *s, uint32_t
     }
     head_last_ms_set(s, x->t_ms);
     if (head_tail_is_stream(next)) {
+        head_last_bits_set(s, x->value);
         next->bundle_seq = head_bundle(p, local)->seq; /* which sealing the one before has raised */
         head_bundle(p, local)->bytes += STREAM_BYTES_FIRST;
     }
@@ -430,9 +431,8 @@ static bool stream_append(struct head_partition *p, struct head_series *s, uint3
     uint64_t next = 0;
     bool failed = false;
     if (head_word_count(word) < p->front.chunk_samples && ahead <= HEAD_STREAM_SPAN_MAX) {
-        struct value_packed packed =
-            value_pack(x->value, true, head_word_tail(word)->data[HEAD_STREAM_LAST_VALUE]);
-        next = head_stream_put(word, (uint32_t)ahead, x->value, packed, &failed);
+        struct value_packed packed = value_pack(x->value, true, head_last_bits(s));
+        next = head_stream_put(s, (uint32_t)ahead, x->value, packed, &failed);
     }
     if (failed) {
         return false;
@@ -590,6 +590,7 @@ uint32_t head_floats_load(struct head_partition *p, uint32_t local, const int64_
     int64_t last_ms = t_ms[d.count - 1];
     head_change_begin(s);
     head_last_ms_set(s, last_ms);
+    head_last_bits_set(s, d.end.value);
     bundle->bytes += (uint32_t)head_tail_size(t);
     word_publish(s, (uint64_t)(uintptr_t)t >> 4 | (uint64_t)d.count << HEAD_TAIL_COUNT_SHIFT |
                         (uint64_t)d.used << HEAD_TAIL_USED_SHIFT);

@@ -218,17 +218,72 @@ static bool apply_plain(struct replay_partition *p, struct head_front *front,
         (s->needs_base && series->wal_epoch != epoch)) {
         return false;
     }
-    uint64_t bits = wal_sample_unpack(s, series->wal_bits);
-    struct head_packed packed;
+    uint64_t bits = wal_sample_unpack(s, head_last_bits(series));
+    struct value_packed packed;
     if (!head_append_fast(front, series, s->local, s->t_ms, bits, &packed)) {
         return false;
     }
-    series->wal_epoch = epoch;
-    series->wal_bits = bits;
+    series->wal_epoch = epoch; /* bits are the newest now */
     c->samples++;
     c->min_ms = TSDB_MIN(c->min_ms, s->t_ms);
     c->max_ms = TSDB_MAX(c->max_ms, s->t_ms);
     return true;
+}
+
+/* The last float of the series that this epoch of the log has. */
+static bool base_find(const struct replay_partition *p, uint32_t local, uint64_t *out_bits)
+{
+    if (head_wal_base(p->partition->head, local, p->decode_epoch, out_bits)) {
+        return true;
+    }
+    uint32_t at = replay_map_find(&p->apart.at, local);
+    if (at == MAP_FREE || p->apart.bases[at].decode_epoch != p->decode_epoch) {
+        return false;
+    }
+    *out_bits = p->apart.bases[at].bits;
+    return true;
+}
+
+/* The place of a series' base among those apart; NULL: no memory. */
+static struct replay_base *apart_place(struct replay_apart *a, uint32_t local)
+{
+    uint32_t at = replay_map_find(&a->at, local);
+    if (at != MAP_FREE) {
+        return &a->bases[at];
+    }
+    at = a->at.count;
+    if (at == a->cap) {
+        uint32_t cap = TSDB_MAX(16u, 2 * a->cap);
+        struct replay_base *grown =
+            tsdb_mem_realloc(TSDB_MEM_OTHER, a->bases, a->cap * sizeof *grown, cap * sizeof *grown);
+        if (!grown) {
+            return NULL;
+        }
+        a->bases = grown;
+        a->cap = cap;
+    }
+    return replay_map_put(&a->at, local, at) == TSDB_OK ? &a->bases[at] : NULL;
+}
+
+static void apart_deinit(struct replay_apart *a)
+{
+    replay_map_deinit(&a->at);
+    tsdb_mem_free(TSDB_MEM_OTHER, a->bases, a->cap * sizeof *a->bases);
+    *a = (struct replay_apart){0};
+}
+
+/* A float of the log was applied: it is the base of the next one, be it the newest of its series or not. */
+static enum tsdb_status base_set(struct replay_partition *p, uint32_t local, uint64_t bits)
+{
+    if (head_wal_logged(p->partition->head, local, p->decode_epoch, bits)) {
+        return TSDB_OK;
+    }
+    struct replay_base *place = apart_place(&p->apart, local);
+    if (!place) {
+        return TSDB_NOMEM;
+    }
+    *place = (struct replay_base){p->decode_epoch, bits};
+    return TSDB_OK;
 }
 
 static TSDB_NOINLINE void apply_sample(struct replay_partition *p, const struct wal_sample *s)
@@ -239,8 +294,7 @@ static TSDB_NOINLINE void apply_sample(struct replay_partition *p, const struct 
     if (local == MAP_FREE && s->local < p->identity && replay_believed(&p->doubt, s->local)) {
         return; /* its series has left: blocks have the sample, or it was dropped */
     }
-    if (local == MAP_FREE ||
-        (s->needs_base && !head_wal_base(head, local, p->decode_epoch, &base))) {
+    if (local == MAP_FREE || (s->needs_base && !base_find(p, local, &base))) {
         p->dropped_samples++;
         return;
     }
@@ -249,7 +303,6 @@ static TSDB_NOINLINE void apply_sample(struct replay_partition *p, const struct 
     if (s->kind == TSDB_SAMPLE_FLOAT) {
         bits = s->needs_base ? wal_sample_unpack(s, base) : bits;
         value = bits;
-        head_wal_logged(head, local, p->decode_epoch, bits);
     }
     switch (head_append(head, local, s->t_ms, s->start_ms, s->kind, value)) {
     case HEAD_APPENDED:
@@ -262,7 +315,10 @@ static TSDB_NOINLINE void apply_sample(struct replay_partition *p, const struct 
         break;
     case HEAD_NOMEM:
         p->status = tsdb_error_set(&p->err, TSDB_NOMEM, "recovery: no memory for samples");
-        break;
+        return;
+    }
+    if (s->kind == TSDB_SAMPLE_FLOAT && base_set(p, local, bits) != TSDB_OK) {
+        p->status = tsdb_error_set(&p->err, TSDB_NOMEM, "recovery: no memory for bases");
     }
 }
 
@@ -397,6 +453,7 @@ void replay_frame(struct replay_partition *p, uint64_t segment, const struct wal
 void replay_partition_init(struct replay_partition *p, uint32_t id, struct partition *partition,
                            const struct tsdb_hash_key *hash_key, const struct checkpoint_info *base)
 {
+    apart_deinit(&p->apart);
     *p = (struct replay_partition){
         .id = id,
         .map = p->map,
@@ -414,5 +471,6 @@ void replay_partition_init(struct replay_partition *p, uint32_t id, struct parti
 void replay_partition_deinit(struct replay_partition *p)
 {
     replay_map_deinit(&p->map);
+    apart_deinit(&p->apart);
     replay_doubt_deinit(&p->doubt);
 }

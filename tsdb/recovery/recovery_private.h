@@ -49,6 +49,18 @@ uint32_t replay_map_find(const struct replay_map *m, uint32_t key); /* UINT32_MA
 enum tsdb_status replay_map_put(struct replay_map *m, uint32_t key, uint32_t value) TSDB_WUR;
 void replay_map_deinit(struct replay_map *m);
 
+/* ---- what floats of the log are packed against, where the head does not have it ---- */
+/* Of series whose last float in the log is not the newest of their open stream: it came late, or the head had
+ * newer ones already. */
+struct replay_apart {
+    struct replay_map at; /* the head's id -> place in bases */
+    struct replay_base {
+        uint64_t decode_epoch;
+        uint64_t bits;
+    } * bases;
+    uint32_t cap;
+};
+
 /* ---- which ids are believed ---- */
 /* All but those that were flipped, or none but those. */
 struct replay_doubt {
@@ -76,6 +88,7 @@ struct replay_partition {
     uint64_t decode_epoch; /* of kept bases; rises with every frame epoch and every gap */
     uint32_t identity;     /* ids below are the head's */
     struct replay_map map;
+    struct replay_apart apart;
     struct replay_doubt doubt; /* of ids below identity */
     uint32_t base;             /* index of the checkpoint that it was loaded from */
     bool salvaged;             /* from what is whole of several */

@@ -429,7 +429,7 @@ static void head_wal_base__epochs__hold_only_what_was_logged_in_them(void **stat
     uint32_t s = series(f, "a");
     uint64_t bits = 0;
     assert_false(head_wal_base(f->head, s, 0, &bits));
-    head_wal_logged(f->head, s, 0, 11);
+    assert_true(head_wal_logged(f->head, s, 0, 11));
     assert_true(head_wal_base(f->head, s, 0, &bits));
     assert_int_equal(bits, 11);
     assert_false(head_wal_base(f->head, s, 1, &bits));
