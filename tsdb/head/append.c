@@ -72,7 +72,7 @@ static bool series_find(const struct head_partition *p, struct head_series *s, u
     if (stream && stream_find(stream->tail, stream->count, stream->used, t_ms, out)) {
         return true;
     }
-    struct head_list *l = head_own_list(s);
+    struct head_list *l = head_own_list(p, local);
     struct head_sealed *c = l ? head_list_find_ordered(l, t_ms) : NULL;
     return c && columns_find(head_raw_chunk_of(c)->tail, c->count, t_ms, out);
 }

@@ -1,6 +1,6 @@
 /* The head of one partition: its series and their recent samples, in memory.
  *
- * Per series a hot struct of 48 bytes (open tail, its count and bytes, newest time, newest float and
+ * Per series a hot struct of 40 bytes (open tail, its count and bytes, newest time, newest float and
  * its epoch, generation) and an append-only tail. Plain floats are coded as they
  * come (compress/sample_stream.h), in a block that grows from 48 bytes to 768 bytes, or up to
  * head_chunk_samples_set; all else stands in columns, which grow 4, 9, 39 up to

@@ -131,25 +131,6 @@ static inline struct index_mem *head_own_index(const struct head_partition *p)
 {
     return atomic_load_explicit(&p->index, memory_order_relaxed); /* own store */
 }
-/* Of a series that has one: else NULL. A reader, or the owner. */
-static inline struct head_side *head_side(const struct head_series *s)
-{
-    /* Acquire: partner is the release of head_side_ensure. */
-    return atomic_load_explicit(&s->side, memory_order_acquire);
-}
-/* NULL: no memory. */
-struct head_side *head_side_ensure(struct head_series *s);
-/* The owner's view of what it has. */
-static inline struct head_tail *head_own_late(const struct head_series *s)
-{
-    struct head_side *side = head_side(s);
-    return side ? atomic_load_explicit(&side->ooo, memory_order_relaxed) : NULL;
-}
-static inline struct head_list *head_own_list(const struct head_series *s)
-{
-    struct head_side *side = head_side(s);
-    return side ? atomic_load_explicit(&side->chunks, memory_order_relaxed) : NULL;
-}
 /* The first id from `local` on whose slab is there; may be the series count. */
 uint32_t head_there(const struct head_partition *p, uint32_t local);
 
@@ -165,6 +146,28 @@ static inline struct head_bundle *head_bundle(const struct head_partition *p, ui
 static inline uint32_t head_bundle_first(uint32_t local)
 {
     return local & ~(BUNDLE_SERIES - 1);
+}
+/* Of a series that has one: else NULL. A reader, or the owner. */
+static inline struct head_side *head_side(const struct head_partition *p, uint32_t local)
+{
+    /* Acquire, both: partners are the releases of head_side_ensure. */
+    struct head_sides *sides =
+        atomic_load_explicit(&head_bundle(p, local)->sides, memory_order_acquire);
+    return sides ? atomic_load_explicit(&sides->of[head_bundle_bit(local)], memory_order_acquire)
+                 : NULL;
+}
+/* NULL: no memory. */
+struct head_side *head_side_ensure(struct head_partition *p, uint32_t local);
+/* The owner's view of what it has. */
+static inline struct head_tail *head_own_late(const struct head_partition *p, uint32_t local)
+{
+    struct head_side *side = head_side(p, local);
+    return side ? atomic_load_explicit(&side->ooo, memory_order_relaxed) : NULL;
+}
+static inline struct head_list *head_own_list(const struct head_partition *p, uint32_t local)
+{
+    struct head_side *side = head_side(p, local);
+    return side ? atomic_load_explicit(&side->chunks, memory_order_relaxed) : NULL;
 }
 
 /* ---- blocks of samples (tail.c) ---- */
@@ -307,7 +310,8 @@ struct head_sealed *head_sealed_create(struct head_partition *p, uint32_t local,
 struct head_list *head_list_ensure(_Atomic(struct head_list *) *slot, uint32_t more,
                                    bool *out_copied);
 /* The same of a series' own. */
-struct head_list *head_series_list_ensure(struct head_series *s, uint32_t more, bool *out_copied);
+struct head_list *head_series_list_ensure(struct head_partition *p, uint32_t local, uint32_t more,
+                                          bool *out_copied);
 void head_list_discard(struct head_list *l); /* a larger copy that was not published */
 /* Publish chunks at the end of `list`, which head_list_ensure gave, and queue raw ones for the
  * sealer. */

@@ -67,12 +67,13 @@ static struct head_tail *tail_sorted(struct head_tail *t)
 }
 
 /* Publish the late buffer, new or larger, with n samples. */
-static void late_publish(struct head_series *s, struct head_tail *t, uint32_t n)
+static void late_publish(const struct head_partition *p, uint32_t local, struct head_tail *t,
+                         uint32_t n)
 {
     TSDB_ASSERT((t->flags & (HEAD_TAIL_LATE | HEAD_TAIL_SORTED)) == HEAD_TAIL_LATE);
     head_tail_count_set(t, n);
     /* Release: partner is head/read.c. Who had a buffer before, or begins one, has a side. */
-    atomic_store_explicit(&head_side(s)->ooo, t, memory_order_release);
+    atomic_store_explicit(&head_side(p, local)->ooo, t, memory_order_release);
 }
 
 /* Samples [begin, end) of a sorted block as a chunk with a block of its own. */
@@ -138,7 +139,7 @@ static bool late_to_list(struct head_partition *p, struct head_series *s, uint32
     uint32_t n = sorted ? head_late_split(p, local, sorted, parts) : 0;
     head_tail_release(p, sorted, false, true);
     bool copied = false;
-    struct head_list *list = n > 0 ? head_series_list_ensure(s, n, &copied) : NULL;
+    struct head_list *list = n > 0 ? head_series_list_ensure(p, local, n, &copied) : NULL;
     if (!list) {
         head_parts_discard(p, parts, n);
         return false;
@@ -146,13 +147,13 @@ static bool late_to_list(struct head_partition *p, struct head_series *s, uint32
     for (uint32_t i = 0; i < n; i++) { /* counted by sample until now, by chunk from now on */
         head_windows_sub(&p->windows, parts[i]->min_ms, parts[i]->count - 1);
     }
-    head_list_publish(p, &head_side(s)->chunks, list, copied, parts, n);
+    head_list_publish(p, &head_side(p, local)->chunks, list, copied, parts, n);
     return true;
 }
 
 bool head_series_seal_late(struct head_partition *p, struct head_series *s, uint32_t local)
 {
-    struct head_tail *t = head_own_late(s);
+    struct head_tail *t = head_own_late(p, local);
     if (!t) {
         return true;
     }
@@ -160,13 +161,13 @@ bool head_series_seal_late(struct head_partition *p, struct head_series *s, uint
         return false;
     }
     /* Release: partner is head/read.c. */
-    atomic_store_explicit(&head_side(s)->ooo, NULL, memory_order_release);
+    atomic_store_explicit(&head_side(p, local)->ooo, NULL, memory_order_release);
     head_tail_release(p, t, false, false);
     return true;
 }
 
 /* Put x into the open buffer t, which may have to grow. */
-static bool late_put(struct head_partition *p, struct head_series *s, struct head_tail *t,
+static bool late_put(struct head_partition *p, uint32_t local, struct head_tail *t,
                      const struct head_row *x)
 {
     uint32_t n = head_tail_count(t);
@@ -182,7 +183,7 @@ static bool late_put(struct head_partition *p, struct head_series *s, struct hea
         return false;
     }
     head_tail_put(grown, n, x);
-    late_publish(s, grown, n + 1);
+    late_publish(p, local, grown, n + 1);
     head_tail_release(p, t, false, false);
     return true;
 }
@@ -191,7 +192,7 @@ static bool late_put(struct head_partition *p, struct head_series *s, struct hea
 static bool late_begin(struct head_partition *p, struct head_series *s, uint32_t local,
                        struct head_tail *full, struct head_tail *next, const struct head_row *x)
 {
-    struct head_side *side = next ? head_side_ensure(s) : NULL;
+    struct head_side *side = next ? head_side_ensure(p, local) : NULL;
     if (!side) {
         head_tail_release(p, next, false, true);
         return false;
@@ -203,7 +204,7 @@ static bool late_begin(struct head_partition *p, struct head_series *s, uint32_t
     next->seq = ++side->ooo_seq;
     TSDB_ASSERT(!full || full->seq < next->seq);
     head_tail_put(next, 0, x);
-    late_publish(s, next, 1);
+    late_publish(p, local, next, 1);
     head_tail_release(p, full, false, false);
     return true;
 }
@@ -213,7 +214,7 @@ bool head_append_late(struct head_partition *p, struct head_series *s, uint32_t 
 {
     TSDB_ASSERT((s->flags & HEAD_SERIES_HAS_SAMPLES) && x->t_ms <= head_last_ms(s));
     uint32_t flags = HEAD_TAIL_LATE | (x->start_ms != 0 ? HEAD_TAIL_STARTS : 0);
-    struct head_tail *t = head_own_late(s);
+    struct head_tail *t = head_own_late(p, local);
     bool fits = t && head_tail_has_form(t, kind, flags & HEAD_TAIL_STARTS) &&
                 head_tail_count(t) < late_max(p, kind);
     if (!head_late_set_add(&p->late, local, (uint8_t)kind, x)) {
@@ -224,7 +225,7 @@ bool head_append_late(struct head_partition *p, struct head_series *s, uint32_t 
         return false;
     }
     bool done =
-        fits ? late_put(p, s, t, x)
+        fits ? late_put(p, local, t, x)
              : late_begin(p, s, local, t, head_tail_create(HEAD_TAIL_CAP_FIRST, kind, flags), x);
     if (!done) {
         head_window_uncount(p, x->t_ms);

@@ -52,9 +52,9 @@ static bool is_in_bundle(const struct head_partition *p, uint32_t local)
 static bool is_empty(const struct head_partition *p, uint32_t local)
 {
     const struct head_series *s = head_hot(p, local);
-    struct head_tail *late = head_own_late(s);
+    struct head_tail *late = head_own_late(p, local);
     return atomic_load_explicit(&s->tail, memory_order_relaxed) == 0 &&
-           (!late || head_tail_count(late) == 0) && head_list_count(head_own_list(s)) == 0 &&
+           (!late || head_tail_count(late) == 0) && head_list_count(head_own_list(p, local)) == 0 &&
            !is_in_bundle(p, local);
 }
 
@@ -174,11 +174,14 @@ static bool settle_one(struct head_partition *p, uint32_t local)
         return false;
     }
     TSDB_ASSERT(is_empty(p, local));
-    struct head_side *side = head_side(s);
+    struct head_side *side = head_side(p, local);
     if (side) {
-        head_tail_release(p, head_own_late(s), true, false);
+        head_tail_release(p, head_own_late(p, local), true, false);
         head_list_drop(p, &side->chunks);
-        atomic_store_explicit(&s->side, NULL, memory_order_release); /* partner: head_side */
+        struct head_sides *sides =
+            atomic_load_explicit(&head_bundle(p, local)->sides, memory_order_relaxed);
+        /* Partner: head_side. */
+        atomic_store_explicit(&sides->of[head_bundle_bit(local)], NULL, memory_order_release);
         tsdb_epoch_retire(p->epoch, &p->limbo, HEAD_CATEGORY, side, sizeof *side);
     }
     s->generation = HEAD_GENERATION_GONE;
@@ -197,6 +200,9 @@ static void slab_settle(struct head_partition *p, uint32_t slab)
     }
     for (uint32_t i = 0; i < HEAD_SLAB_SERIES / BUNDLE_SERIES; i++) {
         head_list_drop(p, &s->bundles[i].chunks);
+        struct head_sides *sides =
+            atomic_load_explicit(&s->bundles[i].sides, memory_order_relaxed); /* own store */
+        tsdb_epoch_retire(p->epoch, &p->limbo, HEAD_CATEGORY, sides, sizeof *sides);
     }
     atomic_store_explicit(&d->slabs[slab], &head_slab_gone, memory_order_relaxed);
     tsdb_epoch_retire(p->epoch, &p->limbo, HEAD_CATEGORY, s, sizeof *s);

@@ -60,8 +60,8 @@ enum tsdb_status head_sealed_load(struct head_partition *p, uint32_t local,
     }
     TSDB_ASSERT(head_window_holds(p, chunk->min_ms, chunk->max_ms));
     bool copied = false;
-    struct head_list *list = head_series_list_ensure(s, 1, &copied);
-    if (!list || !load_into(p, &head_side(s)->chunks, list, copied, chunk)) {
+    struct head_list *list = head_series_list_ensure(p, local, 1, &copied);
+    if (!list || !load_into(p, &head_side(p, local)->chunks, list, copied, chunk)) {
         return TSDB_NOMEM;
     }
     series_reached(s, chunk->max_ms);
@@ -71,8 +71,8 @@ enum tsdb_status head_sealed_load(struct head_partition *p, uint32_t local,
 bool head_series_has_own(const struct head_partition *p, uint32_t local)
 {
     const struct head_series *s = head_hot(p, local);
-    return atomic_load_explicit(&s->tail, memory_order_relaxed) != 0 || head_own_late(s) ||
-           head_list_count(head_own_list(s)) > 0;
+    return atomic_load_explicit(&s->tail, memory_order_relaxed) != 0 || head_own_late(p, local) ||
+           head_list_count(head_own_list(p, local)) > 0;
 }
 
 enum tsdb_status head_series_reached(struct head_partition *p, uint32_t local, int64_t last_ms)
@@ -159,7 +159,7 @@ enum tsdb_status head_sealed_load_split(struct head_partition *p, uint32_t local
     struct head_tail *whole = tail_of_chunk(p, c, late);
     uint32_t n = whole ? head_late_split(p, local, whole, parts) : 0;
     bool copied = false;
-    struct head_list *list = n > 0 ? head_series_list_ensure(s, n, &copied) : NULL;
+    struct head_list *list = n > 0 ? head_series_list_ensure(p, local, n, &copied) : NULL;
     for (uint32_t i = 0; list && i < n; i++) {
         if (!head_window_count(p, parts[i]->min_ms)) {
             if (copied) {
@@ -180,7 +180,7 @@ enum tsdb_status head_sealed_load_split(struct head_partition *p, uint32_t local
         return TSDB_NOMEM;
     }
     head_tail_release(p, whole, false, true); /* the parts own the histograms */
-    head_list_publish(p, &head_side(s)->chunks, list, copied, parts, n);
+    head_list_publish(p, &head_side(p, local)->chunks, list, copied, parts, n);
     series_reached(s, c->t_ms[c->count - 1]);
     return TSDB_OK;
 }

@@ -1,14 +1,15 @@
 /* The owner's way into a head, inlined: what an append of a plain, newer float touches.
  *
- *   directory ─ slab[local >> 12] ─┬─ struct head_series, 48 bytes
- *                                  │    ├─ tail   newest samples, in order; replaced by a larger
- *                                  │    │         one as it fills
- *                                  │    └─ side   NULL for nearly every series
- *                                  │         ├─ ooo     samples that came late, unsorted
- *                                  │         └─ chunks  list of head_sealed: late ones, columns
+ *   directory ─ slab[local >> 12] ─┬─ struct head_series, 40 bytes
+ *                                  │    └─ tail   newest samples, in order; replaced by a larger
+ *                                  │              one as it fills
  *                                  └─ struct head_bundle, one for 64 series
- *                                       └─ chunks  list of head_sealed: their streams, sealed
- *                                                  together
+ *                                       ├─ chunks  list of head_sealed: their streams, sealed
+ *                                       │          together
+ *                                       └─ sides   NULL for nearly every bundle, else of each series,
+ *                                            │     NULL for nearly all
+ *                                            ├─ ooo     samples that came late, unsorted
+ *                                            └─ chunks  list of head_sealed: late ones, columns
  *
  * A head_sealed has the samples in memory as they were, or says where they are in a head file.
  *
@@ -30,7 +31,7 @@
 
 #include <stdatomic.h>
 
-/* 4096 series, 193 KiB: large enough that the directory stays small. */
+/* 4096 series, 162 KiB: large enough that the directory stays small. */
 #define HEAD_SLAB_SHIFT  12u
 #define HEAD_SLAB_SERIES (1u << HEAD_SLAB_SHIFT)
 #define HEAD_EPOCH_NONE  UINT32_MAX /* nothing of the series was logged yet */
@@ -92,13 +93,12 @@ struct head_side {
     uint32_t ooo_seq; /* owner */
 };
 
-/* Zones: tail, side, last_t_ms, last_bits are published by the owner to readers; the rest is the owner's. */
+/* Zones: tail, last_t_ms, last_bits are published by the owner to readers; the rest is the owner's. */
 struct head_series {
     /* The open tail: a sixteenth of its address in the low 44 bits (user space ends at 2^48, and
      * allocations are aligned), its count in 9 bits, the bytes of its tokens in 11: one store
      * publishes a sample or a new tail. 0: no tail yet. */
     _Atomic(uint64_t) tail;
-    _Atomic(struct head_side *) side;
     /* Newest sample; only with HEAD_SERIES_HAS_SAMPLES. Stored before the word that publishes the
      * sample, so that a reader finds it no older than what the word shows. */
     _Atomic(int64_t) last_t_ms;
@@ -126,12 +126,18 @@ struct head_series {
 #define HEAD_SERIES_FROM_FILES 8u
 /* Left out of the index that is being made; a sender that asks for it by its labels keeps it. */
 #define HEAD_SERIES_LEAVING 16u
-static_assert(sizeof(struct head_series) == 48, "four in three cache lines");
+static_assert(sizeof(struct head_series) == 40, "eight in five cache lines");
+
+/* Of the series of a bundle; made for the first that needs one, there until the slab goes. */
+struct head_sides {
+    _Atomic(struct head_side *) of[BUNDLE_SERIES];
+};
 
 /* 64 series with consecutive ids, whose streams are sealed together: those of one window make one
  * chunk, and take one reference. */
 struct head_bundle {
     _Atomic(struct head_list *) chunks;
+    _Atomic(struct head_sides *) sides;
     uint32_t bytes; /* owner: of the blocks of their open streams */
     uint32_t seq;   /* owner: of the next bundle that is sealed; they begin with 1 */
 };
@@ -254,7 +260,7 @@ static inline bool head_unchanged(const struct head_series *s, uint64_t word)
 static inline void head_hot_prefetch(const struct head_series *s)
 {
     __builtin_prefetch(s, 1);
-    __builtin_prefetch(&s->last_bits, 1); /* half of them lie in two lines */
+    __builtin_prefetch(&s->window_left_ms, 1); /* half of them lie in two lines */
 }
 /* Second stage, once the hot struct has arrived: the tail's header, and where the next sample goes. */
 static inline void head_tail_prefetch(const struct head_series *s)

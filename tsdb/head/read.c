@@ -65,7 +65,7 @@ static uint64_t snapshot_try(const struct head_partition *p, uint32_t local,
     sn->tail_count = head_word_count(word);
     sn->tail_used = head_word_used(word);
     sn->last_ms = head_last_ms(s); /* stored before the word was */
-    struct head_side *side = head_side(s);
+    struct head_side *side = head_side(p, local);
     if (side) {
         sn->ooo = atomic_load_explicit(&side->ooo, memory_order_acquire);
         sn->ooo_count = sn->ooo ? atomic_load_explicit(&sn->ooo->count, memory_order_acquire) : 0;

@@ -221,9 +221,10 @@ static uint32_t list_cap(uint32_t n)
     return ((n + n / 4) | 1);
 }
 
-struct head_list *head_series_list_ensure(struct head_series *s, uint32_t more, bool *out_copied)
+struct head_list *head_series_list_ensure(struct head_partition *p, uint32_t local, uint32_t more,
+                                          bool *out_copied)
 {
-    struct head_side *side = head_side_ensure(s);
+    struct head_side *side = head_side_ensure(p, local);
     return side ? head_list_ensure(&side->chunks, more, out_copied) : NULL;
 }
 
@@ -359,7 +360,7 @@ void head_sealed_swap(struct head_partition *p, struct head_raw_chunk *raw)
         struct head_list *l =
             raw->sealed.mask != 0
                 ? atomic_load_explicit(&head_bundle(p, raw->local)->chunks, memory_order_relaxed)
-                : head_own_list(head_hot(p, raw->local));
+                : head_own_list(p, raw->local);
         uint32_t at = raw->place.at;
         TSDB_ASSERT(raw->state == SEALED_QUEUED && at < head_list_count(l) &&
                     head_list_at(l, at) == &raw->sealed);
@@ -435,7 +436,7 @@ static uint64_t remove_slice(struct head_partition *p, uint32_t from, uint32_t c
 {
     uint64_t gone = 0;
     for (uint32_t i = head_there(p, from); i < p->front.series_count && i - from < count; i++) {
-        struct head_side *side = head_side(head_hot(p, i));
+        struct head_side *side = head_side(p, i);
         if (i == from || head_bundle_bit(i) == 0) {
             gone += list_remove(p, &head_bundle(p, i)->chunks, is_gone, value);
         }
@@ -483,7 +484,7 @@ static uint64_t series_seal_before(struct head_partition *p, uint32_t local, int
             sealed += head_series_seal_tail(p, s, local);
         }
     }
-    struct head_tail *late = head_own_late(s);
+    struct head_tail *late = head_own_late(p, local);
     if (late && reaches_before(p, late, head_tail_count(late), before_ms)) {
         sealed += head_series_seal_late(p, s, local);
     }
@@ -518,7 +519,7 @@ static struct head_list *list_seen(_Atomic(struct head_list *) *slot, uint32_t *
 static struct head_list *own_list_seen(const struct head_partition *p, uint32_t local,
                                        uint32_t *out_n)
 {
-    struct head_side *side = head_side(head_hot(p, local));
+    struct head_side *side = head_side(p, local);
     *out_n = 0;
     return side ? list_seen(&side->chunks, out_n) : NULL;
 }

@@ -88,21 +88,27 @@ static void slab_free(struct head_slab *slab)
     }
 }
 
+static void bundle_destroy(struct head_partition *p, struct head_bundle *b)
+{
+    struct head_sides *sides = atomic_load_explicit(&b->sides, memory_order_relaxed);
+    head_list_destroy(p, atomic_load_explicit(&b->chunks, memory_order_relaxed));
+    tsdb_mem_free(HEAD_CATEGORY, sides, sizeof *sides);
+}
+
 static void series_destroy(struct head_partition *p, uint32_t local)
 {
     struct head_series *s = head_hot(p, local);
-    struct head_side *side = head_side(s);
+    struct head_side *side = head_side(p, local);
     uint64_t word = atomic_load_explicit(&s->tail, memory_order_relaxed);
     if (word && !s->stream) {
         head_tail_count_set(head_word_tail(word), head_word_count(word));
     }
     head_tail_release(p, head_word_tail(word), true, true);
-    head_tail_release(p, head_own_late(s), true, true);
-    head_list_destroy(p, head_own_list(s));
+    head_tail_release(p, head_own_late(p, local), true, true);
+    head_list_destroy(p, head_own_list(p, local));
     tsdb_mem_free(HEAD_CATEGORY, side, sizeof *side);
-    if (head_bundle_bit(local) == 0) {
-        head_list_destroy(
-            p, atomic_load_explicit(&head_bundle(p, local)->chunks, memory_order_relaxed));
+    if (head_bundle_bit(local) == BUNDLE_SERIES - 1 || local + 1 == p->front.series_count) {
+        bundle_destroy(p, head_bundle(p, local));
     }
 }
 
@@ -227,6 +233,7 @@ static void bundle_init(struct head_partition *p, uint32_t local)
     if (head_bundle_bit(local) == 0) {
         struct head_bundle *b = head_bundle(p, local);
         atomic_init(&b->chunks, NULL);
+        atomic_init(&b->sides, NULL);
         b->bytes = 0;
         b->seq = 1;
         if (p->open_bytes > 0) {
@@ -264,19 +271,31 @@ static void series_init(struct head_series *s)
 {
     memset(s, 0, sizeof *s);
     atomic_init(&s->tail, 0);
-    atomic_init(&s->side, NULL);
     head_last_ms_set(s, INT64_MIN);
     atomic_init(&s->last_bits, 0);
     s->wal_epoch = HEAD_EPOCH_NONE;
     s->generation = HEAD_GENERATION_FIRST;
 }
 
-struct head_side *head_side_ensure(struct head_series *s)
+static struct head_sides *sides_ensure(struct head_bundle *b)
 {
-    struct head_side *side = head_side(s);
-    if (!side) {
+    struct head_sides *sides =
+        atomic_load_explicit(&b->sides, memory_order_relaxed); /* own store */
+    if (!sides) {
+        sides = tsdb_mem_alloc_zero(HEAD_CATEGORY, sizeof *sides);
+        atomic_store_explicit(&b->sides, sides, memory_order_release); /* partner: head_side */
+    }
+    return sides;
+}
+
+struct head_side *head_side_ensure(struct head_partition *p, uint32_t local)
+{
+    struct head_side *side = head_side(p, local);
+    struct head_sides *sides = side ? NULL : sides_ensure(head_bundle(p, local));
+    if (sides) {
         side = tsdb_mem_alloc_zero(HEAD_CATEGORY, sizeof *side);
-        atomic_store_explicit(&s->side, side, memory_order_release); /* partner: head_side */
+        /* Partner: head_side. */
+        atomic_store_explicit(&sides->of[head_bundle_bit(local)], side, memory_order_release);
     }
     return side;
 }

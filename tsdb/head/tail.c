@@ -326,13 +326,13 @@ static bool columns_to_list(struct head_partition *p, struct head_series *s, uin
     TSDB_ASSERT(head_hot(p, local) == s && !head_tail_is_stream(full));
     struct head_sealed *chunk = head_sealed_create(p, local, full, n);
     bool copied = false;
-    struct head_list *list = chunk ? head_series_list_ensure(s, 1, &copied) : NULL;
+    struct head_list *list = chunk ? head_series_list_ensure(p, local, 1, &copied) : NULL;
     if (!list) {
         head_sealed_discard(chunk);
         return false;
     }
     head_tail_count_set(full, n);
-    head_list_publish(p, &head_side(s)->chunks, list, copied, &chunk, 1);
+    head_list_publish(p, &head_side(p, local)->chunks, list, copied, &chunk, 1);
     return true;
 }
 
