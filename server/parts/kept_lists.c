@@ -18,7 +18,8 @@ struct entry {
 };
 struct kept_lists {
     struct tsdb *db;
-    struct tsdb_mutex lock;                  /* rank SERVER_KEPT */
+    uint64_t bytes_max;
+    struct tsdb_mutex lock;                  /* rank SERVER_KEPT; guards what follows */
     struct entry *slots[SLOTS] TSDB_GUARDED; /* by the hash of the key; NULL: free */
     uint32_t hand TSDB_GUARDED;              /* the slot that is looked at next for room */
     struct kept_lists_stats stats TSDB_GUARDED;
@@ -38,7 +39,7 @@ enum tsdb_status kept_lists_create(uint64_t bytes_max, struct tsdb *db, struct k
         return tsdb_error_nomem(err, "the cache of lists of labels");
     }
     k->db = db;
-    k->stats.bytes_max = bytes_max;
+    k->bytes_max = bytes_max;
     tsdb_mutex_init(&k->lock, TSDB_RANK_SERVER_KEPT, "kept lists");
     *out = k;
     return TSDB_OK;
@@ -113,7 +114,7 @@ bool kept_lists_get(struct kept_lists *k, struct tsdb_slice key, struct tsdb_buf
 /* Until `bytes` fit. Twice round, all entries are gone. */
 static void make_room(struct kept_lists *k, uint64_t bytes) TSDB_REQUIRES(k->lock)
 {
-    while (k->stats.bytes + bytes > k->stats.bytes_max) {
+    while (k->stats.bytes + bytes > k->bytes_max) {
         struct entry *e = k->slots[k->hand];
         if (e && !e->used) {
             k->stats.evicted++;
@@ -128,7 +129,7 @@ static void make_room(struct kept_lists *k, uint64_t bytes) TSDB_REQUIRES(k->loc
 void kept_lists_put(struct kept_lists *k, const struct kept_list *list)
 {
     size_t bytes = entry_bytes(list->key.len, list->body.len);
-    if (bytes > k->stats.bytes_max / ENTRY_PART) {
+    if (bytes > k->bytes_max / ENTRY_PART) {
         return;
     }
     struct entry *e = tsdb_mem_alloc(TSDB_MEM_SERVER, bytes);
@@ -158,6 +159,7 @@ void kept_lists_stats(struct kept_lists *k, struct kept_lists_stats *out)
     if (k) {
         tsdb_mutex_lock(&k->lock);
         *out = k->stats;
+        out->bytes_max = k->bytes_max;
         tsdb_mutex_unlock(&k->lock);
     }
 }

@@ -153,7 +153,7 @@ static void sample_stream__a_little_off_again_and_again__is_a_new_pace(void **st
         r.t_ms[i] += i > 1 ? 3 * ((int64_t)i - 1) : 0;
     }
     assert_int_equal(assert_stream(&r, N), 4 + 4 + 4); /* the pace; 3 ms late; the pace again */
-    for (uint32_t i = 2; i < N; i++) { /* three times late, once not: a byte each */
+    for (uint32_t i = 2; i < N; i++) {                 /* three times late, once not: a byte each */
         r.t_ms[i] = r.t_ms[i - 1] + 15000 + (i % 4 < 3 ? 3 : 0);
     }
     assert_in_range(assert_stream(&r, N), 4 + N - 4, 4 + N);
