@@ -2,7 +2,7 @@
  *
  * Per series a hot struct of 40 bytes (open tail, its count and bytes, newest time, newest float and
  * its epoch, generation) and an append-only tail. Plain floats are coded as they
- * come (compress/sample_stream.h), in a block that grows from 48 bytes to 768 bytes, or up to
+ * come (compress/sample_stream.h), in a block that grows from 64 bytes to 768 bytes, or up to
  * head_chunk_samples_set; all else stands in columns, which grow 4, 9, 39 up to
  * TSDB_CHUNK_SAMPLES. Then it becomes a sealed chunk as it is; the sealer replaces that by a
  * reference into a head file (tsdb/head/sealed.h). Coded floats of 64 neighbouring series are sealed

@@ -17,7 +17,7 @@
  * (each with its reference) its samples are cut into: measured in docs/decisions/0012. */
 #define STREAM_UNIT        16u
 #define STREAM_HEAD_BYTES  (sizeof(struct head_tail) + HEAD_STREAM_TOKENS * sizeof(uint64_t))
-#define STREAM_BYTES_FIRST 48u
+#define STREAM_BYTES_FIRST 64u
 #define STREAM_BYTES_MAX   768u
 static_assert(STREAM_BYTES_MAX - STREAM_HEAD_BYTES <= HEAD_TAIL_USED_MAX, "bytes fit the word");
 static_assert(STREAM_BYTES_MAX <= BUNDLE_TOKENS_MAX, "bytes fit a bundle");
@@ -218,11 +218,11 @@ static void stream_end_set(struct head_tail *t, const struct sample_stream_end *
     t->offs = end->offs;
 }
 
-/* The size of the next block: 48, 80, 128, 192, 384, 768, which are size classes. Not all of them:
+/* The size of the next block: 64, 128, 192, 384, 768, which are size classes. Not all of them:
  * a step costs an allocation, a copy and a retirement, and leaves a hole of the old size (decision 0012). */
 static size_t stream_bytes_next(size_t bytes)
 {
-    return bytes + (bytes < 80 ? 32 : bytes < 128 ? 48 : bytes < 192 ? 64 : bytes);
+    return bytes + (bytes < 192 ? 64 : bytes);
 }
 
 /* A copy with the first `used` bytes of tokens, and room for n more; NULL if that would be too large, or there
