@@ -185,13 +185,7 @@ static void tsdb_series_count__any_story__as_asking_each(void **state)
     };
     struct story s = {.h = *state};
     for (uint64_t seed = 1; seed <= SEEDS; seed++) {
-        assert_ok(hx_close(s.h, NULL));
-        hx_deinit(s.h);
-        hx_init(s.h, seed);
-        s.h->options.block_range_ms = RANGE;
-        s.h->options.old_range_max_ms = 1;
-        s.h->options.series_idle_ms = seed % 2 == 0 ? 0 : 100 * RANGE; /* or the head keeps them */
-        rig_open(s.h);
+        rig_story_begin(s.h, seed);
         tsdb_prng_init(&s.prng, seed);
         s.now_ms = HX_WALL_MS;
         for (uint32_t i = 0; i < STEPS; i++) {

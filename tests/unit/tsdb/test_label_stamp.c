@@ -150,13 +150,7 @@ static void tsdb_labels_unchanged__any_story__lists_that_hold_are_the_same(void 
     };
     struct story s = {.h = *state};
     for (uint64_t seed = 1; seed <= SEEDS; seed++) {
-        assert_ok(hx_close(s.h, NULL));
-        hx_deinit(s.h);
-        hx_init(s.h, seed);
-        s.h->options.block_range_ms = RANGE;
-        s.h->options.old_range_max_ms = 1;
-        s.h->options.series_idle_ms = seed % 2 == 0 ? 0 : 100 * RANGE;
-        rig_open(s.h);
+        rig_story_begin(s.h, seed);
         tsdb_prng_init(&s.prng, seed);
         s.now_ms = HX_WALL_MS;
         scrape(&s);
