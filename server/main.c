@@ -470,14 +470,15 @@ static enum tsdb_status start_all(struct server *s, struct self_scrape **scrape,
     if (status == TSDB_OK) {
         status = open_engine(s, err);
     }
+    /* Before anybody can be told that the server is ready: who ships blocks looks for their folder then. */
+    if (status == TSDB_OK) {
+        status = publishing_start(s, publishing, err);
+    }
     if (status == TSDB_OK) {
         status = open_http(s, err);
     }
     if (status == TSDB_OK && s->options.self_scrape_interval_ms > 0) {
         status = self_scrape_start(s, scrape, err);
-    }
-    if (status == TSDB_OK) {
-        status = publishing_start(s, publishing, err);
     }
     return status;
 }

@@ -175,10 +175,16 @@ class SmallDisk:
         subprocess.run(["umount", "-l", self.path], check=False)
 
     def fill(self, leave):
-        """Somebody else takes all but so many bytes."""
+        """Somebody else takes all but so many bytes, or what the server leaves of them meanwhile."""
         st = os.statvfs(self.path)
-        with open(self.path + "/filler", "wb") as f:
-            f.write(bytes(max(st.f_bavail * st.f_frsize - leave, 0)))
+        left = max(st.f_bavail * st.f_frsize - leave, 0)
+        with open(self.path + "/filler", "wb", buffering=0) as f:
+            try:
+                while left > 0:
+                    left -= f.write(bytes(min(left, 1 << 16)))
+            except OSError as e:
+                if e.errno != errno.ENOSPC:
+                    raise
 
     def free(self):
         os.remove(self.path + "/filler")
