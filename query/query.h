@@ -154,26 +154,34 @@ enum tsdb_status query_eval(struct tsdb *db, const struct query_options *options
 /* The `data` object: {"resultType":"vector","result":[...]} with Prometheus's number formats.
  *   request   looked at now and then; NULL: nobody cancels
  * Returns OK, CANCELLED, TIMEOUT; errors of memory are the buffer's `failed`. */
-enum tsdb_status query_result_json(const struct query_result *r, const struct tsdb_request *request,
+enum tsdb_status query_result_json(const struct query_result *r, struct tsdb_request *request,
                                    struct tsdb_buf *out) TSDB_WUR;
 /* The same in parts. */
 struct query_json_times;
+struct query_json_ahead;
+struct query_json_place {
+    uint32_t series, point;
+};
 struct query_json {
     const struct query_result *result;
     const struct tsdb_request *request;
+    struct query_json_ahead *ahead; /* what helpers write; NULL: nobody helps */
+    struct query_json_place end;    /* up to here there is no help */
     struct query_json_times *times; /* NULL: no memory for it, or not worth it */
     uint32_t series, point;         /* where it goes on */
+    uint32_t until;                 /* of the points of that series */
     uint32_t stage;                 /* of a series: labels, floats, histograms, its end */
     bool begun, open;               /* the object; a list of points */
     uint32_t turns;
     size_t enough;
     enum tsdb_status status;
 };
-/* r and request outlive it. */
+/* r, request (may be NULL) and crew (NULL: no help) outlive it. What helpers hold is charged to the request. */
 void query_json_begin(struct query_json *j, const struct query_result *r,
-                      const struct tsdb_request *request);
-/* Append until out has `enough` bytes, and one point or label set more; *out_done: that was all. OK, CANCELLED,
- * TIMEOUT. */
+                      struct tsdb_request *request, struct query_crew *crew);
+/* Append until out has `enough` bytes, and one point or label set more, or at most QUERY_JSON_OVER_BYTES with a crew;
+ * *out_done: that was all. OK, CANCELLED, TIMEOUT. Threads: any, one after the other. */
+#define QUERY_JSON_OVER_BYTES (48u << 10)
 enum tsdb_status query_json_put(struct query_json *j, size_t enough, struct tsdb_buf *out,
                                 bool *out_done) TSDB_WUR;
 void query_json_end(struct query_json *j); /* again is fine */

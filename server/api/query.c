@@ -247,7 +247,7 @@ static void evaluate(struct call *c, const struct query_expr *expr,
         call_fail(c, status, &err);
     } else {
         call_success(c);
-        query_json_begin(&a->json, &a->result, &c->request);
+        query_json_begin(&a->json, &a->result, &c->request, c->query_options.crew);
         call_stream(c, put_more, close_answer, a);
     }
 }

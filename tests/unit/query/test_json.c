@@ -259,7 +259,7 @@ static void query_result_json__many_series__each_with_its_times(void **state)
         bool done = false;
         tsdb_buf_init(&part, TSDB_MEM_OTHER, 0);
         tsdb_buf_clear(&r->out);
-        query_json_begin(&j, &result, NULL);
+        query_json_begin(&j, &result, NULL, NULL);
         while (!done) {
             tsdb_buf_clear(&part);
             assert_ok(query_json_put(&j, enough, &part, &done));
