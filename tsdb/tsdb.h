@@ -183,7 +183,7 @@ void tsdb_querier_close(struct tsdb_querier *q); /* NULL is fine; frees every se
 
 struct tsdb_series_set {
     struct tsdb_querier *querier;
-    /* Ordered by partition, then by the hash of the labels rotated left by 6 bits (those may have
+    /* Ordered by partition, then by the low half of the hash of the labels (the top bits may have
      * chosen the partition), then by labels: the order in which aggregations accumulate. It follows
      * from labels and the directory's secret alone, so that a sum is the same to the last bit wherever
      * the samples are, and after a series has left memory and come back. */

@@ -18,7 +18,6 @@ static enum tsdb_status mem_init(struct index_mem *ix)
     index_pages_init(&ix->sets, &ix->owner, 1u << INDEX_SET_HANDLE_BITS, false);
     index_pages_init(&ix->blocks, &ix->owner, UINT32_MAX, false);
     index_pages_init(&ix->rows, &ix->owner, handles, true);
-    index_pages_init(&ix->hashes, &ix->owner, handles, true);
     if (index_symbols_init(&ix->symbols, &ix->owner) != TSDB_OK ||
         index_slots_init(&ix->name_slots, &ix->owner) != TSDB_OK ||
         index_slots_init(&ix->pair_slots, &ix->owner) != TSDB_OK ||
@@ -54,7 +53,6 @@ void index_mem_destroy(struct index_mem *ix)
     index_slots_deinit(&ix->series_slots);
     index_slots_deinit(&ix->pair_slots);
     index_slots_deinit(&ix->name_slots);
-    index_pages_deinit(&ix->hashes);
     index_pages_deinit(&ix->rows);
     index_pages_deinit(&ix->blocks);
     index_pages_deinit(&ix->sets);
@@ -70,7 +68,7 @@ void index_mem_destroy(struct index_mem *ix)
 static bool labels_are(const struct index_mem *ix, uint32_t row, const struct tsdb_labels *labels)
 {
     uint32_t pairs[TSDB_LABELS_MAX];
-    if (index_set_read(ix, *index_row_set(ix, row), pairs, labels->count) != labels->count) {
+    if (index_set_read(ix, index_row_at(ix, row)->set, pairs, labels->count) != labels->count) {
         return false;
     }
     for (uint32_t i = 0; i < labels->count; i++) {
@@ -89,11 +87,10 @@ uint32_t index_mem_find(const struct index_mem *ix, const struct tsdb_labels *la
 {
     struct index_slots_cursor c;
     uint32_t handle;
-    /* The low half: the top bits chose the partition, so that they are the same for all series
-     * here. */
     index_slots_find(&ix->series_slots, (uint32_t)hash, &c);
     while ((handle = index_slots_next(&c)) != INDEX_NONE) {
-        if (*index_row_hash(ix, handle - 1) == hash && labels_are(ix, handle - 1, labels)) {
+        if (index_row_at(ix, handle - 1)->hash == (uint32_t)hash &&
+            labels_are(ix, handle - 1, labels)) {
             return index_row_local(ix, handle - 1);
         }
     }
@@ -113,30 +110,19 @@ static enum tsdb_status series_grow(struct index_mem *ix)
     }
     uint32_t count = atomic_load_explicit(&ix->series_count, memory_order_relaxed);
     for (uint32_t row = 0; row < count; row++) {
-        index_slots_table_put(table, (uint32_t)*index_row_hash(ix, row), row + 1);
+        index_slots_table_put(table, index_row_at(ix, row)->hash, row + 1);
     }
     index_slots_grow_end(&ix->series_slots, table);
     return TSDB_OK;
 }
 
-/* A place for the row's handle and hash. */
 static enum tsdb_status row_reserve(struct index_mem *ix, uint32_t row)
 {
     void *piece;
-    uint32_t handle = 0;
-    enum tsdb_status status = TSDB_OK;
-    if (row % 2 == 0) {
-        status = index_pages_alloc(&ix->rows, 2 * sizeof(uint32_t), &piece, &handle);
-        TSDB_ASSERT(status != TSDB_OK || handle == row / 2);
-    }
-    if (status == TSDB_OK) {
-        uint32_t hash_handle;
-        status = index_pages_alloc(&ix->hashes, sizeof(uint64_t), &piece, &hash_handle);
-        TSDB_ASSERT(status != TSDB_OK || hash_handle == row);
-        if (status != TSDB_OK && row % 2 == 0) {
-            index_pages_trim(&ix->rows, handle);
-        }
-    }
+    uint32_t handle;
+    enum tsdb_status status =
+        index_pages_alloc(&ix->rows, sizeof(struct index_row), &piece, &handle);
+    TSDB_ASSERT(status != TSDB_OK || handle == row);
     return status;
 }
 
@@ -184,8 +170,7 @@ static enum tsdb_status series_add(struct index_mem *ix, const struct tsdb_label
     if (status != TSDB_OK) {
         return tsdb_error_set(err, status, "index: out of memory for series %u", row);
     }
-    *index_row_set(ix, row) = set;
-    *index_row_hash(ix, row) = hash;
+    *index_row_at(ix, row) = (struct index_row){set, (uint32_t)hash};
     ix->base = base;
     index_pairs_remember(ix, pairs, labels->count);
     for (uint32_t i = 0; i < labels->count; i++) {

@@ -91,7 +91,8 @@ uint32_t index_mem_labels(const struct index_mem *ix, uint32_t local, struct tsd
  * and some calls later what stands there. */
 void index_mem_prefetch(const struct index_mem *ix, uint32_t local);
 void index_mem_prefetch_labels(const struct index_mem *ix, uint32_t local);
-uint64_t index_mem_hash(const struct index_mem *ix, uint32_t local); /* it is there */
+/* The low half of the hash of the labels; it is there. What is known here of the hash that was given. */
+uint32_t index_mem_hash(const struct index_mem *ix, uint32_t local);
 
 /* Local ids of the series that match all matchers, rising, into arena memory. No matcher: all
  * series. Cost: distinct values of the named labels, and the postings. NOMEM, LIMIT (arena),

@@ -6,7 +6,7 @@
  *   pairs ── next ──► pair ──► ...        pair_slots: hash of (name, value) -> pair
  *     │ postings: rising rows             a pair is one (label name, value)
  *     ▼
- *   rows (dense): sets, hashes ──► set    what differs from the set of an earlier series
+ *   rows (dense): set, hash ──► set       what differs from the set of an earlier series
  *                                         series_slots: hash of the labels -> row + 1
  *
  * A set is its pairs, in order of the names, as 32-bit words:
@@ -53,6 +53,11 @@ struct index_last {
     const struct index_symbol *name_symbol, *value_symbol;
 };
 
+struct index_row {
+    uint32_t set;  /* handle; INDEX_NONE: no labels */
+    uint32_t hash; /* of the labels, the low half: the top bits chose the partition */
+};
+
 struct index_mem {
     struct index_owner owner;
     struct index_symbols symbols;
@@ -60,8 +65,7 @@ struct index_mem {
     struct index_pages pairs;
     struct index_pages sets;
     struct index_pages blocks; /* of postings */
-    struct index_pages rows;   /* dense: handles of the sets of two rows each */
-    struct index_pages hashes; /* dense: of the labels of each row */
+    struct index_pages rows;   /* dense: struct index_row */
     struct index_slots name_slots;
     struct index_slots pair_slots;
     struct index_slots series_slots;
@@ -90,14 +94,9 @@ static inline struct index_pair *index_pair_at(const struct index_mem *ix, uint3
 {
     return index_pages_at(&ix->pairs, handle);
 }
-static inline uint64_t *index_row_hash(const struct index_mem *ix, uint32_t row)
+static inline struct index_row *index_row_at(const struct index_mem *ix, uint32_t row)
 {
-    return index_pages_at(&ix->hashes, row);
-}
-/* The handle of a row's set; INDEX_NONE: it has no labels. */
-static inline uint32_t *index_row_set(const struct index_mem *ix, uint32_t row)
-{
-    return (uint32_t *)index_pages_at(&ix->rows, row / 2) + row % 2;
+    return index_pages_at(&ix->rows, row);
 }
 static inline uint32_t index_pair_name(const struct index_pair *p)
 {

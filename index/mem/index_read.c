@@ -65,7 +65,7 @@ uint32_t index_mem_labels(const struct index_mem *ix, uint32_t local, struct tsd
     }
     uint32_t pairs[TSDB_LABELS_MAX];
     cap = TSDB_MIN(cap, TSDB_LABELS_MAX);
-    uint32_t n = TSDB_MIN(index_set_read(ix, *index_row_set(ix, row), pairs, cap), cap);
+    uint32_t n = TSDB_MIN(index_set_read(ix, index_row_at(ix, row)->set, pairs, cap), cap);
     for (uint32_t i = 0; i < n; i++) {
         items[i] = label_view(ix, index_pair_at(ix, pairs[i]));
     }
@@ -74,19 +74,19 @@ uint32_t index_mem_labels(const struct index_mem *ix, uint32_t local, struct tsd
 
 void index_mem_prefetch(const struct index_mem *ix, uint32_t local)
 {
-    index_set_prefetch(ix, *index_row_set(ix, row_of(ix, local)));
+    index_set_prefetch(ix, index_row_at(ix, row_of(ix, local))->set);
 }
 
 void index_mem_prefetch_labels(const struct index_mem *ix, uint32_t local)
 {
-    index_set_prefetch_base(ix, *index_row_set(ix, row_of(ix, local)));
+    index_set_prefetch_base(ix, index_row_at(ix, row_of(ix, local))->set);
 }
 
-uint64_t index_mem_hash(const struct index_mem *ix, uint32_t local)
+uint32_t index_mem_hash(const struct index_mem *ix, uint32_t local)
 {
     uint32_t row = row_of(ix, local);
     TSDB_ASSERT(row != UINT32_MAX);
-    return *index_row_hash(ix, row);
+    return index_row_at(ix, row)->hash;
 }
 
 /* ---- names and values ---- */
@@ -227,8 +227,7 @@ void index_mem_stats(const struct index_mem *ix, struct index_mem_stats *out)
     out->postings_bytes = index_counter_get(&ix->names.bytes) +
                           index_counter_get(&ix->pairs.bytes) +
                           index_counter_get(&ix->blocks.bytes);
-    out->labels_bytes = index_counter_get(&ix->sets.bytes) + index_counter_get(&ix->rows.bytes) +
-                        index_counter_get(&ix->hashes.bytes);
+    out->labels_bytes = index_counter_get(&ix->sets.bytes) + index_counter_get(&ix->rows.bytes);
     out->table_bytes = index_counter_get(&ix->symbols.slots.bytes) +
                        index_counter_get(&ix->name_slots.bytes) +
                        index_counter_get(&ix->pair_slots.bytes) +
@@ -244,7 +243,7 @@ static enum tsdb_status series_validate(const struct index_mem *ix, uint32_t row
     struct tsdb_label items[TSDB_LABELS_MAX];
     uint32_t pairs[TSDB_LABELS_MAX];
     struct tsdb_labels labels = {items, index_mem_labels(ix, local, items, TSDB_LABELS_MAX)};
-    (void)index_set_read(ix, *index_row_set(ix, row), pairs, TSDB_LABELS_MAX);
+    (void)index_set_read(ix, index_row_at(ix, row)->set, pairs, TSDB_LABELS_MAX);
     for (uint32_t i = 0; i < labels.count; i++) {
         const struct tsdb_label *l = &items[i];
         if (l->name_len == 0 || l->value_len == 0) {
@@ -313,7 +312,7 @@ enum tsdb_status index_mem_validate(const struct index_mem *ix, struct tsdb_erro
         if (status != TSDB_OK) {
             return status;
         }
-        labels += index_set_read(ix, *index_row_set(ix, row), NULL, 0);
+        labels += index_set_read(ix, index_row_at(ix, row)->set, NULL, 0);
     }
     struct pairs_check check = {.ix = ix, .err = err};
     uint32_t name = atomic_load_explicit(&ix->names_newest, memory_order_acquire);

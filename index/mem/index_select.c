@@ -115,13 +115,13 @@ static void candidates_prefetch(const struct source *src, const uint32_t *ids, u
 {
     const struct index_mem *ix = src->ix;
     for (uint32_t i = 0; i < n; i++) {
-        __builtin_prefetch(index_row_set(ix, ids[i]));
+        __builtin_prefetch(index_row_at(ix, ids[i]));
     }
     for (uint32_t i = 0; i < n; i++) {
-        index_set_prefetch(ix, *index_row_set(ix, ids[i]));
+        index_set_prefetch(ix, index_row_at(ix, ids[i])->set);
     }
     for (uint32_t i = 0; i < n; i++) {
-        index_set_prefetch_base(ix, *index_row_set(ix, ids[i]));
+        index_set_prefetch_base(ix, index_row_at(ix, ids[i])->set);
     }
 }
 
@@ -139,7 +139,8 @@ static enum tsdb_status series_value(void *ctx, const struct index_select_name *
         src->value = i == 0 ? INDEX_NONE : src->value;
         candidates_prefetch(src, ids + i, TSDB_MIN(count - i, CANDIDATE_BATCH));
     }
-    uint32_t n = index_set_read(src->ix, *index_row_set(src->ix, ids[i]), pairs, TSDB_LABELS_MAX);
+    uint32_t n =
+        index_set_read(src->ix, index_row_at(src->ix, ids[i])->set, pairs, TSDB_LABELS_MAX);
     for (uint32_t k = 0; k < n; k++) {
         uint32_t at = (src->place + k) % n;
         if (pairs[at] == src->value ||

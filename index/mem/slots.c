@@ -5,6 +5,10 @@
 #include <string.h>
 
 #define SLOTS_MIN 16u
+/* Grow beyond 13/16, by three eighths: five to seven bytes an entry. With tags, a probe of a missing key then reads
+ * some fifteen slots, one or two cache lines. */
+#define LOAD_NUMERATOR   13u
+#define LOAD_DENOMINATOR 16u
 
 static size_t table_bytes(uint32_t slot_count)
 {
@@ -18,7 +22,7 @@ static struct index_slots_table *table_create(uint32_t slot_count)
     struct index_slots_table *table = tsdb_mem_alloc(TSDB_MEM_INDEX, table_bytes(slot_count));
     if (table) {
         memset(table, 0, table_bytes(slot_count));
-        table->mask = slot_count - 1;
+        table->count = slot_count;
     }
     return table;
 }
@@ -40,7 +44,7 @@ void index_slots_deinit(struct index_slots *s)
 {
     struct index_slots_table *table = atomic_load_explicit(&s->table, memory_order_relaxed);
     if (table) {
-        tsdb_mem_free(TSDB_MEM_INDEX, table, table_bytes(table->mask + 1));
+        tsdb_mem_free(TSDB_MEM_INDEX, table, table_bytes(table->count));
     }
     memset(s, 0, sizeof *s);
 }
@@ -48,39 +52,36 @@ void index_slots_deinit(struct index_slots *s)
 bool index_slots_full(const struct index_slots *s)
 {
     const struct index_slots_table *table = atomic_load_explicit(&s->table, memory_order_relaxed);
-    uint64_t slot_count = (uint64_t)table->mask + 1;
-    /* 13/16 full at most: with tags, a probe of a missing key then reads some fifteen slots, one or
-     * two cache lines. */
-    return (uint64_t)s->used + 1 > slot_count * 13 / 16;
+    return (uint64_t)s->used + 1 > (uint64_t)table->count * LOAD_NUMERATOR / LOAD_DENOMINATOR;
 }
 
 struct index_slots_table *index_slots_grow_begin(const struct index_slots *s)
 {
     const struct index_slots_table *table = atomic_load_explicit(&s->table, memory_order_relaxed);
-    TSDB_ASSERT(table->mask < INDEX_HANDLE_MAX);
-    return table_create((table->mask + 1) * 2);
+    TSDB_ASSERT(table->count <= INDEX_HANDLE_MAX); /* a handle an entry */
+    return table_create(table->count + table->count / 8 * 3);
 }
 
 void index_slots_table_put(struct index_slots_table *table, uint32_t hash, uint32_t handle)
 {
     TSDB_ASSERT(handle != INDEX_NONE && handle <= INDEX_HANDLE_MAX);
-    uint32_t pos = hash;
-    while (atomic_load_explicit(&table->slot[pos & table->mask], memory_order_relaxed) != 0) {
-        pos++;
+    uint32_t pos = index_slots_place(table, hash);
+    while (atomic_load_explicit(&table->slot[pos], memory_order_relaxed) != 0) {
+        pos = pos + 1 < table->count ? pos + 1 : 0;
     }
-    uint32_t tag = hash >> INDEX_HANDLE_BITS;
+    uint32_t tag = index_slots_tag(hash);
     /* Release: pairs with the acquire in index_slots_next, for what the handle leads to. */
-    atomic_store_explicit(&table->slot[pos & table->mask], tag << INDEX_HANDLE_BITS | handle,
+    atomic_store_explicit(&table->slot[pos], tag << INDEX_HANDLE_BITS | handle,
                           memory_order_release);
 }
 
 void index_slots_grow_end(struct index_slots *s, struct index_slots_table *table)
 {
     struct index_slots_table *old = atomic_load_explicit(&s->table, memory_order_relaxed);
-    size_t old_bytes = table_bytes(old->mask + 1);
+    size_t old_bytes = table_bytes(old->count);
     atomic_store_explicit(&s->table, table, memory_order_release);
     tsdb_epoch_retire(s->owner->epoch, s->owner->limbo, TSDB_MEM_INDEX, old, old_bytes);
-    index_counter_add(&s->bytes, table_bytes(table->mask + 1) - old_bytes);
+    index_counter_add(&s->bytes, table_bytes(table->count) - old_bytes);
 }
 
 void index_slots_put(struct index_slots *s, uint32_t hash, uint32_t handle)

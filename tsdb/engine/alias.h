@@ -6,8 +6,8 @@
  *
  * 256 stripes; an entry is 16 bytes, two atomic words, lo written last with release (0 = free; a
  * hash with lo 0 is stored as 1). An entry's place follows from the high bits of lo by a
- * multiplication, so that tables have any size and grow by three eighths, in the order of the old one: 20
- * to 27 bytes an alias. Entries are never moved or removed within a table; growing, and sweeping out
+ * multiplication, so that tables have any size and grow by about a fifth, in the order of the old one: 20
+ * to 24 bytes an alias. Entries are never moved or removed within a table; growing, and sweeping out
  * those of series that have left, builds a new one, publishes it and retires the old (epoch). An alias
  * whose generation is out of date is overwritten in place.
  *

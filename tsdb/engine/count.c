@@ -33,7 +33,7 @@ struct counted {
 };
 /* The first of its series, in the order of a set. */
 struct group {
-    uint64_t key;
+    uint32_t key;
     uint32_t partition;
     uint32_t number; /* of the value */
     uint64_t series;
@@ -68,7 +68,7 @@ static enum tsdb_status exhausted(struct counting *c, struct tsdb_error *err)
 
 /* The group of a value, of which a series with this place is found. */
 static enum tsdb_status group_put(struct counting *c, struct tsdb_slice value, uint32_t partition,
-                                  uint64_t key, uint32_t *out, struct tsdb_error *err)
+                                  uint32_t key, uint32_t *out, struct tsdb_error *err)
 {
     uint32_t before = c->values.count;
     if (!strings_put(&c->values, (const char *)value.data, (uint32_t)value.len, out)) {
@@ -92,7 +92,7 @@ static enum tsdb_status group_put(struct counting *c, struct tsdb_slice value, u
     return TSDB_OK;
 }
 
-static void group_place(struct counting *c, uint32_t number, uint32_t partition, uint64_t key)
+static void group_place(struct counting *c, uint32_t number, uint32_t partition, uint32_t key)
 {
     struct group *g = &c->groups[number];
     if (partition < g->partition || (partition == g->partition && key < g->key)) {
@@ -102,7 +102,7 @@ static void group_place(struct counting *c, uint32_t number, uint32_t partition,
 }
 
 static enum tsdb_status group_of_value(struct counting *c, const struct index_mem *index,
-                                       uint32_t value, uint32_t partition, uint64_t key,
+                                       uint32_t value, uint32_t partition, uint32_t key,
                                        uint32_t *out, struct tsdb_error *err)
 {
     uint32_t at = value & (VALUES_REMEMBERED - 1);
@@ -141,7 +141,7 @@ static enum tsdb_status head_group(struct counting *c, uint32_t p, struct tsdb_e
         c->known[i].value = INDEX_MEM_NO_VALUE;
     }
     for (uint32_t i = 0; i < l->count && status == TSDB_OK; i++) {
-        uint64_t key = place_key(index_mem_hash(index, l->ids[i]));
+        uint32_t key = place_key(index_mem_hash(index, l->ids[i]));
         status = group_of_value(c, index, values[i], p, key, &c->of_heads[p][i].group, err);
     }
     return status;
@@ -230,7 +230,7 @@ static enum tsdb_status stray_group(struct counting *c, const struct stray *s, u
     if (l) {
         value = (struct tsdb_slice){(const uint8_t *)l->value, l->value_len};
     }
-    uint64_t key = place_key(s->hash);
+    uint32_t key = place_key(s->hash);
     enum tsdb_status status = group_put(c, value, s->partition, key, out, err);
     if (status == TSDB_OK) {
         group_place(c, *out, s->partition, key);

@@ -152,11 +152,10 @@ enum tsdb_status selection_ids(struct selection *sel, const struct block *b, str
 enum tsdb_status locals_union(struct tsdb_arena *arena, const struct locals *a,
                               const struct locals *b, struct locals *out,
                               struct tsdb_error *err) TSDB_WUR;
-/* The place of a series among those of its partition: its hash with the bits that may have chosen the
- * partition moved to the end, so that keys of a partition spread over all numbers. */
-static inline uint64_t place_key(uint64_t hash)
+/* The place of a series among those of its partition: the half of its hash that the index knows. */
+static inline uint32_t place_key(uint64_t hash)
 {
-    return hash << 6 | hash >> 58;
+    return (uint32_t)hash;
 }
 /* All series that it wants, head and blocks, in the order of tsdb_series_set. */
 enum tsdb_status selection_series(struct selection *sel, struct tsdb_series_set *out,

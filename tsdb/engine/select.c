@@ -140,7 +140,7 @@ enum tsdb_status selection_locals(struct selection *sel, uint32_t partition, str
 
 /* A series of a partition. */
 struct place {
-    uint64_t key;
+    uint32_t key;
     tsdb_series_ref ref;
 };
 
@@ -193,7 +193,7 @@ static void places_scatter(const struct place *from, uint32_t count, uint32_t bi
     uint32_t begin = 0;
     memset(ends, 0, ((size_t)1 << bits) * sizeof *ends);
     for (uint32_t i = 0; i < count; i++) {
-        ends[from[i].key >> (64 - bits)]++;
+        ends[from[i].key >> (32 - bits)]++;
     }
     for (uint32_t b = 0; b < 1u << bits; b++) {
         uint32_t n = ends[b];
@@ -201,7 +201,7 @@ static void places_scatter(const struct place *from, uint32_t count, uint32_t bi
         begin += n;
     }
     for (uint32_t i = 0; i < count; i++) {
-        to[ends[from[i].key >> (64 - bits)]++] = from[i];
+        to[ends[from[i].key >> (32 - bits)]++] = from[i];
     }
 }
 

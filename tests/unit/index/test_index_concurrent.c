@@ -124,7 +124,7 @@ static void check_series(struct reader *r, uint32_t id)
     struct tsdb_labels labels = {items, index_mem_labels(r->shared->ix, id, items, 8)};
     uint64_t hash = tsdb_labels_hash(&r->shared->key, &expected.labels);
     CHECK(r, tsdb_labels_equal(&labels, &expected.labels));
-    CHECK(r, index_mem_hash(r->shared->ix, id) == hash);
+    CHECK(r, index_mem_hash(r->shared->ix, id) == (uint32_t)hash);
     CHECK(r, index_mem_find(r->shared->ix, &expected.labels, hash) == id);
 }
 

@@ -749,18 +749,18 @@ static void index_mem_validate__damaged_index__finds_it(void **state)
     struct tsdb_error err = {0};
     small_index(&f);
     assert_ok(index_mem_validate(f.ix, &err));
-    (*index_row_hash(f.ix, 1))++;
+    index_row_at(f.ix, 1)->hash++;
     assert_int_equal(index_mem_validate(f.ix, &err), TSDB_CORRUPT);
-    (*index_row_hash(f.ix, 1))--;
+    index_row_at(f.ix, 1)->hash--;
     uint32_t pairs[4];
-    assert_int_equal(index_set_read(f.ix, *index_row_set(f.ix, 1), pairs, 4), 3);
+    assert_int_equal(index_set_read(f.ix, index_row_at(f.ix, 1)->set, pairs, 4), 3);
     struct index_pair *p = index_pair_at(f.ix, pairs[1]);
     uint64_t open = atomic_load(&p->postings.open);
     atomic_store(&p->postings.open, 0);
     assert_int_equal(index_mem_validate(f.ix, &err), TSDB_CORRUPT);
     atomic_store(&p->postings.open, open);
     assert_ok(index_mem_validate(f.ix, &err));
-    assert_int_equal(index_set_read(f.ix, *index_row_set(f.ix, 0), pairs, 4), 3);
+    assert_int_equal(index_set_read(f.ix, index_row_at(f.ix, 0)->set, pairs, 4), 3);
     struct index_pair *other = index_pair_at(f.ix, pairs[1]);
     assert_ok(index_postings_reserve(&other->postings, &f.ix->blocks, 4));
     index_postings_append(&other->postings, &f.ix->blocks, 4); /* series 4 has no such label */

@@ -230,12 +230,12 @@ static int set_order(const void *a, const void *b, void *arg)
 {
     const struct model_series *const s[2] = {a, b};
     const struct fixture *f = arg;
-    uint64_t key[2];
+    uint32_t key[2];
     for (uint32_t i = 0; i < 2; i++) {
         struct tsdb_labels labels = {(struct tsdb_label *)(uintptr_t)s[i]->items,
                                      s[i]->labels.count}; /* sorting moves them */
         uint64_t hash = tsdb_labels_hash(&f->db.hash_key, &labels);
-        key[i] = hash << 6 | hash >> 58;
+        key[i] = (uint32_t)hash;
     }
     uint32_t p[2] = {tsdb_series_partition(s[0]->ref), tsdb_series_partition(s[1]->ref)};
     return p[0] != p[1] ? (p[0] > p[1]) - (p[0] < p[1]) : (key[0] > key[1]) - (key[0] < key[1]);
