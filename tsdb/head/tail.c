@@ -18,7 +18,10 @@
 #define STREAM_UNIT        16u
 #define STREAM_HEAD_BYTES  (sizeof(struct head_tail) + HEAD_STREAM_TOKENS * sizeof(uint64_t))
 #define STREAM_BYTES_FIRST 64u
-#define STREAM_BYTES_MAX   768u
+#define STREAM_BYTES_WIDE                                                                          \
+    128u /* the first block of a stream whose values take WIDE_VALUE_BYTES or more */
+#define WIDE_VALUE_BYTES 6u
+#define STREAM_BYTES_MAX 768u
 static_assert(STREAM_BYTES_MAX - STREAM_HEAD_BYTES <= HEAD_TAIL_USED_MAX, "bytes fit the word");
 static_assert(STREAM_BYTES_MAX <= BUNDLE_TOKENS_MAX, "bytes fit a bundle");
 static_assert(STREAM_BYTES_MAX / STREAM_UNIT <= UINT8_MAX, "units are a byte");
@@ -194,9 +197,19 @@ static struct head_tail *stream_alloc(size_t bytes, uint32_t bundle_seq)
     return t;
 }
 
-static struct head_tail *stream_create(const struct head_row *x, uint32_t bundle_seq)
+/* A first block that is left soon is a hole that only another first block can fill. Values of many bytes leave it
+ * after the third sample: known by this one against the newest before it, or by itself (decision 0028). */
+static size_t stream_bytes_first(const struct head_series *s, uint64_t bits)
 {
-    struct head_tail *t = stream_alloc(STREAM_BYTES_FIRST, bundle_seq);
+    bool known = s->flags & HEAD_SERIES_HAS_SAMPLES;
+    uint32_t bytes = value_pack(bits, known, known ? head_last_bits(s) : 0).bytes;
+    return bytes >= WIDE_VALUE_BYTES ? STREAM_BYTES_WIDE : STREAM_BYTES_FIRST;
+}
+
+static struct head_tail *stream_create(const struct head_series *s, const struct head_row *x,
+                                       uint32_t bundle_seq)
+{
+    struct head_tail *t = stream_alloc(stream_bytes_first(s, x->value), bundle_seq);
     if (t) {
         t->data[HEAD_STREAM_FIRST_T] = (uint64_t)x->t_ms;
         t->data[HEAD_STREAM_FIRST_VALUE] = x->value;
@@ -362,12 +375,12 @@ static bool tail_to_list(struct head_partition *p, struct head_series *s, uint32
 }
 
 /* A tail that holds x alone, not yet published. NULL: no memory. */
-static struct head_tail *tail_of_row(const struct head_partition *p, uint32_t local, uint32_t cap,
-                                     enum tsdb_sample_kind kind, uint32_t starts,
-                                     const struct head_row *x)
+static struct head_tail *tail_of_row(const struct head_partition *p, const struct head_series *s,
+                                     uint32_t local, uint32_t cap, enum tsdb_sample_kind kind,
+                                     uint32_t starts, const struct head_row *x)
 {
     if (kind == TSDB_SAMPLE_FLOAT && !starts) {
-        return stream_create(x, head_bundle(p, local)->seq);
+        return stream_create(s, x, head_bundle(p, local)->seq);
     }
     struct head_tail *t = head_tail_create(cap, kind, starts);
     if (t) {
@@ -384,7 +397,7 @@ static bool tail_begin(struct head_partition *p, struct head_series *s, uint32_t
 {
     bool was_full = word && head_word_count(word) == TSDB_CHUNK_SAMPLES;
     struct head_tail *next = tail_of_row(
-        p, local, was_full ? TAIL_CAP_AFTER_SEAL : HEAD_TAIL_CAP_FIRST, kind, starts, x);
+        p, s, local, was_full ? TAIL_CAP_AFTER_SEAL : HEAD_TAIL_CAP_FIRST, kind, starts, x);
     if (!next || !head_window_count(p, x->t_ms)) {
         head_tail_release(p, next, false, true);
         return false;
@@ -399,7 +412,7 @@ static bool tail_begin(struct head_partition *p, struct head_series *s, uint32_t
     if (head_tail_is_stream(next)) {
         head_last_bits_set(s, x->value);
         next->bundle_seq = head_bundle(p, local)->seq; /* which sealing the one before has raised */
-        head_bundle(p, local)->bytes += STREAM_BYTES_FIRST;
+        head_bundle(p, local)->bytes += (uint32_t)head_tail_size(next);
     }
     tail_publish(s, next, 1);
     return true;
