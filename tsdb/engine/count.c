@@ -18,6 +18,7 @@
 #define VALUES_REMEMBERED 1024u /* a power of two */
 #define HOT_AHEAD         24u   /* series, as read_ahead.c */
 #define NEWEST_AHEAD      12u
+#define BLOCK_AHEAD       8u
 /* Reading one takes as long as counting some dozens. */
 #define UNSURE_MIN  64u
 #define UNSURE_PART 16u
@@ -323,6 +324,22 @@ static enum tsdb_status block_look(struct counting *c, struct block_walk *w, uin
     return status;
 }
 
+/* Ask the caches for what is known of a series: those that follow each other in a block lie anywhere in a head. A guess,
+ * which is wrong where ids have gaps. */
+static void counted_prefetch(const struct counting *c, const struct live_block *block, uint32_t id)
+{
+    tsdb_series_ref ref = block_refs_at(block->refs, id);
+    if (ref != TSDB_SERIES_NEW) {
+        uint32_t p = tsdb_series_partition(ref);
+        const struct locals *l = &c->heads[p];
+        uint32_t at = l->count > 0 ? tsdb_series_local(ref) - l->ids[0] : 0;
+        if (at < l->count) {
+            __builtin_prefetch(&l->ids[at]);
+            __builtin_prefetch(&c->of_heads[p][at], 1);
+        }
+    }
+}
+
 /* Each series of a block that is wanted, in the order in which they lie there. */
 typedef enum tsdb_status series_fn(struct counting *c, struct block_walk *w, uint32_t block,
                                    uint32_t id, tsdb_series_ref ref, struct tsdb_error *err);
@@ -336,6 +353,9 @@ static enum tsdb_status block_walk(struct counting *c, uint32_t block, series_fn
     tsdb_arena_init(&w.scratch, TSDB_MEM_QUERY, SCRATCH_BYTES, querier_account(c->q->request));
     for (uint32_t i = 0; i < ids->count && status == TSDB_OK && !c->given_up; i++) {
         tsdb_series_ref ref = TSDB_SERIES_NEW;
+        if (ids->count - i > BLOCK_AHEAD) {
+            counted_prefetch(c, w.block, ids->ids[i + BLOCK_AHEAD]);
+        }
         status = join_resolve(c->q, w.block, &w.labels, ids->ids[i], &ref, err);
         status = status == TSDB_OK ? fn(c, &w, block, ids->ids[i], ref, err) : status;
         status = status == TSDB_OK ? querier_check(c->q, i, err) : status;
