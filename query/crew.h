@@ -4,7 +4,7 @@
  * between; whoever of the crew is free runs them ahead. Nobody waits for a helper to become free, so a busy crew costs a
  * query nothing but the help.
  *
- * Threads: run from any, at the same time; a group belongs to the thread that has begun it. Lock: QUERY_CREW, guards
+ * Threads: run from any, at the same time; a group belongs to one thread at a time. Lock: QUERY_CREW, guards
  * the list of what is to be done and the numbers in it; it is held for a few instructions per job. */
 #ifndef QUERY_CREW_H
 #define QUERY_CREW_H
