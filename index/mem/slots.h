@@ -3,9 +3,10 @@
  *
  *   slot = tag (low 5 bits of the hash) : handle (27 bits, 0 = empty)
  *
- * A place follows from the high bits of the hash by a multiplication, so that a table has any size. The keys lie
- * elsewhere, behind the handles; the tag spares 31 of 32 look-ups of a key that differs. Nothing is ever removed, so that a probe ends at the first empty slot, and a reader that
- * misses an entry put at the same time sees the table as it was before.
+ * A place follows from the high bits of the hash by a multiplication, so that a table has any size. The
+ * keys lie elsewhere, behind the handles; the tag spares 31 of 32 look-ups of a key that differs. Nothing is
+ * ever removed, so that a probe ends at the first empty slot, and a reader that misses an entry put at the
+ * same time sees the table as it was before.
  *
  * Threads: one writer; readers probe under an epoch guard. A slot is stored with release after what
  * it leads to.

@@ -18,10 +18,9 @@
 #define STREAM_UNIT        16u
 #define STREAM_HEAD_BYTES  (sizeof(struct head_tail) + HEAD_STREAM_TOKENS * sizeof(uint64_t))
 #define STREAM_BYTES_FIRST 64u
-#define STREAM_BYTES_WIDE                                                                          \
-    128u /* the first block of a stream whose values take WIDE_VALUE_BYTES or more */
-#define WIDE_VALUE_BYTES 6u
-#define STREAM_BYTES_MAX 768u
+#define STREAM_BYTES_WIDE  128u /* the first block, where values take so many bytes or more: */
+#define WIDE_VALUE_BYTES   6u
+#define STREAM_BYTES_MAX   768u
 static_assert(STREAM_BYTES_MAX - STREAM_HEAD_BYTES <= HEAD_TAIL_USED_MAX, "bytes fit the word");
 static_assert(STREAM_BYTES_MAX <= BUNDLE_TOKENS_MAX, "bytes fit a bundle");
 static_assert(STREAM_BYTES_MAX / STREAM_UNIT <= UINT8_MAX, "units are a byte");

@@ -303,7 +303,38 @@ static void head_append__streams__end_by_samples_or_bytes(void **state)
     assert_valid(f);
 }
 
-/* A repeat of any sample of an open stream is found, of the last one and of those before. */
+static size_t open_bytes(struct fixture *f, uint32_t local)
+{
+    return head_tail_size(head_word_tail(atomic_load(&head_hot(f->head, local)->tail)));
+}
+
+/* By the first value, or by what is known of the series when a stream follows another. */
+static void head_append__wide_values__begin_with_a_wide_block(void **state)
+{
+    struct fixture *f = *state;
+    const uint64_t wide = UINT64_C(0x3fd5555555555555);
+    uint32_t whole = series(f, "whole");
+    uint32_t tenths = series(f, "tenths");
+    uint32_t noise = series(f, "noise");
+    uint32_t steady = series(f, "steady");
+    assert_int_equal(put(f, whole, 0, tsdb_double_bits(1e9)), HEAD_APPENDED);
+    assert_int_equal(put(f, tenths, 0, tsdb_double_bits(12.7)), HEAD_APPENDED);
+    assert_int_equal(put(f, noise, 0, wide), HEAD_APPENDED);
+    assert_int_equal(put(f, steady, 0, wide), HEAD_APPENDED);
+    assert_int_equal(open_bytes(f, whole), 64);
+    assert_int_equal(open_bytes(f, tenths), 64);
+    assert_int_equal(open_bytes(f, noise), 128);
+    assert_int_equal(open_bytes(f, steady), 128);
+    /* the next window */
+    assert_int_equal(put(f, noise, 7200000, wide ^ 0x123456789abcd), HEAD_APPENDED);
+    assert_int_equal(put(f, steady, 7200000, wide), HEAD_APPENDED);
+    assert_int_equal(open_bytes(f, noise), 128);
+    assert_int_equal(open_bytes(f, steady), 64);
+    assert_int_equal(read_all(f, noise).count, 2);
+    assert_int_equal(read_all(f, steady).count, 2);
+    assert_valid(f);
+}
+
 /* Times that mostly come at a pace, values of some kinds: constant, counting, of few digits, any. */
 static uint32_t floats_make(struct tsdb_prng *prng, uint32_t cap, int64_t *t_ms, uint64_t *value)
 {
@@ -385,6 +416,7 @@ static void head_floats_load__open_or_not_newer__takes_none(void **state)
     assert_valid(f);
 }
 
+/* A repeat of any sample of an open stream is found, of the last one and of those before. */
 static void head_append__repeats_of_a_stream__same_bits_pass_others_are_refused(void **state)
 {
     struct fixture *f = *state;
@@ -951,6 +983,7 @@ static const struct CMUnitTest tests[] = {
     T(head_append__kinds_and_starts_in_turn__keep_their_own_form),
     T(head_append__histograms__duplicates_compare_raw_bytes),
     T(head_append__streams__end_by_samples_or_bytes),
+    T(head_append__wide_values__begin_with_a_wide_block),
     T(head_floats_load__any_floats__as_appended_one_by_one),
     T(head_floats_load__open_or_not_newer__takes_none),
     T(head_append__repeats_of_a_stream__same_bits_pass_others_are_refused),
