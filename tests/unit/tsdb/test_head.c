@@ -325,9 +325,10 @@ static void head_append__wide_values__begin_with_a_wide_block(void **state)
     assert_int_equal(open_bytes(f, tenths), 64);
     assert_int_equal(open_bytes(f, noise), 128);
     assert_int_equal(open_bytes(f, steady), 128);
-    /* the next window */
-    assert_int_equal(put(f, noise, 7200000, wide ^ 0x123456789abcd), HEAD_APPENDED);
-    assert_int_equal(put(f, steady, 7200000, wide), HEAD_APPENDED);
+    /* another window */
+    const int64_t later = 30 * INT64_C(86400000);
+    assert_int_equal(put(f, noise, later, wide ^ 0x123456789abcd), HEAD_APPENDED);
+    assert_int_equal(put(f, steady, later, wide), HEAD_APPENDED);
     assert_int_equal(open_bytes(f, noise), 128);
     assert_int_equal(open_bytes(f, steady), 64);
     assert_int_equal(read_all(f, noise).count, 2);

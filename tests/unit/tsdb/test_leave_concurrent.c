@@ -52,7 +52,7 @@ static bool looks_right(struct shared *sh, struct index_mem *index, uint32_t loc
     tsdb_epoch_enter(sh->epoch, &guard);
     bool right = index_mem_labels(index, local, &have, 1) == 1 && label_is(&have, local) &&
                  index_mem_find(index, &labels, hash) == local &&
-                 index_mem_hash(index, local) == hash;
+                 index_mem_hash(index, local) == (uint32_t)hash;
     (void)head_may_have(sh->head, local, TSDB_TIME_ALL, HEAD_VIEW_NONE); /* it may be gone */
     tsdb_epoch_exit(sh->epoch, &guard);
     return right && label_is(&have, local); /* the string stays as long as the pin */
