@@ -6,8 +6,8 @@
 
 #define SPAN_BYTES_USUAL (24u << 10)
 #define SPAN_BYTES_MAX   QUERY_JSON_OVER_BYTES
-#define SPANS_AHEAD 16u /* that are held: together as much as a piece of an answer */
-#define SPANS_MIN 48u /* before helpers are worth it */
+#define SPANS_AHEAD      16u /* that are held: together as much as a piece of an answer */
+#define SPANS_MIN        48u /* before helpers are worth it */
 #define LABEL_BYTES      36u /* a label, usually */
 
 struct query_json_ahead {
