@@ -361,17 +361,31 @@ static void wake(struct http_exchange *x)
     x->server->handlers.on_wake(x->server->handlers.arg, x);
 }
 
-/* Held: no more of the body is looked at until whoever holds it wakes or answers. False: go on. */
+static bool is_suspended(const struct http_exchange *x)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(x->connection, MHD_CONNECTION_INFO_CONNECTION_SUSPENDED);
+    return info && info->suspended == MHD_YES;
+}
+
+/* Held: no more of the body is looked at until whoever holds it wakes or answers. False: go on.
+ *
+ * libmicrohttpd may call once more after the connection was suspended, with what of the body it has read. Then nothing
+ * is done, even if a wake shows already: its resume is yet to come. Were the wake taken now, and the next piece
+ * held, that resume would end the suspension of the next piece, and the wake of that one would resume nobody. */
 static bool stands_still(struct http_exchange *x)
 {
     while (x->held) {
+        if (is_suspended(x)) {
+            return true;
+        }
         /* Acquire: pairs with the exchange in publish. */
         uint32_t state = atomic_load_explicit(&x->state, memory_order_acquire);
         if (state == HTTP_STATE_RUNNING) {
             http_suspend(x);
         }
         if (state <= HTTP_STATE_SUSPENDED) {
-            return true; /* libmicrohttpd may call once more, with what of the body it has read */
+            return true;
         }
         x->held = false; /* and counted no more: publish came before */
         http_connection_phase(x->server, x->connection, HTTP_PHASE_BODY);
