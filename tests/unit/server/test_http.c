@@ -4,6 +4,7 @@
 #include "server/http/http_private.h"
 #include "tests/support/server/http_client.h"
 
+#include <dlfcn.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -215,6 +216,86 @@ static void reply_piece(struct visit *v)
     }
     fill_piece(v);
     http_more(v->x, &v->body, is_last(v) ? HTTP_REST_END : HTTP_REST_MORE);
+}
+
+/* ---- between the server and libmicrohttpd ---- */
+
+/* The library's functions of the same names, with one order of events brought about between two threads: a
+ * connection is suspended, its wake shows, the library calls the handler once more, and only then comes the
+ * resume. Off but for the test that wants it. */
+static atomic_bool resumes_late;
+static _Atomic(uint32_t) resumes_begun, accesses;
+static _Thread_local bool in_access, suspended_here;
+static MHD_AccessHandlerCallback access_of_server;
+
+static void *real(const char *name)
+{
+    void *f = dlsym(RTLD_NEXT, name);
+    if (!f) {
+        abort();
+    }
+    return f;
+}
+
+/* Until the counter moves on; not for ever, because not every call is followed by another one. */
+static void wait_past(const _Atomic(uint32_t) *counter, uint32_t before)
+{
+    for (int i = 0; i < 20 && atomic_load(counter) == before; i++) {
+        const struct timespec pause = {.tv_nsec = 100000};
+        nanosleep(&pause, NULL);
+    }
+}
+
+static enum MHD_Result access_between(void *cls, struct MHD_Connection *connection, const char *url,
+                                      const char *method, const char *version, const char *data,
+                                      size_t *len, void **con_cls)
+{
+    uint32_t resumed = atomic_load(&resumes_begun);
+    atomic_fetch_add(&accesses, 1);
+    in_access = true;
+    suspended_here = false;
+    enum MHD_Result r = access_of_server(cls, connection, url, method, version, data, len, con_cls);
+    in_access = false;
+    if (suspended_here && atomic_load(&resumes_late)) {
+        wait_past(&resumes_begun, resumed);
+    }
+    return r;
+}
+
+struct MHD_Daemon *MHD_start_daemon(unsigned flags, uint16_t port, MHD_AcceptPolicyCallback apc,
+                                    void *apc_cls, MHD_AccessHandlerCallback dh, void *dh_cls, ...)
+{
+    struct MHD_Daemon *(*start)(unsigned, uint16_t, MHD_AcceptPolicyCallback, void *,
+                                MHD_AccessHandlerCallback, void *, va_list);
+    *(void **)&start = real("MHD_start_daemon_va");
+    va_list options;
+    access_of_server = dh;
+    va_start(options, dh_cls);
+    struct MHD_Daemon *d = start(flags, port, apc, apc_cls, access_between, dh_cls, options);
+    va_end(options);
+    return d;
+}
+
+void MHD_suspend_connection(struct MHD_Connection *connection)
+{
+    void (*suspend)(struct MHD_Connection *);
+    *(void **)&suspend = real("MHD_suspend_connection");
+    suspended_here = true;
+    suspend(connection);
+}
+
+void MHD_resume_connection(struct MHD_Connection *connection)
+{
+    void (*resume)(struct MHD_Connection *);
+    *(void **)&resume = real("MHD_resume_connection");
+    if (in_access) {
+        suspended_here = false;
+    } else if (atomic_load(&resumes_late)) {
+        uint32_t before = atomic_load(&accesses);
+        atomic_fetch_add(&resumes_begun, 1);
+        wait_past(&accesses, before);
+    }
+    resume(connection);
 }
 
 static void *replier_main(void *arg)
@@ -721,6 +802,24 @@ static void stream__held_piece_by_piece__comes_whole_and_one_at_a_time(void **st
         pthread_join(threads[i], NULL);
         assert_int_equal(wrong[i], 0);
     }
+}
+
+/* The library's second call meets a wake whose resume has not come. */
+static void stream__resume_comes_late__no_wake_is_lost(void **state)
+{
+    (void)state;
+    struct http_client c;
+    rig_start(1, 16, 60000);
+    atomic_store(&resumes_late, true);
+    assert_int_equal(http_client_open(&c, rig.port), 0);
+    for (int i = 0; i < 4; i++) {
+        struct http_answer a;
+        assert_true(send_stream(&c, "/stream", i % 2 != 0));
+        http_client_read(&c, false, &a);
+        expect(&a, 200, "1200000");
+    }
+    http_client_close(&c);
+    atomic_store(&resumes_late, false);
 }
 
 /* Answered in the middle: what follows is read away, up to a bound; who goes on is cut, and told why. */
@@ -1349,6 +1448,7 @@ static const struct CMUnitTest tests[] = {
     CASE(oversized__by_length__is_answered_and_closed),
     CASE(oversized__chunked__is_answered_and_closed),
     CASE(stream__held_piece_by_piece__comes_whole_and_one_at_a_time),
+    CASE(stream__resume_comes_late__no_wake_is_lost),
     CASE(stream__refused_in_the_middle__is_answered_and_cut),
     CASE(stream__client_gone_or_server_stops__nothing_hangs),
     CASE(pieces__made_one_by_one__come_whole_and_the_connection_lives_on),
