@@ -286,6 +286,18 @@ bool tsdb_account_foresees(struct tsdb_account *a, uint64_t bytes)
     return false;
 }
 
+uint64_t tsdb_account_left(const struct tsdb_account *a)
+{
+    uint64_t left = UINT64_MAX;
+    for (; a; a = a->parent) {
+        uint64_t now = atomic_load_explicit(&a->used_bytes, memory_order_relaxed);
+        if (a->limit_bytes != 0) {
+            left = TSDB_MIN(left, a->limit_bytes - TSDB_MIN(now, a->limit_bytes));
+        }
+    }
+    return left;
+}
+
 void tsdb_account_release(struct tsdb_account *a, uint64_t bytes)
 {
     for (; a; a = a->parent) {

@@ -84,6 +84,8 @@ void tsdb_account_init(struct tsdb_account *a, uint64_t limit_bytes, struct tsdb
 enum tsdb_status tsdb_account_charge(struct tsdb_account *a, uint64_t bytes) TSDB_WUR;
 /* Would so much be refused? Counted as if it had been. Charges nothing: what is only foreseen takes nobody's room. */
 bool tsdb_account_foresees(struct tsdb_account *a, uint64_t bytes);
+/* How much could be charged just now, for who can do without. UINT64_MAX: any. Counts nothing. */
+uint64_t tsdb_account_left(const struct tsdb_account *a);
 void tsdb_account_release(struct tsdb_account *a, uint64_t bytes);
 /* Charge what a holds to `parent` from now on, instead of to the one before. TSDB_LIMIT: it has no room, and
  * all is as it was. Nobody charges a meanwhile. */

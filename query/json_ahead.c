@@ -6,9 +6,11 @@
 
 #define SPAN_BYTES_USUAL (24u << 10)
 #define SPAN_BYTES_MAX   QUERY_JSON_OVER_BYTES
-#define SPANS_AHEAD      16u /* that are held: together as much as a piece of an answer */
-#define SPANS_MIN        48u /* before helpers are worth it */
-#define LABEL_BYTES      36u /* a label, usually */
+#define SPANS_AHEAD      16u                      /* that are held */
+#define BYTES_MIN        (48u * SPAN_BYTES_USUAL) /* before helpers are worth it */
+
+/* An answer can do without helpers, other queries not without memory: so many times what they take has to be there. */
+#define SPARE 8u
 
 struct query_json_ahead {
     const struct query_result *result;
@@ -18,7 +20,7 @@ struct query_json_ahead {
     struct query_crew_group group;
     uint32_t lanes;
     uint32_t next; /* the span to be taken */
-    uint32_t span_count;
+    uint32_t span_count, span_cap;
     struct query_json_place *places;    /* where each begins; the last one: where all end */
     struct tsdb_buf texts[SPANS_AHEAD]; /* of span i: at i modulo that */
     struct query_json_times *times[QUERY_CREW_LANES_MAX];
@@ -34,38 +36,39 @@ static bool has_histograms(const struct query_series *s)
     return false;
 }
 
-/* Cuts the list into spans. places: NULL to count only. A series with histograms is one with its floats: they make two
- * lists. */
-static uint32_t cut(const struct query_result *r, struct query_json_place *places)
+/* A series begins a span where it and the span before are more than usual together: two for so many bytes at most.
+ * Long ones are cut every points_max, somewhat more than once for so many. */
+static uint64_t spans_most(uint64_t bytes)
 {
+    return 4 * bytes / SPAN_BYTES_USUAL + 2;
+}
+
+static void span_begins(struct query_json_ahead *a, uint32_t series, uint32_t point)
+{
+    TSDB_ASSERT(a->span_count < a->span_cap);
+    a->places[a->span_count++] = (struct query_json_place){series, point};
+}
+
+/* Cuts the list into spans. A series with histograms is one with its floats: they make two lists. */
+static void cut(struct query_json_ahead *a)
+{
+    const struct query_result *r = a->result;
     const uint32_t points_max = SPAN_BYTES_USUAL / JSON_POINT_BYTES;
-    uint32_t spans = 0;
     uint64_t bytes = SPAN_BYTES_USUAL; /* so that the first series begins a span */
     for (uint32_t i = 0; i < r->series_count; i++) {
         const struct query_series *s = &r->series[i];
-        uint64_t takes =
-            (uint64_t)s->labels.count * LABEL_BYTES + (uint64_t)s->point_count * JSON_POINT_BYTES;
+        uint64_t takes = json_series_bytes(s);
         if (bytes + takes > SPAN_BYTES_USUAL) {
-            if (places) {
-                places[spans] = (struct query_json_place){i, 0};
-            }
-            spans++;
+            span_begins(a, i, 0);
             bytes = 0;
         }
         bytes += takes;
-        if (s->point_count <= points_max || has_histograms(s)) {
-            continue;
-        }
-        for (uint32_t k = points_max; k < s->point_count; k += points_max, spans++) {
-            if (places) {
-                places[spans] = (struct query_json_place){i, k};
-            }
+        bool whole = s->point_count <= points_max || has_histograms(s);
+        for (uint32_t k = points_max; !whole && k < s->point_count; k += points_max) {
+            span_begins(a, i, k);
         }
     }
-    if (places) {
-        places[spans] = (struct query_json_place){r->series_count, 0};
-    }
-    return spans;
+    a->places[a->span_count] = (struct query_json_place){r->series_count, 0};
 }
 
 static void write_span(void *arg, uint32_t job, uint32_t lane)
@@ -89,7 +92,7 @@ static void ahead_free(struct query_json_ahead *a)
     for (uint32_t i = 0; i < a->lanes; i++) {
         tsdb_mem_free(TSDB_MEM_QUERY, a->times[i], sizeof *a->times[i]);
     }
-    tsdb_mem_free(TSDB_MEM_QUERY, a->places, (a->span_count + 1) * sizeof *a->places);
+    tsdb_mem_free(TSDB_MEM_QUERY, a->places, (a->span_cap + 1) * sizeof *a->places);
     if (a->account) {
         tsdb_account_release(a->account, a->charged_bytes);
     }
@@ -98,7 +101,7 @@ static void ahead_free(struct query_json_ahead *a)
 
 static bool ahead_alloc(struct query_json_ahead *a)
 {
-    a->places = tsdb_mem_alloc(TSDB_MEM_QUERY, (a->span_count + 1) * sizeof *a->places);
+    a->places = tsdb_mem_alloc(TSDB_MEM_QUERY, (a->span_cap + 1) * sizeof *a->places);
     for (uint32_t i = 0; i < SPANS_AHEAD; i++) {
         tsdb_buf_init(&a->texts[i], TSDB_MEM_QUERY, SPAN_BYTES_MAX);
     }
@@ -112,10 +115,14 @@ static bool ahead_alloc(struct query_json_ahead *a)
 
 static bool ahead_charge(struct query_json_ahead *a, struct tsdb_request *request)
 {
-    uint64_t bytes = TSDB_MIN(a->span_count, SPANS_AHEAD) * (uint64_t)SPAN_BYTES_MAX +
-                     a->lanes * (uint64_t)sizeof *a->times[0] + a->span_count * sizeof *a->places;
-    if (!request || tsdb_account_charge(&request->account, bytes) != TSDB_OK) {
-        return !request;
+    uint64_t bytes = SPANS_AHEAD * (uint64_t)SPAN_BYTES_MAX +
+                     a->lanes * (uint64_t)sizeof *a->times[0] + a->span_cap * sizeof *a->places;
+    if (!request) {
+        return true;
+    }
+    if (tsdb_account_left(&request->account) / SPARE < bytes ||
+        tsdb_account_charge(&request->account, bytes) != TSDB_OK) {
+        return false;
     }
     a->account = &request->account;
     a->charged_bytes = bytes;
@@ -125,10 +132,9 @@ static bool ahead_charge(struct query_json_ahead *a, struct tsdb_request *reques
 struct query_json_ahead *json_ahead_begin(const struct query_result *r,
                                           struct tsdb_request *request, struct query_crew *crew)
 {
-    bool list = r->type == QUERY_TYPE_VECTOR || r->type == QUERY_TYPE_MATRIX;
     uint32_t lanes = TSDB_MIN(query_crew_threads(crew), QUERY_CREW_LANES_MAX);
-    uint32_t spans = list && lanes > 1 ? cut(r, NULL) : 0;
-    if (spans < SPANS_MIN) {
+    uint64_t bytes = lanes > 1 && json_is_list(r) ? json_bytes_usual(r, UINT64_MAX) : 0;
+    if (bytes < BYTES_MIN || spans_most(bytes) > UINT32_MAX) {
         return NULL;
     }
     struct query_json_ahead *a = tsdb_mem_alloc_zero(TSDB_MEM_QUERY, sizeof *a);
@@ -138,12 +144,12 @@ struct query_json_ahead *json_ahead_begin(const struct query_result *r,
     a->result = r;
     a->crew = crew;
     a->lanes = lanes;
-    a->span_count = spans;
+    a->span_cap = (uint32_t)spans_most(bytes);
     if (!ahead_charge(a, request) || !ahead_alloc(a)) {
         ahead_free(a);
         return NULL;
     }
-    cut(r, a->places);
+    cut(a);
     query_crew_begin(crew, &a->group, write_span, a, lanes);
     return a;
 }

@@ -5,8 +5,25 @@
 #include "base/format.h"
 #include "query/query.h"
 
-/* A point, usually. */
-#define JSON_POINT_BYTES 36u
+#define JSON_POINT_BYTES 36u /* a point, usually; and so a label */
+
+static inline bool json_is_list(const struct query_result *r)
+{
+    return r->type == QUERY_TYPE_VECTOR || r->type == QUERY_TYPE_MATRIX;
+}
+static inline uint64_t json_series_bytes(const struct query_series *s)
+{
+    return ((uint64_t)s->labels.count + s->point_count) * JSON_POINT_BYTES;
+}
+/* What the series take, usually; not looked further once that is `most`. */
+static inline uint64_t json_bytes_usual(const struct query_result *r, uint64_t most)
+{
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < r->series_count && bytes < most; i++) {
+        bytes += json_series_bytes(&r->series[i]);
+    }
+    return bytes;
+}
 
 /* Texts of times, by the place of a point in its series: those of all series are mostly the same. */
 #define TIMES_MAX  1024u

@@ -198,14 +198,10 @@ static void put_scalar(struct tsdb_buf *out, const struct query_point *p)
 /* Room for a large answer at once: growing by doubling would move and touch it several times over. */
 static void reserve_usual(const struct query_json *j, struct tsdb_buf *out)
 {
-    const struct query_result *r = j->result;
-    uint64_t points = 0;
-    for (uint32_t i = 0; i < r->series_count && points < j->enough / JSON_POINT_BYTES; i++) {
-        points += r->series[i].point_count;
-    }
     size_t most = out->len_max == 0 ? SIZE_MAX : out->len_max - TSDB_MIN(out->len, out->len_max);
     most = TSDB_MIN(most, j->enough);
-    (void)tsdb_buf_reserve(out, (size_t)TSDB_MIN(points * JSON_POINT_BYTES, (uint64_t)most));
+    (void)tsdb_buf_reserve(out,
+                           (size_t)TSDB_MIN(json_bytes_usual(j->result, most), (uint64_t)most));
 }
 
 static void put_single(const struct query_result *r, struct tsdb_buf *out)
@@ -253,7 +249,7 @@ enum tsdb_status query_json_put(struct query_json *j, size_t enough, struct tsdb
                                 bool *out_done)
 {
     const struct query_result *r = j->result;
-    bool list = r->type == QUERY_TYPE_VECTOR || r->type == QUERY_TYPE_MATRIX;
+    bool list = json_is_list(r);
     j->enough = enough;
     *out_done = false;
     if (!j->begun) {

@@ -4,6 +4,7 @@ import gzip
 import socket
 import sys
 import threading
+import time
 import urllib.parse
 
 import lib
@@ -152,6 +153,54 @@ def overload__readers_that_stand_still__hold_a_bounded_part_and_are_cut_off():
         lib.expect(late >= 1, f"{late} cut off")
         for s in still:
             s.close()
+
+
+def drip(port, path):
+    """The body of an answer that is taken a little at a time, and with pauses."""
+    with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
+        s.connect(("127.0.0.1", port))
+        s.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+        taken = bytearray()
+        while piece := s.recv(30_011):
+            taken += piece
+            if len(taken) % 64 == 0:
+                time.sleep(0.002)
+    head, rest = bytes(taken).split(b"\r\n\r\n", 1)
+    lib.expect(head.startswith(b"HTTP/1.1 200 ") and b"chunked" in head, f"{head}")
+    body = bytearray()
+    while rest:
+        size, rest = rest.split(b"\r\n", 1)
+        n = int(size, 16)
+        body, rest = body + rest[:n], rest[n + 2:]
+    return bytes(body)
+
+
+def leave_early(port, path, taken):
+    """Take so much of an answer and go away; what is unread makes it a reset."""
+    with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        s.connect(("127.0.0.1", port))
+        s.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        while taken > 0:
+            taken -= len(s.recv(min(taken, 65536)))
+
+
+@suite.case
+def overload__a_long_answer__is_the_same_whoever_writes_and_reads_it():
+    start = lib.now_ms() - 3_600_000
+    bodies = []
+    for crew in (1, 7):
+        with lib.Tidalite(None, f"--query.crew={crew}").start() as server:
+            fill(server, start)
+            bodies.append(server.client.get(heavy_path(start)).data)
+            lib.expect(len(bodies[-1]) > 8 << 20, f"{len(bodies[-1])} bytes")
+            lib.expect(drip(server.port, heavy_path(start)) == bodies[-1], f"dripped, crew of {crew}")
+            for taken in (1, 100_000, 3_000_000):
+                leave_early(server.port, heavy_path(start), taken)
+            expect_given_back(server)
+            lib.expect(server.client.get(heavy_path(start)).data == bodies[-1], f"again, crew of {crew}")
+    lib.expect(bodies[0] == bodies[1], "written by one and by many")
 
 
 if __name__ == "__main__":

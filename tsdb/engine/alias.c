@@ -9,7 +9,7 @@
 #define ALIAS_CATEGORY  TSDB_MEM_ALIAS
 #define STRIPE_COUNT    256u
 #define SLOTS_CAP_FIRST 16u
-/* Grow beyond 13/16, by about a fifth: linear probing then looks at 1.9 to 3.2 slots for a hit, 4.8 to 15
+/* Grow beyond 13/16, by about a fifth: linear probing then looks at 2.0 to 3.2 slots for a hit, 5 to 15
  * for a miss. No two neighbours grow by the same, so that stripes do not all grow at once. */
 #define LOAD_NUMERATOR   13u
 #define LOAD_DENOMINATOR 16u
@@ -235,9 +235,9 @@ static struct alias_slots *slots_ensure(struct alias_table *t, struct alias_stri
         return old;
     }
     uint64_t part = GROW_LEAST + (uint64_t)(s - t->stripes) % GROW_KINDS;
-    uint64_t more =
-        old->cap * part / GROW_DENOMINATOR + CAP_STEP; /* rounded down to lines, one at least */
-    uint64_t cap = (old->cap + more) / CAP_STEP * CAP_STEP;
+    uint64_t cap =
+        old->cap + old->cap * part / GROW_DENOMINATOR + CAP_STEP; /* a line more at least */
+    cap -= cap % CAP_STEP;
     struct alias_slots *grown = slots_create(cap);
     if (grown) {
         slots_replace(t, s, grown, NULL, NULL);

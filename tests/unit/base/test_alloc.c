@@ -171,6 +171,27 @@ static void account_charge__beyond_own_limit__charges_nothing(void **state)
     assert_int_equal(a.peak_bytes, 100);
 }
 
+static void account_left__of_all_above__the_least(void **state)
+{
+    (void)state;
+    struct tsdb_account root;
+    struct tsdb_account middle;
+    struct tsdb_account a;
+    tsdb_account_init(&root, 50, NULL);
+    tsdb_account_init(&middle, 0, &root);
+    tsdb_account_init(&a, 100, &middle);
+    assert_int_equal(tsdb_account_left(&a), 50);
+    assert_ok(tsdb_account_charge(&a, 30));
+    assert_int_equal(tsdb_account_left(&a), 20);
+    root.limit_bytes = 10; /* less than is held */
+    assert_int_equal(tsdb_account_left(&a), 0);
+    root.limit_bytes = 0;
+    assert_int_equal(tsdb_account_left(&a), 70);
+    assert_int_equal(tsdb_account_left(&middle), UINT64_MAX);
+    assert_int_equal(tsdb_account_left(NULL), UINT64_MAX);
+    assert_int_equal(atomic_load(&a.refusals) + atomic_load(&a.refusals_above), 0);
+}
+
 static void account_charge__beyond_parent_limit__undoes_the_child(void **state)
 {
     (void)state;
@@ -265,6 +286,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(fail_nth__once_and_sticky__fails_exactly_those),
     cmocka_unit_test(category_name__each__distinct),
     cmocka_unit_test(account_charge__beyond_own_limit__charges_nothing),
+    cmocka_unit_test(account_left__of_all_above__the_least),
     cmocka_unit_test(account_charge__beyond_parent_limit__undoes_the_child),
     cmocka_unit_test(account_foresees__beyond_a_limit__counts_and_charges_nothing),
     cmocka_unit_test(account_charge__four_threads__never_exceeds_the_limit),

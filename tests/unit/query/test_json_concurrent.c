@@ -8,8 +8,9 @@
 #include <stdlib.h>
 
 #define POINTS_MAX 6000u
-#define SERIES_MAX 3000u
-#define TEXT_BYTES 60000u /* a label's value; no span has room for it */
+#define SERIES_MAX 20000u
+#define VECTOR_MAX SERIES_MAX /* with one point each */
+#define TEXT_BYTES 60000u     /* a label's value; no span has room for it */
 
 struct big {
     struct tsdb_prng rng;
@@ -75,9 +76,10 @@ static struct query_result result_of(struct big *b, enum query_type type, uint32
     return (struct query_result){.type = type, .series = b->series, .series_count = series};
 }
 
-/* In pieces; returns the longest. */
+/* In pieces; returns the longest. helped: by the crew. */
 static size_t put_in_pieces(const struct query_result *result, struct tsdb_request *request,
-                            struct query_crew *crew, size_t enough, struct tsdb_buf *out)
+                            struct query_crew *crew, bool helped, size_t enough,
+                            struct tsdb_buf *out)
 {
     struct query_json j;
     struct tsdb_buf part;
@@ -86,6 +88,7 @@ static size_t put_in_pieces(const struct query_result *result, struct tsdb_reque
     tsdb_buf_init(&part, TSDB_MEM_OTHER, 0);
     tsdb_buf_clear(out);
     query_json_begin(&j, result, request, crew);
+    assert_int_equal(j.ahead != NULL, helped);
     while (!done) {
         tsdb_buf_clear(&part);
         assert_ok(query_json_put(&j, enough, &part, &done));
@@ -98,7 +101,8 @@ static size_t put_in_pieces(const struct query_result *result, struct tsdb_reque
     return longest;
 }
 
-static void check_same(struct rig *r, const struct query_result *result, struct query_crew *crew)
+static void check_same(struct rig *r, const struct query_result *result, struct query_crew *crew,
+                       bool helped)
 {
     struct tsdb_buf want;
     struct tsdb_request request;
@@ -107,15 +111,15 @@ static void check_same(struct rig *r, const struct query_result *result, struct 
     tsdb_buf_init(&want, TSDB_MEM_OTHER, 0);
     assert_ok(query_result_json(result, NULL, &want));
     for (size_t enough = 3000; enough < 3000000; enough *= 30) {
-        size_t longest = put_in_pieces(result, &request, crew, enough, &r->out);
+        size_t longest = put_in_pieces(result, &request, crew, helped, enough, &r->out);
         assert_int_equal(r->out.len, want.len);
         assert_memory_equal(r->out.data, want.data, want.len);
         assert_in_range(longest, 0, enough + QUERY_JSON_OVER_BYTES + TEXT_BYTES);
         assert_int_equal(atomic_load(&request.account.used_bytes), 0);
     }
-    /* no memory for helpers: by itself */
-    tsdb_account_init(&request.account, 1000, NULL);
-    put_in_pieces(result, &request, crew, 1u << 20, &r->out);
+    /* no memory for helpers, or little beside: by itself */
+    tsdb_account_init(&request.account, 2u << 20, NULL);
+    put_in_pieces(result, &request, crew, false, 1u << 20, &r->out);
     assert_int_equal(r->out.len, want.len);
     assert_memory_equal(r->out.data, want.data, want.len);
     tsdb_buf_deinit(&want);
@@ -128,11 +132,13 @@ static void query_json__long_results_with_a_crew__the_same_bytes(void **state)
     static const struct {
         enum query_type type;
         uint32_t series, points, odd;
+        bool helped; /* it is long enough */
     } cases[] = {
-        {QUERY_TYPE_MATRIX, 3000, 20, 0},  {QUERY_TYPE_MATRIX, 700, 240, 30},
-        {QUERY_TYPE_MATRIX, 20, 6000, 0},  {QUERY_TYPE_MATRIX, 30, 4000, 5},
-        {QUERY_TYPE_MATRIX, 1, 6000, 0},   {QUERY_TYPE_VECTOR, 3000, 1, 0},
-        {QUERY_TYPE_VECTOR, 3000, 1, 100}, {QUERY_TYPE_MATRIX, 300, 20, 2},
+        {QUERY_TYPE_MATRIX, 3000, 20, 0, true},         {QUERY_TYPE_MATRIX, 700, 240, 30, true},
+        {QUERY_TYPE_MATRIX, 20, 6000, 0, true},         {QUERY_TYPE_MATRIX, 30, 4000, 5, true},
+        {QUERY_TYPE_MATRIX, 1, 6000, 0, false},         {QUERY_TYPE_VECTOR, 3000, 1, 0, false},
+        {QUERY_TYPE_MATRIX, 300, 20, 2, false},         {QUERY_TYPE_VECTOR, VECTOR_MAX, 1, 0, true},
+        {QUERY_TYPE_VECTOR, VECTOR_MAX, 1, 5000, true}, {QUERY_TYPE_MATRIX, 3000, 20, 60, true},
     };
     for (uint32_t threads = 2; threads <= 7; threads += 5) {
         struct query_crew *crew = NULL;
@@ -140,7 +146,7 @@ static void query_json__long_results_with_a_crew__the_same_bytes(void **state)
         for (size_t i = 0; i < TSDB_ARRAY_LEN(cases); i++) {
             const struct query_result result =
                 result_of(b, cases[i].type, cases[i].series, cases[i].points, cases[i].odd);
-            check_same(r, &result, crew);
+            check_same(r, &result, crew, cases[i].helped);
         }
         query_crew_destroy(crew);
     }
