@@ -207,15 +207,10 @@ bool api_arg_range(struct call *c, struct tsdb_time_range *out)
            api_arg_time(c, "end", false, &out->max_ms);
 }
 
-static bool matcher_error(struct call *c, bool wrap, const char *text)
-{
-    call_error(c, ENVELOPE_BAD_DATA, "%s%s", wrap ? "invalid parameter \"match[]\": " : "", text);
-    return false;
-}
-
 static bool arg_selectors(struct call *c, bool wrap, bool empty_too, struct tsdb_selector **out,
                           uint32_t *out_count)
 {
+    const char *prefix = wrap ? "invalid parameter \"match[]\": " : "";
     uint32_t count = 0;
     uint32_t pos = 0;
     struct tsdb_slice v;
@@ -225,7 +220,7 @@ static bool arg_selectors(struct call *c, bool wrap, bool empty_too, struct tsdb
     struct tsdb_selector *list =
         TSDB_ARENA_ARRAY(&c->arena, struct tsdb_selector, TSDB_MAX(count, 1u));
     if (!list) {
-        call_error(c, ENVELOPE_INTERNAL, "out of memory for %u selectors", count);
+        call_fail(c, tsdb_arena_status(&c->arena), NULL);
         return false;
     }
     pos = 0;
@@ -234,15 +229,13 @@ static bool arg_selectors(struct call *c, bool wrap, bool empty_too, struct tsdb
         bool non_empty = false;
         enum tsdb_status status = query_parse_selector((const char *)v.data, v.len, &c->arena,
                                                        &list[i], &non_empty, &err);
-        if (status == TSDB_NOMEM) {
-            call_fail(c, status, &err);
-            return false;
+        if (status == TSDB_OK && !non_empty && !empty_too) {
+            status = tsdb_error_set(&err, TSDB_INVALID,
+                                    "match[] must contain at least one non-empty matcher");
         }
         if (status != TSDB_OK) {
-            return matcher_error(c, wrap, tsdb_error_text(&err));
-        }
-        if (!non_empty && !empty_too) {
-            return matcher_error(c, wrap, "match[] must contain at least one non-empty matcher");
+            call_malformed(c, status, prefix, &err);
+            return false;
         }
     }
     *out = list;

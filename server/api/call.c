@@ -67,20 +67,22 @@ void call_error(struct call *c, enum envelope_error type, const char *format, ..
 
 void call_busy(struct call *c)
 {
-    call_error(
-        c, ENVELOPE_UNAVAILABLE,
-        "queries and answers in work hold all the memory that they may (--query.total-memory), "
-        "try again later");
+    call_error(c, ENVELOPE_UNAVAILABLE, "%s", CALL_BUSY_TEXT);
     c->status = 503;
     c->retry_after = "1";
+}
+
+bool call_out_of_room(struct call *c)
+{
+    c->out_of_room = atomic_load(&c->request.account.refusals_above) > 0;
+    return c->out_of_room;
 }
 
 /* Which limit of memory was it? False: none. */
 static bool fail_for_memory(struct call *c)
 {
     const struct tsdb_account *a = &c->request.account;
-    if (atomic_load(&a->refusals_above) > 0) {
-        c->out_of_room = true;
+    if (call_out_of_room(c)) {
         call_busy(c);
     } else if (atomic_load(&a->refusals) > 0) {
         call_error(c, ENVELOPE_EXECUTION, "query needs more memory than it may use (%s)",
@@ -107,6 +109,19 @@ void call_fail(struct call *c, enum tsdb_status status, const struct tsdb_error 
     if (status == TSDB_BUSY) {
         c->status = 503;
         c->retry_after = "1";
+    }
+}
+
+void call_malformed(struct call *c, enum tsdb_status status, const char *prefix,
+                    const struct tsdb_error *err)
+{
+    if (status == TSDB_LIMIT && fail_for_memory(c)) { /* else it is a limit of the parser */
+        return;
+    }
+    if (status == TSDB_INVALID || status == TSDB_LIMIT) {
+        call_error(c, ENVELOPE_BAD_DATA, "%s%s", prefix, tsdb_error_text(err));
+    } else {
+        call_fail(c, status, err);
     }
 }
 

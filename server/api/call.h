@@ -123,6 +123,14 @@ void call_error(struct call *c, enum envelope_error type, const char *format, ..
     TSDB_PRINTF(3, 4);
 /* The error envelope of a failure of the engine. */
 void call_fail(struct call *c, enum tsdb_status st, const struct tsdb_error *err);
+/* What the client sent could not be parsed: bad data, behind `prefix`, unless it was for want of memory. */
+void call_malformed(struct call *c, enum tsdb_status st, const char *prefix,
+                    const struct tsdb_error *err);
+#define CALL_BUSY_TEXT                                                                             \
+    "queries and answers in work hold all the memory that they may (--query.total-memory), "       \
+    "try again later"
+/* Was this refused something because all together hold what they may? It may then run again, see run_in_budget. */
+bool call_out_of_room(struct call *c);
 /* All queries together hold as much memory as they may: 503, come again. */
 void call_busy(struct call *c);
 /* Begin a 200 with a JSON envelope; the caller writes the data to c->out and then calls

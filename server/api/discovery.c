@@ -137,13 +137,8 @@ void api_targets_metadata(struct call *c)
         struct tsdb_error err = {0};
         enum tsdb_status status = query_parse_selector((const char *)target.data, target.len,
                                                        &c->arena, &selector, &non_empty, &err);
-        if (status == TSDB_NOMEM) {
-            call_fail(c, status, &err);
-            return;
-        }
         if (status != TSDB_OK) {
-            call_error(c, ENVELOPE_BAD_DATA, "invalid parameter \"match_target\": %s",
-                       tsdb_error_text(&err));
+            call_malformed(c, status, "invalid parameter \"match_target\": ", &err);
             return;
         }
     }

@@ -125,10 +125,8 @@ static struct query_expr *parse_query(struct call *c, const char *wrap)
     enum tsdb_status status =
         query_parse((const char *)text.data, text.len, &c->query_options, &c->arena, &expr, &err);
     tsdb_perf_end(TSDB_LAYER_PARSE, begin);
-    if (status == TSDB_INVALID || status == TSDB_LIMIT) {
-        call_error(c, ENVELOPE_BAD_DATA, "%s%s", wrap, tsdb_error_text(&err));
-    } else if (status != TSDB_OK) {
-        call_fail(c, status, &err);
+    if (status != TSDB_OK) {
+        call_malformed(c, status, wrap, &err);
     }
     return status == TSDB_OK ? expr : NULL;
 }

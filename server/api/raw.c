@@ -112,6 +112,11 @@ enum tsdb_status raw_select(struct call *c, struct tsdb_querier *q,
 
 void raw_fail(struct call *c, enum tsdb_status status, const struct tsdb_error *err)
 {
+    if (status == TSDB_LIMIT && call_out_of_room(c)) {
+        call_text(c, 503, "%s\n", CALL_BUSY_TEXT);
+        c->retry_after = "1";
+        return;
+    }
     const char *text = err && err->msg[0]         ? err->msg
                        : status == TSDB_CANCELLED ? "the request was canceled"
                        : status == TSDB_TIMEOUT   ? "the request timed out"

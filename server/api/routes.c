@@ -463,10 +463,8 @@ static bool parse_call(struct call *c)
     const char *query = http_query(c->x);
     struct tsdb_slice url = {(const uint8_t *)query, strlen(query)};
     enum tsdb_status status = params_parse(&c->params, &c->arena, body, c->boundary, url, &err);
-    if (status == TSDB_NOMEM) {
-        call_fail(c, status, &err);
-    } else if (status != TSDB_OK) {
-        call_error(c, ENVELOPE_BAD_DATA, "error parsing form values: %s", err.msg);
+    if (status != TSDB_OK) {
+        call_malformed(c, status, "error parsing form values: ", &err);
     }
     c->parsed = status == TSDB_OK;
     return c->parsed;

@@ -626,6 +626,50 @@ static void query__reader_stands_still__holds_a_piece_and_no_worker(void **state
     wait_for_zero(used);
 }
 
+/* Wherever it is that there is no room for, the parameters, what is parsed, the answer: it is not the client's fault. */
+static void query__all_held_by_others__is_503_wherever_it_is_met(void **state)
+{
+    (void)state;
+    static const char *const paths[] = {
+        "/api/v1/query?time=1&query=", "/api/v1/series?match[]=",
+        "/api/v1/targets/metadata?match_target=", "/federate?match[]="};
+    char braces[6000];
+    char path[sizeof braces + 64];
+    size_t len = 0;
+    braces[len++] = '{';
+    while (len < sizeof braces - 32) {
+        len += (size_t)snprintf(braces + len, 32, "%sl%zu=~%%22x%%22", len > 1 ? "," : "", len);
+    }
+    snprintf(braces + len, 2, "}");
+    server.options.query_total_bytes = 8u << 20;
+    start();
+    struct tsdb_account *total = &server.budget.total;
+    for (size_t f = 0; f < TSDB_ARRAY_LEN(paths); f++) {
+        unsigned whole = 0;
+        unsigned refused = 0;
+        snprintf(path, sizeof path, "%sa%s", paths[f], braces);
+        for (uint64_t room = 0; room < total->limit_bytes; room += 2048 + room / 8) {
+            struct http_answer a;
+            char v[16];
+            uint64_t held = total->limit_bytes - room;
+            assert_ok(tsdb_account_charge(total, held));
+            http_client_once(port, "GET", path, NULL, NULL, 0, &a);
+            tsdb_account_release(total, held);
+            if (a.status == 200) {
+                whole++;
+            } else {
+                refused++;
+                assert_int_equal(a.status, 503);
+                assert_non_null(strstr(a.body, "--query.total-memory"));
+                assert_true(http_answer_header(&a, "Retry-After", v, sizeof v));
+            }
+            http_answer_free(&a);
+            wait_for_zero(&total->used_bytes);
+        }
+        assert_true(whole > 0 && refused > 2);
+    }
+}
+
 static void query__more_than_one_may_have__is_422_that_names_the_flag(void **state)
 {
     (void)state;
@@ -817,6 +861,7 @@ static const struct CMUnitTest tests[] = {
     CASE(query__memory_limit__is_an_error_and_gives_all_back),
     CASE(query__all_together_hold_what_they_may__is_503_and_the_cheap_go_on),
     CASE(query__reader_stands_still__holds_a_piece_and_no_worker),
+    CASE(query__all_held_by_others__is_503_wherever_it_is_met),
     CASE(query__more_than_one_may_have__is_422_that_names_the_flag),
     CASE(query__again__is_known_to_be_cheap_whenever_it_is_asked_for),
     CASE(query_range__from_kept_steps__is_not_taken_for_cheap),
