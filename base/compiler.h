@@ -1,4 +1,4 @@
-/* Compiler attributes used across the tree, and nothing else. */
+/* Compiler attributes and built-ins used across the tree, and nothing else. */
 #ifndef BASE_COMPILER_H
 #define BASE_COMPILER_H
 
@@ -15,6 +15,16 @@
 #define TSDB_ARRAY_LEN(a)  (sizeof(a) / sizeof((a)[0]))
 #define TSDB_MIN(a, b)     ((a) < (b) ? (a) : (b))
 #define TSDB_MAX(a, b)     ((a) > (b) ? (a) : (b))
+
+/* Between two looks at a word that another core is about to change. */
+static TSDB_ALWAYS_INLINE void tsdb_cpu_relax(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
 
 /* Clang's thread-safety analysis. Measured with clang 14 in C: guarded_by(sibling) is rejected,
  * guarded_var on fields plus capability attributes on functions works. */

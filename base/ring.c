@@ -1,11 +1,7 @@
 #include "base/ring.h"
 
 #include "base/assert.h"
-
-#include <linux/futex.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
+#include "base/futex.h"
 
 /* The futex word.
  *
@@ -23,21 +19,6 @@ enum {
 };
 
 #define RING_CATEGORY TSDB_MEM_OTHER
-#define NS_PER_S      1000000000ll
-
-static void futex_wake_one(_Atomic(uint32_t) *word)
-{
-    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
-}
-
-/* Every return is fine for the caller: woken, time up, interrupted, or the word was not ASLEEP any
- * more. */
-static void futex_wait_asleep(_Atomic(uint32_t) *word, int64_t timeout_ns)
-{
-    struct timespec timeout = {.tv_sec = (time_t)(timeout_ns / NS_PER_S),
-                               .tv_nsec = (long)(timeout_ns % NS_PER_S)};
-    syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, ASLEEP, timeout_ns < 0 ? NULL : &timeout, NULL, 0);
-}
 
 enum tsdb_status tsdb_ring_init(struct tsdb_ring *r, uint32_t capacity)
 {
@@ -86,18 +67,28 @@ void tsdb_ring_release(struct tsdb_ring *r, uint32_t n)
     TSDB_ASSERT(before + (int64_t)n <= (int64_t)r->capacity);
 }
 
-void tsdb_ring_publish(struct tsdb_ring *r, void *item)
+void tsdb_ring_publish_quietly(struct tsdb_ring *r, void *item)
 {
     TSDB_ASSERT(item);
     uint64_t ticket = atomic_fetch_add(&r->tail, 1);
     void *before = atomic_exchange(&r->slots[ticket & r->mask], item);
     TSDB_ASSERT(!before); /* else somebody published without a credit */
+}
+
+void tsdb_ring_tell(struct tsdb_ring *r)
+{
     uint32_t asleep = ASLEEP;
     /* The load keeps the word's cache line shared while the consumer is busy. */
     if (atomic_load(&r->sleeping) == ASLEEP &&
         atomic_compare_exchange_strong(&r->sleeping, &asleep, AWAKE)) {
-        futex_wake_one(&r->sleeping);
+        tsdb_futex_wake_one(&r->sleeping);
     }
+}
+
+void tsdb_ring_publish(struct tsdb_ring *r, void *item)
+{
+    tsdb_ring_publish_quietly(r, item);
+    tsdb_ring_tell(r);
 }
 
 size_t tsdb_ring_drain(struct tsdb_ring *r, void **out_items, size_t cap)
@@ -126,25 +117,35 @@ size_t tsdb_ring_drain(struct tsdb_ring *r, void **out_items, size_t cap)
     return n;
 }
 
-void tsdb_ring_wait(struct tsdb_ring *r, int64_t timeout_ns)
+bool tsdb_ring_doze(struct tsdb_ring *r)
 {
-    /* Relaxed: this thread is head's only writer, see tsdb_ring_drain. */
+    /* Relaxed: only a consumer writes head, see tsdb_ring_drain. */
     uint64_t head = atomic_load_explicit(&r->head, memory_order_relaxed);
     _Atomic(void *) *next = &r->slots[head & r->mask];
     uint32_t awake = AWAKE;
-    if (atomic_compare_exchange_strong(&r->sleeping, &awake, ASLEEP) && !atomic_load(next) &&
-        timeout_ns != 0) {
-        futex_wait_asleep(&r->sleeping, timeout_ns);
+    return atomic_compare_exchange_strong(&r->sleeping, &awake, ASLEEP) && !atomic_load(next);
+}
+
+void tsdb_ring_sleep(struct tsdb_ring *r, bool dozing, int64_t timeout_ns)
+{
+    if (dozing && timeout_ns != 0) {
+        tsdb_futex_wait(&r->sleeping, ASLEEP, timeout_ns);
     }
     /* An exchange and not a store: it reads a WOKEN that came meanwhile, and with it what was
      * written before it. */
     atomic_exchange(&r->sleeping, AWAKE);
 }
 
+void tsdb_ring_wait(struct tsdb_ring *r, int64_t timeout_ns)
+{
+    bool dozing = tsdb_ring_doze(r);
+    tsdb_ring_sleep(r, dozing, timeout_ns);
+}
+
 void tsdb_ring_wake(struct tsdb_ring *r)
 {
     if (atomic_exchange(&r->sleeping, WOKEN) == ASLEEP) {
-        futex_wake_one(&r->sleeping);
+        tsdb_futex_wake_one(&r->sleeping);
     }
 }
 

@@ -12,7 +12,8 @@
  *  2. A credit is held until the consumer drains the item.
  *  3. Items of one producer are drained in the order in which it published them.
  *
- * Threads: reserve/release/publish any; drain/wait the one consumer.
+ * Threads: reserve/release/publish/tell/wake any; drain/doze/wait one consumer at a time (base/turn.h: also one
+ * after the other); sleep the thread whose ring it is.
  * Source: slot-per-item MPSC after Vyukov's bounded queue; credits make the full check unnecessary.
  */
 #ifndef BASE_RING_H
@@ -41,13 +42,20 @@ void tsdb_ring_deinit(struct tsdb_ring *r);
 /* Take n credits or none. */
 bool tsdb_ring_reserve(struct tsdb_ring *r, uint32_t n) TSDB_WUR;
 void tsdb_ring_release(struct tsdb_ring *r, uint32_t n); /* give back credits that were not used */
-void tsdb_ring_publish(struct tsdb_ring *r,
-                       void *item); /* item != NULL; needs one credit; wakes the consumer */
+/* item != NULL; needs one credit; wakes the consumer */
+void tsdb_ring_publish(struct tsdb_ring *r, void *item);
+/* The same in two steps, for who may drain the ring instead: then nobody is told. */
+void tsdb_ring_publish_quietly(struct tsdb_ring *r, void *item);
+void tsdb_ring_tell(struct tsdb_ring *r);
 /* Take up to cap items; returns how many. Their credits are free again on return. */
 size_t tsdb_ring_drain(struct tsdb_ring *r, void **out_items, size_t cap);
 /* Sleep until something is published or tsdb_ring_wake, at most timeout_ns (<0: for ever). May
  * return early. A wake while nobody sleeps is not lost: the next wait returns at once. */
 void tsdb_ring_wait(struct tsdb_ring *r, int64_t timeout_ns);
+/* The same in two steps, where others drain as well: doze, as a consumer, looks a last time and has whoever publishes from
+ * then on wake; then, when others may drain again, sleep. */
+bool tsdb_ring_doze(struct tsdb_ring *r);
+void tsdb_ring_sleep(struct tsdb_ring *r, bool dozing, int64_t timeout_ns);
 void tsdb_ring_wake(struct tsdb_ring *r);
 /* Items published and not drained; approximate while producers run. */
 uint32_t tsdb_ring_depth(const struct tsdb_ring *r);

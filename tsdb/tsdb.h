@@ -163,6 +163,10 @@ size_t tsdb_batch_wal_bytes_max(const struct tsdb_write *w, const struct tsdb_ba
  *  - READ_ONLY: likewise, for good. */
 enum tsdb_status tsdb_write_submit(struct tsdb *db, struct tsdb_write *w,
                                    struct tsdb_error *err) TSDB_WUR;
+/* The same, and returns when it is done; done and done_arg are used for that. What owners and the log's writer would have to be woken
+ * for, the caller does itself where they are not at work: for who has nothing else to do. */
+enum tsdb_status tsdb_write_run(struct tsdb *db, struct tsdb_write *w,
+                                struct tsdb_error *err) TSDB_WUR;
 
 /* Metadata of metrics; last one wins, but that an empty one (unknown type, no help, no unit) is
  * none. Kept in memory and, some seconds later, in a file. Where there are too many, those go

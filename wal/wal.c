@@ -188,17 +188,27 @@ struct tsdb_ring *wal_ring(struct wal *w, uint32_t owner)
     return &w->rings[owner];
 }
 
-void wal_submit(struct wal *w, uint32_t owner, struct tsdb_batch *b)
+void wal_submit_quietly(struct wal *w, uint32_t owner, struct tsdb_batch *b)
 {
     TSDB_ASSERT(b->wal_len > 0 && b->wal_len % WAL_FRAME_ALIGN == 0);
     TSDB_ASSERT(b->durability != TSDB_DURABILITY_MEMORY);
     tsdb_ring_publish(wal_ring(w, owner), b);
     atomic_fetch_add(&w->submits, 1);
+}
+
+void wal_tell(struct wal *w)
+{
     if (atomic_load(&w->writer_sleeping)) {
         tsdb_mutex_lock(&w->lock);
         tsdb_cond_signal(&w->write_cond);
         tsdb_mutex_unlock(&w->lock);
     }
+}
+
+void wal_submit(struct wal *w, uint32_t owner, struct tsdb_batch *b)
+{
+    wal_submit_quietly(w, owner, b);
+    wal_tell(w);
 }
 
 uint64_t wal_epoch(const struct wal *w)
@@ -230,13 +240,20 @@ static bool write_due_locked(const struct wal *w) TSDB_REQUIRES(w->lock)
 
 void wal_write_wait(struct wal *w, int64_t timeout_ns)
 {
+    tsdb_turn_take(&w->turn); /* to look at what is the writer's */
     tsdb_mutex_lock(&w->lock);
-    atomic_store(&w->writer_sleeping, 1); /* before submits is read; partner: wal_submit */
+    atomic_store(&w->writer_sleeping, 1); /* before submits is read; partner: wal_tell */
     if (wal_state(w, NULL) == WAL_RETRYING) {
         int64_t in_ns = wal_writer_retry_in(w, tsdb_clock_mono_ns(&w->o.clock));
         timeout_ns = timeout_ns < 0 ? in_ns : TSDB_MIN(timeout_ns, in_ns);
     }
-    if (timeout_ns != 0 && !write_due_locked(w)) {
+    bool due = timeout_ns == 0 || write_due_locked(w);
+    uint64_t drained = w->drained;
+    bool stuck = w->pending.head != NULL; /* what comes meanwhile has to wait, too */
+    tsdb_turn_give(&w->turn);
+    due |= !stuck &&
+           atomic_load(&w->submits) != drained; /* who could not help just now has told nobody */
+    if (!due) {
         tsdb_cond_wait(&w->write_cond, &w->lock, timeout_ns);
     }
     atomic_store(&w->writer_sleeping, 0);

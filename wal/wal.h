@@ -30,8 +30,8 @@
  *     segment number and offset, so old bytes of a recycled segment, or of another directory's, never
  *     verify.
  *
- * Threads: wal_submit: owner i only with index i. wal_write_step: one writer. wal_sync_step: one
- * syncer, may be the same. Others as said. Format: docs/format/wal.md.
+ * Threads: wal_submit: owner i only with index i. wal_write_step: the writer, and in its place, one at a time
+ * (base/turn.h), who helps. wal_sync_step: one syncer, may be the same. Others as said. Format: docs/format/wal.md.
  */
 #ifndef WAL_WAL_H
 #define WAL_WAL_H
@@ -82,6 +82,9 @@ void wal_abandon(struct wal *w);
  * itself. */
 struct tsdb_ring *wal_ring(struct wal *w, uint32_t owner);
 void wal_submit(struct wal *w, uint32_t owner, struct tsdb_batch *b);
+/* The same in two steps, for who may help the writer instead: then it is not told. */
+void wal_submit_quietly(struct wal *w, uint32_t owner, struct tsdb_batch *b);
+void wal_tell(struct wal *w);
 
 /* The epoch that owners must use for the batches they encode from now on. Rises every epoch_bytes
  * of log. Any thread. */
@@ -91,6 +94,9 @@ uint64_t wal_epoch(const struct wal *w);
  * batches that were completed or passed on; 0 with batches waiting: the bound on un-synced bytes is
  * reached, a sync must come first. */
 size_t wal_write_step(struct wal *w, int64_t now_ns);
+/* Any thread that waits for *done, of a batch submitted quietly: the same. Not where somebody else is at it, and stays for
+ * some microseconds: he sees it. */
+void wal_write_help(struct wal *w, const _Atomic(uint32_t) *done);
 /* fdatasync if somebody waits for it or the window is used up. Completes strict batches. Returns 1
  * if it synced. */
 size_t wal_sync_step(struct wal *w, int64_t now_ns);

@@ -14,6 +14,7 @@
 
 #include "base/mutex.h"
 #include "base/ring.h"
+#include "base/turn.h"
 #include "wal/wal.h"
 #include "wal/wal_format.h"
 
@@ -99,7 +100,8 @@ struct wal {
     struct tsdb_ring *rings; /* one per owner */
     uint64_t epochs_per_segment;
 
-    /* owned by the writer */
+    struct tsdb_turn turn; /* the writer's, or of who makes a step for it (base/turn.h) */
+    /* owned by who has it */
     struct wal_file *cur;          /* the file that is written; NULL: none could be opened yet */
     uint64_t offset;               /* where its next frame goes */
     uint64_t lpos;                 /* end of the newest chunk's bytes */

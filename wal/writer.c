@@ -5,6 +5,9 @@
 #include "base/log.h"
 #include "wal/wal_private.h"
 
+/* How often one who helps looks for more. */
+#define HELP_ROUNDS 4
+
 /* ---- chunks ---- */
 
 void wal_chunk_destroy(struct wal_chunk *c)
@@ -739,7 +742,7 @@ static void positions_check(struct wal *w)
     tsdb_mutex_unlock(&w->lock);
 }
 
-size_t wal_write_step(struct wal *w, int64_t now_ns)
+static size_t write_step(struct wal *w, int64_t now_ns)
 {
     size_t done = 0;
     w->step_ns = now_ns;
@@ -771,4 +774,39 @@ size_t wal_write_step(struct wal *w, int64_t now_ns)
         return done + pending_fail(w);
     }
     return done;
+}
+
+static void wake_writer(struct wal *w)
+{
+    tsdb_mutex_lock(&w->lock);
+    w->write_woken = true;
+    tsdb_cond_signal(&w->write_cond);
+    tsdb_mutex_unlock(&w->lock);
+}
+
+size_t wal_write_step(struct wal *w, int64_t now_ns)
+{
+    tsdb_turn_take(&w->turn);
+    size_t done = write_step(w, now_ns);
+    tsdb_turn_give(&w->turn);
+    return done;
+}
+
+void wal_write_help(struct wal *w, const _Atomic(uint32_t) *done)
+{
+    bool left = tsdb_turn_try_for_a_while(&w->turn, done);
+    for (int round = 1; left; round++) {
+        write_step(w, tsdb_clock_mono_ns(&w->o.clock));
+        /* Then the writer sleeps as if there were nothing to be done, or tried again. */
+        bool stuck = w->pending.head || wal_state(w, NULL) != WAL_READY;
+        uint64_t drained = w->drained;
+        tsdb_turn_give(&w->turn);
+        bool more =
+            atomic_load(&w->submits) != drained; /* who could not help just now has told nobody */
+        if (stuck || (more && round == HELP_ROUNDS)) {
+            wake_writer(w);
+            return;
+        }
+        left = more && tsdb_turn_try(&w->turn);
+    }
 }

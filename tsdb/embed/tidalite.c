@@ -4,7 +4,6 @@
 
 #include "base/assert.h"
 #include "base/log.h"
-#include "base/mutex.h"
 #include "model/version.h"
 #include "tsdb/batch_build.h"
 #include "tsdb/tsdb.h"
@@ -12,17 +11,16 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #define WRITE_SAMPLES_MAX 16384u /* of one tsdb_write; more are cut into several */
-#define READY_POLL_NS     (INT64_C(200) * 1000)
+#define READY_POLL_NS     (200l * 1000)
 /* What the first header had up to `durability`. */
 #define OPTIONS_BYTES_MIN offsetof(struct tidalite_options, threads)
 
 struct tidalite {
     struct tsdb_fs fs;
     struct tsdb *db;
-    struct tsdb_mutex lock; /* guards the `done` of every append that waits */
-    struct tsdb_cond done;
 };
 
 /* ---- errors ---- */
@@ -113,9 +111,7 @@ static enum tsdb_status wait_ready(struct tidalite *t, struct tsdb_error *err)
         case TSDB_STATE_COUNT:
             break;
         }
-        tsdb_mutex_lock(&t->lock);
-        tsdb_cond_wait(&t->done, &t->lock, READY_POLL_NS);
-        tsdb_mutex_unlock(&t->lock);
+        nanosleep(&(struct timespec){.tv_nsec = READY_POLL_NS}, NULL);
     }
 }
 
@@ -124,8 +120,6 @@ static void handle_destroy(struct tidalite *t)
     if (t->fs.ops) {
         tsdb_fs_real_destroy(&t->fs);
     }
-    tsdb_cond_deinit(&t->done);
-    tsdb_mutex_deinit(&t->lock);
     tsdb_mem_free(TSDB_MEM_OTHER, t, sizeof *t);
 }
 
@@ -159,8 +153,6 @@ enum tidalite_status tidalite_open(const struct tidalite_options *options, struc
     }
     /* A library does not chat on its host's stderr: only what somebody must act on. */
     tsdb_log_configure(TSDB_LOG_WARN, TSDB_LOG_LOGFMT);
-    tsdb_mutex_init(&t->lock, TSDB_RANK_INGEST_POOL, "tidalite append");
-    tsdb_cond_init(&t->done);
     struct tsdb_error err;
     tsdb_error_clear(&err);
     enum tsdb_status status = tsdb_fs_real_create(o.path, &t->fs, &err);
@@ -216,7 +208,6 @@ struct append {
     struct tidalite_append_result result;
     struct tsdb_error err;
     bool stale; /* a series of the last write had left memory */
-    bool done;  /* guarded by t->lock */
 };
 
 static enum tsdb_status no_memory(struct append *a)
@@ -299,28 +290,12 @@ static enum tsdb_status add_piece(struct append *a, struct position *p, size_t m
     return status;
 }
 
-static void append_done(struct tsdb_write *w)
+static enum tsdb_status run(struct append *a, struct tsdb_write *w)
 {
-    struct append *a = w->done_arg;
-    struct tidalite *t = a->t;
-    tsdb_mutex_lock(&t->lock);
-    a->done = true; /* `a` may be gone once the lock is free */
-    tsdb_cond_broadcast(&t->done);
-    tsdb_mutex_unlock(&t->lock);
-}
-
-static enum tsdb_status submit_and_wait(struct append *a, struct tsdb_write *w)
-{
-    a->done = false;
-    enum tsdb_status status = tsdb_write_submit(a->t->db, w, &a->err);
+    enum tsdb_status status = tsdb_write_run(a->t->db, w, &a->err);
     if (status != TSDB_OK) {
         return status;
     }
-    tsdb_mutex_lock(&a->t->lock);
-    while (!a->done) {
-        tsdb_cond_wait(&a->t->done, &a->t->lock, -1);
-    }
-    tsdb_mutex_unlock(&a->t->lock);
     status = (enum tsdb_status)atomic_load(&w->status);
     if (status != TSDB_OK) {
         (void)tsdb_state(a->t->db, &a->err);
@@ -348,8 +323,6 @@ static enum tsdb_status append_part(struct append *a, struct position *p)
         return no_memory(a);
     }
     memset(w, 0, sizeof *w);
-    w->done = append_done;
-    w->done_arg = a;
     tsdb_build_init(&a->build, &a->part, tsdb_hash_key(a->t->db), tsdb_owner_map(a->t->db));
     enum tsdb_status status = TSDB_OK;
     struct tsdb_alias_guard guard;
@@ -362,7 +335,7 @@ static enum tsdb_status append_part(struct append *a, struct position *p)
     if (status == TSDB_OK && a->build.entry_count > 0) {
         status = tsdb_build_finish(&a->build, a->durability, w);
         if (status == TSDB_OK) {
-            return submit_and_wait(a, w);
+            return run(a, w);
         }
     }
     return status == TSDB_NOMEM ? no_memory(a) : status;
@@ -400,8 +373,8 @@ enum tidalite_status tidalite_append(struct tidalite *t, const struct tidalite_s
     struct append a = {.t = t, .series = series, .series_count = series_count};
     a.durability = TSDB_MAX((enum tsdb_durability)durability, tsdb_durability(t->db));
     tsdb_error_clear(&a.err);
-    tsdb_arena_init(&a.arena, TSDB_MEM_INGEST, 16u << 10, NULL);
-    tsdb_arena_init(&a.part, TSDB_MEM_INGEST, 64u << 10, NULL);
+    tsdb_arena_init(&a.arena, TSDB_MEM_INGEST, 4u << 10, NULL);
+    tsdb_arena_init(&a.part, TSDB_MEM_INGEST, 4u << 10, NULL);
     enum tsdb_status status = append_all(&a);
     tsdb_arena_deinit(&a.part);
     tsdb_arena_deinit(&a.arena);

@@ -540,7 +540,7 @@ void owner_batch_apply(struct owner *o, struct tsdb_batch *b)
                                                     (uint32_t)a.failure, memory_order_relaxed,
                                                     memory_order_relaxed);
         }
-        wal_submit(o->wal, o->index, b); /* b is the log's from here on */
+        owner_log(o, b); /* b is the log's from here on */
         return;
     }
     if (a.log) {

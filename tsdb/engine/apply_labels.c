@@ -95,7 +95,7 @@ enum tsdb_status owner_labels_log(struct owner *o, const struct tsdb_batch *b, b
     apply_init(&a, o, own);
     label_write_fill(&a, b);
     own->wal_len = (uint32_t)(a.encoder.pos - own->wal_bytes);
-    wal_submit(o->wal, o->index, own);
+    owner_log(o, own);
     *out_used = true;
     return TSDB_OK;
 }

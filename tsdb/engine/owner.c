@@ -14,6 +14,9 @@
 /* Series looked at in one step for a job: some hundred microseconds between batches. */
 #define JOB_SLICE 4096u
 
+/* How often one who helps looks for more: what comes meanwhile from others would keep him for ever. */
+#define HELP_ROUNDS 4
+
 /* ---- the mailbox: from the sealer ---- */
 
 void owner_mailbox_push(struct owner *o, struct head_raw_chunk *item)
@@ -241,6 +244,16 @@ static bool batch_take(struct owner *o, struct tsdb_batch *b)
     return true;
 }
 
+void owner_log(struct owner *o, struct tsdb_batch *b)
+{
+    if (o->helping) {
+        wal_submit_quietly(o->wal, o->index, b);
+        o->logged = true;
+    } else {
+        wal_submit(o->wal, o->index, b);
+    }
+}
+
 static void reclaim(struct owner *o, uint64_t bytes_min)
 {
     for (uint32_t i = o->partition_begin; i < o->partition_end; i++) {
@@ -248,14 +261,10 @@ static void reclaim(struct owner *o, uint64_t bytes_min)
     }
 }
 
-size_t owner_step(struct owner *o, int64_t now_ns)
+/* What is in the ring, as far as the log has room for it. */
+static size_t batches_step(struct owner *o)
 {
-    (void)now_ns;
     TSDB_ASSERT(o->backlog_begin + o->backlog_count <= TSDB_ARRAY_LEN(o->backlog));
-    size_t work = owner_mailbox_apply(o) > 0;
-    for (uint32_t i = 0; i < OWNER_JOB_COUNT; i++) {
-        work += job_step(o, &o->jobs[i], &job_rows[i]);
-    }
     if (o->backlog_count == 0) {
         o->backlog_begin = 0;
         o->backlog_count =
@@ -267,6 +276,66 @@ size_t owner_step(struct owner *o, int64_t now_ns)
         o->backlog_count--;
         taken++;
     }
+    return taken;
+}
+
+size_t owner_step(struct owner *o, int64_t now_ns)
+{
+    (void)now_ns;
+    tsdb_turn_take(&o->turn);
+    size_t work = owner_mailbox_apply(o) > 0;
+    for (uint32_t i = 0; i < OWNER_JOB_COUNT; i++) {
+        work += job_step(o, &o->jobs[i], &job_rows[i]);
+    }
+    size_t taken = batches_step(o);
     reclaim(o, taken > 0 ? RECLAIM_BYTES_MIN : 0);
+    tsdb_turn_give(&o->turn);
     return taken + work;
+}
+
+bool owner_doze(struct owner *o, bool *out_blocked)
+{
+    tsdb_turn_take(&o->turn);
+    *out_blocked = o->backlog_count > 0;
+    bool dozing = !*out_blocked && tsdb_ring_doze(&o->ring);
+    tsdb_turn_give(&o->turn);
+    return dozing &&
+           tsdb_ring_depth(&o->ring) == 0; /* who could not help just now has told nobody */
+}
+
+/* With the turn, and gives it. */
+static bool help(struct owner *o)
+{
+    bool logged = false;
+    for (int round = 1;; round++) {
+        o->helping = true;
+        o->logged = false;
+        batches_step(o);
+        reclaim(o, RECLAIM_BYTES_MIN);
+        bool blocked =
+            o->backlog_count > 0; /* not in the ring any more, where a last look would find it */
+        logged |= o->logged;
+        o->helping = false;
+        tsdb_turn_give(&o->turn);
+        bool more = tsdb_ring_depth(&o->ring) > 0;
+        if (blocked || (more && round == HELP_ROUNDS)) {
+            tsdb_ring_wake(&o->ring);
+            return logged;
+        }
+        if (!more || !tsdb_turn_try(&o->turn)) {
+            return logged;
+        }
+    }
+}
+
+bool owner_help_if_free(struct owner *o, bool *out_logged)
+{
+    bool free = tsdb_turn_try(&o->turn);
+    *out_logged = free && help(o);
+    return free;
+}
+
+bool owner_help(struct owner *o, const _Atomic(uint32_t) *done)
+{
+    return tsdb_turn_try_for_a_while(&o->turn, done) && help(o);
 }

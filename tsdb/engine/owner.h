@@ -1,4 +1,4 @@
-/* Owners: the one thread that changes a partition.
+/* Owners: one thread at a time changes a partition.
  *
  *   ring ──▶ backlog ──▶ owner_step: mailbox ─ a slice of each job ─ batches ──▶ wal ring, or done
  *   sealer ──▶ mailbox      others ──▶ jobs: mark, seal, sweep, drop, leave
@@ -13,11 +13,15 @@
  * the log with an empty frame, behind the copies that it repeats. Running out of memory ends the
  * batch with NOMEM; what was applied until then is logged all the same. With a read-only log every
  * batch answers READ_ONLY and nothing is applied.
+ *
+ * A step is a turn (base/turn.h): the owner's thread makes it, and while that sleeps, whoever waits for a write of his own
+ * (owner_help).
  */
 #ifndef TSDB_ENGINE_OWNER_H
 #define TSDB_ENGINE_OWNER_H
 
 #include "base/ring.h"
+#include "base/turn.h"
 #include "tsdb/engine/alias.h"
 #include "tsdb/engine/series_limits.h"
 #include "tsdb/engine/written.h"
@@ -53,6 +57,9 @@ struct owner_job {
 
 struct owner {
     uint32_t index;
+    struct tsdb_turn turn; /* who has it is the owner, of all below that is not atomic */
+    bool helping;          /* it is not the owner's thread that has the turn */
+    bool logged;           /* batches went to the log, and its writer was not told */
     struct tsdb_ring ring;
     struct wal *wal; /* NULL until recovery is done */
     struct alias_table *aliases;
@@ -74,6 +81,17 @@ struct owner {
 };
 /* Returns the amount of work done; 0: nothing to do, or no room in the log. */
 size_t owner_step(struct owner *o, int64_t now_ns);
+/* For its thread, when the step found nothing: may it sleep (tsdb_ring_sleep) until something is published? *out_blocked: there
+ * are batches for which the log has no room. */
+bool owner_doze(struct owner *o, bool *out_blocked);
+/* Any thread that has published a batch quietly and waits for *done: apply what is in the ring. Not where somebody else is
+ * at work, and stays for some microseconds: he sees it. True: batches went to the log, whose writer nobody has
+ * told. */
+bool owner_help(struct owner *o, const _Atomic(uint32_t) *done);
+/* The same for who has other things to do first: false where somebody is at work. */
+bool owner_help_if_free(struct owner *o, bool *out_logged);
+/* A batch is encoded: to the log with it. */
+void owner_log(struct owner *o, struct tsdb_batch *b);
 
 /* Ask, and wake the owner. */
 void owner_job_request(struct owner *o, enum owner_job_kind kind, uint64_t argument);

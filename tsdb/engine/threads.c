@@ -54,12 +54,14 @@ static void *owner_main(void *arg)
         if (done > 0) {
             continue;
         }
-        if (o->backlog_count > 0) {
+        bool blocked = false;
+        bool dozing = owner_doze(o, &blocked);
+        if (blocked) {
             db_pause(db, OWNER_BLOCKED_NS);
         } else if (stop) {
             break;
         } else {
-            tsdb_ring_wait(&o->ring, OWNER_IDLE_NS);
+            tsdb_ring_sleep(&o->ring, dozing, OWNER_IDLE_NS);
         }
     }
     return NULL;

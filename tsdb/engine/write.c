@@ -1,10 +1,13 @@
 #include "base/assert.h"
+#include "base/futex.h"
 #include "base/latency.h"
 #include "tsdb/engine/db_private.h"
 #include "wal/record.h"
 
 /* Beside samples, a run of one partition may bring new series and exemplars: a frame each. */
 #define FRAMES_PER_RUN 3u
+/* Entries of a write whose batches the caller of tsdb_write_run applies one after the other: some 100 ns each. */
+#define RUN_HERE_MAX 512u
 
 static_assert(sizeof(struct tsdb_epoch_guard) <= sizeof(struct tsdb_alias_guard),
               "an alias guard holds an epoch guard");
@@ -147,7 +150,8 @@ static enum tsdb_status take_credits(struct tsdb *db, const struct tsdb_write *w
     return TSDB_OK;
 }
 
-enum tsdb_status tsdb_write_submit(struct tsdb *db, struct tsdb_write *w, struct tsdb_error *err)
+/* Credits for every batch, and each as its owner expects it; after OK they are to be published. */
+static enum tsdb_status submit_begin(struct tsdb *db, struct tsdb_write *w, struct tsdb_error *err)
 {
     TSDB_ASSERT(w->batch_count <= TSDB_OWNERS_MAX);
     enum tsdb_status status = submit_check(db, err);
@@ -158,10 +162,6 @@ enum tsdb_status tsdb_write_submit(struct tsdb *db, struct tsdb_write *w, struct
         return status;
     }
     atomic_store_explicit(&w->status, TSDB_OK, memory_order_relaxed);
-    if (w->batch_count == 0) {
-        w->done(w);
-        return TSDB_OK;
-    }
     for (uint32_t i = 0; i < w->new_series_count; i++) {
         w->new_series[i].ref = TSDB_SERIES_NEW;
         w->new_series[i].generation = 0;
@@ -170,19 +170,98 @@ enum tsdb_status tsdb_write_submit(struct tsdb *db, struct tsdb_write *w, struct
         atomic_fetch_add_explicit(&db->alias_misses, w->new_series_count, memory_order_relaxed);
     }
     uint64_t now_ns = tsdb_perf_now();
-    uint32_t n = w->batch_count;
-    for (uint32_t i = 0; i < n; i++) {
+    for (uint32_t i = 0; i < w->batch_count; i++) {
         struct tsdb_batch *b = &w->batches[i];
         b->write = w;
         b->next = NULL;
         b->published_ns = now_ns;
         TSDB_ASSERT(b->durability == TSDB_DURABILITY_MEMORY || b->wal_bytes);
     }
-    /* Relaxed, like all of w: the rings' publish hands it over. After the last publish w may be
-     * gone. */
-    atomic_store_explicit(&w->pending, n, memory_order_relaxed);
-    for (uint32_t i = 0; i < n; i++) {
+    /* Relaxed, like all of w: the rings' publish hands it over. */
+    atomic_store_explicit(&w->pending, w->batch_count, memory_order_relaxed);
+    return TSDB_OK;
+}
+
+enum tsdb_status tsdb_write_submit(struct tsdb *db, struct tsdb_write *w, struct tsdb_error *err)
+{
+    enum tsdb_status status = submit_begin(db, w, err);
+    if (status != TSDB_OK) {
+        return status;
+    }
+    uint32_t n = w->batch_count;
+    if (n == 0) {
+        w->done(w);
+    }
+    for (uint32_t i = 0; i < n; i++) { /* after the last one w may be gone */
         tsdb_ring_publish(&db->owners[w->batches[i].owner].ring, &w->batches[i]);
     }
+    return TSDB_OK;
+}
+
+/* ---- run ---- */
+
+enum {
+    RUNNING = 0,
+    DONE = 1,
+    AWAITED = 2 /* running, and its caller sleeps */
+};
+
+static void run_done(struct tsdb_write *w)
+{
+    _Atomic(uint32_t) *state = w->done_arg; /* gone, as w, when it says DONE */
+    if (atomic_exchange(state, DONE) == AWAITED) {
+        tsdb_futex_wake_one(state);
+    }
+}
+
+/* The owners are told of all batches but those that are applied here: of small writes all, of large ones, which they apply side by
+ * side, one. */
+static void run_batches(struct tsdb *db, struct tsdb_write *w, const _Atomic(uint32_t) *done)
+{
+    uint32_t here = w->entry_count <= RUN_HERE_MAX ? w->batch_count : TSDB_MIN(w->batch_count, 1u);
+    bool logged = false;
+    struct owner *busy[TSDB_OWNERS_MAX];
+    uint32_t busy_count = 0;
+    for (uint32_t i = here; i < w->batch_count; i++) {
+        tsdb_ring_publish(&db->owners[w->batches[i].owner].ring, &w->batches[i]);
+    }
+    for (uint32_t i = 0; i < here; i++) {
+        struct owner *o = &db->owners[w->batches[i].owner];
+        bool used = false;
+        tsdb_ring_publish_quietly(&o->ring, &w->batches[i]);
+        busy[busy_count] = o;
+        busy_count += !owner_help_if_free(o, &used);
+        logged |= used;
+    }
+    for (uint32_t i = 0; i < busy_count; i++) {
+        logged |= owner_help(busy[i], done);
+    }
+    if (logged && w->batches[0].durability > TSDB_DURABILITY_MEMORY) {
+        wal_write_help(db->wal, done);
+    } else if (logged) { /* labels, for which nobody waits */
+        wal_tell(db->wal);
+    }
+}
+
+enum tsdb_status tsdb_write_run(struct tsdb *db, struct tsdb_write *w, struct tsdb_error *err)
+{
+    _Atomic(uint32_t) state = RUNNING;
+    uint32_t running = RUNNING;
+    int cancel = 0;
+    w->done = run_done;
+    w->done_arg = &state;
+    enum tsdb_status status = submit_begin(db, w, err);
+    if (status != TSDB_OK || w->batch_count == 0) {
+        return status;
+    }
+    /* Who ends this thread in the middle would leave the turns of others, and w, for ever. */
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
+    run_batches(db, w, &state);
+    if (atomic_compare_exchange_strong(&state, &running, AWAITED)) {
+        while (atomic_load(&state) == AWAITED) {
+            tsdb_futex_wait(&state, AWAITED, -1);
+        }
+    }
+    pthread_setcancelstate(cancel, &cancel);
     return TSDB_OK;
 }

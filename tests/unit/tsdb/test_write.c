@@ -186,6 +186,91 @@ static void tsdb_write_submit__nothing_in_it__is_done_at_once(void **state)
     assert_int_equal(atomic_load(&f->b[0].write.status), TSDB_OK);
 }
 
+/* Nobody else makes a step here: what it needs it does itself. */
+static void tsdb_write_run__nobody_at_work__applies_and_logs_by_itself(void **state)
+{
+    struct fixture *f = *state;
+    struct tsdb_error err = {0};
+    for (uint32_t i = 0; i < 2; i++) {
+        fill(f, &f->b[i], 50, OWNERS, NOW_MS + i);
+        assert_true(f->b[i].write.batch_count > 1);
+        assert_ok_err(tsdb_write_run(f->db, &f->b[i].write, &err), &err);
+        assert_int_equal(atomic_load(&f->b[i].write.status), TSDB_OK);
+        assert_int_equal(count_series(f), 50);
+    }
+    struct wal_stats s;
+    wal_stats(f->db->wal, &s);
+    assert_int_equal(s.samples_written, 100);
+    assert_int_equal(s.writes, 2);
+    for (uint32_t i = 0; i < OWNERS; i++) {
+        assert_int_equal(tsdb_ring_depth(&f->db->owners[i].ring), 0);
+        assert_int_equal(atomic_load(&f->db->owners[i].turn.state), 0);
+    }
+    builder_finish(&f->b[2]); /* nothing in it */
+    assert_ok(tsdb_write_run(f->db, &f->b[2].write, NULL));
+    assert_int_equal(atomic_load(&f->b[2].write.status), TSDB_OK);
+}
+
+static void tsdb_write_run__behind_others__takes_theirs_along(void **state)
+{
+    struct fixture *f = *state;
+    struct tsdb_error err = {0};
+    fill(f, &f->b[0], 50, OWNERS, NOW_MS);
+    assert_ok_err(tsdb_write_submit(f->db, &f->b[0].write, &err), &err);
+    fill(f, &f->b[1], 50, OWNERS, NOW_MS + 1);
+    assert_ok_err(tsdb_write_run(f->db, &f->b[1].write, &err), &err);
+    assert_int_equal(f->b[0].done, 1);
+    assert_int_equal(atomic_load(&f->b[0].write.status), TSDB_OK);
+}
+
+/* What a helper has taken along of others must not wait because his own is done: nobody else knows of it. */
+static void owner_help__own_is_done__others_still_get_theirs(void **state)
+{
+    struct fixture *f = *state;
+    struct tsdb_error err = {0};
+    _Atomic(uint32_t) done = 1;
+    bool logged = false;
+    fill(f, &f->b[0], 50, OWNERS, NOW_MS);
+    assert_ok_err(tsdb_write_submit(f->db, &f->b[0].write, &err), &err);
+    for (uint32_t i = 0; i < OWNERS; i++) {
+        logged |= owner_help(&f->db->owners[i], &done);
+    }
+    assert_true(logged);
+    assert_int_equal(f->b[0].done, 0);
+    wal_write_help(f->db->wal, &done);
+    assert_int_equal(f->b[0].done, 1);
+}
+
+static void tsdb_write_run__not_ready_or_full__is_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct tsdb_error err = {0};
+    fill(f, &f->b[0], 5, OWNERS, NOW_MS);
+    atomic_store(&f->db->state, TSDB_STATE_CLOSING);
+    assert_int_equal(tsdb_write_run(f->db, &f->b[0].write, &err), TSDB_BUSY);
+    atomic_store(&f->db->state, TSDB_STATE_READY);
+    struct tsdb_ring *ring = &f->db->owners[f->b[0].write.batches[0].owner].ring;
+    assert_true(tsdb_ring_reserve(ring, ring->capacity));
+    assert_int_equal(tsdb_write_run(f->db, &f->b[0].write, &err), TSDB_BUSY);
+    tsdb_ring_release(ring, ring->capacity);
+    assert_ok_err(tsdb_write_run(f->db, &f->b[0].write, &err), &err);
+    assert_int_equal(count_series(f), 5);
+}
+
+/* The write that fails is the caller's own: it is told, and the log's writer goes on trying. */
+static void tsdb_write_run__log_fails__says_busy(void **state)
+{
+    struct fixture *f = *state;
+    struct tsdb_error err = {0};
+    tsdb_fs_sim_fault(f->sim, TSDB_FAULT_EIO, 1, 1000000);
+    fill(f, &f->b[0], 5, OWNERS, NOW_MS);
+    assert_ok_err(tsdb_write_run(f->db, &f->b[0].write, &err), &err);
+    assert_int_equal(atomic_load(&f->b[0].write.status), TSDB_BUSY);
+    assert_int_equal(tsdb_state(f->db, NULL), TSDB_STATE_RETRYING);
+    fill(f, &f->b[1], 5, OWNERS, NOW_MS + 1);
+    assert_int_equal(tsdb_write_run(f->db, &f->b[1].write, &err), TSDB_BUSY);
+}
+
 static void tsdb_write_submit__not_ready__is_refused(void **state)
 {
     struct fixture *f = *state;
@@ -255,6 +340,11 @@ static const struct CMUnitTest tests[] = {
     T(tsdb_write_submit__nothing_in_it__is_done_at_once),
     T(tsdb_write_submit__not_ready__is_refused),
     T(tsdb_write_submit__log_failed__says_busy_and_reads_go_on),
+    T(tsdb_write_run__nobody_at_work__applies_and_logs_by_itself),
+    T(tsdb_write_run__behind_others__takes_theirs_along),
+    T(owner_help__own_is_done__others_still_get_theirs),
+    T(tsdb_write_run__not_ready_or_full__is_refused),
+    T(tsdb_write_run__log_fails__says_busy),
     T(tsdb_alias_find__after_a_write__knows_the_series),
 };
 
