@@ -34,7 +34,9 @@ struct query_options {
     bool delayed_name_removal;
     bool use_start_timestamps; /* by rate, increase, irate, resets; start_timestamp() knows them */
     uint64_t crew_work_min;    /* steps of series; 0: from where it pays */
-    struct query_crew *crew;   /* helps with what is large; NULL: nobody */
+    uint64_t
+        crew_windows_bytes; /* of series computed in the order in which they lie; 0: as much as is good */
+    struct query_crew *crew;             /* helps with what is large; NULL: nobody */
     const struct query_kernels *kernels; /* NULL: those of the processor; tests compare others */
 };
 

@@ -209,6 +209,10 @@ enum tsdb_status tsdb_series_labels(struct tsdb_querier *q, tsdb_series_ref ref,
  * For each series that is read; costs a little, does nothing else. */
 void tsdb_series_read_ahead(struct tsdb_querier *q, const tsdb_series_ref *refs, uint32_t count);
 void tsdb_series_newest_ahead(struct tsdb_querier *q, const tsdb_series_ref *refs, uint32_t count);
+/* Where series lie, by rising numbers: who reads them in that order touches each page of the blocks once. False: it does
+ * not matter, the cache has room for the pages of the largest selection. */
+bool tsdb_series_places(const struct tsdb_querier *q, const tsdb_series_ref *refs, uint32_t count,
+                        uint64_t *out_places);
 /* Samples with range.min_ms <= t <= range.max_ms, strictly rising; columns from the arena (copies:
  * valid as long as it). ref: of one of the querier's sets. range must lie within the querier's. Stale markers are included, bit for
  * bit. */

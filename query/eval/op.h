@@ -98,8 +98,9 @@ struct op {
     const struct query_expr *expr;
     struct op_series *series;
     uint32_t series_count;
-    bool unique;   /* no two series have equal labels */
-    uint32_t pos;  /* series handed out */
+    const struct query_series_set *stored; /* with clone: what the source has of each */
+    bool unique;                           /* no two series have equal labels */
+    uint32_t pos;                          /* series handed out */
     uint32_t turn; /* when Prometheus would evaluate it: after what it is made of, left to right */
     struct query_plan *plan; /* with explain: what it did; NULL: part of the one around it */
 };
@@ -147,6 +148,7 @@ struct exec {
     uint32_t in_stats;   /* histogram_count, histogram_sum, histogram_avg */
     uint32_t in_buckets; /* what needs the buckets of a histogram, and subqueries */
     bool entangled;      /* see query_result */
+    bool scattered;      /* series are not computed in the order of their set */
     bool labels_unused;  /* nobody looks at the labels of the selector that is built */
     bool labels_late;    /* likewise, but in the result: of `late`, which it sets */
     struct query_series_set late;

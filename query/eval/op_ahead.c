@@ -3,7 +3,9 @@
  *   lane   what one thread works with: a clone of the operator, an evaluation that gathers what it
  *          counts and notes
  *   job    consecutive series
- *   slot   of a ring: what a job computed, the columns of its series, and what each of them counted and noted
+ *   slot   of a ring: what a job left behind, the columns of its series, and what each of them counted and noted
+ *   window one job or, where series are computed in another order than they are handed out (order.h), half of
+ *          the ring: its jobs are all done before the first of its series is handed out
  *
  * Columns are handed out in the order of the series, and with each what its series counted, held
  * and noted: so results, limits, statistics, notes and errors are those of one thread, to the last
@@ -16,6 +18,7 @@
 
 #include "base/assert.h"
 #include "query/crew.h"
+#include "query/eval/order.h"
 
 #define LANES_MAX     QUERY_CREW_LANES_MAX
 #define JOB_SERIES    64u
@@ -25,6 +28,9 @@
 #define WORTH_STEPS  65536u
 #define SERIES_STEPS 64u
 #define TRIED_SERIES 256u /* after so many it is looked at whether it pays */
+/* Two windows take so much, and others have to have as much as that so many times. */
+#define WINDOWS_BYTES (16u << 20)
+#define WINDOWS_SPARE 8u
 static_assert(LANES_MAX * JOBS_PER_LANE <= QUERY_CREW_AHEAD_MAX, "all slots may be allowed");
 
 struct ahead_lane {
@@ -50,9 +56,12 @@ struct op_ahead {
     struct ahead_series *series; /* slot_count * per_job */
     struct tsdb_arena **slots;   /* what a job leaves behind */
     uint32_t slot_count, per_job;
+    uint32_t window_jobs; /* of a window */
+    uint32_t *order;      /* in the place of series i of the ring: which one is computed; NULL: i */
+    struct order by;
     uint32_t base;                 /* the first series of job 0 */
     uint32_t jobs;                 /* how many there are */
-    uint32_t job;                  /* the one whose series are handed out; UINT32_MAX: none yet */
+    uint32_t window;               /* that is handed out; UINT32_MAX: none yet */
     uint32_t handed_out, again;    /* series, and how many of them in vain */
     struct exec_crew_group *group; /* NULL: not begun */
 };
@@ -82,30 +91,32 @@ static void lane_compute(struct ahead_lane *lane, uint32_t pos, struct ahead_ser
     s->notes = x->notes;
 }
 
-static uint32_t job_first(const struct op_ahead *a, uint32_t job)
+static uint32_t ring_series(const struct op_ahead *a)
 {
-    return a->base + job * a->per_job;
+    return a->slot_count * a->per_job;
 }
 
-static struct ahead_series *job_series_of(const struct op_ahead *a, uint32_t job)
+static struct ahead_series *series_of(const struct op_ahead *a, uint32_t pos)
 {
-    return a->series + (size_t)(job % a->slot_count) * a->per_job;
+    return &a->series[(pos - a->base) % ring_series(a)];
 }
 
 static void job_run(void *arg, uint32_t job, uint32_t lane)
 {
     const struct op_ahead *a = arg;
     struct exec *x = &a->lanes[lane]->x;
-    struct ahead_series *series = job_series_of(a, job);
-    uint32_t begin = job_first(a, job);
+    uint32_t begin = a->base + job * a->per_job;
     uint32_t count = TSDB_MIN(a->per_job, a->op.series_count - begin);
-    bool stopped = tsdb_request_check(x->request) != TSDB_OK;
+    bool stopped = false;
     x->arena = a->slots[job % a->slot_count];
     tsdb_arena_reset(x->arena);
     for (uint32_t i = 0; i < count; i++) {
-        series[i].again = true;
+        uint32_t pos = a->order ? a->order[(begin + i - a->base) % ring_series(a)] : begin + i;
+        struct ahead_series *s = series_of(a, pos);
+        s->again = true;
+        stopped = stopped || (i % JOB_SERIES == 0 && tsdb_request_check(x->request) != TSDB_OK);
         if (!stopped) {
-            lane_compute(a->lanes[lane], begin + i, &series[i]);
+            lane_compute(a->lanes[lane], pos, s);
         }
     }
 }
@@ -125,6 +136,7 @@ static enum tsdb_status lane_make(const struct op_ahead *a, struct ahead_lane **
     lane->x.err = &lane->err;
     lane->x.scratches = NULL;
     lane->x.groups = NULL;
+    lane->x.scattered = a->order != NULL;
     *out = lane;
     return a->inner->clone(a->inner, &lane->x, &lane->op);
 }
@@ -132,7 +144,7 @@ static enum tsdb_status lane_make(const struct op_ahead *a, struct ahead_lane **
 static enum tsdb_status slots_make(struct op_ahead *a)
 {
     struct exec *x = a->op.x;
-    uint32_t columns = a->slot_count * a->per_job;
+    uint32_t columns = ring_series(a);
     a->slots = TSDB_ARENA_ARRAY(x->arena, struct tsdb_arena *, a->slot_count);
     a->series = TSDB_ARENA_ARRAY(x->arena, struct ahead_series, columns);
     if (!a->slots || !a->series) {
@@ -151,12 +163,38 @@ static enum tsdb_status slots_make(struct op_ahead *a)
     return status;
 }
 
+/* In the order in which they lie, if that is another one and there is memory for it. */
+static enum tsdb_status windows_make(struct op_ahead *a)
+{
+    struct exec *x = a->op.x;
+    uint64_t each = sizeof *a->series + a->op.grid.count * (sizeof(double) + 1) + sizeof *a->order +
+                    sizeof(uint64_t) + 2 * sizeof(struct order_item);
+    const struct query_series_set *set = a->inner->stored;
+    uint64_t bytes =
+        x->options->crew_windows_bytes > 0 ? x->options->crew_windows_bytes : WINDOWS_BYTES;
+    uint32_t left = a->op.series_count - a->op.pos;
+    uint32_t half = a->slot_count / 2;
+    uint64_t most = TSDB_MIN(TSDB_MAX(bytes / each / 2, UINT64_C(1)), (uint64_t)left);
+    if (!set || set->count != a->op.series_count || !order_matters(x, set) ||
+        tsdb_account_left(&x->request->account) / WINDOWS_SPARE < 2 * most * each) {
+        return TSDB_OK;
+    }
+    a->window_jobs = half;
+    a->slot_count = 2 * half;
+    a->per_job = (uint32_t)(most + half - 1) / half;
+    a->order = TSDB_ARENA_ARRAY(x->arena, uint32_t, ring_series(a));
+    return a->order ? order_init(&a->by, x, set, half * a->per_job) : exec_nomem(x);
+}
+
 /* Once, when the first series is asked for. */
 static enum tsdb_status ring_begin(struct op_ahead *a)
 {
     struct exec *x = a->op.x;
     a->lanes = TSDB_ARENA_ARRAY(x->arena, struct ahead_lane *, a->lane_count);
-    enum tsdb_status status = a->lanes ? slots_make(a) : exec_nomem(x);
+    enum tsdb_status status = a->lanes ? windows_make(a) : exec_nomem(x);
+    if (status == TSDB_OK) {
+        status = slots_make(a);
+    }
     for (uint32_t i = 0; i < a->lane_count && status == TSDB_OK; i++) {
         status = lane_make(a, &a->lanes[i]);
     }
@@ -176,15 +214,44 @@ static void ring_end(struct op_ahead *a)
     a->lane_count = 1;
 }
 
-/* The job that has the series is done, and those before it have been handed out. */
-static void ring_reach(struct op_ahead *a, uint32_t pos)
+static uint32_t window_series(const struct op_ahead *a)
+{
+    return a->window_jobs * a->per_job;
+}
+
+static void window_order(struct op_ahead *a, uint32_t window)
+{
+    uint64_t first = a->base + (uint64_t)window * window_series(a);
+    if (a->order && first < a->op.series_count) {
+        uint32_t count = TSDB_MIN(window_series(a), a->op.series_count - (uint32_t)first);
+        order_window(&a->by, (uint32_t)first, count, a->order + (first - a->base) % ring_series(a));
+    }
+}
+
+/* The next window: its jobs are done when this returns, and those of the ones behind it may begin. */
+static void window_next(struct op_ahead *a)
 {
     struct query_crew *crew = a->op.x->options->crew;
-    uint32_t job = (pos - a->base) / a->per_job;
-    while (a->job != job) {
-        a->job++; /* the first time to 0 */
-        query_crew_allow(crew, &a->group->group, TSDB_MIN(a->job + a->slot_count, a->jobs));
-        query_crew_need(crew, &a->group->group, a->job);
+    uint32_t windows = a->slot_count / a->window_jobs;
+    if (a->window == UINT32_MAX) {
+        for (uint32_t w = 0; w + 1 < windows; w++) {
+            window_order(a, w);
+        }
+    }
+    a->window++; /* the first time to 0 */
+    window_order(a, a->window + windows - 1);
+    uint32_t begin = a->window * a->window_jobs;
+    query_crew_allow(crew, &a->group->group, TSDB_MIN(begin + a->slot_count, a->jobs));
+    for (uint32_t job = begin; job < TSDB_MIN(begin + a->window_jobs, a->jobs); job++) {
+        query_crew_need(crew, &a->group->group, job);
+    }
+}
+
+/* The window that has the series is done, and those before it have been handed out. */
+static void ring_reach(struct op_ahead *a, uint32_t pos)
+{
+    while (a->window != (pos - a->base) / window_series(a)) {
+        window_next(a);
     }
 }
 
@@ -230,7 +297,7 @@ static struct ahead_series *ahead_find(struct op_ahead *a, uint32_t pos)
         return NULL;
     }
     ring_reach(a, pos);
-    struct ahead_series *s = &job_series_of(a, a->job)[pos - job_first(a, a->job)];
+    struct ahead_series *s = series_of(a, pos);
     a->handed_out = a->handed_out == TRIED_SERIES ? 1 : a->handed_out + 1;
     a->again = (a->handed_out == 1 ? 0 : a->again) + s->again;
     return s->again ? NULL : s;
@@ -283,7 +350,8 @@ enum tsdb_status op_ahead_wrap(struct op **op)
     a->lane_count = TSDB_MIN(threads, LANES_MAX);
     a->slot_count = a->lane_count * JOBS_PER_LANE;
     a->per_job = job_series(inner->series_count / a->slot_count, steps);
-    a->job = UINT32_MAX;
+    a->window_jobs = 1;
+    a->window = UINT32_MAX;
     op_series_share(&a->op, inner);
     a->op.unique = inner->unique;
     *op = &a->op;

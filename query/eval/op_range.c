@@ -395,6 +395,7 @@ enum tsdb_status op_range_build(struct exec *x, const struct query_expr *e, cons
         return status;
     }
     r->op.clone = r->matrix->body ? NULL : range_clone;
+    r->op.stored = &r->matrix->set;
     const struct op child = {.series = r->matrix->series,
                              .series_count = r->matrix->series_count,
                              .unique = !r->matrix->body};

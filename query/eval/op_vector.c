@@ -291,6 +291,7 @@ static enum tsdb_status vector_build(struct exec *x, const struct query_expr *e,
     }
     *out = &v->op;
     v->op.clone = vector_clone;
+    v->op.stored = &v->set;
     v->op.unique = true;
     v->value = value;
     v->read = value == VECTOR_VALUE ? select_reader(x) : select_read;

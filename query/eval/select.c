@@ -295,7 +295,7 @@ enum tsdb_status select_series(struct exec *x, const struct query_expr *v,
 void select_ahead(const struct exec *x, const struct query_series_set *set, uint32_t pos,
                   select_read_fn *by)
 {
-    if (x->source->ops->read_ahead) {
+    if (x->source->ops->read_ahead && !x->scattered) {
         x->source->ops->read_ahead(x->source->ctx, set->refs + pos, set->count - pos,
                                    by == select_newest);
     }

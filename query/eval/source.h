@@ -48,6 +48,9 @@ struct query_source_ops {
     /* refs[0] is read next, or its newest sample, the others follow. NULL: nothing is gained by
      * knowing. */
     void (*read_ahead)(void *ctx, const uint32_t *refs, uint32_t count, bool newest);
+    /* Where the series of a set lie: those with near places are read with less work one after the other. Of all
+     * series of a set, or of none: false. NULL: likewise. */
+    bool (*places)(void *ctx, const uint32_t *refs, uint32_t count, uint64_t *out);
     void (*close)(void *ctx); /* also without open */
     bool concurrent;          /* several threads may read at once */
 };

@@ -63,6 +63,12 @@ static void source_read_ahead(void *ctx, const uint32_t *refs, uint32_t count, b
     }
 }
 
+static bool source_places(void *ctx, const uint32_t *refs, uint32_t count, uint64_t *out)
+{
+    const struct query_source_tsdb *s = ctx;
+    return tsdb_series_places(s->querier, refs, count, out);
+}
+
 static void source_close(void *ctx)
 {
     struct query_source_tsdb *s = ctx;
@@ -81,6 +87,7 @@ struct query_source query_source_tsdb(struct query_source_tsdb *s, struct tsdb *
         .newest = source_newest,
         .count = source_count,
         .read_ahead = source_read_ahead,
+        .places = source_places,
         .close = source_close,
         .concurrent = true,
     };

@@ -195,5 +195,40 @@ def blocks__flushed_and_compacted__same_samples_before_and_after():
             server.kill()
 
 
+PAGES_MISSED = 'tidalite_cache_misses_total{cache="l2"}'
+
+
+@suite.case
+def blocks__larger_than_the_cache__each_page_is_read_a_few_times():
+    """Series lie in the order of their labels and are added up in that of hashes: a page is not read anew for each of its series, and
+    whoever computes them, and in whichever order, finds the same."""
+    rng = random.Random(4)
+    data = lib.folder()
+    series, samples = 12_000, 40
+    begin = lib.now_ms() // 1000 - 6 * 3600
+    asked = [(f"sum by (group) (rate(wide[{2 * samples}s]))", 1), (f"rate(wide[{samples // 2}s]) > 0", 10), (f"max_over_time(wide[{samples // 4}s])", 20)]
+    flags = ["--storage.tsdb.min-block-duration=1h", "--storage.head.idle-timeout=0s", "--storage.cache.l1-size=1B", "--web.enable-admin-api"]
+    with lib.Tidalite(data, *flags).start() as server:
+        for first in range(0, series, 3000):
+            lines = (f'wide{{i="{i:05}",group="{i % 3}"}} {rng.random() * 1e9} {(begin + k) * 1000}' for i in range(first, first + 3000) for k in range(samples))
+            answer = server.client.request("POST", "/api/v1/import/prometheus", "\n".join(lines) + "\n")
+            lib.expect(answer.status in (200, 204), f"import: {answer}")
+        lib.expect_equal(server.client.post("/api/v1/admin/tsdb/flush", {}).status, 200, "status of a flush")
+        lib.wait_for("series to leave", lambda: metric(server, "tidalite_head_series") == 0)
+        lib.expect_equal(server.terminate(), 0, "exit status after SIGTERM")
+    found = []
+    for crew, l2_size in ((1, "64MiB"), (2, "1MiB"), (7, "1MiB")):
+        with lib.Tidalite(data, *flags, f"--storage.cache.l2-size={l2_size}", f"--query.crew={crew}").start() as server:
+            answers = []
+            for expr, step in asked:
+                missed = metric(server, PAGES_MISSED)
+                answers.append(server.client.query_range(expr, begin + samples // 2, begin + samples, step))
+                lib.expect(len(answers[-1]) in (3, series), f"{expr}: {len(answers[-1])} series")
+                missed = metric(server, PAGES_MISSED) - missed
+                lib.expect(crew == 1 or 16 < missed < series // 4, f"{expr}, a crew of {crew}: {missed} pages read for {series} series")
+            found.append(answers)
+    lib.expect(found[0] == found[1] == found[2], "answers of crews and caches differ")
+
+
 if __name__ == "__main__":
     sys.exit(suite.main())

@@ -217,6 +217,8 @@ static void compare_ways(const struct ways *ways, struct query_fixture *f, const
     f->options.kernels = NULL;
     for (size_t i = 0; i < TSDB_ARRAY_LEN(ways->crews); i++) {
         f->options.crew = ways->crews[i];
+        f->scattered = (seed + i) % 2 == 0; /* two windows, some of a few series */
+        f->options.crew_windows_bytes = (seed + i) % 3 == 0 ? 0 : 1 + seed % 16384;
         answer(f, query, params, &got);
         if (strcmp((const char *)want.data, (const char *)got.data) != 0) {
             fail_msg("seed %llu: %s: %u threads: %s\nscalar, alone: %s", (unsigned long long)seed,
@@ -225,6 +227,7 @@ static void compare_ways(const struct ways *ways, struct query_fixture *f, const
         }
     }
     f->options.crew = NULL;
+    f->scattered = false;
     f->options.samples_max = samples_max;
     tsdb_buf_deinit(&want);
     tsdb_buf_deinit(&got);

@@ -81,6 +81,8 @@ enum tsdb_status block_meta_read(const struct tsdb_fs *fs, const char *dir, cons
                                  struct block_meta *out, struct tsdb_error *err) TSDB_WUR;
 const struct block_meta *block_meta(const struct block *b);
 uint64_t block_id(const struct block *b); /* unique in this process: key of the L1 cache */
+/* What the cache of pages would hold of all of it. */
+uint64_t block_pages_bytes(const struct block *b);
 
 /* Series ids that match all matchers, rising (= label order), into arena memory; no matcher: all.
  * request may be NULL. */

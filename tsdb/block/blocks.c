@@ -475,6 +475,9 @@ enum tsdb_status piece_list_add_visible(struct piece_list *l, const struct tombs
     return status;
 }
 
+/* What is decoded in less time than it takes to find, and to keep, is not kept. */
+#define L1_SAMPLES_MIN 32u
+
 static enum tsdb_status read_chunk(struct blocks *b, const struct block *block,
                                    const struct block_chunk *c, const struct tombstone_cuts *cuts,
                                    struct piece_list *out, struct tsdb_chunk_counts *counts,
@@ -482,7 +485,9 @@ static enum tsdb_status read_chunk(struct blocks *b, const struct block *block,
 {
     const struct chunk_samples *samples = NULL;
     struct chunk_samples decoded;
-    struct cache_l1_entry *pin = cache_l1_get(b->l1, block_id(block), c->offset, &samples);
+    bool kept = c->summary.count >= L1_SAMPLES_MIN;
+    struct cache_l1_entry *pin =
+        kept ? cache_l1_get(b->l1, block_id(block), c->offset, &samples) : NULL;
     ++*(pin ? &counts->cached : &counts->read);
     if (!pin) {
         enum tsdb_status status = block_chunk_read(block, c, out->arena, &decoded, err);
@@ -490,7 +495,7 @@ static enum tsdb_status read_chunk(struct blocks *b, const struct block *block,
             return status;
         }
         samples = &decoded;
-        if (decoded.kind == TSDB_SAMPLE_FLOAT) {
+        if (kept && decoded.kind == TSDB_SAMPLE_FLOAT) {
             const struct chunk_samples *cached = NULL;
             pin = cache_l1_put(b->l1, block_id(block), c->offset, &decoded, &cached);
             samples = pin ? cached : &decoded;

@@ -252,6 +252,11 @@ enum tsdb_status block_values(const struct block *b, const char *name, uint32_t 
     return named(b, index_disk_values(b->index, name, name_len, fn, arg, err), err);
 }
 
+uint64_t block_pages_bytes(const struct block *b)
+{
+    return b->index_file.pages.bytes + b->chunks_file.pages.bytes;
+}
+
 /* ---- chunks ---- */
 
 static enum tsdb_status chunk_convert(const struct block *b, const struct index_disk_chunk *c,

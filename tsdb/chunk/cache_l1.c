@@ -7,7 +7,7 @@
 
 #define SHARDS_MAX        16u
 #define SHARD_BYTES_MIN   (1u << 20) /* five of the largest chunks; fewer shards for less */
-#define TABLE_BYTES_ENTRY 4096u      /* of the cache per head of a chain: chunks are 2 to 192 KiB */
+#define TABLE_BYTES_ENTRY 2048u /* of the cache per head of a chain: entries are 0.6 to 192 KiB */
 #define TABLE_MIN         16u
 
 struct cache_l1_entry {

@@ -302,6 +302,10 @@ static enum tsdb_status block_join(struct selection *sel, uint32_t block, struct
     struct index_disk_cursor *cursor = NULL;
     struct locals ids;
     enum tsdb_status status = selection_ids(sel, l->block, &ids, err);
+    if (status == TSDB_OK && ids.count > 0) {
+        q->join.turn_bytes +=
+            (double)block_pages_bytes(l->block) * ids.count / (double)block_meta(l->block)->series;
+    }
     for (uint32_t i = 0; status == TSDB_OK && i < ids.count; i++) {
         tsdb_series_ref ref = TSDB_SERIES_NEW;
         status = join_resolve(q, l, &cursor, ids.ids[i], &ref, err);
@@ -327,11 +331,13 @@ enum tsdb_status join_select(struct selection *sel, struct locals *strays, struc
     struct join_array picked = {0};
     enum tsdb_status status = TSDB_OK;
     q->join.turn++;
+    q->join.turn_bytes = 0;
     for (uint32_t i = q->view->block_count; status == TSDB_OK && i-- > 0;) {
         if (blocks_overlaps(q->view->blocks[i], q->range)) {
             status = block_join(sel, i, &picked, err);
         }
     }
+    q->join.bytes = TSDB_MAX(q->join.bytes, q->join.turn_bytes);
     *strays = (struct locals){picked.items, picked.count};
     return status;
 }

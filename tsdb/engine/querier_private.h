@@ -62,6 +62,8 @@ struct join {
     struct join_array row_slots,
         stray_slots; /* uint32_t: number + 1, 0 = free; cap a power of two */
     uint32_t turn;
+    double turn_bytes; /* of pages of blocks, about what a selection has of them */
+    double bytes;      /* of the largest one */
 };
 
 /* How far the newest set has been walked by who asks for labels: the next ones are fetched ahead, for in

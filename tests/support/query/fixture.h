@@ -48,6 +48,7 @@ struct query_fixture {
     uint32_t reads;
     enum tsdb_status fail_read; /* what the next read answers, if not OK */
     uint32_t fail_after;        /* ... after so many */
+    bool scattered;             /* series lie in another order than that of the set */
 };
 
 /* ---- the source ---- */
@@ -169,6 +170,16 @@ static inline enum tsdb_status qf_read(void *ctx, const struct query_read *r,
                                  .histograms = h,
                                  .histogram_count = s->histogram_count};
     return TSDB_OK;
+}
+
+static inline bool qf_places(void *ctx, const uint32_t *refs, uint32_t count, uint64_t *out)
+{
+    const struct query_fixture *f = ctx;
+    for (uint32_t i = 0; i < count && f->scattered; i++) {
+        TSDB_ASSERT(refs[i] < f->count);
+        out[i] = refs[i] % 7 == 0 ? UINT64_MAX : (refs[i] * UINT64_C(0x9e3779b97f4a7c15)) >> 20;
+    }
+    return f->scattered;
 }
 
 static inline void qf_close(void *ctx)
@@ -320,6 +331,7 @@ static inline enum tsdb_status query_fixture_eval(struct query_fixture *f, const
                                                 .select = qf_select,
                                                 .labels = qf_labels,
                                                 .read = qf_read,
+                                                .places = qf_places,
                                                 .close = qf_close,
                                                 .concurrent = true};
     const struct query_source source = {&ops, f};

@@ -418,8 +418,9 @@ static void eval__failing_allocation_with_helpers__ends_well_or_is_nomem(void **
     static const char *const queries[] = {"sum(rate(x_total[20s]))", "x_total",
                                           "rate(x_total[20s])"};
     f->options.crew_work_min = 1;
-    for (size_t i = 0; i < TSDB_ARRAY_LEN(queries); i++) {
+    for (size_t i = 0; i < 2 * TSDB_ARRAY_LEN(queries); i++) {
         uint64_t ended_well = 0;
+        f->scattered = i >= TSDB_ARRAY_LEN(queries);
         assert_ok(query_crew_create(3, &f->options.crew, NULL)); /* its threads allocate once */
         for (uint64_t n = 1; n < 300; n++) {
             const struct query_params params = {.start_ms = 0, .end_ms = 30000, .step_ms = 10000};
@@ -428,7 +429,8 @@ static void eval__failing_allocation_with_helpers__ends_well_or_is_nomem(void **
             tsdb_arena_deinit(&f->result);
             tsdb_arena_init(&f->result, TSDB_MEM_QUERY, 64, &f->request.account);
             tsdb_alloc_fail_nth(n, 1);
-            enum tsdb_status status = query_fixture_eval(f, queries[i], &params, &r, &err);
+            enum tsdb_status status =
+                query_fixture_eval(f, queries[i % TSDB_ARRAY_LEN(queries)], &params, &r, &err);
             tsdb_alloc_ops_set(NULL);
             assert_true(status == TSDB_OK || status == TSDB_NOMEM);
             ended_well += status == TSDB_OK;
